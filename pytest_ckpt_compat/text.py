@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def visible(text: str) -> str:
-    """``text`` with everything that a terminal would act on or hide written as an escape.
+    r"""``text`` with everything that a terminal would act on or hide written as an escape.
 
     Control characters, line breaks, text-direction overrides and lone surrogates come out as
-    ``\\x1b``, ``\\u202e`` and the like; printable characters stay as they are. Data keep the exact
+    ``\x1b``, ``\u202e`` and the like; printable characters stay as they are. Data keep the exact
     name: this is for display alone.
     """
     if text.isprintable():

@@ -1,0 +1,1 @@
+"""Which layer became which: explains missing and unexpected keys."""
