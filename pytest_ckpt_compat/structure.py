@@ -46,6 +46,9 @@ ITEM_SIZES: Mapping[str, float] = MappingProxyType(
 #: dtype of a state_dict entry that is not a tensor (what ``get_extra_state`` returned, say).
 OBJECT = "object"
 
+#: Last segment of the key under which torch keeps what ``get_extra_state`` returned.
+EXTRA_STATE = "_extra_state"
+
 _SPEC = re.compile(r"(?P<dtype>[A-Za-z_][A-Za-z0-9_.]*)\[(?P<shape>(?:\d+(?:, ?\d+)*)?)\]")
 
 
@@ -136,6 +139,7 @@ class Structure:
         source: where it came from.
         values: the checkpoint's other, non-tensor values (hyper-parameters, epoch, ...) as plain
             data.
+        objects: key -> value of the entries that are not tensors, where it is plain data.
         locations: key -> where its bytes lie, where a later load is possible.
     """
 
@@ -144,11 +148,12 @@ class Structure:
     versions: Mapping[str, int] | None = None
     source: Source = field(default=Source(), compare=False)
     values: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    objects: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     locations: Mapping[str, Location] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Makes the mappings read-only."""
-        for name in ("tensors", "versions", "values", "locations"):
+        for name in ("tensors", "versions", "values", "objects", "locations"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, MappingProxyType(dict(value)))

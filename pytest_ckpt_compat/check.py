@@ -1,0 +1,153 @@
+"""The use case: read, load, compare, judge."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from pytest_ckpt_compat import compare, prefixes, readers
+from pytest_ckpt_compat.changes import Change, Policy, Verdict
+from pytest_ckpt_compat.definition.build import build, structure_of
+from pytest_ckpt_compat.definition.find import Definition, find
+from pytest_ckpt_compat.definition.load import Outcome, Shape, try_load
+from pytest_ckpt_compat.errors import CkptCompatError
+from pytest_ckpt_compat.rules import BY_ID, judge
+from pytest_ckpt_compat.structure import Structure, TensorSpec
+
+
+def diff(old: Structure, new: Structure) -> Verdict:
+    """Compares two structures as a strict load of ``old`` into ``new`` would, hooks aside."""
+    prefix = prefixes.common(old.tensors, new.tensors)
+    if prefix:
+        stripped = prefixes.strip(old, prefix)
+        changes = (_prefixed(old, stripped, prefix), *compare.compare(stripped, new))
+    else:
+        changes = compare.compare(old, new)
+    return Verdict(
+        judge(changes, Policy()), old=old, new=new, old_label=old.source.path, new_label=new.source.path
+    )
+
+
+def check(
+    path: str | os.PathLike[str],
+    model: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    key: str | None = None,
+    strip_prefix: str | None = None,
+    strict: bool = True,
+) -> Verdict:
+    """Loads a checkpoint's structure into a definition, through its own ``load_state_dict``.
+
+    No weight is read unless the definition's own loading code asks for numbers, and no code from
+    the file is run.
+
+    Args:
+        path: the checkpoint.
+        model: a class, a factory, a module instance, or ``"package.module:attr"``. A factory with
+            a parameter named ``checkpoint`` is given the file's non-tensor values.
+        kwargs: keyword arguments for the class or factory.
+        key: dotted path of the state_dict inside the file, where it is not the only one.
+        strip_prefix: taken off the keys that begin with it (``"module."``).
+        strict: as in ``load_state_dict``.
+
+    Raises:
+        ReadError: the file cannot be read.
+        BuildError: the definition cannot be found or built.
+        NoBaselineError: the definition's loading code needs numbers that cannot be read.
+        UsageError: an argument cannot be meant.
+    """
+    structure = readers.read(path, key)
+    return check_structure(structure, find(model, kwargs), Policy(strict=strict), strip_prefix)
+
+
+def check_structure(
+    structure: Structure, definition: Definition, policy: Policy, strip_prefix: str | None = None
+) -> Verdict:
+    """Loads a structure into a definition; the verdict is torch's own.
+
+    Raises: as ``check``.
+    """
+    if strip_prefix:
+        structure = prefixes.strip(structure, strip_prefix)
+    new, outcome = _load(structure, definition, policy)
+    changes = tuple(_facts(structure, new, outcome))
+    if outcome.raised:
+        prefix = prefixes.common(structure.tensors, new.tensors)
+        lacking = prefixes.common(new.tensors, structure.tensors)
+        if prefix or lacking:
+            moved = prefixes.strip(structure, prefix) if prefix else prefixes.prepend(structure, lacking)
+            _, second = _load(moved, definition, policy)
+            changes = (_prefixed(structure, moved, prefix, lacking), *_facts(moved, new, second))
+    return Verdict(
+        judge(changes, replace(policy, strict=policy.strict and outcome.strict)),
+        old=structure,
+        new=new,
+        old_label=_source(structure),
+        new_label=definition.label,
+        notes=tuple(_notes(outcome)),
+    )
+
+
+def could_not_check(error: CkptCompatError, name: str = "") -> Verdict:
+    """The verdict of a check that an error stopped."""
+    rule = BY_ID[error.rule or "CK905"]
+    return Verdict(judge([Change(rule.kind, detail=str(error))], Policy()), name=name)
+
+
+def _load(structure: Structure, definition: Definition, policy: Policy) -> tuple[Structure, Outcome]:
+    module = build(definition, structure.values)
+    new = structure_of(module, definition)
+    return new, try_load(module, structure, definition, policy.strict)
+
+
+def _facts(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Change]:
+    """What torch found, in full, and what it does not tell."""
+    told = [
+        *(_resized(key, shapes, old, new) for key, shapes in outcome.mismatched.items()),
+        *(compare.missing(key, new) for key in outcome.missing),
+        *(compare.unexpected(key, old) for key in outcome.unexpected),
+        *(Change("load-raises", detail=error) for error in outcome.errors),
+    ]
+    yield from told
+    if not outcome.complete:
+        # torch stopped half-way: what it did not get to is read off the two structures.
+        known = {(key, side) for change in told for side in ("old", "new") for key in getattr(change, side)}
+        for change in compare.compare(old, new):
+            rest = {(key, side) for side in ("old", "new") for key in getattr(change, side)}
+            if change.kind not in ("retyped", "retied") and not rest & known:
+                yield change
+    if outcome.raised and not told:
+        yield Change("load-raises", detail="load_state_dict raised without saying why")
+    if outcome.untouched:
+        specs = tuple(new.tensors[key] for key in outcome.untouched)
+        yield Change("partial-load", new=outcome.untouched, new_specs=specs)
+    yield from compare.retyped(old, new)
+    yield from compare.retied(old, new)
+
+
+def _resized(key: str, shapes: tuple[Shape, Shape], old: Structure, new: Structure) -> Change:
+    """By torch's own shapes: a hook may have made the tensor out of others."""
+    if key in old.tensors and key in new.tensors:
+        return compare.resized(key, old, new)
+    before, after = (TensorSpec("any", shape) for shape in shapes)
+    return Change("resized", (key,), (key,), (before,), (after,), detail="as a load_state_dict hook left it")
+
+
+def _prefixed(old: Structure, moved: Structure, prefix: str, lacking: str = "") -> Change:
+    detail = f"the definition's keys begin with {lacking}" if lacking else f"every key begins with {prefix}"
+    return Change("prefixed", old=tuple(old.tensors), new=tuple(moved.tensors), group=prefix, detail=detail)
+
+
+def _notes(outcome: Outcome) -> Iterator[str]:
+    if outcome.read_weights:
+        yield "the definition's loading code reads numbers: checked with the real weights"
+    for key in outcome.unapplied:
+        yield f"{key}: its value is of a class that is not read, so set_extra_state was not called"
+
+
+def _source(structure: Structure) -> str:
+    """``checkpoints/v1.pt[state_dict]``."""
+    source = structure.source
+    return f"{source.path}[{source.container}]" if source.container else source.path

@@ -1,0 +1,241 @@
+"""Building a definition without its weights, and reading the structure of what was built."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import random
+import sys
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_ckpt_compat.definition.find import Definition, brief, is_module
+from pytest_ckpt_compat.errors import BuildError
+from pytest_ckpt_compat.structure import OBJECT, Source, Structure, TensorSpec, alias_groups
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def build(definition: Definition, checkpoint: Mapping[str, Any] | None = None) -> nn.Module:
+    """A fresh module whose parameters and buffers are on the meta device, so that they take no memory.
+
+    Each parameter moves to meta as it is registered, the way accelerate's ``init_empty_weights``
+    does, so that a constructor may call ``.item()`` on tensors of its own. A constructor that cannot
+    live with that is run again with real parameters. Global state (random numbers, default dtype
+    and device, grad mode, ``sys.path``) is left as it was.
+
+    Args:
+        definition: what to build.
+        checkpoint: the checkpoint's non-tensor values, for a factory that takes them.
+
+    Raises:
+        BuildError: the constructor raised.
+    """
+    if is_module(definition.target):
+        return _meta_copy(definition.target)
+    moved = _Moved()
+    with untouched_globals():
+        try:
+            with _parameters_on_meta(moved):
+                module = _construct(definition, checkpoint)
+        except Exception:
+            # A constructor may fail on meta in any way it likes; run for real, it tells what is true.
+            module = _construct_or_explain(definition, checkpoint)
+        _require_module(module, definition)
+        _move_all(module, moved)
+    return module  # type: ignore[no-any-return]
+
+
+def build_real(definition: Definition, checkpoint: Mapping[str, Any] | None = None) -> nn.Module:
+    """A fresh module with real parameters on the CPU, as its constructor initialises them.
+
+    Raises:
+        BuildError: the constructor raised.
+    """
+    if is_module(definition.target):
+        return copy.deepcopy(definition.target)  # type: ignore[no-any-return]
+    with untouched_globals():
+        module = _construct_or_explain(definition, checkpoint)
+    _require_module(module, definition)
+    return module  # type: ignore[no-any-return]
+
+
+def structure_of(module: nn.Module, definition: Definition) -> Structure:
+    """The structure of a built module, as its own ``state_dict()`` gives it.
+
+    Raises:
+        BuildError: ``state_dict()`` raised.
+    """
+    entries = entries_of(module, definition)
+    tensors = {key: spec_of(value) for key, value in entries.items()}
+    metadata = getattr(entries, "_metadata", None)
+    versions = None if metadata is None else {name: entry.get("version") for name, entry in metadata.items()}
+    identities = {key: _identity(value) for key, value in entries.items() if tensors[key].numel}
+    return Structure(
+        tensors=tensors,
+        aliases=alias_groups(identities),
+        versions=versions and {name: v for name, v in versions.items() if v not in (None, 1)},
+        source=Source(path=definition.name or definition.label, format="definition"),
+    )
+
+
+def entries_of(module: nn.Module, definition: Definition) -> Mapping[str, Any]:
+    """``module.state_dict()`` with the module's own tensors in it, not detached copies.
+
+    Raises:
+        BuildError: ``state_dict()`` raised.
+    """
+    try:
+        return module.state_dict(keep_vars=True)
+    except Exception as error:
+        raise BuildError(
+            definition.label, f"state_dict() raised {brief(error)}", "make it work on a newly built model"
+        ) from error
+
+
+def spec_of(value: object) -> TensorSpec:
+    """The spec of a state_dict entry; whatever is not a tensor of known shape is an object."""
+    import torch
+
+    if not isinstance(value, torch.Tensor) or is_lazy(value):
+        return TensorSpec(OBJECT)
+    return TensorSpec(str(value.dtype).removeprefix("torch."), tuple(value.shape))
+
+
+def is_lazy(tensor: torch.Tensor) -> bool:
+    """Whether ``tensor`` is an uninitialized parameter or buffer, whose shape the first input decides."""
+    from torch.nn.parameter import is_lazy as torch_is_lazy
+
+    return bool(torch_is_lazy(tensor))
+
+
+def storage_identity(tensor: torch.Tensor) -> int:
+    """A number that two living tensors share exactly when they share their storage, also on meta."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _identity(tensor: torch.Tensor) -> tuple[object, ...]:
+    try:
+        return storage_identity(tensor), tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+    except (NotImplementedError, RuntimeError):  # sparse and other tensors without one storage
+        return (id(tensor),)
+
+
+def _construct(definition: Definition, checkpoint: Mapping[str, Any] | None) -> Any:
+    kwargs = dict(definition.kwargs)
+    if definition.takes_checkpoint:
+        kwargs["checkpoint"] = copy.deepcopy(dict(checkpoint or {}))
+    return definition.target(**kwargs)
+
+
+def _construct_or_explain(definition: Definition, checkpoint: Mapping[str, Any] | None) -> Any:
+    try:
+        return _construct(definition, checkpoint)
+    except Exception as error:
+        raise BuildError(
+            definition.label, f"raised {brief(error)}", "make it build with the kwargs given"
+        ) from error
+
+
+def _require_module(module: object, definition: Definition) -> None:
+    if not is_module(module):
+        raise BuildError(
+            definition.label,
+            f"gave {type(module).__name__}, not a torch.nn.Module",
+            "return the module that loads the checkpoint",
+        )
+
+
+@contextlib.contextmanager
+def untouched_globals() -> Iterator[None]:
+    """Puts random numbers, default dtype and device, grad mode and ``sys.path`` back afterwards."""
+    import torch
+
+    dtype, device, path = torch.get_default_dtype(), torch.get_default_device(), list(sys.path)
+    python_state = random.getstate()
+    numpy = sys.modules.get("numpy")
+    numpy_state = numpy.random.get_state() if numpy else None
+    with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(torch.is_grad_enabled()):
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+            if torch.get_default_device() != device:
+                torch.set_default_device(None if device.type == "cpu" else device)
+            sys.path[:] = path
+            random.setstate(python_state)
+            if numpy:
+                numpy.random.set_state(numpy_state)
+
+
+class _Moved:
+    """Which meta tensor stands for which real one, so that tied weights stay tied."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[torch.Tensor], torch.Tensor]] = {}
+
+    def to_meta(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The meta twin of ``tensor``; the same one each time, and itself if it is on meta."""
+        if tensor.is_meta:
+            return tensor
+        known = self._known.get(id(tensor))
+        if known is not None and known[0]() is tensor:
+            return known[1]
+        twin = _meta_twin(tensor)
+        self._known[id(tensor)] = (weakref.ref(tensor), twin)
+        return twin
+
+
+def _meta_twin(tensor: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    kind = type(tensor)
+    if is_lazy(tensor):
+        twin = kind(requires_grad=tensor.requires_grad, device="meta", dtype=tensor.dtype)
+    elif not isinstance(tensor, torch.nn.Parameter):
+        return tensor.detach().to("meta")
+    elif kind is torch.nn.Parameter:
+        twin = torch.nn.Parameter(tensor.detach().to("meta"), requires_grad=tensor.requires_grad)
+    else:
+        twin = kind(tensor.detach().to("meta"), requires_grad=tensor.requires_grad)
+    twin.__dict__.update(tensor.__dict__)
+    return twin
+
+
+@contextlib.contextmanager
+def _parameters_on_meta(moved: _Moved) -> Iterator[None]:
+    from torch import nn
+
+    register = nn.Module.register_parameter
+
+    def register_on_meta(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        register(module, name, param)
+        if param is not None:
+            module._parameters[name] = moved.to_meta(param)  # type: ignore[assignment]
+
+    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def _move_all(module: nn.Module, moved: _Moved) -> None:
+    """Moves what was registered behind ``register_parameter``'s back, and the buffers."""
+    for part in module.modules():
+        for registered in (part._parameters, part._buffers):
+            for name, tensor in registered.items():
+                if tensor is not None:
+                    registered[name] = moved.to_meta(tensor)  # type: ignore[assignment]
+
+
+def _meta_copy(module: nn.Module) -> nn.Module:
+    """A copy of a user's instance that shares nothing with it and holds no weights."""
+    moved = _Moved()
+    tensors = [*module.parameters(), *module.buffers()]
+    # deepcopy asks its memo first: each tensor is "already copied", as its meta twin.
+    twins: dict[int, Any] = {id(tensor): moved.to_meta(tensor) for tensor in tensors}
+    return copy.deepcopy(module, twins)

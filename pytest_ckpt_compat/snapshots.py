@@ -1,0 +1,81 @@
+"""The folder of stored fingerprints. The only module that writes files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from pytest_ckpt_compat import fingerprint
+from pytest_ckpt_compat.errors import SnapshotError
+from pytest_ckpt_compat.structure import Structure
+
+#: Subfolder of the definitions' snapshots; a checkpoint's id may not begin with it.
+MODELS = "models"
+_SUFFIX = ".json"
+
+
+def checkpoint_name(identifier: str) -> str:
+    """File name, relative to the snapshot folder, of the snapshot of a checkpoint."""
+    return identifier + _SUFFIX
+
+
+def definition_name(identifier: str) -> str:
+    """File name, relative to the snapshot folder, of the snapshot of a definition."""
+    return f"{MODELS}/{identifier}{_SUFFIX}"
+
+
+def load(folder: Path, name: str) -> Structure | None:
+    """The stored structure, or None where none is stored.
+
+    Raises:
+        SnapshotError: the file is there and cannot be used.
+    """
+    path = folder / name
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise SnapshotError(str(path), f"cannot be read ({error})", "check the file") from error
+    return fingerprint.loads(text, str(path))
+
+
+def save(folder: Path, name: str, text: str) -> None:
+    """Writes a snapshot whole or not at all.
+
+    Raises:
+        SnapshotError: the folder cannot be written to; what was there is as it was.
+    """
+    path = folder / name
+    # Beside the target, so that replacing it is one step; a killed run leaves only this name behind.
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise SnapshotError(str(path), f"cannot be written ({error.strerror})", "check the folder") from error
+
+
+def names(folder: Path) -> Iterator[str]:
+    """Names of all stored snapshots, sorted, relative to the folder."""
+    for path in sorted(folder.rglob("*" + _SUFFIX)):
+        yield PurePosixPath(path.relative_to(folder)).as_posix()
+
+
+def remove(folder: Path, name: str) -> None:
+    """Removes a snapshot, and the folders that it leaves empty."""
+    path = folder / name
+    path.unlink(missing_ok=True)
+    for parent in path.parents:
+        if parent == folder:
+            break
+        with contextlib.suppress(OSError):
+            parent.rmdir()
