@@ -153,6 +153,6 @@ class Verdict:
     def __str__(self) -> str:
         """The text report; its first line stands alone."""
         # The one import against the direction of the module map: a verdict's text is its report.
-        from pytest_ckpt_compat.report import text
+        from pytest_ckpt_compat.report.text import render
 
-        return text.render(self)
+        return render(self)

@@ -130,7 +130,7 @@ def _is_head_resize(key: str, before: TensorSpec, after: TensorSpec, new: Struct
     if not before.shape or len(before.shape) != len(after.shape) or before.shape[1:] != after.shape[1:]:
         return False
     module = key.rpartition(".")[0]
-    last = next(reversed(new.tensors)).rpartition(".")[0]
+    last = list(new.tensors)[-1].rpartition(".")[0]
     return module == last or not _HEAD_NAMES.isdisjoint(module.split("."))
 
 

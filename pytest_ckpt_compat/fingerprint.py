@@ -29,7 +29,7 @@ def digest(structure: Structure) -> str:
 
 
 def dumps(structure: Structure, values: Mapping[str, Any] | None = None) -> str:
-    """The fingerprint file: one line per tensor, ASCII, ``\\n`` line ends.
+    """The fingerprint file: one line per tensor, ASCII, Unix line ends.
 
     Args:
         structure: what to write down.

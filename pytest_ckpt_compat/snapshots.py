@@ -79,3 +79,8 @@ def remove(folder: Path, name: str) -> None:
             break
         with contextlib.suppress(OSError):
             parent.rmdir()
+
+
+def identifier(name: str) -> str:
+    """The id that ``checkpoint_name`` made a file name of."""
+    return name.removesuffix(_SUFFIX)

@@ -192,7 +192,8 @@ class _Moved:
 def _meta_twin(tensor: torch.Tensor) -> torch.Tensor:
     import torch
 
-    kind = type(tensor)
+    kind: Any = type(tensor)
+    twin: torch.Tensor
     if is_lazy(tensor):
         twin = kind(requires_grad=tensor.requires_grad, device="meta", dtype=tensor.dtype)
     elif not isinstance(tensor, torch.nn.Parameter):
@@ -216,7 +217,7 @@ def _parameters_on_meta(moved: _Moved) -> Iterator[None]:
         if param is not None:
             module._parameters[name] = moved.to_meta(param)  # type: ignore[assignment]
 
-    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign]
+    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:

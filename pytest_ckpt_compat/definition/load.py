@@ -204,7 +204,7 @@ class _Recorder:
     def __init__(self, module: nn.Module) -> None:
         self._lists: dict[int, tuple[list[str], list[str], list[str]]] = {}
         for part in module.modules():
-            part._register_load_state_dict_pre_hook(self._note)
+            part._register_load_state_dict_pre_hook(self._note)  # type: ignore[no-untyped-call]
 
     def _note(self, _state: Any, _prefix: Any, _meta: Any, _strict: Any, *lists: list[str]) -> None:
         missing, unexpected, messages = lists
@@ -278,7 +278,7 @@ def _written_storages() -> Iterator[set[int]]:
 
     written: set[int] = set()
 
-    class Watch(TorchDispatchMode):
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
@@ -288,5 +288,5 @@ def _written_storages() -> Iterator[set[int]]:
                     written.add(storage_identity(value))
             return func(*args, **(kwargs or {}))
 
-    with Watch():
+    with Watch():  # type: ignore[no-untyped-call]
         yield written

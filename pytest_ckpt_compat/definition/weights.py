@@ -70,7 +70,7 @@ def _read(
     if begin % dtype.itemsize:  # safetensors written by others may not align
         storage = storage.clone()
     tensor = torch.empty(0, dtype=dtype)
-    return tensor.set_(storage, 0, spec.shape, location.stride)  # type: ignore[call-overload]
+    return tensor.set_(storage, 0, spec.shape, location.stride)
 
 
 def _map(path: str) -> torch.UntypedStorage:
@@ -79,6 +79,7 @@ def _map(path: str) -> torch.UntypedStorage:
     import torch
 
     try:
-        return torch.UntypedStorage.from_file(path, False, os.path.getsize(path))
+        storage: Any = torch.UntypedStorage.from_file(path, False, os.path.getsize(path))
     except (OSError, RuntimeError) as error:
         raise ReadError(path, f"cannot be mapped into memory ({error})", "check the file") from error
+    return storage  # type: ignore[no-any-return]

@@ -1,0 +1,194 @@
+"""Settings and registered checkpoints: what markers, ini and flags say, as frozen data."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_ckpt_compat.changes import Acceptance, Policy
+from pytest_ckpt_compat.errors import UsageError
+from pytest_ckpt_compat.rules import BY_ID, BY_KIND
+
+SNAPSHOT_DIR = "ckpt_snapshots"
+
+_OPTIONS = ("model", "kwargs", "key", "strip_prefix", "strict", "id", "allow")
+_USAGE = '@pytest.mark.checkpoint("path/to/file.pt", model=MyModel)'
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A checkpoint that must go on loading.
+
+    Attributes:
+        id: names it in test ids, reports and its snapshot's file name.
+        path: the file; it may be absent where a snapshot stands in for it.
+        shown: the path as reports write it, relative to the root folder.
+        model: a class, a factory, a module instance, or ``"package.module:attr"``.
+        kwargs: keyword arguments for the class or factory.
+        key: dotted path of the state_dict inside the file.
+        strip_prefix: taken off the keys that begin with it.
+        policy: strictness and accepted breaks.
+    """
+
+    id: str
+    path: Path
+    shown: str
+    model: Any = field(repr=False)
+    kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    key: str | None = None
+    strip_prefix: str | None = None
+    policy: Policy = field(default_factory=Policy)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where relative paths are looked for.
+
+    Attributes:
+        folders: the test file's folder, then the root folder.
+        root: the root folder; shown paths and default ids are relative to it.
+        recorded: for a glob whose files are absent, (shown path, id) of every stored snapshot.
+    """
+
+    folders: tuple[Path, ...]
+    root: Path
+    recorded: Callable[[], Iterator[tuple[str, str]]]
+
+
+def from_marker(args: tuple[Any, ...], options: Mapping[str, Any], place: Place) -> tuple[Registration, ...]:
+    """The registrations that one marker stands for: one, or as many as its glob finds.
+
+    Raises:
+        UsageError: the marker says something that cannot be meant.
+    """
+    subject = _subject(args)
+    _require(subject, len(args) == 1 and isinstance(args[0], (str, os.PathLike)), "needs one path", _USAGE)
+    for name in options:
+        _require(subject, name in _OPTIONS, f"has no option {name!r}", f"options are {', '.join(_OPTIONS)}")
+    _require(subject, options.get("model") is not None, "lacks model=", _USAGE)
+    kwargs = options.get("kwargs") or {}
+    _require(subject, isinstance(kwargs, Mapping), "has kwargs that are not a dict", 'kwargs={"width": 64}')
+    for name in ("key", "strip_prefix", "id"):
+        value = options.get(name)
+        _require(subject, value is None or isinstance(value, str), f"has a {name} that is no text", _USAGE)
+    strict = options.get("strict", True)
+    _require(subject, isinstance(strict, bool), "has a strict that is neither True nor False", _USAGE)
+    policy = Policy(strict=strict, accepted=tuple(_acceptances(subject, options.get("allow") or ())))
+    found = _resolve(os.fspath(args[0]), place)
+    identifier = options.get("id")
+    _require(
+        subject,
+        identifier is None or len(found) == 1,
+        f"gives one id to {len(found)} files",
+        "leave id out: each file gets one from its path",
+    )
+    path, shown = found[0]
+    there = path.exists() or (identifier or shown) in {known for _, known in place.recorded()}
+    _require(
+        subject,
+        there,
+        f"matches nothing: neither {shown} nor a snapshot of it is there",
+        "fetch the file, or correct the path",
+    )
+    return tuple(
+        Registration(
+            id=_checked_id(subject, identifier or shown),
+            path=path,
+            shown=shown,
+            model=options["model"],
+            kwargs=kwargs,
+            key=options.get("key"),
+            strip_prefix=options.get("strip_prefix"),
+            policy=policy,
+        )
+        for path, shown in found
+    )
+
+
+def is_glob(path: object) -> bool:
+    """Whether a marker's path stands for any number of files."""
+    return isinstance(path, (str, os.PathLike)) and glob.has_magic(os.fspath(path))
+
+
+def definition_id(name: str, kwargs: Mapping[str, Any], fallback: str) -> str:
+    """Names a definition's snapshot: ``models.Classifier(num_classes=10)``.
+
+    A definition that has no name of its own, or arguments that cannot stand in a file name, goes
+    by the id of the checkpoint that it is checked with.
+    """
+    given = ",".join(f"{key}={value}" for key, value in sorted(kwargs.items()))
+    identifier = f"{name}({given})" if given else name
+    plain = all(isinstance(value, (str, int, float, bool, type(None))) for value in kwargs.values())
+    usable = name and plain and len(identifier) <= 120 and not set(identifier) & set('/\\:*?"<>|\n')
+    return identifier if usable and identifier.isprintable() else fallback
+
+
+def find_file(text: str, place: Place) -> tuple[Path, str]:
+    """The file that a path means, and how reports write it; absent, it may still have a snapshot."""
+    candidates = [folder / text for folder in place.folders]
+    path = next((path for path in candidates if path.exists()), None)
+    if path is None:
+        known = {shown for shown, _ in place.recorded()}
+        path = next((each for each in candidates if _shown(each, place.root) in known), candidates[0])
+    return path, _shown(path, place.root)
+
+
+def _resolve(text: str, place: Place) -> tuple[tuple[Path, str], ...]:
+    """The files that a marker's path means."""
+    if not is_glob(text):
+        return (find_file(text, place),)
+    for folder in place.folders:
+        hits = sorted(glob.glob(os.path.join(glob.escape(str(folder)), text), recursive=True))
+        if hits:
+            return tuple((Path(hit), _shown(Path(hit), place.root)) for hit in hits)
+    for folder in place.folders:
+        pattern = _shown(folder / text, place.root)
+        absent = [shown for shown, _ in place.recorded() if Path(shown).match(pattern)]
+        if absent:
+            return tuple((place.root / shown, shown) for shown in absent)
+    raise UsageError(
+        text, f"matches no file in {' or '.join(str(folder) for folder in place.folders)}", "check the path"
+    )
+
+
+def _shown(path: Path, root: Path) -> str:
+    relative = os.path.relpath(path, root)
+    return (str(path) if relative.startswith("..") else relative).replace(os.sep, "/")
+
+
+def _acceptances(subject: str, allow: Any) -> Iterator[Acceptance]:
+    usage = 'allow=[("CK202", "head.*", "the reason")]'
+    _require(subject, isinstance(allow, (list, tuple)), "has an allow that is not a list", usage)
+    for entry in allow:
+        whole = isinstance(entry, (list, tuple)) and len(entry) == 3
+        _require(subject, whole and all(isinstance(part, str) for part in entry), f"allows {entry!r}", usage)
+        rule, keys, reason = entry
+        known = rule in BY_ID or rule in BY_KIND
+        _require(subject, known, f"allows {rule!r}, which is no rule", "see the rule table in the README")
+        _require(subject, bool(reason.strip()), f"allows {rule} without a reason", usage)
+        yield Acceptance(rule, keys, reason)
+
+
+def _checked_id(subject: str, identifier: str) -> str:
+    parts = identifier.split("/")
+    sound = identifier.isprintable() and not set(identifier) & set('\\:*?"<>|') and "" not in parts
+    _require(
+        subject,
+        sound and not {".", ".."} & set(parts) and parts[0] != "models",
+        f"has the id {identifier!r}, which cannot be a file name",
+        'give another id="..."',
+    )
+    return identifier
+
+
+def _subject(args: tuple[Any, ...]) -> str:
+    return f"checkpoint marker {args[0]}" if args else "checkpoint marker"
+
+
+def _require(subject: str, condition: bool, problem: str, advice: str) -> None:
+    if not condition:
+        raise UsageError(subject, problem, advice)

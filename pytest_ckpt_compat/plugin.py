@@ -1,0 +1,131 @@
+"""The pytest hooks: each hands over to the session, which is made when the first checkpoint is met."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat.fixture import CkptCompat
+    from pytest_ckpt_compat.session import Session
+
+_MARKER = "checkpoint"
+#: The attribute of a test report that carries what a checkpoint's item has to say, as JSON text.
+_RECORD = "ckpt_compat"
+_SESSION = pytest.StashKey["Session"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the options, all of them about snapshots."""
+    group = parser.getgroup("checkpoint compatibility")
+    group.addoption(
+        "--ckpt-update",
+        action="store_true",
+        help="record the snapshots of checkpoints and definitions that are missing or have changed",
+    )
+    group.addoption(
+        "--ckpt-prune",
+        action="store_true",
+        help="remove the snapshots that no test of a complete run stands for",
+    )
+    parser.addini("ckpt_snapshot_dir", "folder of the snapshots, relative to the root folder", default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the marker, and the hooks that need the configuration."""
+    config.pluginmanager.register(Reports(config), "ckpt_compat_reports")
+    config.addinivalue_line(
+        "markers",
+        "checkpoint(path, *, model, kwargs=None, key=None, strip_prefix=None, strict=True, id=None, "
+        "allow=()): "
+        "fail unless the checkpoint at path still loads into model",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Several checkpoints on one test become several items."""
+    if metafunc.definition.get_closest_marker(_MARKER):
+        _session(metafunc.config).parametrize(metafunc)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Reads the markers of each item, so that a mistake shows at collection."""
+    if item.get_closest_marker(_MARKER):
+        _session(item.config).register(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Checks before the body runs, in the call phase: a break is a failure, not a set-up error."""
+    if item.get_closest_marker(_MARKER):
+        _session(item.config).check(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Puts the record on the report: reports reach the controller even when a worker dies later."""
+    report = yield
+    if item.get_closest_marker(_MARKER):
+        setattr(report, _RECORD, _session(item.config).record(item, report.when))
+    return report
+
+
+@pytest.fixture
+def ckpt_compat(request: pytest.FixtureRequest) -> CkptCompat:
+    """The checkpoint that the test's marker registers: ``load()`` it, or ``check()`` others."""
+    return _session(request.config).fixture(request.node)
+
+
+@pytest.fixture(name="_ckpt_registration")
+def _ckpt_registration(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+class Reports:
+    """The hooks that see the whole run; in the controller they see what the workers report."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collects the records, in the one process that writes."""
+        record = getattr(report, _RECORD, None)
+        if record is not None:
+            _session(self._config).collect(record)
+        elif report.when not in ("setup", "call", "teardown"):  # xdist's report of a dead worker
+            _session(self._config).partial = True
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Notes that a run is not complete."""
+        if items:
+            _session(self._config).partial = True
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Notes that a run is not complete."""
+        if report.failed:
+            _session(self._config).partial = True
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Writes snapshots; the only moment, and the only process, in which anything is written."""
+        if self._wanted():
+            _session(self._config).finish(session)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Says what was recorded, and what passed with a warning."""
+        if self._wanted():
+            _session(self._config).summarize(terminalreporter)
+
+    def _wanted(self) -> bool:
+        asked = self._config.getoption("ckpt_update") or self._config.getoption("ckpt_prune")
+        return not hasattr(self._config, "workerinput") and (asked or _SESSION in self._config.stash)
+
+
+def _session(config: pytest.Config) -> Session:
+    if _SESSION not in config.stash:
+        from pytest_ckpt_compat.session import from_config
+
+        config.stash[_SESSION] = from_config(config)
+    return config.stash[_SESSION]

@@ -1,0 +1,201 @@
+"""A registered checkpoint: the load, and the snapshots of the checkpoint and of the definition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_ckpt_compat import compare, fingerprint, prefixes, readers, snapshots
+from pytest_ckpt_compat.changes import Change, Policy, Severity, Verdict
+from pytest_ckpt_compat.check import check_structure, could_not_check
+from pytest_ckpt_compat.config import Registration, definition_id
+from pytest_ckpt_compat.definition.find import Definition, find
+from pytest_ckpt_compat.definition.load import load_weights
+from pytest_ckpt_compat.errors import CkptCompatError, NoBaselineError, SnapshotError
+from pytest_ckpt_compat.rules import judge
+from pytest_ckpt_compat.structure import Structure
+
+if TYPE_CHECKING:
+    from torch import nn
+
+UPDATE_COMMAND = "pytest --ckpt-update"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one registered checkpoint.
+
+    Attributes:
+        verdicts: of the checkpoint; then, where it says something else, of the definition against
+            its own snapshot.
+        writes: snapshot name -> text that an update has to write.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    writes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def compatible(self) -> bool:
+        """Whether every verdict is."""
+        return all(verdict.compatible for verdict in self.verdicts)
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """What one of the two snapshots adds to the result."""
+
+    changes: tuple[Change, ...] = ()
+    notes: tuple[str, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    writes: Mapping[str, str] = field(default_factory=dict)
+
+
+def used_names(registration: Registration) -> tuple[str, ...]:
+    """Names of the snapshots that belong to a registration.
+
+    Raises:
+        CkptCompatError: the definition cannot be found, so its snapshot is not known.
+    """
+    definition = find(registration.model, registration.kwargs)
+    return snapshots.checkpoint_name(registration.id), _definition_name(registration, definition)
+
+
+def check_registered(registration: Registration, folder: Path, update: bool) -> Result:
+    """Checks a registered checkpoint; writes nothing, and says what an update would write.
+
+    Args:
+        registration: the checkpoint.
+        folder: the snapshot folder.
+        update: whether snapshots are being recorded: then missing and different ones are no fault.
+
+    Raises:
+        UsageError: the registration says something that cannot be meant.
+    """
+    writes: dict[str, str] = {}
+    try:
+        definition = find(registration.model, registration.kwargs)
+        structure, baseline = _baseline(registration, definition, folder, update)
+        writes.update(baseline.writes)
+        verdict = check_structure(structure, definition, registration.policy, registration.strip_prefix)
+        own = _own_snapshot(registration, definition, verdict, folder, update)
+    except CkptCompatError as error:
+        if error.rule is None:
+            raise
+        return Result((could_not_check(error, registration.id),), writes)
+    found = judge((*baseline.changes, *own.changes), Policy())
+    verdict = replace(
+        verdict,
+        name=registration.id,
+        changes=(*found, *verdict.changes),
+        notes=(*baseline.notes, *own.notes, *verdict.notes),
+    )
+    return Result((verdict, *own.verdicts), writes | dict(own.writes))
+
+
+def load(registration: Registration) -> nn.Module:
+    """The registered model with the registered checkpoint's real weights loaded.
+
+    Raises:
+        ReadError: the file, or a tensor in it, cannot be read.
+        BuildError: the definition cannot be found or built.
+        RuntimeError: torch's own, where the load fails.
+    """
+    definition = find(registration.model, registration.kwargs)
+    structure = readers.read(registration.path, registration.key)
+    if registration.strip_prefix:
+        structure = prefixes.strip(structure, registration.strip_prefix)
+    return load_weights(definition, structure, registration.policy.strict)
+
+
+def _baseline(
+    registration: Registration, definition: Definition, folder: Path, update: bool
+) -> tuple[Structure, _Finding]:
+    """The checkpoint's structure, from the file or its snapshot, and whether the two agree."""
+    name = snapshots.checkpoint_name(registration.id)
+    shown = registration.shown
+    if not registration.path.exists():
+        stored = snapshots.load(folder, name)
+        if stored is None:
+            raise NoBaselineError(
+                shown, f"neither the file nor its snapshot {folder.name}/{name} is there", "fetch the file"
+            )
+        note = f"{shown} is absent: checked from its snapshot {folder.name}/{name}"
+        return replace(stored, source=replace(stored.source, path=shown)), _Finding(notes=(note,))
+    structure = readers.read(registration.path, registration.key)
+    structure = replace(structure, source=replace(structure.source, path=shown))
+    if update:
+        values = structure.values if definition.takes_checkpoint else None
+        text = fingerprint.dumps(structure, values)
+        return structure, _Finding(writes={name: text} if _outdated(folder, name, structure) else {})
+    stored = snapshots.load(folder, name)
+    if stored is None:
+        detail = f"no snapshot of {shown} has been recorded; run {UPDATE_COMMAND}"
+        return structure, _Finding(changes=(Change("no-baseline", detail=detail),))
+    if fingerprint.digest(stored) != fingerprint.digest(structure):
+        detail = (
+            f"{shown} is not the file that {folder.name}/{name} was taken of "
+            f"({difference(stored, structure)})"
+        )
+        return structure, _Finding(changes=(Change("stale-snapshot", detail=detail),))
+    return structure, _Finding()
+
+
+def _own_snapshot(
+    registration: Registration, definition: Definition, main: Verdict, folder: Path, update: bool
+) -> _Finding:
+    """Judges the definition's snapshot by meaning: would what it recorded still load?"""
+    new, values = main.new, main.old.values if main.old else {}
+    if new is None:
+        return _Finding()
+    name = _definition_name(registration, definition)
+    if update:
+        return _Finding(writes={name: fingerprint.dumps(new)} if _outdated(folder, name, new) else {})
+    stored = snapshots.load(folder, name)
+    if stored is None:
+        detail = f"no snapshot of {definition.label} has been recorded; run {UPDATE_COMMAND}"
+        return _Finding(changes=(Change("no-baseline", detail=detail),))
+    if fingerprint.digest(stored) == fingerprint.digest(new):
+        return _Finding()
+    recorded = replace(stored, values=values, source=replace(stored.source, path=f"{folder.name}/{name}"))
+    verdict = check_structure(recorded, definition, registration.policy)
+    if verdict.compatible:
+        detail = (
+            f"differs from {folder.name}/{name} ({difference(stored, new)}); record it with {UPDATE_COMMAND}"
+        )
+        return _Finding(changes=(Change("definition-changed", detail=detail),))
+    if _facts(verdict) <= _facts(main):
+        note = f"a state_dict of the definition as recorded in {folder.name}/{name} breaks in the same way"
+        return _Finding(notes=(note,))
+    label = f"{verdict.old_label} (the definition as recorded)"
+    return _Finding(verdicts=(replace(verdict, name=definition.name, old_label=label),))
+
+
+def _facts(verdict: Verdict) -> set[tuple[object, ...]]:
+    return {(change.kind, change.old, change.new) for change in verdict.of(Severity.ERROR)}
+
+
+def difference(old: Structure, new: Structure) -> str:
+    """``2 keys added, 1 removed, 3 changed``."""
+    split = compare.sides(old.tensors, new.tensors)
+    changed = sum(old.tensors[key] != new.tensors[key] for key in split.both)
+    numbers = {"added": len(split.new_only), "removed": len(split.old_only), "changed": changed}
+    said = [f"{number:,} {word}" for word, number in numbers.items() if number]
+    if said:
+        return "keys: " + ", ".join(said)
+    return "order of keys" if list(old.tensors) != list(new.tensors) else "tied weights or module versions"
+
+
+def _outdated(folder: Path, name: str, structure: Structure) -> bool:
+    """Whether an update has to write a snapshot: it is not there, of no use, or of another structure."""
+    try:
+        stored = snapshots.load(folder, name)
+    except SnapshotError:
+        return True
+    return stored is None or fingerprint.digest(stored) != fingerprint.digest(structure)
+
+
+def _definition_name(registration: Registration, definition: Definition) -> str:
+    name = "" if definition.takes_checkpoint else definition.name
+    return snapshots.definition_name(definition_id(name, definition.kwargs, registration.id))

@@ -1,0 +1,262 @@
+"""One pytest run: its settings, its registered checkpoints, and what its reports bring in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_ckpt_compat import snapshots
+from pytest_ckpt_compat.config import SNAPSHOT_DIR, Place, Registration, from_marker, is_glob
+from pytest_ckpt_compat.errors import CkptCompatError, SnapshotError, UsageError
+from pytest_ckpt_compat.text import count
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat.fixture import CkptCompat
+    from pytest_ckpt_compat.registered import Result
+
+_Node = pytest.Item | pytest.Collector
+
+_MARKER = "checkpoint"
+#: The argument that turns one test into an item for each of its checkpoints.
+_PARAMETER = "_ckpt_registration"
+_REGISTRATIONS = pytest.StashKey[tuple[Registration, ...]]()
+_RESULTS = pytest.StashKey[list["Result"]]()
+
+
+@dataclass
+class Session:
+    """What one process of a run knows.
+
+    Attributes:
+        config: pytest's.
+        folder: the snapshot folder.
+        update: whether snapshots are recorded.
+        prune: whether snapshots that no test stands for are removed.
+        partial: whether some test was deselected, lost, or not collected.
+        used: names of the snapshots that reported tests stand for.
+        writes: snapshot name -> text to write at the end.
+        said: what checks that passed have to say, in order.
+        done: what was written or removed, a line each.
+    """
+
+    config: pytest.Config
+    folder: Path
+    update: bool
+    prune: bool
+    partial: bool = False
+    used: set[str] = field(default_factory=set)
+    writes: dict[str, str] = field(default_factory=dict)
+    said: dict[str, None] = field(default_factory=dict)
+    done: list[str] = field(default_factory=list)
+
+    def parametrize(self, metafunc: pytest.Metafunc) -> None:
+        """Gives a test with several checkpoints, or with a glob, an item for each."""
+        marks = _in_order(metafunc.definition)
+        if len(marks) == 1 and not is_glob(marks[0].args[0] if marks[0].args else None):
+            return
+        try:
+            found = self._registrations(metafunc.definition, marks)
+        except UsageError as error:
+            raise pytest.Collector.CollectError(str(error)) from error
+        metafunc.fixturenames.append(_PARAMETER)
+        metafunc.parametrize(_PARAMETER, found, ids=[each.id for each in found], indirect=True)
+
+    def register(self, item: pytest.Item) -> None:
+        """Notes the registrations that an item stands for."""
+        callspec = getattr(item, "callspec", None)
+        marks = _in_order(item)
+        found: tuple[Registration, ...] = ()
+        if callspec is not None and _PARAMETER in callspec.params:
+            found = (callspec.params[_PARAMETER],)
+            marks = [mark for mark in callspec.marks if mark.name == _MARKER]
+        try:
+            item.stash[_REGISTRATIONS] = (*found, *self._registrations(item, marks))
+        except UsageError as error:
+            raise pytest.Collector.CollectError(str(error)) from error
+
+    def check(self, item: pytest.Item) -> None:
+        """Checks an item's checkpoints; fails the test with the report of those that do not load."""
+        __tracebackhide__ = True
+        from pytest_ckpt_compat.registered import check_registered
+        from pytest_ckpt_compat.report import text
+
+        registrations = item.stash[_REGISTRATIONS]
+        try:
+            results = [check_registered(each, self.folder, self.update) for each in registrations]
+        except UsageError as error:
+            pytest.fail(str(error), pytrace=False)
+        item.stash[_RESULTS] = results
+        verdicts = [verdict for result in results for verdict in result.verdicts if not verdict.compatible]
+        if verdicts:
+            full = self._full
+            pytest.fail("\n\n".join(text.render(verdict, full) for verdict in verdicts), pytrace=False)
+
+    def record(self, item: pytest.Item, when: str | None) -> str:
+        """What an item's report carries to the process that writes, as JSON text."""
+        from pytest_ckpt_compat.registered import used_names
+
+        registrations = item.stash.get(_REGISTRATIONS, ())
+        record: dict[str, Any] = {"partial": self.partial}
+        if when == "setup":
+            try:
+                record["used"] = sorted({name for each in registrations for name in used_names(each)})
+            except CkptCompatError:  # which snapshot is the definition's cannot be told: prune none
+                record["partial"] = True
+        elif when == "call":
+            results = item.stash.get(_RESULTS, [])
+            record["writes"] = {name: text for each in results for name, text in each.writes.items()}
+            record["said"] = [line for result in results for line in _said(result)]
+        return json.dumps(record)
+
+    def collect(self, record: str) -> None:
+        """Takes in what a report carries."""
+        data = json.loads(record)
+        self.partial = self.partial or data["partial"]
+        self.used.update(data.get("used", ()))
+        self.writes.update(data.get("writes", {}))
+        self.said.update(dict.fromkeys(data.get("said", ())))
+
+    def finish(self, session: pytest.Session) -> None:
+        """Writes what was recorded; removes what nobody used, if asked and if the run was complete."""
+        try:
+            for name, text in sorted(self.writes.items()):
+                self.done.append(self._write(name, text))
+            if self.prune and self._complete(session):
+                for name in self._unused():
+                    snapshots.remove(self.folder, name)
+                    self.done.append(f"removed   {self._shown(name)}: no test stands for it")
+        except SnapshotError as error:
+            self.done.append(f"failed    {error}")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self.prune and not self._complete(session):
+            self.done.append(
+                "nothing was pruned: the run was not complete (run all tests, without a selection)"
+            )
+
+    def summarize(self, reporter: pytest.TerminalReporter) -> None:
+        """Prints what passed with something to say, and what was written."""
+        lines = [*self.said, *self.done]
+        session = reporter._session
+        if not self.prune and session is not None and self._complete(session):
+            unused = [self._shown(name) for name in self._unused()]
+            lines += [
+                f"unused    {name}: no test stands for it; remove it with --ckpt-prune" for name in unused
+            ]
+        if self.update and not self.done:
+            lines.append("every snapshot is up to date")
+        if lines:
+            reporter.section("checkpoint compatibility", sep="-")
+            for line in lines:
+                reporter.line(line)
+
+    def fixture(self, item: pytest.Item) -> CkptCompat:
+        """The fixture's value for an item."""
+        from pytest_ckpt_compat.fixture import CkptCompat
+
+        return CkptCompat(item.stash.get(_REGISTRATIONS, ()), self._place(item), self._full)
+
+    @property
+    def _full(self) -> bool:
+        return bool(self.config.get_verbosity() >= 2)
+
+    def _registrations(self, node: _Node, marks: list[pytest.Mark]) -> list[Registration]:
+        place = self._place(node)
+        found = [each for mark in marks for each in from_marker(mark.args, mark.kwargs, place)]
+        ids = [each.id for each in found]
+        twice = next((each for each in ids if ids.count(each) > 1), None)
+        if twice is not None:
+            raise UsageError(
+                f"checkpoint {twice}", f"is registered twice on {node.name}", "give one of them another id="
+            )
+        return found
+
+    def _place(self, node: _Node) -> Place:
+        root = self.config.rootpath
+        return Place(folders=(node.path.parent, root), root=root, recorded=self._recorded)
+
+    def _recorded(self) -> Iterator[tuple[str, str]]:
+        """(shown path, id) of every checkpoint that has a snapshot."""
+        for name in snapshots.names(self.folder):
+            if name.startswith(snapshots.MODELS + "/"):
+                continue
+            identifier = snapshots.identifier(name)
+            try:
+                stored = snapshots.load(self.folder, name)
+            except SnapshotError:
+                stored = None
+            yield (stored.source.path if stored else identifier), identifier
+
+    def _write(self, name: str, text: str) -> str:
+        from pytest_ckpt_compat.fingerprint import loads
+        from pytest_ckpt_compat.registered import difference
+
+        shown = self._shown(name)
+        new = loads(text, shown)
+        tensors = count(len(new.tensors), "tensor")
+        try:
+            old = snapshots.load(self.folder, name)
+            said = (
+                f"recorded  {shown}: {tensors}"
+                if old is None
+                else f"updated   {shown}: {difference(old, new)}"
+            )
+        except SnapshotError:
+            said = f"replaced  {shown}, which could not be read: {tensors}"
+        snapshots.save(self.folder, name, text)
+        return said
+
+    def _unused(self) -> list[str]:
+        return [name for name in snapshots.names(self.folder) if name not in self.used]
+
+    def _shown(self, name: str) -> str:
+        return f"{self.folder.name}/{name}"
+
+    def _complete(self, session: pytest.Session) -> bool:
+        """Whether every test of the project had its say."""
+        option = self.config.option
+        narrowed = any(getattr(option, name, None) for name in _NARROWING)
+        stopped = session.shouldfail or session.shouldstop
+        ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        return ended and not (self.partial or narrowed or stopped) and _whole_project(self.config)
+
+
+#: Options that leave tests out.
+_NARROWING = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "stepwise", "collectonly")
+
+
+def _whole_project(config: pytest.Config) -> bool:
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        return True
+    here = config.invocation_params.dir
+    return all((here / argument).resolve() == config.rootpath for argument in config.args)
+
+
+def _in_order(node: _Node) -> list[pytest.Mark]:
+    """The checkpoint markers, outermost first, decorators from top to bottom."""
+    return list(node.iter_markers(_MARKER))[::-1]
+
+
+def _said(result: Result) -> Iterator[str]:
+    """What a check that passed has to say, a line for the verdict and for each note."""
+    from pytest_ckpt_compat.report.text import headline
+
+    for verdict in result.verdicts:
+        if verdict.compatible and verdict.changes:
+            yield headline(verdict)
+        if verdict.compatible:
+            yield from (f"{verdict.name}: {note}" for note in verdict.notes)
+
+
+def from_config(config: pytest.Config) -> Session:
+    """A session with a run's settings."""
+    return Session(
+        config=config,
+        folder=config.rootpath / str(config.getini("ckpt_snapshot_dir") or SNAPSHOT_DIR),
+        update=bool(config.getoption("ckpt_update")),
+        prune=bool(config.getoption("ckpt_prune")),
+    )
