@@ -1,1 +1,44 @@
 """Bytes to structures, one module a format; the format is found from the content, never the name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from pytest_ckpt_compat.errors import ReadError
+from pytest_ckpt_compat.readers.limits import RefusalError
+from pytest_ckpt_compat.readers.plain import Opaque
+from pytest_ckpt_compat.readers.sniff import read_any
+from pytest_ckpt_compat.readers.zip_directory import offsets_of
+from pytest_ckpt_compat.structure import Structure
+
+__all__ = ["Opaque", "read", "record_offsets"]
+
+
+def read(path: str | os.PathLike[str], key: str | None = None) -> Structure:
+    """The structure of a checkpoint. No tensor is read, nothing in the file is executed.
+
+    Args:
+        path: the checkpoint.
+        key: dotted path of the state_dict in it (``"model"``); found by structure if None, and
+            ``""`` for the top.
+
+    Raises ReadError for anything that cannot be read, or read safely.
+    """
+    name = os.fspath(path)
+    try:
+        return read_any(name, key)
+    except RefusalError as refusal:
+        raise ReadError(name, refusal.problem, refusal.advice) from None
+
+
+def record_offsets(path: str | os.PathLike[str], records: Iterable[str]) -> dict[str, int]:
+    """Record name -> where its first byte lies in the file, for a later load of ``locations``.
+
+    The record ``""`` is the file itself. Raises ReadError for one that is missing or packed.
+    """
+    name = os.fspath(path)
+    try:
+        return offsets_of(name, set(records))
+    except RefusalError as refusal:
+        raise ReadError(name, refusal.problem, refusal.advice) from None
