@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from pytest_ckpt_compat.changes import Change as Change
     from pytest_ckpt_compat.changes import Severity as Severity
     from pytest_ckpt_compat.changes import Verdict as Verdict
-    from pytest_ckpt_compat.check import check as check
-    from pytest_ckpt_compat.check import diff as diff
+    from pytest_ckpt_compat.checking import check as check
+    from pytest_ckpt_compat.checking import diff as diff
     from pytest_ckpt_compat.definition import define as define
     from pytest_ckpt_compat.errors import CkptCompatError as CkptCompatError
     from pytest_ckpt_compat.readers import read as read
@@ -26,9 +26,9 @@ _HOMES = {
     "Structure": "structure",
     "TensorSpec": "structure",
     "Verdict": "changes",
-    "check": "check",
+    "check": "checking",
     "define": "definition",
-    "diff": "check",
+    "diff": "checking",
     "read": "readers",
 }
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_ckpt_compat.changes import Verdict
-from pytest_ckpt_compat.check import check
+from pytest_ckpt_compat.checking import check
 from pytest_ckpt_compat.config import Place, Registration, find_file
 from pytest_ckpt_compat.errors import CkptCompatError
 from pytest_ckpt_compat.registered import load

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat import compare, fingerprint, prefixes, readers, snapshots
 from pytest_ckpt_compat.changes import Change, Policy, Severity, Verdict
-from pytest_ckpt_compat.check import check_structure, could_not_check
+from pytest_ckpt_compat.checking import check_structure, could_not_check
 from pytest_ckpt_compat.config import Registration, definition_id
 from pytest_ckpt_compat.definition.find import Definition, find
 from pytest_ckpt_compat.definition.load import load_weights

@@ -61,7 +61,7 @@ RULES: tuple[Rule, ...] = (
         "prefixed",
         _ERROR,
         "every key carries a prefix that the other side has not",
-        "pass strip_prefix, or save the state_dict of the module inside the wrapper",
+        "see the message",
     ),
     Rule(
         "CK103",
@@ -91,7 +91,7 @@ RULES: tuple[Rule, ...] = (
         "head-resized",
         _ERROR,
         "an output head has another number of outputs",
-        "if that is meant, accept it and load the rest without the head",
+        "see the message",
     ),
     Rule("CK201", "resized", _ERROR, "the same key with another shape", "restore the size"),
     Rule(

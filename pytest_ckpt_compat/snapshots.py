@@ -33,10 +33,26 @@ def load(folder: Path, name: str) -> Structure | None:
         SnapshotError: the file is there and cannot be used.
     """
     path = folder / name
+    return _load(path) if path.exists() else None
+
+
+def read_file(path: str | os.PathLike[str]) -> Structure | None:
+    """The structure in a fingerprint file anywhere, or None for a file of another kind.
+
+    Raises:
+        SnapshotError: it is JSON text and not a usable fingerprint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return None
+    with path.open("rb") as stream:
+        begins = stream.read(64).lstrip()[:1]
+    return _load(path) if begins == b"{" else None
+
+
+def _load(path: Path) -> Structure:
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError) as error:
         raise SnapshotError(str(path), f"cannot be read ({error})", "check the file") from error
     return fingerprint.loads(text, str(path))

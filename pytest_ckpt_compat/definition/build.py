@@ -171,6 +171,17 @@ def untouched_globals() -> Iterator[None]:
                 numpy.random.set_state(numpy_state)
 
 
+@contextlib.contextmanager
+def search_path(*folders: str) -> Iterator[None]:
+    """Puts folders at the head of ``sys.path`` for a while."""
+    before = list(sys.path)
+    sys.path[:0] = folders
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
 class _Moved:
     """Which meta tensor stands for which real one, so that tied weights stay tied."""
 

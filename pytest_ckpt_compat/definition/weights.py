@@ -21,8 +21,7 @@ def read_weights(structure: Structure) -> dict[str, Any]:
         ReadError: a tensor's bytes are not at hand (quantized or sparse tensors), or the file is
             shorter than it was.
     """
-    files: dict[str, torch.UntypedStorage] = {}
-    starts: dict[tuple[str, str], int] = {}
+    files = _Files(structure)
     read: dict[tuple[Location, TensorSpec], torch.Tensor] = {}
     state: dict[str, Any] = {}
     for key, spec in structure.tensors.items():
@@ -38,39 +37,40 @@ def read_weights(structure: Structure) -> dict[str, Any]:
             )
         identity = location, spec
         if identity not in read:
-            read[identity] = _read(location, spec, files, starts)
+            read[identity] = files.tensor(location, spec)
         state[key] = read[identity]
     return state
 
 
-def _read(
-    location: Location,
-    spec: TensorSpec,
-    files: dict[str, torch.UntypedStorage],
-    starts: dict[tuple[str, str], int],
-) -> torch.Tensor:
-    import torch
+class _Files:
+    """The files that hold a structure's bytes, each mapped into memory once."""
 
-    from pytest_ckpt_compat.readers import record_start
+    def __init__(self, structure: Structure) -> None:
+        from pytest_ckpt_compat.readers import record_offsets
 
-    dtype: torch.dtype = getattr(torch, spec.dtype)
-    if not spec.numel:
-        return torch.empty(spec.shape, dtype=dtype)
-    if location.file not in files:
-        files[location.file] = _map(location.file)
-    record = (location.file, location.record)
-    if record not in starts:
-        starts[record] = record_start(location)
-    begin = starts[record] + location.offset
-    span = sum((size - 1) * step for size, step in zip(spec.shape, location.stride, strict=True)) + 1
-    end = begin + span * dtype.itemsize
-    if end > files[location.file].nbytes():
-        raise ReadError(location.file, "is shorter than its own directory says", "copy the file again")
-    storage = files[location.file][begin:end]
-    if begin % dtype.itemsize:  # safetensors written by others may not align
-        storage = storage.clone()
-    tensor = torch.empty(0, dtype=dtype)
-    return tensor.set_(storage, 0, spec.shape, location.stride)
+        records: dict[str, set[str]] = {}
+        for location in structure.locations.values():
+            records.setdefault(location.file, set()).add(location.record)
+        self._starts = {file: record_offsets(file, names) for file, names in records.items()}
+        self._storages = {file: _map(file) for file in records}
+
+    def tensor(self, location: Location, spec: TensorSpec) -> torch.Tensor:
+        """The tensor at a location: a view of the file where its alignment allows, else a copy."""
+        import torch
+
+        dtype: torch.dtype = getattr(torch, spec.dtype)
+        if not spec.numel:
+            return torch.empty(spec.shape, dtype=dtype)
+        whole = self._storages[location.file]
+        begin = self._starts[location.file][location.record] + location.offset
+        steps = zip(spec.shape, location.stride, strict=True)
+        end = begin + (sum((size - 1) * step for size, step in steps) + 1) * dtype.itemsize
+        if end > whole.nbytes():
+            raise ReadError(location.file, "is shorter than its own directory says", "copy the file again")
+        storage = whole[begin:end]
+        if begin % dtype.itemsize:
+            storage = storage.clone()
+        return torch.empty(0, dtype=dtype).set_(storage, 0, spec.shape, location.stride)
 
 
 def _map(path: str) -> torch.UntypedStorage:

@@ -10,7 +10,7 @@ from pytest_ckpt_compat.readers.containers import choose, mapping_of, no_tensors
 from pytest_ckpt_compat.readers.inert import Made, OrderedMapping, Tensor
 from pytest_ckpt_compat.readers.limits import over_limit
 from pytest_ckpt_compat.readers.modules import is_module, module_entries
-from pytest_ckpt_compat.readers.plain import plain_values
+from pytest_ckpt_compat.readers.plain import is_exact, plain_values
 from pytest_ckpt_compat.structure import (
     ITEM_SIZES,
     OBJECT,
@@ -45,6 +45,7 @@ def assemble(root: Any, path: str, file_format: str, key: str | None, *, locatab
         versions=_versions(found.value),
         source=Source(path, file_format, found.key),
         values=plain_values(root),
+        objects={name: entry for name, entry in entries.items() if is_exact(entry)},
         locations={
             name: _location(tensor, path) for name, tensor in tensors.items() if locatable and tensor.plain
         },

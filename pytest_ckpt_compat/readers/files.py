@@ -50,7 +50,7 @@ class Blob:
 def open_blob(path: str) -> Iterator[Blob]:
     """Opens a regular file; a directory, a pipe or a device is refused before it is opened."""
     try:
-        _require_regular(os.stat(path))  # noqa: PTH116 - a Path would change how the name is shown
+        _require_regular(os.stat(path))
         descriptor = os.open(path, _NO_WAITING)
         with os.fdopen(descriptor, "rb", buffering=0) as stream:
             found = os.fstat(descriptor)

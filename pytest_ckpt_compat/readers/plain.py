@@ -42,6 +42,17 @@ def plain_values(root: Any) -> dict[str, Any]:
     )
 
 
+def is_exact(value: Any, depth: int = 0) -> bool:
+    """Whether an inert value is plain data already, so that it can be handed to code that expects it."""
+    if depth > limits.DEPTH:
+        return False
+    if type(value) is dict:
+        return all(type(name) in _SIMPLE and is_exact(item, depth + 1) for name, item in value.items())
+    if type(value) in (list, tuple):
+        return all(is_exact(item, depth + 1) for item in value)
+    return type(value) in _SIMPLE
+
+
 class _Walk:
     """One conversion: how much has been converted, and which values are being converted now."""
 

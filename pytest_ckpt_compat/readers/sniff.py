@@ -45,7 +45,7 @@ def read_any(path: str, key: str | None) -> Structure:
 
 def _is_directory(path: str) -> bool:
     try:
-        return os.path.isdir(path)  # noqa: PTH112 - a Path would change how the name is shown
+        return os.path.isdir(path)
     except ValueError:
         return False
 

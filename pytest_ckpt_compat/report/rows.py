@@ -68,7 +68,7 @@ def _alike(change: Change) -> tuple[object, ...]:
 def _rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[Row]:
     first = changes[0]
     if first.kind == "prefixed":
-        yield _row(first, first.group + "*" if first.group else "*", first.detail, len(first.old))
+        yield _row(first, first.group, _number(len(first.old)), len(first.old))
     elif first.kind == "retied":
         for change in changes:
             yield _row(change, " = ".join(change.old), change.detail, len(change.old))

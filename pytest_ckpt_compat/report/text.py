@@ -68,17 +68,18 @@ def _told(verdict: Verdict, worst: Change) -> Iterator[str]:
     for change in verdict.changes:
         if change.severity is worst.severity:
             numbers[change.kind] = numbers.get(change.kind, 0) + _tensors(change)
-    total = len(verdict.old.tensors) if verdict.old else 0
-    for place, (kind, number) in enumerate(numbers.items()):
+    for kind, number in numbers.items():
         if kind in _PAST:
-            of = (
-                f"{number:,} of {total:,} tensors"
-                if not place and number < total
-                else count(number, "tensor")
-            )
-            yield f"{of} {_PAST[kind]}"
+            yield f"{_share(verdict, kind, number)} {_PAST[kind]}"
         else:
             yield _phrase(kind, next(c for c in verdict.changes if c.kind == kind))
+
+
+def _share(verdict: Verdict, kind: Kind, number: int) -> str:
+    """``312 of 320 tensors``, the total being that of the side that has them."""
+    side = verdict.new if kind in ("missing", "partial-load") else verdict.old
+    total = len(side.tensors) if side else number
+    return f"{number:,} of {total:,} tensors" if number < total else count(number, "tensor")
 
 
 def _tensors(change: Change) -> int:

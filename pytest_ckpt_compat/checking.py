@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_ckpt_compat import compare, prefixes, readers
@@ -19,14 +19,17 @@ from pytest_ckpt_compat.structure import Structure, TensorSpec
 
 def diff(old: Structure, new: Structure) -> Verdict:
     """Compares two structures as a strict load of ``old`` into ``new`` would, hooks aside."""
-    prefix = prefixes.common(old.tensors, new.tensors)
-    if prefix:
-        stripped = prefixes.strip(old, prefix)
-        changes = (_prefixed(old, stripped, prefix), *compare.compare(stripped, new))
-    else:
-        changes = compare.compare(old, new)
+    wrapper = _wrapper(old, new)
+    changes = compare.compare(old, new)
+    if wrapper:
+        changes = (wrapper.change(old), *compare.compare(wrapper.unwrap(old), new))
     return Verdict(
-        judge(changes, Policy()), old=old, new=new, old_label=old.source.path, new_label=new.source.path
+        judge(changes, Policy()),
+        old=old,
+        new=new,
+        old_label=_source(old),
+        new_label=_source(new),
+        repairs=tuple(_repairs(changes, wrapper)),
     )
 
 
@@ -73,13 +76,11 @@ def check_structure(
         structure = prefixes.strip(structure, strip_prefix)
     new, outcome = _load(structure, definition, policy)
     changes = tuple(_facts(structure, new, outcome))
-    if outcome.raised:
-        prefix = prefixes.common(structure.tensors, new.tensors)
-        lacking = prefixes.common(new.tensors, structure.tensors)
-        if prefix or lacking:
-            moved = prefixes.strip(structure, prefix) if prefix else prefixes.prepend(structure, lacking)
-            _, second = _load(moved, definition, policy)
-            changes = (_prefixed(structure, moved, prefix, lacking), *_facts(moved, new, second))
+    wrapper = _wrapper(structure, new) if outcome.raised else None
+    if wrapper:
+        unwrapped = wrapper.unwrap(structure)
+        _, second = _load(unwrapped, definition, policy)
+        changes = (wrapper.change(structure), *_facts(unwrapped, new, second))
     return Verdict(
         judge(changes, replace(policy, strict=policy.strict and outcome.strict)),
         old=structure,
@@ -87,6 +88,7 @@ def check_structure(
         old_label=_source(structure),
         new_label=definition.label,
         notes=tuple(_notes(outcome)),
+        repairs=tuple(_repairs(changes, wrapper)),
     )
 
 
@@ -135,9 +137,47 @@ def _resized(key: str, shapes: tuple[Shape, Shape], old: Structure, new: Structu
     return Change("resized", (key,), (key,), (before,), (after,), detail="as a load_state_dict hook left it")
 
 
-def _prefixed(old: Structure, moved: Structure, prefix: str, lacking: str = "") -> Change:
-    detail = f"the definition's keys begin with {lacking}" if lacking else f"every key begins with {prefix}"
-    return Change("prefixed", old=tuple(old.tensors), new=tuple(moved.tensors), group=prefix, detail=detail)
+@dataclass(frozen=True)
+class _Wrapper:
+    """A prefix that every key of one side carries, and the other side's keys lack."""
+
+    prefix: str
+    on_checkpoint: bool
+
+    def unwrap(self, old: Structure) -> Structure:
+        """The checkpoint with the keys that the definition has."""
+        return prefixes.strip(old, self.prefix) if self.on_checkpoint else prefixes.prepend(old, self.prefix)
+
+    def change(self, old: Structure) -> Change:
+        """The fact, as a report tells it."""
+        prefix, keys = self.prefix, (tuple(old.tensors), tuple(self.unwrap(old).tensors))
+        if self.on_checkpoint:
+            return Change(
+                "prefixed", *keys, group=f"{prefix}* -> *", detail=f"every key begins with {prefix}"
+            )
+        return Change("prefixed", *keys, group=f"* -> {prefix}*", detail=f"no key begins with {prefix}")
+
+
+def _wrapper(old: Structure, new: Structure) -> _Wrapper | None:
+    if prefix := prefixes.common(old.tensors, new.tensors):
+        return _Wrapper(prefix, on_checkpoint=True)
+    if prefix := prefixes.common(new.tensors, old.tensors):
+        return _Wrapper(prefix, on_checkpoint=False)
+    return None
+
+
+def _repairs(changes: Iterable[Change], wrapper: _Wrapper | None) -> Iterator[tuple[str, str]]:
+    if wrapper and wrapper.on_checkpoint:
+        yield (
+            "fix",
+            f'pass strip_prefix="{wrapper.prefix}", or save the state_dict of the module in the wrapper',
+        )
+    elif wrapper:
+        yield "fix", "register the model without its wrapper"
+    heads = [change.new[0] for change in changes if change.kind == "head-resized"]
+    if heads:
+        keys = heads[0].rpartition(".")[0] + ".*"
+        yield "accept", f'pass allow=[("CK202", "{keys}", "why")], and load the rest without the head'
 
 
 def _notes(outcome: Outcome) -> Iterator[str]:

@@ -1,0 +1,142 @@
+"""The ``ckpt-compat`` command: parse arguments, run, return an exit code as diff(1) does."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_ckpt_compat.errors import CkptCompatError
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat.changes import Verdict
+    from pytest_ckpt_compat.structure import Structure
+
+COULD_NOT_CHECK = 2
+
+_DEFINITION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        0 compatible (or done), 1 incompatible, 2 could not check.
+    """
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        code = run(arguments)
+        sys.stdout.flush()
+    except CkptCompatError as error:
+        _complain(str(error))
+        return COULD_NOT_CHECK
+    except BrokenPipeError:
+        # The reader has seen enough; keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return COULD_NOT_CHECK
+    except KeyboardInterrupt:
+        return COULD_NOT_CHECK
+    except Exception as error:  # an uncaught exception would exit with 1, which means incompatible
+        import traceback
+
+        traceback.print_exc()
+        _complain(f"internal error: {type(error).__name__}; this is a bug, please report it")
+        return COULD_NOT_CHECK
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ckpt-compat",
+        description="Does today's model code still load the checkpoints you have?",
+        epilog="exit codes: 0 compatible, 1 incompatible, 2 could not check",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    show = commands.add_parser("show", help="print the structure of a checkpoint; reads no weights")
+    show.add_argument("file", metavar="FILE", help="a checkpoint or a fingerprint file")
+    show.add_argument("--key", help="dotted path of the state_dict in the file")
+    show.set_defaults(run=_show)
+
+    diff = commands.add_parser("diff", help="compare two sides; a definition as NEW is really loaded into")
+    side = "a checkpoint, a fingerprint file or package.module:attr"
+    diff.add_argument("old", metavar="OLD", help=side)
+    diff.add_argument("new", metavar="NEW", help=side)
+    diff.add_argument("--format", choices=("text", "json"), default="text")
+    diff.add_argument("-v", "--verbose", action="count", default=0, help="-vv prints every key")
+    diff.set_defaults(run=_diff)
+
+    update = commands.add_parser("update", help="record snapshots: runs pytest --ckpt-update")
+    update.add_argument("pytest_args", nargs=argparse.REMAINDER, metavar="...", help="passed on to pytest")
+    update.set_defaults(run=_update)
+    return parser
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from pytest_ckpt_compat.report.tree import render
+
+    print(render(_read(arguments.file, arguments.key)))
+    return 0
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    verdict = _compare(arguments.old, arguments.new)
+    if arguments.format == "json":
+        from pytest_ckpt_compat.report.json import render as render_json
+
+        print(render_json(verdict))
+    else:
+        from pytest_ckpt_compat.report.text import render
+
+        print(render(verdict, full=arguments.verbose >= 2))
+    return verdict.exit_code
+
+
+def _update(arguments: argparse.Namespace) -> int:
+    import pytest
+
+    code = pytest.main(["--ckpt-update", "-m", "checkpoint", *arguments.pytest_args])
+    if code == pytest.ExitCode.NO_TESTS_COLLECTED:
+        _complain("no test has a checkpoint marker; add @pytest.mark.checkpoint(path, model=...)")
+    return int(code) if code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) else COULD_NOT_CHECK
+
+
+def _compare(old: str, new: str) -> Verdict:
+    from pytest_ckpt_compat import checking
+    from pytest_ckpt_compat.changes import Policy
+    from pytest_ckpt_compat.definition.build import search_path
+
+    with search_path(str(Path.cwd())):
+        if not _is_definition(new):
+            return checking.diff(_side(old), _side(new))
+        from pytest_ckpt_compat.definition.find import find
+
+        return checking.check_structure(_side(old), find(new), Policy())
+
+
+def _side(text: str) -> Structure:
+    if _is_definition(text):
+        from pytest_ckpt_compat.definition import define
+
+        return define(text)
+    return _read(text, None)
+
+
+def _is_definition(text: str) -> bool:
+    return bool(_DEFINITION.fullmatch(text)) and not Path(text).exists()
+
+
+def _read(path: str, key: str | None) -> Structure:
+    from pytest_ckpt_compat import readers, snapshots
+
+    stored = snapshots.read_file(path)
+    return readers.read(path, key) if stored is None else stored
+
+
+def _complain(message: str) -> None:
+    print(f"ckpt-compat: {message}", file=sys.stderr)

@@ -1,0 +1,77 @@
+"""A structure as a tree of modules, for ``ckpt-compat show``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pytest_ckpt_compat.structure import Structure, TensorSpec
+from pytest_ckpt_compat.text import count, visible
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_WIDEST = 60
+
+
+@dataclass
+class _Node:
+    children: dict[str, _Node] = field(default_factory=dict)
+    spec: TensorSpec | None = None
+    nbytes: int = 0
+
+
+def render(structure: Structure) -> str:
+    """The file, a line for each module and tensor with its size, and the totals."""
+    lines = list(_lines(_tree(structure), 0))
+    width = min(_WIDEST, max((len(name) for name, _, _ in lines), default=0))
+    middle = max((len(spec) for _, spec, _ in lines), default=0)
+    body = [f"{name:<{width}}  {spec:<{middle}}  {size:>9}".rstrip() for name, spec, size in lines]
+    return "\n".join([*_head(structure), "", *body, "", *_foot(structure)])
+
+
+def _tree(structure: Structure) -> _Node:
+    root = _Node()
+    for key, spec in structure.tensors.items():
+        node = root
+        for part in key.split("."):
+            node.nbytes += spec.nbytes
+            node = node.children.setdefault(part, _Node())
+        node.spec = spec
+        node.nbytes += spec.nbytes
+    return root
+
+
+def _lines(node: _Node, depth: int) -> Iterator[tuple[str, str, str]]:
+    for name, child in node.children.items():
+        spec = visible(str(child.spec)) if child.spec else ""
+        yield "  " * depth + visible(name), spec, size(child.nbytes)
+        yield from _lines(child, depth + 1)
+
+
+def _head(structure: Structure) -> Iterator[str]:
+    source = structure.source
+    inside = f", state_dict at {source.container}" if source.container else ""
+    yield visible(f"{source.path}: {source.format}{inside}")
+    others = [str(name) for name in structure.values if name.split(".")[0] != source.container.split(".")[0]]
+    if others:
+        yield visible(f"also holds {', '.join(others)}")
+
+
+def _foot(structure: Structure) -> Iterator[str]:
+    specs = structure.tensors.values()
+    tied = {key for _, *others in structure.aliases for key in others}
+    unique = sum(spec.nbytes for key, spec in structure.tensors.items() if key not in tied)
+    dtypes = ", ".join(dict.fromkeys(spec.dtype for spec in specs))
+    numbers = sum(spec.numel for key, spec in structure.tensors.items() if key not in tied)
+    yield visible(f"{count(len(specs), 'tensor')}, {count(numbers, 'element')}, {size(unique)} ({dtypes})")
+    for group in structure.aliases:
+        yield visible(f"tied: {' = '.join(group)}")
+
+
+def size(nbytes: int) -> str:
+    """``340 B``, ``1.7 kB``, ``2.0 GB``; powers of 1,000."""
+    amount, unit = float(nbytes), _UNITS[0]
+    for unit in _UNITS:
+        if amount < 1000 or unit == _UNITS[-1]:
+            break
+        amount /= 1000
+    return f"{nbytes} B" if unit == "B" else f"{amount:.1f} {unit}"

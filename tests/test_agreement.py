@@ -1,0 +1,178 @@
+"""Our verdict is torch's: what ``load_state_dict`` does with real tensors, we say without them."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+
+import pytest_ckpt_compat as ckpt
+from pytest_ckpt_compat import fingerprint
+from pytest_ckpt_compat.changes import Policy, Severity
+from pytest_ckpt_compat.checking import check_structure
+from pytest_ckpt_compat.definition.find import find
+from tests.random_models import Recipe, build, edits, recipes
+
+_EXAMPLES = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[Recipe, Recipe]:
+    """A model and what became of it."""
+    old = draw(recipes)
+    return old, draw(edits(old))
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """One folder for all examples."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def torchs_word(state: Any, model: nn.Module, strict: bool) -> tuple[bool, set[str], set[str], set[str]]:
+    """Whether a real load works, and torch's own lists: missing, unexpected, mismatched."""
+    try:
+        model.load_state_dict(state, strict=strict)
+        loads = True
+    except RuntimeError:
+        loads = False
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+        mismatched = set()
+    except RuntimeError as error:
+        mismatched = set(re.findall(r"size mismatch for (\S+):", str(error)))
+        fitting = {key: value for key, value in state.items() if key not in mismatched}
+        if hasattr(state, "_metadata"):
+            fitting = type(state)(fitting)
+            fitting._metadata = state._metadata
+        missing, unexpected = model.load_state_dict(fitting, strict=False)
+        missing = [key for key in missing if key not in mismatched]
+    return loads, set(missing), set(unexpected), mismatched
+
+
+def our_word(verdict: ckpt.Verdict) -> tuple[set[str], set[str], set[str]]:
+    """The same lists from a verdict whose keys are not prefixed."""
+    found: dict[str, set[str]] = {"missing": set(), "unexpected": set(), "resized": set()}
+    for change in verdict.changes:
+        kind = {"head-resized": "resized"}.get(change.kind, change.kind)
+        if kind == "extra-state":
+            kind = "unexpected" if change.old else "missing"
+        if kind in found:
+            found[kind] |= {*change.old, *change.new}
+    return found["missing"], found["unexpected"], found["resized"]
+
+
+@_EXAMPLES
+@given(pair=pairs(), strict=st.booleans())
+def test_a_saved_checkpoint_is_judged_as_torch_judges_it(
+    pair: tuple[Recipe, Recipe], strict: bool, folder: Path
+) -> None:
+    old, new = pair
+    path = folder / "model.pt"
+    torch.save(build(old).state_dict(), path)
+    state = torch.load(path, weights_only=True)
+    if not any(isinstance(value, torch.Tensor) for value in state.values()):
+        return  # a checkpoint without any tensor is refused, by a test of its own
+    loads, missing, unexpected, mismatched = torchs_word(state, build(new), strict)
+
+    verdict = ckpt.check(path, lambda: build(new), strict=strict)
+
+    assert verdict.compatible is loads
+    if not any(change.kind == "prefixed" for change in verdict.changes):
+        assert our_word(verdict) == (missing, unexpected, mismatched)
+
+
+@settings(_EXAMPLES, max_examples=100)
+@given(pair=pairs(), strict=st.booleans())
+def test_a_fingerprint_stands_in_for_its_file(
+    pair: tuple[Recipe, Recipe], strict: bool, folder: Path
+) -> None:
+    old, new = pair
+    path = folder / "model.pt"
+    torch.save({"state_dict": build(old).state_dict(), "epoch": 3}, path)
+    state = torch.load(path, weights_only=True)["state_dict"]
+    if not any(isinstance(value, torch.Tensor) for value in state.values()):
+        return
+    structure = ckpt.read(path)
+
+    recorded = fingerprint.loads(fingerprint.dumps(structure), "model.json")
+
+    assert recorded == structure
+    assert list(recorded.tensors) == list(structure.tensors)
+    assert fingerprint.digest(recorded) == fingerprint.digest(structure)
+    verdict = check_structure(recorded, find(lambda: build(new)), Policy(strict=strict))
+    assert verdict.compatible is torchs_word(state, build(new), strict)[0]
+
+
+@settings(_EXAMPLES, max_examples=100)
+@given(pair=pairs(), strict=st.booleans())
+def test_safetensors_have_no_versions_and_are_judged_so(
+    pair: tuple[Recipe, Recipe], strict: bool, folder: Path
+) -> None:
+    old, new = pair
+    path = folder / "model.safetensors"
+    entries = build(old).state_dict()
+    tensors = {key: value.clone() for key, value in entries.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        return
+    save_file(tensors, path)
+
+    verdict = ckpt.check(path, lambda: build(new), strict=strict)
+
+    assert verdict.compatible is torchs_word(tensors, build(new), strict)[0]
+
+
+@settings(_EXAMPLES, max_examples=100)
+@given(pair=pairs())
+def test_a_comparison_without_hooks_agrees_with_torch(pair: tuple[Recipe, Recipe]) -> None:
+    old, new = (define_plain(recipe) for recipe in pair)
+    verdict = ckpt.diff(ckpt.define(lambda: old), ckpt.define(lambda: new))
+
+    assert verdict.compatible is torchs_word(dict(old.state_dict()), new, strict=True)[0]
+
+
+@settings(_EXAMPLES, max_examples=100)
+@given(recipe=recipes)
+def test_a_definition_against_itself_gives_nothing(recipe: Recipe) -> None:
+    structure = ckpt.define(lambda: build(recipe))
+
+    assert ckpt.diff(structure, structure).changes == ()
+    state = build(recipe).state_dict()
+    specs = {
+        key: (str(value.dtype), tuple(value.shape)) for key, value in state.items() if hasattr(value, "dtype")
+    }
+    ours = {key: (f"torch.{s.dtype}", s.shape) for key, s in structure.tensors.items() if s.dtype != "object"}
+    assert list(structure.tensors) == list(state)
+    assert ours == specs
+
+
+def test_warnings_never_make_a_verdict_incompatible() -> None:
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 2).half()
+
+    verdict = ckpt.diff(ckpt.define(lambda: nn.ModuleDict({"layer": nn.Linear(2, 2)})), ckpt.define(Half))
+    assert verdict.compatible
+    assert {change.severity for change in verdict.changes} == {Severity.WARNING}
+
+
+def define_plain(recipe: Recipe) -> nn.Module:
+    """The module, its version-dependent and renaming parts replaced by plain ones."""
+    if recipe.leaf is not None:
+        plain = dict.fromkeys(("batchnorm", "untracked", "legacy", "gamma"), "vector").get(recipe.leaf[0])
+        return build(Recipe((plain, recipe.leaf[1]))) if plain else build(recipe)
+    module = nn.Module()
+    for name, child in recipe.children:
+        module.add_module(name, define_plain(child))
+    return module
