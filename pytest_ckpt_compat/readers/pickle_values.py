@@ -187,7 +187,10 @@ class ValueMachine:
         if size > limits.LONG_VALUE:
             self._skip("str", size)
         else:
-            self.stack.append(str(self.take(size), "utf-8", "surrogatepass"))
+            text = str(self.take(size), "utf-8", "surrogatepass")
+            if not text.isascii():  # one wide character makes every character take four bytes
+                self.spend(size >> 3)
+            self.stack.append(text)
 
     def _bytes(self, size: int) -> None:
         if size > limits.LONG_VALUE:

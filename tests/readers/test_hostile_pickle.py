@@ -155,7 +155,8 @@ def test_limits_are_named(forge: Forge) -> None:
     "damage",
     [
         b"", b".", b"\x80\x09N.", b"N", b"0.", b"(.", b"t.", b"u.", b"}(Nu.", b"Na.", b"K\x01K\x02s.",
-        b"h\x07.", b"j\x07\x00\x00\x00.", b"R.", b"NNR.", b"b.", b"NNb.", b"Q.", b"P1\n.", b"\x97.", b"\x98.", b"\xff.",
+        b"h\x07.", b"j\x07\x00\x00\x00.", b"R.", b"NNR.", b"b.", b"NNb.", b"Q.", b"P1\n.", b"\x97.", b"\x98.",
+        b"\xff.",
         b"}]Ns.", b"}}Ns.", b"I1x\n.", b"Fx\n.", b"Sx\n.", b"Vx", b"V\\ud8\n.", b"X\x02\x00\x00\x00\xff\xff.",
         b"p-1\n.", b"NNN\x93.", b"(o.", b"o.", b"\x95\xff\xff\xff\xff\xff\xff\xff\xff.", b"N.N.", b"g\xb2\n.",
         b"ccollections\nOrderedDict\nK\x01\x85R.", b"c__builtin__\nset\nK\x01\x85R.",

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # torch's own, a
 PLAIN_DTYPES = [
     torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32,
     torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex32,
-    torch.complex64, torch.complex128, torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz,
+    torch.complex64, torch.complex128, torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2,
+    torch.float8_e5m2fnuz,
     torch.float8_e8m0fnu, torch.float4_e2m1fn_x2,
 ]  # fmt: skip
 
@@ -246,3 +247,20 @@ def test_a_module_inside_a_checkpoint(tmp_path: Path) -> None:
     assert structure.source.container == "model"
     assert list(structure.tensors) == list(network().state_dict())
     assert structure.values["model"] == Opaque("torch.nn.modules.container.Sequential")
+
+
+def test_distributed_tensors_have_their_global_shape(tmp_path: Path) -> None:
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        weight = distribute_tensor(torch.ones(6, 2), mesh, [Shard(0)])
+        torch.save({"model": {"w": weight, "b": torch.ones(2)}}, tmp_path / "net.pt")
+    finally:
+        dist.destroy_process_group()
+    structure = read(tmp_path / "net.pt")
+    assert structure.tensors == {"w": TensorSpec("float32", (6, 2)), "b": TensorSpec("float32", (2,))}
+    assert set(structure.locations) == {"b"}
