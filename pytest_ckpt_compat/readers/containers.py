@@ -17,7 +17,7 @@ from typing import Any
 from pytest_ckpt_compat.readers import limits
 from pytest_ckpt_compat.readers.inert import Made, Tensor
 from pytest_ckpt_compat.readers.limits import RefusalError
-from pytest_ckpt_compat.readers.modules import is_module, module_entries
+from pytest_ckpt_compat.readers.modules import has_tensors, is_module, module_entries
 from pytest_ckpt_compat.text import count
 
 _MODEL_NAMES = frozenset(
@@ -94,7 +94,7 @@ def require_top(key: str | None) -> None:
 
 
 def _is_state(value: Any) -> bool:
-    return is_module(value) or _is_state_dict(value)
+    return has_tensors(value) if is_module(value) else _is_state_dict(value)
 
 
 def _is_state_dict(value: Any) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_ckpt_compat.readers import limits
-from pytest_ckpt_compat.readers.inert import Made
+from pytest_ckpt_compat.readers.inert import Made, Tensor
 from pytest_ckpt_compat.readers.limits import over_limit
 
 _PARTS = ("_parameters", "_buffers", "_modules")
@@ -23,6 +23,20 @@ def is_module(value: Any) -> bool:
         and isinstance(value.state, dict)
         and all(isinstance(value.state.get(part), dict) for part in _PARTS)
     )
+
+
+def has_tensors(module: Made) -> bool:
+    """Whether any module of the tree has a parameter or buffer."""
+    pending, seen = [module], {id(module)}
+    while pending:
+        part = pending.pop()
+        if any(type(value) is Tensor for _, value in _own(part)):
+            return True
+        for child in part.state["_modules"].values():
+            if id(child) not in seen and is_module(child):
+                seen.add(id(child))
+                pending.append(child)
+    return False
 
 
 def module_entries(module: Made) -> dict[str, Any]:

@@ -115,7 +115,9 @@ class ValueMachine:
         self.pos += 1
 
     def _op_long_binput(self) -> None:
-        self.memo[self.number(4)] = self.stack[-1]
+        start = self.pos
+        self.pos = start + 4  # a pickle that ends within the number has no next opcode
+        self.memo[int.from_bytes(self.data[start : start + 4], "little")] = self.stack[-1]
 
     def _op_put(self) -> None:
         self.memo[literals.index(self.line())] = self.stack[-1]
@@ -128,7 +130,9 @@ class ValueMachine:
         self.pos += 1
 
     def _op_long_binget(self) -> None:
-        self.stack.append(self.memo[self.number(4)])
+        start = self.pos
+        self.pos = start + 4
+        self.stack.append(self.memo[int.from_bytes(self.data[start : start + 4], "little")])
 
     def _op_get(self) -> None:
         self.stack.append(self.memo[literals.index(self.line())])
@@ -183,7 +187,10 @@ class ValueMachine:
         if size > limits.LONG_VALUE:
             self._skip("str", size)
         else:
-            self.stack.append(str(self.take(size), "utf-8", "surrogatepass"))
+            text = str(self.take(size), "utf-8", "surrogatepass")
+            if not text.isascii():  # one wide character makes every character take four bytes
+                self.spend(size >> 3)
+            self.stack.append(text)
 
     def _bytes(self, size: int) -> None:
         if size > limits.LONG_VALUE:

@@ -63,14 +63,17 @@ class Rebuilder:
         self._keys.check(items)
         return set(items)
 
-    def encode(self, args: _Args) -> bytes | Skipped:
+    def encode(self, args: _Args) -> Any:
         """``_codecs.encode(text, 'latin1')``: bytes, as protocol 2 writes them."""
         text = args[0]
         if type(text) is Skipped:
             return Skipped("bytes", text.length)
         self._spend(len(text) >> 4)
-        encoded: bytes = text.encode("latin-1")
-        return encoded
+        return text.encode("latin-1")
+
+    def bytes(self, args: _Args) -> Any:
+        """``bytes()``, as protocols below 3 write the empty one."""
+        return Made(Global("builtins", "bytes"), args) if args else b""
 
     def complex(self, args: _Args) -> complex:
         """``complex(real, imaginary)``."""
@@ -178,6 +181,7 @@ _COLLECTIONS: Mapping[str, Callable[[Rebuilder, _Args], Any]] = MappingProxyType
         "collections.OrderedDict": Rebuilder.ordered_dict,
         "builtins.set": Rebuilder.set,
         "builtins.frozenset": Rebuilder.set,
+        "builtins.bytes": Rebuilder.bytes,
         "builtins.complex": Rebuilder.complex,
         "_codecs.encode": Rebuilder.encode,
         "torch.Size": Rebuilder.size,

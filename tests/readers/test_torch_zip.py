@@ -1,0 +1,266 @@
+"""Files written by torch: our reading agrees with ``torch.load``."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import enum
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pytest_ckpt_compat.readers import Opaque, read, record_offsets
+from pytest_ckpt_compat.structure import ITEM_SIZES, Structure, TensorSpec, alias_groups
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # torch's own, about experimental kinds
+
+PLAIN_DTYPES = [
+    torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32,
+    torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex32,
+    torch.complex64, torch.complex128, torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2,
+    torch.float8_e5m2fnuz,
+    torch.float8_e8m0fnu, torch.float4_e2m1fn_x2,
+]  # fmt: skip
+
+
+class Stage(enum.Enum):
+    TRAIN = "train"
+
+
+class Config(dict[str, Any]):
+    """A dictionary with attributes, of a class the reader does not know."""
+
+
+def spec(tensor: torch.Tensor) -> TensorSpec:
+    return TensorSpec(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+
+
+def identity(tensor: torch.Tensor) -> object:
+    if tensor.layout != torch.strided or tensor.device.type == "meta":
+        return id(tensor)
+    storage = tensor.untyped_storage()
+    return storage._cdata, tensor.storage_offset(), tensor.size(), tensor.stride()
+
+
+def assert_agrees(structure: Structure, loaded: Mapping[str, torch.Tensor]) -> None:
+    assert list(structure.tensors) == list(loaded)
+    assert structure.tensors == {key: spec(tensor) for key, tensor in loaded.items()}
+    assert structure.aliases == alias_groups({key: identity(tensor) for key, tensor in loaded.items()})
+    metadata = getattr(loaded, "_metadata", None)
+    if metadata is None:
+        assert structure.versions is None
+    else:
+        versions = {name: facts["version"] for name, facts in metadata.items() if "version" in facts}
+        assert structure.versions == {name: version for name, version in versions.items() if version != 1}
+
+
+def assert_locations(structure: Structure, loaded: Mapping[str, torch.Tensor]) -> None:
+    """The bytes at each location are the tensor's own."""
+    for key, location in structure.locations.items():
+        tensor = loaded[key]
+        start = record_offsets(location.file, [location.record])[location.record] + location.offset
+        assert location.stride == tensor.stride()
+        if tensor.is_contiguous() and tensor.numel():
+            size = int(tensor.numel() * ITEM_SIZES[structure.tensors[key].dtype])
+            with Path(location.file).open("rb") as stream:
+                stream.seek(start)
+                assert stream.read(size) == bytes(tensor.detach().reshape(-1).view(torch.uint8).tolist())
+
+
+def round_trip(path: Path, state_dict: Mapping[str, torch.Tensor], **options: Any) -> Structure:
+    torch.save(state_dict, path, **options)
+    structure = read(path)
+    loaded = torch.load(path, weights_only=False)
+    assert_agrees(structure, loaded)
+    assert_locations(structure, loaded)
+    return structure
+
+
+def network() -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.LSTM(4, 4))
+
+
+def test_state_dict_keeps_order_shapes_and_versions(tmp_path: Path) -> None:
+    structure = round_trip(tmp_path / "net.pt", network().state_dict())
+    assert structure.versions == {"1": 2}
+    assert structure.source.format == "torch zip"
+    assert structure.source.container == ""
+    assert structure.locations.keys() == structure.tensors.keys()
+
+
+@pytest.mark.parametrize("protocol", [1, 2, 3, 4, 5])  # torch cannot load its own files of protocol 0
+def test_every_pickle_protocol(tmp_path: Path, protocol: int) -> None:
+    round_trip(tmp_path / "net.pt", network().state_dict(), pickle_protocol=protocol)
+
+
+@pytest.mark.parametrize("dtype", PLAIN_DTYPES, ids=str)
+def test_every_plain_dtype(tmp_path: Path, dtype: torch.dtype) -> None:
+    raw = torch.arange(6 * 16, dtype=torch.uint8)
+    tensor = (raw % 2).bool() if dtype == torch.bool else raw.view(dtype)
+    structure = round_trip(tmp_path / "net.pt", {"w": tensor, "tied": tensor, "part": tensor[2:]})
+    assert structure.aliases == (("w", "tied"),)
+    assert set(structure.locations) == {"w", "tied", "part"}
+
+
+def test_views_and_ties(tmp_path: Path) -> None:
+    base = torch.arange(24.0).reshape(4, 6)
+    views = {
+        "base": base,
+        "same": base.view(4, 6),
+        "row": base[1],
+        "row_again": base[1],
+        "turned": base.t(),
+        "flat": base.reshape(-1),
+        "wide": torch.ones(1).expand(5),
+        "scalar": torch.tensor(3),
+        "empty": torch.empty(0, 3),
+        "parameter": torch.nn.Parameter(base),
+    }
+    structure = round_trip(tmp_path / "net.pt", views)
+    assert structure.aliases == (("base", "same", "parameter"), ("row", "row_again"))
+
+
+def test_tensors_of_other_kinds_have_no_location(tmp_path: Path) -> None:
+    eye = torch.eye(3)
+    tensors = {
+        "quantized": torch.quantize_per_tensor(eye, 0.1, 0, torch.quint8),
+        "by_channel": torch.quantize_per_channel(eye, torch.ones(3), torch.zeros(3), 0, torch.qint8),
+        "packed": torch.quantize_per_channel(eye, torch.ones(3), torch.zeros(3), 0, torch.quint4x2),
+        "coo": eye.to_sparse(),
+        "csr": eye.to_sparse_csr(),
+        "csc": eye.to_sparse_csc(),
+        "bsr": torch.eye(4).to_sparse_bsr((2, 2)),
+        "meta": torch.empty(2, 3, device="meta"),
+        "conjugated": torch.ones(2, dtype=torch.complex64).conj(),
+        "plain": eye,
+    }
+    structure = round_trip(tmp_path / "net.pt", tensors)
+    assert set(structure.locations) == {"plain"}
+
+
+def test_tensor_with_attributes_and_subclasses(tmp_path: Path) -> None:
+    tagged = torch.ones(3)
+    tagged.note = "kept by pickle"  # type: ignore[attr-defined]
+    round_trip(tmp_path / "net.pt", {"tagged": tagged, "parameter": torch.nn.Parameter(torch.ones(2))})
+
+
+def test_nested_tensors_read_as_their_values(tmp_path: Path) -> None:
+    nested = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(1, 3)])
+    torch.save({"n": nested, "w": torch.ones(1)}, tmp_path / "net.pt")
+    assert read(tmp_path / "net.pt").tensors["n"] == TensorSpec("float32", (9,))
+
+
+def test_extra_state_is_an_object(tmp_path: Path) -> None:
+    torch.save({"w": torch.ones(2), "_extra_state": {"scale": torch.ones(1), "amax": 4}}, tmp_path / "x.pt")
+    structure = read(tmp_path / "x.pt")
+    assert structure.tensors == {"w": TensorSpec("float32", (2,)), "_extra_state": TensorSpec("object")}
+    assert structure.values["_extra_state"] == {"amax": 4}
+
+
+def test_values_are_plain_data(tmp_path: Path) -> None:
+    checkpoint = {
+        "state_dict": {"w": torch.ones(2)},
+        "epoch": 3,
+        "args": argparse.Namespace(lr=0.1, out=Path("runs/1"), device=torch.device("cuda:0")),
+        "hyper_parameters": Config(num_classes=10, mean=np.float32(0.5), bins=np.arange(6).reshape(2, 3)),
+        "best": torch.tensor(0.5),
+        "history": [1.5, torch.ones(2), (None, True, b"raw", 2j)],
+        "counts": collections.Counter("abb"),
+        "lists": collections.defaultdict(list, a=[1]),
+        "recent": collections.deque([1, 2], 5),
+        "chosen": {1, 2},
+        "fixed": frozenset({"a"}),
+        "activation": torch.nn.ReLU,
+        "stage": Stage.TRAIN,
+        "buffer": bytearray(b"ab"),
+        "big": 1 << 100,
+    }
+    torch.save(checkpoint, tmp_path / "run.ckpt")
+    assert read(tmp_path / "run.ckpt").values == {
+        "state_dict": {},
+        "epoch": 3,
+        "args": {"lr": 0.1, "out": "runs/1", "device": "cuda:0"},
+        "hyper_parameters": {"num_classes": 10, "mean": 0.5, "bins": [[0, 1, 2], [3, 4, 5]]},
+        "history": [1.5, None, (None, True, b"raw", 2j)],
+        "counts": {"a": 1, "b": 2},
+        "lists": {"a": [1]},
+        "recent": [1, 2],
+        "chosen": {1, 2},
+        "fixed": {"a"},
+        "activation": Opaque("torch.nn.modules.activation.ReLU"),
+        "stage": Opaque(f"{__name__}.Stage"),
+        "buffer": b"ab",
+        "big": 1 << 100,
+    }
+
+
+def test_values_that_contain_themselves(tmp_path: Path) -> None:
+    loop: list[Any] = [1]
+    loop.append(loop)
+    torch.save({"state_dict": {"w": torch.ones(1)}, "loop": loop}, tmp_path / "run.pt")
+    assert read(tmp_path / "run.pt").values["loop"] == [1, Opaque("a value inside itself")]
+
+
+def test_files_without_checksums(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        round_trip(tmp_path / "net.pt", network().state_dict())
+    finally:
+        torch.serialization.set_crc32_options(True)
+
+
+def test_tensors_of_the_other_byte_order_have_no_location(tmp_path: Path) -> None:
+    import zipfile
+
+    torch.save({"w": torch.ones(2)}, tmp_path / "net.pt")
+    with zipfile.ZipFile(tmp_path / "net.pt") as old, zipfile.ZipFile(tmp_path / "big.pt", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, b"big" if name.endswith("byteorder") else old.read(name))
+    structure = read(tmp_path / "big.pt")
+    assert structure.tensors == {"w": TensorSpec("float32", (2,))}
+    assert not structure.locations
+
+
+def test_a_pickled_module_reads_as_its_state_dict(tmp_path: Path) -> None:
+    net = network()
+    net.register_buffer("kept", torch.ones(2))
+    net.register_buffer("left_out", torch.ones(2), persistent=False)
+    net.register_parameter("nothing", None)
+    net.add_module("shared", next(net.children()))
+    torch.save(net, tmp_path / "net.pt")
+    structure = read(tmp_path / "net.pt")
+    state_dict = torch.load(tmp_path / "net.pt", weights_only=False).state_dict()
+    assert structure.tensors == {key: spec(tensor) for key, tensor in state_dict.items()}
+    assert list(structure.tensors) == list(state_dict)
+    assert structure.aliases == alias_groups({key: identity(tensor) for key, tensor in state_dict.items()})
+    assert structure.versions is None
+    assert structure.values == {}
+
+
+def test_a_module_inside_a_checkpoint(tmp_path: Path) -> None:
+    torch.save({"epoch": 1, "model": network(), "optimizer": None}, tmp_path / "net.pt")
+    structure = read(tmp_path / "net.pt")
+    assert structure.source.container == "model"
+    assert list(structure.tensors) == list(network().state_dict())
+    assert structure.values["model"] == Opaque("torch.nn.modules.container.Sequential")
+
+
+def test_distributed_tensors_have_their_global_shape(tmp_path: Path) -> None:
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        weight = distribute_tensor(torch.ones(6, 2), mesh, [Shard(0)])
+        torch.save({"model": {"w": weight, "b": torch.ones(2)}}, tmp_path / "net.pt")
+    finally:
+        dist.destroy_process_group()
+    structure = read(tmp_path / "net.pt")
+    assert structure.tensors == {"w": TensorSpec("float32", (6, 2)), "b": TensorSpec("float32", (2,))}
+    assert set(structure.locations) == {"b"}
