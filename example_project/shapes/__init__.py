@@ -1,0 +1,1 @@
+"""Tells circles, squares, triangles and crosses apart."""
