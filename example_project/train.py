@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 import torch
-from torch import nn
-
 from shapes.data import CLASSES, pictures
 from shapes.models import Classifier
+from torch import nn
 
 STEPS = 150
 

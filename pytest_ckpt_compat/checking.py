@@ -76,11 +76,11 @@ def check_structure(
         structure = prefixes.strip(structure, strip_prefix)
     new, outcome = _load(structure, definition, policy)
     changes = tuple(_facts(structure, new, outcome))
-    wrapper = _wrapper(structure, new) if outcome.raised else None
-    if wrapper:
-        unwrapped = wrapper.unwrap(structure)
-        _, second = _load(unwrapped, definition, policy)
-        changes = (wrapper.change(structure), *_facts(unwrapped, new, second))
+    wrapper = None
+    if outcome.raised:
+        wrapper, unwrapped = _find_wrapper(structure, new, outcome, definition, policy)
+        if wrapper:
+            changes = (wrapper.change(structure), *_facts(wrapper.unwrap(structure), new, unwrapped))
     return Verdict(
         judge(changes, replace(policy, strict=policy.strict and outcome.strict)),
         old=structure,
@@ -155,15 +155,42 @@ class _Wrapper:
             return Change(
                 "prefixed", *keys, group=f"{prefix}* -> *", detail=f"every key begins with {prefix}"
             )
-        return Change("prefixed", *keys, group=f"* -> {prefix}*", detail=f"no key begins with {prefix}")
+        return Change(
+            "prefixed",
+            *keys,
+            group=f"* -> {prefix}*",
+            detail=f"no key begins with {prefix} as the definition's do",
+        )
 
 
 def _wrapper(old: Structure, new: Structure) -> _Wrapper | None:
+    """The prefix that explains most keys by their names alone."""
     if prefix := prefixes.common(old.tensors, new.tensors):
         return _Wrapper(prefix, on_checkpoint=True)
     if prefix := prefixes.common(new.tensors, old.tensors):
         return _Wrapper(prefix, on_checkpoint=False)
     return None
+
+
+def _find_wrapper(
+    structure: Structure, new: Structure, outcome: Outcome, definition: Definition, policy: Policy
+) -> tuple[_Wrapper | None, Outcome]:
+    """The prefix that stops a load, and what the load would find without it.
+
+    Where the names alone do not tell, since a hook would rename them, the load itself does.
+    """
+    named = _wrapper(structure, new)
+    if named:
+        return named, _load(named.unwrap(structure), definition, policy)[1]
+    for on_checkpoint, keys in ((True, structure.tensors), (False, new.tensors)):
+        prefix = prefixes.first(keys)
+        wrapper = _Wrapper(prefix, on_checkpoint)
+        others = new.tensors if on_checkpoint else structure.tensors
+        if prefix and prefixes.first(others) != prefix:
+            found = _load(wrapper.unwrap(structure), definition, policy)[1]
+            if 2 * len(found.missing) < len(outcome.missing):
+                return wrapper, found
+    return None, outcome
 
 
 def _repairs(changes: Iterable[Change], wrapper: _Wrapper | None) -> Iterator[tuple[str, str]]:

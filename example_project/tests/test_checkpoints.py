@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from pytest_ckpt_compat.fixture import CkptCompat
-from torch import nn
-
 from shapes.data import pictures
 from shapes.models import Classifier
+from torch import nn
+
+from pytest_ckpt_compat.fixture import CkptCompat
 
 
 def trained_with(checkpoint: dict[str, Any]) -> Classifier:

@@ -275,21 +275,24 @@ def _storage(value: object) -> int | None:
 
 @contextlib.contextmanager
 def _written_storages() -> Iterator[set[int]]:
-    """The storages that operations write into meanwhile, through whatever view or ``.data``."""
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
+    """The storages that operations write into meanwhile, through whatever view or ``.data``.
+
+    Watches calls by name: a TorchDispatchMode would see every operation, and takes a second to
+    import what it needs.
+    """
+    from torch.overrides import TorchFunctionMode
 
     written: set[int] = set()
 
-    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(
+    class Watch(TorchFunctionMode):
+        def __torch_function__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
-            for argument, value in zip(func._schema.arguments, args, strict=False):
-                writes = argument.alias_info is not None and argument.alias_info.is_write
-                if writes and isinstance(value, torch.Tensor):
-                    written.add(storage_identity(value))
+            name = func.__name__
+            if name == "__setitem__" or (name.endswith("_") and not name.endswith("__")):
+                targets = args[0] if isinstance(args[0], (list, tuple)) else args[:1]
+                written.update(_storage(each) or 0 for each in targets)
             return func(*args, **(kwargs or {}))
 
-    with Watch():  # type: ignore[no-untyped-call]
+    with Watch():
         yield written
