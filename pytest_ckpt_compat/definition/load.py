@@ -11,7 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_ckpt_compat.definition.build import build_real, entries_of, storage_identity, untouched_globals
+from pytest_ckpt_compat.definition.build import (
+    build_real,
+    entries_of,
+    is_lazy,
+    storage_identity,
+    untouched_globals,
+)
 from pytest_ckpt_compat.definition.find import Definition, brief
 from pytest_ckpt_compat.definition.weights import read_weights
 from pytest_ckpt_compat.errors import NoBaselineError
@@ -265,7 +271,7 @@ def _shield_extra_state(module: nn.Module, structure: Structure) -> tuple[str, .
 def _storage(value: object) -> int | None:
     import torch
 
-    if not isinstance(value, torch.Tensor) or not value.numel():
+    if not isinstance(value, torch.Tensor) or is_lazy(value) or not value.numel():
         return None
     try:
         return storage_identity(value)
@@ -291,7 +297,9 @@ def _written_storages() -> Iterator[set[int]]:
             name = func.__name__
             if name == "__setitem__" or (name.endswith("_") and not name.endswith("__")):
                 targets = args[0] if isinstance(args[0], (list, tuple)) else args[:1]
-                written.update(_storage(each) or 0 for each in targets)
+                # A tensor copied onto itself is one that a lenient loader has put in for a missing one.
+                source = _storage(args[1]) if name == "copy_" and len(args) > 1 else None
+                written.update(filter(None, (_storage(each) for each in targets if _storage(each) != source)))
             return func(*args, **(kwargs or {}))
 
     with Watch():
