@@ -28,7 +28,7 @@ def run(project: pytest.Pytester) -> pytest.RunResult:
 def failure(result: pytest.RunResult, test_id: str) -> str:
     """What a failed test printed, without pytest's frame."""
     text = result.stdout.str()
-    match = re.search(rf"^_+ .*{re.escape(test_id)}.* _+\n(.*?)(?=^(_+|=+|-+) )", text, re.DOTALL | re.MULTILINE)
+    match = re.search(rf"^_+ [^\n]*{re.escape(test_id)} _+\n(.*?)(?=^(_+|=+|-+) )", text, re.DOTALL | re.MULTILINE)
     assert match, text
     return match[1]
 
