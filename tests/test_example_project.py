@@ -17,7 +17,9 @@ REFACTORS = sorted(path.stem for path in (EXAMPLE / "refactors").glob("*.patch")
 @pytest.fixture
 def copy(pytester: pytest.Pytester) -> pytest.Pytester:
     """A copy of the example project, to be refactored."""
-    shutil.copytree(EXAMPLE, pytester.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    shutil.copytree(
+        EXAMPLE, pytester.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".*")
+    )
     return pytester
 
 
@@ -28,7 +30,9 @@ def run(project: pytest.Pytester) -> pytest.RunResult:
 def failure(result: pytest.RunResult, test_id: str) -> str:
     """What a failed test printed, without pytest's frame."""
     text = result.stdout.str()
-    match = re.search(rf"^_+ [^\n]*{re.escape(test_id)} _+\n(.*?)(?=^(_+|=+|-+) )", text, re.DOTALL | re.MULTILINE)
+    match = re.search(
+        rf"^_+ [^\n]*{re.escape(test_id)} _+\n(.*?)(?=^(_+|=+|-+) )", text, re.DOTALL | re.MULTILINE
+    )
     assert match, text
     return match[1]
 
