@@ -102,7 +102,10 @@ def spec_of(value: object) -> TensorSpec:
 
     if not isinstance(value, torch.Tensor) or is_lazy(value):
         return TensorSpec(OBJECT)
-    return TensorSpec(str(value.dtype).removeprefix("torch."), tuple(value.shape))
+    dtype = str(value.dtype).removeprefix("torch.")
+    if value.layout is not torch.strided:
+        dtype = f"{str(value.layout).removeprefix('torch.')}_{dtype}"
+    return TensorSpec(dtype, tuple(value.shape))
 
 
 def is_lazy(tensor: torch.Tensor) -> bool:
@@ -195,7 +198,10 @@ class _Moved:
         known = self._known.get(id(tensor))
         if known is not None and known[0]() is tensor:
             return known[1]
-        twin = _meta_twin(tensor)
+        try:
+            twin = _meta_twin(tensor)
+        except (NotImplementedError, RuntimeError):  # quantized tensors have no meta
+            return tensor
         self._known[id(tensor)] = (weakref.ref(tensor), twin)
         return twin
 

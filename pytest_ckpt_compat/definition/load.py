@@ -21,7 +21,7 @@ from pytest_ckpt_compat.definition.build import (
 from pytest_ckpt_compat.definition.find import Definition, brief
 from pytest_ckpt_compat.definition.weights import read_weights
 from pytest_ckpt_compat.errors import NoBaselineError
-from pytest_ckpt_compat.structure import EXTRA_STATE, OBJECT, Structure
+from pytest_ckpt_compat.structure import EXTRA_STATE, OBJECT, PLAIN_DTYPES, Structure, TensorSpec
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +89,11 @@ def try_load(module: nn.Module, structure: Structure, definition: Definition, st
     Raises:
         NoBaselineError: the load needs numbers, and the weights are not at hand.
     """
-    outcome, needs_numbers = _attempt(module, _meta_state(structure), structure, definition, strict)
+    if not _fits_on_meta(structure, module):
+        # Quantized and sparse tensors copy by rules of their own, and do not exist on meta.
+        real, state = build_real(definition, structure.values), _state(structure, "cpu")
+        return _attempt(real, state, structure, definition, strict)[0]
+    outcome, needs_numbers = _attempt(module, _state(structure, "meta"), structure, definition, strict)
     if not needs_numbers:
         return outcome
     lacking = [key for key, spec in structure.tensors.items() if spec.dtype != OBJECT]
@@ -170,28 +174,36 @@ def _call_load(module: nn.Module, state: Mapping[str, Any], strict: bool) -> Non
     module.load_state_dict(state, **({"strict": strict} if takes_strict else {}))
 
 
-def _meta_state(structure: Structure) -> Mapping[str, Any]:
-    """A state_dict like the checkpoint's, with tensors that hold no numbers."""
-    import torch
+def _fits_on_meta(structure: Structure, module: nn.Module) -> bool:
+    """Whether every tensor on either side is one that the meta device can stand in for."""
+    tensors = (*module.parameters(), *module.buffers())
+    plain = all(spec.dtype in PLAIN_DTYPES for spec in structure.tensors.values())
+    return plain and all(tensor.is_meta for tensor in tensors)
 
+
+def _state(structure: Structure, device: str) -> Mapping[str, Any]:
+    """A state_dict like the checkpoint's, with tensors whose numbers do not matter."""
     state: dict[str, Any] = {}
     for key, spec in structure.tensors.items():
         if spec.dtype == OBJECT:
             state[key] = structure.objects.get(key)
         else:
-            state[key] = torch.empty(spec.shape, dtype=_meta_dtype(spec.dtype), device="meta")
+            state[key] = _empty(spec, device)
     for first, *others in structure.aliases:
         state.update(dict.fromkeys(others, state[first]))
     return _with_metadata(state, structure)
 
 
-def _meta_dtype(name: str) -> torch.dtype:
-    """The dtype, or another where meta has none of it (quantized): only the shape decides a load."""
+def _empty(spec: TensorSpec, device: str) -> torch.Tensor:
     import torch
 
-    dtype = getattr(torch, name, None)
-    known = isinstance(dtype, torch.dtype) and not name.startswith(("q", "quint"))
-    return dtype if known else torch.uint8  # type: ignore[return-value]
+    layout, _, dtype = spec.dtype.rpartition("_") if spec.dtype.startswith("sparse_") else ("", "", spec.dtype)
+    kind = getattr(torch, dtype, torch.uint8)  # a dtype that this torch does not have: only its shape is known
+    if kind in (torch.qint8, torch.quint8, torch.qint32):
+        return torch._empty_affine_quantized(spec.shape, scale=1.0, zero_point=0, dtype=kind, device=device)
+    return torch.empty(
+        spec.shape, dtype=kind, device=device, layout=getattr(torch, layout) if layout else torch.strided
+    )
 
 
 def _with_metadata(state: Mapping[str, Any], structure: Structure) -> Mapping[str, Any]:
