@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pytest_ckpt_compat.collector import collector_paused
 from pytest_ckpt_compat.definition.find import Definition, brief, is_module
 from pytest_ckpt_compat.definition.intercept import intercept
 from pytest_ckpt_compat.errors import BuildError
@@ -231,7 +232,7 @@ def _parameters_on_meta(moved: _Moved) -> Iterator[None]:
 
     nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign,assignment]
     try:
-        with intercept(_skip_fills):
+        with intercept(_skip_fills), collector_paused():
             yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
