@@ -62,3 +62,43 @@ def test_shapes_changed_in_place(tmp_path: Path) -> None:
     torch.save(Reshaped().state_dict(), path)
     assert [spec.shape for spec in define(Reshaped).tensors.values()] == [(3, 2), (1, 2, 3), (5, 2)]
     assert check(path, Reshaped).compatible
+
+
+class InitialisedByHook(nn.Module):
+    """Fills in, with ``nn.init``, what an older checkpoint lacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 4)
+        self.register_load_state_dict_pre_hook(self._fill)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def _fill(_module: nn.Module, state: dict[str, torch.Tensor], *_: object) -> None:
+        state.setdefault("linear.bias", nn.init.normal_(torch.empty(4)))
+
+
+class LoadedInPlace(nn.Module):
+    """Writes what it loads by an operator other than ``copy_``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.added = nn.Parameter(torch.zeros(4))
+        self.out = nn.Parameter(torch.zeros(4))
+
+    def _load_from_state_dict(self, state: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
+        self.added.data += state[prefix + "added"]
+        torch.mul(state[prefix + "out"], 2, out=self.out.data)
+
+
+def test_hook_that_initialises(tmp_path: Path) -> None:
+    path = tmp_path / "old.pt"
+    torch.save({"linear.weight": torch.zeros(4, 3)}, path)
+    verdict = check(path, InitialisedByHook)
+    assert not verdict.changes, verdict
+
+
+def test_every_way_of_writing_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "written.pt"
+    torch.save(LoadedInPlace().state_dict(), path)
+    verdict = check(path, LoadedInPlace)
+    assert not verdict.changes, verdict

@@ -288,7 +288,12 @@ def _written_storages() -> Iterator[set[int]]:
     def watch(operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         # A tensor copied onto itself is one that a lenient loader has put in for a missing one.
         source = _storage(args[1]) if operator._schema.name == "aten::copy_" else None
-        for argument, value in zip(operator._schema.arguments, args, strict=False):
+        arguments = operator._schema.arguments
+        given = [
+            *zip(arguments, args, strict=False),
+            *((a, kwargs[a.name]) for a in arguments if a.name in kwargs),
+        ]
+        for argument, value in given:
             writes = argument.alias_info is not None and argument.alias_info.is_write
             if writes and _storage(value) not in (None, source):
                 written.add(storage_identity(value))
