@@ -19,13 +19,14 @@ NAME = "pytest_ckpt_compat"
 #: is above it; a subpackage's own modules may import each other.
 LAYERS: dict[str, set[str]] = {
     "text": set(),
+    "collector": set(),
     "errors": {"text"},
     "structure": set(),
     "changes": {"structure"},
     "folding": set(),
     "prefixes": {"errors", "structure"},
-    "readers": {"errors", "structure", "text"},
-    "definition": {"errors", "structure", "readers"},
+    "readers": {"collector", "errors", "structure", "text"},
+    "definition": {"collector", "errors", "structure", "readers"},
     "fingerprint": {"errors", "structure"},
     "compare": {"changes", "structure"},
     "renames": {"changes", "structure", "folding", "text"},

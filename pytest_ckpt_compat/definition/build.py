@@ -10,7 +10,9 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pytest_ckpt_compat.collector import collector_paused
 from pytest_ckpt_compat.definition.find import Definition, brief, is_module
+from pytest_ckpt_compat.definition.intercept import intercept
 from pytest_ckpt_compat.errors import BuildError
 from pytest_ckpt_compat.structure import OBJECT, Source, Structure, TensorSpec, alias_groups
 
@@ -236,9 +238,34 @@ def _parameters_on_meta(moved: _Moved) -> Iterator[None]:
 
     nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign,assignment]
     try:
-        yield
+        with intercept(_skip_fills), collector_paused():
+            yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def _skip_fills(operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Runs an operator, unless all it could do is to fill a meta tensor with numbers.
+
+    On meta that does nothing, yet torch runs much of it (``normal_``, ``clamp_``) through Python code
+    that imports ``torch._dynamo`` first: a second of time and 80 MB.
+    """
+    import torch
+
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+    dense = len(tensors) == 1 and tensors[0].is_meta and tensors[0].layout is torch.strided
+    if dense and _only_fills(operator):
+        return tensors[0]
+    return operator(*args, **kwargs)
+
+
+def _only_fills(operator: Any) -> bool:
+    """Whether an operator is one of torch's own that write into a tensor and leave its shape alone."""
+    import torch
+
+    name: str = operator._schema.name
+    public = name.startswith("aten::") and not name.startswith("aten::_")
+    return public and name.endswith("_") and torch.Tag.inplace_view not in operator.tags
 
 
 def _move_all(module: nn.Module, moved: _Moved) -> None:

@@ -19,6 +19,7 @@ from pytest_ckpt_compat.definition.build import (
     untouched_globals,
 )
 from pytest_ckpt_compat.definition.find import Definition, brief
+from pytest_ckpt_compat.definition.intercept import intercept
 from pytest_ckpt_compat.definition.weights import read_weights
 from pytest_ckpt_compat.errors import NoBaselineError
 from pytest_ckpt_compat.structure import EXTRA_STATE, OBJECT, PLAIN_DTYPES, Structure, TensorSpec
@@ -293,26 +294,22 @@ def _storage(value: object) -> int | None:
 
 @contextlib.contextmanager
 def _written_storages() -> Iterator[set[int]]:
-    """The storages that operations write into meanwhile, through whatever view or ``.data``.
-
-    Watches calls by name: a TorchDispatchMode would see every operation, and takes a second to
-    import what it needs.
-    """
-    from torch.overrides import TorchFunctionMode
-
+    """The storages that operations write into meanwhile, through whatever view or ``.data``."""
     written: set[int] = set()
 
-    class Watch(TorchFunctionMode):
-        def __torch_function__(
-            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-        ) -> Any:
-            name = func.__name__
-            if name == "__setitem__" or (name.endswith("_") and not name.endswith("__")):
-                targets = args[0] if isinstance(args[0], (list, tuple)) else args[:1]
-                # A tensor copied onto itself is one that a lenient loader has put in for a missing one.
-                source = _storage(args[1]) if name == "copy_" and len(args) > 1 else None
-                written.update(filter(None, (_storage(each) for each in targets if _storage(each) != source)))
-            return func(*args, **(kwargs or {}))
+    def watch(operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        # A tensor copied onto itself is one that a lenient loader has put in for a missing one.
+        source = _storage(args[1]) if operator._schema.name == "aten::copy_" else None
+        arguments = operator._schema.arguments
+        given = [
+            *zip(arguments, args, strict=False),
+            *((a, kwargs[a.name]) for a in arguments if a.name in kwargs),
+        ]
+        for argument, value in given:
+            writes = argument.alias_info is not None and argument.alias_info.is_write
+            if writes and _storage(value) not in (None, source):
+                written.add(storage_identity(value))
+        return operator(*args, **kwargs)
 
-    with Watch():
+    with intercept(watch):
         yield written
