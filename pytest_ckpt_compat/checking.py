@@ -131,7 +131,8 @@ def _facts(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Change]
 
 def _resized(key: str, shapes: tuple[Shape, Shape], old: Structure, new: Structure) -> Change:
     """By torch's own shapes: a hook may have made the tensor out of others."""
-    if key in old.tensors and key in new.tensors:
+    both = key in old.tensors and key in new.tensors
+    if both and shapes == (old.tensors[key].shape, new.tensors[key].shape):
         return compare.resized(key, old, new)
     before, after = (TensorSpec("any", shape) for shape in shapes)
     return Change("resized", (key,), (key,), (before,), (after,), detail="as a load_state_dict hook left it")

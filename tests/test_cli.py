@@ -174,3 +174,20 @@ def test_a_command_line_that_cannot_be_meant(argv: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(argv)
     assert caught.value.code == 2
+
+
+def test_show_folds_blocks_that_are_alike(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = {f"blocks.{n}.weight": torch.ones(2 if n < 3 else 4) for n in range(5)}
+    torch.save({**blocks, "head.weight": torch.ones(1)}, "deep.pt")
+    assert cli.main(["show", "deep.pt"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[2:-2]]
+    assert lines == [
+        *(
+            "blocks 56 B",
+            "{0..2} x 3 24 B",
+            "weight float32[2] 8 B",
+            "{3..4} x 2 32 B",
+            "weight float32[4] 16 B",
+        ),
+        *("head 4 B", "weight float32[1] 4 B"),
+    ]

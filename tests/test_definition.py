@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import nn
 import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat.definition.build import build, build_real
 from pytest_ckpt_compat.definition.find import find
-from pytest_ckpt_compat.errors import BuildError, NoBaselineError, UsageError
+from pytest_ckpt_compat.errors import BuildError, NoBaselineError, ReadError, UsageError
 
 
 class UsesItem(nn.Module):
@@ -233,3 +234,101 @@ def test_kwargs_go_with_a_class_and_not_with_an_instance() -> None:
     assert len(ckpt.define("torch.nn:Linear", {"in_features": 2, "out_features": 3}).tensors) == 2
     with pytest.raises(UsageError, match="kwargs were given with a model instance"):
         ckpt.define(nn.Linear(2, 2), {"bias": False})
+
+
+class Holds(nn.Module):
+    """A module with one given buffer."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("a", tensor)
+
+
+def _kinds() -> dict[str, torch.Tensor]:
+    dense = torch.eye(3)
+    return {
+        "dense": dense,
+        "float8": dense.to(torch.float8_e4m3fn),
+        "complex": dense.to(torch.complex64),
+        "bool": dense.bool(),
+        "quantized": torch.quantize_per_tensor(dense, 0.1, 0, torch.qint8),
+        "sparse": dense.to_sparse(),
+    }
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # torch calls quantized tensors deprecated
+    KINDS = _kinds()
+
+
+@pytest.mark.parametrize("old", KINDS)
+@pytest.mark.parametrize("new", KINDS)
+@pytest.mark.filterwarnings("ignore")
+def test_any_kind_of_tensor_into_any_other_is_torchs_word(tmp_path: Path, old: str, new: str) -> None:
+    path = tmp_path / "net.pt"
+    torch.save({"a": KINDS[old]}, path)
+    try:
+        Holds(KINDS[new].clone()).load_state_dict(torch.load(path))
+        loads = True
+    except RuntimeError:
+        loads = False
+    assert ckpt.check(path, lambda: Holds(KINDS[new].clone())).compatible is loads
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compressed_tensor_could_not_be_checked(tmp_path: Path) -> None:
+    torch.save({"a": torch.eye(3).to_sparse_csr()}, tmp_path / "net.pt")
+    with pytest.raises(ReadError, match="whether it loads depends on numbers that are not read"):
+        ckpt.check(tmp_path / "net.pt", lambda: Holds(torch.ones(3, 3)))
+
+
+def test_one_storage_under_two_parameters_is_a_tie() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            data = torch.ones(3, 3)
+            self.a = nn.Parameter(data)
+            self.b = nn.Parameter(data)
+            self.register_buffer("c", data.detach())
+            self.register_buffer("row", data[0])
+
+    assert ckpt.define(Shared).aliases == (("a", "b", "c"),)
+
+
+def test_a_hook_that_hides_its_want_of_numbers_is_given_them(tmp_path: Path) -> None:
+    class Hides(Hooked):
+        def _positive(self, state_dict: dict[str, Any], prefix: str, *_: object) -> None:
+            try:
+                state_dict[prefix + "layer.weight"].sum().item()
+            except RuntimeError:
+                state_dict[prefix + "layer.weight"] = torch.ones(9, 9)
+
+    path = tmp_path / "net.pt"
+    torch.save({"layer.weight": torch.ones(2, 2), "layer.bias": torch.ones(2)}, path)
+    assert ckpt.check(path, Hides).compatible
+
+
+@pytest.mark.parametrize("how", ["script", "trace"])
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_inside_a_model(tmp_path: Path, how: str) -> None:
+    def model(size: int = 3) -> nn.Module:
+        inner = nn.Linear(size, 3)
+        trace: Any = torch.jit.trace
+        scripted = torch.jit.script(inner) if how == "script" else trace(inner, torch.ones(1, size))
+        return nn.Sequential(scripted, nn.Linear(3, 3))
+
+    torch.save(model().state_dict(), tmp_path / "net.pt")
+    assert ckpt.check(tmp_path / "net.pt", model).compatible
+    assert not ckpt.check(tmp_path / "net.pt", model, {"size": 4}).compatible
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_load_that_asks_for_an_object_that_is_not_read_could_not_be_checked(tmp_path: Path) -> None:
+    quantize: Any = torch.ao.quantization.quantize_dynamic
+
+    def model() -> Any:
+        return quantize(nn.Sequential(nn.Linear(3, 3)), {nn.Linear})
+
+    torch.save(model().state_dict(), tmp_path / "net.pt")
+    with pytest.raises(ReadError, match="is an object whose class is not read, and loading asks for it"):
+        ckpt.check(tmp_path / "net.pt", model)

@@ -188,41 +188,52 @@ def search_path(*folders: str) -> Iterator[None]:
 
 
 class _Moved:
-    """Which meta tensor stands for which real one, so that tied weights stay tied."""
+    """Which meta tensor stands for which real one, so that tied weights and views stay tied."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref[torch.Tensor], torch.Tensor]] = {}
+        self._tensors: dict[int, tuple[weakref.ref[torch.Tensor], torch.Tensor]] = {}
+        self._storages: dict[int, tuple[Any, torch.UntypedStorage]] = {}
 
     def to_meta(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The meta twin of ``tensor``; the same one each time, and itself if it is on meta."""
+        """The meta twin of ``tensor``; the same one each time, and itself if it cannot move."""
         if tensor.is_meta:
             return tensor
-        known = self._known.get(id(tensor))
+        known = self._tensors.get(id(tensor))
         if known is not None and known[0]() is tensor:
             return known[1]
         try:
-            twin = _meta_twin(tensor)
-        except (NotImplementedError, RuntimeError):  # quantized tensors have no meta
+            twin = self._twin(tensor)
+        except (NotImplementedError, RuntimeError):  # quantized and sparse tensors have no meta
             return tensor
-        self._known[id(tensor)] = (weakref.ref(tensor), twin)
+        self._tensors[id(tensor)] = (weakref.ref(tensor), twin)
         return twin
 
+    def _twin(self, tensor: torch.Tensor) -> torch.Tensor:
+        import torch
 
-def _meta_twin(tensor: torch.Tensor) -> torch.Tensor:
-    import torch
+        kind: Any = type(tensor)
+        twin: torch.Tensor
+        if is_lazy(tensor):
+            twin = kind(requires_grad=tensor.requires_grad, device="meta", dtype=tensor.dtype)
+        elif isinstance(tensor, torch.nn.Parameter):
+            twin = kind(self._data(tensor), requires_grad=tensor.requires_grad)
+        else:
+            twin = self._data(tensor)
+        twin.__dict__.update(tensor.__dict__)
+        return twin
 
-    kind: Any = type(tensor)
-    twin: torch.Tensor
-    if is_lazy(tensor):
-        twin = kind(requires_grad=tensor.requires_grad, device="meta", dtype=tensor.dtype)
-    elif not isinstance(tensor, torch.nn.Parameter):
-        return tensor.detach().to("meta")
-    elif kind is torch.nn.Parameter:
-        twin = torch.nn.Parameter(tensor.detach().to("meta"), requires_grad=tensor.requires_grad)
-    else:
-        twin = kind(tensor.detach().to("meta"), requires_grad=tensor.requires_grad)
-    twin.__dict__.update(tensor.__dict__)
-    return twin
+    def _data(self, tensor: torch.Tensor) -> torch.Tensor:
+        """On meta, the same view of the twin of the tensor's storage."""
+        import torch
+        from torch.multiprocessing.reductions import StorageWeakRef as Reference
+
+        storage = tensor.untyped_storage()
+        known = self._storages.get(storage._cdata)
+        if known is None or known[0].expired():
+            twin: Any = torch.empty(storage.nbytes(), dtype=torch.uint8, device="meta").untyped_storage()
+            known = self._storages[storage._cdata] = (Reference(storage), twin)  # type: ignore[no-untyped-call]
+        empty = torch.empty(0, dtype=tensor.dtype, device="meta")
+        return empty.set_(known[1], tensor.storage_offset(), tensor.shape, tensor.stride())
 
 
 @contextlib.contextmanager
