@@ -10,6 +10,8 @@ from pytest_ckpt_compat.text import count, visible
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _WIDEST = 60
+#: Levels of modules; what is deeper stays one name.
+_DEEPEST = 50
 
 
 @dataclass
@@ -36,7 +38,7 @@ def _tree(structure: Structure, sizes: Mapping[str, int]) -> _Node:
     root = _Node()
     for key, spec in structure.tensors.items():
         node, nbytes = root, sizes[key]
-        for part in key.split("."):
+        for part in key.split(".", _DEEPEST):
             node.nbytes += nbytes
             node = node.children.setdefault(part, _Node())
         node.spec = spec
