@@ -1,0 +1,312 @@
+"""Many keys as few patterns: ``layers.{0..11}.attn.{q,k,v}.*``. The one place that folds keys.
+
+A pattern never says more than its keys: ``{..}`` stands for exactly the listed numbers or names, all
+combinations of which occur, and ``.*`` for a subtree of which every key takes part.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+#: A decimal number as Python prints it; ``01`` is a name, since folding it would lose the zero.
+_NUMBER = re.compile(r"(?<!\d)(0|[1-9]\d*)(?!\d)")
+
+#: How many different index maps one pair of key shapes is searched for before the rest is listed
+#: singly: a permutation without any rule has as many as it has members.
+_MAX_INDEX_MAPS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A pattern and exactly the keys it stands for, in the order they came."""
+
+    pattern: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PairFold:
+    """Two patterns and the pairs they stand for; the n-th braces on either side go together."""
+
+    old_pattern: str
+    new_pattern: str
+    pairs: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        """``layers.{0..5}.* -> blocks.{1..6}.*``."""
+        return f"{self.old_pattern} -> {self.new_pattern}"
+
+
+def fold(keys: Sequence[str], universe: Iterable[str] = ()) -> tuple[Fold, ...]:
+    """The fewest patterns found that stand for exactly ``keys``.
+
+    Args:
+        keys: distinct keys.
+        universe: all keys of that side, each once; ``backbone.*`` is used only where every key of it
+            below ``backbone`` is among ``keys``. Without it, ``keys`` are taken for everything
+            there is, except that they do not become a bare ``*``.
+    """
+    everything = tuple(universe)
+    folded = _fold([(key, key) for key in keys], everything or keys, everything or keys, bool(everything))
+    return tuple(Fold(each.old_pattern, tuple(old for old, _ in each.pairs)) for each in folded)
+
+
+def fold_pairs(
+    pairs: Sequence[tuple[str, str]], old_universe: Iterable[str] = (), new_universe: Iterable[str] = ()
+) -> tuple[PairFold, ...]:
+    """The fewest pairs of patterns found that stand for exactly these pairs of keys.
+
+    Args:
+        pairs: (old key, new key); no key occurs twice on its side.
+        old_universe: all keys of the old side; those of ``pairs`` without it.
+        new_universe: all keys of the new side; those of ``pairs`` without it.
+    """
+    old_keys, new_keys = tuple(old_universe), tuple(new_universe)
+    return _fold(
+        pairs,
+        old_keys or [old for old, _ in pairs],
+        new_keys or [new for _, new in pairs],
+        bool(old_keys and new_keys),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """A pair of keys, or of whole subtrees that correspond key by key."""
+
+    old: str
+    new: str
+    #: Whether ``old`` and ``new`` are subtrees.
+    below: bool
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A pattern being folded, a piece of text per segment."""
+
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+    below: bool
+    units: list[_Unit] = field(default_factory=list)
+
+
+def _fold(
+    pairs: Sequence[tuple[str, str]], old_keys: Iterable[str], new_keys: Iterable[str], whole: bool
+) -> tuple[PairFold, ...]:
+    units = _subtrees(pairs, old_keys, new_keys, whole)
+    drafts = _merge_names(list(_merge_numbers(units)))
+    position = {pair: place for place, pair in enumerate(pairs)}
+    folded = [_finish(draft, position) for draft in drafts]
+    return tuple(sorted(folded, key=lambda each: position[each.pairs[0]]))
+
+
+def _subtrees(
+    pairs: Sequence[tuple[str, str]], old_keys: Iterable[str], new_keys: Iterable[str], whole: bool
+) -> list[_Unit]:
+    """Climbs from the pairs to the largest subtrees that correspond entirely."""
+    old_sizes, new_sizes = _sizes(old_keys), _sizes(new_keys)
+    levels: defaultdict[int, list[_Unit]] = defaultdict(list)
+    for old, new in pairs:
+        levels[old.count(".") + 1].append(_Unit(old, new, False, ((old, new),)))
+    done: list[_Unit] = []
+    for depth in range(max(levels, default=0), 0, -1):
+        siblings: defaultdict[str, list[_Unit]] = defaultdict(list)
+        for unit in levels.pop(depth, ()):
+            siblings[_parent(unit.old)].append(unit)
+        for parent, units in siblings.items():
+            joined = _join(parent, units, old_sizes, new_sizes) if depth > 1 or whole else None
+            if joined is None:
+                done.extend(units)
+            else:
+                levels[depth - 1].append(joined)
+    return done + levels.get(0, [])
+
+
+def _join(parent: str, units: list[_Unit], old_sizes: Counter[str], new_sizes: Counter[str]) -> _Unit | None:
+    new_parents = {_parent(unit.new) for unit in units}
+    if len(new_parents) > 1 or any(_name(unit.old) != _name(unit.new) for unit in units):
+        return None
+    new_parent = new_parents.pop()
+    size = sum(len(unit.pairs) for unit in units)
+    if not size == old_sizes[parent] == new_sizes[new_parent]:
+        return None
+    return _Unit(parent, new_parent, True, tuple(pair for unit in units for pair in unit.pairs))
+
+
+def _sizes(keys: Iterable[str]) -> Counter[str]:
+    """Module -> how many keys lie below it; "" is the root."""
+    modules = Counter(map(_parent, keys))
+    sizes: Counter[str] = Counter()
+    for module, number in modules.items():
+        sizes[""] += number
+        end = module.find(".")
+        while end >= 0:
+            sizes[module[:end]] += number
+            end = module.find(".", end + 1)
+        if module:
+            sizes[module] += number
+    return sizes
+
+
+def _parent(key: str) -> str:
+    return key.rpartition(".")[0]
+
+
+def _name(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _merge_numbers(units: list[_Unit]) -> Iterator[_Draft]:
+    """Joins units that differ in numbers alone, where one index map explains the new numbers."""
+    shapes: defaultdict[tuple[object, ...], dict[tuple[int, ...], tuple[tuple[int, ...], _Unit]]]
+    shapes = defaultdict(dict)
+    for unit in units:
+        old_text, old_numbers = _split_numbers(unit.old)
+        new_text, new_numbers = _split_numbers(unit.new)
+        shapes[old_text, new_text, unit.below][old_numbers] = (new_numbers, unit)
+    for members in shapes.values():
+        numbers = {old: new for old, (new, _) in members.items()}
+        for index_map, covered in _index_maps(numbers):
+            for box in _boxes(covered):
+                inside = [members[point][1] for point in product(*box)]
+                new_box = [
+                    [sign * v + shift for v in box[i]] if sign else [shift] for i, sign, shift in index_map
+                ]
+                first = inside[0]
+                yield _Draft(_spell(first.old, box), _spell(first.new, new_box), first.below, inside)
+
+
+def _split_numbers(path: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    parts = _NUMBER.split(path)
+    return tuple(parts[::2]), tuple(map(int, parts[1::2]))
+
+
+#: For each number of the new key: which number of the old key it follows, its sign and its shift.
+_IndexMap = tuple[tuple[int, int, int], ...]
+
+
+def _index_maps(
+    numbers: dict[tuple[int, ...], tuple[int, ...]],
+) -> Iterator[tuple[_IndexMap, list[tuple[int, ...]]]]:
+    """Index maps that together explain all ``numbers`` (old -> new), those explaining most first."""
+    left = dict(numbers)
+    for _ in range(_MAX_INDEX_MAPS):
+        if not left:
+            return
+        index_map, covered = _widest_map(left)
+        yield index_map, covered
+        for old in covered:
+            del left[old]
+    for old in left:
+        yield _widest_map({old: left[old]})
+
+
+def _widest_map(
+    numbers: dict[tuple[int, ...], tuple[int, ...]],
+) -> tuple[_IndexMap, list[tuple[int, ...]]]:
+    """The map ``new = ±old + shift``, number by number from the left, that most members follow.
+
+    Old numbers are used in their order, so that the braces of the two patterns correspond. A number
+    that is the same in every member has sign 0: the shift is the number.
+    """
+    covered = list(numbers)
+    chosen: list[tuple[int, int, int]] = []
+    for place in range(len(numbers[covered[0]])):
+        start = max((i for i, sign, _ in chosen if sign), default=0)
+        votes: Counter[tuple[int, int, int]] = Counter()
+        for old in covered:
+            new = numbers[old][place]
+            votes[0, 0, new] += 1
+            for i in range(start, len(old)):
+                votes[i, 1, new - old[i]] += 1
+                votes[i, -1, new + old[i]] += 1
+        best = max(votes, key=lambda way: (votes[way], way[1] == 0, way[1], -way[0]))
+        chosen.append(best)
+        i, sign, shift = best
+        covered = [old for old in covered if numbers[old][place] == (sign * old[i] if sign else 0) + shift]
+    return tuple(chosen), covered
+
+
+def _boxes(points: list[tuple[int, ...]]) -> list[list[list[int]]]:
+    """Cuts a set of points into full products, each a list of values per dimension."""
+    if not points[0]:
+        return [[]]
+    tails: defaultdict[int, list[tuple[int, ...]]] = defaultdict(list)
+    for point in points:
+        tails[point[0]].append(point[1:])
+    alike: defaultdict[tuple[tuple[int, ...], ...], list[int]] = defaultdict(list)
+    for value in sorted(tails):
+        alike[tuple(sorted(tails[value]))].append(value)
+    return [[values, *box] for rest, values in alike.items() for box in _boxes(list(rest))]
+
+
+def _spell(path: str, box: Sequence[Sequence[int]]) -> tuple[str, ...]:
+    """The segments of ``path`` with its numbers replaced by the values of ``box``."""
+    values = iter(box)
+    return tuple(_NUMBER.sub(lambda _: _spell_numbers(next(values)), name) for name in path.split("."))
+
+
+def _spell_numbers(values: Sequence[int]) -> str:
+    if len(set(values)) == 1:
+        return str(values[0])
+    runs: list[list[int]] = []
+    for value in values:
+        run = runs[-1] if runs else []
+        if run and abs(value - run[-1]) == 1 and (len(run) == 1 or value - run[-1] == run[1] - run[0]):
+            run.append(value)
+        else:
+            runs.append([value])
+    return "{" + ",".join(f"{r[0]}..{r[-1]}" if len(r) > 2 else ",".join(map(str, r)) for r in runs) + "}"
+
+
+def _merge_names(drafts: list[_Draft]) -> list[_Draft]:
+    """Joins patterns that differ in one name, the last segment first."""
+    longest = max((len(draft.old) for draft in drafts), default=0)
+    for place in range(-1, -longest - 1, -1):
+        groups: defaultdict[object, list[_Draft]] = defaultdict(list)
+        for draft in drafts:
+            groups[_frame(draft, place)].append(draft)
+        drafts = [_alternate(group, place) if len(group) > 1 else group[0] for group in groups.values()]
+    return drafts
+
+
+def _frame(draft: _Draft, place: int) -> object:
+    """What drafts that may be joined at ``place`` (from the end) have in common."""
+    if min(len(draft.old), len(draft.new)) < -place or "{" in draft.old[place] + draft.new[place]:
+        return id(draft)
+    before = draft.old[:place], draft.new[:place]
+    after = draft.old[len(draft.old) + place + 1 :], draft.new[len(draft.new) + place + 1 :]
+    return before, after, draft.below
+
+
+def _alternate(group: list[_Draft], place: int) -> _Draft:
+    old, new = list(group[0].old), list(group[0].new)
+    old[place] = "{" + ",".join(draft.old[place] for draft in group) + "}"
+    new[place] = "{" + ",".join(draft.new[place] for draft in group) + "}"
+    units = [unit for draft in group for unit in draft.units]
+    return _Draft(tuple(old), tuple(new), group[0].below, units)
+
+
+def _finish(draft: _Draft, position: dict[tuple[str, str], int]) -> PairFold:
+    pairs = sorted((pair for unit in draft.units for pair in unit.pairs), key=position.__getitem__)
+    ending = _ending(draft) if draft.below else ""
+    return PairFold(
+        _with_ending(".".join(draft.old), ending), _with_ending(".".join(draft.new), ending), tuple(pairs)
+    )
+
+
+def _ending(draft: _Draft) -> str:
+    """``*``, or the rest of the key where every subtree holds the same single one."""
+    if any(len(unit.pairs) > 1 for unit in draft.units):
+        return "*"
+    endings = {unit.pairs[0][0][len(unit.old) :].lstrip(".") for unit in draft.units}
+    return endings.pop() if len(endings) == 1 else "*"
+
+
+def _with_ending(path: str, ending: str) -> str:
+    return f"{path}.{ending}" if path and ending else path or ending

@@ -1,0 +1,119 @@
+"""Folding keys into patterns."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_ckpt_compat.folding import fold, fold_pairs
+
+
+def patterns(keys: list[str], universe: list[str] | None = None) -> list[str]:
+    return [each.pattern for each in fold(keys, universe or ())]
+
+
+@pytest.mark.parametrize(
+    ("keys", "universe", "expected"),
+    [
+        ([], [], []),
+        (["pool.scale"], ["pool.scale", "fc.bias"], ["pool.scale"]),
+        (["pool.scale"], ["pool.scale", "pool.shift", "fc.bias"], ["pool.scale"]),
+        (["b.a.w", "b.a.x"], ["b.a.w", "b.a.x", "b.c"], ["b.a.*"]),
+        (["b.a.w", "b.a.x"], ["b.a.w", "b.a.x", "b.a.y"], ["b.a.{w,x}"]),
+        (["a.w", "b.w"], ["a.w", "b.w"], ["*"]),
+        (["a.w", "b.w"], [], ["{a,b}.w"]),
+        ([f"l.{i}.q.w" for i in range(4)], ["l.9"], ["l.{0..3}.q.w"]),
+        ([f"l.{i}.{n}.w" for i in (0, 1) for n in "qkv"], ["l.0.o", "l.1.o"], ["l.{0,1}.{q,k,v}.w"]),
+        (["l.0.w", "l.1.w", "l.2.w", "l.5.w"], ["l.9"], ["l.{0..2,5}.w"]),
+        (["bn1.w", "bn2.w", "bn3.w"], ["h"], ["bn{1..3}.w"]),
+        (["a.01.w", "a.1.w"], ["a.2.w"], ["a.{01,1}.w"]),
+        (["s.0.0.w", "s.0.1.w", "s.1.0.w"], ["s.0.2", "s.1.2"], ["s.0.{0,1}.w", "s.1.0.w"]),
+        (["a", "a.b"], ["a", "a.b", "c"], ["a", "a.b"]),
+    ],
+)
+def test_fold(keys: list[str], universe: list[str], expected: list[str]) -> None:
+    assert patterns(keys, list(dict.fromkeys([*keys, *universe])) if universe else []) == expected
+
+
+@pytest.mark.parametrize(
+    ("pairs", "kept", "expected"),
+    [
+        ({"b.x.w": "e.x.w", "b.y.w": "e.y.w"}, {}, ["b.* -> e.*"]),
+        ({"b.x.w": "e.x.w", "b.y.w": "e.y.w"}, {"b.z": "b.z"}, ["b.{x,y}.w -> e.{x,y}.w"]),
+        ({"x.w": "m.x.w", "y.w": "m.y.w"}, {}, ["* -> m.*"]),
+        ({f"l.{i}.w": f"b.{i + 1}.w" for i in range(6)}, {}, ["l.{0..5}.w -> b.{1..6}.w"]),
+        ({f"l.{i}.w": f"b.{5 - i}.w" for i in range(6)}, {}, ["l.{0..5}.w -> b.{5..0}.w"]),
+        (
+            {f"l.{i}.{old}.w": f"b.{i}.{new}.w" for i in range(3) for old, new in ("aq", "bk")},
+            {},
+            ["l.{0..2}.{a,b}.w -> b.{0..2}.{q,k}.w"],
+        ),
+        ({"l.0.n2.w": "l.0.nc.w", "l.0.n3.w": "l.0.n2.w"}, {"h": "h"}, ["l.0.{n2,n3}.w -> l.0.{nc,n2}.w"]),
+        ({"s.0.n0.w": "n.0.w", "s.1.n1.w": "n.1.w"}, {}, ["s.0.n0.w -> n.0.w", "s.1.n1.w -> n.1.w"]),
+    ],
+)
+def test_fold_pairs(pairs: dict[str, str], kept: dict[str, str], expected: list[str]) -> None:
+    folded = fold_pairs(list(pairs.items()), [*pairs, *kept], [*pairs.values(), *kept.values()])
+    assert [str(each) for each in folded] == expected
+
+
+names = st.sampled_from(["a", "b", "layers", "0", "1", "2", "10", "conv1", "conv2", "w"])
+key_lists = st.lists(st.lists(names, min_size=1, max_size=4).map(".".join), unique=True, max_size=30)
+
+
+def matches(pattern: str) -> set[str]:
+    """The keys a pattern without ``*`` stands for, read independently of how it was made."""
+    if "{" not in pattern:
+        return {pattern}
+    before, _, rest = pattern.partition("{")
+    inside, _, after = rest.partition("}")
+    options: list[str] = []
+    for part in inside.split(","):
+        first, dots, last = part.partition("..")
+        step = 1 if not dots or int(first) <= int(last) else -1
+        options += [str(n) for n in range(int(first), int(last) + step, step)] if dots else [part]
+    return {each for option in options for each in matches(f"{before}{option}{after}")}
+
+
+@given(key_lists, key_lists)
+def test_every_pattern_stands_for_exactly_its_keys(keys: list[str], others: list[str]) -> None:
+    universe = list(dict.fromkeys([*keys, *others, "zz.unrelated"]))
+    folded = fold(keys, universe)
+    assert sorted(key for each in folded for key in each.keys) == sorted(keys)
+    for each in folded:
+        module, star, _ = each.pattern.partition("*")
+        if star:
+            heads = matches(module.rstrip("."))
+            found = {key for key in universe if any(key.startswith(f"{head}.") for head in heads)}
+        else:
+            found = matches(each.pattern)
+        assert found == set(each.keys)
+
+
+@given(key_lists, st.permutations(["x", "y", "z"]))
+def test_every_pair_is_in_one_fold(keys: list[str], prefixes: list[str]) -> None:
+    pairs = [(key, f"{prefixes[place % 3]}.{key}") for place, key in enumerate(keys)]
+    folded = fold_pairs(pairs, keys, [new for _, new in pairs])
+    assert sorted(pair for each in folded for pair in each.pairs) == sorted(pairs)
+
+
+def test_a_mixture_of_experts_folds_into_few_lines_quickly() -> None:
+    keys = [
+        f"model.layers.{layer}.mlp.experts.{expert}.{name}_proj.weight"
+        for layer in range(61)
+        for expert in range(256)
+        for name in ("gate", "up", "down")
+    ]
+    start = time.perf_counter()
+    assert patterns(keys, [*keys, "lm_head.weight"]) == ["model.*"]
+    assert len(fold_pairs([(key, key.replace("experts", "pool")) for key in keys], keys)) == 1
+    assert time.perf_counter() - start < 10
+
+
+def test_a_permutation_without_a_rule_is_listed_and_stays_linear() -> None:
+    pairs = [(f"l.{i}.w", f"l.{(i * i * 7919 + i) % 10007}.w") for i in range(5003)]
+    folded = fold_pairs(pairs, [old for old, _ in pairs], [new for _, new in pairs])
+    assert sum(len(each.pairs) for each in folded) == len(pairs)
