@@ -1,0 +1,114 @@
+"""What can be matched, and which pairs could be the same: those of one shape."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_ckpt_compat.renames.blocks import modules_of
+from pytest_ckpt_compat.renames.units import Unit, shape_class
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.intp]
+
+#: How many modules around a node are looked at, innermost first.
+_MODULES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A unit or a whole module, as far as matching looks at it.
+
+    Attributes:
+        path: its place in the module tree.
+        kind: what two nodes must share to be the same.
+        shape: shape of the main tensor; () for a module.
+        roles: what else it holds, as (role, shape); empty for a module.
+    """
+
+    path: str
+    kind: Hashable
+    shape: tuple[int, ...] = ()
+    roles: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    @property
+    def modules(self) -> list[str]:
+        """The innermost modules around it."""
+        return modules_of(self.path)[-_MODULES:]
+
+
+def unit_nodes(units: Sequence[Unit]) -> list[Node]:
+    """Units as nodes."""
+    return [
+        Node(
+            unit.path,
+            _kind(unit),
+            unit.main.shape,
+            tuple((t.role, t.spec.shape) for t in unit.tensors[1:] if t.role != "num_batches_tracked"),
+        )
+        for unit in units
+    ]
+
+
+def module_nodes(units: Sequence[Unit]) -> list[Node]:
+    """Modules of several units as nodes; of those with equal content inside each other, the innermost."""
+    contents: defaultdict[str, list[Hashable]] = defaultdict(list)
+    for unit in units:
+        for module in modules_of(unit.path):
+            contents[module].append(_kind(unit))
+    return [
+        Node(module, frozenset(Counter(kinds).items()))
+        for module, kinds in contents.items()
+        if len(kinds) > 1
+    ]
+
+
+def _kind(unit: Unit) -> Hashable:
+    return (*shape_class(unit.main), unit.copies)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Pairs of nodes that could be the same, one entry per pair.
+
+    Attributes:
+        rows: index of the old node.
+        cols: index of the new node.
+        classes: for each kind its part of the pairs, and its numbers of old and new nodes; the pairs
+            lie old node by old node.
+    """
+
+    rows: Ints
+    cols: Ints
+    classes: tuple[tuple[slice, int, int], ...]
+
+    def __len__(self) -> int:
+        """How many pairs there are."""
+        return len(self.rows)
+
+
+def candidates(old: Sequence[Node], new: Sequence[Node]) -> Candidates:
+    """All pairs of nodes of one kind."""
+    import numpy as np
+
+    grouped: defaultdict[Hashable, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    for side, nodes in enumerate((old, new)):
+        for place, node in enumerate(nodes):
+            grouped[node.kind][side].append(place)
+    rows, cols = [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
+    classes: list[tuple[slice, int, int]] = []
+    start = 0
+    for ours, theirs in grouped.values():
+        if ours and theirs:
+            rows.append(np.repeat(np.array(ours, dtype=np.intp), len(theirs)))
+            cols.append(np.tile(np.array(theirs, dtype=np.intp), len(ours)))
+            end = start + len(ours) * len(theirs)
+            classes.append((slice(start, end), len(ours), len(theirs)))
+            start = end
+    return Candidates(np.concatenate(rows), np.concatenate(cols), tuple(classes))
