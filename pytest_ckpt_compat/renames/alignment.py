@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat.renames.candidates import Candidates, Node, candidates, module_nodes, unit_nodes
 from pytest_ckpt_compat.renames.evidence import Weights, given
+from pytest_ckpt_compat.renames.exchanges import Exchanger
 from pytest_ckpt_compat.renames.groups import Groups, nested_share
 from pytest_ckpt_compat.renames.learnt import Teacher
 from pytest_ckpt_compat.renames.units import Unit
@@ -27,6 +28,10 @@ _CLEAR_LEAD = 0.5
 
 #: What a pair that is level with a rival is still believed.
 _LEAST_TRUST = 0.1
+
+
+#: An exchange is made if the objective gains more than this.
+_GAIN = 1e-6
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,35 @@ def align(old: Sequence[Unit], new: Sequence[Unit], weights: Weights | None = No
     base = given(old_nodes, new_nodes, pairs, weights)
     modules = _align_modules(old, new, weights)
     starts = [base, base + weights.modules * _support(old_nodes, new_nodes, pairs, modules)]
-    return max((_settle(pairs, base, start, teacher) for start in starts), key=lambda found: found.objective)
+    found = max((_settle(pairs, base, start, teacher) for start in starts), key=lambda found: found.objective)
+    return _improve(found, base, teacher, Exchanger(old_nodes, new_nodes, pairs))
+
+
+def _improve(found: Alignment, base: Floats, teacher: Teacher, exchanger: Exchanger) -> Alignment:
+    """Exchanges whole blocks, and the same layers of all blocks, as long as the objective gains."""
+    import numpy as np
+
+    def objective(chosen: Ints) -> float:
+        return float((base[chosen] + teacher.score(chosen, np.ones(len(chosen)), chosen)).sum())
+
+    everywhere = np.arange(len(base))
+    for _ in range(_ROUNDS):
+        chosen, best = found.chosen, found.objective
+        tried: set[frozenset[tuple[int, int]]] = set()
+        for one, other, _cost in exchanger.rivals(found.score, chosen):
+            for move in exchanger.moves(found.score, chosen, one, other):
+                if frozenset(move.items()) not in tried:
+                    tried.add(frozenset(move.items()))
+                    changed = exchanger.apply(chosen, move)
+                    value = objective(changed)
+                    if value > best + _GAIN:
+                        chosen, best = changed, value
+        if best == found.objective:
+            return found
+        score = base + teacher.score(chosen, np.ones(len(chosen)), everywhere)
+        found = Alignment(found.pairs, score, chosen, best)
+        found = max(found, _settle(found.pairs, base, score, teacher), key=lambda each: each.objective)
+    return found
 
 
 def _align_modules(old: Sequence[Unit], new: Sequence[Unit], weights: Weights) -> list[tuple[str, str]]:
@@ -89,14 +122,15 @@ def _settle(pairs: Candidates, base: Floats, start: Floats, teacher: Teacher) ->
     """Assigns and learns in turn until nothing changes."""
     import numpy as np
 
+    everywhere = np.arange(len(pairs))
     score = start
     chosen = assign(pairs, score)
     for _ in range(_ROUNDS):
-        score = base + teacher.score(chosen, _trust(pairs, score, chosen))
+        score = base + teacher.score(chosen, _trust(pairs, score, chosen), everywhere)
         before, chosen = chosen, assign(pairs, score)
         if np.array_equal(before, chosen):
             break
-    score = base + teacher.score(chosen, np.ones(len(chosen)))
+    score = base + teacher.score(chosen, np.ones(len(chosen)), everywhere)
     return Alignment(pairs, score, chosen, float(score[chosen].sum()))
 
 

@@ -7,7 +7,6 @@ votes for itself.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from pytest_ckpt_compat.renames.candidates import Candidates, Node
 from pytest_ckpt_compat.renames.evidence import Weights
 from pytest_ckpt_compat.renames.groups import Groups, nested_mean
+from pytest_ckpt_compat.renames.number_rules import NumberRules
 from pytest_ckpt_compat.renames.tokens import template
 
 if TYPE_CHECKING:
@@ -27,27 +27,35 @@ if TYPE_CHECKING:
 #: How many segments an ending of a path may have.
 _ENDING = 4
 
-_NUMBERED = re.compile(r"(?P<family>.*?)(?P<number>\d{1,9})")
-
 
 @dataclass(frozen=True)
 class _Kind:
-    """One way of grouping nodes, and where each pair lies in the table of old and new groups."""
+    """One way of grouping nodes, and the pairs of groups that each pair of nodes falls into."""
 
     old: Groups
     new: Groups
-    #: Entry of the flattened table, per pair and per level of either node.
+    #: Number of the pair of groups, per pair of nodes and per level of either.
     cells: Ints
     #: Whether both nodes have a group at those levels.
     present: NDArray[np.bool_]
+    #: Place of each pair of groups in the flattened table of old and new groups.
+    places: Ints
+    #: For each pair of groups the sum of their sizes, the pair of nodes itself aside.
+    sizes: Floats
 
     @classmethod
     def of(
         cls, old: Sequence[Node], new: Sequence[Node], pairs: Candidates, groups: Callable[[Node], list[str]]
     ) -> _Kind:
+        import numpy as np
+
         ours, theirs = Groups.of([groups(node) for node in old]), Groups.of([groups(node) for node in new])
         a, b = ours.members[pairs.rows][:, :, None], theirs.members[pairs.cols][:, None, :]
-        return cls(ours, theirs, a * len(theirs.sizes) + b, (a > 0) & (b > 0))
+        width = len(theirs.sizes)
+        places, cells = np.unique(a * width + b, return_inverse=True)
+        sizes = np.maximum(ours.sizes[places // width] + theirs.sizes[places % width] - 2, 1)
+        shape = len(pairs), ours.members.shape[1], theirs.members.shape[1]
+        return cls(ours, theirs, cells.reshape(shape), (a > 0) & (b > 0), places, sizes)
 
     def votes(self, chosen: Ints, trust: Floats) -> Floats:
         """How much the chosen pairs speak for each pair of groups."""
@@ -55,61 +63,62 @@ class _Kind:
 
         cells = self.cells[chosen]
         weights = np.broadcast_to(trust[:, None, None], cells.shape)
-        shape = len(self.old.sizes), len(self.new.sizes)
-        return np.bincount(cells.ravel(), weights.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+        return np.bincount(cells.ravel(), weights.ravel(), minlength=len(self.places))
 
-    def shares(self, votes: Floats, own: Floats) -> Floats:
+    def shares(self, votes: Floats, own: Floats, at: Ints) -> Floats:
         """Per pair and levels: the part of both groups that goes together, the pair itself aside."""
         import numpy as np
 
-        sizes = self.old.sizes[:, None] + self.new.sizes[None, :] - 2
-        others = votes.ravel()[self.cells] - own[:, None, None]
-        share: Floats = np.minimum(2 * others / np.maximum(sizes.ravel()[self.cells], 1), 1) * self.present
+        cells = self.cells[at]
+        others = votes[cells] - own[:, None, None]
+        share: Floats = np.minimum(2 * others / self.sizes[cells], 1) * self.present[at]
         return share
 
 
 class Teacher:
-    """Scores all candidate pairs in the light of those chosen."""
+    """Scores candidate pairs in the light of those chosen."""
 
     def __init__(self, old: Sequence[Node], new: Sequence[Node], pairs: Candidates, weights: Weights) -> None:
         self._pairs = pairs
         self._weights = weights
-        self._heights = len(old)
+        self._height = len(old)
         self._modules = _Kind.of(old, new, pairs, lambda node: node.modules)
         self._templates = _Kind.of(old, new, pairs, lambda node: [template(node.path)])
         self._endings = _Kind.of(old, new, pairs, _endings)
-        self._families = _families(self._modules.old.names), _families(self._modules.new.names)
+        self._rules = NumberRules(self._modules.old.names, self._modules.new.names)
         ranks = _ranks(old, self._modules.old), _ranks(new, self._modules.new)
         self._in_step = 1 - abs(ranks[0][pairs.rows][:, :, None] - ranks[1][pairs.cols][:, None, :])
 
-    def score(self, chosen: Ints, trust: Floats) -> Floats:
-        """The worth of every pair, given the chosen ones and how far each of them is trusted."""
+    def score(self, chosen: Ints, trust: Floats, at: Ints) -> Floats:
+        """The worth of the pairs ``at``, given the chosen ones and how far each of them is trusted."""
         import numpy as np
 
-        weights = self._weights
-        own = np.zeros(len(self._pairs))
-        own[chosen] = trust
-        votes = self._modules.votes(chosen, trust)
-        shares = self._modules.shares(votes, own)
-        old, new = self._modules.old.members[self._pairs.rows], self._modules.new.members[self._pairs.cols]
-        rules = _number_rules(votes, *self._families).ravel()[self._modules.cells]
-        numbered = self._families[0][0][old] > 0, self._families[1][0][new] > 0
+        weights, modules = self._weights, self._modules
+        trusts = np.zeros(len(self._pairs))
+        trusts[chosen] = trust
+        own = trusts[at]
+        votes = modules.votes(chosen, trust)
+        shares = modules.shares(votes, own, at)
+        old, new = modules.old.members[self._pairs.rows[at]], modules.new.members[self._pairs.cols[at]]
+        agreeing = self._rules.agreement(votes, modules.places)[modules.cells[at]]
+        numbered = self._rules.old_families[old] > 0, self._rules.new_families[new] > 0
         score = weights.modules * nested_mean(shares, old > 0, new > 0)
-        score += weights.module_order * (shares * self._in_step).max(axis=(1, 2), initial=0)
-        score += weights.numbers * nested_mean(rules, *numbered)
+        score += weights.module_order * (shares * self._in_step[at]).max(axis=(1, 2), initial=0)
+        score += weights.numbers * nested_mean(agreeing, *numbered)
         for weight, kind in ((weights.templates, self._templates), (weights.endings, self._endings)):
-            score += weight * kind.shares(kind.votes(chosen, trust), own).max(axis=(1, 2), initial=0)
-        return score + weights.neighbours * self._beside(chosen, trust)
+            score += weight * kind.shares(kind.votes(chosen, trust), own, at).max(axis=(1, 2), initial=0)
+        return score + weights.neighbours * self._beside(chosen, trust, at)
 
-    def _beside(self, chosen: Ints, trust: Floats) -> Floats:
+    def _beside(self, chosen: Ints, trust: Floats, at: Ints) -> Floats:
         """How far the nodes before and after a pair go together."""
         import numpy as np
 
         rows, cols = self._pairs.rows, self._pairs.cols
-        partner = np.full(self._heights + 2, -2, dtype=np.intp)
-        worth = np.zeros(self._heights + 2)
+        partner = np.full(self._height + 2, -2, dtype=np.intp)
+        worth = np.zeros(self._height + 2)
         partner[rows[chosen] + 1] = cols[chosen]
         worth[rows[chosen] + 1] = trust
+        rows, cols = rows[at], cols[at]
         before = (partner[rows] == cols - 1) * worth[rows]
         after = (partner[rows + 2] == cols + 1) * worth[rows + 2]
         mean: Floats = (before + after) / 2
@@ -134,40 +143,3 @@ def _ranks(nodes: Sequence[Node], modules: Groups) -> Floats:
         for rank, entry in enumerate(places):
             table[entry] = rank / max(len(places) - 1, 1)
     return table
-
-
-def _families(modules: Sequence[str]) -> tuple[Ints, Ints]:
-    """Family and number of each module (``layers.3``, ``stage3``); family 0 for those without."""
-    import numpy as np
-
-    known: dict[str, int] = {}
-    table = np.zeros((2, len(modules) + 1), dtype=np.intp)
-    for place, module in enumerate(modules, start=1):
-        found = _NUMBERED.fullmatch(module)
-        if found:
-            table[:, place] = known.setdefault(found["family"], len(known) + 1), int(found["number"])
-    return table[0], table[1]
-
-
-def _number_rules(votes: Floats, old: tuple[Ints, Ints], new: tuple[Ints, Ints]) -> Floats:
-    """For pairs of numbered modules, the share of the other pairs of the two families that agree.
-
-    They agree where they follow the same ``j = i + c`` or the same ``j = c - i``.
-    """
-    import numpy as np
-
-    rules = np.zeros_like(votes)
-    (old_families, old_numbers), (new_families, new_numbers) = old, new
-    a, b = np.nonzero(votes * (old_families > 0)[:, None] * (new_families > 0)[None, :])
-    for family, other in set(zip(old_families[a].tolist(), new_families[b].tolist(), strict=True)):
-        rows, cols = np.flatnonzero(old_families == family), np.flatnonzero(new_families == other)
-        part = votes[np.ix_(rows, cols)]
-        elsewhere = part.sum() - part.sum(axis=1, keepdims=True) - part.sum(axis=0, keepdims=True) + part
-        i, j = old_numbers[rows][:, None], new_numbers[cols][None, :]
-        agreeing = np.zeros_like(part)
-        for line in (j - i, j + i):
-            _, line_of = np.unique(line, return_inverse=True)
-            line_of = line_of.reshape(part.shape)
-            agreeing = np.maximum(agreeing, np.bincount(line_of.ravel(), part.ravel())[line_of] - part)
-        rules[np.ix_(rows, cols)] = agreeing / np.maximum(elsewhere, 1)
-    return rules
