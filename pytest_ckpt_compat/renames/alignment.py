@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat.renames.candidates import Candidates, Node, candidates, module_nodes, unit_nodes
 from pytest_ckpt_compat.renames.evidence import Weights, given
-from pytest_ckpt_compat.renames.exchanges import Exchanger
+from pytest_ckpt_compat.renames.exchanges import Exchanger, Proposal
 from pytest_ckpt_compat.renames.groups import Groups, nested_share
 from pytest_ckpt_compat.renames.learnt import Teacher
 from pytest_ckpt_compat.renames.units import Unit
@@ -74,12 +74,12 @@ def _improve(found: Alignment, base: Floats, teacher: Teacher, exchanger: Exchan
     everywhere = np.arange(len(base))
     for _ in range(_ROUNDS):
         chosen, best = found.chosen, found.objective
-        tried: set[frozenset[tuple[int, int]]] = set()
-        for one, other, _cost in exchanger.rivals(found.score, chosen):
-            for move in exchanger.moves(found.score, chosen, one, other):
-                if frozenset(move.items()) not in tried:
-                    tried.add(frozenset(move.items()))
-                    changed = exchanger.apply(chosen, move)
+        tried: set[Proposal] = set()
+        for one, other, _ in exchanger.rivals(found.score, chosen):
+            for proposal in exchanger.proposals(chosen, one, other):
+                if proposal not in tried:
+                    tried.add(proposal)
+                    changed = exchanger.carry_out(proposal, found.score, chosen)
                     value = objective(changed)
                     if value > best + _GAIN:
                         chosen, best = changed, value

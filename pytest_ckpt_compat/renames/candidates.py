@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.intp]
 
-#: How many modules around a node are looked at, innermost first.
-_MODULES = 4
-
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -28,27 +25,26 @@ class Node:
     Attributes:
         path: its place in the module tree.
         kind: what two nodes must share to be the same.
+        modules: the modules around it that hold more than it does, outermost first.
         shape: shape of the main tensor; () for a module.
         roles: what else it holds, as (role, shape); empty for a module.
     """
 
     path: str
     kind: Hashable
+    modules: tuple[str, ...]
     shape: tuple[int, ...] = ()
     roles: tuple[tuple[str, tuple[int, ...]], ...] = ()
-
-    @property
-    def modules(self) -> list[str]:
-        """The innermost modules around it."""
-        return modules_of(self.path)[-_MODULES:]
 
 
 def unit_nodes(units: Sequence[Unit]) -> list[Node]:
     """Units as nodes."""
+    around = _surroundings([unit.path for unit in units])
     return [
         Node(
             unit.path,
             _kind(unit),
+            around[unit.path],
             unit.main.shape,
             tuple((t.role, t.spec.shape) for t in unit.tensors[1:] if t.role != "num_batches_tracked"),
         )
@@ -57,16 +53,34 @@ def unit_nodes(units: Sequence[Unit]) -> list[Node]:
 
 
 def module_nodes(units: Sequence[Unit]) -> list[Node]:
-    """Modules of several units as nodes; of those with equal content inside each other, the innermost."""
-    contents: defaultdict[str, list[Hashable]] = defaultdict(list)
+    """Modules of several units as nodes."""
+    contents: defaultdict[str, Counter[Hashable]] = defaultdict(Counter)
+    around = _surroundings([unit.path for unit in units])
     for unit in units:
-        for module in modules_of(unit.path):
-            contents[module].append(_kind(unit))
+        for module in around[unit.path]:
+            contents[module][_kind(unit)] += 1
+    outside = _surroundings(list(contents))
     return [
-        Node(module, frozenset(Counter(kinds).items()))
-        for module, kinds in contents.items()
-        if len(kinds) > 1
+        Node(module, frozenset(kinds.items()), outside[module]) for module, kinds in contents.items()
     ]
+
+
+def _surroundings(paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The modules around each path. Of modules that hold the same, one is enough: a numbered one."""
+    sizes = Counter(module for path in paths for module in modules_of(path))
+    known: dict[str, tuple[str, ...]] = {}
+    for path in paths:
+        modules: list[str] = []
+        for module in modules_of(path):
+            if sizes[module] < 2:
+                break
+            if modules and sizes[module] == sizes[modules[-1]]:
+                if not modules[-1][-1].isdigit():
+                    modules[-1] = module
+            else:
+                modules.append(module)
+        known[path] = tuple(modules)
+    return known
 
 
 def _kind(unit: Unit) -> Hashable:

@@ -24,7 +24,7 @@ class Weights:
     """What each kind of evidence is worth in the one objective; each is 1 where all agrees."""
 
     #: Words of the paths.
-    name: float = 1.0
+    name: float = 1.5
     #: The very same path.
     same_path: float = 0.6
     #: The very same shape, not a permutation of it.
@@ -44,7 +44,7 @@ class Weights:
     #: Learnt: the same path with numbers left open went the same way.
     templates: float = 0.6
     #: Learnt: the same ending of the path went the same way.
-    endings: float = 0.6
+    endings: float = 0.4
     #: Learnt: the numbers of the modules around follow the rule of their family.
     numbers: float = 0.4
     #: Learnt: the nodes before and after correspond.

@@ -7,8 +7,8 @@ decide.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat.renames.candidates import Candidates, Node
 from pytest_ckpt_compat.renames.tokens import template
@@ -29,6 +29,10 @@ _FAR = 2.5
 #: New partners of old nodes.
 Move = dict[int, int]
 
+#: What could be done otherwise: ``exchange`` two nodes, exchange what differs alike ``everywhere``, move
+#: a ``block`` to another, put the blocks of a family ``in order``.
+Proposal = tuple[Any, ...]
+
 
 class Exchanger:
     """Finds alternatives to an assignment of old nodes to new ones."""
@@ -36,6 +40,7 @@ class Exchanger:
     def __init__(self, old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> None:
         self._old = old
         self._pairs = pairs
+        self._segments = [node.path.split(".") for node in old]
         self._paths = {node.path: place for place, node in enumerate(old)}
         self._sides = _Modules(old), _Modules(new)
         self._starts: dict[Hashable, tuple[int, int]] = {}
@@ -64,80 +69,108 @@ class Exchanger:
                     if cost[one, other] < _FAR:
                         yield int(mine[one]), int(mine[other]), float(cost[one, other])
 
-    def moves(self, score: Floats, chosen: Ints, one: int, other: int) -> Iterator[Move]:
+    def proposals(self, chosen: Ints, one: int, other: int) -> Iterator[Proposal]:
         """Ways to give the old node of ``one`` the partner that ``other`` has."""
-        partners = self.partners(chosen)
-        u, rival = int(self._pairs.rows[one]), int(self._pairs.rows[other])
-        yield _exchange(partners, [(u, rival)])
-        everywhere = [(a, b) for a, b in self._everywhere(u, rival) if a in partners and b in partners]
-        if len(everywhere) > 1:
-            yield _exchange(partners, everywhere)
+        row, rival = int(self._pairs.rows[one]), int(self._pairs.rows[other])
+        yield "exchange", *sorted((row, rival))
+        yield "everywhere", *sorted(self._difference(row, rival))
         ours, theirs = self._sides
-        for module in self._old[u].modules:
-            for target in theirs.around(partners[rival]):
+        for module in self._old[row].modules:
+            yield "in order", *ours.family(module)
+            for target in theirs.around(int(self._pairs.cols[other])):
                 if ours.content(module) == theirs.content(target):
-                    yield self._moved(partners, score, module, target)
+                    yield "block", module, target
 
-    def partners(self, chosen: Ints) -> Move:
-        """Old node -> new node."""
-        return dict(zip(self._pairs.rows[chosen].tolist(), self._pairs.cols[chosen].tolist(), strict=True))
-
-    def apply(self, chosen: Ints, move: Move) -> Ints:
-        """The chosen pairs after a move."""
-        rows = self._pairs.rows[chosen].tolist()
+    def carry_out(self, proposal: Proposal, score: Floats, chosen: Ints) -> Ints:
+        """The chosen pairs as the proposal would have them."""
+        partners = self._partners(chosen)
+        what, *about = proposal
+        if what == "exchange":
+            move = _exchange(partners, [(about[0], about[1])])
+        elif what == "everywhere":
+            move = _exchange(partners, self._everywhere(*about))
+        elif what == "block":
+            move = self._moved(partners, score, [(about[0], about[1])])
+        else:
+            move = self._moved(partners, score, self._in_order(partners, about))
         result = chosen.copy()
-        for place, row in enumerate(rows):
+        for place, row in enumerate(self._pairs.rows[chosen].tolist()):
             if row in move:
                 result[place] = self._pair(row, move[row])
         return result
+
+    def _partners(self, chosen: Ints) -> Move:
+        """Old node -> new node."""
+        return dict(zip(self._pairs.rows[chosen].tolist(), self._pairs.cols[chosen].tolist(), strict=True))
 
     def _pair(self, row: int, col: int) -> int:
         start, width = self._starts[self._old[row].kind]
         return start + self._rows[row] * width + self._cols[col]
 
-    def _moved(self, partners: Move, score: Floats, module: str, target: str) -> Move:
-        """All nodes of ``module`` matched into ``target``; those that were, take what becomes free."""
+    def _in_order(self, partners: Move, blocks: Sequence[str]) -> list[tuple[str, str]]:
+        """The blocks of one family, and the blocks they were matched into, both as the files have them."""
+        ours, theirs = self._sides
+        content = ours.content(blocks[0])
+        targets: dict[str, int] = {}
+        for block in blocks:
+            first = min(partners.get(place, -1) for places in ours.by_kind(block).values() for place in places)
+            for target in theirs.around(first) if first >= 0 else ():
+                if theirs.content(target) == content:
+                    targets[target] = first
+        ordered = sorted(targets, key=targets.__getitem__)
+        return list(zip(blocks, ordered, strict=True)) if len(ordered) == len(blocks) else []
+
+    def _moved(self, partners: Move, score: Floats, blocks: list[tuple[str, str]]) -> Move:
+        """All nodes of old blocks matched into new ones; nodes that were there take what becomes free."""
         import numpy as np
         from scipy.optimize import linear_sum_assignment
 
         ours, theirs = self._sides
         after = dict(partners)
         holders = {new: old for old, new in partners.items()}
-        for kind, rows in ours.by_kind(module).items():
-            cols = theirs.by_kind(target)[kind]
-            if kind not in self._starts or any(row not in partners for row in rows):
-                continue
-            table = np.array([[score[self._pair(row, col)] for col in cols] for row in rows])
-            for i, j in zip(*linear_sum_assignment(table, maximize=True), strict=True):
-                row, col = rows[int(i)], cols[int(j)]
-                freed, holder = after[row], holders.get(col)
-                after[row] = col
-                holders[col] = row
-                if holder is not None and holder != row:
-                    after[holder] = freed
-                    holders[freed] = holder
+        for module, target in blocks:
+            for kind, rows in ours.by_kind(module).items():
+                cols = theirs.by_kind(target)[kind]
+                if kind not in self._starts or any(row not in partners for row in rows):
+                    continue
+                table = np.array([[score[self._pair(row, col)] for col in cols] for row in rows])
+                for i, j in zip(*linear_sum_assignment(table, maximize=True), strict=True):
+                    row, col = rows[int(i)], cols[int(j)]
+                    freed, holder = after[row], holders.get(col)
+                    after[row] = col
+                    holders[col] = row
+                    if holder is not None and holder != row:
+                        after[holder] = freed
+                        holders[freed] = holder
         return {old: new for old, new in after.items() if partners[old] != new}
 
-    def _everywhere(self, a: int, b: int) -> Iterator[tuple[int, int]]:
-        """All pairs of old nodes that differ as these two do, in the other blocks of their family."""
-        one, other = self._old[a].path.split("."), self._old[b].path.split(".")
+    def _difference(self, a: int, b: int) -> list[tuple[str, str]]:
+        """How two nodes differ: the family of blocks that both lie in, and the rest of either path."""
+        one, other = self._segments[a], self._segments[b]
         shared = 0
         while shared < min(len(one), len(other)) - 1 and one[shared] == other[shared]:
             shared += 1
-        family, ending, counterpart = template(".".join(one[:shared])), one[shared:], other[shared:]
-        for place, node in enumerate(self._old):
-            segments = node.path.split(".")
-            before = segments[: len(segments) - len(ending)]
-            if segments[len(before) :] == ending and template(".".join(before)) == family:
-                twin = self._paths.get(".".join([*before, *counterpart]))
-                if twin is not None and self._old[twin].kind == node.kind:
-                    yield place, twin
+        family = template(".".join(one[:shared]))
+        return [(family, ".".join(one[shared:])), (family, ".".join(other[shared:]))]
+
+    def _everywhere(self, one: tuple[str, str], other: tuple[str, str]) -> list[tuple[int, int]]:
+        """All pairs of old nodes that differ so, in any block of the family."""
+        found: list[tuple[int, int]] = []
+        depth = one[1].count(".") + 1
+        for place, segments in enumerate(self._segments):
+            block = ".".join(segments[:-depth])
+            if ".".join(segments[-depth:]) == one[1] and template(block) == one[0]:
+                twin = self._paths.get(f"{block}.{other[1]}".lstrip("."))
+                if twin is not None and self._old[twin].kind == self._old[place].kind:
+                    found.append((place, twin))
+        return found
 
 
-def _exchange(partners: Move, swaps: list[tuple[int, int]]) -> Move:
+def _exchange(partners: Move, swaps: Iterable[tuple[int, int]]) -> Move:
     move: Move = {}
     for a, b in swaps:
-        move[a], move[b] = partners[b], partners[a]
+        if a in partners and b in partners:
+            move[a], move[b] = partners[b], partners[a]
     return move
 
 
@@ -150,12 +183,23 @@ class _Modules:
         for place, node in enumerate(nodes):
             for module in node.modules:
                 self._inside[module].setdefault(node.kind, []).append(place)
+        self._contents = {
+            module: frozenset((kind, len(places)) for kind, places in kinds.items())
+            for module, kinds in self._inside.items()
+        }
+        self._families: defaultdict[Hashable, list[str]] = defaultdict(list)
+        for module, content in self._contents.items():
+            self._families[template(module), content].append(module)
 
-    def around(self, place: int) -> list[str]:
+    def around(self, place: int) -> tuple[str, ...]:
         return self._nodes[place].modules
 
     def by_kind(self, module: str) -> dict[Hashable, list[int]]:
         return self._inside[module]
 
-    def content(self, module: str) -> dict[Hashable, int]:
-        return {kind: len(places) for kind, places in self._inside[module].items()}
+    def content(self, module: str) -> Hashable:
+        return self._contents[module]
+
+    def family(self, module: str) -> list[str]:
+        """The modules of equal content and of a path that differs in numbers alone, in order."""
+        return self._families[template(module), self._contents[module]]

@@ -45,7 +45,7 @@ class _Kind:
 
     @classmethod
     def of(
-        cls, old: Sequence[Node], new: Sequence[Node], pairs: Candidates, groups: Callable[[Node], list[str]]
+        cls, old: Sequence[Node], new: Sequence[Node], pairs: Candidates, groups: Callable[[Node], Sequence[str]]
     ) -> _Kind:
         import numpy as np
 

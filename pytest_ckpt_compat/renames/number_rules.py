@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 _NUMBERED = re.compile(r"(?P<family>.*?)(?P<number>\d{1,9})")
 
 
+#: Worth of numbers that run backwards, against those that run on; a reversal is rare.
+_FALLING = 0.8
+
+
 class NumberRules:
     """How the numbers of modules (``layers.3``, ``stage3``) go over into each other.
 
@@ -44,18 +48,19 @@ class NumberRules:
         table.ravel()[places] = votes
         rules = np.zeros_like(table)
         a, b = np.nonzero(table)
-        families = np.unique(self.old_families[a] * len(self.new_families) + self.new_families[b])
-        for family, other in zip(*divmod(families, len(self.new_families)), strict=True):
+        width = len(self.new_families)
+        families, voters = np.unique(self.old_families[a] * width + self.new_families[b], return_counts=True)
+        for family, other in zip(*divmod(families[voters > 1], width), strict=True):
             if family and other:
                 inside, up, down = self._block(int(family), int(other))
                 part = table[inside]
                 elsewhere = (
                     part.sum() - part.sum(axis=1, keepdims=True) - part.sum(axis=0, keepdims=True) + part
                 )
-                agreeing = np.maximum(
-                    *(np.bincount(line.ravel(), part.ravel())[line] for line in (up, down))
+                rising, falling = (
+                    np.bincount(line.ravel(), part.ravel())[line] - part for line in (up, down)
                 )
-                rules[inside] = (agreeing - part) / np.maximum(elsewhere, 1)
+                rules[inside] = np.maximum(rising, _FALLING * falling) / np.maximum(elsewhere, 1)
         found: Floats = rules.ravel()[places]
         return found
 

@@ -51,6 +51,15 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+#: Words of which one never means another.
+ALTERNATIVES: tuple[frozenset[str], ...] = tuple(
+    frozenset(words.split())
+    for words in ("q k v o", "gate up down", "enc dec", "in o", "image text", "dw pw", "expand reduce", "sa ca")
+)
+
+#: What it costs two names to hold different alternatives.
+_CONTRADICTION = 0.3
+
 #: Words that are written together with others (``dwconv``, ``layernorm1``), longest first.
 _GLUED = ("layer", "batch", "group", "norm", "conv", "attn", "proj", "embed", "linear", "block", "dw", "pw")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -127,7 +136,7 @@ class Names:
         self._known = spreads[0].keys() & spreads[1].keys()
 
     def similarity(self, old: str, new: str) -> float:
-        """How alike two paths are, from 0 to 1."""
+        """How alike two paths are: 1 for the same words, 0 for unlike ones, less for opposite ones."""
         a, b = path_tokens(old), path_tokens(new)
         total = found = 0.0
         for words, others in ((a, b), (b, a)):
@@ -136,7 +145,14 @@ class Names:
                 worth = place * self._weight[word]
                 found += worth * best
                 total += worth * (best + (1 - best) * (1 if word in self._known else _UNKNOWN))
-        return found / total if total else 0.0
+        return (found / total if total else 0.0) - _CONTRADICTION * _contradictions(a, b)
+
+
+def _contradictions(a: Iterable[tuple[str, float]], b: Iterable[tuple[str, float]]) -> int:
+    ours, theirs = {word for word, _ in a}, {word for word, _ in b}
+    return sum(
+        bool(ours & group and theirs & group) and not ours & theirs & group for group in ALTERNATIVES
+    )
 
 
 def numbers(path: str) -> tuple[int, ...]:
