@@ -1,1 +1,36 @@
 """Which layer became which: explains missing and unexpected keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pytest_ckpt_compat.changes import Change
+from pytest_ckpt_compat.renames.acceptance import accepted
+from pytest_ckpt_compat.renames.alignment import align
+from pytest_ckpt_compat.renames.blocks import Repeats, collapse
+from pytest_ckpt_compat.renames.explain import Match, Sides, changes
+from pytest_ckpt_compat.renames.fusion import join_groups
+from pytest_ckpt_compat.renames.units import Unit, units_of
+from pytest_ckpt_compat.structure import TensorSpec
+
+
+def infer(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple[Change, ...]:
+    """What happened to every key that is not the same on both sides, each exactly once.
+
+    Args:
+        old: key -> spec of the checkpoint, complete and in order.
+        new: key -> spec of the definition, complete and in order.
+    """
+    if dict(old) == dict(new):
+        return ()
+    old_repeats, new_repeats = collapse(old, new)
+    old_units, new_units = join_groups(_units(old_repeats), _units(new_repeats))
+    found = align(old_units, new_units)
+    pairs = list(zip(found.pairs.rows[found.chosen].tolist(), found.pairs.cols[found.chosen].tolist(), strict=True))
+    matches = [Match(old_units[a], new_units[b]) for a, b in accepted(old_units, new_units, pairs)]
+    return tuple(changes(Sides(old, new, old_repeats, new_repeats), matches))
+
+
+def _units(repeats: Repeats) -> list[Unit]:
+    return [replace(unit, copies=repeats.counts(unit.path)) for unit in units_of(repeats.specs)]

@@ -85,7 +85,7 @@ class Teacher:
         self._modules = _Kind.of(old, new, pairs, lambda node: node.modules)
         self._templates = _Kind.of(old, new, pairs, lambda node: [template(node.path)])
         self._endings = _Kind.of(old, new, pairs, _endings)
-        self._rules = NumberRules(self._modules.old.names, self._modules.new.names)
+        self._rules = NumberRules(self._modules.old.names, self._modules.new.names, self._modules.places)
         ranks = _ranks(old, self._modules.old), _ranks(new, self._modules.new)
         self._in_step = 1 - abs(ranks[0][pairs.rows][:, :, None] - ranks[1][pairs.cols][:, None, :])
 
@@ -100,8 +100,8 @@ class Teacher:
         votes = modules.votes(chosen, trust)
         shares = modules.shares(votes, own, at)
         old, new = modules.old.members[self._pairs.rows[at]], modules.new.members[self._pairs.cols[at]]
-        agreeing = self._rules.agreement(votes, modules.places)[modules.cells[at]]
-        numbered = self._rules.old_families[old] > 0, self._rules.new_families[new] > 0
+        agreeing = self._rules.agreement(votes)[modules.cells[at]]
+        numbered = self._rules.old_numbered[old], self._rules.new_numbered[new]
         score = weights.modules * nested_mean(shares, old > 0, new > 0)
         score += weights.module_order * (shares * self._in_step[at]).max(axis=(1, 2), initial=0)
         score += weights.numbers * nested_mean(agreeing, *numbered)

@@ -24,56 +24,51 @@ class NumberRules:
     """How the numbers of modules (``layers.3``, ``stage3``) go over into each other.
 
     Attributes:
-        old_families: family of each old module, as ``Groups`` numbers modules; 0 for one without a number.
-        new_families: the same of the new modules.
+        old_numbered: for each old module, as ``Groups`` numbers them, whether it has a number.
+        new_numbered: the same of the new modules.
     """
 
-    def __init__(self, old: Sequence[str], new: Sequence[str]) -> None:
-        self.old_families, self._old_numbers = _families(old)
-        self.new_families, self._new_numbers = _families(new)
-        self._blocks: dict[tuple[int, int], tuple[tuple[Ints, ...], Ints, Ints]] = {}
+    def __init__(self, old: Sequence[str], new: Sequence[str], places: Ints) -> None:
+        """Takes the modules of both sides, and the pairs of them in question.
 
-    def agreement(self, votes: Floats, places: Ints) -> Floats:
-        """For pairs of modules, the share of the other pairs of the two families that agree with it.
+        Args:
+            old: names of the old modules, counted from 1.
+            new: names of the new modules, counted from 1.
+            places: place of each pair in the flattened table of old and new modules.
+        """
+        import numpy as np
+
+        old_families, old_numbers = _families(old)
+        new_families, new_numbers = _families(new)
+        self.old_numbered, self.new_numbered = old_families > 0, new_families > 0
+        a, b = np.divmod(places, len(new) + 1)
+        self._counts = self.old_numbered[a] & self.new_numbered[b]
+        families = old_families[a] * (len(new) + 1) + new_families[b]
+        i, j = old_numbers[a], new_numbers[b]
+        self._families, self._rows, self._cols, self._rising, self._falling = (
+            np.unique(np.stack([families, line]), axis=1, return_inverse=True)[1].ravel()
+            for line in (np.zeros_like(i), i, j, j - i, j + i)
+        )
+
+    def agreement(self, votes: Floats) -> Floats:
+        """For each pair of modules, the share of the other pairs of the two families that agree with it.
 
         They agree where they follow the same index map, be it upwards or downwards.
 
         Args:
-            votes: how much speaks for each pair of modules.
-            places: place of each in the flattened table of old and new modules.
+            votes: how much speaks for each pair.
         """
         import numpy as np
 
-        table = np.zeros((len(self.old_families), len(self.new_families)))
-        table.ravel()[places] = votes
-        rules = np.zeros_like(table)
-        a, b = np.nonzero(table)
-        width = len(self.new_families)
-        families, voters = np.unique(self.old_families[a] * width + self.new_families[b], return_counts=True)
-        for family, other in zip(*divmod(families[voters > 1], width), strict=True):
-            if family and other:
-                inside, up, down = self._block(int(family), int(other))
-                part = table[inside]
-                elsewhere = (
-                    part.sum() - part.sum(axis=1, keepdims=True) - part.sum(axis=0, keepdims=True) + part
-                )
-                rising, falling = (
-                    np.bincount(line.ravel(), part.ravel())[line] - part for line in (up, down)
-                )
-                rules[inside] = np.maximum(rising, _FALLING * falling) / np.maximum(elsewhere, 1)
-        found: Floats = rules.ravel()[places]
-        return found
+        votes = votes * self._counts
 
-    def _block(self, family: int, other: int) -> tuple[tuple[Ints, ...], Ints, Ints]:
-        """Where two families meet in the table, and which entries share an index map."""
-        import numpy as np
+        def total(line: Ints) -> Floats:
+            return np.bincount(line, votes)[line]
 
-        if (family, other) not in self._blocks:
-            rows, cols = np.flatnonzero(self.old_families == family), np.flatnonzero(self.new_families == other)
-            i, j = self._old_numbers[rows][:, None], self._new_numbers[cols][None, :]
-            up, down = (np.unique(line, return_inverse=True)[1].reshape(line.shape) for line in (j - i, j + i))
-            self._blocks[family, other] = np.ix_(rows, cols), up, down
-        return self._blocks[family, other]
+        elsewhere = total(self._families) - total(self._rows) - total(self._cols) + votes
+        agreeing = np.maximum(total(self._rising) - votes, _FALLING * (total(self._falling) - votes))
+        share: Floats = agreeing / np.maximum(elsewhere, 1)
+        return share
 
 
 def _families(modules: Sequence[str]) -> tuple[Ints, Ints]:
