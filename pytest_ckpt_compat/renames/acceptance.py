@@ -88,10 +88,11 @@ class _Judge:
             if place in self._partner:
                 for other in ("", *modules_of(self._new[self._partner[place]].path)):
                     votes[other] += 1
-        best = 0.0
-        for other, _ in votes.most_common():
-            best = max(best, self._explained(places, self._inside_new[other]))
-        return best
+        total = len(places)
+        counterpart = max(
+            votes, key=lambda other: votes[other] / (total + len(self._inside_new[other])), default=""
+        )
+        return self._explained(places, self._inside_new[counterpart if module else ""])
 
     def _explained(self, ours: list[int], theirs: list[int]) -> float:
         inside = set(theirs)
