@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat.renames.candidates import Candidates, Node, candidates, module_nodes, unit_nodes
 from pytest_ckpt_compat.renames.evidence import Weights, given
-from pytest_ckpt_compat.renames.exchanges import Exchanger, Proposal
+from pytest_ckpt_compat.renames.exchanges import Exchanger
 from pytest_ckpt_compat.renames.groups import Groups, nested_share
 from pytest_ckpt_compat.renames.learnt import Teacher
 from pytest_ckpt_compat.renames.units import Unit
@@ -35,6 +35,14 @@ _GAIN = 1e-6
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """The cheapest alternative found for an old node: what it costs, and the new node it would get."""
+
+    cost: float
+    other: int
+
+
+@dataclass(frozen=True)
 class Alignment:
     """An assignment and what speaks for it.
 
@@ -43,12 +51,14 @@ class Alignment:
         score: the worth of each candidate, given the chosen ones.
         chosen: indexes of the candidates that were chosen.
         objective: sum of the worths of the chosen ones; what alternatives are compared by.
+        doubts: old node -> its cheapest alternative, where there is any.
     """
 
     pairs: Candidates
     score: Floats
     chosen: Ints
     objective: float
+    doubts: Mapping[int, Doubt] = field(default_factory=dict)
 
 
 def align(old: Sequence[Unit], new: Sequence[Unit], weights: Weights | None = None) -> Alignment:
@@ -65,30 +75,55 @@ def align(old: Sequence[Unit], new: Sequence[Unit], weights: Weights | None = No
 
 
 def _improve(found: Alignment, base: Floats, teacher: Teacher, exchanger: Exchanger) -> Alignment:
-    """Exchanges whole blocks, and the same layers of all blocks, as long as the objective gains."""
+    """Tries alternatives as long as the objective gains; keeps what the best of them would cost."""
     import numpy as np
-
-    def objective(chosen: Ints) -> float:
-        return float((base[chosen] + teacher.score(chosen, np.ones(len(chosen)), chosen)).sum())
 
     everywhere = np.arange(len(base))
     for _ in range(_ROUNDS):
         chosen, best = found.chosen, found.objective
-        tried: set[Proposal] = set()
-        for one, other, _ in exchanger.rivals(found.score, chosen):
-            for proposal in exchanger.proposals(chosen, one, other):
-                if proposal not in tried:
-                    tried.add(proposal)
-                    changed = exchanger.carry_out(proposal, found.score, chosen)
-                    value = objective(changed)
-                    if value > best + _GAIN:
-                        chosen, best = changed, value
+        doubts: dict[int, Doubt] = {}
+        for proposal in exchanger.proposals(found.score, chosen):
+            changed = exchanger.carry_out(proposal, found.score, chosen)
+            value = float((base[changed] + teacher.score(changed, np.ones(len(changed)), changed)).sum())
+            if value > best + _GAIN:
+                chosen, best = changed, value
+            _note(doubts, found.pairs, chosen, changed, best - value)
         if best == found.objective:
-            return found
+            return replace(found, doubts=_alone(found, doubts))
         score = base + teacher.score(chosen, np.ones(len(chosen)), everywhere)
         found = Alignment(found.pairs, score, chosen, best)
         found = max(found, _settle(found.pairs, base, score, teacher), key=lambda each: each.objective)
-    return found
+    return replace(found, doubts=_alone(found, doubts))
+
+
+def _note(doubts: dict[int, Doubt], pairs: Candidates, chosen: Ints, changed: Ints, cost: float) -> None:
+    """Remembers the cheapest alternative of each old node that is matched otherwise."""
+    for place in (chosen != changed).nonzero()[0].tolist():
+        row, other = int(pairs.rows[chosen[place]]), int(pairs.cols[changed[place]])
+        if row not in doubts or cost < doubts[row].cost:
+            doubts[row] = Doubt(cost, other)
+
+
+def _alone(found: Alignment, doubts: dict[int, Doubt]) -> dict[int, Doubt]:
+    """The doubts, with those of pairs that could go elsewhere by themselves."""
+    import numpy as np
+
+    taken = np.zeros(int(found.pairs.cols.max(initial=-1)) + 1, dtype=bool)
+    taken[found.pairs.cols[found.chosen]] = True
+    result = dict(doubts)
+    for part, height, width in found.pairs.classes:
+        free = np.flatnonzero(~taken[found.pairs.cols[part][:width]])
+        if not len(free):
+            continue
+        table = found.score[part].reshape(height, width)
+        for index in found.chosen[(found.chosen >= part.start) & (found.chosen < part.stop)].tolist():
+            row, col = divmod(index - part.start, width)
+            best = free[np.argmax(table[row, free])]
+            cost = float(table[row, col] - table[row, best])
+            old = int(found.pairs.rows[index])
+            if old not in result or cost < result[old].cost:
+                result[old] = Doubt(cost, int(found.pairs.cols[part][best]))
+    return result
 
 
 def _align_modules(old: Sequence[Unit], new: Sequence[Unit], weights: Weights) -> list[tuple[str, str]]:

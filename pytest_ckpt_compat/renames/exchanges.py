@@ -51,8 +51,28 @@ class Exchanger:
             self._rows.update(zip(pairs.rows[part][::width].tolist(), range(height), strict=True))
             self._cols.update(zip(pairs.cols[part][:width].tolist(), range(width), strict=True))
 
-    def rivals(self, score: Floats, chosen: Ints) -> Iterator[tuple[int, int, float]]:
-        """Chosen pairs that could exchange partners, the closest of each, and what it costs by itself."""
+    def proposals(self, score: Floats, chosen: Ints) -> Iterator[Proposal]:
+        """What to try, the closest rivals of each chosen pair considered; nothing twice."""
+        ours, theirs = self._sides
+        known: set[Proposal] = set()
+        for one, other in self._rivals(score, chosen):
+            row, rival = int(self._pairs.rows[one]), int(self._pairs.rows[other])
+            found: list[Proposal] = [
+                ("exchange", *sorted((row, rival))),
+                ("everywhere", *sorted(self._difference(row, rival))),
+            ]
+            for module in self._old[row].modules:
+                found.append(("in order", *ours.family(module)))
+                found += [
+                    ("block", module, target)
+                    for target in theirs.around(int(self._pairs.cols[other]))
+                    if ours.content(module) == theirs.content(target)
+                ]
+            yield from (proposal for proposal in found if proposal not in known)
+            known.update(found)
+
+    def _rivals(self, score: Floats, chosen: Ints) -> Iterator[tuple[int, int]]:
+        """Chosen pairs that could exchange partners, the closest of each."""
         import numpy as np
 
         for part, height, width in self._pairs.classes:
@@ -67,19 +87,7 @@ class Exchanger:
             for one, others in enumerate(np.argsort(cost, axis=1)[:, :_RIVALS]):
                 for other in others:
                     if cost[one, other] < _FAR:
-                        yield int(mine[one]), int(mine[other]), float(cost[one, other])
-
-    def proposals(self, chosen: Ints, one: int, other: int) -> Iterator[Proposal]:
-        """Ways to give the old node of ``one`` the partner that ``other`` has."""
-        row, rival = int(self._pairs.rows[one]), int(self._pairs.rows[other])
-        yield "exchange", *sorted((row, rival))
-        yield "everywhere", *sorted(self._difference(row, rival))
-        ours, theirs = self._sides
-        for module in self._old[row].modules:
-            yield "in order", *ours.family(module)
-            for target in theirs.around(int(self._pairs.cols[other])):
-                if ours.content(module) == theirs.content(target):
-                    yield "block", module, target
+                        yield int(mine[one]), int(mine[other])
 
     def carry_out(self, proposal: Proposal, score: Floats, chosen: Ints) -> Ints:
         """The chosen pairs as the proposal would have them."""
