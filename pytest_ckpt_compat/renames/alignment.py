@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat.renames.candidates import Candidates, Node, candidates, module_nodes, unit_nodes
-from pytest_ckpt_compat.renames.evidence import Weights, given
+from pytest_ckpt_compat.renames.evidence import Weights, given, weighed
 from pytest_ckpt_compat.renames.exchanges import Exchanger
 from pytest_ckpt_compat.renames.groups import Groups, nested_share
 from pytest_ckpt_compat.renames.learnt import Teacher
@@ -65,34 +65,70 @@ def align(old: Sequence[Unit], new: Sequence[Unit], weights: Weights | None = No
     """The best assignment found of old units to new ones."""
     weights = weights or Weights()
     old_nodes, new_nodes = unit_nodes(old), unit_nodes(new)
-    pairs = candidates(old_nodes, new_nodes)
-    teacher = Teacher(old_nodes, new_nodes, pairs, weights)
-    base = given(old_nodes, new_nodes, pairs, weights)
-    modules = _align_modules(old, new, weights)
-    starts = [base, base + weights.modules * _support(old_nodes, new_nodes, pairs, modules)]
-    found = max((_settle(pairs, base, start, teacher) for start in starts), key=lambda found: found.objective)
-    return _improve(found, base, teacher, Exchanger(old_nodes, new_nodes, pairs))
+    problem = _Problem.of(old_nodes, new_nodes, weights)
+    support = _support(old_nodes, new_nodes, problem.pairs, _align_modules(old, new, weights))
+    starts = (problem.base, problem.base + weights.modules * support)
+    found = max((problem.settle(start) for start in starts), key=lambda each: each.objective)
+    found = _improve(problem, found, Exchanger(old_nodes, new_nodes, problem.pairs))
+    return found
 
 
-def _improve(found: Alignment, base: Floats, teacher: Teacher, exchanger: Exchanger) -> Alignment:
+@dataclass(frozen=True)
+class _Problem:
+    """What does not change while an assignment is looked for."""
+
+    pairs: Candidates
+    weights: Weights
+    #: What speaks for each pair before anything is learnt.
+    base: Floats
+    teacher: Teacher
+
+    @classmethod
+    def of(cls, old: Sequence[Node], new: Sequence[Node], weights: Weights) -> _Problem:
+        pairs = candidates(old, new)
+        return cls(pairs, weights, weighed(given(old, new, pairs), weights), Teacher(old, new, pairs))
+
+    def score(self, chosen: Ints, trust: Floats | None = None, at: Ints | None = None) -> Floats:
+        """The worth of all pairs, or of those ``at``, given the chosen ones."""
+        import numpy as np
+
+        trust = np.ones(len(chosen)) if trust is None else trust
+        at = np.arange(len(self.pairs)) if at is None else at
+        return self.base[at] + weighed(self.teacher.learnt(chosen, trust, at), self.weights)
+
+    def objective(self, chosen: Ints) -> float:
+        """The one measure by which assignments are compared."""
+        return float(self.score(chosen, at=chosen).sum())
+
+    def settle(self, score: Floats) -> Alignment:
+        """Assigns and learns in turn until nothing changes."""
+        import numpy as np
+
+        chosen = assign(self.pairs, score)
+        for _ in range(_ROUNDS):
+            score = self.score(chosen, _trust(self.pairs, score, chosen))
+            before, chosen = chosen, assign(self.pairs, score)
+            if np.array_equal(before, chosen):
+                break
+        return Alignment(self.pairs, self.score(chosen), chosen, self.objective(chosen))
+
+
+def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger) -> Alignment:
     """Tries alternatives as long as the objective gains; keeps what the best of them would cost."""
-    import numpy as np
-
-    everywhere = np.arange(len(base))
     for _ in range(_ROUNDS):
         chosen, best = found.chosen, found.objective
         doubts: dict[int, Doubt] = {}
         for proposal in exchanger.proposals(found.score, chosen):
             changed = exchanger.carry_out(proposal, found.score, chosen)
-            value = float((base[changed] + teacher.score(changed, np.ones(len(changed)), changed)).sum())
+            value = problem.objective(changed)
             if value > best + _GAIN:
                 chosen, best = changed, value
             _note(doubts, found.pairs, chosen, changed, best - value)
         if best == found.objective:
-            return replace(found, doubts=_alone(found, doubts))
-        score = base + teacher.score(chosen, np.ones(len(chosen)), everywhere)
+            break
+        score = problem.score(chosen)
         found = Alignment(found.pairs, score, chosen, best)
-        found = max(found, _settle(found.pairs, base, score, teacher), key=lambda each: each.objective)
+        found = max(found, problem.settle(score), key=lambda each: each.objective)
     return replace(found, doubts=_alone(found, doubts))
 
 
@@ -129,13 +165,10 @@ def _alone(found: Alignment, doubts: dict[int, Doubt]) -> dict[int, Doubt]:
 def _align_modules(old: Sequence[Unit], new: Sequence[Unit], weights: Weights) -> list[tuple[str, str]]:
     """Whole modules of equal content matched to each other, by the same means as units."""
     old_nodes, new_nodes = module_nodes(old), module_nodes(new)
-    pairs = candidates(old_nodes, new_nodes)
-    base = given(old_nodes, new_nodes, pairs, weights)
-    found = _settle(pairs, base, base, Teacher(old_nodes, new_nodes, pairs, weights))
-    return [
-        (old_nodes[row].path, new_nodes[col].path)
-        for row, col in zip(pairs.rows[found.chosen], pairs.cols[found.chosen], strict=True)
-    ]
+    problem = _Problem.of(old_nodes, new_nodes, weights)
+    found = problem.settle(problem.base)
+    rows, cols = problem.pairs.rows[found.chosen].tolist(), problem.pairs.cols[found.chosen].tolist()
+    return [(old_nodes[row].path, new_nodes[col].path) for row, col in zip(rows, cols, strict=True)]
 
 
 def _support(
@@ -151,22 +184,6 @@ def _support(
         if one in a and other in b:
             table[a[one], b[other]] = 1
     return nested_share(table, ours.members[pairs.rows], theirs.members[pairs.cols])
-
-
-def _settle(pairs: Candidates, base: Floats, start: Floats, teacher: Teacher) -> Alignment:
-    """Assigns and learns in turn until nothing changes."""
-    import numpy as np
-
-    everywhere = np.arange(len(pairs))
-    score = start
-    chosen = assign(pairs, score)
-    for _ in range(_ROUNDS):
-        score = base + teacher.score(chosen, _trust(pairs, score, chosen), everywhere)
-        before, chosen = chosen, assign(pairs, score)
-        if np.array_equal(before, chosen):
-            break
-    score = base + teacher.score(chosen, np.ones(len(chosen)), everywhere)
-    return Alignment(pairs, score, chosen, float(score[chosen].sum()))
 
 
 def assign(pairs: Candidates, score: Floats) -> Ints:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+    #: Kind of evidence, as ``Weights`` names it -> how far it speaks for each pair, 1 at most.
+    Measures = dict[str, Floats]
+
 _T = TypeVar("_T", bound=Hashable)
 
 
@@ -51,22 +54,30 @@ class Weights:
     neighbours: float = 0.5
 
 
-def given(old: Sequence[Node], new: Sequence[Node], pairs: Candidates, weights: Weights) -> Floats:
-    """The worth of each pair before anything is learnt from other pairs."""
+def given(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measures:
+    """What there is before anything is learnt from other pairs."""
     import numpy as np
 
     paths = [[template(node.path) for node in nodes] for nodes in (old, new)]
     places = {node.path: place for place, node in enumerate(old)}
     twin = np.array([places.get(node.path, -1) for node in new], dtype=np.intp)
-    return (
-        weights.name * _by_value(pairs, *paths, Names(*paths).similarity)
-        + weights.same_path * (twin[pairs.cols] == pairs.rows)
-        + weights.shape * _by_value(pairs, [n.shape for n in old], [n.shape for n in new], _equal)
-        + weights.roles * _by_value(pairs, [n.roles for n in old], [n.roles for n in new], _agreement)
-        + weights.kind_order * _kind_order(pairs)
-        + weights.file_order * (1 - np.abs(pairs.rows / max(len(old), 1) - pairs.cols / max(len(new), 1)))
-        + weights.surroundings * _surroundings(old, new, pairs)
+    return {
+        "name": _by_value(pairs, *paths, Names(*paths).similarity),
+        "same_path": (twin[pairs.cols] == pairs.rows).astype(np.float64),
+        "shape": _by_value(pairs, [node.shape for node in old], [node.shape for node in new], _equal),
+        "roles": _by_value(pairs, [node.roles for node in old], [node.roles for node in new], _agreement),
+        "kind_order": _kind_order(pairs),
+        "file_order": 1 - np.abs(pairs.rows / max(len(old), 1) - pairs.cols / max(len(new), 1)),
+        "surroundings": _surroundings(old, new, pairs),
+    }
+
+
+def weighed(measures: Measures, weights: Weights) -> Floats:
+    """All that is measured, in one number per pair."""
+    total: Floats = sum(  # type: ignore[assignment]
+        getattr(weights, name) * values for name, values in measures.items()
     )
+    return total
 
 
 def _by_value(pairs: Candidates, old: list[_T], new: list[_T], measure: Callable[[_T, _T], float]) -> Floats:

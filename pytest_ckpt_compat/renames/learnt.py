@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat.renames.candidates import Candidates, Node
-from pytest_ckpt_compat.renames.evidence import Weights
 from pytest_ckpt_compat.renames.groups import Groups, nested_mean
 from pytest_ckpt_compat.renames.number_rules import NumberRules
 from pytest_ckpt_compat.renames.tokens import template
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.intp]
+
+    from pytest_ckpt_compat.renames.evidence import Measures
 
 #: How many segments an ending of a path may have.
 _ENDING = 4
@@ -76,11 +77,10 @@ class _Kind:
 
 
 class Teacher:
-    """Scores candidate pairs in the light of those chosen."""
+    """Measures candidate pairs in the light of those chosen."""
 
-    def __init__(self, old: Sequence[Node], new: Sequence[Node], pairs: Candidates, weights: Weights) -> None:
+    def __init__(self, old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> None:
         self._pairs = pairs
-        self._weights = weights
         self._height = len(old)
         self._modules = _Kind.of(old, new, pairs, lambda node: node.modules)
         self._templates = _Kind.of(old, new, pairs, lambda node: [template(node.path)])
@@ -89,11 +89,11 @@ class Teacher:
         ranks = _ranks(old, self._modules.old), _ranks(new, self._modules.new)
         self._in_step = 1 - abs(ranks[0][pairs.rows][:, :, None] - ranks[1][pairs.cols][:, None, :])
 
-    def score(self, chosen: Ints, trust: Floats, at: Ints) -> Floats:
-        """The worth of the pairs ``at``, given the chosen ones and how far each of them is trusted."""
+    def learnt(self, chosen: Ints, trust: Floats, at: Ints) -> Measures:
+        """What the chosen pairs, as far as each is trusted, say about the pairs ``at``."""
         import numpy as np
 
-        weights, modules = self._weights, self._modules
+        modules = self._modules
         trusts = np.zeros(len(self._pairs))
         trusts[chosen] = trust
         own = trusts[at]
@@ -102,12 +102,15 @@ class Teacher:
         old, new = modules.old.members[self._pairs.rows[at]], modules.new.members[self._pairs.cols[at]]
         agreeing = self._rules.agreement(votes)[modules.cells[at]]
         numbered = self._rules.old_numbered[old], self._rules.new_numbered[new]
-        score = weights.modules * nested_mean(shares, old > 0, new > 0)
-        score += weights.module_order * (shares * self._in_step[at]).max(axis=(1, 2), initial=0)
-        score += weights.numbers * nested_mean(agreeing, *numbered)
-        for weight, kind in ((weights.templates, self._templates), (weights.endings, self._endings)):
-            score += weight * kind.shares(kind.votes(chosen, trust), own, at).max(axis=(1, 2), initial=0)
-        return score + weights.neighbours * self._beside(chosen, trust, at)
+        measures = {
+            "modules": nested_mean(shares, old > 0, new > 0),
+            "module_order": (shares * self._in_step[at]).max(axis=(1, 2), initial=0),
+            "numbers": nested_mean(agreeing, *numbered),
+            "neighbours": self._beside(chosen, trust, at),
+        }
+        for name, kind in (("templates", self._templates), ("endings", self._endings)):
+            measures[name] = kind.shares(kind.votes(chosen, trust), own, at).max(axis=(1, 2), initial=0)
+        return measures
 
     def _beside(self, chosen: Ints, trust: Floats, at: Ints) -> Floats:
         """How far the nodes before and after a pair go together."""
