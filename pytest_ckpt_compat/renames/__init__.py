@@ -9,6 +9,8 @@ from pytest_ckpt_compat.changes import Change
 from pytest_ckpt_compat.renames.acceptance import accepted
 from pytest_ckpt_compat.renames.alignment import align
 from pytest_ckpt_compat.renames.blocks import Repeats, collapse
+from pytest_ckpt_compat.renames.confidence import judge
+from pytest_ckpt_compat.renames.clauses import evidence
 from pytest_ckpt_compat.renames.explain import Match, Sides, changes
 from pytest_ckpt_compat.renames.fusion import join_groups
 from pytest_ckpt_compat.renames.units import Unit, units_of
@@ -28,7 +30,19 @@ def infer(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple
     old_units, new_units = join_groups(_units(old_repeats), _units(new_repeats))
     found = align(old_units, new_units)
     pairs = list(zip(found.pairs.rows[found.chosen].tolist(), found.pairs.cols[found.chosen].tolist(), strict=True))
-    matches = [Match(old_units[a], new_units[b]) for a, b in accepted(old_units, new_units, pairs)]
+    believed = accepted(old_units, new_units, pairs)
+    judged = judge(old_units, new_units, found, believed)
+    clauses = evidence(found, old_units)
+    matches = [
+        Match(
+            old_units[a],
+            new_units[b],
+            judged[a].confidence,
+            clauses[a],
+            tuple(new_units[other].path for other in judged[a].rivals),
+        )
+        for a, b in believed
+    ]
     return tuple(changes(Sides(old, new, old_repeats, new_repeats), matches))
 
 

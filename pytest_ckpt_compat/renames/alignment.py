@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.intp]
 
+    from pytest_ckpt_compat.renames.evidence import Measures
+
 #: Rounds of assigning and learning from one start; most settle in three.
 _ROUNDS = 6
 
@@ -52,6 +54,7 @@ class Alignment:
         chosen: indexes of the candidates that were chosen.
         objective: sum of the worths of the chosen ones; what alternatives are compared by.
         doubts: old node -> its cheapest alternative, where there is any.
+        measures: what speaks for each chosen pair, by kind of evidence.
     """
 
     pairs: Candidates
@@ -59,6 +62,7 @@ class Alignment:
     chosen: Ints
     objective: float
     doubts: Mapping[int, Doubt] = field(default_factory=dict)
+    measures: Measures = field(default_factory=dict)
 
 
 def align(old: Sequence[Unit], new: Sequence[Unit], weights: Weights | None = None) -> Alignment:
@@ -70,7 +74,7 @@ def align(old: Sequence[Unit], new: Sequence[Unit], weights: Weights | None = No
     starts = (problem.base, problem.base + weights.modules * support)
     found = max((problem.settle(start) for start in starts), key=lambda each: each.objective)
     found = _improve(problem, found, Exchanger(old_nodes, new_nodes, problem.pairs))
-    return found
+    return replace(found, measures=problem.measures(found.chosen))
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,23 @@ class _Problem:
 
     pairs: Candidates
     weights: Weights
-    #: What speaks for each pair before anything is learnt.
+    #: What speaks for each pair before anything is learnt, by kind and in one number.
+    given: Measures
     base: Floats
     teacher: Teacher
 
     @classmethod
     def of(cls, old: Sequence[Node], new: Sequence[Node], weights: Weights) -> _Problem:
         pairs = candidates(old, new)
-        return cls(pairs, weights, weighed(given(old, new, pairs), weights), Teacher(old, new, pairs))
+        measures = given(old, new, pairs)
+        return cls(pairs, weights, measures, weighed(measures, weights), Teacher(old, new, pairs))
+
+    def measures(self, chosen: Ints) -> Measures:
+        """All that speaks for the chosen pairs, by kind of evidence."""
+        import numpy as np
+
+        learnt = self.teacher.learnt(chosen, np.ones(len(chosen)), chosen)
+        return {**{name: values[chosen] for name, values in self.given.items()}, **learnt}
 
     def score(self, chosen: Ints, trust: Floats | None = None, at: Ints | None = None) -> Floats:
         """The worth of all pairs, or of those ``at``, given the chosen ones."""
