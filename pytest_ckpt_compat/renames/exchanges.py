@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _RIVALS = 3
 
 #: A rival whose exchange costs more than this by itself is not looked at.
-_FAR = 2.5
+_FAR = 1.5
 
 #: New partners of old nodes.
 Move = dict[int, int]

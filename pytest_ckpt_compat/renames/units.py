@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from pytest_ckpt_compat.renames.tokens import segment_tokens
 from pytest_ckpt_compat.structure import TensorSpec
 
 #: Names of parameters and buffers that make up one layer -> their part in it.
@@ -82,7 +83,26 @@ def units_of(specs: Mapping[str, TensorSpec]) -> list[Unit]:
         if role == "value" or own_name or role in grouped.get(path, ()):
             path, role = key, "value"
         grouped.setdefault(path, {})[role] = Tensor(role, key, specs[key])
+    _adopt_biases(grouped)
     return [Unit(path, tuple(sorted(tensors.values(), key=_rank))) for path, tensors in grouped.items()]
+
+
+def _adopt_biases(grouped: dict[str, dict[str, Tensor]]) -> None:
+    """Puts a lone bias to the layer beside it that it is named after (``q_bias`` to ``query``)."""
+    biases = [path for path, tensors in grouped.items() if tensors.keys() == {"bias"}]
+    parents = {path.rpartition(".")[0] for path in biases}
+    layers = {
+        (path.rpartition(".")[0], segment_tokens(path.rpartition(".")[2])): path
+        for path, tensors in grouped.items()
+        if tensors.keys() == {"weight"} and path.rpartition(".")[0] in parents
+    }
+    for path in biases:
+        parent, _, name = path.rpartition(".")
+        layer = layers.get((parent, segment_tokens(name)))
+        bias = grouped[path]["bias"]
+        if layer and grouped[layer]["weight"].spec.shape[:1] == bias.spec.shape:
+            grouped[layer]["bias"] = bias
+            del grouped[path]
 
 
 def _locate(key: str) -> tuple[str, str]:
