@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat.renames.blocks import modules_of
+from pytest_ckpt_compat.renames.tokens import numbers
 from pytest_ckpt_compat.renames.units import Unit, shape_class
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.intp]
+
+
+#: Nodes of one kind are all compared with each other up to this many pairs.
+_MOST_PAIRS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ def candidates(old: Sequence[Node], new: Sequence[Node]) -> Candidates:
     rows, cols = [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
     classes: list[tuple[slice, int, int]] = []
     start = 0
-    for ours, theirs in grouped.values():
+    for ours, theirs in _comparable(old, new, grouped.values()):
         if ours and theirs:
             rows.append(np.repeat(np.array(ours, dtype=np.intp), len(theirs)))
             cols.append(np.tile(np.array(theirs, dtype=np.intp), len(ours)))
@@ -126,3 +131,18 @@ def candidates(old: Sequence[Node], new: Sequence[Node]) -> Candidates:
             classes.append((slice(start, end), len(ours), len(theirs)))
             start = end
     return Candidates(np.concatenate(rows), np.concatenate(cols), tuple(classes))
+
+
+def _comparable(
+    old: Sequence[Node], new: Sequence[Node], grouped: Iterable[tuple[list[int], list[int]]]
+) -> Iterator[tuple[list[int], list[int]]]:
+    """The groups; of one too large to compare all with all, the nodes whose paths have equal numbers."""
+    for ours, theirs in grouped:
+        if len(ours) * len(theirs) <= _MOST_PAIRS:
+            yield ours, theirs
+            continue
+        numbered: defaultdict[tuple[int, ...], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+        for side, (nodes, places) in enumerate(((old, ours), (new, theirs))):
+            for place in places:
+                numbered[numbers(nodes[place].path)][side].append(place)
+        yield from numbered.values()

@@ -43,13 +43,15 @@ class Exchanger:
         self._segments = [node.path.split(".") for node in old]
         self._paths = {node.path: place for place, node in enumerate(old)}
         self._sides = _Modules(old), _Modules(new)
-        self._starts: dict[Hashable, tuple[int, int]] = {}
-        self._rows: dict[int, int] = {}
-        self._cols: dict[int, int] = {}
-        for part, height, width in pairs.classes:
-            self._starts[old[int(pairs.rows[part.start])].kind] = part.start, width
-            self._rows.update(zip(pairs.rows[part][::width].tolist(), range(height), strict=True))
-            self._cols.update(zip(pairs.cols[part][:width].tolist(), range(width), strict=True))
+        self._first: dict[int, int] = {}
+        self._offset: dict[int, int] = {}
+        self._class_of: tuple[dict[int, int], dict[int, int]] = ({}, {})
+        for number, (part, _, width) in enumerate(pairs.classes):
+            rows, cols = pairs.rows[part][::width].tolist(), pairs.cols[part][:width].tolist()
+            self._first.update((row, part.start + place * width) for place, row in enumerate(rows))
+            self._offset.update((col, place) for place, col in enumerate(cols))
+            self._class_of[0].update(dict.fromkeys(rows, number))
+            self._class_of[1].update(dict.fromkeys(cols, number))
 
     def proposals(self, score: Floats, chosen: Ints) -> Iterator[Proposal]:
         """What to try, the closest rivals of each chosen pair considered; nothing twice."""
@@ -112,8 +114,12 @@ class Exchanger:
         return dict(zip(self._pairs.rows[chosen].tolist(), self._pairs.cols[chosen].tolist(), strict=True))
 
     def _pair(self, row: int, col: int) -> int:
-        start, width = self._starts[self._old[row].kind]
-        return start + self._rows[row] * width + self._cols[col]
+        return self._first[row] + self._offset[col]
+
+    def _comparable(self, rows: Sequence[int], cols: Sequence[int]) -> bool:
+        """Whether all these nodes compete with each other."""
+        classes = {self._class_of[0].get(row) for row in rows} | {self._class_of[1].get(col) for col in cols}
+        return len(classes) == 1 and None not in classes
 
     def _in_order(self, partners: Move, blocks: Sequence[str]) -> list[tuple[str, str]]:
         """The blocks of one family, and the blocks they were matched into, both as the files have them."""
@@ -139,7 +145,7 @@ class Exchanger:
         for module, target in blocks:
             for kind, rows in ours.by_kind(module).items():
                 cols = theirs.by_kind(target)[kind]
-                if kind not in self._starts or any(row not in partners for row in rows):
+                if not self._comparable(rows, cols) or any(row not in partners for row in rows):
                     continue
                 table = np.array([[score[self._pair(row, col)] for col in cols] for row in rows])
                 for i, j in zip(*linear_sum_assignment(table, maximize=True), strict=True):
@@ -169,7 +175,7 @@ class Exchanger:
             block = ".".join(segments[:-depth])
             if ".".join(segments[-depth:]) == one[1] and template(block) == one[0]:
                 twin = self._paths.get(f"{block}.{other[1]}".lstrip("."))
-                if twin is not None and self._old[twin].kind == self._old[place].kind:
+                if twin is not None and self._comparable((place, twin), ()):
                     found.append((place, twin))
         return found
 

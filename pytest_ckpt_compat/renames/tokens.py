@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -156,20 +156,10 @@ def _contradictions(a: Iterable[tuple[str, float]], b: Iterable[tuple[str, float
 
 
 def numbers(path: str) -> tuple[int, ...]:
-    """All numbers of a path, in order."""
-    return tuple(int(part) for part in re.findall(r"\d+", path))
+    """The segments of a path that are numbers, in order."""
+    return tuple(int(segment) for segment in path.split(".") if segment.isdecimal())
 
 
 def template(path: str) -> str:
     """The path with its bare numbers left open: ``layers.#.attn.q``."""
     return ".".join("#" if segment.isdigit() else segment for segment in path.split("."))
-
-
-def common_tail(old: Sequence[str], new: Sequence[str]) -> int:
-    """How many segments two paths share at their ends."""
-    length = 0
-    for a, b in zip(reversed(old), reversed(new), strict=False):
-        if a != b:
-            break
-        length += 1
-    return length
