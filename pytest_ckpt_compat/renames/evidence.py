@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     #: Kind of evidence, as ``Weights`` names it -> how far it speaks for each pair, 1 at most.
     Measures = dict[str, Floats]
 
+#: Beyond so many pairs of modules what they hold is not compared, for want of memory.
+_MOST_MODULE_PAIRS = 4_000_000
+
 _T = TypeVar("_T", bound=Hashable)
 
 
@@ -124,11 +127,12 @@ def _surroundings(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -
     import numpy as np
 
     ours, theirs = Groups.of([node.modules for node in old]), Groups.of([node.modules for node in new])
+    if len(ours.sizes) * len(theirs.sizes) > _MOST_MODULE_PAIRS:
+        return np.zeros(len(pairs))
     common = np.zeros((len(ours.sizes), len(theirs.sizes)))
     codes: dict[Hashable, int] = {}
     kinds = [np.array([codes.setdefault(n.kind, len(codes)) for n in nodes]) for nodes in (old, new)]
-    for part, _, _ in pairs.classes:
-        kind = kinds[0][pairs.rows[part.start]]
+    for kind in np.intersect1d(*kinds):
         held = [
             np.bincount(groups.members[side == kind].ravel(), minlength=len(groups.sizes))
             for groups, side in ((ours, kinds[0]), (theirs, kinds[1]))
