@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pytest_ckpt_compat.changes import Change
-from pytest_ckpt_compat.renames.acceptance import accepted
+from pytest_ckpt_compat.renames.acceptance import accepted, support
 from pytest_ckpt_compat.renames.alignment import align
 from pytest_ckpt_compat.renames.blocks import Repeats, collapse
 from pytest_ckpt_compat.renames.confidence import judge
 from pytest_ckpt_compat.renames.clauses import evidence
 from pytest_ckpt_compat.renames.explain import Match, Sides, changes
 from pytest_ckpt_compat.renames.fusion import join_groups
+from pytest_ckpt_compat.renames.rules import Rule, RuleSet, grouped, rules
 from pytest_ckpt_compat.renames.units import Unit, units_of
 from pytest_ckpt_compat.structure import TensorSpec
+
+__all__ = ["Rule", "RuleSet", "infer", "rules"]
 
 
 def infer(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple[Change, ...]:
@@ -29,8 +32,7 @@ def infer(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple
     old_repeats, new_repeats = collapse(old, new)
     old_units, new_units = join_groups(_units(old_repeats), _units(new_repeats))
     found = align(old_units, new_units)
-    pairs = list(zip(found.pairs.rows[found.chosen].tolist(), found.pairs.cols[found.chosen].tolist(), strict=True))
-    believed = accepted(old_units, new_units, pairs)
+    believed = accepted(old_units, new_units, support(found))
     judged = judge(old_units, new_units, found, believed)
     clauses = evidence(found, old_units)
     matches = [
@@ -43,7 +45,7 @@ def infer(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple
         )
         for a, b in believed
     ]
-    return tuple(changes(Sides(old, new, old_repeats, new_repeats), matches))
+    return grouped(changes(Sides(old, new, old_repeats, new_repeats), matches), old, new)
 
 
 def _units(repeats: Repeats) -> list[Unit]:

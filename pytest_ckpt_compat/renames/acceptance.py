@@ -7,32 +7,65 @@ whole and of every module in it: a refactored model may have one module replaced
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from pytest_ckpt_compat.renames.alignment import Alignment
 from pytest_ckpt_compat.renames.blocks import modules_of
 from pytest_ckpt_compat.renames.units import Unit
 
-#: Share of the smaller side that must be explained. Measured: refactors 0.9 and more, different models
-#: 0.6 and less.
-_ENOUGH = 0.8
+#: Share of the smaller side that must be explained. Measured: refactors 0.98 and more, unlike models
+#: 0.6 and less, models with blocks of one design up to 0.82.
+_ENOUGH = 0.83
+
+#: That share times the mean support of the matches. Measured: refactors 0.5 and more, accidents 0.4.
+_COHERENT = 0.42
+
+#: Support below which a match of vectors is an accident of their length.
+_SUPPORTED = 0.05
 
 #: Share from which on nothing inside is looked at separately.
 _NEARLY_ALL = 0.97
 
 
-def accepted(old: Sequence[Unit], new: Sequence[Unit], matches: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The matches (index of an old, of a new unit) that are believed.
+def accepted(
+    old: Sequence[Unit], new: Sequence[Unit], matches: Mapping[tuple[int, int], float]
+) -> list[tuple[int, int]]:
+    """The matches that are believed.
 
     Units whose keys are the same on both sides are left out of the count: they are no evidence that
     the rest was renamed, rather than replaced.
+
+    Args:
+        old: units of the old side.
+        new: units of the new side.
+        matches: index of an old and of a new unit -> how well name, modules and neighbours support it.
     """
     kept = {(a, b) for a, b in matches if _same(old[a], new[b])}
-    moved = [pair for pair in matches if pair not in kept]
+    moved = {pair: support for pair, support in matches.items() if pair not in kept}
     stayed_old, stayed_new = {a for a, _ in kept}, {b for _, b in kept}
     left_old = [place for place in range(len(old)) if place not in stayed_old]
     left_new = [place for place in range(len(new)) if place not in stayed_new]
-    believed = _Judge(old, new, left_old, left_new, moved).believed()
-    return [pair for pair in matches if pair in kept or pair in believed]
+    coherence = sum(matches.values()) / max(len(matches), 1)
+    believed = _Judge(old, new, left_old, left_new, list(moved)).believed(coherence)
+    return [
+        (a, b)
+        for a, b in matches
+        if (a, b) in kept or ((a, b) in believed and (_telling(old[a]) or moved[a, b] >= _SUPPORTED))
+    ]
+
+
+def _telling(unit: Unit) -> bool:
+    """Whether the shape says more than a width that half the model shares."""
+    return sum(size > 1 for size in unit.main.shape) > 1
+
+
+def support(found: Alignment) -> dict[tuple[int, int], float]:
+    """Each chosen pair, and the mean of what speaks best for it of name, modules and neighbours."""
+    import numpy as np
+
+    measures = np.sort(np.stack([found.measures[name] for name in ("name", "modules", "neighbours")]), axis=0)
+    rows, cols = found.pairs.rows[found.chosen].tolist(), found.pairs.cols[found.chosen].tolist()
+    return dict(zip(zip(rows, cols, strict=True), measures[1:].mean(axis=0).tolist(), strict=True))
 
 
 def _same(a: Unit, b: Unit) -> bool:
@@ -54,9 +87,10 @@ class _Judge:
         self._partner = dict(moved)
         self._inside_old, self._inside_new = _by_module(old, left_old), _by_module(new, left_new)
 
-    def believed(self) -> set[tuple[int, int]]:
+    def believed(self, coherence: float) -> set[tuple[int, int]]:
         """All matches, where the whole explains enough, but those of modules that do not."""
-        if self._share("") < _ENOUGH:
+        share = self._share("")
+        if share < _ENOUGH or share * coherence < _COHERENT:
             return set()
         believed: set[tuple[int, int]] = set()
         self._visit("", believed)

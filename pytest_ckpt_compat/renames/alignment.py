@@ -59,6 +59,7 @@ class Alignment:
         chosen: indexes of the candidates that were chosen.
         objective: sum of the worths of the chosen ones; what alternatives are compared by.
         doubts: old node -> its cheapest alternative, where there is any.
+        examined: whether there was time to look at all alternatives.
         measures: what speaks for each chosen pair, by kind of evidence.
     """
 
@@ -67,6 +68,7 @@ class Alignment:
     chosen: Ints
     objective: float
     doubts: Mapping[int, Doubt] = field(default_factory=dict)
+    examined: bool = True
     measures: Measures = field(default_factory=dict)
 
 
@@ -136,8 +138,8 @@ def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger) -> Align
     for _ in range(_ROUNDS):
         chosen, best = found.chosen, found.objective
         doubts: dict[int, Doubt] = {}
-        number = _MOST_LOOKS // max(len(chosen), 1)
-        for proposal in islice(exchanger.proposals(found.score, chosen), number):
+        proposals = exchanger.proposals(found.score, chosen)
+        for proposal in islice(proposals, _MOST_LOOKS // max(len(chosen), 1)):
             changed = exchanger.carry_out(proposal, found.score, chosen)
             value = problem.objective(changed)
             if value > best + _GAIN:
@@ -148,7 +150,7 @@ def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger) -> Align
         score = problem.score(chosen)
         found = Alignment(found.pairs, score, chosen, best)
         found = max(found, problem.settle(score), key=lambda each: each.objective)
-    return replace(found, doubts=_alone(found, doubts))
+    return replace(found, doubts=_alone(found, doubts), examined=next(proposals, None) is None)
 
 
 def _note(doubts: dict[int, Doubt], pairs: Candidates, chosen: Ints, changed: Ints, cost: float) -> None:

@@ -35,10 +35,10 @@ def judge(old: Sequence[Unit], new: Sequence[Unit], found: Alignment, believed: 
         doubt = found.doubts.get(a)
         if a in floating:
             judged[a] = Judgement("ambiguous", tuple(sorted({b, *floating[a]})))
-        elif doubt is None or doubt.cost >= _CERTAIN:
-            judged[a] = Judgement("certain")
-        elif doubt.cost < _AMBIGUOUS:
+        elif doubt is not None and doubt.cost < _AMBIGUOUS:
             judged[a] = Judgement("ambiguous", (b, doubt.other))
+        elif found.examined and (doubt is None or doubt.cost >= _CERTAIN):
+            judged[a] = Judgement("certain")
         else:
             judged[a] = Judgement("likely")
     return judged
