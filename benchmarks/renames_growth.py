@@ -44,7 +44,9 @@ def model(experts: int, layers: int, *, renamed: bool) -> dict[str, TensorSpec]:
             for part, name in names.items():
                 shape = (HIDDEN, INNER) if part == "down" else (INNER, HIDDEN)
                 specs[f"{path}.{name}.weight"] = weight(*shape)
-                specs[f"{path}.{name}.{'inv_scale' if renamed else 'scale'}"] = weight(shape[0] // 128, shape[1] // 128)
+                specs[f"{path}.{name}.{'inv_scale' if renamed else 'scale'}"] = weight(
+                    shape[0] // 128, shape[1] // 128
+                )
         for number, name in enumerate(("input_layernorm", "post_attention_layernorm"), start=1):
             specs[f"{base}.{f'norm{number}' if renamed else name}.weight"] = weight(HIDDEN)
     specs[f"{stem}.{'final_norm' if renamed else 'norm'}.weight"] = weight(HIDDEN)

@@ -9,10 +9,11 @@ from pytest_ckpt_compat.changes import Change
 from pytest_ckpt_compat.renames.acceptance import accepted, support
 from pytest_ckpt_compat.renames.alignment import align
 from pytest_ckpt_compat.renames.blocks import Repeats, collapse
-from pytest_ckpt_compat.renames.confidence import judge
 from pytest_ckpt_compat.renames.clauses import evidence
+from pytest_ckpt_compat.renames.confidence import judge
 from pytest_ckpt_compat.renames.explain import Match, Sides, changes
 from pytest_ckpt_compat.renames.fusion import join_groups
+from pytest_ckpt_compat.renames.leftovers import is_head, resized
 from pytest_ckpt_compat.renames.rules import Rule, RuleSet, grouped, rules
 from pytest_ckpt_compat.renames.units import Unit, units_of
 from pytest_ckpt_compat.structure import TensorSpec
@@ -41,11 +42,17 @@ def infer(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple
             new_units[b],
             judged[a].confidence,
             clauses[a],
-            tuple(new_units[other].path for other in judged[a].rivals),
+            tuple(new_units[other] for other in judged[a].rivals),
         )
         for a, b in believed
     ]
-    return grouped(changes(Sides(old, new, old_repeats, new_repeats), matches), old, new)
+    matches += [
+        Match(old_units[a], new_units[b], "likely", ("the same place and name, but for one size",))
+        for a, b in resized(old_units, new_units, believed)
+    ]
+    heads = frozenset(tensor.key for unit in new_units if is_head(unit, new_units) for tensor in unit.tensors)
+    sides = Sides(old, new, old_repeats, new_repeats, heads)
+    return grouped(changes(sides, matches), old, new)
 
 
 def _units(repeats: Repeats) -> list[Unit]:

@@ -17,6 +17,9 @@ from pytest_ckpt_compat.renames.units import Unit
 #: 0.6 and less, models with blocks of one design up to 0.82.
 _ENOUGH = 0.83
 
+#: What must still be explained when modules that explain too little were left out.
+_STILL_ENOUGH = 0.7
+
 #: That share times the mean support of the matches. Measured: refactors 0.5 and more, accidents 0.4.
 _COHERENT = 0.42
 
@@ -94,7 +97,8 @@ class _Judge:
             return set()
         believed: set[tuple[int, int]] = set()
         self._visit("", believed)
-        return believed
+        self._partner = dict(believed)
+        return believed if self._share("") >= _STILL_ENOUGH else set()
 
     def _visit(self, module: str, believed: set[tuple[int, int]]) -> None:
         places = self._inside_old[module]

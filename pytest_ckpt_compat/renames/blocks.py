@@ -16,6 +16,7 @@ from pytest_ckpt_compat.structure import TensorSpec
 #: Fewer repetitions are not worth the loss of what surrounds each.
 _MIN_REPEATS = 4
 
+
 @dataclass(frozen=True)
 class Repeats:
     """A structure in which one block stands for all its copies.
@@ -38,7 +39,9 @@ class Repeats:
         start = 0
         for block in self._around(key):
             parent = block.rpartition(".")[0]
-            pieces.append(tuple(f"{key[start:len(parent)]}{name[len(parent):]}" for name in self.copies[block]))
+            pieces.append(
+                tuple(f"{key[start : len(parent)]}{name[len(parent) :]}" for name in self.copies[block])
+            )
             start = len(block)
         pieces.append((key[start:],))
         return ["".join(choice) for choice in product(*pieces)]

@@ -65,9 +65,7 @@ def module_nodes(units: Sequence[Unit]) -> list[Node]:
         for module in around[unit.path]:
             contents[module][_kind(unit)] += 1
     outside = _surroundings(list(contents))
-    return [
-        Node(module, frozenset(kinds.items()), outside[module]) for module, kinds in contents.items()
-    ]
+    return [Node(module, frozenset(kinds.items()), outside[module]) for module, kinds in contents.items()]
 
 
 def _surroundings(paths: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pytest_ckpt_compat.changes import Confidence
 from pytest_ckpt_compat.renames.alignment import Alignment
-from pytest_ckpt_compat.renames.blocks import Repeats, modules_of
+from pytest_ckpt_compat.renames.blocks import modules_of
 from pytest_ckpt_compat.renames.units import Unit, shape_class
 
 #: A match is certain if every alternative costs at least this much of the objective, and ambiguous if
@@ -27,7 +27,9 @@ class Judgement:
     rivals: tuple[int, ...] = ()
 
 
-def judge(old: Sequence[Unit], new: Sequence[Unit], found: Alignment, believed: Sequence[tuple[int, int]]) -> dict[int, Judgement]:
+def judge(
+    old: Sequence[Unit], new: Sequence[Unit], found: Alignment, believed: Sequence[tuple[int, int]]
+) -> dict[int, Judgement]:
     """A judgement of each believed match, by its old unit."""
     floating = _unanchored(old, new, believed)
     judged: dict[int, Judgement] = {}
@@ -73,7 +75,9 @@ def _unanchored(
         target = _counterpart([new[b].path for _, b in members])
         ours, theirs = _NUMBERED.fullmatch(module), _NUMBERED.fullmatch(target)
         if ours and theirs:
-            content = frozenset(Counter((*shape_class(old[a].main), old[a].copies) for a, _ in members).items())
+            content = frozenset(
+                Counter((*shape_class(old[a].main), old[a].copies) for a, _ in members).items()
+            )
             block = _Block(module, target, int(ours["number"]), int(theirs["number"]), content)
             families[ours["family"], theirs["family"]].append(block)
     floating: dict[int, list[int]] = {}
@@ -83,7 +87,10 @@ def _unanchored(
             if twins and not _anchored(block, blocks):
                 for a, b in inside[block.old]:
                     floating.setdefault(a, []).extend(
-                        other for twin in twins for _, other in inside[twin.old] if _alike(new[other], new[b], twin, block)
+                        other
+                        for twin in twins
+                        for _, other in inside[twin.old]
+                        if _alike(new[other], new[b], twin, block)
                     )
     return floating
 

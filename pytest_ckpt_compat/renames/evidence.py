@@ -61,11 +61,11 @@ def given(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measur
     """What there is before anything is learnt from other pairs."""
     import numpy as np
 
-    paths = [[template(node.path) for node in nodes] for nodes in (old, new)]
+    old_paths, new_paths = [template(node.path) for node in old], [template(node.path) for node in new]
     places = {node.path: place for place, node in enumerate(old)}
     twin = np.array([places.get(node.path, -1) for node in new], dtype=np.intp)
     return {
-        "name": _by_value(pairs, *paths, Names(*paths).similarity),
+        "name": _by_value(pairs, old_paths, new_paths, Names(old_paths, new_paths).similarity),
         "same_path": (twin[pairs.cols] == pairs.rows).astype(np.float64),
         "shape": _by_value(pairs, [node.shape for node in old], [node.shape for node in new], _equal),
         "roles": _by_value(pairs, [node.roles for node in old], [node.roles for node in new], _agreement),
@@ -77,9 +77,9 @@ def given(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measur
 
 def weighed(measures: Measures, weights: Weights) -> Floats:
     """All that is measured, in one number per pair."""
-    total: Floats = sum(  # type: ignore[assignment]
-        getattr(weights, name) * values for name, values in measures.items()
-    )
+    import numpy as np
+
+    total: Floats = np.sum([getattr(weights, name) * values for name, values in measures.items()], axis=0)
     return total
 
 
@@ -93,7 +93,9 @@ def _by_value(pairs: Candidates, old: list[_T], new: list[_T], measure: Callable
     theirs = np.array([news.setdefault(value, len(news)) for value in new], dtype=np.intp)
     unique, inverse = np.unique(ours[pairs.rows] * len(news) + theirs[pairs.cols], return_inverse=True)
     old_values, new_values = list(olds), list(news)
-    measured = [measure(old_values[code // len(news)], new_values[code % len(news)]) for code in unique.tolist()]
+    measured = [
+        measure(old_values[code // len(news)], new_values[code % len(news)]) for code in unique.tolist()
+    ]
     return np.array(measured, dtype=np.float64)[inverse]
 
 
@@ -132,7 +134,7 @@ def _surroundings(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -
     common = np.zeros((len(ours.sizes), len(theirs.sizes)))
     codes: dict[Hashable, int] = {}
     kinds = [np.array([codes.setdefault(n.kind, len(codes)) for n in nodes]) for nodes in (old, new)]
-    for kind in np.intersect1d(*kinds):
+    for kind in set(kinds[0].tolist()) & set(kinds[1].tolist()):
         held = [
             np.bincount(groups.members[side == kind].ravel(), minlength=len(groups.sizes))
             for groups, side in ((ours, kinds[0]), (theirs, kinds[1]))

@@ -127,7 +127,9 @@ class Exchanger:
         content = ours.content(blocks[0])
         targets: dict[str, int] = {}
         for block in blocks:
-            first = min(partners.get(place, -1) for places in ours.by_kind(block).values() for place in places)
+            first = min(
+                partners.get(place, -1) for places in ours.by_kind(block).values() for place in places
+            )
             for target in theirs.around(first) if first >= 0 else ():
                 if theirs.content(target) == content:
                     targets[target] = first

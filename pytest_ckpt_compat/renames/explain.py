@@ -20,18 +20,19 @@ class Match:
     new: Unit
     confidence: Confidence = "likely"
     evidence: tuple[str, ...] = ()
-    #: Paths of the new units that it could equally well be, where that cannot be decided.
-    rivals: tuple[str, ...] = ()
+    #: The new units that it could equally well be, where that cannot be decided.
+    rivals: tuple[Unit, ...] = ()
 
 
 @dataclass(frozen=True)
 class Sides:
-    """The complete maps of both sides and what stands for what in them."""
+    """The complete maps of both sides, what stands for what in them, and the keys of the new heads."""
 
     old: Mapping[str, TensorSpec]
     new: Mapping[str, TensorSpec]
     old_repeats: Repeats
     new_repeats: Repeats
+    heads: frozenset[str] = frozenset()
 
 
 def changes(sides: Sides, matches: Sequence[Match]) -> list[Change]:
@@ -80,8 +81,10 @@ def _of_reparametrized(sides: Sides, match: Match) -> Iterator[Change]:
         sorted((t for t in unit.tensors if t.role in ("weight", "magnitude")), key=lambda t: t.role)
         for unit in (match.old, match.new)
     ]
-    yield from _pairs(sides, match, *weights, kind="reparametrized")
-    others = [[t for t in unit.tensors if t not in weights[0] + weights[1]] for unit in (match.old, match.new)]
+    yield from _pairs(sides, match, weights[0], weights[1], kind="reparametrized")
+    others = [
+        [t for t in unit.tensors if t not in weights[0] + weights[1]] for unit in (match.old, match.new)
+    ]
     by_role = {tensor.role: tensor for tensor in others[1]}
     for tensor in others[0]:
         if tensor.role in by_role:
@@ -94,23 +97,33 @@ def _pairs(
     """One change per copy of the units."""
     columns = [sides.old_repeats.expand(tensor.key) for tensor in old]
     others = [sides.new_repeats.expand(tensor.key) for tensor in new]
-    for ours, theirs in zip(zip(*columns, strict=True), zip(*others, strict=True), strict=True):
-        yield _change(sides, match, kind or _kind(old[0].spec, new[0].spec), ours, theirs)
+    rivals = [sides.new_repeats.expand(_same_role(unit, new[0]).key) for unit in match.rivals]
+    kind = kind or _kind(sides, old[0].spec, new[0].spec, new[0].key)
+    for place, (ours, theirs) in enumerate(
+        zip(zip(*columns, strict=True), zip(*others, strict=True), strict=True)
+    ):
+        yield _change(sides, match, kind, ours, theirs, tuple(keys[place] for keys in rivals))
 
 
-def _kind(old: TensorSpec, new: TensorSpec) -> Kind:
+def _same_role(unit: Unit, tensor: Tensor) -> Tensor:
+    """The tensor of ``unit`` that plays the part of ``tensor``; its main one if none does."""
+    return next((other for other in unit.tensors if other.role == tensor.role), unit.tensors[0])
+
+
+def _kind(sides: Sides, old: TensorSpec, new: TensorSpec, key: str) -> Kind:
     if old.shape == new.shape:
         return "renamed"
-    return "transposed" if shape_class(old) == shape_class(new) else "resized"
+    if shape_class(old) == shape_class(new):
+        return "transposed"
+    return "head-resized" if key in sides.heads and old.shape[1:] == new.shape[1:] else "resized"
 
 
 def _of_joint(sides: Sides, match: Match) -> Iterator[Change]:
     """One tensor that became several, or the other way round, for each part of a layer and each copy."""
     splits = bool(match.new.parts)
     joint, whole = (match.new, match.old) if splits else (match.old, match.new)
-    many, one = (
-        (sides.new_repeats, sides.old_repeats) if splits else (sides.old_repeats, sides.new_repeats)
-    )
+    many, one = (sides.new_repeats, sides.old_repeats) if splits else (sides.old_repeats, sides.new_repeats)
+    rivals = tuple(unit.path for unit in match.rivals)
     for place, tensor in enumerate(whole.tensors):
         role = "main" if place == 0 else tensor.role
         pieces = [_piece(part, role) for part in joint.parts]
@@ -121,9 +134,9 @@ def _of_joint(sides: Sides, match: Match) -> Iterator[Change]:
         for single, *groups in zip(one.expand(tensor.key), *columns, strict=True):
             several = tuple(key for row in zip(*groups, strict=True) for key in row)
             if splits:
-                yield _change(sides, match, "split", (single,), several)
+                yield _change(sides, match, "split", (single,), several, rivals)
             else:
-                yield _change(sides, match, "fused", several, (single,))
+                yield _change(sides, match, "fused", several, (single,), rivals)
 
 
 def _piece(part: Unit, role: str) -> Tensor | None:
@@ -137,7 +150,14 @@ def _chunks(keys: list[str], number: int) -> list[list[str]]:
     return [keys[start : start + size] for start in range(0, len(keys), size)]
 
 
-def _change(sides: Sides, match: Match, kind: Kind, old: tuple[str, ...], new: tuple[str, ...]) -> Change:
+def _change(
+    sides: Sides,
+    match: Match,
+    kind: Kind,
+    old: tuple[str, ...],
+    new: tuple[str, ...],
+    candidates: tuple[str, ...] = (),
+) -> Change:
     return Change(
         kind,
         old,
@@ -146,7 +166,7 @@ def _change(sides: Sides, match: Match, kind: Kind, old: tuple[str, ...], new: t
         tuple(sides.new[key] for key in new),
         match.confidence,
         match.evidence,
-        match.rivals,
+        candidates,
     )
 
 
@@ -157,7 +177,7 @@ def _leftovers(sides: Sides, settled_old: set[str], settled_new: set[str]) -> It
         if key in sides.new and key not in settled_new:
             settled_new.add(key)
             if sides.new[key].shape != spec.shape:
-                kind: Kind = "transposed" if shape_class(spec) == shape_class(sides.new[key]) else "resized"
+                kind = _kind(sides, spec, sides.new[key], key)
                 yield Change(kind, (key,), (key,), (spec,), (sides.new[key],))
         else:
             yield Change("unexpected", old=(key,), old_specs=(spec,))

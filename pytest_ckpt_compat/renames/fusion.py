@@ -17,6 +17,9 @@ from pytest_ckpt_compat.structure import TensorSpec
 #: Words of layers that are often kept as one, in the order in which they are concatenated.
 TOGETHER: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), ("q", "k"), ("gate", "up"))
 
+#: What units must share to hold the same numbers.
+_Class = tuple[object, ...]
+
 
 def join_groups(old: Sequence[Unit], new: Sequence[Unit]) -> tuple[list[Unit], list[Unit]]:
     """Both sides, with joint units in place of groups that the other side holds as one."""
@@ -26,13 +29,13 @@ def join_groups(old: Sequence[Unit], new: Sequence[Unit]) -> tuple[list[Unit], l
 def _join(units: Sequence[Unit], others: Sequence[Unit]) -> list[Unit]:
     spare = Counter(_class(unit) for unit in units)
     spare.subtract(_class(unit) for unit in others)
-    wanted: defaultdict[object, list[Unit]] = defaultdict(list)
+    wanted: defaultdict[_Class, list[Unit]] = defaultdict(list)
     for unit in others:
         if spare[_class(unit)] < 0:
             wanted[_class(unit)].append(unit)
     if not wanted:
         return list(units)
-    offers: defaultdict[object, list[Unit]] = defaultdict(list)
+    offers: defaultdict[_Class, list[Unit]] = defaultdict(list)
     for joint in _joints(units, wanted):
         offers[_class(joint)].append(joint)
     replaced: dict[str, Unit | None] = {}
@@ -44,12 +47,12 @@ def _join(units: Sequence[Unit], others: Sequence[Unit]) -> list[Unit]:
                 continue
             spare.subtract(consumed)
             spare[kind] += 1
-            replaced.update(dict.fromkeys((part.path for part in joint.parts)))
+            replaced.update(dict.fromkeys(part.path for part in joint.parts))
             replaced[joint.parts[0].path] = joint
     return [unit for unit in (replaced.get(unit.path, unit) for unit in units) if unit is not None]
 
 
-def _class(unit: Unit) -> tuple[object, ...]:
+def _class(unit: Unit) -> _Class:
     return (*shape_class(unit.main), unit.copies)
 
 
@@ -64,7 +67,7 @@ def _closest(joints: list[Unit], wanted: list[Unit]) -> list[Unit]:
     return sorted(joints, key=fit, reverse=True)
 
 
-def _joints(units: Sequence[Unit], wanted: Mapping[object, Sequence[Unit]]) -> Iterator[Unit]:
+def _joints(units: Sequence[Unit], wanted: Mapping[_Class, Sequence[Unit]]) -> Iterator[Unit]:
     """All groups whose joint shape is wanted."""
     blocks: defaultdict[str, list[Unit]] = defaultdict(list)
     for unit in units:
@@ -76,7 +79,7 @@ def _joints(units: Sequence[Unit], wanted: Mapping[object, Sequence[Unit]]) -> I
             groups += [
                 [*parts, unit]
                 for unit in blocks[_block(path)]
-                if unit.main.shape[1:] == inner and not unit.main.shape == () and unit not in parts
+                if len(unit.main.shape) > 1 and unit.main.shape[1:] == inner and unit not in parts
             ]
         for group in groups:
             yield from (joint for joint in _concatenations(path, group) if _class(joint) in wanted)
@@ -86,8 +89,9 @@ def _joints(units: Sequence[Unit], wanted: Mapping[object, Sequence[Unit]]) -> I
 
 def _siblings(units: Sequence[Unit]) -> Iterator[tuple[str, list[Unit]]]:
     """Sibling layers that are named as parts of one, or are two or three alike; and their joint path."""
-    families: defaultdict[tuple[object, ...], dict[str, Unit]] = defaultdict(dict)
-    alike: defaultdict[tuple[object, ...], list[Unit]] = defaultdict(list)
+    families: defaultdict[tuple[str, tuple[str, ...], tuple[int, ...]], dict[str, Unit]]
+    families = defaultdict(dict)
+    alike: defaultdict[tuple[str, tuple[int, ...], tuple[int, ...]], list[Unit]] = defaultdict(list)
     for unit in units:
         if len(unit.main.shape) < 2:
             continue

@@ -46,7 +46,11 @@ class _Kind:
 
     @classmethod
     def of(
-        cls, old: Sequence[Node], new: Sequence[Node], pairs: Candidates, groups: Callable[[Node], Sequence[str]]
+        cls,
+        old: Sequence[Node],
+        new: Sequence[Node],
+        pairs: Candidates,
+        groups: Callable[[Node], Sequence[str]],
     ) -> _Kind:
         import numpy as np
 
@@ -64,7 +68,8 @@ class _Kind:
 
         cells = self.cells[chosen]
         weights = np.broadcast_to(trust[:, None, None], cells.shape)
-        return np.bincount(cells.ravel(), weights.ravel(), minlength=len(self.places))
+        counted = np.bincount(cells.ravel(), weights.ravel(), minlength=len(self.places))
+        return counted.astype(np.float64)
 
     def shares(self, votes: Floats, own: Floats, at: Ints) -> Floats:
         """Per pair and levels: the part of both groups that goes together, the pair itself aside."""

@@ -63,7 +63,8 @@ class NumberRules:
         votes = votes * self._counts
 
         def total(line: Ints) -> Floats:
-            return np.bincount(line, votes)[line]
+            sums: Floats = np.bincount(line, votes).astype(np.float64)
+            return sums[line]
 
         elsewhere = total(self._families) - total(self._rows) - total(self._cols) + votes
         agreeing = np.maximum(total(self._rising) - votes, _FALLING * (total(self._falling) - votes))

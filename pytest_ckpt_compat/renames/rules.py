@@ -64,8 +64,7 @@ def grouped(
         for folded in fold_pairs(list(owners), old_keys, new_keys):
             for pair in folded.pairs:
                 text.setdefault((owners[pair].old, owners[pair].new), str(folded))
-        for folded, change in _joint(same, old_keys, new_keys):
-            text[change.old, change.new] = folded
+        text.update(_joint(same, old_keys, new_keys))
     for side, keys in (("unexpected", old_keys), ("missing", new_keys)):
         for each in fold([(change.old or change.new)[0] for change in changes if change.kind == side], keys):
             text.update(
@@ -83,17 +82,19 @@ def _moves(change: Change) -> list[tuple[str, str]]:
 
 def _joint(
     changes: Iterable[Change], old_keys: Collection[str], new_keys: Collection[str]
-) -> list[tuple[str, Change]]:
-    """Splits, fuses and the like, with their text: the several keys of each folded, then all of them."""
+) -> dict[tuple[tuple[str, ...], tuple[str, ...]], str]:
+    """The text of splits, fuses and the like: the several keys of each folded, then all of them."""
     several = {
         (_pattern(change.old), _pattern(change.new)): change
         for change in changes
         if change.old and change.new and len(change.old) != len(change.new)
     }
     universes = ({*keys, *(pair[side] for pair in several)} for side, keys in enumerate((old_keys, new_keys)))
-    return [
-        (str(each), several[pair]) for each in fold_pairs(list(several), *universes) for pair in each.pairs
-    ]
+    return {
+        (several[pair].old, several[pair].new): str(each)
+        for each in fold_pairs(list(several), *universes)
+        for pair in each.pairs
+    }
 
 
 def _pattern(keys: tuple[str, ...]) -> str:

@@ -54,7 +54,16 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
 #: Words of which one never means another.
 ALTERNATIVES: tuple[frozenset[str], ...] = tuple(
     frozenset(words.split())
-    for words in ("q k v o", "gate up down", "enc dec", "in o", "image text", "dw pw", "expand reduce", "sa ca")
+    for words in (
+        "q k v o",
+        "gate up down",
+        "enc dec",
+        "in o",
+        "image text",
+        "dw pw",
+        "expand reduce",
+        "sa ca",
+    )
 )
 
 #: What it costs two names to hold different alternatives.
@@ -86,8 +95,7 @@ def segment_tokens(segment: str) -> tuple[str, ...]:
         if word in SYNONYMS or word.isdigit():
             words.append(SYNONYMS.get(word, word))
             continue
-        for piece in filter(None, _GLUE.split(word)):
-            words.append(SYNONYMS.get(piece, piece))
+        words += [SYNONYMS.get(piece, piece) for piece in _GLUE.split(word) if piece]
     if "norm" in words:
         words = [word for word in words if word not in ("block", "batch", "group")] or words
     return tuple(words)
@@ -150,9 +158,7 @@ class Names:
 
 def _contradictions(a: Iterable[tuple[str, float]], b: Iterable[tuple[str, float]]) -> int:
     ours, theirs = {word for word, _ in a}, {word for word, _ in b}
-    return sum(
-        bool(ours & group and theirs & group) and not ours & theirs & group for group in ALTERNATIVES
-    )
+    return sum(bool(ours & group and theirs & group) and not ours & theirs & group for group in ALTERNATIVES)
 
 
 def numbers(path: str) -> tuple[int, ...]:
