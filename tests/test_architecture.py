@@ -34,6 +34,7 @@ LAYERS: dict[str, set[str]] = {
     "report": {"changes", "rules", "structure", "folding", "fingerprint", "text"},
     "snapshots": {"errors", "fingerprint", "structure"},
     "config": {"changes", "errors", "rules"},
+    "explaining": {"changes", "renames", "structure"},
     "checking": {
         *(
             "changes",
@@ -42,7 +43,7 @@ LAYERS: dict[str, set[str]] = {
             "errors",
             "prefixes",
             "readers",
-            "renames",
+            "explaining",
             "rules",
             "structure",
         ),
