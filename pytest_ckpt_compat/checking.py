@@ -99,8 +99,14 @@ def check_structure(
 def _judged(changes: tuple[Change, ...], outcome: Outcome, policy: Policy) -> tuple[Change, ...]:
     """Judges by the strictness that torch showed: an explanation never changes whether a load raises."""
     judged = judge(changes, replace(policy, strict=policy.strict and outcome.strict))
-    if outcome.raised and not any(change.severity is Severity.ERROR for change in judged):
+    errors = any(change.severity is Severity.ERROR for change in judged)
+    if outcome.raised and not errors:
         return judge(changes, replace(policy, strict=True))
+    if errors and not outcome.raised:
+        return tuple(
+            replace(change, severity=Severity.WARNING) if change.severity is Severity.ERROR else change
+            for change in judged
+        )
     return judged
 
 

@@ -33,7 +33,8 @@ def explain(facts: Iterable[Change], old: Structure, new: Structure) -> tuple[Ch
     kept = [
         known.get((change.kind, change.old, change.new), change)
         for change in infer(*_sides(old, new, lost, gained))
-        if change.kind not in _EXPLAINED or (lost.issuperset(change.old) and gained.issuperset(change.new))
+        if (change.kind not in _EXPLAINED and change.old != change.new)
+        or (lost.issuperset(change.old) and gained.issuperset(change.new))
     ]
     lost = {key for change in kept for key in change.old}
     gained = {key for change in kept for key in change.new}
