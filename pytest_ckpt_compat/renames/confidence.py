@@ -31,7 +31,7 @@ def judge(
     old: Sequence[Unit], new: Sequence[Unit], found: Alignment, believed: Sequence[tuple[int, int]]
 ) -> dict[int, Judgement]:
     """A judgement of each believed match, by its old unit."""
-    floating = _unanchored(old, new, believed)
+    floating = {**_renumbered(old, new, believed), **_unanchored(old, new, believed)}
     judged: dict[int, Judgement] = {}
     for a, b in believed:
         doubt = found.doubts.get(a)
@@ -93,6 +93,32 @@ def _unanchored(
                         if _alike(new[other], new[b], twin, block)
                     )
     return floating
+
+
+def _renumbered(
+    old: Sequence[Unit], new: Sequence[Unit], believed: Sequence[tuple[int, int]]
+) -> dict[int, list[int]]:
+    """Old units that left a numbered family as its last member, with what stayed of the family.
+
+    Where ``norm3`` seems to have become something else beside ``norm2``, it may as well be that
+    ``norm2`` did, and that ``norm3`` is the ``norm2`` of today.
+    """
+    stayed: defaultdict[tuple[str, Hashable], list[tuple[int, int]]] = defaultdict(list)
+    left: list[tuple[int, int, int, tuple[str, Hashable]]] = []
+    for a, b in believed:
+        ours, theirs = _NUMBERED.fullmatch(old[a].path), _NUMBERED.fullmatch(new[b].path)
+        if not ours or old[a].parts:
+            continue
+        family = ours["family"], tuple((tensor.role, tensor.spec.shape) for tensor in old[a].tensors)
+        if old[a].path == new[b].path:
+            stayed[family].append((int(ours["number"]), b))
+        elif not theirs or theirs["family"] != ours["family"]:
+            left.append((a, b, int(ours["number"]), family))
+    return {
+        a: [place for _, place in stayed[family]]
+        for a, b, number, family in left
+        if stayed[family] and number > max(other for other, _ in stayed[family])
+    }
 
 
 def _anchored(block: _Block, family: Sequence[_Block]) -> bool:
