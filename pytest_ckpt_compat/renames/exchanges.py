@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat.renames.candidates import Candidates, Node
@@ -79,7 +80,7 @@ class Exchanger:
         partners = self._partners(chosen)
         ours, theirs = self._sides
         for blocks in ours.alike():
-            for block, other in zip(blocks, blocks[1:], strict=False):
+            for block, other in pairwise(blocks):
                 places = [place for each in ours.by_kind(other).values() for place in each]
                 for target in theirs.around(partners[places[0]]) if places[0] in partners else ():
                     if theirs.content(target) == ours.content(block):
