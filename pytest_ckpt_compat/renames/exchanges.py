@@ -6,7 +6,7 @@ decide.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -73,7 +73,25 @@ class Exchanger:
                 ]
             yield from (proposal for proposal in found if proposal not in known)
             known.update(found)
-        yield from (proposal for proposal in self._twins(chosen) if proposal not in known)
+        for proposal in (*self._torn(chosen), *self._twins(chosen)):
+            if proposal not in known:
+                known.add(proposal)
+                yield proposal
+
+    def _torn(self, chosen: Ints) -> Iterator[Proposal]:
+        """Blocks of which a part went to a block of equal content, moved there as a whole."""
+        partners = self._partners(chosen)
+        ours, theirs = self._sides
+        for block in ours.names():
+            places = [place for each in ours.by_kind(block).values() for place in each]
+            votes = Counter(
+                target
+                for place in places
+                if place in partners
+                for target in theirs.around(partners[place])
+                if theirs.content(target) == ours.content(block)
+            )
+            yield from (("block", block, target) for target, n in votes.items() if n < len(places))
 
     def _twins(self, chosen: Ints) -> Iterator[Proposal]:
         """Blocks of equal content, each moved to where the next one is: in such a pair both may be wrong."""
@@ -238,6 +256,9 @@ class _Modules:
 
     def content(self, module: str) -> Hashable:
         return self._contents[module]
+
+    def names(self) -> list[str]:
+        return list(self._contents)
 
     def alike(self) -> list[list[str]]:
         """The modules by content, where several have the same."""

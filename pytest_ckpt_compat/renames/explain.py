@@ -77,7 +77,8 @@ def _magnitude(unit: Unit) -> bool:
 
 
 def _style(unit: Unit) -> bool:
-    return ".parametrizations." in f".{unit.main and unit.tensors[0].key}"
+    """Whether the weight is kept by ``torch.nn.utils.parametrize``."""
+    return ".parametrizations." in f".{unit.tensors[0].key}"
 
 
 def _of_reparametrized(sides: Sides, match: Match) -> Iterator[Change]:
