@@ -192,6 +192,25 @@ def test_reversed_blocks_follow_those_whose_shapes_show_it() -> None:
     }
 
 
+def test_a_replaced_module_does_not_hide_the_rest() -> None:
+    necks = [linear(f"neck.{n}.lateral", 48 + n, 48) for n in range(4)]
+    bridges = [linear(f"bridge.{n}.mix", 17 + n, 48) for n in range(4)]
+    old = merged(transformer(), *necks)
+    new = merged(renamed(transformer(), ("blocks", "layers")), *bridges)
+    assert kinds(old, new) == {"renamed": 48, "unexpected": 8, "missing": 8}
+
+
+def test_a_vector_that_went_and_one_that_came_are_no_rename() -> None:
+    old, new = {**transformer(), "a.scale": spec(32)}, {**transformer(), "zeta.omega": spec(32)}
+    assert kinds(old, new) == {"unexpected": 1, "missing": 1}
+
+
+def test_a_lone_renamed_head() -> None:
+    body = {key: value for key, value in transformer().items() if "head" not in key}
+    old, new = {**body, **linear("fc", 10, 32)}, {**body, **linear("classifier", 10, 32)}
+    assert pairs(old, new) == {"fc.weight": "classifier.weight", "fc.bias": "classifier.bias"}
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
