@@ -19,8 +19,7 @@ class Rule:
         severity: under a strict load.
         meaning: one line, for documentation.
         advice: what a person can do about it.
-        lenient: severity where the load under test is ``strict=False``, if it differs; for a change
-            of keys. (A shape that differs under one key raises all the same.)
+        lenient: severity where the load under test is ``strict=False``, if it differs.
     """
 
     id: str
@@ -63,7 +62,6 @@ RULES: tuple[Rule, ...] = (
         _ERROR,
         "every key carries a prefix that the other side has not",
         "see the message",
-        lenient=_WARNING,
     ),
     Rule(
         "CK103",
@@ -96,7 +94,6 @@ RULES: tuple[Rule, ...] = (
         _ERROR,
         "the same numbers, permuted or reshaped",
         "permute or reshape them while loading",
-        lenient=_WARNING,
     ),
     Rule(
         "CK202",
@@ -104,9 +101,8 @@ RULES: tuple[Rule, ...] = (
         _ERROR,
         "an output head has another number of outputs",
         "see the message",
-        lenient=_WARNING,
     ),
-    Rule("CK201", "resized", _ERROR, "the same key with another shape", "restore the size", lenient=_WARNING),
+    Rule("CK201", "resized", _ERROR, "the same key with another shape", "restore the size"),
     Rule(
         "CK101",
         "missing",
@@ -176,8 +172,7 @@ def judge(changes: Iterable[Change], policy: Policy) -> tuple[Change, ...]:
 
 def _judge(change: Change, policy: Policy) -> Change:
     rule = BY_KIND[change.kind]
-    lenient = not policy.strict and change.old != change.new and rule.lenient is not None
-    severity = rule.lenient if lenient and rule.lenient else rule.severity
+    severity = rule.severity if policy.strict or rule.lenient is None else rule.lenient
     for acceptance in policy.accepted:
         named = acceptance.rule in (rule.id, rule.kind)
         keys = {*change.old, *change.new}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,25 +40,31 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def torchs_word(state: Any, model: nn.Module, strict: bool) -> tuple[bool, set[str], set[str], set[str]]:
+def torchs_word(
+    state: Any, fresh: Callable[[], nn.Module], strict: bool
+) -> tuple[bool, set[str], set[str], set[str]]:
     """Whether a real load works, and torch's own lists: missing, unexpected, mismatched."""
     try:
-        model.load_state_dict(state, strict=strict)
+        fresh().load_state_dict(state, strict=strict)
         loads = True
     except RuntimeError:
         loads = False
     try:
-        missing, unexpected = model.load_state_dict(state, strict=False)
-        mismatched = set()
+        fresh().load_state_dict(state)
+        message = ""
     except RuntimeError as error:
-        mismatched = set(re.findall(r"size mismatch for (\S+):", str(error)))
-        fitting = {key: value for key, value in state.items() if key not in mismatched}
-        if hasattr(state, "_metadata"):
-            fitting = type(state)(fitting)
-            fitting._metadata = state._metadata
-        missing, unexpected = model.load_state_dict(fitting, strict=False)
-        missing = [key for key in missing if key not in mismatched]
-    return loads, set(missing), set(unexpected), mismatched
+        message = str(error)
+
+    def listed(what: str) -> set[str]:
+        lines = [line for line in message.splitlines() if f"{what} key(s) in state_dict: " in line]
+        return {key for line in lines for key in re.findall(r'"([^"]+)"', line)}
+
+    return (
+        loads,
+        listed("Missing"),
+        listed("Unexpected"),
+        set(re.findall(r"size mismatch for (\S+):", message)),
+    )
 
 
 #: What an explanation makes of missing and unexpected keys; it may also name keys that torch is
@@ -92,7 +99,7 @@ def test_a_saved_checkpoint_is_judged_as_torch_judges_it(
     state = torch.load(path, weights_only=True)
     if not any(isinstance(value, torch.Tensor) for value in state.values()):
         return  # a checkpoint without any tensor is refused, by a test of its own
-    loads, missing, unexpected, mismatched = torchs_word(state, build(new), strict)
+    loads, missing, unexpected, mismatched = torchs_word(state, lambda: build(new), strict)
 
     verdict = ckpt.check(path, lambda: build(new), strict=strict)
 
@@ -120,7 +127,7 @@ def test_a_fingerprint_stands_in_for_its_file(
     assert list(recorded.tensors) == list(structure.tensors)
     assert fingerprint.digest(recorded) == fingerprint.digest(structure)
     verdict = check_structure(recorded, find(lambda: build(new)), Policy(strict=strict))
-    assert verdict.compatible is torchs_word(state, build(new), strict)[0]
+    assert verdict.compatible is torchs_word(state, lambda: build(new), strict)[0]
 
 
 @settings(_EXAMPLES, max_examples=100)
@@ -138,7 +145,7 @@ def test_safetensors_have_no_versions_and_are_judged_so(
 
     verdict = ckpt.check(path, lambda: build(new), strict=strict)
 
-    assert verdict.compatible is torchs_word(tensors, build(new), strict)[0]
+    assert verdict.compatible is torchs_word(tensors, lambda: build(new), strict)[0]
 
 
 @settings(_EXAMPLES, max_examples=100)
@@ -147,7 +154,9 @@ def test_a_comparison_without_hooks_agrees_with_torch(pair: tuple[Recipe, Recipe
     old, new = (define_plain(recipe) for recipe in pair)
     verdict = ckpt.diff(ckpt.define(lambda: old), ckpt.define(lambda: new))
 
-    assert verdict.compatible is torchs_word(dict(old.state_dict()), new, strict=True)[0]
+    assert (
+        verdict.compatible is torchs_word(dict(old.state_dict()), lambda: copy.deepcopy(new), strict=True)[0]
+    )
 
 
 @settings(_EXAMPLES, max_examples=100)

@@ -31,7 +31,7 @@ LAYERS: dict[str, set[str]] = {
     "compare": {"changes", "structure"},
     "renames": {"changes", "structure", "folding", "text"},
     "rules": {"changes"},
-    "report": {"changes", "rules", "structure", "folding", "fingerprint", "text"},
+    "report": {"changes", "renames", "rules", "structure", "folding", "fingerprint", "text"},
     "snapshots": {"errors", "fingerprint", "structure"},
     "config": {"changes", "errors", "rules"},
     "explaining": {"changes", "renames", "structure"},

@@ -202,7 +202,7 @@ def test_a_load_that_silently_skips_is_told(tmp_path: Path) -> None:
     verdict = ckpt.check(path, Lenient)
     assert verdict.compatible
     partial = [change for change in verdict.changes if change.kind == "partial-load"]
-    assert [change.new for change in partial] == [("head.weight", "head.bias")]
+    assert [(change.rule, change.new) for change in partial] == [("CK402", ("head.weight", "head.bias"))]
 
 
 def test_a_hook_that_raises_is_reported_with_all_else(tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ def grouped(
 ) -> tuple[Change, ...]:
     """The changes, each with the text of the rule it belongs to."""
     text: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
-    for doubtful in (False, True):
-        same = [change for change in changes if (change.confidence == "ambiguous") == doubtful]
+    for kind, doubtful in sorted({_alike(change) for change in changes}):
+        same = [change for change in changes if _alike(change) == (kind, doubtful)]
         owners = {pair: change for change in same for pair in _moves(change)}
         for folded in fold_pairs(list(owners), old_keys, new_keys):
             for pair in folded.pairs:
@@ -74,6 +74,11 @@ def grouped(
         for each in fold(list(stayed), new_keys if kind == "missing" else old_keys):
             text.update({(stayed[key].old, stayed[key].new): each.pattern for key in each.keys})
     return tuple(replace(change, group=text.get((change.old, change.new), "")) for change in changes)
+
+
+def _alike(change: Change) -> tuple[str, bool]:
+    """Changes of one rule are of one kind, and an ambiguous one shares no rule with a believed one."""
+    return change.kind, change.confidence == "ambiguous"
 
 
 def _moves(change: Change) -> list[tuple[str, str]]:

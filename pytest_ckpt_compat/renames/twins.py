@@ -86,7 +86,7 @@ def _contents(units: Sequence[Unit]) -> dict[str, Counter[Hashable]]:
 
 
 def _rank(module: str) -> float:
-    """Which of several it calls itself: ``norm2`` and ``norm_after`` come after ``norm1`` and ``pre_norm``."""
+    """Which of several it says it is: ``norm2`` and ``norm_after`` come after ``norm1`` and ``pre_norm``."""
     name = module.rpartition(".")[2]
     digits = _DIGITS.search(name)
     ranks = [rank for rank, words in enumerate(_ORDINALS) if not words.isdisjoint(name.split("_"))]

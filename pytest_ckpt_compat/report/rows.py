@@ -109,8 +109,11 @@ def _moved_note(changes: Sequence[Change]) -> str:
         parts.append(f"{len(first.old)} fused into one")
     elif first.kind == "reparametrized":
         parts.append("the same weight in another parametrization")
-    elif first.old_specs != first.new_specs and len({(c.old_specs, c.new_specs) for c in changes}) == 1:
-        parts.append(f"{first.old_specs[0]} -> {first.new_specs[0]}")
+    elif first.old_specs != first.new_specs:
+        before, after = first.old_specs[0], first.new_specs[0]
+        parts.append(f"{before} -> {after}")
+        if first.kind == "head-resized":
+            parts.append(f"outputs {before.shape[0]} -> {after.shape[0]}")
     unsure = [change for change in changes if change.confidence != "certain"]
     ambiguous = [change for change in unsure if change.confidence == "ambiguous"]
     if ambiguous:
