@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 
-from pytest_ckpt_compat.readers import safetensors
+from pytest_ckpt_compat.readers import safetensors, torch_legacy
+from pytest_ckpt_compat.readers.assemble import assemble
 from pytest_ckpt_compat.readers.files import Blob, open_blob
-from pytest_ckpt_compat.readers.limits import RefusalError
+from pytest_ckpt_compat.readers.limits import Budget, RefusalError
+from pytest_ckpt_compat.readers.torch_legacy import load_torch_legacy
 from pytest_ckpt_compat.readers.torch_zip import read_torch_zip
 from pytest_ckpt_compat.structure import Structure
 
 _HEAD = 512
-_LEGACY_MAGIC = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 _RESAVE = "load it with torch and save it again: torch.save(torch.load(path), new_path)"
 _CONVERT = "convert its weights to a PyTorch state_dict and save that with torch.save"
 
@@ -34,12 +35,15 @@ def read_any(path: str, key: str | None) -> Structure:
     """Reads a checkpoint of whatever format it is. Raises RefusalError."""
     if _is_directory(path):
         raise RefusalError("it is a directory", "give the checkpoint file in it")
+    budget = Budget()
     with open_blob(path) as blob:
         head = blob.head(_HEAD)
         if head.startswith(b"PK\x03\x04"):
-            return read_torch_zip(blob, key)
+            return read_torch_zip(blob, key, budget)
+        if torch_legacy.looks_like(head):
+            return assemble(load_torch_legacy(blob, budget), key)
         if safetensors.looks_like(head, blob.size):
-            return safetensors.read_safetensors(blob, key)
+            return safetensors.read_safetensors(blob, key, budget)
         raise _unread(blob, head)
 
 
@@ -58,8 +62,6 @@ def _unread(blob: Blob, head: bytes) -> RefusalError:
             return RefusalError(problem, advice)
     if head[257:262] == b"ustar":
         return RefusalError("it is a tar archive, as torch before 0.1.10 wrote and others still do", _RESAVE)
-    if head[:1] == b"\x80" and _LEGACY_MAGIC in head[:20]:
-        return RefusalError("it is in the format of torch before 1.6, which is not read yet", _RESAVE)
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
         return RefusalError(
             "it is a plain pickle, not a file of torch.save", "save its weights with torch.save"

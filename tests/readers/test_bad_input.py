@@ -23,7 +23,7 @@ from pytest_ckpt_compat.readers import read, record_offsets
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a Git LFS pointer.*git lfs pull"),
         (b"<!DOCTYPE html><html>404</html>", "an HTML page.*download it again"),
         (b"\x80\x02}q\x00.", "a plain pickle"),
-        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "torch before 1.6.*save it again"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "breaks off"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
         (b"GGUF" + bytes(100), "GGUF"),
         (b"\x93NUMPY\x01\x00", "NumPy array"),
@@ -46,10 +46,9 @@ def test_one_clear_line(tmp_path: Path, content: bytes, problem: str) -> None:
     ("names", "problem"),
     [
         (["config.json", "model.weights.h5"], "Keras"),
-        (["m/data/weights/model_weights_config.json"], "torch.export"),
         (["arr_0.npy"], "NumPy archive"),
         (["word/document.xml"], "without data.pkl"),
-        (["m/data.pkl", "m/constants.pkl"], "TorchScript"),
+        (["m/model.json", "m/tensors/0"], "TorchScript archive of torch before 1.4"),
         (["m/data.pkl", "n/data.pkl"], "several folders"),
     ],
 )

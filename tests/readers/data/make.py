@@ -1,0 +1,51 @@
+"""Writes the files in this folder with an old torch: ``python3 make.py``.
+
+They were written by torch 1.13.1 of Debian 12 (package python3-torch), NumPy 1.24.2.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+HERE = Path(__file__).parent
+
+
+def checkpoint() -> dict[str, Any]:
+    """What a training loop of its time saved: model, optimizer, and values beside them."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        OrderedDict(conv=torch.nn.Conv1d(2, 3, 1), norm=torch.nn.BatchNorm1d(3), out=torch.nn.Linear(4, 2))
+    )
+    net.tied = net.out
+    net.turned = torch.nn.Parameter(torch.ones(2, 2, dtype=torch.float16).t())
+    optimizer = torch.optim.Adam(
+        [{"params": net.conv.parameters()}, {"params": net.out.parameters(), "lr": 0.5}], lr=0.1
+    )
+    net.out(net.norm(net.conv(torch.ones(2, 2, 4)))).sum().backward()
+    optimizer.step()
+    return {
+        "epoch": 3,
+        "model": net.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "best": np.float64(0.5),
+        "whole": net,
+    }
+
+
+def main() -> None:
+    """Writes every file."""
+    state = checkpoint()
+    whole = state.pop("whole")
+    torch.save(state, HERE / "torch-1.13-zip.pt")
+    torch.save(state, HERE / "torch-1.13-legacy.pt", _use_new_zipfile_serialization=False)
+    torch.save(whole, HERE / "torch-1.13-legacy-module.pt", _use_new_zipfile_serialization=False)
+    torch.jit.script(whole[:1]).save(str(HERE / "torch-1.13-script.pt"))
+
+
+if __name__ == "__main__":
+    main()
