@@ -50,7 +50,8 @@ def test_agrees_with_torch(good: Path) -> None:
 
 
 def test_the_layout_before_2_8(tmp_path: Path, program: Any) -> None:
-    from torch._export.serde.serialize import SCHEMA_VERSION, serialize
+    from torch._export.serde.schema import SCHEMA_VERSION
+    from torch._export.serde.serialize import serialize
 
     parts = serialize(program)
     path = tmp_path / "net.pt2"
@@ -113,7 +114,7 @@ def meta(**values: Any) -> Callable[[dict[str, Any]], object]:
     ],
 )
 def test_tables_that_lie(tmp_path: Path, good: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    assert read(edited(good, tmp_path / "same.pt2", lambda table: None)).tensors
+    assert read(edited(good, tmp_path / "same.pt2", lambda _: None)).tensors
     with pytest.raises(ReadError):
         read(edited(good, tmp_path / "lie.pt2", edit))
 

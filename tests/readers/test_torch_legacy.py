@@ -40,7 +40,7 @@ def test_views_and_ties(tmp_path: Path) -> None:
             "same": base.view(4, 6),
             "row": base[1],
             "turned": base.t(),
-            "byte": torch.ones(3).bool(),
+            "b": torch.ones(3).bool(),
         },
         **OLD,
     )
@@ -187,8 +187,9 @@ def test_calls_nothing(tmp_path: Path) -> None:
             return Path.touch, (tmp_path / "marker",)
 
     path = tmp_path / "net.pt"
-    for part in ("value", "names", "machine"):
-        path.write_bytes(stream(**{part: Payload()}))
+    payload: Any = Payload()
+    for content in (stream(payload), stream(names=payload), stream(machine=payload)):
+        path.write_bytes(content)
         with pytest.raises(ReadError):
             read(path)
     assert not (tmp_path / "marker").exists()

@@ -18,23 +18,17 @@ HERE = Path(__file__).parent
 def checkpoint() -> dict[str, Any]:
     """What a training loop of its time saved: model, optimizer, and values beside them."""
     torch.manual_seed(0)
-    net = torch.nn.Sequential(
-        OrderedDict(conv=torch.nn.Conv1d(2, 3, 1), norm=torch.nn.BatchNorm1d(3), out=torch.nn.Linear(4, 2))
-    )
-    net.tied = net.out
+    conv, norm, out = torch.nn.Conv1d(2, 3, 1), torch.nn.BatchNorm1d(3), torch.nn.Linear(4, 2)
+    net = torch.nn.Sequential(OrderedDict(conv=conv, norm=norm, out=out))
+    net.tied = out
     net.turned = torch.nn.Parameter(torch.ones(2, 2, dtype=torch.float16).t())
     optimizer = torch.optim.Adam(
-        [{"params": net.conv.parameters()}, {"params": net.out.parameters(), "lr": 0.5}], lr=0.1
+        [{"params": conv.parameters()}, {"params": out.parameters(), "lr": 0.5}], lr=0.1
     )
-    net.out(net.norm(net.conv(torch.ones(2, 2, 4)))).sum().backward()
+    out(norm(conv(torch.ones(2, 2, 4)))).sum().backward()
     optimizer.step()
-    return {
-        "epoch": 3,
-        "model": net.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "best": np.float64(0.5),
-        "whole": net,
-    }
+    states = {"model": net.state_dict(), "optimizer": optimizer.state_dict()}
+    return {"epoch": 3, **states, "best": np.float64(0.5), "whole": net}
 
 
 def main() -> None:
