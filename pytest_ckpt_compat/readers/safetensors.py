@@ -15,7 +15,7 @@ from pytest_ckpt_compat.readers.containers import no_tensors, require_top
 from pytest_ckpt_compat.readers.files import Blob
 from pytest_ckpt_compat.readers.limits import Budget, damaged, over_limit
 from pytest_ckpt_compat.readers.strict_json import parse_object
-from pytest_ckpt_compat.readers.tensors import shape
+from pytest_ckpt_compat.readers.tensors import contiguous, shape
 from pytest_ckpt_compat.structure import ITEM_SIZES, Location, Source, Structure, TensorSpec
 
 FORMAT = "safetensors"
@@ -48,7 +48,7 @@ def read_safetensors(blob: Blob, key: str | None, budget: Budget) -> Structure:
         tensors[name] = spec
         spans.append((start, end))
         if blob.locatable and spec.dtype in ITEM_SIZES:
-            locations[name] = Location(blob.path, "", begin + start, _contiguous(spec.shape))
+            locations[name] = Location(blob.path, "", begin + start, contiguous(spec.shape))
     _check_coverage(spans, blob.size - begin)
     source = Source(blob.path, FORMAT)
     return Structure(tensors, source=source, values=metadata, locations=locations)
@@ -105,10 +105,3 @@ def _check_coverage(spans: list[tuple[int, int]], size: int) -> None:
         position = end
     if position != size:
         raise damaged(f"its header announces {position:,} bytes of data, the file has {size:,}")
-
-
-def _contiguous(lengths: tuple[int, ...]) -> tuple[int, ...]:
-    stride = [1] * len(lengths)
-    for axis in range(len(lengths) - 2, -1, -1):
-        stride[axis] = stride[axis + 1] * max(lengths[axis + 1], 1)
-    return tuple(stride)

@@ -26,9 +26,6 @@ pytestmark = [
 class Net(torch.nn.Module):
     """Has every kind of attribute that an archive can hold beside parameters."""
 
-    scale: torch.Tensor
-    transient: torch.Tensor
-
     def __init__(self) -> None:
         super().__init__()
         self.first = torch.nn.Linear(2, 3)
@@ -42,7 +39,8 @@ class Net(torch.nn.Module):
         self.kept = torch.nn.ParameterList([torch.nn.Parameter(torch.ones(3))])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.norm(self.first(x * self.scale * self.transient)) + self.aside[0]
+        scaled = x * self.scale * self.transient  # type: ignore[operator]
+        y: torch.Tensor = self.norm(self.first(scaled)) + self.aside[0]
         for layer in self.layers:
             y = layer(y)
         return y

@@ -22,9 +22,8 @@ def checkpoint() -> dict[str, Any]:
     net = torch.nn.Sequential(OrderedDict(conv=conv, norm=norm, out=out))
     net.tied = out
     net.turned = torch.nn.Parameter(torch.ones(2, 2, dtype=torch.float16).t())
-    optimizer = torch.optim.Adam(
-        [{"params": conv.parameters()}, {"params": out.parameters(), "lr": 0.5}], lr=0.1
-    )
+    groups: list[dict[str, Any]] = [{"params": conv.parameters()}, {"params": out.parameters(), "lr": 0.5}]
+    optimizer = torch.optim.Adam(groups, lr=0.1)
     out(norm(conv(torch.ones(2, 2, 4)))).sum().backward()
     optimizer.step()
     states = {"model": net.state_dict(), "optimizer": optimizer.state_dict()}
