@@ -76,7 +76,8 @@ def _entries(facts: dict[Any, Any], shapes: Any) -> dict[str, Tensor]:
     for name in _names(facts.get("buffer_names"), "buffer_names"):
         buffer = module.get(name)
         if type(buffer) is Tensor:
-            entries[name] = Tensor("float32", buffer.size)
+            fraction = "float" in buffer.dtype
+            entries[name] = Tensor("float32" if fraction else buffer.dtype, buffer.size)
     fragments = mapping_of(facts.get("frozen_param_fragments")) or {}
     for name, size in _table(facts.get("frozen_param_shapes") or {}, "frozen_param_shapes").items():
         fragment = fragments.get(name)

@@ -66,6 +66,9 @@ ZIP_RECORDS = 600_000
 SAFETENSORS_HEADER = 100_000_000
 
 
+#: Bytes fetched of one remote file.
+REMOTE_BYTES = 256 << 20
+
 #: Fields of an ONNX file that are looked at.
 ONNX_FIELDS = 2_000_000
 #: Texts and values in the header of a GGUF file.

@@ -10,6 +10,7 @@ from pytest_ckpt_compat.readers.files import Blob, open_blob
 from pytest_ckpt_compat.readers.folders import Folder, LocalFolder
 from pytest_ckpt_compat.readers.foreign import unread
 from pytest_ckpt_compat.readers.limits import Budget
+from pytest_ckpt_compat.readers.remote import RemoteFolder, is_url, open_url
 from pytest_ckpt_compat.readers.shards import read_index
 from pytest_ckpt_compat.readers.single import HEAD, read_single
 from pytest_ckpt_compat.structure import Structure
@@ -17,6 +18,9 @@ from pytest_ckpt_compat.structure import Structure
 
 def read_any(path: str, key: str | None) -> Structure:
     """Reads a checkpoint of whatever format it is. Raises RefusalError."""
+    if is_url(path):
+        with open_url(path) as blob:
+            return read_file(blob, RemoteFolder(path), key)
     if _is_directory(path):
         return read_directory(LocalFolder(path), key, Budget())
     with open_blob(path) as blob:

@@ -162,7 +162,7 @@ def zero(folder: Path, stage: int = 2, **changes: Any) -> Path:
 def test_deepspeed(tmp_path: Path, stage: int) -> None:
     structure = read(zero(tmp_path / "global_step1", stage))
     net = network()
-    buffers = {name: TensorSpec("float32", tuple(b.shape)) for name, b in net.named_buffers()}
+    buffers = {name: spec(buffer) for name, buffer in net.named_buffers()}
     params = {name: TensorSpec("float32", tuple(p.shape)) for name, p in net.named_parameters()}
     frozen = {"stem.weight": TensorSpec("float16", (5, 4))}
     tied = {"head.weight": params["0.weight"]}
