@@ -302,6 +302,7 @@ def test_s3(
     write(tmp_path / name, 20 << 20)
     for path, data in (("/bucket", b""), (f"/bucket/{name}", (tmp_path / name).read_bytes())):
         request = urllib.request.Request(address + path, data=data, method="PUT")
+        request.add_header("Content-Type", "application/octet-stream")
         request.add_header(
             "Authorization", "AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-1/s3/aws4_request"
         )
