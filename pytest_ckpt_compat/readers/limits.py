@@ -52,6 +52,8 @@ SHARDS = 4_096
 DIRECTORY_ENTRIES = 100_000
 #: Bytes of a JSON index, or of another description in JSON.
 JSON_BYTES = 64 << 20
+#: Bytes of JSON in which not every character is ASCII.
+WIDE_JSON = 16 << 20
 #: Bytes of one class's source text in a TorchScript archive.
 SOURCE_BYTES = 4 << 20
 #: Optimizers of one checkpoint.
@@ -76,6 +78,8 @@ GGUF_VALUES = 5_000_000
 #: Bytes of one text that is kept from a GGUF or ONNX file.
 TEXT_BYTES = 1 << 16
 
+#: Characters of a refusal; a file may have put long names into it.
+_SHOWN = 600
 _FETCH = "the file is damaged or was tampered with: fetch or save it again"
 
 
@@ -83,6 +87,8 @@ class RefusalError(Exception):
     """A reader will not read a file; ``readers.read`` adds the path and raises ReadError."""
 
     def __init__(self, problem: str, advice: str) -> None:
+        if len(problem) > _SHOWN:
+            problem = f"{problem[:_SHOWN]}..."
         super().__init__(problem, advice)
         self.problem = problem
         self.advice = advice

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from pytest_ckpt_compat.readers.limits import damaged
+from pytest_ckpt_compat.readers import limits
+from pytest_ckpt_compat.readers.limits import damaged, over_limit
 
 
 def parse_object(raw: bytes, what: str, *, fractions: bool = False) -> dict[str, Any]:
@@ -16,6 +17,15 @@ def parse_object(raw: bytes, what: str, *, fractions: bool = False) -> dict[str,
         what: ``its header``: what the refusal speaks of.
         fractions: whether numbers may be fractions (prose around the data, not sizes).
     """
+    # Each tensor of safetensors has a brace, two brackets, four colons: the parser sees little more.
+    if (
+        raw.count(b"[") + raw.count(b"{") > 3 * limits.KEYS
+        or raw.count(b",") > 12 * limits.KEYS
+        or raw.count(b":") > 6 * limits.KEYS
+    ):
+        raise over_limit("tensors", limits.KEYS)
+    if len(raw) > limits.WIDE_JSON and not raw.isascii():  # a wide character widens all of them
+        raise over_limit("bytes of JSON that is not ASCII", limits.WIDE_JSON)
     try:
         value = json.loads(
             raw.decode(),

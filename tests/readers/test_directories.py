@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -171,6 +172,17 @@ def test_deepspeed(tmp_path: Path, stage: int) -> None:
     assert structure.aliases == (("0.weight", "head.weight"),)
     assert structure.source.format == "DeepSpeed"
     assert structure.values["ds_version"] == "0.16.0"
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_agrees_with_deepspeed(stage: int) -> None:
+    folder = Path(__file__).parent / "data" / f"deepspeed-zero{stage}"
+    joined = json.loads((folder / "joined.json").read_text())
+    structure = read(folder)
+    assert {key: str(found) for key, found in structure.tensors.items()} == joined
+    assert list(structure.tensors) == list(joined)
+    assert structure.aliases == (("a.weight", "tied.weight"),)
+    assert read(folder / "global_step0").tensors == structure.tensors
 
 
 def test_deepspeed_without_zero(tmp_path: Path) -> None:
