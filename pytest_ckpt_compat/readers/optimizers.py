@@ -26,7 +26,7 @@ def optimizer_states(root: Any) -> dict[str, OptimizerState]:
     while pending:
         path, value = pending.popleft()
         items = _items(value)
-        if "state" in items and "param_groups" in items and mapping_of(items["state"]) is not None:
+        if isinstance(items.get("param_groups"), (list, dict)) and mapping_of(items.get("state")) is not None:
             state = _state(items)
             room -= sum(map(len, state.groups)) + sum(map(len, state.states.values()))
             if room < 0 or len(found) >= limits.OPTIMIZERS:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,8 @@ def network() -> Any:
 def main(stage: int) -> None:
     """Saves a checkpoint, keeps what describes the model, and writes what DeepSpeed reads from it."""
     os.environ.update(SETTINGS)
-    import deepspeed  # type: ignore[import-not-found, unused-ignore]
-    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
-
+    deepspeed: Any = import_module("deepspeed")
+    script: Any = import_module("deepspeed.utils.zero_to_fp32")
     net = network()
     config = {
         "train_batch_size": 1,
@@ -48,7 +48,7 @@ def main(stage: int) -> None:
     engine, *_ = deepspeed.initialize(model=net, model_parameters=trained, config=config)
     with tempfile.TemporaryDirectory() as folder:
         engine.save_checkpoint(folder)
-        joined = get_fp32_state_dict_from_zero_checkpoint(folder)
+        joined = script.get_fp32_state_dict_from_zero_checkpoint(folder)
         target = HERE / f"deepspeed-zero{stage}"
         for path in Path(folder).glob("global_step0/*_model_states.pt"):
             (target / "global_step0").mkdir(parents=True, exist_ok=True)
