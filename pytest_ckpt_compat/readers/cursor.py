@@ -45,6 +45,10 @@ class Cursor:
 
     def varint(self) -> int:
         """A number of protobuf: seven bits a byte, at most 64 in all."""
+        start = self.position - self._begin
+        if start < len(self._window) and self._window[start] < 0x80:  # most are of one byte
+            self.position += 1
+            return self._window[start]
         result = 0
         for shift in range(0, 70, 7):
             byte = self.take(1)[0]

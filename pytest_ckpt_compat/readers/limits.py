@@ -72,9 +72,9 @@ SAFETENSORS_HEADER = 100_000_000
 REMOTE_BYTES = 256 << 20
 
 #: Fields of an ONNX file that are looked at.
-ONNX_FIELDS = 2_000_000
+ONNX_FIELDS = 1_000_000
 #: Texts and values in the header of a GGUF file.
-GGUF_VALUES = 5_000_000
+GGUF_VALUES = 2_000_000
 #: Bytes of one text that is kept from a GGUF or ONNX file.
 TEXT_BYTES = 1 << 16
 

@@ -54,7 +54,7 @@ def _(folder: Path) -> Path:
 @writer("safetensors: keys")
 def _(folder: Path) -> Path:
     entry = '"w%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}'
-    raw = ("{" + ",".join(entry % i for i in range(249_999)) + "}").encode()
+    raw = ("{" + ",".join(entry % i for i in range(100_000)) + "}").encode()
     (folder / "m.safetensors").write_bytes(struct.pack("<Q", len(raw)) + raw)
     return folder / "m.safetensors"
 
@@ -110,7 +110,7 @@ def _script(source: bytes) -> dict[str, bytes]:
 
 @writer("export: table")
 def _(folder: Path) -> Path:
-    table = b'{"config":{' + b",".join(b'"%d":1' % i for i in range(2_900_000)) + b"}}"
+    table = b'{"config":{' + b",".join(b'"%d":1' % i for i in range(1_400_000)) + b"}}"
     with zipfile.ZipFile(folder / "m.pt2", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("m/data/weights/model_weights_config.json", table)
     return folder / "m.pt2"
@@ -118,15 +118,15 @@ def _(folder: Path) -> Path:
 
 @writer("zip: records")
 def _(folder: Path) -> Path:
-    return torch_zip(folder / "m.pt", b"\x80\x02" + STATE + b".", **{f"x{i}": b"" for i in range(65_000)})
+    return torch_zip(folder / "m.pt", b"\x80\x02" + STATE + b".", **{f"x{i}": b"" for i in range(30_000)})
 
 
 @writer("dcp: paths")
 def _(folder: Path) -> Path:
     home = b"ctorch.distributed.checkpoint.metadata\n"
     entry = home + b"BytesStorageMetadata\n)\x81q\x000"
-    table = b"".join(b"X\x06\0\0\0%06dh\0" % i for i in range(60_000))
-    paths = b"".join(b"X\x06\0\0\0%06d(X\x06\0\0\0%06d" % (i, i) + b"K\1" * 99 + b"t" for i in range(60_000))
+    table = b"".join(b"X\x06\0\0\0%06dh\0" % i for i in range(6_000))
+    paths = b"".join(b"X\x06\0\0\0%06d(X\x06\0\0\0%06d" % (i, i) + b"K\1" * 99 + b"t" for i in range(6_000))
     facts = b"U\x13state_dict_metadata}(" + table + b"uU\x0cplanner_data}(" + paths + b"u"
     (folder / ".metadata").write_bytes(b"\x80\x02" + entry + home + b"Metadata\n)\x81}(" + facts + b"ub.")
     return folder
@@ -134,19 +134,19 @@ def _(folder: Path) -> Path:
 
 @writer("onnx: fields")
 def _(folder: Path) -> Path:
-    (folder / "m.onnx").write_bytes(b"\x08\x0a" + b"r\0" * 2_100_000)
+    (folder / "m.onnx").write_bytes(b"\x08\x0a" + b"r\0" * 1_100_000)
     return folder / "m.onnx"
 
 
 @writer("onnx: initializers")
 def _(folder: Path) -> Path:
-    (folder / "m.onnx").write_bytes(model(*(tensor(RAW, name=b"%d" % i) for i in range(250_100))))
+    (folder / "m.onnx").write_bytes(model(*(tensor(RAW, name=b"%d" % i) for i in range(130_000))))
     return folder / "m.onnx"
 
 
 @writer("onnx: dimensions")
 def _(folder: Path) -> Path:
-    (folder / "m.onnx").write_bytes(model(tensor(RAW, dims=part(1, 1) * 1_900_000)))
+    (folder / "m.onnx").write_bytes(model(tensor(RAW, dims=part(1, 1) * 900_000)))
     return folder / "m.onnx"
 
 
@@ -161,13 +161,13 @@ def _(folder: Path) -> Path:
 
 @writer("gguf: tensors")
 def _(folder: Path) -> Path:
-    (folder / "m.gguf").write_bytes(file(*(info(b"%d" % i, (0,)) for i in range(250_000))))
+    (folder / "m.gguf").write_bytes(file(*(info(b"%d" % i, (0,)) for i in range(100_000))))
     return folder / "m.gguf"
 
 
 @writer("gguf: long texts")
 def _(folder: Path) -> Path:
-    facts = tuple(fact(b"%d" % i, 8, gguf_text(b"x" * 65_000)) for i in range(3_000))
+    facts = tuple(fact(b"%d" % i, 8, gguf_text(b"x" * 65_000)) for i in range(1_500))
     (folder / "m.gguf").write_bytes(file(info(), facts=facts))
     return folder / "m.gguf"
 

@@ -27,7 +27,7 @@ from tests.readers.test_gguf import fact, file, info, text
 from tests.readers.test_onnx import RAW, model, tensor
 
 BOUNDED = settings(
-    max_examples=300,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
