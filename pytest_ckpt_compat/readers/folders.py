@@ -66,7 +66,7 @@ class LocalFolder:
     def _require_inside(self, path: str, name: str) -> None:
         root = os.path.realpath(self.path)
         target = os.path.realpath(path)
-        if os.path.dirname(target) == root or os.path.commonpath([root, target]) == root:
+        if target.startswith(os.path.join(root, "")):
             return
         # The cache of Hugging Face keeps every file in blobs/ and links to it from snapshots/<revision>/.
         snapshots, repository = os.path.dirname(root), os.path.dirname(os.path.dirname(root))
@@ -87,6 +87,10 @@ def plain_name(name: object) -> str:
     ):
         shown = name[:100] if type(name) is str else name
         raise damaged(f"it names the part {shown!r}, which is no plain file name")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise damaged(f"it names the part {name!r}, which is not valid Unicode") from None
     return name
 
 

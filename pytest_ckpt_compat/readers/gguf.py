@@ -97,6 +97,7 @@ class _Header:
             raise RefusalError(f"it is GGUF {what}, which is not read", "convert it again with llama.cpp")
         self._tensors, self._values = self._cursor.uint(8), self._cursor.uint(8)
         self._read = 0
+        self._room = limits.CHARACTERS
         if self._tensors > limits.KEYS:
             raise over_limit("tensors", limits.KEYS)
         if not self._tensors:
@@ -133,8 +134,11 @@ class _Header:
             result.append((name, lengths, self._cursor.uint(4), self._cursor.uint(8)))
         return result
 
-    def _count(self, number: int) -> None:
+    def _count(self, number: int, size: int = 0) -> None:
         self._read += number
+        self._room -= size
+        if self._room < 0:
+            raise over_limit("bytes of text in its header", limits.CHARACTERS)
         if self._read > limits.GGUF_VALUES:
             raise over_limit("values in its header", limits.GGUF_VALUES)
 
@@ -142,7 +146,7 @@ class _Header:
         size = self._cursor.uint(8)
         if size > limits.TEXT_BYTES:
             raise over_limit("bytes in a name", limits.TEXT_BYTES)
-        self._count(1)
+        self._count(1, size)
         try:
             return self._cursor.take(size).decode()
         except UnicodeDecodeError:
@@ -156,6 +160,7 @@ class _Header:
         if kind == _TEXT:
             size = self._cursor.uint(8)
             if size <= limits.TEXT_BYTES:
+                self._count(0, size)
                 return self._cursor.take(size).decode("utf-8", "replace")
             self._cursor.skip(size)
             return None

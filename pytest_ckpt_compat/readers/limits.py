@@ -39,6 +39,8 @@ DIMENSIONS = 64
 ELEMENTS = (1 << 63) - 1
 #: Containers inside containers among the plain values, and modules inside modules.
 DEPTH = 100
+#: Characters of all keys of one module tree, and bytes of all texts in a GGUF or ONNX header.
+CHARACTERS = 64 << 20
 #: Plain values kept beside the tensors; what lies beyond (or deeper) is kept as a placeholder.
 VALUES = 1_000_000
 #: Levels at which a state_dict is searched.

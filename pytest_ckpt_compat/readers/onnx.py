@@ -76,6 +76,7 @@ class _Walk:
         self._blob = blob
         self._cursor = Cursor(blob)
         self._fields = 0
+        self._room = limits.CHARACTERS
 
     def fields(self, begin: int, size: int) -> Iterator[tuple[int, int, int, int]]:
         """Number, kind, position and size of each field; for a varint, its value in place of its size.
@@ -176,6 +177,9 @@ class _Walk:
     def _text(self, start: int, size: int) -> str:
         if size > limits.TEXT_BYTES:
             raise over_limit("bytes in a name", limits.TEXT_BYTES)
+        self._room -= size
+        if self._room < 0:
+            raise over_limit("bytes in its names", limits.CHARACTERS)
         self._cursor.skip(start - self._cursor.position)
         try:
             return self._cursor.take(size).decode()

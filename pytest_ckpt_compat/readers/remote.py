@@ -48,7 +48,10 @@ def is_url(path: str) -> bool:
 
 def shown(url: str) -> str:
     """A URL without user, password, query and fragment: what messages and structures may hold."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition("://")[0] + "://"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
@@ -146,7 +149,7 @@ class _Stream:
 
 def _open(url: str) -> Any:
     """The file of fsspec for a URL, its own caching turned off."""
-    scheme = urlsplit(url).scheme.lower()
+    scheme = url.partition("://")[0].lower()
     if scheme not in _PACKAGES or "::" in url:
         raise RefusalError(
             f"its address is not of a kind that is read ({', '.join(sorted(_PACKAGES))})",

@@ -15,6 +15,7 @@ from pytest_ckpt_compat.readers.assemble import Loaded, structure_of
 from pytest_ckpt_compat.readers.containers import require_top
 from pytest_ckpt_compat.readers.inert import Global, Made, Tensor
 from pytest_ckpt_compat.readers.limits import RefusalError, damaged, over_limit
+from pytest_ckpt_compat.readers.modules import less
 from pytest_ckpt_compat.readers.zip_directory import Archive
 from pytest_ckpt_compat.structure import Structure
 
@@ -34,7 +35,7 @@ def read_torchscript(archive: Archive, root: str, loaded: Loaded, key: str | Non
     declared = _Declared(archive, root)
     entries: dict[str, Any] = {}
     pending: list[tuple[str, Made, int]] = [("", loaded.value, 0)]
-    visited = 0
+    visited, room = 0, limits.CHARACTERS
     while pending:
         prefix, module, depth = pending.pop()
         visited += 1
@@ -47,12 +48,13 @@ def read_torchscript(archive: Archive, root: str, loaded: Loaded, key: str | Non
             if name not in attributes:
                 raise damaged(f"the module {prefix[:-1] or 'at its root'!r} lacks its tensor {name!r}")
             if type(attributes[name]) is Tensor:
+                room = less(room, prefix, name)
                 entries[prefix + name] = attributes[name]
-        children = [
-            (f"{prefix}{name}.", child, depth + 1)
-            for name, child in attributes.items()
-            if type(name) is str and _is_object(child) and declared.is_module(str(child.maker))
-        ]
+        children = []
+        for name, child in attributes.items():
+            if type(name) is str and _is_object(child) and declared.is_module(str(child.maker)):
+                room = less(room, prefix, name)
+                children.append((f"{prefix}{name}.", child, depth + 1))
         pending.extend(reversed(children))
     return structure_of(entries, Loaded(None, loaded.path, FORMAT, loaded.locatable))
 

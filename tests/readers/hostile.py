@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.readers.test_gguf import fact, file, info
 from tests.readers.test_gguf import text as gguf_text
-from tests.readers.test_hostile_pickle import EXHAUSTION, STATE, beside
+from tests.readers.test_hostile_pickle import EXHAUSTION, STATE, TENSOR, beside, module
 from tests.readers.test_onnx import RAW, model, part, tensor
 
 Write = Callable[[Path], Path]
@@ -29,7 +29,7 @@ def writer(name: str) -> Callable[[Write], Write]:
 def torch_zip(path: Path, content: bytes, **others: bytes) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("m/data.pkl", content)
-        archive.writestr("m/data/0", bytes(8))
+        others.setdefault("data/0", bytes(8))
         for name, data in others.items():
             archive.writestr(f"m/{name}", data)
     return path
@@ -169,6 +169,24 @@ def _(folder: Path) -> Path:
 def _(folder: Path) -> Path:
     facts = tuple(fact(b"%d" % i, 8, gguf_text(b"x" * 65_000)) for i in range(1_500))
     (folder / "m.gguf").write_bytes(file(info(), facts=facts))
+    return folder / "m.gguf"
+
+
+@writer("module: long keys")
+def _(folder: Path) -> Path:
+    name = b"X\0\0\1\0" + b"x" * 65_536 + b"q\x010"
+    leaf = module(
+        b"}(" + b"".join(b"U\x06%06d" % i + TENSOR for i in range(2_000)) + b"u", part="_parameters"
+    )
+    return torch_zip(
+        folder / "m.pt", name + leaf + module(b"}h\1h\0s") * 90 + b"h\0.", **{"data/0": bytes(8)}
+    )
+
+
+@writer("gguf: long names")
+def _(folder: Path) -> Path:
+    infos = (info(b"%05d" % i + b"x" * 65_000, (0,)) for i in range(2_000))
+    (folder / "m.gguf").write_bytes(file(*infos))
     return folder / "m.gguf"
 
 

@@ -230,6 +230,7 @@ def test_credentials_reach_no_message(server: Server, mode: str) -> None:
     [
         ("https://u:p@h:8/a/b.pt?q=1#f", "https://h:8/a/b.pt"),
         ("s3://bucket/key", "s3://bucket/key"),
+        ("https://u:p@[h/a.pt", "https://"),
         ("hf://owner/name@main/f.safetensors", "hf://owner/name@main/f.safetensors"),
     ],
 )

@@ -87,6 +87,7 @@ def test_values_are_the_metadata_of_the_index(tmp_path: Path) -> None:
         (over(**{"in_2.weight": ""}), "no plain file name"),
         (over(**{"in_2.weight": "a\0b"}), "no plain file name"),
         (over(**{"in_2.weight": "x" * 300}), "no plain file name"),
+        ('{"weight_map": {"in_1.weight": "\\ud800"}}', "not valid Unicode"),
         ({"weight_map": {"in_1.weight": 1}}, "no plain file name"),
         ({"weight_map": {"in_1.weight": [ONE]}}, "no plain file name"),
         ({"weight_map": [ONE]}, "no table of names"),
