@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from pytest_ckpt_compat.checking import diff as diff
     from pytest_ckpt_compat.definition import define as define
     from pytest_ckpt_compat.errors import CkptCompatError as CkptCompatError
+    from pytest_ckpt_compat.fixture import CkptCompat as CkptCompat
     from pytest_ckpt_compat.readers import read as read
     from pytest_ckpt_compat.structure import Structure as Structure
     from pytest_ckpt_compat.structure import TensorSpec as TensorSpec
 
 _HOMES = {
     "Change": "changes",
+    "CkptCompat": "fixture",
     "CkptCompatError": "errors",
     "Severity": "changes",
     "Structure": "structure",
@@ -34,6 +36,7 @@ _HOMES = {
 
 __all__ = [
     "Change",
+    "CkptCompat",
     "CkptCompatError",
     "Severity",
     "Structure",

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_ckpt_compat import compare, prefixes, readers
-from pytest_ckpt_compat.changes import Change, Policy, Verdict
+from pytest_ckpt_compat.changes import Change, Policy, Severity, Verdict
 from pytest_ckpt_compat.definition.build import build, structure_of
 from pytest_ckpt_compat.definition.find import Definition, find
 from pytest_ckpt_compat.definition.load import Outcome, Shape, try_load
 from pytest_ckpt_compat.errors import CkptCompatError
+from pytest_ckpt_compat.explaining import explain
 from pytest_ckpt_compat.rules import BY_ID, judge
 from pytest_ckpt_compat.structure import Structure, TensorSpec
 
@@ -20,9 +21,11 @@ from pytest_ckpt_compat.structure import Structure, TensorSpec
 def diff(old: Structure, new: Structure) -> Verdict:
     """Compares two structures as a strict load of ``old`` into ``new`` would, hooks aside."""
     wrapper = _wrapper(old, new)
-    changes = compare.compare(old, new)
     if wrapper:
-        changes = (wrapper.change(old), *compare.compare(wrapper.unwrap(old), new))
+        bare = wrapper.unwrap(old)
+        changes = (wrapper.change(old), *explain(compare.compare(bare, new), bare, new))
+    else:
+        changes = explain(compare.compare(old, new), old, new)
     return Verdict(
         judge(changes, Policy()),
         old=old,
@@ -75,14 +78,15 @@ def check_structure(
     if strip_prefix:
         structure = prefixes.strip(structure, strip_prefix)
     new, outcome = _load(structure, definition, policy)
-    changes = tuple(_facts(structure, new, outcome))
-    wrapper = _wrapper(structure, new) if outcome.raised else None
+    wrapper, unwrapped = None, outcome
+    if outcome.missing:
+        wrapper, unwrapped = _find_wrapper(structure, new, outcome, definition, policy)
+    bare = wrapper.unwrap(structure) if wrapper else structure
+    changes = explain(_facts(bare, new, unwrapped), bare, new)
     if wrapper:
-        unwrapped = wrapper.unwrap(structure)
-        _, second = _load(unwrapped, definition, policy)
-        changes = (wrapper.change(structure), *_facts(unwrapped, new, second))
+        changes = (wrapper.change(structure), *changes)
     return Verdict(
-        judge(changes, replace(policy, strict=policy.strict and outcome.strict)),
+        _judged(changes, outcome, policy),
         old=structure,
         new=new,
         old_label=_source(structure),
@@ -90,6 +94,20 @@ def check_structure(
         notes=tuple(_notes(outcome)),
         repairs=tuple(_repairs(changes, wrapper)),
     )
+
+
+def _judged(changes: tuple[Change, ...], outcome: Outcome, policy: Policy) -> tuple[Change, ...]:
+    """Judges by the strictness that torch showed: an explanation never changes whether a load raises."""
+    judged = judge(changes, replace(policy, strict=policy.strict and outcome.strict))
+    errors = any(change.severity is Severity.ERROR for change in judged)
+    if outcome.raised and not errors:
+        return judge(changes, replace(policy, strict=True))
+    if errors and not outcome.raised:
+        return tuple(
+            replace(change, severity=Severity.WARNING) if change.severity is Severity.ERROR else change
+            for change in judged
+        )
+    return judged
 
 
 def could_not_check(error: CkptCompatError, name: str = "") -> Verdict:
@@ -131,7 +149,8 @@ def _facts(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Change]
 
 def _resized(key: str, shapes: tuple[Shape, Shape], old: Structure, new: Structure) -> Change:
     """By torch's own shapes: a hook may have made the tensor out of others."""
-    if key in old.tensors and key in new.tensors:
+    both = key in old.tensors and key in new.tensors
+    if both and shapes == (old.tensors[key].shape, new.tensors[key].shape):
         return compare.resized(key, old, new)
     before, after = (TensorSpec("any", shape) for shape in shapes)
     return Change("resized", (key,), (key,), (before,), (after,), detail="as a load_state_dict hook left it")
@@ -155,15 +174,42 @@ class _Wrapper:
             return Change(
                 "prefixed", *keys, group=f"{prefix}* -> *", detail=f"every key begins with {prefix}"
             )
-        return Change("prefixed", *keys, group=f"* -> {prefix}*", detail=f"no key begins with {prefix}")
+        return Change(
+            "prefixed",
+            *keys,
+            group=f"* -> {prefix}*",
+            detail=f"no key begins with {prefix} as the definition's do",
+        )
 
 
 def _wrapper(old: Structure, new: Structure) -> _Wrapper | None:
+    """The prefix that explains most keys by their names alone."""
     if prefix := prefixes.common(old.tensors, new.tensors):
         return _Wrapper(prefix, on_checkpoint=True)
     if prefix := prefixes.common(new.tensors, old.tensors):
         return _Wrapper(prefix, on_checkpoint=False)
     return None
+
+
+def _find_wrapper(
+    structure: Structure, new: Structure, outcome: Outcome, definition: Definition, policy: Policy
+) -> tuple[_Wrapper | None, Outcome]:
+    """The prefix that stops a load, and what the load would find without it.
+
+    Where the names alone do not tell, since a hook would rename them, the load itself does.
+    """
+    named = _wrapper(structure, new)
+    if named:
+        return named, _load(named.unwrap(structure), definition, policy)[1]
+    for on_checkpoint, keys in ((True, structure.tensors), (False, new.tensors)):
+        prefix = prefixes.first(keys)
+        wrapper = _Wrapper(prefix, on_checkpoint)
+        others = new.tensors if on_checkpoint else structure.tensors
+        if prefix and prefixes.first(others) != prefix:
+            found = _load(wrapper.unwrap(structure), definition, policy)[1]
+            if 2 * len(found.missing) < len(outcome.missing):
+                return wrapper, found
+    return None, outcome
 
 
 def _repairs(changes: Iterable[Change], wrapper: _Wrapper | None) -> Iterator[tuple[str, str]]:

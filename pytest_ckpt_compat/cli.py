@@ -27,7 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 compatible (or done), 1 incompatible, 2 could not check.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and arguments.run is not _update:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    arguments.pytest_args = rest
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         code = run(arguments)
@@ -71,8 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("-v", "--verbose", action="count", default=0, help="-vv prints every key")
     diff.set_defaults(run=_diff)
 
-    update = commands.add_parser("update", help="record snapshots: runs pytest --ckpt-update")
-    update.add_argument("pytest_args", nargs=argparse.REMAINDER, metavar="...", help="passed on to pytest")
+    update = commands.add_parser(
+        "update",
+        help="record snapshots: runs pytest --ckpt-update",
+        description="Runs pytest --ckpt-update on the tests with a checkpoint marker; "
+        "other arguments are passed on to pytest.",
+    )
     update.set_defaults(run=_update)
     return parser
 
@@ -140,3 +148,7 @@ def _read(path: str, key: str | None) -> Structure:
 
 def _complain(message: str) -> None:
     print(f"ckpt-compat: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

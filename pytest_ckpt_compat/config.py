@@ -15,7 +15,7 @@ from pytest_ckpt_compat.rules import BY_ID, BY_KIND
 
 SNAPSHOT_DIR = "ckpt_snapshots"
 
-_OPTIONS = ("model", "kwargs", "key", "strip_prefix", "strict", "id", "allow")
+OPTIONS = ("model", "kwargs", "key", "strip_prefix", "strict", "id", "allow")
 _USAGE = '@pytest.mark.checkpoint("path/to/file.pt", model=MyModel)'
 
 
@@ -68,7 +68,7 @@ def from_marker(args: tuple[Any, ...], options: Mapping[str, Any], place: Place)
     subject = _subject(args)
     _require(subject, len(args) == 1 and isinstance(args[0], (str, os.PathLike)), "needs one path", _USAGE)
     for name in options:
-        _require(subject, name in _OPTIONS, f"has no option {name!r}", f"options are {', '.join(_OPTIONS)}")
+        _require(subject, name in OPTIONS, f"has no option {name!r}", f"options are {', '.join(OPTIONS)}")
     _require(subject, options.get("model") is not None, "lacks model=", _USAGE)
     kwargs = options.get("kwargs") or {}
     _require(subject, isinstance(kwargs, Mapping), "has kwargs that are not a dict", 'kwargs={"width": 64}')

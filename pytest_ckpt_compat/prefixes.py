@@ -32,6 +32,13 @@ def common(keys: Mapping[str, object], wanted: Mapping[str, object]) -> str:
     return best
 
 
+def first(keys: Mapping[str, object]) -> str:
+    """The first segment and its dot, if all keys begin with it; else ""."""
+    start = next(iter(keys), "").partition(".")
+    prefix = start[0] + start[1]
+    return prefix if start[1] and all(key.startswith(prefix) for key in keys) else ""
+
+
 def strip(structure: Structure, prefix: str) -> Structure:
     """``structure`` with ``prefix`` taken off the keys that begin with it.
 

@@ -166,7 +166,7 @@ def _own_snapshot(
         )
         return _Finding(changes=(Change("definition-changed", detail=detail),))
     if _facts(verdict) <= _facts(main):
-        note = f"a state_dict of the definition as recorded in {folder.name}/{name} breaks in the same way"
+        note = f"{folder.name}/{name}, the definition as recorded, breaks in the same way"
         return _Finding(notes=(note,))
     label = f"{verdict.old_label} (the definition as recorded)"
     return _Finding(verdicts=(replace(verdict, name=definition.name, old_label=label),))

@@ -19,7 +19,8 @@ class Rule:
         severity: under a strict load.
         meaning: one line, for documentation.
         advice: what a person can do about it.
-        lenient: severity where the load under test is ``strict=False``, if it differs.
+        lenient: severity where the load under test is ``strict=False``, if it differs; for a change
+            of keys. (A shape that differs under one key raises all the same.)
     """
 
     id: str
@@ -62,6 +63,7 @@ RULES: tuple[Rule, ...] = (
         _ERROR,
         "every key carries a prefix that the other side has not",
         "see the message",
+        lenient=_WARNING,
     ),
     Rule(
         "CK103",
@@ -69,15 +71,24 @@ RULES: tuple[Rule, ...] = (
         _ERROR,
         "the same tensor under another key",
         "rename the keys while loading, or rename the attribute back",
+        lenient=_WARNING,
     ),
-    Rule("CK104", "split", _ERROR, "one tensor became several", "split it while loading"),
-    Rule("CK105", "fused", _ERROR, "several tensors became one", "concatenate them while loading"),
+    Rule("CK104", "split", _ERROR, "one tensor became several", "split it while loading", lenient=_WARNING),
+    Rule(
+        "CK105",
+        "fused",
+        _ERROR,
+        "several tensors became one",
+        "concatenate them while loading",
+        lenient=_WARNING,
+    ),
     Rule(
         "CK106",
         "reparametrized",
         _ERROR,
         "the same weight in another parametrization",
         "convert it while loading",
+        lenient=_WARNING,
     ),
     Rule(
         "CK204",
@@ -85,6 +96,7 @@ RULES: tuple[Rule, ...] = (
         _ERROR,
         "the same numbers, permuted or reshaped",
         "permute or reshape them while loading",
+        lenient=_WARNING,
     ),
     Rule(
         "CK202",
@@ -92,8 +104,9 @@ RULES: tuple[Rule, ...] = (
         _ERROR,
         "an output head has another number of outputs",
         "see the message",
+        lenient=_WARNING,
     ),
-    Rule("CK201", "resized", _ERROR, "the same key with another shape", "restore the size"),
+    Rule("CK201", "resized", _ERROR, "the same key with another shape", "restore the size", lenient=_WARNING),
     Rule(
         "CK101",
         "missing",
@@ -163,7 +176,8 @@ def judge(changes: Iterable[Change], policy: Policy) -> tuple[Change, ...]:
 
 def _judge(change: Change, policy: Policy) -> Change:
     rule = BY_KIND[change.kind]
-    severity = rule.severity if policy.strict or rule.lenient is None else rule.lenient
+    lenient = not policy.strict and change.old != change.new and rule.lenient is not None
+    severity = rule.lenient if lenient and rule.lenient else rule.severity
     for acceptance in policy.accepted:
         named = acceptance.rule in (rule.id, rule.kind)
         keys = {*change.old, *change.new}

@@ -57,12 +57,12 @@ class Session:
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Gives a test with several checkpoints, or with a glob, an item for each."""
         marks = _in_order(metafunc.definition)
-        if len(marks) == 1 and not is_glob(marks[0].args[0] if marks[0].args else None):
-            return
         try:
             found = self._registrations(metafunc.definition, marks)
         except UsageError as error:
             raise pytest.Collector.CollectError(str(error)) from error
+        if len(marks) == 1 and not is_glob(marks[0].args[0]):
+            return
         metafunc.fixturenames.append(_PARAMETER)
         metafunc.parametrize(_PARAMETER, found, ids=[each.id for each in found], indirect=True)
 
@@ -76,8 +76,8 @@ class Session:
             marks = [mark for mark in callspec.marks if mark.name == _MARKER]
         try:
             item.stash[_REGISTRATIONS] = (*found, *self._registrations(item, marks))
-        except UsageError as error:
-            raise pytest.Collector.CollectError(str(error)) from error
+        except UsageError as error:  # of a marker that parametrize or a unittest.TestCase brought in
+            raise pytest.UsageError(str(error)) from error
 
     def check(self, item: pytest.Item) -> None:
         """Checks an item's checkpoints; fails the test with the report of those that do not load."""

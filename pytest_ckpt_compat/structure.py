@@ -43,6 +43,9 @@ ITEM_SIZES: Mapping[str, float] = MappingProxyType(
     }
 )
 
+#: Those of ordinary dense tensors. Others (quantized, ``sparse_coo_float32``) have rules of their own.
+PLAIN_DTYPES = frozenset(name for name in ITEM_SIZES if not name.startswith("q")) | {"object"}
+
 #: dtype of a state_dict entry that is not a tensor (what ``get_extra_state`` returned, say).
 OBJECT = "object"
 

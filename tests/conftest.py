@@ -1,5 +1,78 @@
-"""Fixtures that many tests share."""
+"""A small project on disk, for tests that run pytest or the command line on it."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+# pytester takes back whatever a run in this process imports. Imported here, these modules stay, and
+# with them the identity of their classes.
+import pytest_ckpt_compat.fixture
+import pytest_ckpt_compat.registered
+import pytest_ckpt_compat.report.json
+import pytest_ckpt_compat.report.text
+import pytest_ckpt_compat.report.tree
+import pytest_ckpt_compat.session  # noqa: F401
+
 pytest_plugins = ["pytester"]
+
+MODELS = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, classes=4, body="body", extra=False):
+        super().__init__()
+        self.add_module(body, nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 8)))
+        if extra:
+            self.scale = nn.Parameter(torch.ones(1))
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+def broken():
+    raise ValueError("no such size")
+
+
+def from_checkpoint(checkpoint):
+    return Net(classes=checkpoint["settings"]["classes"])
+"""
+
+#: Hypothesis's own plugin would be imported anew in every run.
+SETTINGS = """
+[tool.pytest.ini_options]
+pythonpath = ["."]
+addopts = ["-p", "no:hypothesispytest"]
+"""
+
+
+class Net(nn.Module):
+    """The same model as the project's own."""
+
+    def __init__(self, classes: int = 4, body: str = "body") -> None:
+        super().__init__()
+        self.add_module(body, nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 8)))
+        self.head = nn.Linear(8, classes)
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A project with ``models.py`` and the checkpoint ``net.pt``."""
+    pytester.makepyfile(models=MODELS)
+    pytester.makepyprojecttoml(SETTINGS)
+    save(pytester.path / "net.pt")
+    return pytester
+
+
+def save(path: Path, classes: int = 4, body: str = "body", **others: object) -> Path:
+    """Saves a checkpoint of ``Net``: its state_dict, or that and others."""
+    state = Net(classes, body).state_dict()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": state, **others} if others else state, path)
+    return path

@@ -10,7 +10,9 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pytest_ckpt_compat.collector import collector_paused
 from pytest_ckpt_compat.definition.find import Definition, brief, is_module
+from pytest_ckpt_compat.definition.intercept import intercept
 from pytest_ckpt_compat.errors import BuildError
 from pytest_ckpt_compat.structure import OBJECT, Source, Structure, TensorSpec, alias_groups
 
@@ -102,7 +104,10 @@ def spec_of(value: object) -> TensorSpec:
 
     if not isinstance(value, torch.Tensor) or is_lazy(value):
         return TensorSpec(OBJECT)
-    return TensorSpec(str(value.dtype).removeprefix("torch."), tuple(value.shape))
+    dtype = str(value.dtype).removeprefix("torch.")
+    if value.layout is not torch.strided:
+        dtype = f"{str(value.layout).removeprefix('torch.')}_{dtype}"
+    return TensorSpec(dtype, tuple(value.shape))
 
 
 def is_lazy(tensor: torch.Tensor) -> bool:
@@ -183,38 +188,52 @@ def search_path(*folders: str) -> Iterator[None]:
 
 
 class _Moved:
-    """Which meta tensor stands for which real one, so that tied weights stay tied."""
+    """Which meta tensor stands for which real one, so that tied weights and views stay tied."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref[torch.Tensor], torch.Tensor]] = {}
+        self._tensors: dict[int, tuple[weakref.ref[torch.Tensor], torch.Tensor]] = {}
+        self._storages: dict[int, tuple[Any, torch.UntypedStorage]] = {}
 
     def to_meta(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The meta twin of ``tensor``; the same one each time, and itself if it is on meta."""
+        """The meta twin of ``tensor``; the same one each time, and itself if it cannot move."""
         if tensor.is_meta:
             return tensor
-        known = self._known.get(id(tensor))
+        known = self._tensors.get(id(tensor))
         if known is not None and known[0]() is tensor:
             return known[1]
-        twin = _meta_twin(tensor)
-        self._known[id(tensor)] = (weakref.ref(tensor), twin)
+        try:
+            twin = self._twin(tensor)
+        except (NotImplementedError, RuntimeError):  # quantized and sparse tensors have no meta
+            return tensor
+        self._tensors[id(tensor)] = (weakref.ref(tensor), twin)
         return twin
 
+    def _twin(self, tensor: torch.Tensor) -> torch.Tensor:
+        import torch
 
-def _meta_twin(tensor: torch.Tensor) -> torch.Tensor:
-    import torch
+        kind: Any = type(tensor)
+        twin: torch.Tensor
+        if is_lazy(tensor):
+            twin = kind(requires_grad=tensor.requires_grad, device="meta", dtype=tensor.dtype)
+        elif isinstance(tensor, torch.nn.Parameter):
+            twin = kind(self._data(tensor), requires_grad=tensor.requires_grad)
+        else:
+            twin = self._data(tensor)
+        twin.__dict__.update(tensor.__dict__)
+        return twin
 
-    kind: Any = type(tensor)
-    twin: torch.Tensor
-    if is_lazy(tensor):
-        twin = kind(requires_grad=tensor.requires_grad, device="meta", dtype=tensor.dtype)
-    elif not isinstance(tensor, torch.nn.Parameter):
-        return tensor.detach().to("meta")
-    elif kind is torch.nn.Parameter:
-        twin = torch.nn.Parameter(tensor.detach().to("meta"), requires_grad=tensor.requires_grad)
-    else:
-        twin = kind(tensor.detach().to("meta"), requires_grad=tensor.requires_grad)
-    twin.__dict__.update(tensor.__dict__)
-    return twin
+    def _data(self, tensor: torch.Tensor) -> torch.Tensor:
+        """On meta, the same view of the twin of the tensor's storage."""
+        import torch
+        from torch.multiprocessing.reductions import StorageWeakRef as Reference
+
+        storage = tensor.untyped_storage()
+        known = self._storages.get(storage._cdata)
+        if known is None or known[0].expired():
+            twin: Any = torch.empty(storage.nbytes(), dtype=torch.uint8, device="meta").untyped_storage()
+            known = self._storages[storage._cdata] = (Reference(storage), twin)  # type: ignore[no-untyped-call]
+        empty = torch.empty(0, dtype=tensor.dtype, device="meta")
+        return empty.set_(known[1], tensor.storage_offset(), tensor.shape, tensor.stride())
 
 
 @contextlib.contextmanager
@@ -230,9 +249,34 @@ def _parameters_on_meta(moved: _Moved) -> Iterator[None]:
 
     nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign,assignment]
     try:
-        yield
+        with intercept(_skip_fills), collector_paused():
+            yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def _skip_fills(operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Runs an operator, unless all it could do is to fill a meta tensor with numbers.
+
+    On meta that does nothing, yet torch runs much of it (``normal_``, ``clamp_``) through Python code
+    that imports ``torch._dynamo`` first: a second of time and 80 MB.
+    """
+    import torch
+
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+    dense = len(tensors) == 1 and tensors[0].is_meta and tensors[0].layout is torch.strided
+    if dense and _only_fills(operator):
+        return tensors[0]
+    return operator(*args, **kwargs)
+
+
+def _only_fills(operator: Any) -> bool:
+    """Whether an operator is one of torch's own that write into a tensor and leave its shape alone."""
+    import torch
+
+    name: str = operator._schema.name
+    public = name.startswith("aten::") and not name.startswith("aten::_")
+    return public and name.endswith("_") and torch.Tag.inplace_view not in operator.tags
 
 
 def _move_all(module: nn.Module, moved: _Moved) -> None:

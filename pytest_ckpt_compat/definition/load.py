@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import re
 import warnings
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_ckpt_compat.definition.build import build_real, entries_of, storage_identity, untouched_globals
+from pytest_ckpt_compat.definition.build import (
+    build_real,
+    entries_of,
+    untouched_globals,
+)
 from pytest_ckpt_compat.definition.find import Definition, brief
+from pytest_ckpt_compat.definition.state import empty_state, with_metadata
+from pytest_ckpt_compat.definition.watch import storage_of, watch_operators
 from pytest_ckpt_compat.definition.weights import read_weights
-from pytest_ckpt_compat.errors import NoBaselineError
-from pytest_ckpt_compat.structure import EXTRA_STATE, OBJECT, Structure
+from pytest_ckpt_compat.errors import NoBaselineError, ReadError
+from pytest_ckpt_compat.structure import EXTRA_STATE, OBJECT, PLAIN_DTYPES, Structure
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 _MISMATCH = re.compile(
@@ -82,21 +85,44 @@ def try_load(module: nn.Module, structure: Structure, definition: Definition, st
 
     Raises:
         NoBaselineError: the load needs numbers, and the weights are not at hand.
+        ReadError: the load needs an object that is not read.
     """
-    outcome, needs_numbers = _attempt(module, _meta_state(structure), structure, definition, strict)
+    outcome = _find_outcome(module, structure, definition, strict)
+    if not outcome.complete:
+        _require_objects(structure, outcome)
+    return outcome
+
+
+def _find_outcome(module: nn.Module, structure: Structure, definition: Definition, strict: bool) -> Outcome:
+    if not _fits_on_meta(structure, module):
+        # Quantized and sparse tensors copy by rules of their own, and do not exist on meta.
+        real, state = build_real(definition, structure.values), empty_state(structure, "cpu")
+        return _attempt(real, state, structure, definition, strict)[0]
+    outcome, needs_numbers = _attempt(module, empty_state(structure, "meta"), structure, definition, strict)
     if not needs_numbers:
         return outcome
-    lacking = [key for key, spec in structure.tensors.items() if spec.dtype != OBJECT]
-    if any(key not in structure.locations for key in lacking):
+    tensors = (key for key, spec in structure.tensors.items() if spec.dtype != OBJECT)
+    if any(key not in structure.locations for key in tensors):
         raise NoBaselineError(
             structure.source.path or definition.label,
-            f"loading it into {definition.label} reads the values of tensors ({outcome.errors[0]})",
+            f"loading it into {definition.label} reads the values of tensors ({'; '.join(outcome.errors)})",
             "check against the checkpoint file itself, not a snapshot",
         )
     real = build_real(definition, structure.values)
-    state = _with_metadata(read_weights(structure), structure)
+    state = with_metadata(read_weights(structure), structure)
     outcome, _ = _attempt(real, state, structure, definition, strict)
     return replace(outcome, read_weights=True)
+
+
+def _require_objects(structure: Structure, outcome: Outcome) -> None:
+    """A load that failed for want of an object's value says nothing about the checkpoint."""
+    for key, spec in structure.tensors.items():
+        if spec.dtype == OBJECT and key not in structure.objects and key not in outcome.unapplied:
+            raise ReadError(
+                structure.source.path,
+                f"{key} is an object whose class is not read, and loading asks for it ({outcome.errors[0]})",
+                "save tensors and plain values",
+            )
 
 
 def load_weights(definition: Definition, structure: Structure, strict: bool = True) -> nn.Module:
@@ -108,7 +134,7 @@ def load_weights(definition: Definition, structure: Structure, strict: bool = Tr
         RuntimeError: torch's own, where the load fails.
     """
     module = build_real(definition, structure.values)
-    _call_load(module, _with_metadata(read_weights(structure), structure), strict)
+    _call_load(module, with_metadata(read_weights(structure), structure), strict)
     return module
 
 
@@ -121,11 +147,11 @@ def _attempt(
 ) -> tuple[Outcome, bool]:
     """The outcome of one load, and whether it failed only for want of numbers."""
     entries = entries_of(module, definition)
-    before = {key: _storage(value) for key, value in entries.items()}
+    before = {key: storage_of(value) for key, value in entries.items()}
     recorder = _Recorder(module)
     unapplied = _shield_extra_state(module, structure)
     raised: Exception | None = None
-    with untouched_globals(), warnings.catch_warnings(), _written_storages() as written:
+    with untouched_globals(), warnings.catch_warnings(), watch_operators() as watched:
         # BatchNorm fills in a real number where an old checkpoint has none: on meta a no-op, as it may be.
         warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
         try:
@@ -135,13 +161,13 @@ def _attempt(
     messages = recorder.messages
     own = [m for m in messages if not m.startswith(_LISTS) and not _MISMATCH.fullmatch(m)]
     complete = raised is None or str(raised).startswith(_REPORT)
-    if raised is not None and not complete:
+    if raised is not None and not (complete and messages):
         own.append(brief(raised))
-    after = {} if raised else {k: _storage(v) for k, v in entries_of(module, definition).items()}
+    after = {} if raised else {k: storage_of(v) for k, v in entries_of(module, definition).items()}
     untouched = [
         key
         for key, storage in after.items()
-        if storage is not None and storage == before.get(key) and storage not in written
+        if storage is not None and storage == before.get(key) and storage not in watched.written
     ]
     outcome = Outcome(
         raised=raised is not None,
@@ -154,7 +180,7 @@ def _attempt(
         untouched=tuple(key for key in untouched if key not in set(recorder.missing)),
         unapplied=unapplied,
     )
-    return outcome, raised is not None and _wants_numbers(raised, own)
+    return outcome, watched.refused or _wants_numbers(raised, own)
 
 
 def _call_load(module: nn.Module, state: Mapping[str, Any], strict: bool) -> None:
@@ -164,41 +190,11 @@ def _call_load(module: nn.Module, state: Mapping[str, Any], strict: bool) -> Non
     module.load_state_dict(state, **({"strict": strict} if takes_strict else {}))
 
 
-def _meta_state(structure: Structure) -> Mapping[str, Any]:
-    """A state_dict like the checkpoint's, with tensors that hold no numbers."""
-    import torch
-
-    state: dict[str, Any] = {}
-    for key, spec in structure.tensors.items():
-        if spec.dtype == OBJECT:
-            state[key] = structure.objects.get(key)
-        else:
-            state[key] = torch.empty(spec.shape, dtype=_meta_dtype(spec.dtype), device="meta")
-    for first, *others in structure.aliases:
-        state.update(dict.fromkeys(others, state[first]))
-    return _with_metadata(state, structure)
-
-
-def _meta_dtype(name: str) -> torch.dtype:
-    """The dtype, or another where meta has none of it (quantized): only the shape decides a load."""
-    import torch
-
-    dtype = getattr(torch, name, None)
-    known = isinstance(dtype, torch.dtype) and not name.startswith(("q", "quint"))
-    return dtype if known else torch.uint8  # type: ignore[return-value]
-
-
-def _with_metadata(state: Mapping[str, Any], structure: Structure) -> Mapping[str, Any]:
-    """Adds ``_metadata`` as the checkpoint had it: versions decide what a load does."""
-    ordered: OrderedDict[str, Any] = OrderedDict((key, state[key]) for key in structure.tensors)
-    if structure.versions is not None:
-        names = {"", *structure.versions}
-        for key in structure.tensors:
-            parts = key.split(".")[:-1]
-            names.update(".".join(parts[: n + 1]) for n in range(len(parts)))
-        metadata = {name: {"version": structure.versions.get(name, 1)} for name in names}
-        ordered._metadata = metadata  # type: ignore[attr-defined]
-    return ordered
+def _fits_on_meta(structure: Structure, module: nn.Module) -> bool:
+    """Whether every tensor on either side is one that the meta device can stand in for."""
+    tensors = (*module.parameters(), *module.buffers())
+    plain = all(spec.dtype in PLAIN_DTYPES for spec in structure.tensors.values())
+    return plain and all(tensor.is_meta for tensor in tensors)
 
 
 class _Recorder:
@@ -206,8 +202,11 @@ class _Recorder:
 
     def __init__(self, module: nn.Module) -> None:
         self._lists: dict[int, tuple[list[str], list[str], list[str]]] = {}
+        from torch.jit import ScriptModule
+
         for part in module.modules():
-            part._register_load_state_dict_pre_hook(self._note)  # type: ignore[no-untyped-call]
+            if not isinstance(part, ScriptModule):  # takes no hooks
+                part._register_load_state_dict_pre_hook(self._note)  # type: ignore[no-untyped-call]
 
     def _note(self, _state: Any, _prefix: Any, _meta: Any, _strict: Any, *lists: list[str]) -> None:
         missing, unexpected, messages = lists
@@ -240,14 +239,15 @@ def _shape(text: str) -> Shape:
     return tuple(int(n) for n in match[1].split(",") if n.strip()) if match else ()
 
 
-def _wants_numbers(error: BaseException, messages: list[str]) -> bool:
-    """Every way torch has of refusing numbers from a meta tensor says "meta"."""
-    chain: BaseException | None = error
-    texts = list(messages)
-    while chain is not None:
-        texts.append(str(chain))
-        chain = chain.__cause__ or chain.__context__
-    return any("meta" in text for text in texts)
+def _wants_numbers(error: Exception | None, messages: list[str]) -> bool:
+    """Whether a load may have failed only because meta tensors have no numbers.
+
+    Torch mostly says so, in one case or another; formatting or iterating such a tensor is a plain
+    TypeError. A KeyError or the like is the loading code's own.
+    """
+    if any("meta tensor" in message.lower() for message in messages):
+        return True
+    return isinstance(error, (RuntimeError, TypeError, ValueError)) and not str(error).startswith(_REPORT)
 
 
 def _shield_extra_state(module: nn.Module, structure: Structure) -> tuple[str, ...]:
@@ -260,36 +260,3 @@ def _shield_extra_state(module: nn.Module, structure: Structure) -> tuple[str, .
             object.__setattr__(part, "set_extra_state", lambda _state: None)
             shielded.append(key)
     return tuple(shielded)
-
-
-def _storage(value: object) -> int | None:
-    import torch
-
-    if not isinstance(value, torch.Tensor) or not value.numel():
-        return None
-    try:
-        return storage_identity(value)
-    except (NotImplementedError, RuntimeError):
-        return None
-
-
-@contextlib.contextmanager
-def _written_storages() -> Iterator[set[int]]:
-    """The storages that operations write into meanwhile, through whatever view or ``.data``."""
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    written: set[int] = set()
-
-    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-        ) -> Any:
-            for argument, value in zip(func._schema.arguments, args, strict=False):
-                writes = argument.alias_info is not None and argument.alias_info.is_write
-                if writes and isinstance(value, torch.Tensor):
-                    written.add(storage_identity(value))
-            return func(*args, **(kwargs or {}))
-
-    with Watch():  # type: ignore[no-untyped-call]
-        yield written

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
+from pytest_ckpt_compat.collector import collector_paused
 from pytest_ckpt_compat.errors import ReadError
 from pytest_ckpt_compat.readers.limits import RefusalError
 from pytest_ckpt_compat.readers.plain import Opaque
@@ -30,22 +29,10 @@ def read(path: str | os.PathLike[str], key: str | None = None) -> Structure:
     """
     name = os.fspath(path)
     try:
-        with _collector_paused():
+        with collector_paused():
             return read_any(name, key)
     except RefusalError as refusal:
         raise ReadError(shown(name) if is_url(name) else name, refusal.problem, refusal.advice) from None
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keeps the garbage collector from looking again and again at millions of live values."""
-    running = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if running:
-            gc.enable()
 
 
 def record_offsets(path: str | os.PathLike[str], records: Iterable[str]) -> dict[str, int]:

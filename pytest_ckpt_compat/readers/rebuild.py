@@ -128,10 +128,11 @@ def _parameter(args: _Args) -> Any:
 
 
 def _sparse(args: _Args) -> Tensor:
-    parts = args[1]
+    layout, parts = args[:2]
     # COO: indices, values, size[, coalesced]; compressed: two index tensors, values, size
     values, size = (parts[2], parts[3]) if type(parts[2]) is Tensor else (parts[1], parts[2])
-    return Tensor(values.dtype, shape(size))
+    kind = str(layout.args[0]).removeprefix("torch.")  # torch.serialization._get_layout("torch.sparse_coo")
+    return Tensor(f"{kind}_{values.dtype}", shape(size))
 
 
 def _nested(args: _Args) -> Tensor:

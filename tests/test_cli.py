@@ -1,0 +1,193 @@
+"""The command line: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from pytest_ckpt_compat import cli, fingerprint, readers
+from tests.conftest import MODELS, Net, save
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory with ``models.py``, two checkpoints and a fingerprint."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models.py").write_text(MODELS)
+    save(tmp_path / "old.pt")
+    save(tmp_path / "new.pt", classes=7)
+    (tmp_path / "old.json").write_text(fingerprint.dumps(readers.read("old.pt")))
+    before = list(sys.path)
+    yield tmp_path
+    assert sys.path == before
+    sys.modules.pop("models", None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("old.pt", "old.pt", 0),
+        ("old.pt", "old.json", 0),
+        ("old.pt", "new.pt", 1),
+        ("old.json", "new.pt", 1),
+        ("old.pt", "models:Net", 0),
+        ("old.json", "models:Net", 0),
+        ("new.pt", "models:Net", 1),
+        ("models:Net", "old.pt", 0),
+        ("models:Net", "models:Net", 0),
+        ("nothing.pt", "models:Net", 2),
+        ("old.pt", "models:Gone", 2),
+        ("old.pt", "gone:Net", 2),
+        ("old.pt", "models:broken", 2),
+        (".", "old.pt", 2),
+    ],
+)
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_diff(
+    folder: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, code: int, form: str
+) -> None:
+    assert cli.main(["diff", old, new, "--format", form]) == code
+    out, err = capsys.readouterr()
+    if code == 2:
+        assert out == ""
+        assert err.startswith("ckpt-compat: ")
+        assert err.count("\n") == 1
+    elif form == "json":
+        report = json.loads(out)
+        assert report["compatible"] is (code == 0)
+        assert report["counts"] == ({} if code == 0 else {"head-resized": 2})
+        assert report["old"]["tensors"] == 6
+        assert report["old"]["digest"].startswith("sha256:")
+    else:
+        assert out.startswith("OK " if code == 0 else "CK202 ")
+
+
+def test_diff_as_json_lists_every_change(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["diff", "old.pt", "new.pt", "--format", "json"])
+    report = json.loads(capsys.readouterr().out)
+    assert report["schema"] == 1
+    assert report["changes"][0] == {
+        "rule": "CK202",
+        "kind": "head-resized",
+        "severity": "error",
+        "old": ["head.weight"],
+        "new": ["head.weight"],
+        "old_specs": ["float32[4, 8]"],
+        "new_specs": ["float32[7, 8]"],
+        "confidence": "certain",
+        "detail": "outputs 4 -> 7",
+    }
+
+
+def test_show(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"state_dict": Net().state_dict(), "epoch": 3}, "deep.pt")
+    assert cli.main(["show", "deep.pt"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "deep.pt: torch zip, state_dict at state_dict"
+    assert out[1] == "also holds epoch"
+    assert [line.split() for line in out[3:6]] == [
+        ["body", "416", "B"],
+        ["0", "128", "B"],
+        ["weight", "float32[8,", "3]", "96", "B"],
+    ]
+    assert out[-1] == "6 tensors, 140 elements, 560 B (float32)"
+
+
+def test_show_names_the_keys_to_choose_from(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": Net().state_dict(), "ema": Net().state_dict()}, "two.pt")
+    assert cli.main(["show", "two.pt"]) == 2
+    err = capsys.readouterr().err
+    assert "model" in err
+    assert "ema" in err
+    assert cli.main(["show", "two.pt", "--key", "ema"]) == 0
+
+
+def test_show_prints_names_safely(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"a\x1b[31m.b\n::error::": torch.ones(2), "\u202eevil": torch.ones(1)}, "odd.pt")
+    assert cli.main(["show", "odd.pt"]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+    assert "\n::error" not in out
+    assert "\\x1b[31m" in out
+
+
+def test_show_imports_no_torch_and_is_quick(folder: Path) -> None:
+    big = {f"layers.{n}.weight": torch.empty(1000, 1000, dtype=torch.bfloat16) for n in range(20)}
+    torch.save(big, "big.pt")
+    code = (
+        "import sys; from pytest_ckpt_compat.cli import main; main(['show', 'big.pt']);"
+        "print(sorted({'torch', 'numpy', 'scipy', 'pytest', 'safetensors', 'rich'} & set(sys.modules)))"
+    )
+    started = time.monotonic()
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
+    assert time.monotonic() - started < 10, "a hang, not a benchmark"
+
+
+def test_a_bug_of_ours_is_never_taken_for_a_break(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr(readers, "read", fail)
+    assert cli.main(["show", "old.pt"]) == 2
+    assert "internal error: KeyError" in capsys.readouterr().err
+
+
+def test_update_records_snapshots(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import pytest
+        from models import Net
+
+        @pytest.mark.checkpoint("net.pt", model=Net)
+        def test_net():
+            pass
+
+        def test_other():
+            raise AssertionError("only checkpoint tests run")
+        """
+    )
+    result = project.run(sys.executable, "-m", "pytest_ckpt_compat.cli", "update", "-q")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["recorded  ckpt_snapshots/net.pt.json: 6 tensors"])
+
+
+def test_update_without_any_marker_is_told(project: pytest.Pytester) -> None:
+    project.makepyfile("def test_other(): pass")
+    result = project.run(sys.executable, "-m", "pytest_ckpt_compat.cli", "update")
+    assert result.ret == 2
+    result.stderr.fnmatch_lines(["ckpt-compat: no test has a checkpoint marker; *"])
+
+
+@pytest.mark.parametrize("argv", [[], ["diff", "one"], ["nonsense"], ["diff", "a", "b", "--format", "xml"]])
+def test_a_command_line_that_cannot_be_meant(argv: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv)
+    assert caught.value.code == 2
+
+
+def test_show_folds_blocks_that_are_alike(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = {f"blocks.{n}.weight": torch.ones(2 if n < 3 else 4) for n in range(5)}
+    torch.save({**blocks, "head.weight": torch.ones(1)}, "deep.pt")
+    assert cli.main(["show", "deep.pt"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[2:-2]]
+    assert lines == [
+        *(
+            "blocks 56 B",
+            "{0..2} x 3 24 B",
+            "weight float32[2] 8 B",
+            "{3..4} x 2 32 B",
+            "weight float32[4] 16 B",
+        ),
+        *("head 4 B", "weight float32[1] 4 B"),
+    ]

@@ -1,0 +1,274 @@
+"""Snapshots: recorded on demand, never otherwise, by one process, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from pytest_ckpt_compat import fingerprint, snapshots
+from pytest_ckpt_compat.errors import SnapshotError
+from tests.conftest import save
+
+TEST = """
+import pytest
+from models import Net
+
+@pytest.mark.checkpoint("net.pt", model=Net)
+def test_net():
+    pass
+"""
+
+
+def stored(project: pytest.Pytester) -> dict[str, str]:
+    """Every file in the snapshot folder and its text."""
+    folder = project.path / "ckpt_snapshots"
+    return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+def change_model(project: pytest.Pytester, old: str, new: str) -> None:
+    """Edits the definition as a developer would."""
+    path = project.path / "models.py"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    later = path.stat().st_mtime + 5  # bytecode of the same second and size would be taken for this
+    os.utime(path, (later, later))
+
+
+def test_nothing_is_written_without_the_flag_and_the_command_is_told(project: pytest.Pytester) -> None:
+    project.makepyfile(TEST)
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["CK901 net.pt: no snapshot of net.pt has been recorded; run pytest --ckpt-update"]
+    )
+    assert stored(project) == {}
+
+
+def test_the_update_says_what_it_did_and_is_idle_the_second_time(project: pytest.Pytester) -> None:
+    project.makepyfile(TEST)
+    first = project.runpytest_inprocess("--ckpt-update")
+    first.assert_outcomes(passed=1)
+    first.stdout.fnmatch_lines(
+        [
+            "recorded  ckpt_snapshots/models/models.Net.json: 6 tensors",
+            "recorded  ckpt_snapshots/net.pt.json: 6 tensors",
+        ]
+    )
+    before = stored(project)
+    project.runpytest_inprocess("--ckpt-update").stdout.fnmatch_lines(["every snapshot is up to date"])
+    assert stored(project) == before
+    assert set(before) == {"models/models.Net.json", "net.pt.json"}
+    project.runpytest_inprocess().assert_outcomes(passed=1)
+
+
+def test_the_folder_is_a_setting(project: pytest.Pytester) -> None:
+    project.makepyfile(TEST)
+    project.runpytest_inprocess("--ckpt-update", "-o", "ckpt_snapshot_dir=tests/prints")
+    assert (project.path / "tests" / "prints" / "net.pt.json").exists()
+
+
+def test_a_changed_file_is_stale_until_it_is_recorded(project: pytest.Pytester) -> None:
+    project.makepyfile(TEST)
+    project.runpytest_inprocess("--ckpt-update")
+    save(project.path / "net.pt", classes=9)
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["CK902 net.pt: net.pt is not the file that ckpt_snapshots/net.pt.json was taken of (keys: 2 *"]
+    )
+    update = project.runpytest_inprocess("--ckpt-update")
+    update.stdout.fnmatch_lines(["updated   ckpt_snapshots/net.pt.json: keys: 2 changed"])
+
+
+def test_an_absent_file_is_checked_from_its_snapshot(project: pytest.Pytester) -> None:
+    project.makepyfile(TEST)
+    project.runpytest_inprocess("--ckpt-update")
+    (project.path / "net.pt").unlink()
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["net.pt: net.pt is absent: checked from its snapshot ckpt_snapshots/net.pt.json"]
+    )
+    change_model(project, "classes=4", "classes=5")
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["CK202 net.pt: head resized"])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda text: "<<<<<<< ours\n" + text, "has conflict markers (line 1)"),
+        (lambda text: text.replace("[8, 3]", "[8, 4]"), "was changed by hand: its digest does not match"),
+        (lambda text: text.replace('"version": 1', '"version": 2'), "is of version 2, newer than 1"),
+        (lambda text: text[:50], "is not a fingerprint: *"),
+        (lambda text: "[]", "is not a fingerprint: it is not a JSON object"),
+        (lambda text: '{"a": 1, "a": 2}', "is not a fingerprint: 'a' stands in it twice"),
+        (lambda text: "{}", 'is not a fingerprint: it has no "tensors"'),
+        (lambda text: '{"tensors": {"a": 3}}', "is not a fingerprint: *"),
+        (lambda text: "\udcff", "*"),
+    ],
+)
+@pytest.mark.parametrize("which", ["net.pt.json", "models/models.Net.json"])
+def test_a_snapshot_that_cannot_be_used(
+    project: pytest.Pytester, spoil: object, complaint: str, which: str
+) -> None:
+    assert callable(spoil)
+    project.makepyfile(TEST)
+    project.runpytest_inprocess("--ckpt-update")
+    path = project.path / "ckpt_snapshots" / which
+    path.write_bytes(spoil(path.read_text()).encode("utf-8", "surrogateescape"))
+    before = stored_bytes(project)
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"CK905 net.pt: *{which}: {complaint}*; *"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    assert stored_bytes(project) == before
+    project.runpytest_inprocess("--ckpt-update").assert_outcomes(passed=1)
+    project.runpytest_inprocess().assert_outcomes(passed=1)
+
+
+def stored_bytes(project: pytest.Pytester) -> dict[Path, bytes]:
+    """As ``stored``, whatever is in the files."""
+    return {p: p.read_bytes() for p in (project.path / "ckpt_snapshots").rglob("*") if p.is_file()}
+
+
+def test_a_definition_that_changed_harmlessly_is_a_warning(project: pytest.Pytester) -> None:
+    project.makepyfile(TEST)
+    project.runpytest_inprocess("--ckpt-update")
+    change_model(project, "self.head = nn.Linear(8, classes)", "self.head = nn.Linear(8, classes).half()")
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["CK907 net.pt: loads, *the definition differs from its snapshot*"])
+    project.runpytest_inprocess("--ckpt-update").stdout.fnmatch_lines(
+        ["updated   ckpt_snapshots/models/models.Net.json: keys: 2 changed"]
+    )
+    project.runpytest_inprocess().stdout.no_fnmatch_line("*CK907*")
+
+
+def test_dropping_a_layer_that_no_checkpoint_has_yet_still_shows(project: pytest.Pytester) -> None:
+    """The checkpoint loads without the layer; what main trained meanwhile would not."""
+    change_model(project, "extra=False", "extra=True")
+    project.makepyfile(TEST.replace("model=Net", "model=Net, strict=False"))
+    project.runpytest_inprocess("--ckpt-update").assert_outcomes(passed=1)
+    change_model(project, "extra=True", "extra=False")
+    project.makepyfile(TEST)
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "CK102 models.Net: 1 of 7 tensors unexpected",
+            "*ckpt_snapshots/models/models.Net.json (the definition as recorded) -> models.Net (models.py:*)",
+            "*- scale*",
+        ]
+    )
+
+
+def test_two_ways_to_build_a_definition_are_two_snapshots(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import pytest
+        from models import Net
+
+        @pytest.mark.checkpoint("net.pt", model=Net, kwargs={"classes": 4}, id="a")
+        @pytest.mark.checkpoint("net.pt", model=lambda: Net(), id="b")
+        def test_net():
+            pass
+        """
+    )
+    project.runpytest_inprocess("--ckpt-update").assert_outcomes(passed=2)
+    assert set(stored(project)) == {"a.json", "b.json", "models/models.Net(classes=4).json", "models/b.json"}
+
+
+def test_unused_snapshots_are_listed_and_pruned_only_after_a_complete_run(project: pytest.Pytester) -> None:
+    project.makepyfile(TEST + TEST.replace("net.pt", "other.pt").replace("test_net", "test_other"))
+    save(project.path / "other.pt")
+    project.runpytest_inprocess("--ckpt-update")
+    project.makepyfile(TEST)
+    unused = "unused    ckpt_snapshots/other.pt.json: no test stands for it; remove it with --ckpt-prune"
+    name = "test_unused_snapshots_are_listed_and_pruned_only_after_a_complete_run.py"
+    for selection in (["-k", "net"], ["-m", "checkpoint"], [name], ["--deselect", "x"], ["--co"]):
+        result = project.runpytest_inprocess("--ckpt-prune", *selection)
+        result.stdout.no_fnmatch_line("removed*")
+        project.runpytest_inprocess(*selection).stdout.no_fnmatch_line("unused*")
+    project.runpytest_inprocess().stdout.fnmatch_lines([unused])
+    assert "other.pt.json" in stored(project)
+    result = project.runpytest_inprocess("--ckpt-prune")
+    result.stdout.fnmatch_lines(["removed   ckpt_snapshots/other.pt.json: no test stands for it"])
+    assert set(stored(project)) == {"net.pt.json", "models/models.Net.json"}
+
+
+@pytest.mark.parametrize("trouble", ["import", "unfindable", "stopped", "skipped"])
+def test_prune_keeps_what_it_cannot_tell_about(project: pytest.Pytester, trouble: str) -> None:
+    project.makepyfile(TEST)
+    project.runpytest_inprocess("--ckpt-update")
+    bodies = {
+        "import": "import nothing_of_that_name",
+        "unfindable": TEST.replace("model=Net", "model='models:Gone'"),
+        "stopped": "def test_a(): assert False\n" + TEST,
+        "skipped": TEST.replace("@pytest", "@pytest.mark.skip(reason='x')\n@pytest", 1),
+    }
+    project.makepyfile(bodies[trouble])
+    before = stored(project)
+    project.runpytest_inprocess("--ckpt-prune", *(["-x"] if trouble == "stopped" else []))
+    assert stored(project) == before
+
+
+@pytest.mark.parametrize("workers", ["-n2", "-n0"])
+def test_one_process_writes_under_xdist(project: pytest.Pytester, workers: str) -> None:
+    for name in "abcd":
+        save(project.path / "runs" / f"{name}.pt")
+    project.makepyfile(TEST.replace("net.pt", "runs/*.pt"))
+    result = project.runpytest_subprocess("--ckpt-update", workers)
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(
+        [f"recorded  ckpt_snapshots/runs/{name}.pt.json: 6 tensors" for name in "abcd"]
+    )
+    assert len(stored(project)) == 5
+    (project.path / "runs" / "d.pt").unlink()
+    (project.path / "ckpt_snapshots" / "left.json").write_text(
+        (project.path / "ckpt_snapshots/runs/a.pt.json").read_text()
+    )
+    result = project.runpytest_subprocess("--ckpt-prune", workers)
+    result.stdout.fnmatch_lines(["removed   ckpt_snapshots/left.json: no test stands for it"])
+
+
+def test_a_killed_worker_loses_nobodys_snapshot(project: pytest.Pytester) -> None:
+    for name in "ab":
+        save(project.path / "runs" / f"{name}.pt")
+    project.makepyfile(TEST.replace("net.pt", "runs/*.pt"))
+    project.runpytest_subprocess("--ckpt-update")
+    project.makepyfile(
+        TEST.replace("net.pt", "runs/*.pt").replace(
+            "    pass", "    import os, signal\n    os.kill(os.getpid(), signal.SIGKILL)"
+        )
+    )
+    before = stored(project)
+    result = project.runpytest_subprocess("--ckpt-update", "--ckpt-prune", "-n2", "--max-worker-restart=0")
+    assert result.ret != 0
+    assert stored(project) == before
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshots.save(tmp_path, "net.json", "old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(SnapshotError, match=r"net\.json: cannot be written \(No space left on device\)"):
+        snapshots.save(tmp_path, "net.json", "new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"net.json": "old"}
+
+
+def test_a_fingerprint_is_one_line_a_tensor_and_plain_ascii() -> None:
+    structure = fingerprint.loads('{"tensors": {"a.\\u202eb": "float32[2, 3]", "c\\ud800": "int64[]"}}', "x")
+    text = fingerprint.dumps(structure)
+    assert text.isascii()
+    assert '\n    "a.\\u202eb": "float32[2, 3]",\n    "c\\ud800": "int64[]"\n' in text
+    assert fingerprint.loads(text, "x") == structure
+    assert json.loads(text)["format"] == "ckpt-compat fingerprint"
