@@ -1,5 +1,6 @@
-"""Changes small real files of every format at random and reads them: ``python -m benchmarks.fuzz_readers 600``.
+"""Changes small real files of every format at random and reads them.
 
+``python -m benchmarks.fuzz_readers 600`` runs for ten minutes.
 Whatever comes out but a structure or a refusal ends the run with the seed that repeats it, and so
 does a reading that takes more than ten seconds.
 """
@@ -17,7 +18,22 @@ from pathlib import Path
 from pytest_ckpt_compat.readers.folders import LocalFolder
 from tests.readers.test_fuzz import WRITERS, outcome
 
-_TOKENS = (b"\x00", b"\xff", b"\xff\xff\xff\x7f", b"(", b")", b"t", b"R", b"b", b"u", b"Q", b"\x80", b"{", b"}", b'"')
+_TOKENS = (
+    b"\x00",
+    b"\xff",
+    b"\xff\xff\xff\x7f",
+    b"(",
+    b")",
+    b"t",
+    b"R",
+    b"b",
+    b"u",
+    b"Q",
+    b"\x80",
+    b"{",
+    b"}",
+    b'"',
+)
 
 
 def changed(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
