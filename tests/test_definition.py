@@ -268,7 +268,7 @@ def test_any_kind_of_tensor_into_any_other_is_torchs_word(tmp_path: Path, old: s
     path = tmp_path / "net.pt"
     torch.save({"a": KINDS[old]}, path)
     try:
-        Holds(KINDS[new].clone()).load_state_dict(torch.load(path))
+        Holds(KINDS[new].clone()).load_state_dict(torch.load(path, weights_only=True))
         loads = True
     except RuntimeError:
         loads = False

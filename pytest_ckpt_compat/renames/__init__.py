@@ -34,7 +34,12 @@ def infer(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple
     old_units, new_units = join_groups(_units(old_repeats), _units(new_repeats))
     found = align(old_units, new_units)
     believed = accepted(old_units, new_units, support(found))
-    judged = judge(old_units, new_units, found, believed)
+    renumbered = {
+        a
+        for a, b in believed
+        if old_repeats.numbers(old_units[a].path) != new_repeats.numbers(new_units[b].path)
+    }
+    judged = judge(old_units, new_units, found, believed, renumbered)
     clauses = evidence(found, old_units)
     matches = [
         Match(

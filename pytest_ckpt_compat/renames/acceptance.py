@@ -6,16 +6,18 @@ whole and of every module in it: a refactored model may have one module replaced
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pytest_ckpt_compat.renames.alignment import Alignment
 from pytest_ckpt_compat.renames.blocks import modules_of
 from pytest_ckpt_compat.renames.units import Unit
 
-#: Share of the smaller side that must be explained. Measured: refactors 0.98 and more, unlike models
-#: 0.6 and less, models with blocks of one design up to 0.82.
-_ENOUGH = 0.83
+#: Share of the smaller side that must be explained. Measured: refactors 0.99 and more, unlike models
+#: 0.6 and less, models of one design and width up to 0.86 (and one pair of 0.93).
+_ENOUGH = 0.86
 
 #: What must still be explained when modules that explain too little were left out.
 _STILL_ENOUGH = 0.7
@@ -23,15 +25,18 @@ _STILL_ENOUGH = 0.7
 #: That share times the mean support of the matches. Measured: refactors 0.5 and more, accidents 0.4.
 _COHERENT = 0.42
 
-#: Support below which a match of vectors is an accident of their length.
-_SUPPORTED = 0.05
+#: Likeness of name or modules below which a match of vectors is an accident of their length.
+_KIN = 0.1
+
+#: Coherence of a match that lies between the same neighbours on both sides, whatever its name.
+_IN_PLACE = 0.5
 
 #: Share from which on nothing inside is looked at separately.
 _NEARLY_ALL = 0.97
 
 
 def accepted(
-    old: Sequence[Unit], new: Sequence[Unit], matches: Mapping[tuple[int, int], float]
+    old: Sequence[Unit], new: Sequence[Unit], matches: Mapping[tuple[int, int], Support]
 ) -> list[tuple[int, int]]:
     """The matches that are believed.
 
@@ -41,20 +46,25 @@ def accepted(
     Args:
         old: units of the old side.
         new: units of the new side.
-        matches: index of an old and of a new unit -> how well name, modules and neighbours support it.
+        matches: index of an old and of a new unit -> what supports it.
     """
     kept = {(a, b) for a, b in matches if _same(old[a], new[b])}
     moved = {pair: support for pair, support in matches.items() if pair not in kept}
     stayed_old, stayed_new = {a for a, _ in kept}, {b for _, b in kept}
     left_old = [place for place in range(len(old)) if place not in stayed_old]
     left_new = [place for place in range(len(new)) if place not in stayed_new]
-    coherence = sum(matches.values()) / max(len(matches), 1)
+    coherence = sum(each.coherence for each in matches.values()) / max(len(matches), 1)
     believed = _Judge(old, new, left_old, left_new, list(moved)).believed(coherence)
     return [
         (a, b)
         for a, b in matches
-        if (a, b) in kept or ((a, b) in believed and (_telling(old[a]) or moved[a, b] >= _SUPPORTED))
+        if (a, b) in kept or ((a, b) in believed and (_telling(old[a]) or _kin(moved[a, b])))
     ]
+
+
+def _kin(support: Support) -> bool:
+    """Whether more than its length speaks for a match of vectors: its name, its module, its place."""
+    return support.kinship >= _KIN or support.coherence >= _IN_PLACE
 
 
 def _telling(unit: Unit) -> bool:
@@ -62,13 +72,29 @@ def _telling(unit: Unit) -> bool:
     return sum(size > 1 for size in unit.main.shape) > 1
 
 
-def support(found: Alignment) -> dict[tuple[int, int], float]:
-    """Each chosen pair, and the mean of what speaks best for it of name, modules and neighbours."""
-    import numpy as np
+@dataclass(frozen=True)
+class Support:
+    """What supports a match besides its shape.
 
-    measures = np.sort(np.stack([found.measures[name] for name in ("name", "modules", "neighbours")]), axis=0)
+    Attributes:
+        coherence: mean of the two that speak best for it, of name, modules and neighbours.
+        kinship: the better of name and modules.
+    """
+
+    coherence: float
+    kinship: float
+
+
+def support(found: Alignment) -> dict[tuple[int, int], Support]:
+    """Each chosen pair and what supports it."""
     rows, cols = found.pairs.rows[found.chosen].tolist(), found.pairs.cols[found.chosen].tolist()
-    return dict(zip(zip(rows, cols, strict=True), measures[1:].mean(axis=0).tolist(), strict=True))
+    measures = zip(
+        *(found.measures[kind].tolist() for kind in ("name", "modules", "neighbours")), strict=True
+    )
+    return {
+        pair: Support(sum(sorted((name, modules, beside))[1:]) / 2, max(name, modules))
+        for pair, (name, modules, beside) in zip(zip(rows, cols, strict=True), measures, strict=True)
+    }
 
 
 def _same(a: Unit, b: Unit) -> bool:
@@ -136,8 +162,10 @@ class _Judge:
         inside = set(theirs)
         matched = [place for place in ours if self._partner.get(place, -1) in inside]
         smaller = min(_weight(self._old, ours), _weight(self._new, theirs))
-        fewer = min(len(ours), len(theirs))
-        return (_weight(self._old, matched) / max(smaller, 1) + len(matched) / max(fewer, 1)) / 2
+        fewer = min(_number(self._old, ours), _number(self._new, theirs))
+        return (
+            _weight(self._old, matched) / max(smaller, 1) + _number(self._old, matched) / max(fewer, 1)
+        ) / 2
 
 
 def _by_module(units: Sequence[Unit], places: list[int]) -> defaultdict[str, list[int]]:
@@ -146,6 +174,10 @@ def _by_module(units: Sequence[Unit], places: list[int]) -> defaultdict[str, lis
         for module in ("", *modules_of(units[place].path)):
             inside[module].append(place)
     return inside
+
+
+def _number(units: Sequence[Unit], places: list[int]) -> int:
+    return sum(math.prod(units[place].copies) for place in places)
 
 
 def _weight(units: Sequence[Unit], places: list[int]) -> int:

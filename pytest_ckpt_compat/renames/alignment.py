@@ -33,6 +33,9 @@ _CLEAR_LEAD = 0.5
 _LEAST_TRUST = 0.1
 
 
+#: Weights without order.
+_NO_ORDER = dict.fromkeys(("kind_order", "file_order", "module_order", "numbers", "neighbours"), 0.0)
+
 #: How many pairs are looked at again, over all alternatives of one round. It binds beyond some 700
 #: nodes that no repetition joins; then what was not looked at is not called certain.
 _MOST_LOOKS = 1_500_000
@@ -120,6 +123,10 @@ class _Problem:
         """The one measure by which assignments are compared."""
         return float(self.score(chosen, at=chosen).sum())
 
+    def unordered(self, chosen: Ints) -> float:
+        """The objective without what rests on order alone."""
+        return float(weighed(self.measures(chosen), replace(self.weights, **_NO_ORDER)).sum())
+
     def settle(self, score: Floats) -> Alignment:
         """Assigns and learns in turn until nothing changes."""
         import numpy as np
@@ -144,7 +151,10 @@ def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger) -> Align
             value = problem.objective(changed)
             if value > best + _GAIN:
                 chosen, best = changed, value
-            _note(doubts, found.pairs, chosen, changed, best - value)
+            cost = best - value
+            if exchanger.crosses_names(proposal, chosen):
+                cost = min(cost, problem.unordered(chosen) - problem.unordered(changed))
+            _note(doubts, found.pairs, chosen, changed, cost)
         if best == found.objective:
             break
         score = problem.score(chosen)

@@ -33,6 +33,12 @@ class Repeats:
         """How often each repeated block around ``path`` occurs, outermost first."""
         return tuple(len(self.copies[block]) for block in self._around(path))
 
+    def numbers(self, path: str) -> tuple[tuple[str, ...], ...]:
+        """The numbers that each repeated block around ``path`` has, outermost first."""
+        return tuple(
+            tuple(name.rpartition(".")[2] for name in self.copies[block]) for block in self._around(path)
+        )
+
     def expand(self, key: str) -> list[str]:
         """The keys that ``key`` stands for."""
         pieces: list[tuple[str, ...]] = []

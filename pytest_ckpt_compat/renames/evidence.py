@@ -38,7 +38,7 @@ class Weights:
     #: The same biases and statistics beside the main tensor.
     roles: float = 0.6
     #: Place among the nodes of the same kind.
-    kind_order: float = 0.5
+    kind_order: float = 0.4
     #: Place in the file.
     file_order: float = 0.3
     #: Shapes held by the modules around.
@@ -52,7 +52,7 @@ class Weights:
     #: Learnt: the same ending of the path went the same way.
     endings: float = 0.4
     #: Learnt: the numbers of the modules around follow the rule of their family.
-    numbers: float = 0.4
+    numbers: float = 0.8
     #: Learnt: the nodes before and after correspond.
     neighbours: float = 0.5
 

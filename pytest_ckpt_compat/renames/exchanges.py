@@ -6,8 +6,9 @@ decide.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat.renames.candidates import Candidates, Node
@@ -72,6 +73,36 @@ class Exchanger:
                 ]
             yield from (proposal for proposal in found if proposal not in known)
             known.update(found)
+        for proposal in (*self._torn(chosen), *self._twins(chosen)):
+            if proposal not in known:
+                known.add(proposal)
+                yield proposal
+
+    def _torn(self, chosen: Ints) -> Iterator[Proposal]:
+        """Blocks of which a part went to a block of equal content, moved there as a whole."""
+        partners = self._partners(chosen)
+        ours, theirs = self._sides
+        for block in ours.names():
+            places = [place for each in ours.by_kind(block).values() for place in each]
+            votes = Counter(
+                target
+                for place in places
+                if place in partners
+                for target in theirs.around(partners[place])
+                if theirs.content(target) == ours.content(block)
+            )
+            yield from (("block", block, target) for target, n in votes.items() if n < len(places))
+
+    def _twins(self, chosen: Ints) -> Iterator[Proposal]:
+        """Blocks of equal content, each moved to where the next one is: in such a pair both may be wrong."""
+        partners = self._partners(chosen)
+        ours, theirs = self._sides
+        for blocks in ours.alike():
+            for block, other in pairwise(blocks):
+                places = [place for each in ours.by_kind(other).values() for place in each]
+                for target in theirs.around(partners[places[0]]) if places[0] in partners else ():
+                    if theirs.content(target) == ours.content(block):
+                        yield "block", block, target
 
     def _rivals(self, score: Floats, chosen: Ints) -> Iterator[tuple[int, int]]:
         """Chosen pairs that could exchange partners, the closest of each."""
@@ -90,6 +121,16 @@ class Exchanger:
                 for other in others:
                     if cost[one, other] < _FAR:
                         yield int(mine[one]), int(mine[other])
+
+    def crosses_names(self, proposal: Proposal, chosen: Ints) -> bool:
+        """Whether it moves a block to where one of another name is, not of another number alone."""
+        if proposal[0] != "block":
+            return False
+        holders = {new: old for old, new in self._partners(chosen).items()}
+        ours, theirs = self._sides
+        mine = next(iter(ours.by_kind(proposal[1]).values()))[0]
+        holder = holders.get(next(iter(theirs.by_kind(proposal[2]).values()))[0])
+        return holder is not None and template(self._old[mine].path) != template(self._old[holder].path)
 
     def carry_out(self, proposal: Proposal, score: Floats, chosen: Ints) -> Ints:
         """The chosen pairs as the proposal would have them."""
@@ -215,6 +256,16 @@ class _Modules:
 
     def content(self, module: str) -> Hashable:
         return self._contents[module]
+
+    def names(self) -> list[str]:
+        return list(self._contents)
+
+    def alike(self) -> list[list[str]]:
+        """The modules by content, where several have the same."""
+        grouped: defaultdict[Hashable, list[str]] = defaultdict(list)
+        for module, content in self._contents.items():
+            grouped[content].append(module)
+        return [modules for modules in grouped.values() if len(modules) > 1]
 
     def family(self, module: str) -> list[str]:
         """The modules of equal content and of a path that differs in numbers alone, in order."""

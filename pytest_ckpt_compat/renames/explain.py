@@ -44,9 +44,13 @@ def changes(sides: Sides, matches: Sequence[Match]) -> list[Change]:
         for change in _of_match(sides, match):
             settled_old.update(change.old)
             settled_new.update(change.new)
-            if change.old != change.new or change.old_specs != change.new_specs:
+            if change.old != change.new or _shapes(change.old_specs) != _shapes(change.new_specs):
                 found.append(change)
     return found + list(_leftovers(sides, settled_old, settled_new))
+
+
+def _shapes(specs: Sequence[TensorSpec]) -> list[tuple[int, ...]]:
+    return [spec.shape for spec in specs]
 
 
 def _of_match(sides: Sides, match: Match) -> Iterator[Change]:
@@ -73,7 +77,8 @@ def _magnitude(unit: Unit) -> bool:
 
 
 def _style(unit: Unit) -> bool:
-    return ".parametrizations." in f".{unit.main and unit.tensors[0].key}"
+    """Whether the weight is kept by ``torch.nn.utils.parametrize``."""
+    return ".parametrizations." in f".{unit.tensors[0].key}"
 
 
 def _of_reparametrized(sides: Sides, match: Match) -> Iterator[Change]:

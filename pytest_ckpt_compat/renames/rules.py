@@ -65,11 +65,14 @@ def grouped(
             for pair in folded.pairs:
                 text.setdefault((owners[pair].old, owners[pair].new), str(folded))
         text.update(_joint(same, old_keys, new_keys))
-    for side, keys in (("unexpected", old_keys), ("missing", new_keys)):
-        for each in fold([(change.old or change.new)[0] for change in changes if change.kind == side], keys):
-            text.update(
-                {((key,), ()) if side == "unexpected" else ((), (key,)): each.pattern for key in each.keys}
-            )
+    for kind in {change.kind for change in changes}:
+        stayed = {
+            (change.old or change.new)[0]: change
+            for change in changes
+            if change.kind == kind and (not change.old or not change.new or change.old == change.new)
+        }
+        for each in fold(list(stayed), new_keys if kind == "missing" else old_keys):
+            text.update({(stayed[key].old, stayed[key].new): each.pattern for key in each.keys})
     return tuple(replace(change, group=text.get((change.old, change.new), "")) for change in changes)
 
 
