@@ -66,7 +66,8 @@ def _state(value: Any, name: str) -> dict[Any, Any]:
 
 def _entry(name: str, entry: Any) -> Any:
     """The tensor that an entry describes; bytes, whose content is in another file, stay opaque."""
-    if type(entry) is Made and str(entry.maker) == f"{_HOME}BytesStorageMetadata":
+    known = type(entry) is Made and type(entry.maker) is Global
+    if known and str(entry.maker) == f"{_HOME}BytesStorageMetadata":
         return Made(Global("torch.distributed.checkpoint", "bytes"), ())
     facts = _state(entry, "TensorStorageMetadata")
     properties, chunks = facts.get("properties"), facts.get("chunks")

@@ -85,7 +85,7 @@ def plain_name(name: object) -> str:
         or name in (".", "..")
         or any(ch in name for ch in "/\\:\0")
     ):
-        shown = name[:100] if type(name) is str else name
+        shown = name[:100] if type(name) is str else type(name).__name__  # others may be endless to print
         raise damaged(f"it names the part {shown!r}, which is no plain file name")
     try:
         name.encode()

@@ -76,7 +76,8 @@ def _tensor(name: str, entry: Any) -> tuple[TensorSpec, int, int]:
     stored, offsets = entry["dtype"], entry["data_offsets"]
     lengths = shape(entry["shape"])
     if type(stored) is not str or stored not in _BITS:
-        raise damaged(f"{name!r} has the unknown dtype {stored!r}")
+        shown = stored if type(stored) is str else type(stored).__name__
+        raise damaged(f"{name!r} has the unknown dtype {shown!r}")
     if type(offsets) is not list or len(offsets) != 2 or not all(type(n) is int and n >= 0 for n in offsets):
         raise damaged(f"the data_offsets of {name!r} are not two natural numbers")
     start, end = offsets

@@ -114,7 +114,7 @@ def _tensor(archive: Archive, folder: str, name: str, entry: Any) -> Tensor:
         offset = meta["storage_offset"]["as_int"]
         path, pickled, layout = entry["path_name"], entry["use_pickle"], meta["layout"]
         record = archive.records[f"{folder}/{path}"]
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, RecursionError):
         raise damaged(f"its table of weights does not describe {name!r} as known") from None
     if pickled is not False or layout != _STRIDED:
         return Tensor(dtype, shape(size))

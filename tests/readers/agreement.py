@@ -13,7 +13,10 @@ from pytest_ckpt_compat.structure import ITEM_SIZES, Structure, TensorSpec, alia
 
 
 def spec(tensor: torch.Tensor) -> TensorSpec:
-    return TensorSpec(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+    name = str(tensor.dtype).removeprefix("torch.")
+    if str(tensor.layout).startswith("torch.sparse"):
+        name = f"{str(tensor.layout).removeprefix('torch.')}_{name}"
+    return TensorSpec(name, tuple(tensor.shape))
 
 
 def identity(tensor: torch.Tensor) -> object:

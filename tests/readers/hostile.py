@@ -132,6 +132,27 @@ def _(folder: Path) -> Path:
     return folder
 
 
+LAUGHING = b"]q\x000" + (b"(" + b"h\0" * 10 + b"lq\x000") * 30
+
+
+def dcp_of(folder: Path, table: bytes, more: bytes = b"") -> Path:
+    facts = b"U\x13state_dict_metadata}U\1w" + table + b"s" + more
+    made = b"ctorch.distributed.checkpoint.metadata\nMetadata\n)\x81}(" + facts + b"ub."
+    (folder / ".metadata").write_bytes(b"\x80\x02" + made.replace(b"LAUGHING", LAUGHING + b"h\0"))
+    return folder
+
+
+@writer("dcp: an endless class")
+def _(folder: Path) -> Path:
+    return dcp_of(folder, b"LAUGHING)\x81")
+
+
+@writer("dcp: an endless name")
+def _(folder: Path) -> Path:
+    place = b"cm\nP\n)\x81}U\rrelative_pathLAUGHINGsb"
+    return dcp_of(folder, b"N", b"U\x0cstorage_data}U\1w" + place + b"s")
+
+
 @writer("onnx: fields")
 def _(folder: Path) -> Path:
     (folder / "m.onnx").write_bytes(b"\x08\x0a" + b"r\0" * 1_100_000)

@@ -123,6 +123,9 @@ EXHAUSTION = {
     "colliding keys": b"}(" + COLLIDING + b"u",
     "shared tuples as a key": b"K\x01q\x000" + (b"(" + b"h\x00" * 1000 + b"tq\x000") * 6 + b"}h\x00Ns",
     "laughing lists": b"]q\x000" + (b"(" + b"h\x00" * 10 + b"lq\x000") * 30 + b"h\x00",
+    "laughing layout":
+    b"]q\x000" + (b"(" + b"h\x00" * 10 + b"lq\x000") * 30 + b"ctorch._utils\n_rebuild_sparse_tensor\n"
+    b"(ctorch.serialization\n_get_layout\nh\x00\x85R(" + TENSOR + TENSOR + b"K\x02\x85ttR",
     "laughing dicts": b"}q\x000" + (b"}(K\x01h\x00K\x02h\x00uq\x000") * 200 + b"h\x00",
 }  # fmt: skip
 
