@@ -15,6 +15,7 @@ from pytest_ckpt_compat.renames.explain import Match, Sides, changes
 from pytest_ckpt_compat.renames.fusion import join_groups
 from pytest_ckpt_compat.renames.leftovers import is_head, resized
 from pytest_ckpt_compat.renames.rules import Rule, RuleSet, grouped, rules
+from pytest_ckpt_compat.renames.twins import twins
 from pytest_ckpt_compat.renames.units import Unit, units_of
 from pytest_ckpt_compat.structure import TensorSpec
 
@@ -39,7 +40,8 @@ def infer(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple
         for a, b in believed
         if old_repeats.numbers(old_units[a].path) != new_repeats.numbers(new_units[b].path)
     }
-    judged = judge(old_units, new_units, found, believed, renumbered)
+    unproven = renumbered | twins(old_units, new_units, believed)
+    judged = judge(old_units, new_units, found, believed, unproven)
     clauses = evidence(found, old_units)
     matches = [
         Match(

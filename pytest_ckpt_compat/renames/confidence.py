@@ -33,7 +33,7 @@ def judge(
     new: Sequence[Unit],
     found: Alignment,
     believed: Sequence[tuple[int, int]],
-    renumbered: Container[int] = (),
+    unproven: Container[int] = (),
 ) -> dict[int, Judgement]:
     """A judgement of each believed match, by its old unit.
 
@@ -42,7 +42,7 @@ def judge(
         new: units of the new side.
         found: the alignment that the matches are from.
         believed: matches, as index of an old and of a new unit.
-        renumbered: old units in repeated blocks whose numbers changed; never certain.
+        unproven: old units that are never certain, whatever the objective says.
     """
     floating = {**_renumbered(old, new, believed), **_unanchored(old, new, believed)}
     judged: dict[int, Judgement] = {}
@@ -52,7 +52,7 @@ def judge(
             judged[a] = Judgement("ambiguous", tuple(sorted({b, *floating[a]})))
         elif doubt is not None and doubt.cost < _AMBIGUOUS:
             judged[a] = Judgement("ambiguous", (b, doubt.other))
-        elif a not in renumbered and found.examined and (doubt is None or doubt.cost >= _CERTAIN):
+        elif a not in unproven and found.examined and (doubt is None or doubt.cost >= _CERTAIN):
             judged[a] = Judgement("certain")
         else:
             judged[a] = Judgement("likely")
