@@ -1,6 +1,7 @@
 """Rename inference over a folder of real refactors with ground truth, beside simple baselines.
 
-    python benchmarks/renames.py FOLDER [--negatives FOLDER] [--baselines]
+    pip install rapidfuzz
+    python benchmarks/renames.py FOLDER [--negatives FOLDER] [--no-baselines]
 
 Each ``*.json`` of the folder holds ``old`` and ``new`` ([key, shape, dtype] each, in order) and ``truth``
 (``renames``, ``splits``, ``fuses``, ...); pairs under ``ambiguous`` count neither for nor against.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib.util
 import json
 import time
 from collections import defaultdict
@@ -200,6 +202,9 @@ def run_cases(cases: list[Case]) -> None:
 
 def run_baselines(cases: list[Case], negatives: list[Case]) -> None:
     for name, method in BASELINES.items():
+        if method is assignment and importlib.util.find_spec("rapidfuzz") is None:
+            print(f"{name:28} skipped: pip install rapidfuzz")
+            continue
         scores = [compare(method(case.old, case.new), case) for case in cases]
         macro = [score.f1 for score in scores if score.right + score.missed]
         false = sum(compare(method(case.old, case.new), case).wrong for case in negatives)
@@ -223,7 +228,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--negatives", type=Path, help="folder of pairs in which no rename is true")
-    parser.add_argument("--baselines", action="store_true", help="also run four simple methods (minutes)")
+    parser.add_argument("--no-baselines", action="store_true", help="without the four simple methods")
     arguments = parser.parse_args()
     cases = [read(path) for path in sorted(arguments.folder.glob("*.json"))]
     negatives = (
@@ -232,7 +237,7 @@ def main() -> None:
     run_cases(cases)
     if negatives:
         run_negatives(negatives)
-    if arguments.baselines:
+    if not arguments.no_baselines:
         print()
         run_baselines(cases, negatives)
 

@@ -141,9 +141,13 @@ def _is_definition(text: str) -> bool:
 
 def _read(path: str, key: str | None) -> Structure:
     from pytest_ckpt_compat import readers, snapshots
+    from pytest_ckpt_compat.progress import told_if_slow
 
     stored = snapshots.read_file(path)
-    return readers.read(path, key) if stored is None else stored
+    if stored is not None:
+        return stored
+    with told_if_slow(path):
+        return readers.read(path, key)
 
 
 def _complain(message: str) -> None:

@@ -21,6 +21,7 @@ LAYERS: dict[str, set[str]] = {
     "text": set(),
     "collector": set(),
     "errors": {"text"},
+    "progress": {"text"},
     "structure": set(),
     "changes": {"structure"},
     "folding": set(),
@@ -67,7 +68,17 @@ LAYERS: dict[str, set[str]] = {
         ),
     },
     "plugin": {"fixture", "session"},
-    "cli": {"changes", "checking", "definition", "errors", "readers", "report", "snapshots", "structure"},
+    "cli": {
+        "changes",
+        "checking",
+        "definition",
+        "errors",
+        "progress",
+        "readers",
+        "report",
+        "snapshots",
+        "structure",
+    },
 }
 
 #: A string of a verdict is its report: the one import against the direction.
