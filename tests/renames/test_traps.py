@@ -105,6 +105,29 @@ def test_twin_branches_under_new_names_cannot_be_told_apart() -> None:
     assert all(len(change.candidates) > 1 for change in changes)
 
 
+def pair(first: str, second: str) -> Specs:
+    """Two layers of one shape each in a block of their own, between a stem and a head."""
+    twins = [merged(linear(f"{name}.proj", 8, 8), norm(f"{name}.norm", 8)) for name in (first, second)]
+    return merged(linear("stem", 8, 3), *twins, linear("head", 10, 8))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "certain"),
+    [
+        (("left", "right"), ("alpha", "beta"), False),  # the order of the file, and nothing else
+        (("text_net", "image_net"), ("text_encoder", "image_encoder"), True),  # the names say it
+        (("block.0", "block.1"), ("stages.0", "stages.1"), True),  # numbered alike
+    ],
+)
+def test_order_alone_makes_nothing_certain(old: tuple[str, str], new: tuple[str, str], certain: bool) -> None:
+    changes = [change for change in infer(pair(*old), pair(*new)) if change.kind == "renamed"]
+    assert len(changes) == 8
+    assert {change.old[0].replace(old[0], new[0]).replace(old[1], new[1]) for change in changes} == {
+        change.new[0] for change in changes
+    }
+    assert all((change.confidence == "certain") is certain for change in changes)
+
+
 def test_twin_branches_swapped_do_not_show_at_all() -> None:
     assert infer(branches("left", "right"), branches("right", "left")) == ()
 
