@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import scipy.optimize  # noqa: F401
 import torch
 from torch import nn
 
 # pytester takes back whatever a run in this process imports. Imported here, these modules stay, and
-# with them the identity of their classes.
+# with them the identity of their classes; numpy cannot be imported twice at all.
 import pytest_ckpt_compat.fixture
 import pytest_ckpt_compat.registered
 import pytest_ckpt_compat.report.json

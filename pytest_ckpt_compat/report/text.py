@@ -33,7 +33,8 @@ def render(verdict: Verdict, full: bool = False) -> str:
     lines = [headline(verdict)]
     if verdict.changes and (verdict.old_label or verdict.new_label):
         lines += ["", f"  {visible(verdict.old_label)} -> {visible(verdict.new_label)}"]
-    shown = _layout(rows(verdict, full), None if full else SCREEN)
+    told = len(verdict.changes) == 1 and not (verdict.changes[0].old or verdict.changes[0].new)
+    shown = [] if told else _layout(rows(verdict, full), None if full else SCREEN)
     lines += ["", *shown] if shown else []
     lines += [f"  note: {visible(note)}" for note in verdict.notes]
     advice = list(_advice(verdict))
