@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from pytest_ckpt_compat.declared import CheckpointFile
     from pytest_ckpt_compat.fixture import CkptCompat
     from pytest_ckpt_compat.session import Session
 
@@ -15,6 +17,23 @@ _MARKER = "checkpoint"
 #: The attribute of a test report that carries what a checkpoint's item has to say, as JSON text.
 _RECORD = "ckpt_compat"
 _SESSION = pytest.StashKey["Session"]()
+
+
+#: Files that register checkpoints, in the root folder alone.
+_FILES = ("pyproject.toml", "ckpt_compat.toml")
+
+
+class Hooks:
+    """The hooks that this plugin calls."""
+
+    @pytest.hookspec
+    def pytest_ckpt_compat_checkpoints(self, config: pytest.Config) -> list[dict[str, Any]] | None:
+        """Registers more checkpoints: tables like those of ``[[tool.ckpt_compat.checkpoint]]``."""
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Adds the hook by which a project's own registry contributes checkpoints."""
+    pluginmanager.add_hookspecs(Hooks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,9 +58,28 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "checkpoint(path, *, model, kwargs=None, key=None, strip_prefix=None, strict=True, id=None, "
-        "allow=()): "
+        "allow=(), level=None, optimizer=None): "
         "fail unless the checkpoint at path still loads into model",
     )
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Has the registered checkpoints collected where the project's ``testpaths`` would leave them out."""
+    config = session.config
+    path = _declaring(config)
+    if path is not None and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        config.args.append(str(path))
+    if path is not None and config.getoption("dist", "no") != "no":
+        _session(config)  # a mistake in the file shows before workers are started
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CheckpointFile | None:
+    """Collects the checkpoints that are registered without test code."""
+    config = parent.config
+    ours = file_path.name in _FILES and file_path.parent == config.rootpath
+    if ours and file_path == _declaring(config):
+        return _session(config).collector(file_path, parent)
+    return None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -121,6 +159,16 @@ class Reports:
     def _wanted(self) -> bool:
         asked = self._config.getoption("ckpt_update") or self._config.getoption("ckpt_prune")
         return not hasattr(self._config, "workerinput") and (asked or _SESSION in self._config.stash)
+
+
+def _declaring(config: pytest.Config) -> Path | None:
+    """The file whose items are the registered checkpoints; a look at its bytes, without a parser."""
+    there = [path for path in (config.rootpath / name for name in _FILES) if path.is_file()]
+    for path in there:
+        if b"ckpt_compat" in path.read_bytes():
+            return path
+    hooked = config.hook.pytest_ckpt_compat_checkpoints.get_hookimpls()
+    return there[-1] if there and hooked else None
 
 
 def _session(config: pytest.Config) -> Session:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_ckpt_compat import snapshots
+from pytest_ckpt_compat import settings, snapshots
 from pytest_ckpt_compat.config import SNAPSHOT_DIR, Place, Registration, from_marker, is_glob
+from pytest_ckpt_compat.declared import REGISTRATIONS, CheckpointFile, collector_of
 from pytest_ckpt_compat.errors import CkptCompatError, SnapshotError, UsageError
 from pytest_ckpt_compat.text import count
 
@@ -24,7 +25,6 @@ _Node = pytest.Item | pytest.Collector
 _MARKER = "checkpoint"
 #: The argument that turns one test into an item for each of its checkpoints.
 _PARAMETER = "_ckpt_registration"
-_REGISTRATIONS = pytest.StashKey[tuple[Registration, ...]]()
 _RESULTS = pytest.StashKey[list["Result"]]()
 
 
@@ -34,6 +34,7 @@ class Session:
 
     Attributes:
         config: pytest's.
+        settings: those of the project's file.
         folder: the snapshot folder.
         update: whether snapshots are recorded.
         prune: whether snapshots that no test stands for are removed.
@@ -45,6 +46,7 @@ class Session:
     """
 
     config: pytest.Config
+    settings: settings.Settings
     folder: Path
     update: bool
     prune: bool
@@ -53,6 +55,10 @@ class Session:
     writes: dict[str, str] = field(default_factory=dict)
     said: dict[str, None] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
+
+    def collector(self, path: Path, parent: pytest.Collector) -> CheckpointFile:
+        """A collector of the checkpoints that are registered without test code."""
+        return collector_of(path, parent, self._declared)
 
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Gives a test with several checkpoints, or with a glob, an item for each."""
@@ -68,6 +74,8 @@ class Session:
 
     def register(self, item: pytest.Item) -> None:
         """Notes the registrations that an item stands for."""
+        if REGISTRATIONS in item.stash:
+            return
         callspec = getattr(item, "callspec", None)
         marks = _in_order(item)
         found: tuple[Registration, ...] = ()
@@ -75,7 +83,7 @@ class Session:
             found = (callspec.params[_PARAMETER],)
             marks = [mark for mark in callspec.marks if mark.name == _MARKER]
         try:
-            item.stash[_REGISTRATIONS] = (*found, *self._registrations(item, marks))
+            item.stash[REGISTRATIONS] = (*found, *self._registrations(item, marks))
         except UsageError as error:  # of a marker that parametrize or a unittest.TestCase brought in
             raise pytest.UsageError(str(error)) from error
 
@@ -85,7 +93,7 @@ class Session:
         from pytest_ckpt_compat.registered import check_registered
         from pytest_ckpt_compat.report import text
 
-        registrations = item.stash[_REGISTRATIONS]
+        registrations = item.stash[REGISTRATIONS]
         try:
             results = [check_registered(each, self.folder, self.update) for each in registrations]
         except UsageError as error:
@@ -100,7 +108,7 @@ class Session:
         """What an item's report carries to the process that writes, as JSON text."""
         from pytest_ckpt_compat.registered import used_names
 
-        registrations = item.stash.get(_REGISTRATIONS, ())
+        registrations = item.stash.get(REGISTRATIONS, ())
         record: dict[str, Any] = {"partial": self.partial}
         if when == "setup":
             try:
@@ -158,7 +166,7 @@ class Session:
         """The fixture's value for an item."""
         from pytest_ckpt_compat.fixture import CkptCompat
 
-        return CkptCompat(item.stash.get(_REGISTRATIONS, ()), self._place(item), self._full)
+        return CkptCompat(item.stash.get(REGISTRATIONS, ()), self._place(item), self._full)
 
     @property
     def _full(self) -> bool:
@@ -175,9 +183,17 @@ class Session:
             )
         return found
 
+    def _declared(self) -> tuple[Registration, ...]:
+        root = self.config.rootpath
+        place = Place(folders=(root,), root=root, recorded=self._recorded, level=self.settings.level)
+        given = self.config.hook.pytest_ckpt_compat_checkpoints(config=self.config)
+        tables = [table for tables in reversed(given) for table in tables or ()]
+        found = (*settings.registrations(self.settings, place), *settings.contributed(tables, place))
+        return settings.without_duplicates(found, "checkpoint")
+
     def _place(self, node: _Node) -> Place:
         root = self.config.rootpath
-        return Place(folders=(node.path.parent, root), root=root, recorded=self._recorded)
+        return Place((node.path.parent, root), root, self._recorded, self.settings.level)
 
     def _recorded(self) -> Iterator[tuple[str, str]]:
         """(shown path, id) of every checkpoint that has a snapshot."""
@@ -253,10 +269,20 @@ def _said(result: Result) -> Iterator[str]:
 
 
 def from_config(config: pytest.Config) -> Session:
-    """A session with a run's settings."""
+    """A session with a run's settings.
+
+    Raises:
+        pytest.UsageError: the project's file says something that cannot be meant.
+    """
+    try:
+        found = settings.read(config.rootpath)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
     return Session(
         config=config,
-        folder=config.rootpath / str(config.getini("ckpt_snapshot_dir") or SNAPSHOT_DIR),
+        settings=found,
+        folder=config.rootpath
+        / str(config.getini("ckpt_snapshot_dir") or found.snapshot_dir or SNAPSHOT_DIR),
         update=bool(config.getoption("ckpt_update")),
         prune=bool(config.getoption("ckpt_prune")),
     )

@@ -34,6 +34,8 @@ LAYERS: dict[str, set[str]] = {
     "report": {"changes", "rules", "structure", "folding", "fingerprint", "text"},
     "snapshots": {"errors", "fingerprint", "structure"},
     "config": {"changes", "errors", "rules"},
+    "settings": {"config", "errors"},
+    "declared": {"config", "errors"},
     "checking": {
         *(
             "changes",
@@ -56,16 +58,18 @@ LAYERS: dict[str, set[str]] = {
         *(
             "changes",
             "config",
+            "declared",
             "errors",
             "fingerprint",
             "fixture",
             "registered",
             "report",
+            "settings",
             "snapshots",
             "text",
         ),
     },
-    "plugin": {"fixture", "session"},
+    "plugin": {"declared", "fixture", "session"},
     "cli": {"changes", "checking", "definition", "errors", "readers", "report", "snapshots", "structure"},
 }
 
