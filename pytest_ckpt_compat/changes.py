@@ -29,6 +29,9 @@ Kind = Literal[
     "stale-snapshot",
     "unreadable",
     "unbuildable",
+    "optimizer-mismatch",
+    "unused-acceptance",
+    "expired-acceptance",
     "definition-changed",
 ]
 

@@ -42,7 +42,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--ckpt-update",
         action="store_true",
-        help="record the snapshots of checkpoints and definitions that are missing or have changed",
+        help="record missing snapshots, and those of definitions that have changed; the snapshot of a "
+        "checkpoint is frozen",
+    )
+    group.addoption(
+        "--ckpt-rewrite",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="with --ckpt-update: record the frozen snapshot of this checkpoint anew",
     )
     group.addoption(
         "--ckpt-prune",
@@ -70,7 +78,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if path is not None and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         config.args.append(str(path))
     if path is not None and config.getoption("dist", "no") != "no":
-        _session(config)  # a mistake in the file shows before workers are started
+        session_of(config)  # a mistake in the file shows before workers are started
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CheckpointFile | None:
@@ -78,27 +86,27 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Checkpoint
     config = parent.config
     ours = file_path.name in _FILES and file_path.parent == config.rootpath
     if ours and file_path == _declaring(config):
-        return _session(config).collector(file_path, parent)
+        return session_of(config).collector(file_path, parent)
     return None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Several checkpoints on one test become several items."""
     if metafunc.definition.get_closest_marker(_MARKER):
-        _session(metafunc.config).parametrize(metafunc)
+        session_of(metafunc.config).parametrize(metafunc)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Reads the markers of each item, so that a mistake shows at collection."""
     if item.get_closest_marker(_MARKER):
-        _session(item.config).register(item)
+        session_of(item.config).register(item)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
     """Checks before the body runs, in the call phase: a break is a failure, not a set-up error."""
     if item.get_closest_marker(_MARKER):
-        _session(item.config).check(item)
+        session_of(item.config).check(item)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -106,14 +114,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Puts the record on the report: reports reach the controller even when a worker dies later."""
     report = yield
     if item.get_closest_marker(_MARKER):
-        setattr(report, _RECORD, _session(item.config).record(item, report.when))
+        setattr(report, _RECORD, session_of(item.config).record(item, report.when))
     return report
 
 
 @pytest.fixture
 def ckpt_compat(request: pytest.FixtureRequest) -> CkptCompat:
     """The checkpoint that the test's marker registers: ``load()`` it, or ``check()`` others."""
-    return _session(request.config).fixture(request.node)
+    return session_of(request.config).fixture(request.node)
 
 
 @pytest.fixture(name="_ckpt_registration")
@@ -131,30 +139,30 @@ class Reports:
         """Collects the records, in the one process that writes."""
         record = getattr(report, _RECORD, None)
         if record is not None:
-            _session(self._config).collect(record)
+            session_of(self._config).collect(record)
         elif report.when not in ("setup", "call", "teardown"):  # xdist's report of a dead worker
-            _session(self._config).partial = True
+            session_of(self._config).partial = True
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Notes that a run is not complete."""
         if items:
-            _session(self._config).partial = True
+            session_of(self._config).partial = True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Notes that a run is not complete."""
         if report.failed:
-            _session(self._config).partial = True
+            session_of(self._config).partial = True
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Writes snapshots; the only moment, and the only process, in which anything is written."""
         if self._wanted():
-            _session(self._config).finish(session)
+            session_of(self._config).finish(session)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Says what was recorded, and what passed with a warning."""
         if self._wanted():
-            _session(self._config).summarize(terminalreporter)
+            session_of(self._config).summarize(terminalreporter)
 
     def _wanted(self) -> bool:
         asked = self._config.getoption("ckpt_update") or self._config.getoption("ckpt_prune")
@@ -171,7 +179,8 @@ def _declaring(config: pytest.Config) -> Path | None:
     return there[-1] if there and hooked else None
 
 
-def _session(config: pytest.Config) -> Session:
+def session_of(config: pytest.Config) -> Session:
+    """The run's session, made when it is first asked for."""
     if _SESSION not in config.stash:
         from pytest_ckpt_compat.session import from_config
 

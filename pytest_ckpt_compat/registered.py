@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_ckpt_compat import compare, fingerprint, prefixes, readers, snapshots
+from pytest_ckpt_compat import accepted, compare, fingerprint, prefixes, readers, snapshots
 from pytest_ckpt_compat.changes import Change, Policy, Severity, Verdict
-from pytest_ckpt_compat.checking import check_structure, could_not_check
+from pytest_ckpt_compat.checking import check_structure, could_not_check, diff
 from pytest_ckpt_compat.config import Registration, definition_id
 from pytest_ckpt_compat.definition.find import Definition, find
 from pytest_ckpt_compat.definition.load import load_weights
@@ -21,6 +22,25 @@ if TYPE_CHECKING:
     from torch import nn
 
 UPDATE_COMMAND = "pytest --ckpt-update"
+UPDATE_ONE = "ckpt-compat update"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the checks of one run have in common.
+
+    Attributes:
+        folder: the snapshot folder.
+        update: whether snapshots are being recorded: then missing ones are no fault, and neither are
+            definitions that differ from theirs.
+        rewrite: ids of the checkpoints whose frozen snapshot may be recorded anew.
+        today: decides which accepted breaks have expired.
+    """
+
+    folder: Path
+    update: bool = False
+    rewrite: frozenset[str] = frozenset()
+    today: date = field(default_factory=date.today)
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,8 @@ class _Finding:
     notes: tuple[str, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     writes: Mapping[str, str] = field(default_factory=dict)
+    #: Changes that matter once the checkpoint's own breaks are accepted.
+    later: tuple[Change, ...] = ()
 
 
 def used_names(registration: Registration) -> tuple[str, ...]:
@@ -62,24 +84,20 @@ def used_names(registration: Registration) -> tuple[str, ...]:
     return snapshots.checkpoint_name(registration.id), _definition_name(registration, definition)
 
 
-def check_registered(registration: Registration, folder: Path, update: bool) -> Result:
+def check_registered(registration: Registration, context: Context) -> Result:
     """Checks a registered checkpoint; writes nothing, and says what an update would write.
-
-    Args:
-        registration: the checkpoint.
-        folder: the snapshot folder.
-        update: whether snapshots are being recorded: then missing and different ones are no fault.
 
     Raises:
         UsageError: the registration says something that cannot be meant.
     """
     writes: dict[str, str] = {}
     try:
+        entries = accepted.load(context.folder)
         definition = find(registration.model, registration.kwargs)
-        structure, baseline = _baseline(registration, definition, folder, update)
+        structure, baseline = _baseline(registration, definition, context)
         writes.update(baseline.writes)
         verdict = check_structure(structure, definition, registration.policy, registration.strip_prefix)
-        own = _own_snapshot(registration, definition, verdict, folder, update)
+        own = _own_snapshot(registration, definition, verdict, context)
     except CkptCompatError as error:
         if error.rule is None:
             raise
@@ -91,7 +109,20 @@ def check_registered(registration: Registration, folder: Path, update: bool) -> 
         changes=(*found, *verdict.changes),
         notes=(*baseline.notes, *own.notes, *verdict.notes),
     )
-    return Result((verdict, *own.verdicts), writes | dict(own.writes))
+    verdicts = accepted.apply((verdict, *own.verdicts), entries, context.today, {registration.id})
+    if own.later and verdicts[0].compatible:
+        more = judge(own.later, Policy())
+        verdicts = (replace(verdicts[0], changes=(*more, *verdicts[0].changes)), *verdicts[1:])
+    return Result(tuple(_with_commands(each) for each in verdicts), writes | dict(own.writes))
+
+
+def _with_commands(verdict: Verdict) -> Verdict:
+    """The verdict, and how to accept what fails in it."""
+    repairs = [(label, text) for label, text in verdict.repairs if label != "accept"]
+    if any(change.kind == "stale-snapshot" for change in verdict.changes):
+        repairs.append(("record", f"{UPDATE_ONE} {verdict.name}"))
+    repairs += [("accept", command) for command in accepted.commands(verdict)]
+    return replace(verdict, repairs=tuple(repairs))
 
 
 def load(registration: Registration) -> nn.Module:
@@ -110,9 +141,13 @@ def load(registration: Registration) -> nn.Module:
 
 
 def _baseline(
-    registration: Registration, definition: Definition, folder: Path, update: bool
+    registration: Registration, definition: Definition, context: Context
 ) -> tuple[Structure, _Finding]:
-    """The checkpoint's structure, from the file or its snapshot, and whether the two agree."""
+    """The checkpoint's structure, from the file or its snapshot, and whether the two agree.
+
+    The snapshot is frozen: what differs from it is never recorded unless the id is named.
+    """
+    folder = context.folder
     name = snapshots.checkpoint_name(registration.id)
     shown = registration.shown
     if not registration.path.exists():
@@ -125,7 +160,8 @@ def _baseline(
         return replace(stored, source=replace(stored.source, path=shown)), _Finding(notes=(note,))
     structure = readers.read(registration.path, registration.key)
     structure = replace(structure, source=replace(structure.source, path=shown))
-    if update:
+    named = context.update and registration.id in context.rewrite
+    if named or (context.update and not (folder / name).exists()):
         values = structure.values if definition.takes_checkpoint else None
         text = fingerprint.dumps(structure, values)
         return structure, _Finding(writes={name: text} if _outdated(folder, name, structure) else {})
@@ -143,14 +179,15 @@ def _baseline(
 
 
 def _own_snapshot(
-    registration: Registration, definition: Definition, main: Verdict, folder: Path, update: bool
+    registration: Registration, definition: Definition, main: Verdict, context: Context
 ) -> _Finding:
     """Judges the definition's snapshot by meaning: would what it recorded still load?"""
+    folder = context.folder
     new, values = main.new, main.old.values if main.old else {}
     if new is None:
         return _Finding()
     name = _definition_name(registration, definition)
-    if update:
+    if context.update:
         return _Finding(writes={name: fingerprint.dumps(new)} if _outdated(folder, name, new) else {})
     stored = snapshots.load(folder, name)
     if stored is None:
@@ -160,16 +197,18 @@ def _own_snapshot(
         return _Finding()
     recorded = replace(stored, values=values, source=replace(stored.source, path=f"{folder.name}/{name}"))
     verdict = check_structure(recorded, definition, registration.policy)
+    detail = f"differs from {folder.name}/{name} ({difference(stored, new)}); record it with {UPDATE_COMMAND}"
+    changed = (Change("definition-changed", detail=detail),)
     if verdict.compatible:
-        detail = (
-            f"differs from {folder.name}/{name} ({difference(stored, new)}); record it with {UPDATE_COMMAND}"
-        )
-        return _Finding(changes=(Change("definition-changed", detail=detail),))
+        return _Finding(changes=changed)
     if _facts(verdict) <= _facts(main):
         note = f"{folder.name}/{name}, the definition as recorded, breaks in the same way"
-        return _Finding(notes=(note,))
+        return _Finding(notes=(note,), later=changed)
     label = f"{verdict.old_label} (the definition as recorded)"
-    return _Finding(verdicts=(replace(verdict, name=definition.name, old_label=label),))
+    repairs = (*verdict.repairs, ("record", f"{UPDATE_COMMAND}, if nothing was trained with it"))
+    identifier = snapshots.identifier(name.removeprefix(snapshots.MODELS + "/"))
+    verdict = replace(verdict, name=identifier, old_label=label, repairs=repairs)
+    return _Finding(verdicts=(verdict,))
 
 
 def _facts(verdict: Verdict) -> set[tuple[object, ...]]:
@@ -185,6 +224,13 @@ def difference(old: Structure, new: Structure) -> str:
     if said:
         return "keys: " + ", ".join(said)
     return "order of keys" if list(old.tensors) != list(new.tensors) else "tied weights or module versions"
+
+
+def recorded_diff(old: Structure, new: Structure, full: bool = False) -> list[str]:
+    """What an update changed in a snapshot, as the rows of a report."""
+    from pytest_ckpt_compat.report.text import table
+
+    return table(diff(old, new), full)
 
 
 def _outdated(folder: Path, name: str, structure: Structure) -> bool:

@@ -18,7 +18,7 @@ from pytest_ckpt_compat.text import count
 
 if TYPE_CHECKING:
     from pytest_ckpt_compat.fixture import CkptCompat
-    from pytest_ckpt_compat.registered import Result
+    from pytest_ckpt_compat.registered import Context, Result
 
 _Node = pytest.Item | pytest.Collector
 
@@ -37,8 +37,10 @@ class Session:
         settings: those of the project's file.
         folder: the snapshot folder.
         update: whether snapshots are recorded.
+        rewrite: ids of the checkpoints whose frozen snapshot is recorded anew.
         prune: whether snapshots that no test stands for are removed.
         partial: whether some test was deselected, lost, or not collected.
+        ids: registered checkpoints that reported.
         used: names of the snapshots that reported tests stand for.
         writes: snapshot name -> text to write at the end.
         said: what checks that passed have to say, in order.
@@ -49,8 +51,10 @@ class Session:
     settings: settings.Settings
     folder: Path
     update: bool
+    rewrite: frozenset[str]
     prune: bool
     partial: bool = False
+    ids: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
     writes: dict[str, str] = field(default_factory=dict)
     said: dict[str, None] = field(default_factory=dict)
@@ -95,7 +99,7 @@ class Session:
 
         registrations = item.stash[REGISTRATIONS]
         try:
-            results = [check_registered(each, self.folder, self.update) for each in registrations]
+            results = [check_registered(each, self.context()) for each in registrations]
         except UsageError as error:
             pytest.fail(str(error), pytrace=False)
         item.stash[_RESULTS] = results
@@ -104,6 +108,12 @@ class Session:
             full = self._full
             pytest.fail("\n\n".join(text.render(verdict, full) for verdict in verdicts), pytrace=False)
 
+    def context(self) -> Context:
+        """What the checks of this run have in common."""
+        from pytest_ckpt_compat.registered import Context
+
+        return Context(self.folder, self.update, self.rewrite)
+
     def record(self, item: pytest.Item, when: str | None) -> str:
         """What an item's report carries to the process that writes, as JSON text."""
         from pytest_ckpt_compat.registered import used_names
@@ -111,6 +121,7 @@ class Session:
         registrations = item.stash.get(REGISTRATIONS, ())
         record: dict[str, Any] = {"partial": self.partial}
         if when == "setup":
+            record["ids"] = [each.id for each in registrations]
             try:
                 record["used"] = sorted({name for each in registrations for name in used_names(each)})
             except CkptCompatError:  # which snapshot is the definition's cannot be told: prune none
@@ -125,6 +136,7 @@ class Session:
         """Takes in what a report carries."""
         data = json.loads(record)
         self.partial = self.partial or data["partial"]
+        self.ids.update(data.get("ids", ()))
         self.used.update(data.get("used", ()))
         self.writes.update(data.get("writes", {}))
         self.said.update(dict.fromkeys(data.get("said", ())))
@@ -133,7 +145,7 @@ class Session:
         """Writes what was recorded; removes what nobody used, if asked and if the run was complete."""
         try:
             for name, text in sorted(self.writes.items()):
-                self.done.append(self._write(name, text))
+                self.done += self._write(name, text)
             if self.prune and self._complete(session):
                 for name in self._unused():
                     snapshots.remove(self.folder, name)
@@ -141,6 +153,10 @@ class Session:
         except SnapshotError as error:
             self.done.append(f"failed    {error}")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        for identifier in sorted(self.rewrite - self.ids):
+            known = ", ".join(sorted(self.ids)) or "none"
+            self.done.append(f"failed    {identifier}: is no registered checkpoint; known are {known}")
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
         if self.prune and not self._complete(session):
             self.done.append(
                 "nothing was pruned: the run was not complete (run all tests, without a selection)"
@@ -156,7 +172,8 @@ class Session:
                 f"unused    {name}: no test stands for it; remove it with --ckpt-prune" for name in unused
             ]
         if self.update and not self.done:
-            lines.append("every snapshot is up to date")
+            failed = session is not None and session.testsfailed
+            lines.append("no snapshot was written" if failed else "every snapshot is up to date")
         if lines:
             reporter.section("checkpoint compatibility", sep="-")
             for line in lines:
@@ -207,22 +224,21 @@ class Session:
                 stored = None
             yield (stored.source.path if stored else identifier), identifier
 
-    def _write(self, name: str, text: str) -> str:
+    def _write(self, name: str, text: str) -> list[str]:
+        """Writes a snapshot; says so, and how it differs from what was there."""
         from pytest_ckpt_compat.fingerprint import loads
-        from pytest_ckpt_compat.registered import difference
+        from pytest_ckpt_compat.registered import difference, recorded_diff
 
         shown = self._shown(name)
         new = loads(text, shown)
         tensors = count(len(new.tensors), "tensor")
+        said = [f"recorded  {shown}: {tensors}"]
         try:
             old = snapshots.load(self.folder, name)
-            said = (
-                f"recorded  {shown}: {tensors}"
-                if old is None
-                else f"updated   {shown}: {difference(old, new)}"
-            )
+            if old is not None:
+                said = [f"updated   {shown}: {difference(old, new)}", *recorded_diff(old, new, self._full)]
         except SnapshotError:
-            said = f"replaced  {shown}, which could not be read: {tensors}"
+            said = [f"replaced  {shown}, which could not be read: {tensors}"]
         snapshots.save(self.folder, name, text)
         return said
 
@@ -284,5 +300,6 @@ def from_config(config: pytest.Config) -> Session:
         folder=config.rootpath
         / str(config.getini("ckpt_snapshot_dir") or found.snapshot_dir or SNAPSHOT_DIR),
         update=bool(config.getoption("ckpt_update")),
+        rewrite=frozenset(config.getoption("ckpt_rewrite")),
         prune=bool(config.getoption("ckpt_prune")),
     )

@@ -32,7 +32,9 @@ LAYERS: dict[str, set[str]] = {
     "renames": {"changes", "structure", "folding", "text"},
     "rules": {"changes"},
     "report": {"changes", "rules", "structure", "folding", "fingerprint", "text"},
-    "snapshots": {"errors", "fingerprint", "structure"},
+    "writing": {"errors"},
+    "snapshots": {"errors", "fingerprint", "structure", "writing"},
+    "accepted": {"changes", "errors", "rules", "structure", "text", "writing"},
     "config": {"changes", "errors", "rules"},
     "settings": {"config", "errors"},
     "declared": {"config", "errors"},
@@ -50,12 +52,13 @@ LAYERS: dict[str, set[str]] = {
         ),
     },
     "registered": {
-        *("changes", "checking", "compare", "config", "definition", "errors", "fingerprint", "prefixes"),
-        *("readers", "rules", "snapshots", "structure"),
+        *("accepted", "changes", "checking", "compare", "config", "definition", "errors", "fingerprint"),
+        *("prefixes", "readers", "report", "rules", "snapshots", "structure"),
     },
     "fixture": {"changes", "checking", "config", "errors", "registered", "report"},
     "session": {
         *(
+            "accepted",
             "changes",
             "config",
             "declared",
@@ -70,7 +73,12 @@ LAYERS: dict[str, set[str]] = {
         ),
     },
     "plugin": {"declared", "fixture", "session"},
-    "cli": {"changes", "checking", "definition", "errors", "readers", "report", "snapshots", "structure"},
+    "collecting": {"config", "declared", "errors", "plugin", "registered"},
+    "commands": {"accepted", "changes", "collecting", "errors", "registered", "text", "writing"},
+    "cli": {
+        *("changes", "checking", "commands", "definition", "errors", "readers", "report", "snapshots"),
+        "structure",
+    },
 }
 
 #: A string of a verdict is its report: the one import against the direction.

@@ -27,6 +27,9 @@ _SIGNS: dict[Kind, str] = {
     "retied": "*",
     "partial-load": "*",
     "definition-changed": "*",
+    "optimizer-mismatch": "!",
+    "unused-acceptance": "*",
+    "expired-acceptance": "!",
 }
 
 

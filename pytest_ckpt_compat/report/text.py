@@ -33,12 +33,17 @@ def render(verdict: Verdict, full: bool = False) -> str:
     lines = [headline(verdict)]
     if verdict.changes and (verdict.old_label or verdict.new_label):
         lines += ["", f"  {visible(verdict.old_label)} -> {visible(verdict.new_label)}"]
-    shown = _layout(rows(verdict, full), None if full else SCREEN)
+    shown = table(verdict, full)
     lines += ["", *shown] if shown else []
     lines += [f"  note: {visible(note)}" for note in verdict.notes]
     advice = list(_advice(verdict))
     lines += ["", *advice] if advice else []
     return "\n".join(lines)
+
+
+def table(verdict: Verdict, full: bool = False) -> list[str]:
+    """The changes alone, a line a row."""
+    return _layout(rows(verdict, full), None if full else SCREEN)
 
 
 def headline(verdict: Verdict) -> str:
