@@ -43,6 +43,8 @@ class Severity(enum.Enum):
 
     #: Explicitly accepted, with a reason.
     ACCEPTED = "accepted"
+    #: It was so before: the code that this branch started from breaks in the same way.
+    EXISTING = "existing"
     WARNING = "warning"
     #: The check could not be made: nothing is known either way.
     INCOMPLETE = "incomplete"
@@ -67,7 +69,8 @@ class Change:
         detail: a clause in words (``classes 1000 -> 10``), or "".
         rule: id of the rule that judged it (``CK101``), or "" before the judgement.
         severity: the judgement, or None before it.
-        reason: for an accepted change, the reason that was given.
+        reason: for an accepted change, the reason that was given; for one that was there before,
+            the reference on which it was.
     """
 
     kind: Kind

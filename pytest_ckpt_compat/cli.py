@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     split = words.index("--") if "--" in words else len(words)
     arguments, rest = parser.parse_known_args(words[:split])
     rest += words[split + 1 :]
-    if rest and arguments.run is not _update:
+    if rest and arguments.run not in (_update, _check):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     arguments.pytest_args = rest
     run: Callable[[argparse.Namespace], int] = arguments.run
@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_update(commands)
     _add_accept(commands)
+    _add_check(commands)
     return parser
 
 
@@ -109,7 +110,22 @@ def _add_accept(commands: _Commands) -> None:
     accept.add_argument(
         "--until", type=_date, metavar="DATE", help="the last day it is accepted (2026-12-31)"
     )
+    accept.add_argument("--against", metavar="REF", help="as the check that failed had it")
     accept.set_defaults(run=_accept)
+
+
+def _add_check(commands: _Commands) -> None:
+    check = commands.add_parser(
+        "check",
+        help="check every registered checkpoint; no test is run",
+        description="Checks every registered checkpoint, and runs no test. Options that are not known here, "
+        "and all after --, are passed on to pytest, which collects them.",
+    )
+    check.add_argument(
+        "--against", metavar="REF", help="fail on what this branch breaks since it left REF (origin/main)"
+    )
+    check.add_argument("-v", "--verbose", action="count", default=0, help="-vv prints every key")
+    check.set_defaults(run=_check)
 
 
 def _date(text: str) -> date:
@@ -152,8 +168,18 @@ def _update(arguments: argparse.Namespace) -> int:
 def _accept(arguments: argparse.Namespace) -> int:
     from pytest_ckpt_compat import commands
 
-    print(commands.accept(arguments.id, arguments.rule, arguments.key, arguments.reason, arguments.until))
+    given = (arguments.id, arguments.rule, arguments.key, arguments.reason, arguments.until)
+    print(commands.accept(*given, against=arguments.against))
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from pytest_ckpt_compat import commands
+    from pytest_ckpt_compat.report.overview import render
+
+    checked = commands.check(arguments.against, arguments.pytest_args)
+    print(render(checked.verdicts, checked.counts, checked.label, checked.said, arguments.verbose >= 2))
+    return checked.exit_code
 
 
 def _compare(old: str, new: str) -> Verdict:

@@ -53,6 +53,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="with --ckpt-update: record the frozen snapshot of this checkpoint anew",
     )
     group.addoption(
+        "--ckpt-against",
+        metavar="REF",
+        help="fail on what this branch breaks since it left REF (origin/main); list what broke before",
+    )
+    group.addoption(
         "--ckpt-prune",
         action="store_true",
         help="remove the snapshots that no test of a complete run stands for",
@@ -77,7 +82,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     path = _declaring(config)
     if path is not None and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         config.args.append(str(path))
-    if path is not None and config.getoption("dist", "no") != "no":
+    if config.getoption("ckpt_against"):
+        session_of(config)  # a reference that is not known here stops the run before it begins
+    elif path is not None and config.getoption("dist", "no") != "no":
         session_of(config)  # a mistake in the file shows before workers are started
 
 
@@ -165,7 +172,7 @@ class Reports:
             session_of(self._config).summarize(terminalreporter)
 
     def _wanted(self) -> bool:
-        asked = self._config.getoption("ckpt_update") or self._config.getoption("ckpt_prune")
+        asked = any(map(self._config.getoption, ("ckpt_update", "ckpt_prune", "ckpt_against")))
         return not hasattr(self._config, "workerinput") and (asked or _SESSION in self._config.stash)
 
 

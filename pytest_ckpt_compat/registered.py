@@ -8,13 +8,14 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_ckpt_compat import accepted, compare, fingerprint, prefixes, readers, snapshots
+from pytest_ckpt_compat import accepted, against, compare, fingerprint, prefixes, readers, snapshots
 from pytest_ckpt_compat.changes import Change, Policy, Severity, Verdict
 from pytest_ckpt_compat.checking import check_structure, could_not_check, diff
 from pytest_ckpt_compat.config import Registration, definition_id
 from pytest_ckpt_compat.definition.find import Definition, find
 from pytest_ckpt_compat.definition.load import load_weights
 from pytest_ckpt_compat.errors import CkptCompatError, NoBaselineError, SnapshotError
+from pytest_ckpt_compat.git import Base
 from pytest_ckpt_compat.rules import judge
 from pytest_ckpt_compat.structure import Structure
 
@@ -35,12 +36,14 @@ class Context:
             definitions that differ from theirs.
         rewrite: ids of the checkpoints whose frozen snapshot may be recorded anew.
         today: decides which accepted breaks have expired.
+        base: the commit to compare with, or None.
     """
 
     folder: Path
     update: bool = False
     rewrite: frozenset[str] = frozenset()
     today: date = field(default_factory=date.today)
+    base: Base | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,12 @@ class Result:
     def compatible(self) -> bool:
         """Whether every verdict is."""
         return all(verdict.compatible for verdict in self.verdicts)
+
+    @property
+    def tensors(self) -> int | None:
+        """How many tensors of the checkpoint were loaded, or None where it came to no load."""
+        main = self.verdicts[0]
+        return len(main.old.tensors) if main.old is not None and main.new is not None else None
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ def check_registered(registration: Registration, context: Context) -> Result:
     """Checks a registered checkpoint; writes nothing, and says what an update would write.
 
     Raises:
-        UsageError: the registration says something that cannot be meant.
+        UsageError: the registration says something that cannot be meant, or git cannot be asked.
     """
     writes: dict[str, str] = {}
     try:
@@ -98,25 +107,38 @@ def check_registered(registration: Registration, context: Context) -> Result:
         writes.update(baseline.writes)
         verdict = check_structure(structure, definition, registration.policy, registration.strip_prefix)
         own = _own_snapshot(registration, definition, verdict, context)
+        name = _definition_name(registration, definition)
+        subject = against.Subject(registration, definition, context.folder, name)
+        verdicts = _plain(subject, verdict, baseline, own)
+        if context.base is not None:
+            verdicts = against.compare(subject, verdicts, context.base)
     except CkptCompatError as error:
         if error.rule is None:
             raise
         return Result((could_not_check(error, registration.id),), writes)
+    whole = {registration.id, *([subject.identifier] if context.base else [])}
+    verdicts = accepted.apply(verdicts, entries, context.today, whole)
+    if own.later and verdicts[0].compatible:
+        first = replace(verdicts[0], changes=(*judge(own.later, Policy()), *verdicts[0].changes))
+        verdicts = (against.strict(first) if context.base else first, *verdicts[1:])
+    return Result(tuple(with_commands(each) for each in verdicts), writes | dict(own.writes))
+
+
+def _plain(
+    subject: against.Subject, verdict: Verdict, baseline: _Finding, own: _Finding
+) -> tuple[Verdict, ...]:
+    """The load's verdict with what the snapshots add to it, and the verdict of the definition's own."""
     found = judge((*baseline.changes, *own.changes), Policy())
     verdict = replace(
         verdict,
-        name=registration.id,
+        name=subject.registration.id,
         changes=(*found, *verdict.changes),
         notes=(*baseline.notes, *own.notes, *verdict.notes),
     )
-    verdicts = accepted.apply((verdict, *own.verdicts), entries, context.today, {registration.id})
-    if own.later and verdicts[0].compatible:
-        more = judge(own.later, Policy())
-        verdicts = (replace(verdicts[0], changes=(*more, *verdicts[0].changes)), *verdicts[1:])
-    return Result(tuple(_with_commands(each) for each in verdicts), writes | dict(own.writes))
+    return tuple(against.at_level(each, subject.registration.level) for each in (verdict, *own.verdicts))
 
 
-def _with_commands(verdict: Verdict) -> Verdict:
+def with_commands(verdict: Verdict) -> Verdict:
     """The verdict, and how to accept what fails in it."""
     repairs = [(label, text) for label, text in verdict.repairs if label != "accept"]
     if any(change.kind == "stale-snapshot" for change in verdict.changes):

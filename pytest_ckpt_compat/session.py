@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_ckpt_compat import settings, snapshots
+from pytest_ckpt_compat.changes import Severity
 from pytest_ckpt_compat.config import SNAPSHOT_DIR, Place, Registration, from_marker, is_glob
 from pytest_ckpt_compat.declared import REGISTRATIONS, CheckpointFile, collector_of
 from pytest_ckpt_compat.errors import CkptCompatError, SnapshotError, UsageError
@@ -18,10 +19,13 @@ from pytest_ckpt_compat.text import count
 
 if TYPE_CHECKING:
     from pytest_ckpt_compat.fixture import CkptCompat
+    from pytest_ckpt_compat.git import Base
     from pytest_ckpt_compat.registered import Context, Result
 
 _Node = pytest.Item | pytest.Collector
 
+#: Exit code of a run in which nothing is known either way.
+COULD_NOT_CHECK = 2
 _MARKER = "checkpoint"
 #: The argument that turns one test into an item for each of its checkpoints.
 _PARAMETER = "_ckpt_registration"
@@ -38,9 +42,11 @@ class Session:
         folder: the snapshot folder.
         update: whether snapshots are recorded.
         rewrite: ids of the checkpoints whose frozen snapshot is recorded anew.
+        base: the commit that the run is compared with, or None.
         prune: whether snapshots that no test stands for are removed.
         partial: whether some test was deselected, lost, or not collected.
         ids: registered checkpoints that reported.
+        compared: id -> number of tensors, of the checkpoints that were loaded.
         used: names of the snapshots that reported tests stand for.
         writes: snapshot name -> text to write at the end.
         said: what checks that passed have to say, in order.
@@ -52,9 +58,11 @@ class Session:
     folder: Path
     update: bool
     rewrite: frozenset[str]
+    base: Base | None
     prune: bool
     partial: bool = False
     ids: set[str] = field(default_factory=set)
+    compared: dict[str, int] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     writes: dict[str, str] = field(default_factory=dict)
     said: dict[str, None] = field(default_factory=dict)
@@ -112,7 +120,7 @@ class Session:
         """What the checks of this run have in common."""
         from pytest_ckpt_compat.registered import Context
 
-        return Context(self.folder, self.update, self.rewrite)
+        return Context(self.folder, self.update, self.rewrite, base=self.base)
 
     def record(self, item: pytest.Item, when: str | None) -> str:
         """What an item's report carries to the process that writes, as JSON text."""
@@ -129,6 +137,11 @@ class Session:
         elif when == "call":
             results = item.stash.get(_RESULTS, [])
             record["writes"] = {name: text for each in results for name, text in each.writes.items()}
+            record["compared"] = {
+                each.id: result.tensors
+                for each, result in zip(registrations, results, strict=False)
+                if result.tensors is not None
+            }
             record["said"] = [line for result in results for line in _said(result)]
         return json.dumps(record)
 
@@ -138,6 +151,7 @@ class Session:
         self.partial = self.partial or data["partial"]
         self.ids.update(data.get("ids", ()))
         self.used.update(data.get("used", ()))
+        self.compared.update(data.get("compared", {}))
         self.writes.update(data.get("writes", {}))
         self.said.update(dict.fromkeys(data.get("said", ())))
 
@@ -153,6 +167,8 @@ class Session:
         except SnapshotError as error:
             self.done.append(f"failed    {error}")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self.base is not None and not self.compared:
+            session.exitstatus = COULD_NOT_CHECK
         for identifier in sorted(self.rewrite - self.ids):
             known = ", ".join(sorted(self.ids)) or "none"
             self.done.append(f"failed    {identifier}: is no registered checkpoint; known are {known}")
@@ -164,7 +180,7 @@ class Session:
 
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Prints what passed with something to say, and what was written."""
-        lines = [*self.said, *self.done]
+        lines = [*self._compared(), *self.said, *self.done]
         session = reporter._session
         if not self.prune and session is not None and self._complete(session):
             unused = [self._shown(name) for name in self._unused()]
@@ -178,6 +194,16 @@ class Session:
             reporter.section("checkpoint compatibility", sep="-")
             for line in lines:
                 reporter.line(line)
+
+    def _compared(self) -> list[str]:
+        """How much was compared with the reference."""
+        if self.base is None:
+            return []
+        checkpoints, tensors = len(self.compared), sum(self.compared.values())
+        if not checkpoints:
+            return [f"could not check: no checkpoint was compared with {self.base.label}"]
+        numbers = f"{count(checkpoints, 'checkpoint')}, {count(tensors, 'tensor')}"
+        return [f"compared  {numbers}, with {self.base.label}"]
 
     def fixture(self, item: pytest.Item) -> CkptCompat:
         """The fixture's value for an item."""
@@ -275,10 +301,13 @@ def _in_order(node: _Node) -> list[pytest.Mark]:
 
 def _said(result: Result) -> Iterator[str]:
     """What a check that passed has to say, a line for the verdict and for each note."""
-    from pytest_ckpt_compat.report.text import headline
+    from pytest_ckpt_compat.report.text import headline, render
 
     for verdict in result.verdicts:
-        if verdict.compatible and verdict.changes:
+        existing = any(verdict.of(Severity.EXISTING))
+        if verdict.compatible and existing:
+            yield render(verdict)
+        elif verdict.compatible and verdict.changes:
             yield headline(verdict)
         if verdict.compatible:
             yield from (f"{verdict.name}: {note}" for note in verdict.notes)
@@ -294,6 +323,14 @@ def from_config(config: pytest.Config) -> Session:
         found = settings.read(config.rootpath)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
+    base, ref = None, config.getoption("ckpt_against")
+    if ref:
+        from pytest_ckpt_compat.git import merge_base
+
+        try:
+            base = merge_base(config.rootpath, ref)
+        except UsageError as error:
+            pytest.exit(str(error), returncode=COULD_NOT_CHECK)
     return Session(
         config=config,
         settings=found,
@@ -301,5 +338,6 @@ def from_config(config: pytest.Config) -> Session:
         / str(config.getini("ckpt_snapshot_dir") or found.snapshot_dir or SNAPSHOT_DIR),
         update=bool(config.getoption("ckpt_update")),
         rewrite=frozenset(config.getoption("ckpt_rewrite")),
+        base=base,
         prune=bool(config.getoption("ckpt_prune")),
     )

@@ -51,7 +51,15 @@ LAYERS: dict[str, set[str]] = {
             "structure",
         ),
     },
+    "git": {"errors"},
+    "at_base": {"changes", "checking", "definition", "errors", "fingerprint", "report"},
+    "basecode": {"changes", "config", "definition", "errors", "fingerprint", "git", "structure"},
+    "against": {
+        *("accepted", "basecode", "changes", "checking", "config", "definition", "errors", "fingerprint"),
+        *("git", "rules", "snapshots", "structure"),
+    },
     "registered": {
+        *("against", "git"),
         *("accepted", "changes", "checking", "compare", "config", "definition", "errors", "fingerprint"),
         *("prefixes", "readers", "report", "rules", "snapshots", "structure"),
     },
@@ -65,6 +73,7 @@ LAYERS: dict[str, set[str]] = {
             "errors",
             "fingerprint",
             "fixture",
+            "git",
             "registered",
             "report",
             "settings",
@@ -74,7 +83,9 @@ LAYERS: dict[str, set[str]] = {
     },
     "plugin": {"declared", "fixture", "session"},
     "collecting": {"config", "declared", "errors", "plugin", "registered"},
-    "commands": {"accepted", "changes", "collecting", "errors", "registered", "text", "writing"},
+    "commands": {
+        *("accepted", "against", "changes", "collecting", "errors", "git", "registered", "text", "writing"),
+    },
     "cli": {
         *("changes", "checking", "commands", "definition", "errors", "readers", "report", "snapshots"),
         "structure",

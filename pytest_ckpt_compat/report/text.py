@@ -55,11 +55,14 @@ def headline(verdict: Verdict) -> str:
     said = list(_told(verdict, worst))
     if worst.severity in (Severity.WARNING, Severity.ACCEPTED):
         said.insert(0, "loads")
+    if worst.severity is Severity.EXISTING:
+        said.insert(0, f"already on {visible(worst.reason)}")
     return f"{worst.rule} {name}: {', '.join(said)}" if name else f"{worst.rule} {', '.join(said)}"
 
 
 def _worst_first(verdict: Verdict) -> Iterator[Change]:
-    for severity in (Severity.ERROR, Severity.INCOMPLETE, Severity.WARNING, Severity.ACCEPTED):
+    order = (Severity.ERROR, Severity.INCOMPLETE, Severity.EXISTING, Severity.WARNING, Severity.ACCEPTED)
+    for severity in order:
         yield from verdict.of(severity)
 
 
