@@ -127,6 +127,7 @@ class Verdict:
         new: the new side (the definition), where it could be had.
         old_label: how the report names the old side (a path).
         new_label: how the report names the new side (``models.Classifier (models/net.py:88)``).
+        where: the file and line of the definition (``models/net.py:88``), or "".
         notes: remarks on how the check was made, a line each.
         repairs: (label, command) lines that a report prints for the user to paste.
     """
@@ -137,6 +138,7 @@ class Verdict:
     new: Structure | None = field(default=None, repr=False)
     old_label: str = ""
     new_label: str = ""
+    where: str = ""
     notes: tuple[str, ...] = ()
     repairs: tuple[tuple[str, str], ...] = ()
 

@@ -125,7 +125,14 @@ def _add_check(commands: _Commands) -> None:
         "--against", metavar="REF", help="fail on what this branch breaks since it left REF (origin/main)"
     )
     check.add_argument("-v", "--verbose", action="count", default=0, help="-vv prints every key")
+    check.add_argument("--report", metavar="FILE", help="write a report, by suffix: .json, .md")
+    check.add_argument(
+        "--snapshots", action="store_true", help="open no checkpoint that has a snapshot, though it is there"
+    )
     check.set_defaults(run=_check)
+
+    status = commands.add_parser("status", help="list every registered checkpoint and how it stands")
+    status.set_defaults(run=_status)
 
 
 def _date(text: str) -> date:
@@ -174,12 +181,23 @@ def _accept(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from pytest_ckpt_compat import commands
+    from pytest_ckpt_compat import commands, outlets
     from pytest_ckpt_compat.report.overview import render
 
-    checked = commands.check(arguments.against, arguments.pytest_args)
+    if arguments.report:
+        outlets.check_name(arguments.report)
+    checked = commands.check(arguments.against, arguments.pytest_args, arguments.snapshots)
     print(render(checked.verdicts, checked.counts, checked.label, checked.said, arguments.verbose >= 2))
+    for line in outlets.publish(checked.run(), arguments.report, os.environ):
+        print(line)
     return checked.exit_code
+
+
+def _status(_arguments: argparse.Namespace) -> int:
+    from pytest_ckpt_compat import commands
+
+    print(commands.status())
+    return 0
 
 
 def _compare(old: str, new: str) -> Verdict:

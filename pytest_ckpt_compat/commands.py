@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from pytest_ckpt_compat import accepted, git
+from pytest_ckpt_compat import accepted, git, snapshots
 from pytest_ckpt_compat.against import lost as lost_since
 from pytest_ckpt_compat.changes import Verdict
 from pytest_ckpt_compat.collecting import Project, in_project
 from pytest_ckpt_compat.errors import CkptCompatError, UsageError
 from pytest_ckpt_compat.registered import Result, check_registered, used_names, with_commands
-from pytest_ckpt_compat.text import count
+from pytest_ckpt_compat.report import overview, summary, text
+from pytest_ckpt_compat.text import count, visible
 from pytest_ckpt_compat.writing import write
 
 
@@ -47,6 +48,11 @@ class Checked:
         tensors = [result.tensors for result in self.results.values() if result.tensors is not None]
         return len(tensors), sum(tensors)
 
+    def run(self) -> summary.Run:
+        """For reports."""
+        entries = summary.unique(summary.entry(verdict) for verdict in self.verdicts)
+        return summary.Run(entries, overview.compared(self.counts, self.label), self.label)
+
     @property
     def exit_code(self) -> int:
         """1 if something breaks, 2 if something could not be checked or nothing was, else 0."""
@@ -54,18 +60,23 @@ class Checked:
         return 1 if 1 in codes else 2 if 2 in codes or not self.counts[0] else 0
 
 
-def check(against: str | None, args: Sequence[str] = ()) -> Checked:
+def check(against: str | None, args: Sequence[str] = (), snapshots_only: bool = False) -> Checked:
     """Checks every registered checkpoint, with a git reference if one is given.
+
+    Args:
+        against: the reference.
+        args: more arguments for pytest, which collects.
+        snapshots_only: whether no checkpoint is opened that has a snapshot.
 
     Raises:
         CkptCompatError: the collection failed, or the reference is not known.
     """
-    return in_project(lambda project: _check(project, against), args)
+    return in_project(lambda project: _check(project, against, snapshots_only), args)
 
 
-def _check(project: Project, ref: str | None) -> Checked:
+def _check(project: Project, ref: str | None, snapshots_only: bool = False) -> Checked:
     base = git.merge_base(project.root, ref) if ref else None
-    context = replace(project.context, base=base)
+    context = replace(project.context, base=base, snapshots_only=snapshots_only)
     results = {each.id: check_registered(each, context) for each in project.registrations}
     if base is None:
         return Checked(results)
@@ -119,3 +130,35 @@ def _find(
     first, *others = known[identifier]
     changes = [change for each in others for change in each.changes]
     return project.context.folder, entries, replace(first, changes=(*first.changes, *changes))
+
+
+def status() -> str:
+    """A table of the registered checkpoints: what is there, and what their check says.
+
+    Raises:
+        CkptCompatError: the collection failed.
+    """
+    return in_project(_status)
+
+
+def _status(project: Project) -> str:
+    folder = project.context.folder
+    entries = accepted.load(folder)
+    rows = [("checkpoint", "file", "snapshot", "loads", "accepted", "verdict")]
+    for each in project.registrations:
+        result = check_registered(each, project.context)
+        verdict = result.verdicts[0]
+        there = (folder / snapshots.checkpoint_name(each.id)).exists()
+        rows.append(
+            (
+                visible(each.id),
+                "yes" if each.path.exists() else "absent",
+                "yes" if there else "none",
+                {0: "yes", 1: "no"}.get(verdict.exit_code, "unknown"),
+                str(sum(entry.id == each.id for entry in entries)),
+                "; ".join(text.headline(each) for each in result.verdicts),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = ("   ".join([*map(str.ljust, row[:5], widths), row[5]]).rstrip() for row in rows)
+    return "\n".join(lines)

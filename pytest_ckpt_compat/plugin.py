@@ -58,6 +58,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="fail on what this branch breaks since it left REF (origin/main); list what broke before",
     )
     group.addoption(
+        "--ckpt-report",
+        metavar="FILE",
+        help="write a report on all checkpoints, by suffix: .json, .md",
+    )
+    group.addoption(
         "--ckpt-prune",
         action="store_true",
         help="remove the snapshots that no test of a complete run stands for",
@@ -82,7 +87,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     path = _declaring(config)
     if path is not None and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         config.args.append(str(path))
-    if config.getoption("ckpt_against"):
+    if config.getoption("ckpt_against") or config.getoption("ckpt_report"):
         session_of(config)  # a reference that is not known here stops the run before it begins
     elif path is not None and config.getoption("dist", "no") != "no":
         session_of(config)  # a mistake in the file shows before workers are started
@@ -172,7 +177,7 @@ class Reports:
             session_of(self._config).summarize(terminalreporter)
 
     def _wanted(self) -> bool:
-        asked = any(map(self._config.getoption, ("ckpt_update", "ckpt_prune", "ckpt_against")))
+        asked = any(map(self._config.getoption, ("ckpt_update", "ckpt_prune", "ckpt_against", "ckpt_report")))
         return not hasattr(self._config, "workerinput") and (asked or _SESSION in self._config.stash)
 
 

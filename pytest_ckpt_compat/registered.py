@@ -37,6 +37,7 @@ class Context:
         rewrite: ids of the checkpoints whose frozen snapshot may be recorded anew.
         today: decides which accepted breaks have expired.
         base: the commit to compare with, or None.
+        snapshots_only: whether a snapshot stands in for its checkpoint though the file is there.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class Context:
     rewrite: frozenset[str] = frozenset()
     today: date = field(default_factory=date.today)
     base: Base | None = None
+    snapshots_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,14 +174,16 @@ def _baseline(
     folder = context.folder
     name = snapshots.checkpoint_name(registration.id)
     shown = registration.shown
-    if not registration.path.exists():
+    there = registration.path.exists()
+    if not there or (context.snapshots_only and (folder / name).exists()):
         stored = snapshots.load(folder, name)
         if stored is None:
             raise NoBaselineError(
                 shown, f"neither the file nor its snapshot {folder.name}/{name} is there", "fetch the file"
             )
         note = f"{shown} is absent: checked from its snapshot {folder.name}/{name}"
-        return replace(stored, source=replace(stored.source, path=shown)), _Finding(notes=(note,))
+        notes = () if there else (note,)
+        return replace(stored, source=replace(stored.source, path=shown)), _Finding(notes=notes)
     structure = readers.read(registration.path, registration.key)
     structure = replace(structure, source=replace(structure.source, path=shown))
     named = context.update and registration.id in context.rewrite

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from pytest_ckpt_compat.changes import Severity
 from pytest_ckpt_compat.config import SNAPSHOT_DIR, Place, Registration, from_marker, is_glob
 from pytest_ckpt_compat.declared import REGISTRATIONS, CheckpointFile, collector_of
 from pytest_ckpt_compat.errors import CkptCompatError, SnapshotError, UsageError
+from pytest_ckpt_compat.report import summary
 from pytest_ckpt_compat.text import count
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Session:
         partial: whether some test was deselected, lost, or not collected.
         ids: registered checkpoints that reported.
         compared: id -> number of tensors, of the checkpoints that were loaded.
+        entries: every verdict, for reports.
         used: names of the snapshots that reported tests stand for.
         writes: snapshot name -> text to write at the end.
         said: what checks that passed have to say, in order.
@@ -63,6 +66,7 @@ class Session:
     partial: bool = False
     ids: set[str] = field(default_factory=set)
     compared: dict[str, int] = field(default_factory=dict)
+    entries: list[summary.Entry] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     writes: dict[str, str] = field(default_factory=dict)
     said: dict[str, None] = field(default_factory=dict)
@@ -111,6 +115,11 @@ class Session:
         except UsageError as error:
             pytest.fail(str(error), pytrace=False)
         item.stash[_RESULTS] = results
+        item.user_properties += [
+            (f"ckpt_compat.{verdict.name}", text.headline(verdict))
+            for result in results
+            for verdict in result.verdicts
+        ]
         verdicts = [verdict for result in results for verdict in result.verdicts if not verdict.compatible]
         if verdicts:
             full = self._full
@@ -142,6 +151,8 @@ class Session:
                 for each, result in zip(registrations, results, strict=False)
                 if result.tensors is not None
             }
+            entries = [summary.entry(verdict) for result in results for verdict in result.verdicts]
+            record["entries"] = [entry.as_data() for entry in entries]
             record["said"] = [line for result in results for line in _said(result)]
         return json.dumps(record)
 
@@ -152,6 +163,7 @@ class Session:
         self.ids.update(data.get("ids", ()))
         self.used.update(data.get("used", ()))
         self.compared.update(data.get("compared", {}))
+        self.entries += (summary.Entry(**entry) for entry in data.get("entries", ()))
         self.writes.update(data.get("writes", {}))
         self.said.update(dict.fromkeys(data.get("said", ())))
 
@@ -164,6 +176,8 @@ class Session:
                 for name in self._unused():
                     snapshots.remove(self.folder, name)
                     self.done.append(f"removed   {self._shown(name)}: no test stands for it")
+            if self.entries or self.config.getoption("ckpt_report"):
+                self._publish()
         except SnapshotError as error:
             self.done.append(f"failed    {error}")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -180,7 +194,7 @@ class Session:
 
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Prints what passed with something to say, and what was written."""
-        lines = [*self._compared(), *self.said, *self.done]
+        lines = [*([self._compared()] if self.base else []), *self.said, *self.done]
         session = reporter._session
         if not self.prune and session is not None and self._complete(session):
             unused = [self._shown(name) for name in self._unused()]
@@ -195,15 +209,22 @@ class Session:
             for line in lines:
                 reporter.line(line)
 
-    def _compared(self) -> list[str]:
-        """How much was compared with the reference."""
-        if self.base is None:
-            return []
-        checkpoints, tensors = len(self.compared), sum(self.compared.values())
-        if not checkpoints:
-            return [f"could not check: no checkpoint was compared with {self.base.label}"]
-        numbers = f"{count(checkpoints, 'checkpoint')}, {count(tensors, 'tensor')}"
-        return [f"compared  {numbers}, with {self.base.label}"]
+    def _compared(self) -> str:
+        """How much was compared, with the reference if there is one."""
+        from pytest_ckpt_compat.report.overview import compared
+
+        counts = (len(self.compared), sum(self.compared.values()))
+        return compared(counts, self.base.label if self.base else "")
+
+    def _publish(self) -> None:
+        """Writes the reports that are wanted: one for a run, however many workers it has."""
+        from pytest_ckpt_compat.outlets import publish
+
+        label = self.base.label if self.base else ""
+        run = summary.Run(summary.unique(self.entries), self._compared(), label)
+        file = self.config.getoption("ckpt_report")
+        place = str(self.config.invocation_params.dir / file) if file else None
+        self.done += publish(run, place, os.environ)
 
     def fixture(self, item: pytest.Item) -> CkptCompat:
         """The fixture's value for an item."""
@@ -321,6 +342,10 @@ def from_config(config: pytest.Config) -> Session:
     """
     try:
         found = settings.read(config.rootpath)
+        if config.getoption("ckpt_report"):
+            from pytest_ckpt_compat.outlets import check_name
+
+            check_name(config.getoption("ckpt_report"))
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
     base, ref = None, config.getoption("ckpt_against")

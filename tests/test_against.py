@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_nothing_changed(branch: pytest.Pytester, command: Command) -> None:
     assert (said.code, said.err) == (0, "")
     assert said.out.splitlines() == [
         "OK net-v1: 6 tensors load",
-        f"compared 1 checkpoint, 6 tensors, with main (merge base {short})",
+        f"compared  1 checkpoint, 6 tensors, with main (merge base {short})",
     ]
     result = branch.runpytest_inprocess("--ckpt-against", "main")
     result.assert_outcomes(passed=1)
@@ -134,7 +135,12 @@ def test_the_old_code_is_run_once(
     edit(branch.path / "models.py", "classes=4", "classes=6")
     runs = []
     run = basecode._run
-    monkeypatch.setattr(basecode, "_run", lambda *args: runs.append(1) or run(*args))
+
+    def counted(*args: Any) -> dict[str, Any]:
+        runs.append(1)
+        return run(*args)
+
+    monkeypatch.setattr(basecode, "_run", counted)
     monkeypatch.setenv("XDG_CACHE_HOME", str(branch.path / ".." / "own-cache"))
     assert [command("check", "--against", "main").code for _ in range(2)] == [1, 1]
     assert len(runs) == 1
@@ -230,7 +236,7 @@ def test_pytest_stops_at_once_with_2(branch: pytest.Pytester) -> None:
     assert result.ret == 2
     result.stderr.fnmatch_lines(["Exit: --against origin/main: is not known here; run: git fetch *"])
     branch.runpytest_inprocess("--ckpt-against", "main", "-k", "nothing").stdout.fnmatch_lines(
-        ["could not check: no checkpoint was compared with main *"]
+        ["could not check: no checkpoint was compared, with main *"]
     )
 
 
@@ -259,7 +265,7 @@ def test_a_shallow_clone_says_what_to_fetch(
     git(path, *shlex.split(error.partition("run: ")[2])[1:])
     said = command("check", "--against", "origin/main")
     assert said.code == 0, said.err
-    assert "compared 1 checkpoint, 6 tensors, with origin/main" in said.out
+    assert "compared  1 checkpoint, 6 tensors, with origin/main" in said.out
     branch._path = origin
 
 

@@ -74,6 +74,7 @@ LAYERS: dict[str, set[str]] = {
             "fingerprint",
             "fixture",
             "git",
+            "outlets",
             "registered",
             "report",
             "settings",
@@ -83,12 +84,14 @@ LAYERS: dict[str, set[str]] = {
     },
     "plugin": {"declared", "fixture", "session"},
     "collecting": {"config", "declared", "errors", "plugin", "registered"},
+    "outlets": {"errors", "report", "writing"},
     "commands": {
         *("accepted", "against", "changes", "collecting", "errors", "git", "registered", "text", "writing"),
+        *("report", "snapshots"),
     },
     "cli": {
-        *("changes", "checking", "commands", "definition", "errors", "readers", "report", "snapshots"),
-        "structure",
+        *("changes", "checking", "commands", "definition", "errors", "outlets", "readers", "report"),
+        *("snapshots", "structure"),
     },
 }
 

@@ -30,12 +30,12 @@ def render(
 
 
 def compared(counts: tuple[int, int], label: str) -> str:
-    """``compared 3 checkpoints, 130 tensors, with origin/main (merge base 1a2b3c4d)``."""
+    """``compared  3 checkpoints, 130 tensors, with origin/main (merge base 1a2b3c4d)``."""
     checkpoints, tensors = counts
     where = f", with {label}" if label else ""
     if not checkpoints:
         return f"could not check: no checkpoint was compared{where}"
-    return f"compared {count(checkpoints, 'checkpoint')}, {count(tensors, 'tensor')}{where}"
+    return f"compared  {count(checkpoints, 'checkpoint')}, {count(tensors, 'tensor')}{where}"
 
 
 def _sections(verdicts: Sequence[Verdict], label: str, full: bool) -> Iterator[str]:
