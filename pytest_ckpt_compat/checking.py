@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_ckpt_compat import compare, prefixes, readers
-from pytest_ckpt_compat.changes import Change, Policy, Verdict
+from pytest_ckpt_compat.changes import Change, Policy, Severity, Verdict
 from pytest_ckpt_compat.definition.build import build, structure_of
 from pytest_ckpt_compat.definition.find import Definition, find
 from pytest_ckpt_compat.definition.load import Outcome, Shape, try_load
 from pytest_ckpt_compat.errors import CkptCompatError
+from pytest_ckpt_compat.explaining import explain
 from pytest_ckpt_compat.rules import BY_ID, judge
 from pytest_ckpt_compat.structure import Structure, TensorSpec
 
@@ -20,9 +21,11 @@ from pytest_ckpt_compat.structure import Structure, TensorSpec
 def diff(old: Structure, new: Structure) -> Verdict:
     """Compares two structures as a strict load of ``old`` into ``new`` would, hooks aside."""
     wrapper = _wrapper(old, new)
-    changes = compare.compare(old, new)
     if wrapper:
-        changes = (wrapper.change(old), *compare.compare(wrapper.unwrap(old), new))
+        bare = wrapper.unwrap(old)
+        changes = (wrapper.change(old), *explain(compare.compare(bare, new), bare, new))
+    else:
+        changes = explain(compare.compare(old, new), old, new)
     return Verdict(
         judge(changes, Policy()),
         old=old,
@@ -75,14 +78,15 @@ def check_structure(
     if strip_prefix:
         structure = prefixes.strip(structure, strip_prefix)
     new, outcome = _load(structure, definition, policy)
-    changes = tuple(_facts(structure, new, outcome))
-    wrapper = None
-    if outcome.raised:
+    wrapper, unwrapped = None, outcome
+    if outcome.missing:
         wrapper, unwrapped = _find_wrapper(structure, new, outcome, definition, policy)
-        if wrapper:
-            changes = (wrapper.change(structure), *_facts(wrapper.unwrap(structure), new, unwrapped))
+    bare = wrapper.unwrap(structure) if wrapper else structure
+    changes = explain(_facts(bare, new, unwrapped), bare, new)
+    if wrapper:
+        changes = (wrapper.change(structure), *changes)
     return Verdict(
-        judge(changes, replace(policy, strict=policy.strict and outcome.strict)),
+        _judged(changes, outcome, policy),
         old=structure,
         new=new,
         old_label=_source(structure),
@@ -91,6 +95,20 @@ def check_structure(
         notes=tuple(_notes(outcome)),
         repairs=tuple(_repairs(changes, wrapper)),
     )
+
+
+def _judged(changes: tuple[Change, ...], outcome: Outcome, policy: Policy) -> tuple[Change, ...]:
+    """Judges by the strictness that torch showed: an explanation never changes whether a load raises."""
+    judged = judge(changes, replace(policy, strict=policy.strict and outcome.strict))
+    errors = any(change.severity is Severity.ERROR for change in judged)
+    if outcome.raised and not errors:
+        return judge(changes, replace(policy, strict=True))
+    if errors and not outcome.raised:
+        return tuple(
+            replace(change, severity=Severity.WARNING) if change.severity is Severity.ERROR else change
+            for change in judged
+        )
+    return judged
 
 
 def could_not_check(error: CkptCompatError, name: str = "") -> Verdict:

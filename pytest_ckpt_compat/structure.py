@@ -129,6 +129,30 @@ class Source:
 
 
 @dataclass(frozen=True)
+class OptimizerState:
+    """What the saved state of an optimizer says about the parameters it belongs to.
+
+    Attributes:
+        groups: the numbers (or names) of the parameters in each group, in order; ``()`` where the
+            format keeps them apart from the header.
+        states: parameter number or name -> name of the value (``exp_avg``, ``step``) -> its spec.
+            A parameter that was never updated has none.
+    """
+
+    groups: tuple[tuple[int | str, ...], ...]
+    states: Mapping[int | str, Mapping[str, TensorSpec]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Makes the mappings read-only."""
+        fixed = {name: MappingProxyType(dict(fields)) for name, fields in self.states.items()}
+        object.__setattr__(self, "states", MappingProxyType(fixed))
+
+    def __hash__(self) -> int:
+        """Agrees with equality."""
+        return hash((self.groups, frozenset(self.states)))
+
+
+@dataclass(frozen=True)
 class Structure:
     """The names, shapes and dtypes of a state_dict, in order.
 
@@ -144,6 +168,9 @@ class Structure:
             data.
         objects: key -> value of the entries that are not tensors, where it is plain data.
         locations: key -> where its bytes lie, where a later load is possible.
+        views: groups of keys whose tensors lie in one storage without being one tensor; ``locations``
+            tells their offsets and strides.
+        optimizers: dotted path in the file (``optimizer``) -> the optimizer state there.
     """
 
     tensors: Mapping[str, TensorSpec]
@@ -153,10 +180,12 @@ class Structure:
     values: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     objects: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     locations: Mapping[str, Location] = field(default_factory=dict, compare=False, repr=False)
+    views: tuple[tuple[str, ...], ...] = field(default=(), compare=False, repr=False)
+    optimizers: Mapping[str, OptimizerState] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Makes the mappings read-only."""
-        for name in ("tensors", "versions", "values", "objects", "locations"):
+        for name in ("tensors", "versions", "values", "objects", "locations", "optimizers"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, MappingProxyType(dict(value)))

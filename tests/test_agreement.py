@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,37 +40,52 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def torchs_word(state: Any, model: nn.Module, strict: bool) -> tuple[bool, set[str], set[str], set[str]]:
+def torchs_word(
+    state: Any, fresh: Callable[[], nn.Module], strict: bool
+) -> tuple[bool, set[str], set[str], set[str]]:
     """Whether a real load works, and torch's own lists: missing, unexpected, mismatched."""
     try:
-        model.load_state_dict(state, strict=strict)
+        fresh().load_state_dict(state, strict=strict)
         loads = True
     except RuntimeError:
         loads = False
     try:
-        missing, unexpected = model.load_state_dict(state, strict=False)
-        mismatched = set()
+        fresh().load_state_dict(state)
+        message = ""
     except RuntimeError as error:
-        mismatched = set(re.findall(r"size mismatch for (\S+):", str(error)))
-        fitting = {key: value for key, value in state.items() if key not in mismatched}
-        if hasattr(state, "_metadata"):
-            fitting = type(state)(fitting)
-            fitting._metadata = state._metadata
-        missing, unexpected = model.load_state_dict(fitting, strict=False)
-        missing = [key for key in missing if key not in mismatched]
-    return loads, set(missing), set(unexpected), mismatched
+        message = str(error)
+
+    def listed(what: str) -> set[str]:
+        lines = [line for line in message.splitlines() if f"{what} key(s) in state_dict: " in line]
+        return {key for line in lines for key in re.findall(r'"([^"]+)"', line)}
+
+    return (
+        loads,
+        listed("Missing"),
+        listed("Unexpected"),
+        set(re.findall(r"size mismatch for (\S+):", message)),
+    )
 
 
-def our_word(verdict: ckpt.Verdict) -> tuple[set[str], set[str], set[str]]:
-    """The same lists from a verdict whose keys are not prefixed."""
-    found: dict[str, set[str]] = {"missing": set(), "unexpected": set(), "resized": set()}
-    for change in verdict.changes:
-        kind = {"head-resized": "resized"}.get(change.kind, change.kind)
-        if kind == "extra-state":
-            kind = "unexpected" if change.old else "missing"
-        if kind in found:
-            found[kind] |= {*change.old, *change.new}
-    return found["missing"], found["unexpected"], found["resized"]
+#: What an explanation makes of missing and unexpected keys; it may also name keys that torch is
+#: content with (a name that was reused, a counter that belongs to a renamed layer).
+EXPLANATIONS = {"renamed", "split", "fused", "reparametrized", "transposed", "resized", "head-resized"}
+
+
+def agrees(verdict: ckpt.Verdict, missing: set[str], unexpected: set[str], mismatched: set[str]) -> None:
+    """Every key that torch names is told, and no other, explanations aside."""
+    plain = [change for change in verdict.changes if change.old != change.new or change.kind in _SHAPES]
+    told = [change for change in plain if change.kind not in ("retyped", "retied", "partial-load")]
+    lost = {key for change in told for key in change.old}
+    gained = {key for change in told for key in change.new}
+    assert unexpected | mismatched <= lost
+    assert missing | mismatched <= gained
+    moved = [change for change in told if change.kind in EXPLANATIONS and change.old != change.new]
+    assert lost - unexpected - mismatched <= {key for change in moved for key in change.old}
+    assert gained - missing - mismatched <= {key for change in moved for key in change.new}
+
+
+_SHAPES = ("resized", "head-resized", "transposed")
 
 
 @_EXAMPLES
@@ -83,13 +99,13 @@ def test_a_saved_checkpoint_is_judged_as_torch_judges_it(
     state = torch.load(path, weights_only=True)
     if not any(isinstance(value, torch.Tensor) for value in state.values()):
         return  # a checkpoint without any tensor is refused, by a test of its own
-    loads, missing, unexpected, mismatched = torchs_word(state, build(new), strict)
+    loads, missing, unexpected, mismatched = torchs_word(state, lambda: build(new), strict)
 
     verdict = ckpt.check(path, lambda: build(new), strict=strict)
 
     assert verdict.compatible is loads
     if not any(change.kind == "prefixed" for change in verdict.changes):
-        assert our_word(verdict) == (missing, unexpected, mismatched)
+        agrees(verdict, missing, unexpected, mismatched)
 
 
 @settings(_EXAMPLES, max_examples=100)
@@ -111,7 +127,7 @@ def test_a_fingerprint_stands_in_for_its_file(
     assert list(recorded.tensors) == list(structure.tensors)
     assert fingerprint.digest(recorded) == fingerprint.digest(structure)
     verdict = check_structure(recorded, find(lambda: build(new)), Policy(strict=strict))
-    assert verdict.compatible is torchs_word(state, build(new), strict)[0]
+    assert verdict.compatible is torchs_word(state, lambda: build(new), strict)[0]
 
 
 @settings(_EXAMPLES, max_examples=100)
@@ -129,7 +145,7 @@ def test_safetensors_have_no_versions_and_are_judged_so(
 
     verdict = ckpt.check(path, lambda: build(new), strict=strict)
 
-    assert verdict.compatible is torchs_word(tensors, build(new), strict)[0]
+    assert verdict.compatible is torchs_word(tensors, lambda: build(new), strict)[0]
 
 
 @settings(_EXAMPLES, max_examples=100)
@@ -138,7 +154,9 @@ def test_a_comparison_without_hooks_agrees_with_torch(pair: tuple[Recipe, Recipe
     old, new = (define_plain(recipe) for recipe in pair)
     verdict = ckpt.diff(ckpt.define(lambda: old), ckpt.define(lambda: new))
 
-    assert verdict.compatible is torchs_word(dict(old.state_dict()), new, strict=True)[0]
+    assert (
+        verdict.compatible is torchs_word(dict(old.state_dict()), lambda: copy.deepcopy(new), strict=True)[0]
+    )
 
 
 @settings(_EXAMPLES, max_examples=100)

@@ -14,7 +14,7 @@ from models import Net
 @pytest.mark.checkpoint("net.pt", model=Net)
 def test_net(ckpt_compat):
     net = ckpt_compat.load()
-    wanted = torch.load("net.pt")
+    wanted = torch.load("net.pt", weights_only=True)
     assert all(torch.equal(value, wanted[key]) for key, value in net.state_dict().items())
     assert net(torch.zeros(1, 3)).shape == (1, 4)
 """

@@ -70,10 +70,10 @@ class InitialisedByHook(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(3, 4)
-        self.register_load_state_dict_pre_hook(self._fill)  # type: ignore[no-untyped-call]
+        self._register_load_state_dict_pre_hook(self._fill)  # type: ignore[no-untyped-call]
 
     @staticmethod
-    def _fill(_module: nn.Module, state: dict[str, torch.Tensor], *_: object) -> None:
+    def _fill(state: dict[str, torch.Tensor], *_: object) -> None:
         state.setdefault("linear.bias", nn.init.normal_(torch.empty(4)))
 
 

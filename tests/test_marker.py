@@ -216,7 +216,10 @@ def test_what_passes_with_something_to_say_says_it(project: pytest.Pytester) -> 
 def test_a_wrappers_prefix(project: pytest.Pytester, strip: str) -> None:
     import torch
 
-    state = {f"module.{key}": value for key, value in torch.load(project.path / "net.pt").items()}
+    state = {
+        f"module.{key}": value
+        for key, value in torch.load(project.path / "net.pt", weights_only=True).items()
+    }
     torch.save(state, project.path / "net.pt")
     project.makepyfile(PLAIN.replace("model=Net", f"model=Net, {strip}"))
     result = run(project)

@@ -159,7 +159,7 @@ def untouched_globals() -> Iterator[None]:
     """Puts random numbers, default dtype and device, grad mode and ``sys.path`` back afterwards."""
     import torch
 
-    dtype, device, path = torch.get_default_dtype(), torch.get_default_device(), list(sys.path)
+    dtype, device, path = torch.get_default_dtype(), torch.empty(0).device, list(sys.path)
     python_state = random.getstate()
     numpy = sys.modules.get("numpy")
     numpy_state = numpy.random.get_state() if numpy else None
@@ -168,8 +168,8 @@ def untouched_globals() -> Iterator[None]:
             yield
         finally:
             torch.set_default_dtype(dtype)
-            if torch.get_default_device() != device:
-                torch.set_default_device(None if device.type == "cpu" else device)
+            if torch.empty(0).device != device:
+                torch.set_default_device(device)
             sys.path[:] = path
             random.setstate(python_state)
             if numpy:

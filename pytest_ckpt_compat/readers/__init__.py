@@ -9,6 +9,7 @@ from pytest_ckpt_compat.collector import collector_paused
 from pytest_ckpt_compat.errors import ReadError
 from pytest_ckpt_compat.readers.limits import RefusalError
 from pytest_ckpt_compat.readers.plain import Opaque
+from pytest_ckpt_compat.readers.remote import is_url, shown
 from pytest_ckpt_compat.readers.sniff import read_any
 from pytest_ckpt_compat.readers.zip_directory import offsets_of
 from pytest_ckpt_compat.structure import Structure
@@ -20,7 +21,7 @@ def read(path: str | os.PathLike[str], key: str | None = None) -> Structure:
     """The structure of a checkpoint. No tensor is read, nothing in the file is executed.
 
     Args:
-        path: the checkpoint.
+        path: the checkpoint: a file, a directory, or a URL (``hf://``, ``https://``, ``s3://``, ...).
         key: dotted path of the state_dict in it (``"model"``); found by structure if None, and
             ``""`` for the top.
 
@@ -31,7 +32,7 @@ def read(path: str | os.PathLike[str], key: str | None = None) -> Structure:
         with collector_paused():
             return read_any(name, key)
     except RefusalError as refusal:
-        raise ReadError(name, refusal.problem, refusal.advice) from None
+        raise ReadError(shown(name) if is_url(name) else name, refusal.problem, refusal.advice) from None
 
 
 def record_offsets(path: str | os.PathLike[str], records: Iterable[str]) -> dict[str, int]:
@@ -43,4 +44,4 @@ def record_offsets(path: str | os.PathLike[str], records: Iterable[str]) -> dict
     try:
         return offsets_of(name, set(records))
     except RefusalError as refusal:
-        raise ReadError(name, refusal.problem, refusal.advice) from None
+        raise ReadError(shown(name) if is_url(name) else name, refusal.problem, refusal.advice) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pytest_ckpt_compat.readers import limits
@@ -10,6 +11,7 @@ from pytest_ckpt_compat.readers.containers import choose, mapping_of, no_tensors
 from pytest_ckpt_compat.readers.inert import Made, OrderedMapping, Tensor
 from pytest_ckpt_compat.readers.limits import over_limit
 from pytest_ckpt_compat.readers.modules import is_module, module_entries
+from pytest_ckpt_compat.readers.optimizers import optimizer_states
 from pytest_ckpt_compat.readers.plain import is_exact, plain_values
 from pytest_ckpt_compat.structure import (
     ITEM_SIZES,
@@ -22,33 +24,57 @@ from pytest_ckpt_compat.structure import (
 )
 
 
-def assemble(root: Any, path: str, file_format: str, key: str | None, *, locatable: bool) -> Structure:
-    """The structure of the state_dict in ``root``.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a file holds, inert, before its state_dict is looked for.
 
-    Args:
-        root: what the pickle holds, inert.
+    Attributes:
+        value: the value of its pickle.
         path: the file, as the user named it.
-        file_format: for ``Source.format``.
-        key: dotted path of the state_dict, or None to find it.
-        locatable: whether the bytes in the file's records are in this machine's order.
+        format: for ``Source.format``.
+        locatable: whether its tensors' bytes are in a local file and in this machine's order.
     """
-    found = choose(root, key)
+
+    value: Any
+    path: str
+    format: str
+    locatable: bool = False
+
+
+def assemble(loaded: Loaded, key: str | None) -> Structure:
+    """The structure of the state_dict in a file, at the dotted path ``key``, or found if None."""
+    found = choose(loaded.value, key)
     entries = module_entries(found.value) if is_module(found.value) else mapping_of(found.value) or {}
+    return structure_of(
+        entries,
+        loaded,
+        container=found.key,
+        versions=_versions(found.value),
+        values=plain_values(loaded.value),
+        objects={name: entry for name, entry in entries.items() if is_exact(entry)},
+        optimizers=optimizer_states(loaded.value),
+    )
+
+
+def structure_of(entries: Mapping[str, Any], loaded: Loaded, container: str = "", **facts: Any) -> Structure:
+    """The structure of the tensors and other values by key; ``facts`` are its further fields."""
     if len(entries) > limits.KEYS:
         raise over_limit("keys in its state_dict", limits.KEYS)
     tensors = {name: entry for name, entry in entries.items() if type(entry) is Tensor}
     if not tensors:
         raise no_tensors()
+    aliases = alias_groups({name: _identity(tensor) for name, tensor in tensors.items()})
     return Structure(
         {name: _spec(entry) for name, entry in entries.items()},
-        aliases=alias_groups({name: _identity(tensor) for name, tensor in tensors.items()}),
-        versions=_versions(found.value),
-        source=Source(path, file_format, found.key),
-        values=plain_values(root),
-        objects={name: entry for name, entry in entries.items() if is_exact(entry)},
+        aliases=aliases,
+        views=_views(tensors, aliases),
+        source=Source(loaded.path, loaded.format, container),
         locations={
-            name: _location(tensor, path) for name, tensor in tensors.items() if locatable and tensor.plain
+            name: _location(tensor, loaded.path)
+            for name, tensor in tensors.items()
+            if loaded.locatable and tensor.plain
         },
+        **facts,
     )
 
 
@@ -60,12 +86,27 @@ def _identity(tensor: Tensor) -> object:
     """Equal for tensors that are one: the same view of the same storage, or the same object."""
     if tensor.storage is None:
         return id(tensor)
-    return tensor.storage.record, tensor.dtype, tensor.offset, tensor.size, tensor.stride
+    storage = tensor.storage
+    return storage.record, storage.start, tensor.dtype, tensor.offset, tensor.size, tensor.stride
+
+
+def _views(
+    tensors: Mapping[str, Tensor], aliases: tuple[tuple[str, ...], ...]
+) -> tuple[tuple[str, ...], ...]:
+    """Groups of keys in one storage that are not all the same tensor."""
+    storages: dict[str, object] = {}
+    for name, tensor in tensors.items():
+        storage = tensor.storage
+        storages[name] = name if storage is None else (storage.record, storage.start)
+    tied = {group[0]: set(group) for group in aliases}
+    return tuple(group for group in alias_groups(storages) if tied.get(group[0]) != set(group))
 
 
 def _location(tensor: Tensor, path: str) -> Location:
-    assert tensor.storage is not None  # noqa: S101 - plain tensors have one
-    return Location(path, tensor.storage.record, int(tensor.offset * ITEM_SIZES[tensor.dtype]), tensor.stride)
+    storage = tensor.storage
+    assert storage is not None  # noqa: S101 - plain tensors have one
+    begin = storage.start + int(tensor.offset * ITEM_SIZES[tensor.dtype])
+    return Location(path, storage.record, begin, tensor.stride)
 
 
 def _versions(state_dict: Any) -> Mapping[str, int] | None:

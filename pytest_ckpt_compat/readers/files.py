@@ -25,17 +25,21 @@ class Blob:
         path: the path as it was given.
         size: bytes in the file.
         stream: the open file.
+        start: where in the stream the file begins, if it lies inside another.
+        locatable: whether it is a whole file on this machine, whose bytes can be loaded later.
     """
 
     path: str
     size: int
     stream: BinaryIO
+    start: int = 0
+    locatable: bool = True
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Exactly ``size`` bytes from ``offset``. Refuses a file that is shorter than that."""
         if offset < 0 or size < 0 or offset + size > self.size:
             raise damaged(f"it ends at byte {self.size:,}, before the data it announces")
-        self.stream.seek(offset)
+        self.stream.seek(self.start + offset)
         data = self.stream.read(size)
         if len(data) != size:
             raise RefusalError("it changed while it was read", "run again when nothing writes to it")
@@ -44,6 +48,11 @@ class Blob:
     def head(self, size: int) -> bytes:
         """The first ``size`` bytes, or fewer if the file is shorter."""
         return self.read_at(0, min(size, self.size))
+
+    def part(self, offset: int, size: int) -> Blob:
+        """A file that lies inside this one."""
+        self.read_at(offset + size, 0)
+        return Blob(self.path, size, self.stream, self.start + offset, locatable=False)
 
 
 @contextmanager

@@ -60,13 +60,15 @@ class Storage:
 
     Attributes:
         dtype: dtype name of its elements; ``uint8`` for an untyped storage.
-        record: name of the record that holds the bytes.
+        record: name of the record that holds the bytes; "" for the file itself.
         numel: number of elements.
+        start: bytes from the start of the record to the first element.
     """
 
     dtype: str
     record: str
     numel: int
+    start: int = 0
 
 
 @dataclass(slots=True, eq=False)

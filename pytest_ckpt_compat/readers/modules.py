@@ -42,27 +42,38 @@ def has_tensors(module: Made) -> bool:
 def module_entries(module: Made) -> dict[str, Any]:
     """Key -> tensor, in the order of ``state_dict()``."""
     result: dict[str, Any] = {}
+    room = limits.CHARACTERS
     for visited, (prefix, part) in enumerate(_walk(module)):
         for name, value in _own(part):
+            room = less(room, prefix, name)
             result[prefix + name] = value
         if visited > limits.KEYS or len(result) > limits.KEYS:
             raise over_limit("modules and tensors", limits.KEYS)
     return result
 
 
+def less(room: int, prefix: str, name: str) -> int:
+    """The room for characters that is left after one more key."""
+    room -= len(prefix) + len(name)
+    if room < 0:
+        raise over_limit("characters in its keys", limits.CHARACTERS)
+    return room
+
+
 def _walk(root: Made) -> Iterator[tuple[str, Made]]:
     """Every module below the root with the prefix of its keys; a shared one under each name."""
     pending = [("", root, 0)]
+    room = limits.CHARACTERS
     while pending:
         prefix, module, depth = pending.pop()
         if depth > limits.DEPTH:
             raise over_limit("modules inside each other", limits.DEPTH)
         yield prefix, module
-        children = [
-            (f"{prefix}{name}.", child, depth + 1)
-            for name, child in module.state["_modules"].items()
-            if type(name) is str and is_module(child)
-        ]
+        children = []
+        for name, child in module.state["_modules"].items():
+            if type(name) is str and is_module(child):
+                room = less(room, prefix, name)
+                children.append((f"{prefix}{name}.", child, depth + 1))
         pending.extend(reversed(children))
         if len(pending) > limits.KEYS:
             raise over_limit("modules", limits.KEYS)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_ckpt_compat.readers import limits, literals
 from pytest_ckpt_compat.readers.inert import Skipped
-from pytest_ckpt_compat.readers.limits import damaged, over_limit
+from pytest_ckpt_compat.readers.limits import Budget, broken_off, damaged, over_limit
 
 #: Opcodes between two looks at the sizes of stack and memo.
 ROUND = 10_000
@@ -20,13 +20,13 @@ class Stop(Exception):  # noqa: N818 - a signal, not an error
 class ValueMachine:
     """Stack, memo and position of one run, and a method for each opcode that makes a simple value."""
 
-    def __init__(self, data: bytes, start: int) -> None:
+    def __init__(self, data: bytes, start: int, budget: Budget) -> None:
         self.data = data
         self.pos = start
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # the stacks under the marks
         self.memo: dict[int, Any] = {}
-        self.spent = 0
+        self.spend = budget.spend
 
     def check_sizes(self) -> None:
         """Refuses a pickle that piles up too much; looks once a round."""
@@ -36,17 +36,11 @@ class ValueMachine:
         if len(self.stack) > limits.PICKLE_STACK:
             raise over_limit("values on its pickle's stack", limits.PICKLE_STACK)
 
-    def spend(self, steps: int) -> None:
-        """Counts steps of work against the limit."""
-        self.spent += steps
-        if self.spent > limits.PICKLE_OPERATIONS:
-            raise over_limit("pickle operations", limits.PICKLE_OPERATIONS)
-
     def take(self, size: int) -> bytes:
         """The next bytes of the pickle."""
         end = self.pos + size
         if end > len(self.data):
-            raise damaged(f"its pickle breaks off at byte {len(self.data):,}")
+            raise broken_off(len(self.data))
         piece = self.data[self.pos : end]
         self.pos = end
         return piece
@@ -59,6 +53,8 @@ class ValueMachine:
         """The bytes up to the end of the line."""
         end = self.data.find(b"\n", self.pos, self.pos + limits.LONG_VALUE)
         if end < 0:
+            if self.pos + limits.LONG_VALUE > len(self.data):
+                raise broken_off(len(self.data))
             raise damaged(f"its pickle has a line without an end, at byte {self.pos:,}")
         piece = self.data[self.pos : end]
         self.pos = end + 1
@@ -85,7 +81,7 @@ class ValueMachine:
 
     def _op_frame(self) -> None:
         if self.number(8) > len(self.data) - self.pos:
-            raise damaged("a frame of its pickle is longer than the pickle")
+            raise broken_off(len(self.data))
 
     def _op_stop(self) -> None:
         raise Stop(self.stack.pop())
@@ -207,7 +203,7 @@ class ValueMachine:
 
     def _skip(self, kind: str, size: int) -> None:
         if size > len(self.data) - self.pos:
-            raise damaged(f"its pickle breaks off at byte {len(self.data):,}")
+            raise broken_off(len(self.data))
         self.pos += size
         self.stack.append(Skipped(kind, size))
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from pytest_ckpt_compat.readers import limits
 from pytest_ckpt_compat.readers.dict_keys import KeyCheck
 from pytest_ckpt_compat.readers.inert import Global, Made, OrderedMapping, Tensor
-from pytest_ckpt_compat.readers.limits import damaged, over_limit
+from pytest_ckpt_compat.readers.limits import Budget, broken_off, damaged, over_limit
 from pytest_ckpt_compat.readers.pickle_values import ROUND, Stop, ValueMachine
 from pytest_ckpt_compat.readers.rebuild import Rebuilder
 
@@ -30,12 +30,15 @@ _RENAMED_MODULES = {
 }
 
 
-def interpret(data: bytes, persistent_load: PersistentLoad, start: int = 0) -> tuple[Any, int]:
+def interpret(
+    data: bytes, persistent_load: PersistentLoad, start: int = 0, budget: Budget | None = None
+) -> tuple[Any, int]:
     """The inert value of the pickle at ``data[start:]``, and the position after it.
 
-    Raises RefusalError for a pickle that is damaged or beyond the limits.
+    Raises RefusalError for a pickle that is damaged or beyond the limits; a BrokenOffError if it
+    goes on after ``data``.
     """
-    machine = _Machine(data, persistent_load, start)
+    machine = _Machine(data, persistent_load, start, budget or Budget())
     try:
         return machine.run(), machine.pos
     except (IndexError, struct.error):
@@ -44,14 +47,16 @@ def interpret(data: bytes, persistent_load: PersistentLoad, start: int = 0) -> t
         problem = "refers to a value that was never stored,"
     except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
         problem = "combines values that do not fit together,"
+    if machine.pos >= len(data):
+        raise broken_off(len(data))
     raise damaged(f"its pickle {problem} at byte {machine.pos:,}")
 
 
 class _Machine(ValueMachine):
     """Adds the opcodes for collections, classes and objects."""
 
-    def __init__(self, data: bytes, persistent_load: PersistentLoad, start: int) -> None:
-        super().__init__(data, start)
+    def __init__(self, data: bytes, persistent_load: PersistentLoad, start: int, budget: Budget) -> None:
+        super().__init__(data, start, budget)
         self.globals: dict[tuple[str, str], Global] = {}
         self.persistent_load = persistent_load
         self.sets = 0

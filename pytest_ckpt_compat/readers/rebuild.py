@@ -127,12 +127,17 @@ def _parameter(args: _Args) -> Any:
     return args[0]
 
 
+_SPARSE_LAYOUTS = tuple(f"torch.sparse_{kind}" for kind in ("coo", "csr", "csc", "bsr", "bsc"))
+
+
 def _sparse(args: _Args) -> Tensor:
     layout, parts = args[:2]
     # COO: indices, values, size[, coalesced]; compressed: two index tensors, values, size
     values, size = (parts[2], parts[3]) if type(parts[2]) is Tensor else (parts[1], parts[2])
-    kind = str(layout.args[0]).removeprefix("torch.")  # torch.serialization._get_layout("torch.sparse_coo")
-    return Tensor(f"{kind}_{values.dtype}", shape(size))
+    kind = layout.args[0]  # torch.serialization._get_layout("torch.sparse_coo")
+    if kind not in _SPARSE_LAYOUTS:
+        raise damaged("it has a sparse tensor of an unknown layout")
+    return Tensor(f"{kind.removeprefix('torch.')}_{values.dtype}", shape(size))
 
 
 def _nested(args: _Args) -> Tensor:

@@ -1,46 +1,50 @@
-"""Which format a file has, from its first bytes."""
+"""Which format a file has, from its first bytes, and the reader for it."""
 
 from __future__ import annotations
 
 import os
 
-from pytest_ckpt_compat.readers import safetensors
+from pytest_ckpt_compat.readers import dcp, gguf, onnx
+from pytest_ckpt_compat.readers.directories import read_directory
 from pytest_ckpt_compat.readers.files import Blob, open_blob
-from pytest_ckpt_compat.readers.limits import RefusalError
-from pytest_ckpt_compat.readers.torch_zip import read_torch_zip
+from pytest_ckpt_compat.readers.folders import Folder, LocalFolder
+from pytest_ckpt_compat.readers.foreign import unread
+from pytest_ckpt_compat.readers.limits import Budget
+from pytest_ckpt_compat.readers.remote import RemoteFolder, is_url, open_url
+from pytest_ckpt_compat.readers.shards import read_index
+from pytest_ckpt_compat.readers.single import HEAD, read_single
 from pytest_ckpt_compat.structure import Structure
-
-_HEAD = 512
-_LEGACY_MAGIC = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
-_RESAVE = "load it with torch and save it again: torch.save(torch.load(path), new_path)"
-_CONVERT = "convert its weights to a PyTorch state_dict and save that with torch.save"
-
-#: First bytes -> what the file is, and what to do instead.
-_FOREIGN = (
-    (b"\x89HDF\r\n\x1a\n", "it is an HDF5 (Keras) file, which is not read", _CONVERT),
-    (b"GGUF", "it is a GGUF file, which is not read", "give the checkpoint it was converted from"),
-    (b"\x93NUMPY", "it is a NumPy array, not a checkpoint", "save a state_dict with torch.save"),
-    (b"\x1f\x8b", "it is compressed with gzip", "unpack it first"),
-    (b"BZh", "it is compressed with bzip2", "unpack it first"),
-    (b"\xfd7zXZ\0", "it is compressed with xz", "unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd", "unpack it first"),
-    (b"version https://git-lfs", "it is a Git LFS pointer, not the file itself", "run: git lfs pull"),
-    (b"<!doctype html", "it is an HTML page, as failed downloads leave it", "download it again"),
-    (b"<html", "it is an HTML page, as failed downloads leave it", "download it again"),
-)
 
 
 def read_any(path: str, key: str | None) -> Structure:
     """Reads a checkpoint of whatever format it is. Raises RefusalError."""
+    if is_url(path):
+        with open_url(path) as blob:
+            return read_file(blob, RemoteFolder(path), key)
     if _is_directory(path):
-        raise RefusalError("it is a directory", "give the checkpoint file in it")
+        return read_directory(LocalFolder(path), key, Budget())
     with open_blob(path) as blob:
-        head = blob.head(_HEAD)
-        if head.startswith(b"PK\x03\x04"):
-            return read_torch_zip(blob, key)
-        if safetensors.looks_like(head, blob.size):
-            return safetensors.read_safetensors(blob, key)
-        raise _unread(blob, head)
+        return read_file(blob, LocalFolder(os.path.dirname(path)), key)
+
+
+def read_file(blob: Blob, folder: Folder, key: str | None) -> Structure:
+    """Reads a file, and those beside it that it names."""
+    budget = Budget()
+    head = blob.head(HEAD)
+    found = read_single(blob, head, key, budget)
+    if found is not None:
+        return found
+    if head.startswith(gguf.MAGIC):
+        return gguf.read_gguf(blob, key)
+    if dcp.looks_like(head):
+        return dcp.read_dcp(blob, folder, key, budget)
+    if onnx.looks_like(head):
+        return onnx.read_onnx(blob, key)
+    if head.lstrip()[:1] == b"{":
+        found = read_index(blob, folder, key, budget)
+    if found is None:
+        raise unread(blob, head)
+    return found
 
 
 def _is_directory(path: str) -> bool:
@@ -48,37 +52,3 @@ def _is_directory(path: str) -> bool:
         return os.path.isdir(path)
     except ValueError:
         return False
-
-
-def _unread(blob: Blob, head: bytes) -> RefusalError:
-    if not head:
-        return RefusalError("it is empty", "fetch or save it again")
-    for magic, problem, advice in _FOREIGN:
-        if head.lower().startswith(magic) or head.startswith(magic):
-            return RefusalError(problem, advice)
-    if head[257:262] == b"ustar":
-        return RefusalError("it is a tar archive, as torch before 0.1.10 wrote and others still do", _RESAVE)
-    if head[:1] == b"\x80" and _LEGACY_MAGIC in head[:20]:
-        return RefusalError("it is in the format of torch before 1.6, which is not read yet", _RESAVE)
-    if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
-        return RefusalError(
-            "it is a plain pickle, not a file of torch.save", "save its weights with torch.save"
-        )
-    if _is_text(head):
-        return RefusalError(
-            "it is a text file, not a checkpoint", "give a file that torch.save or safetensors wrote"
-        )
-    return RefusalError(
-        f"it has no known format, its first bytes are {head[:8].hex(' ')} ({blob.size:,} bytes)",
-        "give a file that torch.save or safetensors wrote",
-    )
-
-
-def _is_text(head: bytes) -> bool:
-    try:
-        text = head.decode()
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:
-            return False
-        text = head[: error.start].decode()
-    return all(ch.isprintable() or ch.isspace() for ch in text)

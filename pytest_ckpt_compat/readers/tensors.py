@@ -46,3 +46,11 @@ def dense(storage: Any, offset: Any, size: Any, stride: Any, dtype: str, *, plai
         if (last + 1) * item > storage.numel * ITEM_SIZES[storage.dtype]:
             raise damaged("it has a tensor that reaches beyond its storage")
     return Tensor(dtype, lengths, storage, offset, steps, plain=plain and item >= 1)
+
+
+def contiguous(lengths: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of a tensor whose elements lie one after the other."""
+    stride = [1] * len(lengths)
+    for axis in range(len(lengths) - 2, -1, -1):
+        stride[axis] = stride[axis + 1] * max(lengths[axis + 1], 1)
+    return tuple(stride)

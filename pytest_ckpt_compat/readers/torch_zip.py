@@ -2,67 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pytest_ckpt_compat.readers import dtypes, limits
-from pytest_ckpt_compat.readers.assemble import assemble
+from pytest_ckpt_compat.readers import limits
+from pytest_ckpt_compat.readers.assemble import Loaded, assemble
 from pytest_ckpt_compat.readers.files import Blob
-from pytest_ckpt_compat.readers.inert import Storage
-from pytest_ckpt_compat.readers.limits import RefusalError, damaged
+from pytest_ckpt_compat.readers.limits import Budget, RefusalError, damaged
 from pytest_ckpt_compat.readers.pickled import interpret
+from pytest_ckpt_compat.readers.storages import ZipStorages
+from pytest_ckpt_compat.readers.torch_export import is_export, read_export
+from pytest_ckpt_compat.readers.torchscript import read_torchscript
 from pytest_ckpt_compat.readers.zip_directory import Archive, read_directory
-from pytest_ckpt_compat.structure import ITEM_SIZES, Structure
+from pytest_ckpt_compat.structure import Structure
 
 FORMAT = "torch zip"
 
 
-def read_torch_zip(blob: Blob, key: str | None) -> Structure:
-    """The structure of a torch zip file. Only the directory and ``data.pkl`` are read."""
+def read_torch_zip(blob: Blob, key: str | None, budget: Budget) -> Structure:
+    """The structure of any zip archive of torch. Only the directory and a pickle or JSON are read."""
+    archive = read_directory(blob)
+    if is_export(archive):
+        return read_export(archive, key, lambda part: load_torch_zip(part, budget))
+    root = _root(archive)
+    loaded = _load(archive, root, budget)
+    if f"{root}/constants.pkl" in archive.records:
+        return read_torchscript(archive, root, loaded, key)
+    return assemble(loaded, key)
+
+
+def load_torch_zip(blob: Blob, budget: Budget) -> Loaded:
+    """The whole value in a file of ``torch.save``."""
     archive = read_directory(blob)
     root = _root(archive)
-    storages = _Storages(archive, root)
+    if f"{root}/constants.pkl" in archive.records:
+        raise RefusalError("it is a TorchScript archive", "give a file that torch.save wrote")
+    return _load(archive, root, budget)
+
+
+def _load(archive: Archive, root: str, budget: Budget) -> Loaded:
+    storages = ZipStorages(archive, root)
     pickle = archive.read(archive.records[f"{root}/data.pkl"], limits.PICKLE_BYTES)
-    value, end = interpret(pickle, storages.load)
+    value, end = interpret(pickle, storages.load, budget=budget)
     if end != len(pickle):
         raise damaged("its data.pkl goes on after the pickle has ended")
-    return assemble(value, blob.path, FORMAT, key, locatable=storages.native_order)
-
-
-class _Storages:
-    """Finds the record of each storage that the pickle refers to."""
-
-    def __init__(self, archive: Archive, root: str) -> None:
-        self._archive = archive
-        self._root = root
-        self._known: dict[str, Storage] = {}
-        order = archive.records.get(f"{root}/byteorder")
-        self.native_order = order is None or order.size == len(b"little")
-
-    def load(self, saved: Any) -> Storage:
-        """The storage of a persistent id ``('storage', class, key, device, numel)``."""
-        if type(saved) is not tuple or len(saved) != 5 or saved[0] != "storage":
-            raise damaged("its pickle refers to something that is no storage")
-        _, kind, name, _, numel = saved
-        if type(name) is not str or type(numel) is not int or not 0 <= numel <= limits.ELEMENTS:
-            raise damaged(
-                "its pickle describes a storage by other things than a name and a number of elements"
-            )
-        dtype = dtypes.of_storage(kind)
-        known = self._known.get(name)
-        if known is None:
-            known = Storage(dtype, f"{self._root}/data/{name}", numel)
-            self._check(known)
-            self._known[name] = known
-        elif (known.dtype, known.numel) != (dtype, numel):
-            raise damaged(f"its pickle describes the storage {name!r} in two ways")
-        return known
-
-    def _check(self, storage: Storage) -> None:
-        record = self._archive.records.get(storage.record)
-        if record is None:
-            raise damaged(f"its record {storage.record!r} is missing")
-        if storage.numel * ITEM_SIZES[storage.dtype] > record.size:
-            raise damaged(f"its record {storage.record!r} is shorter than the storage in it")
+    blob = archive.blob
+    return Loaded(value, blob.path, FORMAT, blob.locatable and storages.native_order)
 
 
 def _root(archive: Archive) -> str:
@@ -72,11 +54,6 @@ def _root(archive: Archive) -> str:
         if f"{root}/data.pkl" in archive.records:
             if len(roots) > 1:
                 raise damaged("its zip records lie in several folders")
-            if f"{root}/constants.pkl" in archive.records:
-                raise RefusalError(
-                    "it is a TorchScript archive, which is not read",
-                    "save its weights with torch.save(torch.jit.load(path).state_dict(), new_path)",
-                )
             return root
     raise RefusalError(*_foreign(archive))
 
@@ -85,17 +62,18 @@ def _foreign(archive: Archive) -> tuple[str, str]:
     """The problem with a zip archive that torch did not write, and the advice."""
     names = archive.records
     if "model.weights.h5" in names:
-        return "it is a Keras file, which is not read", "convert its weights to a PyTorch state_dict"
-    if any(
-        name.endswith(("model_weights_config.json", "serialized_exported_program.json")) for name in names
-    ):
         return (
-            "it is a torch.export archive, which is not read",
-            "save its weights with torch.save(torch.export.load(path).state_dict, new_path)",
+            "it is a Keras file, which is not read",
+            "set its weights in a PyTorch model and save model.state_dict() with torch.save",
         )
     if names and all(name.endswith(".npy") for name in names):
         return (
             "it is a NumPy archive, not a checkpoint",
             "convert it to a state_dict of tensors and save that with torch.save",
+        )
+    if any(name.endswith("/model.json") for name in names) and any("/tensors/" in name for name in names):
+        return (
+            "it is a TorchScript archive of torch before 1.4, which is not read",
+            "load and save it again: torch.jit.load(path).save(new_path)",
         )
     return "it is a zip archive without data.pkl, not a torch file", "give the file that torch.save wrote"

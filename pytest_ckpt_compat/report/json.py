@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_ckpt_compat.changes import Change, Verdict
 from pytest_ckpt_compat.fingerprint import digest
+from pytest_ckpt_compat.renames import Rule, rules
 from pytest_ckpt_compat.structure import Structure
 
 SCHEMA = 1
@@ -27,8 +28,21 @@ def as_data(verdict: Verdict) -> dict[str, Any]:
         "new": _side(verdict.new, verdict.new_label),
         "counts": dict(Counter(change.kind for change in verdict.changes)),
         "changes": [_change(change) for change in verdict.changes],
+        "rules": _rules(verdict),
         "notes": list(verdict.notes),
     }
+
+
+def _rules(verdict: Verdict) -> list[dict[str, Any]]:
+    """The fewest renaming rules, each with exactly the pairs of keys that it explains."""
+    if not verdict.old or not verdict.new:
+        return []
+    found = rules(verdict.changes, verdict.old.tensors, verdict.new.tensors)
+    single = [Rule(old, new, ((old, new),)) for old, new in found.exceptions]
+    return [
+        {"old": rule.old, "new": rule.new, "matches": [list(pair) for pair in rule.matches]}
+        for rule in (*found.rules, *single)
+    ]
 
 
 def _side(structure: Structure | None, label: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_ckpt_compat.changes import Change, Kind, Severity, Verdict
-from pytest_ckpt_compat.folding import fold, fold_pairs
+from pytest_ckpt_compat.folding import fold
 from pytest_ckpt_compat.rules import BY_KIND
 from pytest_ckpt_compat.structure import OBJECT, Structure, TensorSpec
 from pytest_ckpt_compat.text import count, visible
@@ -79,20 +79,55 @@ def _rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[R
         for change in changes:
             yield _row(change, change.detail, "", 0)
     elif first.old and first.new and first.old != first.new:
-        yield from _pair_rows(changes, verdict, full)
+        yield from _pair_rows(changes, full)
     else:
         yield from _key_rows(changes, verdict, full)
 
 
-def _pair_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[Row]:
-    """Rows of changes whose keys differ: ``backbone.* -> encoder.*``."""
-    pairs = [(", ".join(change.old), ", ".join(change.new)) for change in changes]
-    folds = [(f"{old} -> {new}", 1) for old, new in pairs]
-    if not full:
-        folded = fold_pairs(pairs, _keys(verdict.old), _keys(verdict.new))
-        folds = [(str(each), len(each.pairs)) for each in folded]
-    for pattern, number in folds:
-        yield _row(changes[0], pattern, _number(number), number)
+def _pair_rows(changes: Sequence[Change], full: bool) -> Iterator[Row]:
+    """Rows of changes whose keys differ: ``backbone.* -> encoder.*``, by the rule that explains them."""
+    if full:
+        for change in changes:
+            note = "   ".join(part for part in (_moved_note([change]), ", ".join(change.evidence)) if part)
+            yield _row(change, f"{_list(change.old)} -> {_list(change.new)}", note, 1)
+        return
+    groups: dict[str, list[Change]] = {}
+    for change in changes:
+        groups.setdefault(change.group or f"{_list(change.old)} -> {_list(change.new)}", []).append(change)
+    for group, members in groups.items():
+        yield _row(members[0], group, _moved_note(members), len(members))
+
+
+def _list(keys: Sequence[str]) -> str:
+    return keys[0] if len(keys) == 1 else "{" + ", ".join(keys) + "}"
+
+
+def _moved_note(changes: Sequence[Change]) -> str:
+    """``24 tensors   split in 3   likely``."""
+    first = changes[0]
+    parts = [_number(len(changes)), first.detail]
+    if first.kind == "split":
+        parts.append(f"split in {len(first.new)}")
+    elif first.kind == "fused":
+        parts.append(f"{len(first.old)} fused into one")
+    elif first.kind == "reparametrized":
+        parts.append("the same weight in another parametrization")
+    elif first.old_specs != first.new_specs:
+        before, after = first.old_specs[0], first.new_specs[0]
+        parts.append(f"{before} -> {after}")
+        if first.kind == "head-resized":
+            parts.append(f"outputs {before.shape[0]} -> {after.shape[0]}")
+    unsure = [change for change in changes if change.confidence != "certain"]
+    ambiguous = [change for change in unsure if change.confidence == "ambiguous"]
+    if ambiguous:
+        candidates = dict.fromkeys(each for change in ambiguous for each in change.candidates)
+        rivals = [key for key in candidates if key not in ambiguous[0].new]
+        parts.append(f"ambiguous, it could also be {rivals[0]}" if rivals else "ambiguous")
+    elif unsure:
+        parts.append("likely" if len(unsure) == len(changes) else f"{len(unsure)} of them likely")
+    if first.severity is Severity.WARNING:
+        parts.append("not loaded: stays at random initialisation")
+    return "   ".join(part for part in parts if part)
 
 
 def _key_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[Row]:

@@ -91,7 +91,8 @@ def _share(verdict: Verdict, kind: Kind, number: int) -> str:
 
 
 def _tensors(change: Change) -> int:
-    return max(len(change.old), len(change.new))
+    """Of the side that a total is given of."""
+    return len(change.old or change.new)
 
 
 def _phrase(kind: Kind, change: Change) -> str:

@@ -3,41 +3,137 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import pickle
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.export
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import read
+from pytest_ckpt_compat.readers.files import Blob
+from pytest_ckpt_compat.readers.folders import LocalFolder
 from pytest_ckpt_compat.readers.limits import RefusalError
 from pytest_ckpt_compat.readers.pickled import interpret
+from pytest_ckpt_compat.readers.sniff import read_file
+from pytest_ckpt_compat.structure import Structure
+from tests.readers.test_gguf import fact, file, info, text
+from tests.readers.test_onnx import RAW, model, tensor
 
 BOUNDED = settings(
-    max_examples=400,
+    max_examples=100,
     deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 Edits = list[tuple[int, int]]
 EDITS = st.lists(st.tuples(st.integers(0, 1 << 30), st.integers(0, 255)), min_size=1, max_size=6)
+DATA = Path(__file__).parent / "data"
 
 
-def sample(path: Path, kind: str) -> bytes:
-    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    if kind == "safetensors":
-        save_file(net.state_dict(), path)
-    elif kind == "module":
-        torch.save(net, path)
-    else:
-        torch.save({"model": net.state_dict(), "epoch": 1, "args": {"lr": 0.1}}, path)
+def stripped(path: Path, keep: tuple[str, ...]) -> bytes:
+    """A zip archive without the records that a reader never looks at, to have fewer bytes to change."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(buffer, "w") as new:
+        for name in old.namelist():
+            if name.endswith(keep) or "/data/" in name:
+                new.writestr(name.replace(path.stem, "m", 1), old.read(name))
+    return unchecked(buffer.getvalue())
+
+
+def unchecked(archive: bytes) -> bytes:
+    """A zip archive without checksums, which would hide its content from most changes."""
+    result = bytearray(archive)
+    place = archive.find(b"PK\x01\x02")
+    while place >= 0:
+        result[place + 16 : place + 20] = bytes(4)
+        place = archive.find(b"PK\x01\x02", place + 4)
+    return bytes(result)
+
+
+def in_zip(path: Path) -> bytes:
+    optimizer = {"state": {0: {"step": torch.ones(())}}, "param_groups": [{"params": [0]}]}
+    torch.save({"model": {"w": torch.ones(1)}, "lr": 0.1, "optimizer": optimizer}, path)
+    return unchecked(path.read_bytes())
+
+
+def in_module(path: Path) -> bytes:
+    torch.save(torch.nn.Linear(1, 1), path)
+    return unchecked(path.read_bytes())
+
+
+def in_stream(path: Path) -> bytes:
+    torch.save({"w": torch.ones(1), "v": [0.1]}, path, _use_new_zipfile_serialization=False)
     return path.read_bytes()
+
+
+def in_safetensors(path: Path) -> bytes:
+    save_file({"w": torch.ones(1), "v": torch.ones(2, 2)}, path)
+    return path.read_bytes()
+
+
+def in_torchscript(path: Path) -> bytes:
+    del path
+    return stripped(DATA / "torch-1.13-script.pt", (".pkl", ".py"))
+
+
+def in_export(path: Path) -> bytes:
+    path = path.with_name("net.pt2")
+    torch.export.save(torch.export.export(torch.nn.Linear(1, 1), (torch.ones(1, 1),)), path)
+    return stripped(path, ("weights_config.json",))
+
+
+def in_dcp(path: Path) -> bytes:
+    from torch.distributed.checkpoint.state_dict_saver import save
+
+    save({"w": torch.ones(1)}, checkpoint_id=path.parent)
+    return (path.parent / ".metadata").read_bytes()
+
+
+def in_onnx(path: Path) -> bytes:
+    del path
+    return model(tensor(RAW), tensor(RAW, name=b"v"))
+
+
+def in_gguf(path: Path) -> bytes:
+    del path
+    return file(info(), info(b"v", (4, 2), offset=32), facts=(fact(b"a", 8, text(b"b")),), data=64)
+
+
+def in_index(path: Path) -> bytes:
+    save_file({"w": torch.ones(1)}, path.parent / "a.safetensors")
+    return b'{"metadata": {"total_size": 4}, "weight_map": {"w": "a.safetensors"}}'
+
+
+WRITERS = {
+    "zip": in_zip,
+    "module": in_module,
+    "stream": in_stream,
+    "safetensors": in_safetensors,
+    "torchscript": in_torchscript,
+    "export": in_export,
+    "dcp": in_dcp,
+    "onnx": in_onnx,
+    "gguf": in_gguf,
+    "index": in_index,
+}
+Sample = tuple[str, bytes, LocalFolder]
+
+
+@pytest.fixture(scope="module", params=WRITERS)
+def sample(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """A small real file of a format, its name, and the folder with the files it refers to."""
+    folder = tmp_path_factory.mktemp("sample")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return request.param, WRITERS[request.param](folder / "file"), LocalFolder(str(folder))
 
 
 def edited(content: bytes, edits: Edits) -> bytes:
@@ -47,35 +143,40 @@ def edited(content: bytes, edits: Edits) -> bytes:
     return bytes(result)
 
 
-def read_or_refuse(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    with contextlib.suppress(ReadError):
-        read(path)
+def outcome(content: bytes, folder: LocalFolder) -> Structure | None:
+    """What is read of the bytes, None if they are refused. Any other exception fails the test."""
+    stream: Any = io.BytesIO(content)
+    with contextlib.suppress(RefusalError):
+        return read_file(Blob("file", len(content), stream), folder, None)
+    return None
 
 
-@pytest.mark.parametrize("kind", ["checkpoint", "safetensors"])
-def test_cut_at_every_byte(tmp_path: Path, kind: str) -> None:
-    content = sample(tmp_path / "good", kind)
+def test_cut_at_every_byte(sample: Sample) -> None:
+    kind, content, folder = sample
+    assert outcome(content, folder)
     for length in range(len(content)):
-        (tmp_path / "cut").write_bytes(content[:length])
-        with pytest.raises(ReadError):
-            read(tmp_path / "cut")
+        found = outcome(content[:length], folder)
+        assert found is None or kind == "onnx"  # a shorter protobuf may be whole
 
 
-@pytest.mark.parametrize("kind", ["checkpoint", "safetensors"])
-def test_every_byte_flipped(tmp_path: Path, kind: str) -> None:
-    content = sample(tmp_path / "good", kind)
+def test_every_byte_flipped(sample: Sample) -> None:
+    _, content, folder = sample
     for place in range(len(content)):
-        read_or_refuse(tmp_path / "flipped", edited(content, [(place, content[place] ^ 0xFF)]))
+        outcome(edited(content, [(place, content[place] ^ 0xFF)]), folder)
 
 
-@pytest.mark.parametrize("kind", ["checkpoint", "module", "safetensors"])
 @BOUNDED
 @given(edits=EDITS)
-def test_bytes_changed_anywhere(tmp_path: Path, kind: str, edits: Edits) -> None:
-    good = tmp_path / "good"
-    content = good.read_bytes() if good.exists() else sample(good, kind)
-    read_or_refuse(tmp_path / "changed", edited(content, edits))
+def test_bytes_changed_anywhere(sample: Sample, edits: Edits) -> None:
+    _, content, folder = sample
+    outcome(edited(content, edits), folder)
+
+
+@BOUNDED
+@given(edits=EDITS, cut=st.integers(0, 1 << 30), tail=st.binary(max_size=40))
+def test_bytes_replaced_at_the_end(sample: Sample, edits: Edits, cut: int, tail: bytes) -> None:
+    _, content, folder = sample
+    outcome(edited(content[: cut % len(content)] + tail + b"\0", edits), folder)
 
 
 @BOUNDED

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import collections
 import enum
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_ckpt_compat.readers import Opaque, read, record_offsets
-from pytest_ckpt_compat.structure import ITEM_SIZES, Structure, TensorSpec, alias_groups
+from pytest_ckpt_compat.readers import Opaque, read
+from pytest_ckpt_compat.structure import TensorSpec, alias_groups
+from tests.readers.agreement import identity, network, round_trip, spec
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # torch's own, about experimental kinds
 
@@ -33,55 +33,6 @@ class Stage(enum.Enum):
 
 class Config(dict[str, Any]):
     """A dictionary with attributes, of a class the reader does not know."""
-
-
-def spec(tensor: torch.Tensor) -> TensorSpec:
-    return TensorSpec(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
-
-
-def identity(tensor: torch.Tensor) -> object:
-    if tensor.layout != torch.strided or tensor.device.type == "meta":
-        return id(tensor)
-    storage = tensor.untyped_storage()
-    return storage._cdata, tensor.storage_offset(), tensor.size(), tensor.stride()
-
-
-def assert_agrees(structure: Structure, loaded: Mapping[str, torch.Tensor]) -> None:
-    assert list(structure.tensors) == list(loaded)
-    assert structure.tensors == {key: spec(tensor) for key, tensor in loaded.items()}
-    assert structure.aliases == alias_groups({key: identity(tensor) for key, tensor in loaded.items()})
-    metadata = getattr(loaded, "_metadata", None)
-    if metadata is None:
-        assert structure.versions is None
-    else:
-        versions = {name: facts["version"] for name, facts in metadata.items() if "version" in facts}
-        assert structure.versions == {name: version for name, version in versions.items() if version != 1}
-
-
-def assert_locations(structure: Structure, loaded: Mapping[str, torch.Tensor]) -> None:
-    """The bytes at each location are the tensor's own."""
-    for key, location in structure.locations.items():
-        tensor = loaded[key]
-        start = record_offsets(location.file, [location.record])[location.record] + location.offset
-        assert location.stride == tensor.stride()
-        if tensor.is_contiguous() and tensor.numel():
-            size = int(tensor.numel() * ITEM_SIZES[structure.tensors[key].dtype])
-            with Path(location.file).open("rb") as stream:
-                stream.seek(start)
-                assert stream.read(size) == bytes(tensor.detach().reshape(-1).view(torch.uint8).tolist())
-
-
-def round_trip(path: Path, state_dict: Mapping[str, torch.Tensor], **options: Any) -> Structure:
-    torch.save(state_dict, path, **options)
-    structure = read(path)
-    loaded = torch.load(path, weights_only=False)
-    assert_agrees(structure, loaded)
-    assert_locations(structure, loaded)
-    return structure
-
-
-def network() -> torch.nn.Module:
-    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.LSTM(4, 4))
 
 
 def test_state_dict_keeps_order_shapes_and_versions(tmp_path: Path) -> None:

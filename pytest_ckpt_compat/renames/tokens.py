@@ -1,0 +1,171 @@
+"""The words of a key, and how alike two names are."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+
+#: What the field calls by several words. A word stands for itself unless it is listed here.
+SYNONYMS: Mapping[str, str] = MappingProxyType(
+    {
+        word: meaning
+        for meaning, words in {
+            "q": "query queries",
+            "k": "key keys",
+            "v": "value values",
+            "o": "out output",
+            "attn": "attention mha multihead",
+            "norm": "ln bn gn layernorm batchnorm groupnorm rmsnorm normalization n",
+            "linear": "fc lin dense",
+            "mlp": "ffn ff feedforward intermediate",
+            "proj": "projection projector c",
+            "conv": "convolution cnn",
+            "embed": "emb embedding embeddings embedder",
+            "pos": "position positions positional",
+            "cls": "class classes classifier",
+            "token": "tok tokens word vocab",
+            "block": "blocks layer layers resblocks resnets stage stages h",
+            "image": "img vision visual",
+            "text": "txt context language",
+            "scale": "gamma ls lambda",
+            "shift": "beta",
+            "down": "downsample downsampling downsampler downsamplers",
+            "up": "upsample upsampling upsampler upsamplers",
+            "shortcut": "skip residual",
+            "enc": "encoder",
+            "dec": "decoder",
+            "dw": "depthwise",
+            "pw": "pointwise",
+            "sa": "self",
+            "ca": "cross",
+            "rel": "relative",
+            "temp": "temporal",
+            "expand": "exp",
+            "reduce": "squeeze",
+        }.items()
+        for word in words.split()
+    }
+)
+
+#: Words of which one never means another.
+ALTERNATIVES: tuple[frozenset[str], ...] = tuple(
+    frozenset(words.split())
+    for words in (
+        "q k v o",
+        "gate up down",
+        "enc dec",
+        "in o",
+        "image text",
+        "dw pw",
+        "expand reduce",
+        "sa ca",
+    )
+)
+
+#: What it costs two names to hold different alternatives.
+_CONTRADICTION = 0.3
+
+#: Words that are written together with others (``dwconv``, ``layernorm1``), longest first.
+_GLUED = ("layer", "batch", "group", "norm", "conv", "attn", "proj", "embed", "linear", "block", "dw", "pw")
+_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_GLUE = re.compile(f"({'|'.join(_GLUED)})")
+
+#: Worth of a word within a name: of its last segment, and of those before it.
+_LAST_SEGMENT, _OTHER_SEGMENTS = 2.0, 1.0
+
+#: Share of a word's worth that is missed where the other side does not know the word.
+_UNKNOWN = 0.5
+
+
+@lru_cache(maxsize=65536)
+def segment_tokens(segment: str) -> tuple[str, ...]:
+    """The words of one segment, synonyms replaced; none for a bare number.
+
+    ``q_proj`` gives ``q proj``, ``layernorm1`` gives ``norm 1``, ``3`` gives nothing.
+    """
+    if segment.isdigit():
+        return ()
+    words: list[str] = []
+    for part in _PARTS.findall(segment):
+        word = part.lower()
+        if word in SYNONYMS or word.isdigit():
+            words.append(SYNONYMS.get(word, word))
+            continue
+        words += [SYNONYMS.get(piece, piece) for piece in _GLUE.split(word) if piece]
+    if "norm" in words:
+        words = [word for word in words if word not in ("block", "batch", "group")] or words
+    return tuple(words)
+
+
+def path_tokens(path: str) -> tuple[tuple[str, float], ...]:
+    """The distinct words of a path, each with its worth by place."""
+    segments = path.split(".")
+    worth: dict[str, float] = {}
+    named = [words for words in map(segment_tokens, segments) if words]
+    for place, words in enumerate(named):
+        for word in words:
+            worth[word] = _LAST_SEGMENT if place == len(named) - 1 else _OTHER_SEGMENTS
+    return tuple(worth.items())
+
+
+@lru_cache(maxsize=262144)
+def token_similarity(a: str, b: str) -> float:
+    """1 for the same word, less for an abbreviation or a like spelling, 0 for different words."""
+    if a == b:
+        return 1.0
+    if a.isdigit() or b.isdigit():
+        return 0.0
+    short, long = sorted((a, b), key=len)
+    if len(short) >= 3 and long.startswith(short):
+        return 0.8
+    pairs_a, pairs_b = ({w[i : i + 2] for i in range(len(w) - 1)} for w in (a, b))
+    if not pairs_a or not pairs_b:
+        return 0.0
+    dice = 2 * len(pairs_a & pairs_b) / (len(pairs_a) + len(pairs_b))
+    return 0.8 * dice if dice > 0.5 else 0.0
+
+
+class Names:
+    """Similarity of names in the light of both sides.
+
+    What every name contains counts little. So does a word that the other side does not know at all:
+    it was renamed, to what the other evidence must say; a word that it knows, elsewhere, counts fully.
+    """
+
+    def __init__(self, old: Iterable[str], new: Iterable[str]) -> None:
+        spreads = [Counter(word for path in paths for word, _ in path_tokens(path)) for paths in (old, new)]
+        both = spreads[0] + spreads[1]
+        most = max(both.values(), default=1)
+        self._weight = {word: math.log(1 + most / number) for word, number in both.items()}
+        self._known = spreads[0].keys() & spreads[1].keys()
+
+    def similarity(self, old: str, new: str) -> float:
+        """How alike two paths are: 1 for the same words, 0 for unlike ones, less for opposite ones."""
+        a, b = path_tokens(old), path_tokens(new)
+        total = found = 0.0
+        for words, others in ((a, b), (b, a)):
+            for word, place in words:
+                best = max((token_similarity(word, other) for other, _ in others), default=0.0)
+                worth = place * self._weight[word]
+                found += worth * best
+                total += worth * (best + (1 - best) * (1 if word in self._known else _UNKNOWN))
+        return (found / total if total else 0.0) - _CONTRADICTION * _contradictions(a, b)
+
+
+def _contradictions(a: Iterable[tuple[str, float]], b: Iterable[tuple[str, float]]) -> int:
+    ours, theirs = {word for word, _ in a}, {word for word, _ in b}
+    return sum(bool(ours & group and theirs & group) and not ours & theirs & group for group in ALTERNATIVES)
+
+
+def numbers(path: str) -> tuple[int, ...]:
+    """The segments of a path that are numbers, in order."""
+    return tuple(int(segment) for segment in path.split(".") if segment.isdecimal())
+
+
+def template(path: str) -> str:
+    """The path with its bare numbers left open: ``layers.#.attn.q``."""
+    return ".".join("#" if segment.isdigit() else segment for segment in path.split("."))

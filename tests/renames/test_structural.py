@@ -1,0 +1,128 @@
+"""Splits, fuses, other parametrizations, transposed weights, buffers."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_ckpt_compat.renames import infer
+
+from .models import Specs, kinds, linear, merged, renamed, resnet, spec, transformer
+from .test_traps import experts
+
+
+def separate(specs: Specs, width: int = 32) -> Specs:
+    """The same with q, k, v in the place of each qkv."""
+    result: Specs = {}
+    for key, value in specs.items():
+        for name in ("q_proj", "k_proj", "v_proj") if "qkv" in key else ("",):
+            shape = (width, *value.shape[1:]) if name else value.shape
+            result[key.replace("qkv", name)] = spec(*shape)
+    return result
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_qkv(turned: bool) -> None:
+    fused, split = transformer(), separate(transformer())
+    changes = infer(split, fused) if turned else infer(fused, split)
+    assert {change.kind for change in changes} == {"fused" if turned else "split"}
+    assert len(changes) == 8
+    for change in changes:
+        several, (one,) = (change.old, change.new) if turned else (change.new, change.old)
+        assert several == tuple(one.replace("qkv", f"{name}_proj") for name in "qkv")
+        assert change.confidence == "certain"
+
+
+def test_a_split_says_its_rule() -> None:
+    groups = {change.group for change in infer(transformer(), separate(transformer()))}
+    assert groups == {"blocks.{0..3}.attn.qkv.* -> blocks.{0..3}.attn.{q_proj,k_proj,v_proj}.*"}
+
+
+def test_a_split_and_a_rename_at_once() -> None:
+    new = renamed(separate(transformer()), ("blocks", "encoder.layer"), ("mlp.fc", "dense"))
+    assert kinds(transformer(), new) == {"renamed": 40, "split": 8}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_stacked_experts(turned: bool) -> None:
+    old = experts("experts", "gate", "up", "down", count=6)
+    new = {key: value for key, value in old.items() if ".experts." not in key}
+    for layer in (0, 1):
+        new[f"layers.{layer}.experts.gate_up"] = spec(6, 96, 32)
+        new[f"layers.{layer}.experts.down"] = spec(6, 32, 48)
+    changes = infer(new, old) if turned else infer(old, new)
+    assert {change.kind for change in changes} == {"split" if turned else "fused"}
+    assert sorted(len(change.new if turned else change.old) for change in changes) == [6, 6, 12, 12]
+
+
+def test_gate_and_up_in_one() -> None:
+    def model(*names: str, sizes: tuple[int, ...]) -> Specs:
+        layers = [
+            linear(f"layers.{n}.mlp.{name}", size, 32)
+            for n in range(3)
+            for name, size in zip(names, sizes, strict=True)
+        ]
+        return merged(*layers, linear("head", 10, 32))
+
+    old, new = model("gate_proj", "up_proj", sizes=(48, 48)), model("gate_up_proj", sizes=(96,))
+    assert kinds(old, new) == {"fused": 6}
+
+
+def test_weight_norm_under_its_other_parametrization() -> None:
+    old: Specs = {}
+    for place in range(3):
+        old[f"ups.{place}.weight_g"] = spec(8, 1, 1)
+        old[f"ups.{place}.weight_v"] = spec(8, 4, 3 + place)
+        old[f"ups.{place}.bias"] = spec(8)
+    new = renamed(
+        old,
+        ("weight_g", "parametrizations.weight.original0"),
+        ("weight_v", "parametrizations.weight.original1"),
+    )
+    changes = infer(old, new)
+    assert {change.kind for change in changes} == {"reparametrized"}
+    assert [change.old for change in changes] == [
+        (f"ups.{n}.weight_g", f"ups.{n}.weight_v") for n in range(3)
+    ]
+
+
+def test_weight_norm_removed() -> None:
+    body = resnet()
+    old = {**body, "out.weight_g": spec(8, 1, 1), "out.weight_v": spec(8, 4, 3), "out.bias": spec(8)}
+    new = {**body, "out.weight": spec(8, 4, 3), "out.bias": spec(8)}
+    changes = infer(old, new)
+    assert [(c.kind, c.old, c.new) for c in changes] == [
+        ("reparametrized", ("out.weight_g", "out.weight_v"), ("out.weight",))
+    ]
+
+
+def test_transposed_and_squeezed_weights() -> None:
+    old = transformer()
+    new = {
+        key: spec(*value.shape[::-1]) if "fc" in key and key.endswith("weight") else value
+        for key, value in old.items()
+    }
+    assert kinds(old, new) == {"transposed": 8}
+    squeezed = {
+        key: spec(*value.shape, 1, 1) if "attn.proj.weight" in key else value for key, value in old.items()
+    }
+    assert kinds(old, squeezed) == {"transposed": 4}
+
+
+def test_buffers_that_came_or_went() -> None:
+    old = resnet()
+    new = {key: value for key, value in old.items() if "num_batches" not in key}
+    assert kinds(old, new) == {"unexpected": 10}
+    assert kinds(new, old) == {"missing": 10}
+
+
+def test_a_lone_bias_belongs_to_the_layer_it_is_named_after() -> None:
+    old: Specs = {}
+    new: Specs = {}
+    for block in range(3):
+        for name, short in (("query", "q"), ("key", "k"), ("value", "v")):
+            old[f"layers.{block}.{name}.weight"] = new[f"layers.{block}.{short}_proj.weight"] = spec(32, 32)
+            new[f"layers.{block}.{short}_proj.bias"] = spec(32)
+        old[f"layers.{block}.q_bias"] = old[f"layers.{block}.v_bias"] = spec(32)
+    found = {c.old: c.new for c in infer(old, new) if c.kind == "renamed"}
+    assert found["layers.1.q_bias",] == ("layers.1.q_proj.bias",)
+    assert found["layers.1.v_bias",] == ("layers.1.v_proj.bias",)

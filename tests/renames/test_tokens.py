@@ -1,0 +1,69 @@
+"""Words of keys, and units."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_ckpt_compat.renames.tokens import Names, numbers, segment_tokens, template, token_similarity
+from pytest_ckpt_compat.renames.units import units_of
+
+from .models import spec
+
+
+@pytest.mark.parametrize(
+    ("segment", "words"),
+    [
+        ("q_proj", ("q", "proj")),
+        ("LayerNorm", ("norm",)),
+        ("layernorm1", ("norm", "1")),
+        ("dwconv", ("dw", "conv")),
+        ("selfAttention", ("sa", "attn")),
+        ("3", ()),
+        ("fc2", ("linear", "2")),
+    ],
+)
+def test_segments(segment: str, words: tuple[str, ...]) -> None:
+    assert segment_tokens(segment) == words
+
+
+def test_numbers_and_template() -> None:
+    assert numbers("layers.3.conv1.0.weight") == (3, 0)
+    assert template("layers.3.conv1.0") == "layers.#.conv1.#"
+
+
+def test_abbreviations_are_alike_and_numbers_are_not() -> None:
+    assert token_similarity("det", "detection") > 0.5
+    assert token_similarity("1", "2") == 0
+    assert token_similarity("gate", "norm") == 0
+
+
+def test_opposite_words_weigh_more_than_unlike_ones() -> None:
+    names = Names(["attn.q", "attn.k", "attn.x"], ["att.q_proj", "att.k_proj", "att.y"])
+    assert names.similarity("attn.q", "att.q_proj") > names.similarity("attn.x", "att.q_proj")
+    assert names.similarity("attn.x", "att.q_proj") > names.similarity("attn.k", "att.q_proj")
+
+
+def test_units() -> None:
+    specs = {
+        "bn.weight": spec(4),
+        "bn.bias": spec(4),
+        "bn.running_mean": spec(4),
+        "attn.in_proj_weight": spec(12, 4),
+        "attn.in_proj_bias": spec(12),
+        "conv.parametrizations.weight.original0": spec(4, 1),
+        "conv.parametrizations.weight.original1": spec(4, 4),
+        "block.gamma": spec(4),
+        "block.fc.weight": spec(4, 4),
+        "grn.gamma": spec(4),
+        "grn.beta": spec(4),
+        "pos_embed": spec(1, 5, 4),
+    }
+    assert [(unit.path, len(unit.tensors)) for unit in units_of(specs)] == [
+        ("bn", 3),
+        ("attn.in_proj", 2),
+        ("conv", 2),
+        ("block.gamma", 1),
+        ("block.fc", 1),
+        ("grn", 2),
+        ("pos_embed", 1),
+    ]

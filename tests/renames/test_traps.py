@@ -1,0 +1,226 @@
+"""Situations that mislead: reused names, shifts, twins, partial prefixes, heads, ties, experts."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_ckpt_compat.renames import infer
+
+from .models import (
+    Specs,
+    batch_norm,
+    conv,
+    kinds,
+    linear,
+    merged,
+    norm,
+    pairs,
+    renamed,
+    resnet,
+    spec,
+    transformer,
+)
+
+WIDTH = 32
+
+
+def decoder(*layers: str, depth: int = 3) -> Specs:
+    """Blocks of norms, attentions (one matrix of 3 widths) and an mlp, in the given order."""
+    parts: list[Specs] = [linear("stem", WIDTH, 3)]
+    for block in range(depth):
+        for layer in layers:
+            path = f"layers.{block}.{layer}"
+            if "norm" in layer:
+                parts.append(norm(path, WIDTH))
+            else:
+                parts.append(linear(path, (4 if layer == "mlp" else 3) * WIDTH, WIDTH))
+    return merged(*parts, linear("head", 10, WIDTH))
+
+
+def test_a_reused_name_is_not_taken_for_proof() -> None:
+    """norm2 became norm_cross_attn and norm3 became norm2: the lists show norm3 vanishing alone."""
+    old = decoder("norm1", "attn", "norm2", "cross_attn", "norm3", "mlp")
+    new = decoder("mlp", "norm1", "attn", "norm2", "norm_cross_attn", "cross_attn")
+    changes = infer(old, new)
+    assert changes
+    for change in changes:
+        right = {("norm2", "norm_cross_attn"), ("norm3", "norm2")}
+        went = change.old[0].split(".")[2], change.new[0].split(".")[2]
+        assert went in right or change.confidence == "ambiguous"
+        assert change.confidence != "ambiguous" or any("norm2" in key for key in change.candidates)
+
+
+def swin(*, first: bool) -> Specs:
+    """Stages with the downsampling at their end, or at the start of the next."""
+    parts = [conv("patch_embed", 8, 3)]
+    for stage, width in enumerate((8, 16, 32)):
+        down = f"layers.{stage}.downsample"
+        inner = width // 2 if first else width
+        down_layer = merged(
+            {f"{down}.reduction.weight": spec(2 * inner, 4 * inner)}, norm(f"{down}.norm", 4 * inner)
+        )
+        if first and stage:
+            parts.append(down_layer)
+        for block in range(2):
+            parts.append(norm(f"layers.{stage}.blocks.{block}.norm1", width))
+            parts.append(linear(f"layers.{stage}.blocks.{block}.attn", width, width))
+        if not first and stage < 2:
+            parts.append(down_layer)
+    return merged(*parts, linear("head", 10, 32))
+
+
+def test_a_shift_that_looks_like_size_mismatches() -> None:
+    assert pairs(swin(first=False), swin(first=True)) == {
+        f"layers.{stage}.downsample.{name}": f"layers.{stage + 1}.downsample.{name}"
+        for stage in (0, 1)
+        for name in ("reduction.weight", "norm.weight", "norm.bias")
+    }
+
+
+def sequential(*layers: tuple[int, ...]) -> Specs:
+    parts = [
+        conv(f"features.{place}", *layer) if len(layer) == 2 else batch_norm(f"features.{place}", *layer)
+        for place, layer in enumerate(layers)
+    ]
+    return merged(*parts, linear("fc", 10, 64))
+
+
+def test_a_block_inserted_in_the_middle_of_a_sequential() -> None:
+    old = sequential((8, 3), (8,), (16, 8), (16,), (64, 16), (64,))
+    new = sequential((8, 3), (8,), (16, 8), (16,), (16, 16), (16,), (64, 16), (64,))
+    found = pairs(old, new)
+    assert found["features.4.weight"] == "features.6.weight"
+    assert found["features.5.running_mean"] == "features.7.running_mean"
+    assert len(found) == 6
+
+
+def branches(first: str, second: str) -> Specs:
+    layers = [linear(f"{branch}.{place}", 8, 8) for branch in (first, second) for place in range(3)]
+    return merged(linear("stem", 8, 3), *layers, linear("head", 10, 8))
+
+
+def test_twin_branches_under_new_names_cannot_be_told_apart() -> None:
+    changes = infer(branches("left", "right"), branches("alpha", "beta"))
+    assert {change.confidence for change in changes} == {"ambiguous"}
+    assert all(len(change.candidates) > 1 for change in changes)
+
+
+def test_twin_branches_swapped_do_not_show_at_all() -> None:
+    assert infer(branches("left", "right"), branches("right", "left")) == ()
+
+
+def test_a_rename_and_a_head_change_in_one_commit() -> None:
+    old, other = transformer(), transformer(classes=5)
+    new = renamed(other, ("blocks", "layers"), ("head", "classifier"))
+    assert pairs(old, new) == {
+        key: key.replace("blocks", "layers").replace("head", "classifier")
+        for key in old
+        if key.startswith(("blocks", "head"))
+    }
+    assert kinds(old, new) == {"renamed": 48, "head-resized": 2}
+
+
+def test_a_head_resized_under_its_own_name() -> None:
+    assert kinds(transformer(), transformer(classes=5)) == {"head-resized": 2}
+
+
+def test_a_wrapper_prefix_on_only_some_keys() -> None:
+    old = transformer()
+    new = {(f"module.{key}" if key.startswith("blocks") else key): value for key, value in old.items()}
+    assert pairs(old, new) == {key: f"module.{key}" for key in old if key.startswith("blocks")}
+
+
+def test_a_prefix_and_a_rename_together() -> None:
+    old = transformer()
+    new = {f"model.{key}".replace("fc1", "up").replace("fc2", "down"): value for key, value in old.items()}
+    assert pairs(old, new) == dict(zip(old, new, strict=True))
+    assert {change.confidence for change in infer(old, new)} == {"certain"}
+
+
+def test_tied_weights_renamed_on_one_side_only() -> None:
+    body = transformer()
+    old = {"embed.weight": spec(100, 32), **body, "lm_head.weight": spec(100, 32)}
+    new = {"embed.weight": spec(100, 32), **body, "decoder.weight": spec(100, 32)}
+    assert pairs(old, new) == {"lm_head.weight": "decoder.weight"}
+
+
+def experts(expert: str, *names: str, count: int = 64) -> Specs:
+    parts = [linear("embed", 32, 8)]
+    for layer in range(2):
+        parts.append({f"layers.{layer}.router.weight": spec(count, 32)})
+        for number in range(count):
+            shapes = (spec(48, 32), spec(48, 32), spec(32, 48))
+            parts.append(
+                {
+                    f"layers.{layer}.{expert}.{number}.{n}.weight": s
+                    for n, s in zip(names, shapes, strict=True)
+                }
+            )
+    return merged(*parts)
+
+
+def test_sixty_four_identical_experts_keep_their_numbers() -> None:
+    old, new = experts("experts", "gate", "up", "down"), experts("moe.pool", "gate", "up", "down")
+    assert pairs(old, new) == {key: key.replace("experts", "moe.pool") for key in old if "experts" in key}
+
+
+def test_blocks_that_only_order_tells_apart_are_never_certain_under_new_numbers() -> None:
+    """Four blocks of one shape under shifted numbers: they could as well run backwards."""
+    body = resnet()
+    blocks = {
+        f"fuse{n}.{k}": v for n in (1, 2, 3) for k, v in merged(conv("a", 7, 7), conv("b", 7, 7)).items()
+    }
+    new = {f"fusion.{int(key[4]) - 1}.{key[6:]}": value for key, value in blocks.items()}
+    changes = infer({**body, **blocks}, {**body, **new})
+    assert {change.confidence for change in changes} == {"ambiguous"}
+
+
+def stages(name: str, *widths: int) -> Specs:
+    parts = [
+        merged(linear(f"{name}.{n}.proj", w, 9), norm(f"{name}.{n}.norm", w)) for n, w in enumerate(widths)
+    ]
+    return merged(linear("stem", 8, 3), *parts)
+
+
+def test_reversed_blocks_follow_those_whose_shapes_show_it() -> None:
+    found = pairs(stages("up", 8, 16, 32, 32), stages("up_blocks", 32, 32, 16, 8))
+    assert {(old.split(".")[1], new.split(".")[1]) for old, new in found.items()} == {
+        ("0", "3"),
+        ("1", "2"),
+        ("2", "1"),
+        ("3", "0"),
+    }
+
+
+def test_a_replaced_module_does_not_hide_the_rest() -> None:
+    necks = [linear(f"neck.{n}.lateral", 48 + n, 48) for n in range(4)]
+    bridges = [linear(f"bridge.{n}.mix", 17 + n, 48) for n in range(4)]
+    old = merged(transformer(), *necks)
+    new = merged(renamed(transformer(), ("blocks", "layers")), *bridges)
+    assert kinds(old, new) == {"renamed": 48, "unexpected": 8, "missing": 8}
+
+
+def test_a_vector_that_went_and_one_that_came_are_no_rename() -> None:
+    old, new = {**transformer(), "a.scale": spec(32)}, {**transformer(), "zeta.omega": spec(32)}
+    assert kinds(old, new) == {"unexpected": 1, "missing": 1}
+
+
+def test_a_lone_renamed_head() -> None:
+    body = {key: value for key, value in transformer().items() if "head" not in key}
+    old, new = {**body, **linear("fc", 10, 32)}, {**body, **linear("classifier", 10, 32)}
+    assert pairs(old, new) == {"fc.weight": "classifier.weight", "fc.bias": "classifier.bias"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (transformer(), resnet()),
+        (resnet(), transformer()),
+        (resnet((16, 32)), transformer(width=16)),
+        ({"a.weight": spec(3, 4)}, {"b.weight": spec(5, 6)}),
+        ({}, transformer()),
+        (transformer(), {}),
+    ],
+)
+def test_different_models_give_no_renames(old: Specs, new: Specs) -> None:
+    assert set(kinds(old, new)) <= {"missing", "unexpected", "resized"}
