@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import scipy.optimize  # noqa: F401 - stays, as do the others below
 import torch
 from torch import nn
 
