@@ -160,7 +160,7 @@ def _accept(verdict: Verdict, entries: Sequence[Entry], used: set[Entry]) -> Ver
 
 
 def _covers(entry: Entry, change: Change) -> bool:
-    failing = change.severity in (*_FAILING, Severity.WARNING)
+    failing = change.severity in (*_FAILING, Severity.WARNING, Severity.EXISTING)
     return failing and entry.rule == change.rule and fact(change) in entry.changes
 
 

@@ -166,7 +166,9 @@ def _update(arguments: argparse.Namespace) -> int:
     import pytest
 
     named = [f"--ckpt-rewrite={identifier}" for identifier in arguments.ids]
-    code = pytest.main(["--ckpt-update", "-m", "checkpoint", *named, *arguments.pytest_args])
+    # This command has imported the package before pytest could; no assertion of ours needs rewriting.
+    quiet = "-Wignore:Module already imported:pytest.PytestAssertRewriteWarning"
+    code = pytest.main(["--ckpt-update", "-m", "checkpoint", quiet, *named, *arguments.pytest_args])
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
         _complain("no test has a checkpoint marker; add @pytest.mark.checkpoint(path, model=...)")
     return int(code) if code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) else COULD_NOT_CHECK

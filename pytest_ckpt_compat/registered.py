@@ -108,6 +108,7 @@ def check_registered(registration: Registration, context: Context) -> Result:
         structure, baseline = _baseline(registration, definition, context)
         writes.update(baseline.writes)
         verdict = check_structure(structure, definition, registration.policy, registration.strip_prefix)
+        verdict = _resumed(registration, definition, verdict)
         own = _own_snapshot(registration, definition, verdict, context)
         name = _definition_name(registration, definition)
         subject = against.Subject(registration, definition, context.folder, name)
@@ -124,6 +125,21 @@ def check_registered(registration: Registration, context: Context) -> Result:
         first = replace(verdicts[0], changes=(*judge(own.later, Policy()), *verdicts[0].changes))
         verdicts = (against.strict(first) if context.base else first, *verdicts[1:])
     return Result(tuple(with_commands(each) for each in verdicts), writes | dict(own.writes))
+
+
+def _resumed(registration: Registration, definition: Definition, verdict: Verdict) -> Verdict:
+    """At level resume, the verdict with what keeps the optimizer's state from being loaded."""
+    if registration.level != "resume":
+        return verdict
+    from pytest_ckpt_compat.definition.resume import mismatches
+
+    if not registration.path.exists():
+        detail = f"{registration.shown} is absent, and a snapshot keeps no optimizer state; fetch the file"
+        found = [Change("no-baseline", detail=detail)]
+    else:
+        values = verdict.old.values if verdict.old else {}
+        found = mismatches(registration.path, definition, registration.optimizer, values)
+    return replace(verdict, changes=(*verdict.changes, *judge(found, registration.policy)))
 
 
 def _plain(

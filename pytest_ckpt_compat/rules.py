@@ -150,6 +150,13 @@ RULES: tuple[Rule, ...] = (
         "see that both still get the values they need",
     ),
     Rule(
+        "CK403",
+        "optimizer-mismatch",
+        _ERROR,
+        "the optimizer's state does not fit today's parameters (level `resume`)",
+        "restore the parameters and their groups, or start the optimizer anew",
+    ),
+    Rule(
         "CK904",
         "expired-acceptance",
         _ERROR,

@@ -26,7 +26,7 @@ LAYERS: dict[str, set[str]] = {
     "folding": set(),
     "prefixes": {"errors", "structure"},
     "readers": {"collector", "errors", "structure", "text"},
-    "definition": {"collector", "errors", "structure", "readers"},
+    "definition": {"changes", "collector", "errors", "structure", "readers"},
     "fingerprint": {"errors", "structure"},
     "compare": {"changes", "structure"},
     "renames": {"changes", "structure", "folding", "text"},
