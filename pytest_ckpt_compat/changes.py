@@ -29,6 +29,9 @@ Kind = Literal[
     "stale-snapshot",
     "unreadable",
     "unbuildable",
+    "optimizer-mismatch",
+    "unused-acceptance",
+    "expired-acceptance",
     "definition-changed",
 ]
 
@@ -40,6 +43,8 @@ class Severity(enum.Enum):
 
     #: Explicitly accepted, with a reason.
     ACCEPTED = "accepted"
+    #: It was so before: the code that this branch started from breaks in the same way.
+    EXISTING = "existing"
     WARNING = "warning"
     #: The check could not be made: nothing is known either way.
     INCOMPLETE = "incomplete"
@@ -64,7 +69,8 @@ class Change:
         detail: a clause in words (``classes 1000 -> 10``), or "".
         rule: id of the rule that judged it (``CK101``), or "" before the judgement.
         severity: the judgement, or None before it.
-        reason: for an accepted change, the reason that was given.
+        reason: for an accepted change, the reason that was given; for one that was there before,
+            the reference on which it was.
     """
 
     kind: Kind
@@ -121,6 +127,7 @@ class Verdict:
         new: the new side (the definition), where it could be had.
         old_label: how the report names the old side (a path).
         new_label: how the report names the new side (``models.Classifier (models/net.py:88)``).
+        where: the file and line of the definition (``models/net.py:88``), or "".
         notes: remarks on how the check was made, a line each.
         repairs: (label, command) lines that a report prints for the user to paste.
     """
@@ -131,6 +138,7 @@ class Verdict:
     new: Structure | None = field(default=None, repr=False)
     old_label: str = ""
     new_label: str = ""
+    where: str = ""
     notes: tuple[str, ...] = ()
     repairs: tuple[tuple[str, str], ...] = ()
 

@@ -91,6 +91,7 @@ def check_structure(
         new=new,
         old_label=_source(structure),
         new_label=definition.label,
+        where=definition.where,
         notes=tuple(_notes(outcome)),
         repairs=tuple(_repairs(changes, wrapper)),
     )

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from pytest_ckpt_compat.errors import CkptCompatError
 if TYPE_CHECKING:
     from pytest_ckpt_compat.changes import Verdict
     from pytest_ckpt_compat.structure import Structure
+
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 COULD_NOT_CHECK = 2
 
@@ -28,8 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 compatible (or done), 1 incompatible, 2 could not check.
     """
     parser = _parser()
-    arguments, rest = parser.parse_known_args(argv)
-    if rest and arguments.run is not _update:
+    words = list(sys.argv[1:] if argv is None else argv)
+    split = words.index("--") if "--" in words else len(words)
+    arguments, rest = parser.parse_known_args(words[:split])
+    rest += words[split + 1 :]
+    if rest and arguments.run not in (_update, _check):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     arguments.pytest_args = rest
     run: Callable[[argparse.Namespace], int] = arguments.run
@@ -75,14 +81,65 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("-v", "--verbose", action="count", default=0, help="-vv prints every key")
     diff.set_defaults(run=_diff)
 
+    _add_update(commands)
+    _add_accept(commands)
+    _add_check(commands)
+    return parser
+
+
+def _add_update(commands: _Commands) -> None:
     update = commands.add_parser(
         "update",
         help="record snapshots: runs pytest --ckpt-update",
-        description="Runs pytest --ckpt-update on the tests with a checkpoint marker; "
-        "other arguments are passed on to pytest.",
+        description="Runs pytest --ckpt-update on all checkpoints: records missing snapshots, and those of "
+        "definitions that have changed. The snapshot of a checkpoint is frozen: it is recorded anew only "
+        "where its ID is given. Options that are not known here, and all after --, are passed on to pytest.",
+    )
+    update.add_argument(
+        "ids", metavar="ID", nargs="*", help="a checkpoint whose file was replaced on purpose"
     )
     update.set_defaults(run=_update)
-    return parser
+
+
+def _add_accept(commands: _Commands) -> None:
+    accept = commands.add_parser("accept", help="accept a break that is meant, with a reason")
+    accept.add_argument("id", metavar="ID", help="the checkpoint or definition, as the failure names it")
+    accept.add_argument("--rule", required=True, help="rule id (CK202)")
+    accept.add_argument("--key", default="*", help='a glob over keys ("head.*"); all keys, if not given')
+    accept.add_argument("--reason", required=True, help="why; shown in every report")
+    accept.add_argument(
+        "--until", type=_date, metavar="DATE", help="the last day it is accepted (2026-12-31)"
+    )
+    accept.add_argument("--against", metavar="REF", help="as the check that failed had it")
+    accept.set_defaults(run=_accept)
+
+
+def _add_check(commands: _Commands) -> None:
+    check = commands.add_parser(
+        "check",
+        help="check every registered checkpoint; no test is run",
+        description="Checks every registered checkpoint, and runs no test. Options that are not known here, "
+        "and all after --, are passed on to pytest, which collects them.",
+    )
+    check.add_argument(
+        "--against", metavar="REF", help="fail on what this branch breaks since it left REF (origin/main)"
+    )
+    check.add_argument("-v", "--verbose", action="count", default=0, help="-vv prints every key")
+    check.add_argument("--report", metavar="FILE", help="write a report, by suffix: .json, .md")
+    check.add_argument(
+        "--snapshots", action="store_true", help="open no checkpoint that has a snapshot, though it is there"
+    )
+    check.set_defaults(run=_check)
+
+    status = commands.add_parser("status", help="list every registered checkpoint and how it stands")
+    status.set_defaults(run=_status)
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date; write 2026-12-31") from None
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -108,10 +165,41 @@ def _diff(arguments: argparse.Namespace) -> int:
 def _update(arguments: argparse.Namespace) -> int:
     import pytest
 
-    code = pytest.main(["--ckpt-update", "-m", "checkpoint", *arguments.pytest_args])
+    named = [f"--ckpt-rewrite={identifier}" for identifier in arguments.ids]
+    # This command has imported the package before pytest could; no assertion of ours needs rewriting.
+    quiet = "-Wignore:Module already imported:pytest.PytestAssertRewriteWarning"
+    code = pytest.main(["--ckpt-update", "-m", "checkpoint", quiet, *named, *arguments.pytest_args])
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
         _complain("no test has a checkpoint marker; add @pytest.mark.checkpoint(path, model=...)")
     return int(code) if code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) else COULD_NOT_CHECK
+
+
+def _accept(arguments: argparse.Namespace) -> int:
+    from pytest_ckpt_compat import commands
+
+    given = (arguments.id, arguments.rule, arguments.key, arguments.reason, arguments.until)
+    print(commands.accept(*given, against=arguments.against))
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from pytest_ckpt_compat import commands, outlets
+    from pytest_ckpt_compat.report.overview import render
+
+    if arguments.report:
+        outlets.check_name(arguments.report)
+    checked = commands.check(arguments.against, arguments.pytest_args, arguments.snapshots)
+    print(render(checked.verdicts, checked.counts, checked.label, checked.said, arguments.verbose >= 2))
+    for line in outlets.publish(checked.run(), arguments.report, os.environ):
+        print(line)
+    return checked.exit_code
+
+
+def _status(_arguments: argparse.Namespace) -> int:
+    from pytest_ckpt_compat import commands
+
+    print(commands.status())
+    return 0
 
 
 def _compare(old: str, new: str) -> Verdict:

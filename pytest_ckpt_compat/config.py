@@ -15,7 +15,8 @@ from pytest_ckpt_compat.rules import BY_ID, BY_KIND
 
 SNAPSHOT_DIR = "ckpt_snapshots"
 
-OPTIONS = ("model", "kwargs", "key", "strip_prefix", "strict", "id", "allow")
+OPTIONS = ("model", "kwargs", "key", "strip_prefix", "strict", "id", "allow", "level", "optimizer")
+LEVELS = ("backward", "forward", "full", "resume")
 _USAGE = '@pytest.mark.checkpoint("path/to/file.pt", model=MyModel)'
 
 
@@ -32,6 +33,8 @@ class Registration:
         key: dotted path of the state_dict inside the file.
         strip_prefix: taken off the keys that begin with it.
         policy: strictness and accepted breaks.
+        level: what the checkpoint is held to, one of ``LEVELS``.
+        optimizer: a class or factory, or ``"package.module:attr"``, for level ``resume``.
     """
 
     id: str
@@ -42,6 +45,8 @@ class Registration:
     key: str | None = None
     strip_prefix: str | None = None
     policy: Policy = field(default_factory=Policy)
+    level: str = "backward"
+    optimizer: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,13 @@ class Place:
         folders: the test file's folder, then the root folder.
         root: the root folder; shown paths and default ids are relative to it.
         recorded: for a glob whose files are absent, (shown path, id) of every stored snapshot.
+        level: what a checkpoint is held to that does not say.
     """
 
     folders: tuple[Path, ...]
     root: Path
     recorded: Callable[[], Iterator[tuple[str, str]]]
+    level: str = "backward"
 
 
 def from_marker(args: tuple[Any, ...], options: Mapping[str, Any], place: Place) -> tuple[Registration, ...]:
@@ -67,6 +74,63 @@ def from_marker(args: tuple[Any, ...], options: Mapping[str, Any], place: Place)
     """
     subject = _subject(args)
     _require(subject, len(args) == 1 and isinstance(args[0], (str, os.PathLike)), "needs one path", _USAGE)
+    return register(subject, os.fspath(args[0]), options, place)
+
+
+def register(subject: str, path: str, options: Mapping[str, Any], place: Place) -> tuple[Registration, ...]:
+    """The registrations that a path and options stand for, wherever they were written.
+
+    Args:
+        subject: where, for messages.
+        path: a file or a glob.
+        options: those of ``OPTIONS``.
+        place: where relative paths are looked for.
+
+    Raises:
+        UsageError: something is said that cannot be meant.
+    """
+    _check_options(subject, options)
+    level = options.get("level") or place.level
+    _require(subject, level in LEVELS, f"has the level {level!r}", f"levels are {', '.join(LEVELS)}")
+    resumable = level != "resume" or options.get("optimizer") is not None
+    _require(
+        subject, resumable, "has the level resume and no optimizer=", 'optimizer="package.module:factory"'
+    )
+    allow = tuple(_acceptances(subject, options.get("allow") or ()))
+    found = _resolve(path, place)
+    identifier = options.get("id")
+    _require(
+        subject,
+        identifier is None or len(found) == 1,
+        f"gives one id to {len(found)} files",
+        "leave id out: each file gets one from its path",
+    )
+    first, shown = found[0]
+    there = first.exists() or (identifier or shown) in {known for _, known in place.recorded()}
+    _require(
+        subject,
+        there,
+        f"matches nothing: neither {shown} nor a snapshot of it is there",
+        "fetch the file, or correct the path",
+    )
+    return tuple(
+        Registration(
+            id=_checked_id(subject, identifier or shown),
+            path=each,
+            shown=shown,
+            model=options["model"],
+            kwargs=options.get("kwargs") or {},
+            key=options.get("key"),
+            strip_prefix=options.get("strip_prefix"),
+            policy=Policy(strict=options.get("strict", True), accepted=allow),
+            level=level,
+            optimizer=options.get("optimizer"),
+        )
+        for each, shown in found
+    )
+
+
+def _check_options(subject: str, options: Mapping[str, Any]) -> None:
     for name in options:
         _require(subject, name in OPTIONS, f"has no option {name!r}", f"options are {', '.join(OPTIONS)}")
     _require(subject, options.get("model") is not None, "lacks model=", _USAGE)
@@ -77,36 +141,6 @@ def from_marker(args: tuple[Any, ...], options: Mapping[str, Any], place: Place)
         _require(subject, value is None or isinstance(value, str), f"has a {name} that is no text", _USAGE)
     strict = options.get("strict", True)
     _require(subject, isinstance(strict, bool), "has a strict that is neither True nor False", _USAGE)
-    policy = Policy(strict=strict, accepted=tuple(_acceptances(subject, options.get("allow") or ())))
-    found = _resolve(os.fspath(args[0]), place)
-    identifier = options.get("id")
-    _require(
-        subject,
-        identifier is None or len(found) == 1,
-        f"gives one id to {len(found)} files",
-        "leave id out: each file gets one from its path",
-    )
-    path, shown = found[0]
-    there = path.exists() or (identifier or shown) in {known for _, known in place.recorded()}
-    _require(
-        subject,
-        there,
-        f"matches nothing: neither {shown} nor a snapshot of it is there",
-        "fetch the file, or correct the path",
-    )
-    return tuple(
-        Registration(
-            id=_checked_id(subject, identifier or shown),
-            path=path,
-            shown=shown,
-            model=options["model"],
-            kwargs=kwargs,
-            key=options.get("key"),
-            strip_prefix=options.get("strip_prefix"),
-            policy=policy,
-        )
-        for path, shown in found
-    )
 
 
 def is_glob(path: object) -> bool:
@@ -129,6 +163,8 @@ def definition_id(name: str, kwargs: Mapping[str, Any], fallback: str) -> str:
 
 def find_file(text: str, place: Place) -> tuple[Path, str]:
     """The file that a path means, and how reports write it; absent, it may still have a snapshot."""
+    if "://" in text:  # a remote address: never on this disk, so its snapshot stands in for it
+        return Path(text), text
     candidates = [folder / text for folder in place.folders]
     path = next((path for path in candidates if path.exists()), None)
     if path is None:

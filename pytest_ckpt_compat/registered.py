@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_ckpt_compat import compare, fingerprint, prefixes, readers, snapshots
+from pytest_ckpt_compat import accepted, against, compare, fingerprint, prefixes, readers, snapshots
 from pytest_ckpt_compat.changes import Change, Policy, Severity, Verdict
-from pytest_ckpt_compat.checking import check_structure, could_not_check
+from pytest_ckpt_compat.checking import check_structure, could_not_check, diff
 from pytest_ckpt_compat.config import Registration, definition_id
 from pytest_ckpt_compat.definition.find import Definition, find
 from pytest_ckpt_compat.definition.load import load_weights
 from pytest_ckpt_compat.errors import CkptCompatError, NoBaselineError, SnapshotError
+from pytest_ckpt_compat.git import Base
 from pytest_ckpt_compat.rules import judge
 from pytest_ckpt_compat.structure import Structure
 
@@ -21,6 +23,29 @@ if TYPE_CHECKING:
     from torch import nn
 
 UPDATE_COMMAND = "pytest --ckpt-update"
+UPDATE_ONE = "ckpt-compat update"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the checks of one run have in common.
+
+    Attributes:
+        folder: the snapshot folder.
+        update: whether snapshots are being recorded: then missing ones are no fault, and neither are
+            definitions that differ from theirs.
+        rewrite: ids of the checkpoints whose frozen snapshot may be recorded anew.
+        today: decides which accepted breaks have expired.
+        base: the commit to compare with, or None.
+        snapshots_only: whether a snapshot stands in for its checkpoint though the file is there.
+    """
+
+    folder: Path
+    update: bool = False
+    rewrite: frozenset[str] = frozenset()
+    today: date = field(default_factory=date.today)
+    base: Base | None = None
+    snapshots_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +66,12 @@ class Result:
         """Whether every verdict is."""
         return all(verdict.compatible for verdict in self.verdicts)
 
+    @property
+    def tensors(self) -> int | None:
+        """How many tensors of the checkpoint were loaded, or None where it came to no load."""
+        main = self.verdicts[0]
+        return len(main.old.tensors) if main.old is not None and main.new is not None else None
+
 
 @dataclass(frozen=True)
 class _Finding:
@@ -50,6 +81,8 @@ class _Finding:
     notes: tuple[str, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     writes: Mapping[str, str] = field(default_factory=dict)
+    #: Changes that matter once the checkpoint's own breaks are accepted.
+    later: tuple[Change, ...] = ()
 
 
 def used_names(registration: Registration) -> tuple[str, ...]:
@@ -62,36 +95,74 @@ def used_names(registration: Registration) -> tuple[str, ...]:
     return snapshots.checkpoint_name(registration.id), _definition_name(registration, definition)
 
 
-def check_registered(registration: Registration, folder: Path, update: bool) -> Result:
+def check_registered(registration: Registration, context: Context) -> Result:
     """Checks a registered checkpoint; writes nothing, and says what an update would write.
 
-    Args:
-        registration: the checkpoint.
-        folder: the snapshot folder.
-        update: whether snapshots are being recorded: then missing and different ones are no fault.
-
     Raises:
-        UsageError: the registration says something that cannot be meant.
+        UsageError: the registration says something that cannot be meant, or git cannot be asked.
     """
     writes: dict[str, str] = {}
     try:
+        entries = accepted.load(context.folder)
         definition = find(registration.model, registration.kwargs)
-        structure, baseline = _baseline(registration, definition, folder, update)
+        structure, baseline = _baseline(registration, definition, context)
         writes.update(baseline.writes)
         verdict = check_structure(structure, definition, registration.policy, registration.strip_prefix)
-        own = _own_snapshot(registration, definition, verdict, folder, update)
+        verdict = _resumed(registration, definition, verdict)
+        own = _own_snapshot(registration, definition, verdict, context)
+        name = _definition_name(registration, definition)
+        subject = against.Subject(registration, definition, context.folder, name)
+        verdicts = _plain(subject, verdict, baseline, own)
+        if context.base is not None:
+            verdicts = against.compare(subject, verdicts, context.base)
     except CkptCompatError as error:
         if error.rule is None:
             raise
         return Result((could_not_check(error, registration.id),), writes)
+    whole = {registration.id, *([subject.identifier] if context.base else [])}
+    verdicts = accepted.apply(verdicts, entries, context.today, whole)
+    if own.later and verdicts[0].compatible:
+        first = replace(verdicts[0], changes=(*judge(own.later, Policy()), *verdicts[0].changes))
+        verdicts = (against.strict(first) if context.base else first, *verdicts[1:])
+    return Result(tuple(with_commands(each) for each in verdicts), writes | dict(own.writes))
+
+
+def _resumed(registration: Registration, definition: Definition, verdict: Verdict) -> Verdict:
+    """At level resume, the verdict with what keeps the optimizer's state from being loaded."""
+    if registration.level != "resume":
+        return verdict
+    from pytest_ckpt_compat.definition.resume import mismatches
+
+    if not registration.path.exists():
+        detail = f"{registration.shown} is absent, and a snapshot keeps no optimizer state; fetch the file"
+        found = [Change("no-baseline", detail=detail)]
+    else:
+        values = verdict.old.values if verdict.old else {}
+        found = mismatches(registration.path, definition, registration.optimizer, values)
+    return replace(verdict, changes=(*verdict.changes, *judge(found, registration.policy)))
+
+
+def _plain(
+    subject: against.Subject, verdict: Verdict, baseline: _Finding, own: _Finding
+) -> tuple[Verdict, ...]:
+    """The load's verdict with what the snapshots add to it, and the verdict of the definition's own."""
     found = judge((*baseline.changes, *own.changes), Policy())
     verdict = replace(
         verdict,
-        name=registration.id,
+        name=subject.registration.id,
         changes=(*found, *verdict.changes),
         notes=(*baseline.notes, *own.notes, *verdict.notes),
     )
-    return Result((verdict, *own.verdicts), writes | dict(own.writes))
+    return tuple(against.at_level(each, subject.registration.level) for each in (verdict, *own.verdicts))
+
+
+def with_commands(verdict: Verdict) -> Verdict:
+    """The verdict, and how to accept what fails in it."""
+    repairs = [(label, text) for label, text in verdict.repairs if label != "accept"]
+    if any(change.kind == "stale-snapshot" for change in verdict.changes):
+        repairs.append(("record", f"{UPDATE_ONE} {verdict.name}"))
+    repairs += [("accept", command) for command in accepted.commands(verdict)]
+    return replace(verdict, repairs=tuple(repairs))
 
 
 def load(registration: Registration) -> nn.Module:
@@ -110,22 +181,29 @@ def load(registration: Registration) -> nn.Module:
 
 
 def _baseline(
-    registration: Registration, definition: Definition, folder: Path, update: bool
+    registration: Registration, definition: Definition, context: Context
 ) -> tuple[Structure, _Finding]:
-    """The checkpoint's structure, from the file or its snapshot, and whether the two agree."""
+    """The checkpoint's structure, from the file or its snapshot, and whether the two agree.
+
+    The snapshot is frozen: what differs from it is never recorded unless the id is named.
+    """
+    folder = context.folder
     name = snapshots.checkpoint_name(registration.id)
     shown = registration.shown
-    if not registration.path.exists():
+    there = registration.path.exists()
+    if not there or (context.snapshots_only and (folder / name).exists()):
         stored = snapshots.load(folder, name)
         if stored is None:
             raise NoBaselineError(
                 shown, f"neither the file nor its snapshot {folder.name}/{name} is there", "fetch the file"
             )
         note = f"{shown} is absent: checked from its snapshot {folder.name}/{name}"
-        return replace(stored, source=replace(stored.source, path=shown)), _Finding(notes=(note,))
+        notes = () if there else (note,)
+        return replace(stored, source=replace(stored.source, path=shown)), _Finding(notes=notes)
     structure = readers.read(registration.path, registration.key)
     structure = replace(structure, source=replace(structure.source, path=shown))
-    if update:
+    named = context.update and registration.id in context.rewrite
+    if named or (context.update and not (folder / name).exists()):
         values = structure.values if definition.takes_checkpoint else None
         text = fingerprint.dumps(structure, values)
         return structure, _Finding(writes={name: text} if _outdated(folder, name, structure) else {})
@@ -143,14 +221,15 @@ def _baseline(
 
 
 def _own_snapshot(
-    registration: Registration, definition: Definition, main: Verdict, folder: Path, update: bool
+    registration: Registration, definition: Definition, main: Verdict, context: Context
 ) -> _Finding:
     """Judges the definition's snapshot by meaning: would what it recorded still load?"""
+    folder = context.folder
     new, values = main.new, main.old.values if main.old else {}
     if new is None:
         return _Finding()
     name = _definition_name(registration, definition)
-    if update:
+    if context.update:
         return _Finding(writes={name: fingerprint.dumps(new)} if _outdated(folder, name, new) else {})
     stored = snapshots.load(folder, name)
     if stored is None:
@@ -160,16 +239,18 @@ def _own_snapshot(
         return _Finding()
     recorded = replace(stored, values=values, source=replace(stored.source, path=f"{folder.name}/{name}"))
     verdict = check_structure(recorded, definition, registration.policy)
+    detail = f"differs from {folder.name}/{name} ({difference(stored, new)}); record it with {UPDATE_COMMAND}"
+    changed = (Change("definition-changed", detail=detail),)
     if verdict.compatible:
-        detail = (
-            f"differs from {folder.name}/{name} ({difference(stored, new)}); record it with {UPDATE_COMMAND}"
-        )
-        return _Finding(changes=(Change("definition-changed", detail=detail),))
+        return _Finding(changes=changed)
     if _facts(verdict) <= _facts(main):
         note = f"{folder.name}/{name}, the definition as recorded, breaks in the same way"
-        return _Finding(notes=(note,))
+        return _Finding(notes=(note,), later=changed)
     label = f"{verdict.old_label} (the definition as recorded)"
-    return _Finding(verdicts=(replace(verdict, name=definition.name, old_label=label),))
+    repairs = (*verdict.repairs, ("record", f"{UPDATE_COMMAND}, if nothing was trained with it"))
+    identifier = snapshots.identifier(name.removeprefix(snapshots.MODELS + "/"))
+    verdict = replace(verdict, name=identifier, old_label=label, repairs=repairs)
+    return _Finding(verdicts=(verdict,))
 
 
 def _facts(verdict: Verdict) -> set[tuple[object, ...]]:
@@ -185,6 +266,13 @@ def difference(old: Structure, new: Structure) -> str:
     if said:
         return "keys: " + ", ".join(said)
     return "order of keys" if list(old.tensors) != list(new.tensors) else "tied weights or module versions"
+
+
+def recorded_diff(old: Structure, new: Structure, full: bool = False) -> list[str]:
+    """What an update changed in a snapshot, as the rows of a report."""
+    from pytest_ckpt_compat.report.text import table
+
+    return table(diff(old, new), full)
 
 
 def _outdated(folder: Path, name: str, structure: Structure) -> bool:

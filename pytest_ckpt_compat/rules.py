@@ -54,7 +54,7 @@ RULES: tuple[Rule, ...] = (
         "stale-snapshot",
         _ERROR,
         "the checkpoint is no longer the file that was fingerprinted",
-        "restore the file, or record the new one with pytest --ckpt-update",
+        "restore the file, or record the new one with ckpt-compat update and its id",
     ),
     Rule(
         "CK107",
@@ -148,6 +148,27 @@ RULES: tuple[Rule, ...] = (
         _WARNING,
         "tied weights came apart, or two became tied",
         "see that both still get the values they need",
+    ),
+    Rule(
+        "CK403",
+        "optimizer-mismatch",
+        _ERROR,
+        "the optimizer's state does not fit today's parameters (level `resume`)",
+        "restore the parameters and their groups, or start the optimizer anew",
+    ),
+    Rule(
+        "CK904",
+        "expired-acceptance",
+        _ERROR,
+        "the date until which a break was accepted has passed",
+        "see the message",
+    ),
+    Rule(
+        "CK903",
+        "unused-acceptance",
+        _WARNING,
+        "an accepted break that no longer occurs",
+        "take the entry out of accepted.toml",
     ),
     Rule(
         "CK907",

@@ -1,4 +1,4 @@
-"""The folder of stored fingerprints. The only module that writes files."""
+"""The folder of stored fingerprints."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from pytest_ckpt_compat import fingerprint
 from pytest_ckpt_compat.errors import SnapshotError
 from pytest_ckpt_compat.structure import Structure
+from pytest_ckpt_compat.writing import write
 
 #: Subfolder of the definitions' snapshots; a checkpoint's id may not begin with it.
 MODELS = "models"
@@ -64,20 +65,7 @@ def save(folder: Path, name: str, text: str) -> None:
     Raises:
         SnapshotError: the folder cannot be written to; what was there is as it was.
     """
-    path = folder / name
-    # Beside the target, so that replacing it is one step; a killed run leaves only this name behind.
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise SnapshotError(str(path), f"cannot be written ({error.strerror})", "check the folder") from error
+    write(folder / name, text)
 
 
 def names(folder: Path) -> Iterator[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from torch import nn
 
 # pytester takes back whatever a run in this process imports. Imported here, these modules stay, and
 # with them the identity of their classes; numpy cannot be imported twice at all.
+import pytest_ckpt_compat.commands
 import pytest_ckpt_compat.fixture
 import pytest_ckpt_compat.registered
 import pytest_ckpt_compat.report.json
@@ -69,6 +73,38 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makepyprojecttoml(SETTINGS)
     save(pytester.path / "net.pt")
     return pytester
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Said]:
+    """Runs ``ckpt-compat`` in the project's folder, in this process."""
+    from pytest_ckpt_compat import cli
+
+    def run(*argv: str) -> Said:
+        before = set(sys.modules)
+        monkeypatch.chdir(pytester.path)
+        capsys.readouterr()
+        try:
+            code = cli.main(argv)
+        finally:
+            for name in set(sys.modules) - before:
+                file = getattr(sys.modules[name], "__file__", None) or ""
+                if file.startswith(str(pytester.path)):
+                    del sys.modules[name]
+        return Said(code, *capsys.readouterr())
+
+    return run
 
 
 def save(path: Path, classes: int = 4, body: str = "body", **others: object) -> Path:

@@ -31,10 +31,12 @@ def stored(project: pytest.Pytester) -> dict[str, str]:
 def change_model(project: pytest.Pytester, old: str, new: str) -> None:
     """Edits the definition as a developer would."""
     path = project.path / "models.py"
-    text = path.read_text()
+    text, before = path.read_text(), path.stat().st_mtime
     assert old in text
     path.write_text(text.replace(old, new))
-    later = path.stat().st_mtime + 5  # bytecode of the same second and size would be taken for this
+    later = (
+        max(before, path.stat().st_mtime) + 5
+    )  # bytecode of the same second and size would be taken for this
     os.utime(path, (later, later))
 
 
@@ -80,8 +82,50 @@ def test_a_changed_file_is_stale_until_it_is_recorded(project: pytest.Pytester) 
     result.stdout.fnmatch_lines(
         ["CK902 net.pt: net.pt is not the file that ckpt_snapshots/net.pt.json was taken of (keys: 2 *"]
     )
-    update = project.runpytest_inprocess("--ckpt-update")
-    update.stdout.fnmatch_lines(["updated   ckpt_snapshots/net.pt.json: keys: 2 changed"])
+
+
+def test_a_frozen_snapshot_is_recorded_anew_only_by_name(project: pytest.Pytester) -> None:
+    project.makepyfile(TEST)
+    project.runpytest_inprocess("--ckpt-update")
+    save(project.path / "net.pt", classes=9)
+    before = stored(project)
+    result = project.runpytest_inprocess("--ckpt-update")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["CK902 net.pt: *", "  record: ckpt-compat update net.pt", "no snapshot was written"]
+    )
+    assert stored(project)["net.pt.json"] == before["net.pt.json"]
+    update = project.runpytest_inprocess("--ckpt-update", "--ckpt-rewrite", "net.pt")
+    update.stdout.fnmatch_lines(
+        [
+            "updated   ckpt_snapshots/net.pt.json: keys: 2 changed",
+            "  ! head.weight   float32[[]4, 8] -> float32[[]9, 8]   outputs 4 -> 9",
+        ]
+    )
+    assert stored(project)["net.pt.json"] != before["net.pt.json"]
+
+
+def test_an_update_of_a_checkpoint_that_is_not_there(project: pytest.Pytester) -> None:
+    project.makepyfile(TEST)
+    result = project.runpytest_inprocess("--ckpt-update", "--ckpt-rewrite", "nte.pt")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["failed    nte.pt: is no registered checkpoint; known are net.pt"])
+
+
+def test_a_model_change_never_rewrites_a_checkpoints_snapshot(project: pytest.Pytester) -> None:
+    project.makepyfile(TEST)
+    project.runpytest_inprocess("--ckpt-update")
+    change_model(project, "classes=4", "classes=5")
+    before = stored(project)
+    result = project.runpytest_inprocess("--ckpt-update")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "updated   ckpt_snapshots/models/models.Net.json: keys: 2 changed",
+            "  ! head.weight   float32[[]4, 8] -> float32[[]5, 8]   outputs 4 -> 5",
+        ]
+    )
+    assert stored(project)["net.pt.json"] == before["net.pt.json"]
 
 
 def test_an_absent_file_is_checked_from_its_snapshot(project: pytest.Pytester) -> None:
@@ -128,7 +172,8 @@ def test_a_snapshot_that_cannot_be_used(
     result.stdout.fnmatch_lines([f"CK905 net.pt: *{which}: {complaint}*; *"])
     result.stdout.no_fnmatch_line("*Traceback*")
     assert stored_bytes(project) == before
-    project.runpytest_inprocess("--ckpt-update").assert_outcomes(passed=1)
+    named = ["--ckpt-rewrite", "net.pt"] if which == "net.pt.json" else []
+    project.runpytest_inprocess("--ckpt-update", *named).assert_outcomes(passed=1)
     project.runpytest_inprocess().assert_outcomes(passed=1)
 
 

@@ -47,7 +47,7 @@ def find(model: Any, kwargs: Mapping[str, Any] | None = None) -> Definition:
         BuildError: ``"package.module:attr"`` cannot be imported.
         UsageError: ``model`` is nothing that gives a module.
     """
-    target = _import(model) if isinstance(model, str) else model
+    target = find_attribute(model) if isinstance(model, str) else model
     if is_module(target):
         if kwargs:
             raise UsageError(
@@ -89,7 +89,8 @@ def _is_users(filename: str) -> bool:
     return not inside and "site-packages" not in filename and os.path.exists(filename)
 
 
-def _import(text: str) -> Any:
+def find_attribute(text: str) -> Any:
+    """What ``"package.module:attr"`` names. Raises BuildError or UsageError."""
     module_name, _, attribute = text.partition(":")
     if not module_name or not attribute:
         raise UsageError(

@@ -27,6 +27,9 @@ _SIGNS: dict[Kind, str] = {
     "retied": "*",
     "partial-load": "*",
     "definition-changed": "*",
+    "optimizer-mismatch": "!",
+    "unused-acceptance": "*",
+    "expired-acceptance": "!",
 }
 
 
@@ -149,6 +152,8 @@ def _row(change: Change, subject: str, note: str, tensors: int) -> Row:
     sign = _SIGNS.get(change.kind, "~")
     if severity is Severity.ACCEPTED:
         sign, note = "=", f"{note}   accepted: {change.reason}"
+    if severity is Severity.EXISTING:
+        sign, note = "=", f"{note}   already on {change.reason}"
     return Row(change.rule, severity, sign, visible(subject), visible(note).strip(), tensors)
 
 

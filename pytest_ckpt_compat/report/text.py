@@ -34,12 +34,17 @@ def render(verdict: Verdict, full: bool = False) -> str:
     if verdict.changes and (verdict.old_label or verdict.new_label):
         lines += ["", f"  {visible(verdict.old_label)} -> {visible(verdict.new_label)}"]
     told = len(verdict.changes) == 1 and not (verdict.changes[0].old or verdict.changes[0].new)
-    shown = [] if told else _layout(rows(verdict, full), None if full else SCREEN)
+    shown = [] if told else table(verdict, full)
     lines += ["", *shown] if shown else []
     lines += [f"  note: {visible(note)}" for note in verdict.notes]
     advice = list(_advice(verdict))
     lines += ["", *advice] if advice else []
     return "\n".join(lines)
+
+
+def table(verdict: Verdict, full: bool = False) -> list[str]:
+    """The changes alone, a line a row."""
+    return _layout(rows(verdict, full), None if full else SCREEN)
 
 
 def headline(verdict: Verdict) -> str:
@@ -51,11 +56,14 @@ def headline(verdict: Verdict) -> str:
     said = list(_told(verdict, worst))
     if worst.severity in (Severity.WARNING, Severity.ACCEPTED):
         said.insert(0, "loads")
+    if worst.severity is Severity.EXISTING:
+        said.insert(0, f"already on {visible(worst.reason)}")
     return f"{worst.rule} {name}: {', '.join(said)}" if name else f"{worst.rule} {', '.join(said)}"
 
 
 def _worst_first(verdict: Verdict) -> Iterator[Change]:
-    for severity in (Severity.ERROR, Severity.INCOMPLETE, Severity.WARNING, Severity.ACCEPTED):
+    order = (Severity.ERROR, Severity.INCOMPLETE, Severity.EXISTING, Severity.WARNING, Severity.ACCEPTED)
+    for severity in order:
         yield from verdict.of(severity)
 
 

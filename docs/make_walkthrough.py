@@ -1,0 +1,162 @@
+"""Writes ``walkthrough.md``: a pull request that breaks two things, on a real repository.
+
+``python docs/make_walkthrough.py`` runs every command of the page and writes down what it prints.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+PAGE = DOCS / "walkthrough.md"
+EXAMPLE = DOCS.parent / "example_project"
+
+REGISTERED = """
+[[tool.ckpt_compat.checkpoint]]
+id = "shapes-v1"
+path = "checkpoints/shapes_v1.pt"
+model = "shapes.models:Classifier"
+
+[[tool.ckpt_compat.checkpoint]]
+id = "shapes-v2"
+path = "checkpoints/shapes_v2.pt"
+model = "shapes.models:Classifier"
+"""
+
+_CHECK = "ckpt-compat check --against main"
+_REASON = '--reason "version 3 knows six shapes"'
+
+#: What is said, and the commands that are run, each with the exit code that the walk expects of it.
+SCRIPT: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
+    (
+        "`main` has two released checkpoints, registered in `pyproject.toml`, and their snapshots. A branch "
+        "renames a block and widens the head:",
+        (
+            ("git switch -q -c refactor", 0),
+            ("git apply refactors/rename_block.patch", 0),
+            ("git apply -C1 refactors/widen_head.patch", 0),
+            ("git commit -q -a -m 'Rename the blocks, tell six shapes apart'", 0),
+        ),
+    ),
+    ("The check is red, with both:", ((_CHECK, 1),)),
+    (
+        "The head is meant. The failure printed the command that says so, and it needs a reason:",
+        (
+            (f'ckpt-compat accept shapes-v1 --rule CK202 --key "head.*" {_REASON}', 0),
+            (f'ckpt-compat accept shapes-v2 --rule CK202 --key "head.*" {_REASON}', 0),
+        ),
+    ),
+    ("The check is red with one:", ((_CHECK, 1),)),
+    (
+        "The renaming was not worth it. It is taken back, and the definition is recorded as it is now:",
+        (
+            ("git checkout -q main -- shapes", 0),
+            ("git apply refactors/widen_head.patch", 0),
+            ("ckpt-compat update -q", 0),
+        ),
+    ),
+    ("The check is green, and the pull request shows what was accepted, and why:", ((_CHECK, 0),)),
+    (
+        "After the merge, the next branch is green as well:",
+        (
+            ("git add -A", 0),
+            ("git commit -q -m 'Tell six shapes apart'", 0),
+            ("git switch -q main", 0),
+            ("git merge -q refactor", 0),
+            ("git switch -q -c next", 0),
+            (_CHECK, 0),
+            ("ckpt-compat status", 0),
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command that was run.
+
+    Attributes:
+        prose: what is said before it, or "".
+        command: as a person would type it.
+        expected: the exit code that the walk expects.
+        code: its exit code.
+        output: what it printed.
+    """
+
+    prose: str
+    command: str
+    expected: int
+    code: int
+    output: str
+
+
+def walk(folder: Path) -> Iterator[Step]:
+    """Makes a repository of the example project in a folder, and goes through the commands in it."""
+    ignored = shutil.ignore_patterns("__pycache__", ".*", "tests", "ckpt_snapshots")
+    shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True, ignore=ignored)
+    pyproject = folder / "pyproject.toml"
+    text = pyproject.read_text(encoding="utf-8").replace('testpaths = ["tests"]\n', "")
+    pyproject.write_text(text + REGISTERED, encoding="utf-8")
+    (folder / ".gitignore").write_text("__pycache__/\n.pytest_cache/\n", encoding="utf-8")
+    for command in (
+        "git init -q -b main",
+        "ckpt-compat update -q",
+        "git add -A",
+        "git commit -q -m 'Version 2'",
+    ):
+        code, output = _run(folder, command)
+        if code:
+            raise RuntimeError(f"{command}: {output}")
+    for prose, commands in SCRIPT:
+        said = prose
+        for command, expected in commands:
+            yield Step(said, command, expected, *_run(folder, command))
+            said = ""
+
+
+def page(steps: list[Step]) -> str:
+    """The steps as Markdown."""
+    lines = ["# A pull request that breaks two things", ""]
+    lines += ["Every command here was run, and printed this: `python docs/make_walkthrough.py`.", ""]
+    is_open = False
+    for step in steps:
+        if step.prose:
+            lines += ["```", ""] if is_open else []
+            lines += [step.prose, "", "```console"]
+            is_open = True
+        lines.append(f"$ {step.command}")
+        lines += step.output.rstrip().splitlines()
+        lines += [f"$ echo $?  # {step.code}"] if step.command == _CHECK else []
+    return "\n".join([*lines, "```", ""])
+
+
+def _run(folder: Path, command: str) -> tuple[int, str]:
+    somebody = {"NAME": "somebody", "EMAIL": "somebody@example.com"}
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "GIT_"))},
+        **{f"GIT_{role}_{what}": text for role in ("AUTHOR", "COMMITTER") for what, text in somebody.items()},
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        "COLUMNS": "100",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    real = re.sub("^ckpt-compat", lambda _: f'"{sys.executable}" -m pytest_ckpt_compat.cli', command)
+    done = subprocess.run(
+        ["bash", "-c", real], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    # The id of a commit and the time a run took are of this run alone.
+    output = re.sub(r"\(merge base [0-9a-f]{8}\)", "(merge base 1a2b3c4d)", done.stdout + done.stderr)
+    return done.returncode, re.sub(r" in \d+\.\d+s", "", output)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        PAGE.write_text(page(list(walk(Path(name)))), encoding="utf-8")

@@ -1,0 +1,334 @@
+"""Against a git reference: what this branch breaks fails, what was broken before is listed."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Said, save
+from tests.repository import ENTRY, commit, edit, git, make_project
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def branch(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A branch that left ``main``, where all is recorded."""
+    make_project(pytester.path)
+    pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
+    commit(pytester.path)
+    git(pytester.path, "switch", "-q", "-c", "work")
+    return pytester
+
+
+def test_nothing_changed(branch: pytest.Pytester, command: Command) -> None:
+    said = command("check", "--against", "main")
+    short = git(branch.path, "rev-parse", "main")[:8]
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines() == [
+        "OK net-v1: 6 tensors load",
+        f"compared  1 checkpoint, 6 tensors, with main (merge base {short})",
+    ]
+    result = branch.runpytest_inprocess("--ckpt-against", "main")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"compared  1 checkpoint, 6 tensors, with main (merge base {short})"])
+
+
+def test_a_break_of_this_branch_fails(branch: pytest.Pytester, command: Command) -> None:
+    edit(branch.path / "models.py", "classes=4", "classes=5")
+    said = command("check", "--against", "main")
+    assert said.code == 1
+    assert said.out.startswith("breaks introduced here: 1\n\nCK202 net-v1: head resized\n")
+    assert "already" not in said.out
+    branch.runpytest_inprocess("--ckpt-against", "main").assert_outcomes(failed=1)
+
+
+def test_a_break_that_main_has_is_listed(branch: pytest.Pytester, command: Command) -> None:
+    edit(branch.path / "models.py", "classes=4", "classes=5")
+    branch.runpytest_inprocess("--ckpt-update", "-q")
+    commit(branch.path)
+    git(branch.path, "switch", "-q", "main")
+    git(branch.path, "merge", "-q", "work")
+    git(branch.path, "switch", "-q", "-c", "next")
+    said = command("check", "--against", "main")
+    assert said.code == 0
+    assert said.out.startswith("breaks already on main: 1\n\nCK202 net-v1: already on main, head resized\n")
+    result = branch.runpytest_inprocess("--ckpt-against", "main")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["CK202 net-v1: already on main, head resized", "*already on main*"])
+    edit(branch.path / "models.py", "extra=False", "extra=True")
+    said = command("check", "--against", "main")
+    assert said.code == 1
+    assert "= head.weight" in said.out
+    assert "+ scale" in said.out
+
+
+def test_a_layer_that_only_main_has_trained(branch: pytest.Pytester, command: Command) -> None:
+    """Main gains a layer, which no released checkpoint has; a branch drops it and records that."""
+    git(branch.path, "switch", "-q", "main")
+    edit(branch.path / "models.py", "extra=False", "extra=True")
+    edit(branch.path / "pyproject.toml", 'model = "models:Net"', 'model = "models:Net"\nstrict = false')
+    branch.runpytest_inprocess("--ckpt-update", "-q")
+    commit(branch.path)
+    git(branch.path, "switch", "-q", "-c", "drop")
+    edit(branch.path / "models.py", "extra=True", "extra=False")
+    edit(branch.path / "pyproject.toml", "strict = false", "strict = true")
+    assert command("check").code == 1
+    branch.runpytest_inprocess("--ckpt-update", "-q")
+    assert command("check").code == 0
+    said = command("check", "--against", "main")
+    assert said.code == 1
+    assert "CK102 models.Net: 1 of 7 tensors unexpected" in said.out
+    assert "models.Net as main (merge base " in said.out
+    line = next(line for line in said.out.splitlines() if "ckpt-compat accept" in line)
+    words = shlex.split(line.partition("ckpt-compat ")[2])
+    accepted = command(*words[:-1], "never released", "--against", "main")
+    assert accepted.code == 0, accepted.err
+    assert command("check", "--against", "main").code == 0
+
+
+def test_a_definition_that_changed_must_be_recorded(branch: pytest.Pytester, command: Command) -> None:
+    edit(branch.path / "models.py", "nn.Linear(8, classes)", "nn.Linear(8, classes).half()")
+    assert command("check").code == 0
+    said = command("check", "--against", "main")
+    assert said.code == 1
+    assert said.out.splitlines()[2].startswith("CK907 net-v1: the definition differs from its snapshot")
+    branch.runpytest_inprocess("--ckpt-update", "-q")
+    assert command("check", "--against", "main").code == 0
+
+
+def test_without_a_snapshot_the_old_definition_is_built(branch: pytest.Pytester, command: Command) -> None:
+    git(branch.path, "switch", "-q", "main")
+    shutil.rmtree(branch.path / "ckpt_snapshots" / "models")
+    commit(branch.path)
+    git(branch.path, "switch", "-q", "-c", "late")
+    edit(branch.path / "models.py", "nn.Linear(8, 8)", "nn.Linear(8, 8, bias=False)")
+    edit(branch.path / "pyproject.toml", 'model = "models:Net"', 'model = "models:Net"\nstrict = false')
+    branch.runpytest_inprocess("--ckpt-update", "-q")
+    before = git(branch.path, "status", "--porcelain", "--ignored")
+    said = command("check", "--against", "main")
+    assert said.code == 0, said.out
+    edit(branch.path / "pyproject.toml", "strict = false", "strict = true")
+    said = command("check", "--against", "main")
+    assert said.code == 1
+    assert "CK102 net-v1" in said.out
+    assert git(branch.path, "status", "--porcelain", "--ignored") == before
+
+
+def test_the_old_code_is_run_once(
+    branch: pytest.Pytester, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_ckpt_compat import basecode
+
+    edit(branch.path / "models.py", "classes=4", "classes=6")
+    runs = []
+    run = basecode._run
+
+    def counted(*args: Any) -> dict[str, Any]:
+        runs.append(1)
+        return run(*args)
+
+    monkeypatch.setattr(basecode, "_run", counted)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(branch.path / ".." / "own-cache"))
+    assert [command("check", "--against", "main").code for _ in range(2)] == [1, 1]
+    assert len(runs) == 1
+
+
+def test_a_rewritten_snapshot_hides_nothing(branch: pytest.Pytester, command: Command) -> None:
+    edit(branch.path / "models.py", "classes=4", "classes=5")
+    save(branch.path / "net.pt", classes=5)
+    branch.runpytest_inprocess("--ckpt-update", "--ckpt-rewrite", "net-v1", "-q").assert_outcomes(passed=1)
+    assert command("check").code == 0
+    said = command("check", "--against", "main")
+    assert said.code == 1
+    assert "net.pt as main (merge base " in said.out
+
+
+def test_a_snapshot_that_is_gone_or_renamed(branch: pytest.Pytester, command: Command) -> None:
+    edit(branch.path / "pyproject.toml", '"net-v1"', '"net-one"')
+    shutil.move(branch.path / "ckpt_snapshots/net-v1.json", branch.path / "ckpt_snapshots/net-one.json")
+    said = command("check", "--against", "main")
+    assert said.code == 0
+    assert "renamed   ckpt_snapshots/net-v1.json of main" in said.out
+    save(branch.path / "net.pt", body="trunk")
+    edit(branch.path / "models.py", 'body="body"', 'body="trunk"')
+    branch.runpytest_inprocess("--ckpt-update", "--ckpt-rewrite", "net-one", "-q").assert_outcomes(passed=1)
+    said = command("check", "--against", "main", "-v")
+    assert "CK901 net-v1: main (merge base " in said.out
+    assert "nothing registered here stands for it" in said.out
+
+
+def test_a_definition_on_one_side_only(branch: pytest.Pytester, command: Command) -> None:
+    edit(branch.path / "models.py", "class Net", "class Network(nn.Module): pass\n\n\nclass Net")
+    path = branch.path / "models.py"
+    path.write_text(path.read_text().replace("class Network(nn.Module): pass", "").replace("Net", "Network"))
+    edit(branch.path / "pyproject.toml", "models:Net", "models:Network")
+    edit(branch.path / "models.py", "super().__init__()", "super().__init__()  #")
+    branch.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
+    said = command("check", "--against", "main")
+    assert said.code == 0, said.out
+    assert "models.Network is not in main" in said.out
+    assert "renamed   ckpt_snapshots/models/models.Net.json" in said.out
+
+
+def test_a_base_that_cannot_be_imported(branch: pytest.Pytester, command: Command) -> None:
+    git(branch.path, "switch", "-q", "main")
+    edit(branch.path / "models.py", "import torch\n", "import torch\nimport nothing_of_that_name\n")
+    commit(branch.path)
+    git(branch.path, "switch", "-q", "-c", "fixed")
+    edit(branch.path / "models.py", "import nothing_of_that_name\n", "")
+    assert command("check", "--against", "main").code == 0, "snapshots answer without the old code"
+    edit(branch.path / "models.py", "classes=4", "classes=5")
+    said = command("check", "--against", "main")
+    assert said.code == 2
+    assert "CK906 net-v1: models.Net at main (merge base " in said.out
+    assert "it raised ModuleNotFoundError: No module named 'nothing_of_that_name'" in said.out
+    assert "Traceback" not in said.out + said.err
+
+
+def bad(command: Command, ref: str, complaint: str) -> str:
+    said = command("check", "--against", ref)
+    assert said.code == 2
+    assert said.out == ""
+    assert fnmatchcase(said.err.strip(), f"ckpt-compat: --against {ref}: {complaint}"), said.err
+    return said.err.strip()
+
+
+def test_references_that_cannot_be_used(branch: pytest.Pytester, command: Command) -> None:
+    git(branch.path, "remote", "add", "origin", "https://example.com/x.git")
+    bad(
+        command,
+        "origin/main",
+        "is not known here; run: git fetch origin +refs/heads/main:refs/remotes/origin/main",
+    )
+    bad(command, "deadbeef", "is not known here; run: git fetch origin deadbeef")
+    git(branch.path, "switch", "-q", "--orphan", "alone")
+    git(branch.path, "checkout", "-q", "work", "--", ".")
+    bad(command, "main", "this repository has no commits; commit first")
+    commit(branch.path)
+    bad(command, "main", "has no commit in common with HEAD; give the branch that this one left")
+    git(branch.path, "switch", "-q", "--detach", "work")
+    assert command("check", "--against", "main").code == 0, "a detached head is as good as a branch"
+    shutil.rmtree(branch.path / ".git")
+    bad(command, "main", "* is in no git repository; run it in a clone of the project")
+
+
+def test_a_reference_that_is_no_reference(branch: pytest.Pytester, command: Command) -> None:
+    said = command("check", "--against=--upload-pack=x")
+    assert said.code == 2
+    assert "is no reference" in said.err
+
+
+def test_pytest_stops_at_once_with_2(branch: pytest.Pytester) -> None:
+    result = branch.runpytest_inprocess("--ckpt-against", "origin/main")
+    assert result.ret == 2
+    result.stderr.fnmatch_lines(["Exit: --against origin/main: is not known here; run: git fetch *"])
+    branch.runpytest_inprocess("--ckpt-against", "main", "-k", "nothing").stdout.fnmatch_lines(
+        ["could not check: no checkpoint was compared, with main *"]
+    )
+
+
+def test_nothing_compared_is_no_pass(branch: pytest.Pytester, command: Command) -> None:
+    edit(branch.path / "pyproject.toml", ENTRY, "")
+    said = command("check", "--against", "main")
+    assert said.code == 2
+    assert "no checkpoint is registered" in said.err
+    branch.makepyfile("def test_other(): pass")
+    result = branch.runpytest_inprocess("--ckpt-against", "main")
+    assert result.ret == 2
+
+
+@pytest.mark.parametrize("depth", ["1", "2"])
+def test_a_shallow_clone_says_what_to_fetch(
+    branch: pytest.Pytester, command: Command, tmp_path: Path, depth: str
+) -> None:
+    for number in range(3):
+        (branch.path / "notes.txt").write_text(str(number))
+        commit(branch.path)
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", "--depth", depth, "-b", "work", f"file://{branch.path}", str(clone))
+    origin, path = branch.path, clone
+    branch._path = path
+    error = bad(command, "origin/main", "is not known here; run: git fetch --unshallow origin *")
+    git(path, *shlex.split(error.partition("run: ")[2])[1:])
+    said = command("check", "--against", "origin/main")
+    assert said.code == 0, said.err
+    assert "compared  1 checkpoint, 6 tensors, with origin/main" in said.out
+    branch._path = origin
+
+
+def test_a_shallow_clone_that_knows_the_branch(
+    branch: pytest.Pytester, command: Command, tmp_path: Path
+) -> None:
+    commit(branch.path)
+    commit(branch.path)
+    clone = tmp_path / "clone"
+    url = f"file://{branch.path}"
+    git(tmp_path, "clone", "-q", "--depth", "1", "--no-single-branch", "-b", "work", url, str(clone))
+    branch._path = clone
+    error = bad(command, "origin/main", "this clone is shallow *; run: git fetch --unshallow origin *")
+    git(clone, *shlex.split(error.partition("run: ")[2])[1:])
+    assert command("check", "--against", "origin/main").code == 0
+
+
+def test_a_project_below_the_top_and_one_in_a_submodule(
+    pytester: pytest.Pytester, command: Command, tmp_path: Path
+) -> None:
+    top = tmp_path / "top"
+    project = make_project(top / "sub")
+    shutil.rmtree(project / ".git")
+    git(top, "init", "-q", "-b", "main")
+    pytester._path = project
+    pytester.chdir()
+    assert command("update", "-q").code == 0
+    commit(top)
+    git(top, "switch", "-q", "-c", "work")
+    edit(project / "models.py", "classes=4", "classes=5")
+    said = command("check", "--against", "main")
+    assert (said.code, said.out.splitlines()[0]) == (1, "breaks introduced here: 1")
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    git(outer, "init", "-q", "-b", "main")
+    git(outer, "submodule", "add", "-q", f"file://{top}", "inner")
+    pytester._path = outer / "inner" / "sub"
+    assert command("check", "--against", "origin/main").code == 0
+
+
+def test_an_old_snapshot_that_cannot_be_used(branch: pytest.Pytester, command: Command) -> None:
+    path = branch.path / "ckpt_snapshots" / "models" / "models.Net.json"
+    good = path.read_text()
+    git(branch.path, "switch", "-q", "main")
+    path.write_text("<<<<<<< ours\n" + good)
+    commit(branch.path)
+    git(branch.path, "switch", "-q", "-c", "repaired")
+    path.write_text(good)
+    said = command("check", "--against", "main")
+    assert said.code == 2
+    assert "models.Net.json: has conflict markers (line 1)" in said.out
+
+
+def test_it_runs_under_xdist(branch: pytest.Pytester) -> None:
+    edit(branch.path / "models.py", "classes=4", "classes=5")
+    result = branch.runpytest_subprocess("--ckpt-against", "main", "-n2")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["compared  1 checkpoint, 6 tensors, with main *"])
+
+
+def test_no_git_at_all(branch: pytest.Pytester, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(subprocess, "run", missing)
+    bad(command, "main", "git is not installed; install git")

@@ -1,0 +1,190 @@
+"""Checkpoints registered in ``pyproject.toml`` or ``ckpt_compat.toml``, or by a project's own hook."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SETTINGS, save
+
+ENTRY = """
+[[tool.ckpt_compat.checkpoint]]
+id = "net-v1"
+path = "net.pt"
+model = "models:Net"
+"""
+BROKEN = ENTRY.replace("net-v1", "net-v2") + "kwargs = { classes = 7 }\n"
+
+
+def declare(project: pytest.Pytester, text: str, file: str = "pyproject.toml", more: str = "") -> None:
+    """Registers checkpoints in a file of the project."""
+    settings = SETTINGS.replace("[tool", f"{more}\n[tool", 1) if more else SETTINGS
+    (project.path / "pyproject.toml").write_text(settings)
+    path = project.path / file
+    path.write_text((path.read_text() if path.exists() else "") + text)
+
+
+@pytest.mark.parametrize("file", ["pyproject.toml", "ckpt_compat.toml"])
+@pytest.mark.parametrize("testpaths", [False, True])
+def test_each_is_an_item_of_its_own(project: pytest.Pytester, file: str, testpaths: bool) -> None:
+    declare(project, ENTRY + BROKEN, file)
+    if testpaths:
+        project.mkdir("tests").joinpath("test_other.py").write_text("def test_other(): pass")
+        text = (project.path / "pyproject.toml").read_text()
+        changed = text.replace("addopts", 'testpaths = ["tests"]\naddopts')
+        (project.path / "pyproject.toml").write_text(changed)
+    project.runpytest_inprocess("--ckpt-update", "-q")
+    result = project.runpytest_inprocess("-v")
+    result.assert_outcomes(passed=2 if testpaths else 1, failed=1)
+    result.stdout.fnmatch_lines_random([f"{file}::net-v1 PASSED*", f"{file}::net-v2 FAILED*"])
+    result.stdout.fnmatch_lines(["CK202 net-v2: head resized"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+@pytest.mark.parametrize(
+    "selection", [["-k", "net-v1"], ["pyproject.toml::net-v1"], ["-m", "checkpoint", "-k", "v1"]]
+)
+def test_it_can_be_selected(project: pytest.Pytester, selection: list[str]) -> None:
+    declare(project, ENTRY + BROKEN)
+    project.makepyfile("def test_other(): assert False")
+    project.runpytest_inprocess("--ckpt-update", *selection).assert_outcomes(
+        passed=1, deselected=0 if "::" in selection[0] else 2
+    )
+
+
+def test_it_runs_under_xdist(project: pytest.Pytester) -> None:
+    declare(project, ENTRY + BROKEN)
+    result = project.runpytest_subprocess("--ckpt-update", "-n2")
+    result.assert_outcomes(passed=1, failed=1)
+    assert (project.path / "ckpt_snapshots" / "net-v1.json").exists()
+
+
+def test_the_failure_is_that_of_a_marker(project: pytest.Pytester) -> None:
+    declare(project, BROKEN)
+    project.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.checkpoint("net.pt", model="models:Net", kwargs={"classes": 7}, id="net-v3")
+        def test_net():
+            pass
+        """
+    )
+    project.runpytest_inprocess("--ckpt-update", "-q")
+    text = project.runpytest_inprocess().stdout.str()
+    reports = [part.partition("\n_")[0].partition("\n=")[0] for part in text.split("CK202 net-v")[1:3]]
+    assert reports[0].replace("2: head", "3: head").replace("net-v2", "net-v3") == reports[1]
+
+
+def test_a_glob_and_settings(project: pytest.Pytester) -> None:
+    for name in "ab":
+        save(project.path / "runs" / f"{name}.pt")
+    entry = '[tool.ckpt_compat]\nsnapshot_dir = "prints"\n[[tool.ckpt_compat.checkpoint]]\n'
+    declare(project, entry + 'path = "runs/*.pt"\nmodel = "models:Net"\n')
+    result = project.runpytest_inprocess("--ckpt-update", "-v")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["pyproject.toml::runs/a.pt PASSED*", "pyproject.toml::runs/b.pt PASSED*"])
+    assert (project.path / "prints" / "runs" / "b.pt.json").exists()
+
+
+def test_a_remote_address_is_checked_from_its_snapshot(project: pytest.Pytester) -> None:
+    declare(project, ENTRY)
+    project.runpytest_inprocess("--ckpt-update", "-q")
+    declare(project, ENTRY.replace('"net.pt"', '"s3://bucket/net.pt"'))
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*s3://bucket/net.pt is absent: checked from its snapshot*"])
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[tool.ckpt_compat]\nlevle = 1", "pyproject.toml [[]tool.ckpt_compat], key levle: is unknown; *"),
+        ("[tool.ckpt_compat]\nlevel = 'up'", "*, key level: is 'up'; levels are backward, *"),
+        ("[tool.ckpt_compat]\nsnapshot_dir = 3", "*, key snapshot_dir: is 3; snapshot_dir is text"),
+        ("[tool.ckpt_compat]\ncheckpoint = 'x'", "*, key checkpoint: is 'x'; *"),
+        ("[tool]\nckpt_compat = 3", "pyproject.toml [[]tool.ckpt_compat]: is not a table; *"),
+        (ENTRY + "modle = 3", "*[[][[]tool.ckpt_compat.checkpoint]] net-v1, key modle: is unknown; *"),
+        (ENTRY + "kwargs = 3", "*checkpoint]] net-v1, key kwargs: is 3; it must be a table"),
+        (ENTRY + "strict = 'no'", "*checkpoint]] net-v1, key strict: is 'no'; it must be true or false"),
+        (ENTRY.replace("path", "#"), "*checkpoint]] net-v1, key path: is not there; *"),
+        (ENTRY.replace("model", "#"), "*checkpoint]] net-v1, key model: is not there; *"),
+        (ENTRY + "level = 'resume'", "*checkpoint]] net-v1: has the level resume and no optimizer=; *"),
+        (ENTRY + "level = 'up'", "*checkpoint]] net-v1: has the level 'up'; levels are *"),
+        (ENTRY + "allow = [['CK202', 'head.*', '']]", "*net-v1: allows CK202 without a reason*"),
+        (ENTRY + ENTRY, "*checkpoint]] net-v1, key id: is registered twice; *"),
+        (ENTRY.replace("net.pt", "gone.pt"), "*net-v1: matches nothing: neither gone.pt nor a snapshot*"),
+        (ENTRY + "[tool", "*pyproject.toml*"),
+    ],
+)
+def test_mistakes_name_file_table_and_key(project: pytest.Pytester, text: str, complaint: str) -> None:
+    declare(project, text)
+    result = project.runpytest_inprocess()
+    assert result.ret in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERRUPTED)
+    lines = [line.removeprefix("ERROR: ").strip() for line in (*result.errlines, *result.outlines)]
+    from fnmatch import fnmatchcase
+
+    assert any(fnmatchcase(line, complaint) for line in lines), lines
+    assert not any("Traceback" in line or "INTERNALERROR" in line for line in lines)
+
+
+def test_a_mistake_shows_once_under_xdist(project: pytest.Pytester) -> None:
+    declare(project, "[tool.ckpt_compat]\nlevle = 1")
+    result = project.runpytest_subprocess("-n2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: pyproject.toml [[]tool.ckpt_compat], key levle: is unknown*"])
+
+
+def test_the_table_stands_in_one_file(project: pytest.Pytester) -> None:
+    declare(project, ENTRY)
+    (project.path / "ckpt_compat.toml").write_text(ENTRY)
+    result = project.runpytest_inprocess()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*ckpt_compat.toml [[]tool.ckpt_compat]: stands in pyproject.toml as well*"])
+
+
+HOOK = """
+from models import Net
+
+def pytest_ckpt_compat_checkpoints(config):
+    return [{"id": "from-registry", "path": "net.pt", "model": Net, %s}]
+"""
+
+
+def test_a_projects_own_registry_contributes(project: pytest.Pytester) -> None:
+    declare(project, ENTRY)
+    project.makeconftest(HOOK % "'kwargs': {'classes': 4}")
+    result = project.runpytest_inprocess("--ckpt-update", "-v")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["pyproject.toml::from-registry PASSED*"])
+
+
+def test_a_registry_alone_is_enough(project: pytest.Pytester) -> None:
+    project.makeconftest(HOOK % "'strict': True")
+    project.runpytest_inprocess("--ckpt-update").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ("'strict': 3", "hook pytest_ckpt_compat_checkpoints, from-registry, key strict: is 3; *"),
+        ("'id': 'net-v1'", "checkpoint net-v1, key id: is registered twice; *"),
+    ],
+)
+def test_a_registrys_mistakes(project: pytest.Pytester, entry: str, complaint: str) -> None:
+    declare(project, ENTRY)
+    project.makeconftest(HOOK % entry)
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([complaint])
+
+
+def test_a_file_without_the_table_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_ckpt_compat import settings
+
+    (tmp_path / "pyproject.toml").write_text("this is [not toml, and nobody asks\n" * 100)
+    started = time.perf_counter()
+    assert settings.read(tmp_path) == settings.Settings()
+    assert time.perf_counter() - started < 0.1

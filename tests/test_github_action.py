@@ -1,0 +1,126 @@
+"""The shell that the action and the hook run, on real repositories, with a runner's variables."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.repository import commit, edit, git, make_project
+
+ROOT = Path(__file__).parent.parent
+ACTION = (ROOT / ".github/actions/ckpt-compat/action.yml").read_text(encoding="utf-8")
+WORKFLOW = (ROOT / ".github/workflows/ckpt-compat.yml").read_text(encoding="utf-8")
+HOOKS = (ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
+SCRIPT = textwrap.dedent(ACTION.partition("      run: |\n")[2])
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the runner's bash is not that of Windows")
+
+
+@pytest.fixture
+def pull_request(pytester: pytest.Pytester, tmp_path: Path) -> Path:
+    """A checkout of a pull request as the runner makes it: one commit, detached."""
+    origin = make_project(pytester.path)
+    pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
+    commit(origin)
+    git(origin, "switch", "-q", "-c", "work")
+    edit(origin / "models.py", "classes=4", "classes=5")
+    commit(origin)
+    git(origin, "switch", "-q", "main")
+    (origin / "notes.txt").write_text("meanwhile")
+    commit(origin)
+    git(origin, "switch", "-q", "--detach", "main")
+    git(origin, "merge", "-q", "--no-ff", "-m", "merge", "work")
+    git(origin, "update-ref", "refs/pull/7/merge", "HEAD")
+    git(origin, "switch", "-q", "main")
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    git(clone, "init", "-q")
+    git(clone, "remote", "add", "origin", f"file://{origin}")
+    git(clone, "fetch", "-q", "--depth=1", "origin", "+refs/pull/7/merge:refs/remotes/pull/7/merge")
+    git(clone, "checkout", "-q", "refs/remotes/pull/7/merge")
+    return clone
+
+
+def run(folder: Path, script: str = SCRIPT, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
+    environment |= {
+        "AGAINST": "",
+        "PYTHON": sys.executable,
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_WORKSPACE": str(folder),
+        "XDG_CACHE_HOME": str(folder.parent / "cache"),
+        "PYTHONPATH": str(ROOT),
+    }
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+        cwd=folder,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_pull_request_that_breaks_is_red(pull_request: Path) -> None:
+    summary = pull_request.parent / "summary.md"
+    done = run(pull_request, GITHUB_BASE_REF="main", GITHUB_STEP_SUMMARY=str(summary))
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith("breaks introduced here: 1\n\nCK202 net-v1: head resized\n")
+    assert "::error file=models.py,line=6,title=net-v1 checkpoint compatibility::CK202" in done.stdout
+    assert "| ❌ | net-v1 | CK202 net-v1: head resized |" in summary.read_text()
+    assert git(pull_request, "status", "--porcelain") == ""
+
+
+def test_a_pull_request_that_breaks_nothing_is_green(pull_request: Path) -> None:
+    edit(pull_request / "models.py", "classes=5", "classes=4")
+    for _ in range(2):  # the second time there is nothing left to unshallow
+        done = run(pull_request, GITHUB_BASE_REF="main")
+        assert done.returncode == 0, done.stderr
+        assert "compared  1 checkpoint, 6 tensors, with origin/main (merge base " in done.stdout
+
+
+def test_a_push_is_checked_without_a_reference(pull_request: Path) -> None:
+    done = run(pull_request)
+    assert done.returncode == 1
+    assert done.stdout.startswith("breaks: 1\n")
+
+
+def test_a_given_reference(pull_request: Path) -> None:
+    done = run(pull_request, AGAINST="v1.0", GITHUB_BASE_REF="main")
+    assert done.returncode == 2
+    assert "--against v1.0: is not known here; run: git fetch --unshallow origin" in done.stderr
+
+
+def test_a_branchs_name_is_never_run(pull_request: Path) -> None:
+    for name in ("$(touch pwned)", '"; touch pwned; "', "-x --upload-pack=touch"):
+        done = run(pull_request, GITHUB_BASE_REF=name)
+        assert done.returncode not in (0, 1)
+        assert not (pull_request / "pwned").exists()
+    assert "${{" not in SCRIPT
+
+
+def test_the_hook_needs_no_checkpoint_file(pull_request: Path) -> None:
+    fields = dict(re.findall(r"^[- ] (\w+): (.*)$", HOOKS, re.MULTILINE))
+    assert (fields["language"], fields["pass_filenames"]) == ("system", "false")
+    words = shlex.split(fields["entry"])
+    assert words[0] == "ckpt-compat"
+    (pull_request / "net.pt").write_text("a pointer of a large file storage")
+    command = shlex.join([sys.executable, "-m", "pytest_ckpt_compat.cli", *words[1:]])
+    done = run(pull_request, command)
+    assert done.returncode == 1
+    assert "CK202 net-v1: head resized" in done.stdout
+    edit(pull_request / "models.py", "classes=5", "classes=4")
+    assert run(pull_request, command).returncode == 0
+
+
+def test_the_workflow_runs_the_action_on_the_example() -> None:
+    assert "uses: ./.github/actions/ckpt-compat" in WORKFLOW
+    assert "working-directory: example_project" in WORKFLOW
+    assert "pull_request_target" not in WORKFLOW

@@ -1,0 +1,110 @@
+"""Levels: what a checkpoint is held to besides being loaded by today's code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from tests.conftest import Net, Said
+from tests.repository import ENTRY, commit, edit, git, make_project
+
+Command = Callable[..., Said]
+
+RESUME = ENTRY + 'level = "resume"\noptimizer = "models:optimizer"\n'
+FACTORY = """
+
+def optimizer(model):
+    return torch.optim.Adam(model.parameters(), lr=0.1)
+"""
+
+
+def stepped(net: torch.nn.Module) -> torch.optim.Optimizer:
+    """An optimizer that has state."""
+    optimizer = torch.optim.Adam(net.parameters())
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    return optimizer
+
+
+stepped(Net())  # a step imports much of torch, which pytester would take back after a test
+
+
+@pytest.fixture
+def resumable(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A project whose checkpoint holds the state of its optimizer."""
+    make_project(pytester.path, RESUME)
+    models = pytester.path / "models.py"
+    models.write_text(models.read_text() + FACTORY)
+    net = Net()
+    checkpoint = {"model": net.state_dict(), "optimizer": stepped(net).state_dict()}
+    torch.save(checkpoint, pytester.path / "net.pt")
+    pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
+    return pytester
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("classes=4", "classes=5", "! head.weight *exp_avg of the optimizer"),
+        (
+            "model.parameters()",
+            "list(model.parameters())[:2]",
+            "*parameters in group 0 (from body.0.weight): 6 -> 2*",
+        ),
+        (
+            "model.parameters()",
+            "[{'params': [p]} for p in model.parameters()]",
+            "*parameter groups 1 -> 6*",
+        ),
+        ("(model):", "(model):\n    return 3", "CK906 net-v1: models:optimizer: gave int; *"),
+    ],
+)
+def test_resume(resumable: pytest.Pytester, old: str, new: str, complaint: str) -> None:
+    resumable.runpytest_inprocess().assert_outcomes(passed=1)
+    edit(resumable.path / "models.py", old, new)
+    result = resumable.runpytest_inprocess("-vv")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"*{complaint}"])
+    if "gave" not in complaint:
+        result.stdout.fnmatch_lines(["*CK403*"])
+
+
+def test_resume_needs_the_file_and_the_state(resumable: pytest.Pytester) -> None:
+    torch.save({"model": Net().state_dict()}, resumable.path / "net.pt")
+    result = resumable.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["CK905 net-v1: *net.pt: holds no optimizer state; *"])
+    (resumable.path / "net.pt").unlink()
+    result = resumable.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["CK901 net-v1: net.pt is absent, and a snapshot keeps no optimizer state*"])
+
+
+@pytest.mark.parametrize(("level", "code"), [("backward", 0), ("forward", 1), ("full", 1)])
+def test_forward(
+    pytester: pytest.Pytester,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    level: str,
+    code: int,
+) -> None:
+    """Today's code loads what the old one saved, thanks to a hook; the old code knows of no hook."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path.parent / "cache"))
+    make_project(pytester.path, ENTRY + f'level = "{level}"\n')
+    pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
+    commit(pytester.path)
+    git(pytester.path, "switch", "-q", "-c", "work")
+    hook = (
+        "        self.scale = nn.Parameter(torch.ones(1))\n"
+        "        self._register_load_state_dict_pre_hook("
+        "lambda state, *_: state.setdefault('scale', torch.ones(1)))\n"
+        "        self.head"
+    )
+    edit(pytester.path / "models.py", "        self.head", hook)
+    pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
+    said = command("check", "--against", "main")
+    assert said.code == code, said.out
+    assert ("CK102 models.Net: 1 of 7 tensors unexpected" in said.out) is (code == 1)

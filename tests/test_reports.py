@@ -1,0 +1,167 @@
+"""Reports: files by suffix, GitHub's annotations and summary, JUnit, one for a run, and the status table."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_ckpt_compat import outlets
+from pytest_ckpt_compat.report import github, markdown
+from pytest_ckpt_compat.report.summary import Entry, Run
+from tests.conftest import Said
+from tests.repository import ENTRY, edit, make_project
+
+Command = Callable[..., Said]
+
+TWO = ENTRY + ENTRY.replace("net-v1", "net-v2") + "kwargs = { classes = 7 }\n"
+
+
+@pytest.fixture
+def declared(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A project with a checkpoint that loads and one that does not."""
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
+        monkeypatch.delenv(name, raising=False)
+    make_project(pytester.path, TWO)
+    pytester.runpytest_inprocess("--ckpt-update", "-q")
+    return pytester
+
+
+@pytest.mark.parametrize("how", ["pytest", "xdist", "check"])
+def test_a_report_file(declared: pytest.Pytester, command: Command, how: str) -> None:
+    for name in ("r.json", "r.md"):
+        if how == "check":
+            assert command("check", "--report", name).code == 1
+        elif how == "xdist":
+            declared.runpytest_subprocess("--ckpt-report", name, "-n2").assert_outcomes(passed=1, failed=1)
+        else:
+            declared.runpytest_inprocess("--ckpt-report", name).assert_outcomes(passed=1, failed=1)
+    data = json.loads((declared.path / "r.json").read_text())
+    assert data["compatible"] is False
+    assert data["compared"] == "compared  2 checkpoints, 12 tensors"
+    found = {each["id"]: each for each in data["checkpoints"]}
+    assert {name: each["state"] for name, each in found.items()} == {"net-v1": "ok", "net-v2": "broken"}
+    assert found["net-v2"]["counts"] == {"head-resized": 2}
+    assert found["net-v2"]["where"] == "models.py:6"
+    page = (declared.path / "r.md").read_text()
+    assert page.count("## Checkpoint compatibility") == 1
+    assert "| ❌ | net-v2 | CK202 net-v2: head resized |" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"), [("r.html", "is reserved for a later release"), ("r.txt", "is of no known kind")]
+)
+def test_a_report_of_another_kind(
+    declared: pytest.Pytester, command: Command, name: str, complaint: str
+) -> None:
+    said = command("check", "--report", name)
+    assert said.code == 2
+    assert said.err == f"ckpt-compat: report {name}: {complaint}; name a file that ends in .json or .md\n"
+    result = declared.runpytest_inprocess("--ckpt-report", name)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: report {name}: {complaint}; *"])
+
+
+@pytest.mark.parametrize("how", ["pytest", "xdist", "check"])
+def test_github_is_told_by_itself(
+    declared: pytest.Pytester, command: Command, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    summary = declared.path / "summary.md"
+    summary.write_text("earlier steps\n")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(declared.path.parent))
+    if how == "check":
+        lines = command("check").out.splitlines()
+    elif how == "xdist":
+        lines = declared.runpytest_subprocess("-n2").outlines
+    else:
+        lines = declared.runpytest_inprocess().outlines
+    (told,) = [line for line in lines if line.startswith("::")]
+    place = f"file={declared.path.name}/models.py,line=6,title=net-v2 checkpoint compatibility"
+    assert told.startswith(f"::error {place}::CK202 net-v2: head resized%0A%0A  net.pt -> models.Net")
+    page = summary.read_text()
+    assert page.startswith("earlier steps\n## Checkpoint compatibility\n")
+    assert page.count("## ") == 1
+
+
+def test_a_summary_that_cannot_be_written_fails_nothing(declared: pytest.Pytester) -> None:
+    run = Run((), "compared")
+    (line,) = outlets.publish(run, None, {"GITHUB_STEP_SUMMARY": str(declared.path)})
+    assert "cannot be written" in line
+
+
+def test_annotations_are_escaped_and_fewer_than_ten() -> None:
+    odd = Entry("a,b:c", "broken", "50%", "50%\n::error::oops\r", "x,y.py:3")
+    (line,) = github.render(Run((odd,), ""))
+    assert line == (
+        "::error file=x%2Cy.py,line=3,title=a%2Cb%3Ac checkpoint compatibility::50%25%0A::error::oops%0D"
+    )
+    many = tuple(Entry(f"n{n}", "broken", "head", "text", "m.py:1") for n in range(30))
+    lines = github.render(Run(many, ""))
+    assert len(lines) == 9
+    assert lines[-1].startswith("::error title=checkpoint compatibility::22 more: n8, n9")
+    assert len(github.render(Run(many[:9], ""))) == 9
+    outside = Entry("n", "warning", "head", "text", "/elsewhere/m.py:1")
+    assert "file=" not in github.render(Run((outside,), ""), "/workspace")[0]
+    assert github.render(Run((Entry("n", "ok", "h", "t"),), "")) == []
+
+
+def test_markdown_leaves_names_alone_and_stays_below_its_limit() -> None:
+    odd = Entry("<b>|`x`_*@all#1", "broken", "h\n| a |", "```\ntext", "")
+    page = markdown.render(Run((odd,), "compared"))
+    row = next(line for line in page.splitlines() if line.startswith("| ❌"))
+    assert row == "| ❌ | &#60;b&#62;&#124;\\`x\\`\\_\\*&#64;all&#35;1 | h\\\\x0a&#124; a &#124; |"
+    assert "\n````\n```\ntext\n````\n" in page
+    many = tuple(Entry(f"n{n}", "broken", "head", "x" * 500, "") for n in range(100))
+    page = markdown.render(Run(many, "compared"), limit=20_000)
+    assert len(page.encode()) <= 20_000
+    assert "more reports do not fit here" in page
+    assert len(markdown.render(Run(many, "compared"), limit=1_000).encode()) <= 1_000
+
+
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_junit(declared: pytest.Pytester, workers: str) -> None:
+    declared.runpytest_subprocess("--junit-xml=junit.xml", workers)
+    cases = {
+        case.get("name"): case for case in ElementTree.parse(declared.path / "junit.xml").iter("testcase")
+    }
+    failure = cases["net-v2"].find("failure")
+    assert failure is not None
+    assert str(failure.get("message")).startswith("Failed: CK202 net-v2: head resized")
+    values = {p.get("name"): p.get("value") for p in cases["net-v2"].iter("property")}
+    assert values == {"ckpt_compat.net-v2": "CK202 net-v2: head resized"}
+    values = {p.get("name"): p.get("value") for p in cases["net-v1"].iter("property")}
+    assert values == {"ckpt_compat.net-v1": "OK net-v1: 6 tensors load"}
+
+
+def test_status(declared: pytest.Pytester, command: Command) -> None:
+    command("accept", "net-v2", "--rule", "CK202", "--key", "head.bias", "--reason", "why not")
+    (declared.path / "net.pt").rename(declared.path / "gone.pt")
+    assert [line.split(None, 5) for line in command("status").out.splitlines()] == [
+        ["checkpoint", "file", "snapshot", "loads", "accepted", "verdict"],
+        ["net-v1", "absent", "yes", "yes", "0", "OK net-v1: 6 tensors load"],
+        ["net-v2", "absent", "yes", "no", "1", "CK202 net-v2: head resized"],
+    ]
+    (declared.path / "gone.pt").rename(declared.path / "net.pt")
+    (declared.path / "ckpt_snapshots" / "net-v1.json").unlink()
+    said = command("status")
+    assert said.code == 0
+    assert said.out.splitlines()[1].split(None, 5)[:5] == ["net-v1", "yes", "none", "unknown", "0"]
+
+
+def test_the_class_is_found_from_the_workspace(tmp_path: Path) -> None:
+    entry = Entry("n", "broken", "head", "text", str(tmp_path / "a" / "m.py") + ":7")
+    (line,) = github.render(Run((entry,), ""), str(tmp_path))
+    assert line.startswith("::error file=a/m.py,line=7,")
+
+
+def test_a_collection_that_fails_is_told(declared: pytest.Pytester, command: Command) -> None:
+    edit(declared.path / "pyproject.toml", 'path = "net.pt"', 'path = "gone/*.pt"')
+    said = command("status")
+    assert said.code == 2
+    assert "gone/*.pt: matches no file" in said.err
+    assert said.err.count("\n") == 1
