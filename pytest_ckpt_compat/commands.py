@@ -152,7 +152,7 @@ def _status(project: Project) -> str:
         rows.append(
             (
                 visible(each.id),
-                "yes" if each.path.exists() else "absent",
+                "remote" if each.address else "yes" if each.path.exists() else "absent",
                 "yes" if there else "none",
                 {0: "yes", 1: "no"}.get(verdict.exit_code, "unknown"),
                 str(sum(entry.id == each.id for entry in entries)),

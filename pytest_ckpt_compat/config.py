@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_ckpt_compat import addresses
 from pytest_ckpt_compat.changes import Acceptance, Policy
 from pytest_ckpt_compat.errors import UsageError
 from pytest_ckpt_compat.rules import BY_ID, BY_KIND
@@ -27,7 +28,8 @@ class Registration:
     Attributes:
         id: names it in test ids, reports and its snapshot's file name.
         path: the file; it may be absent where a snapshot stands in for it.
-        shown: the path as reports write it, relative to the root folder.
+        shown: the path as reports write it, relative to the root folder; of an address, scheme, host
+            and path.
         model: a class, a factory, a module instance, or ``"package.module:attr"``.
         kwargs: keyword arguments for the class or factory.
         key: dotted path of the state_dict inside the file.
@@ -47,6 +49,13 @@ class Registration:
     policy: Policy = field(default_factory=Policy)
     level: str = "backward"
     optimizer: Any = field(default=None, repr=False)
+    #: Of a checkpoint that is not on this machine, the address as it was given; else "".
+    address: str = field(default="", repr=False)
+
+    @property
+    def there(self) -> bool:
+        """Whether the checkpoint itself may be had: it is on this disk, or behind an address."""
+        return bool(self.address) or self.path.exists()
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,10 @@ def register(subject: str, path: str, options: Mapping[str, Any], place: Place) 
         "leave id out: each file gets one from its path",
     )
     first, shown = found[0]
-    there = first.exists() or (identifier or shown) in {known for _, known in place.recorded()}
+    remote = path if addresses.is_url(path) else ""
+    there = (
+        bool(remote) or first.exists() or (identifier or shown) in {stored for _, stored in place.recorded()}
+    )
     _require(
         subject,
         there,
@@ -117,6 +129,7 @@ def register(subject: str, path: str, options: Mapping[str, Any], place: Place) 
         Registration(
             id=_checked_id(subject, identifier or shown),
             path=each,
+            address=remote,
             shown=shown,
             model=options["model"],
             kwargs=options.get("kwargs") or {},
@@ -145,7 +158,10 @@ def _check_options(subject: str, options: Mapping[str, Any]) -> None:
 
 def is_glob(path: object) -> bool:
     """Whether a marker's path stands for any number of files."""
-    return isinstance(path, (str, os.PathLike)) and glob.has_magic(os.fspath(path))
+    if not isinstance(path, (str, os.PathLike)):
+        return False
+    text = os.fspath(path)
+    return glob.has_magic(text) and not addresses.is_url(text)
 
 
 def definition_id(name: str, kwargs: Mapping[str, Any], fallback: str) -> str:
@@ -163,9 +179,9 @@ def definition_id(name: str, kwargs: Mapping[str, Any], fallback: str) -> str:
 
 def find_file(text: str, place: Place) -> tuple[Path, str]:
     """The file that a path means, and how reports write it; absent, it may still have a snapshot."""
-    if "://" in text:  # a remote address: never on this disk, so its snapshot stands in for it
-        return Path(text), text
-    candidates = [folder / text for folder in place.folders]
+    if addresses.is_url(text):
+        return Path(text), addresses.shown(text)
+    candidates = [Path(os.path.normpath(folder / text)) for folder in place.folders]
     path = next((path for path in candidates if path.exists()), None)
     if path is None:
         known = {shown for shown, _ in place.recorded()}

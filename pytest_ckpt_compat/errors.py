@@ -34,6 +34,10 @@ class ReadError(CkptCompatError):
     rule = "CK905"
 
 
+class UnreachableError(ReadError):
+    """What is behind an address cannot be had at present: no network, no access, no such file."""
+
+
 class BuildError(CkptCompatError):
     """A model definition cannot be found, or raised while it was built (CK906)."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_ckpt_compat.addresses import is_url
 from pytest_ckpt_compat.changes import Verdict
 from pytest_ckpt_compat.checking import check
 from pytest_ckpt_compat.config import Place, Registration, find_file
@@ -49,7 +50,8 @@ class CkptCompat:
         file's folder, then in the root folder.
         """
         __tracebackhide__ = True
-        found, _ = find_file(os.fspath(path), self.place)
+        given = os.fspath(path)
+        found = given if is_url(given) else find_file(given, self.place)[0]
         try:
             verdict = check(found, model, kwargs, key, strip_prefix, strict)
         except CkptCompatError as error:
@@ -73,7 +75,8 @@ class CkptCompat:
             )
         registration = self.registrations[0]
         if not registration.path.exists():
-            pytest.skip(f"{registration.shown} is absent: there are no weights to load")
+            where = "not on this machine" if registration.address else "absent"
+            pytest.skip(f"{registration.shown} is {where}: there are no weights to load")
         try:
             return load(registration)
         except CkptCompatError as error:

@@ -14,7 +14,7 @@ from pytest_ckpt_compat.checking import check_structure, could_not_check, diff
 from pytest_ckpt_compat.config import Registration, definition_id
 from pytest_ckpt_compat.definition.find import Definition, find
 from pytest_ckpt_compat.definition.load import load_weights
-from pytest_ckpt_compat.errors import CkptCompatError, NoBaselineError, SnapshotError
+from pytest_ckpt_compat.errors import CkptCompatError, NoBaselineError, SnapshotError, UnreachableError
 from pytest_ckpt_compat.git import Base
 from pytest_ckpt_compat.rules import judge
 from pytest_ckpt_compat.structure import Structure
@@ -174,7 +174,7 @@ def load(registration: Registration) -> nn.Module:
         RuntimeError: torch's own, where the load fails.
     """
     definition = find(registration.model, registration.kwargs)
-    structure = readers.read(registration.path, registration.key)
+    structure = _read(registration)
     if registration.strip_prefix:
         structure = prefixes.strip(structure, registration.strip_prefix)
     return load_weights(definition, structure, registration.policy.strict)
@@ -190,17 +190,14 @@ def _baseline(
     folder = context.folder
     name = snapshots.checkpoint_name(registration.id)
     shown = registration.shown
-    there = registration.path.exists()
-    if not there or (context.snapshots_only and (folder / name).exists()):
-        stored = snapshots.load(folder, name)
-        if stored is None:
-            raise NoBaselineError(
-                shown, f"neither the file nor its snapshot {folder.name}/{name} is there", "fetch the file"
-            )
-        note = f"{shown} is absent: checked from its snapshot {folder.name}/{name}"
-        notes = () if there else (note,)
-        return replace(stored, source=replace(stored.source, path=shown)), _Finding(notes=notes)
-    structure = readers.read(registration.path, registration.key)
+    if not registration.there or (context.snapshots_only and (folder / name).exists()):
+        return _from_snapshot(registration, folder, "" if registration.there else "is absent")
+    try:
+        structure = _read(registration)
+    except UnreachableError as error:
+        if context.update or not (folder / name).exists():
+            raise
+        return _from_snapshot(registration, folder, f"cannot be reached ({error.problem})")
     structure = replace(structure, source=replace(structure.source, path=shown))
     named = context.update and registration.id in context.rewrite
     if named or (context.update and not (folder / name).exists()):
@@ -218,6 +215,22 @@ def _baseline(
         )
         return structure, _Finding(changes=(Change("stale-snapshot", detail=detail),))
     return structure, _Finding()
+
+
+def _read(registration: Registration) -> Structure:
+    return readers.read(registration.address or registration.path, registration.key)
+
+
+def _from_snapshot(registration: Registration, folder: Path, why: str) -> tuple[Structure, _Finding]:
+    """The stored structure, and a note on why it stands in for the checkpoint, if that is remarkable."""
+    name, shown = snapshots.checkpoint_name(registration.id), registration.shown
+    stored = snapshots.load(folder, name)
+    if stored is None:
+        problem = f"neither the file nor its snapshot {folder.name}/{name} is there"
+        raise NoBaselineError(shown, problem, "fetch the file")
+    note = f"{shown} {why}: checked from its snapshot {folder.name}/{name}"
+    structure = replace(stored, source=replace(stored.source, path=shown))
+    return structure, _Finding(notes=(note,) if why else ())
 
 
 def _own_snapshot(

@@ -19,6 +19,7 @@ NAME = "pytest_ckpt_compat"
 #: is above it; a subpackage's own modules may import each other.
 LAYERS: dict[str, set[str]] = {
     "text": set(),
+    "addresses": set(),
     "collector": set(),
     "errors": {"text"},
     "progress": {"text"},
@@ -26,7 +27,7 @@ LAYERS: dict[str, set[str]] = {
     "changes": {"structure"},
     "folding": set(),
     "prefixes": {"errors", "structure"},
-    "readers": {"collector", "errors", "structure", "text"},
+    "readers": {"addresses", "collector", "errors", "structure", "text"},
     "definition": {"changes", "collector", "errors", "structure", "readers"},
     "fingerprint": {"errors", "structure"},
     "compare": {"changes", "structure"},
@@ -36,7 +37,7 @@ LAYERS: dict[str, set[str]] = {
     "writing": {"errors"},
     "snapshots": {"errors", "fingerprint", "structure", "writing"},
     "accepted": {"changes", "errors", "rules", "structure", "text", "writing"},
-    "config": {"changes", "errors", "rules"},
+    "config": {"addresses", "changes", "errors", "rules"},
     "settings": {"config", "errors"},
     "declared": {"config", "errors"},
     "explaining": {"changes", "renames", "structure"},
@@ -65,7 +66,7 @@ LAYERS: dict[str, set[str]] = {
         *("accepted", "changes", "checking", "compare", "config", "definition", "errors", "fingerprint"),
         *("prefixes", "readers", "report", "rules", "snapshots", "structure"),
     },
-    "fixture": {"changes", "checking", "config", "errors", "registered", "report"},
+    "fixture": {"addresses", "changes", "checking", "config", "errors", "registered", "report"},
     "session": {
         *(
             "accepted",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SETTINGS, save
+from tests.readers.test_remote import Server, server  # noqa: F401
 
 ENTRY = """
 [[tool.ckpt_compat.checkpoint]]
@@ -89,13 +90,35 @@ def test_a_glob_and_settings(project: pytest.Pytester) -> None:
     assert (project.path / "prints" / "runs" / "b.pt.json").exists()
 
 
-def test_a_remote_address_is_checked_from_its_snapshot(project: pytest.Pytester) -> None:
-    declare(project, ENTRY)
-    project.runpytest_inprocess("--ckpt-update", "-q")
-    declare(project, ENTRY.replace('"net.pt"', '"s3://bucket/net.pt"'))
-    result = project.runpytest_inprocess()
+def test_a_remote_checkpoint_is_recorded_and_then_checked_without_a_network(
+    project: pytest.Pytester,
+    server: Server,  # noqa: F811
+) -> None:
+    save(server.folder / "net.pt")
+    host = server.url.removeprefix("http://")
+    address = f"http://user:secret@{host}/net.pt?token=secret"
+    declare(project, ENTRY.replace('"net.pt"', f'"{address}"'))
+    recorded = project.runpytest_subprocess("--ckpt-update")
+    recorded.assert_outcomes(passed=1)
+    project.runpytest_subprocess().assert_outcomes(passed=1)
+    (server.folder / "net.pt").unlink()
+    result = project.runpytest_subprocess()
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*s3://bucket/net.pt is absent: checked from its snapshot*"])
+    result.stdout.fnmatch_lines([f"*http://{host}/net.pt cannot be reached (*): checked from its snapshot *"])
+    stored = (project.path / "ckpt_snapshots" / "net-v1.json").read_text()
+    assert f"http://{host}/net.pt" in stored
+    assert "secret" not in stored + recorded.stdout.str() + result.stdout.str()
+
+
+def test_a_remote_checkpoint_that_cannot_be_had_and_has_no_snapshot(project: pytest.Pytester) -> None:
+    pytest.importorskip("aiohttp", reason="reads URLs")
+    declare(project, ENTRY.replace('"net.pt"', '"http://127.0.0.1:9/net.pt"'))
+    result = project.runpytest_subprocess("--ckpt-update")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["CK905 net-v1: http://127.0.0.1:9/net.pt: there is no such file, or no access *"]
+    )
+    assert not (project.path / "ckpt_snapshots").exists()
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from pytest_ckpt_compat.addresses import is_url, shown
 from pytest_ckpt_compat.collector import collector_paused
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers.limits import RefusalError
+from pytest_ckpt_compat.errors import ReadError, UnreachableError
+from pytest_ckpt_compat.readers.limits import RefusalError, UnreachableRefusalError
 from pytest_ckpt_compat.readers.plain import Opaque
-from pytest_ckpt_compat.readers.remote import is_url, shown
 from pytest_ckpt_compat.readers.sniff import read_any
 from pytest_ckpt_compat.readers.zip_directory import offsets_of
 from pytest_ckpt_compat.structure import Structure
@@ -25,12 +25,15 @@ def read(path: str | os.PathLike[str], key: str | None = None) -> Structure:
         key: dotted path of the state_dict in it (``"model"``); found by structure if None, and
             ``""`` for the top.
 
-    Raises ReadError for anything that cannot be read, or read safely.
+    Raises ReadError for anything that cannot be read, or read safely; UnreachableError, which is one,
+    for a URL behind which nothing can be had at present.
     """
     name = os.fspath(path)
     try:
         with collector_paused():
             return read_any(name, key)
+    except UnreachableRefusalError as refusal:
+        raise UnreachableError(shown(name), refusal.problem, refusal.advice) from None
     except RefusalError as refusal:
         raise ReadError(shown(name) if is_url(name) else name, refusal.problem, refusal.advice) from None
 

@@ -100,6 +100,10 @@ class BrokenOffError(RefusalError):
     """A pickle goes on after the bytes at hand; with more of them it may be read."""
 
 
+class UnreachableRefusalError(RefusalError):
+    """What is behind an address cannot be had at present; nothing is said about what it is."""
+
+
 class Budget:
     """The steps of work that one reading may take, over all the files of a checkpoint."""
 

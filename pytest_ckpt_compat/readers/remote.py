@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from pytest_ckpt_compat.addresses import shown
 from pytest_ckpt_compat.readers import limits
 from pytest_ckpt_compat.readers.files import Blob
 from pytest_ckpt_compat.readers.folders import plain_name
-from pytest_ckpt_compat.readers.limits import RefusalError, over_limit
+from pytest_ckpt_compat.readers.limits import RefusalError, UnreachableRefusalError, over_limit
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 #: Scheme -> the package that fsspec needs for it.
 _PACKAGES = {
     "http": "aiohttp",
@@ -39,20 +39,6 @@ _HEAD = 192 << 10
 _TAIL = 128 << 10
 _MORE = 64 << 10
 _SECONDS = 60
-
-
-def is_url(path: str) -> bool:
-    """Whether a path names something that is not on this machine."""
-    return _URL.match(path) is not None
-
-
-def shown(url: str) -> str:
-    """A URL without user, password, query and fragment: what messages and structures may hold."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.partition("://")[0] + "://"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 @contextmanager
@@ -155,7 +141,7 @@ def _open(url: str) -> Any:
             f"its address is not of a kind that is read ({', '.join(sorted(_PACKAGES))})",
             "fetch the file and give its path",
         )
-    missing = RefusalError(
+    missing = UnreachableRefusalError(
         f"reading {scheme}:// needs fsspec and {_PACKAGES[scheme]}",
         f'run: pip install "pytest-ckpt-compat[remote]" {_PACKAGES[scheme]}',
     )
@@ -218,9 +204,13 @@ def _refusing() -> Iterator[None]:
     except (ImportError, RefusalError):
         raise
     except FileNotFoundError:
-        raise RefusalError("there is no such file, or no access to it", "check the address") from None
+        raise UnreachableRefusalError(
+            "there is no such file, or no access to it", "check the address"
+        ) from None
     except PermissionError:
-        raise RefusalError("there is no access to it", "check the address and your credentials") from None
+        raise UnreachableRefusalError(
+            "there is no access to it", "check the address and your credentials"
+        ) from None
     except _RangeIgnoredError:
         raise RefusalError(
             "its server does not serve parts of files", "fetch the file and give its path"
@@ -228,6 +218,6 @@ def _refusing() -> Iterator[None]:
     except Exception as error:
         status = getattr(error, "status", None)
         kind = f"HTTP {status}" if type(status) is int and status else type(error).__name__
-        raise RefusalError(
+        raise UnreachableRefusalError(
             f"it cannot be fetched ({kind})", "check the address, the network and your credentials"
         ) from None

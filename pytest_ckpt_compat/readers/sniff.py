@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 
+from pytest_ckpt_compat.addresses import is_url
 from pytest_ckpt_compat.readers import dcp, gguf, onnx
 from pytest_ckpt_compat.readers.directories import read_directory
 from pytest_ckpt_compat.readers.files import Blob, open_blob
 from pytest_ckpt_compat.readers.folders import Folder, LocalFolder
 from pytest_ckpt_compat.readers.foreign import unread
 from pytest_ckpt_compat.readers.limits import Budget
-from pytest_ckpt_compat.readers.remote import RemoteFolder, is_url, open_url
+from pytest_ckpt_compat.readers.remote import RemoteFolder, open_url
 from pytest_ckpt_compat.readers.shards import read_index
 from pytest_ckpt_compat.readers.single import HEAD, read_single
 from pytest_ckpt_compat.structure import Structure
