@@ -13,6 +13,7 @@ import pytest
 
 from pytest_ckpt_compat import settings, snapshots
 from pytest_ckpt_compat.changes import Severity
+from pytest_ckpt_compat.completeness import ran_everything
 from pytest_ckpt_compat.config import SNAPSHOT_DIR, Place, Registration, from_marker, is_glob
 from pytest_ckpt_compat.declared import REGISTRATIONS, CheckpointFile, collector_of
 from pytest_ckpt_compat.errors import CkptCompatError, SnapshotError, UsageError
@@ -172,7 +173,7 @@ class Session:
         try:
             for name, text in sorted(self.writes.items()):
                 self.done += self._write(name, text)
-            if self.prune and self._complete(session):
+            if self.prune and self._is_complete(session):
                 for name in self._unused():
                     snapshots.remove(self.folder, name)
                     self.done.append(f"removed   {self._shown(name)}: no test stands for it")
@@ -187,7 +188,7 @@ class Session:
             known = ", ".join(sorted(self.ids)) or "none"
             self.done.append(f"failed    {identifier}: is no registered checkpoint; known are {known}")
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        if self.prune and not self._complete(session):
+        if self.prune and not self._is_complete(session):
             self.done.append(
                 "nothing was pruned: the run was not complete (run all tests, without a selection)"
             )
@@ -196,7 +197,7 @@ class Session:
         """Prints what passed with something to say, and what was written."""
         lines = [*([self._compared()] if self.base else []), *self.said, *self.done]
         session = reporter._session
-        if not self.prune and session is not None and self._complete(session):
+        if not self.prune and session is not None and self._is_complete(session):
             unused = [self._shown(name) for name in self._unused()]
             lines += [
                 f"unused    {name}: no test stands for it; remove it with --ckpt-prune" for name in unused
@@ -292,27 +293,11 @@ class Session:
     def _unused(self) -> list[str]:
         return [name for name in snapshots.names(self.folder) if name not in self.used]
 
+    def _is_complete(self, session: pytest.Session) -> bool:
+        return not self.partial and ran_everything(session)
+
     def _shown(self, name: str) -> str:
         return f"{self.folder.name}/{name}"
-
-    def _complete(self, session: pytest.Session) -> bool:
-        """Whether every test of the project had its say."""
-        option = self.config.option
-        narrowed = any(getattr(option, name, None) for name in _NARROWING)
-        stopped = session.shouldfail or session.shouldstop
-        ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        return ended and not (self.partial or narrowed or stopped) and _whole_project(self.config)
-
-
-#: Options that leave tests out.
-_NARROWING = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "stepwise", "collectonly")
-
-
-def _whole_project(config: pytest.Config) -> bool:
-    if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
-        return True
-    here = config.invocation_params.dir
-    return all((here / argument).resolve() == config.rootpath for argument in config.args)
 
 
 def _in_order(node: _Node) -> list[pytest.Mark]:

@@ -20,6 +20,7 @@ NAME = "pytest_ckpt_compat"
 LAYERS: dict[str, set[str]] = {
     "text": set(),
     "addresses": set(),
+    "completeness": set(),
     "collector": set(),
     "errors": {"text"},
     "progress": {"text"},
@@ -68,6 +69,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "fixture": {"addresses", "changes", "checking", "config", "errors", "registered", "report"},
     "session": {
+        "completeness",
         *(
             "accepted",
             "changes",
