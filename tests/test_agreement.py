@@ -23,6 +23,19 @@ from pytest_ckpt_compat.checking import check_structure
 from pytest_ckpt_compat.definition.find import find
 from tests.random_models import Recipe, build, edits, recipes
 
+
+def _takes_the_first() -> bool:
+    target = nn.Module()
+    target.register_buffer("a", torch.zeros(()))
+    try:
+        target.load_state_dict({"a": torch.ones(2)})
+    except RuntimeError:
+        return False
+    return True
+
+
+FIRST_OF_A_VECTOR_INTO_A_SCALAR = _takes_the_first()
+
 _EXAMPLES = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -152,6 +165,10 @@ def test_safetensors_have_no_versions_and_are_judged_so(
 @given(pair=pairs())
 def test_a_comparison_without_hooks_agrees_with_torch(pair: tuple[Recipe, Recipe]) -> None:
     old, new = (define_plain(recipe) for recipe in pair)
+    vectors = {key for key, value in old.state_dict().items() if torch.is_tensor(value) and value.dim() == 1}
+    scalars = {key for key, value in new.state_dict().items() if torch.is_tensor(value) and value.dim() == 0}
+    if FIRST_OF_A_VECTOR_INTO_A_SCALAR and vectors & scalars:
+        return  # an older torch's habit; a comparison without torch has today's
     verdict = ckpt.diff(ckpt.define(lambda: old), ckpt.define(lambda: new))
 
     assert (

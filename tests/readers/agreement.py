@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,3 +64,20 @@ def round_trip(path: Path, state_dict: Mapping[str, torch.Tensor], **options: An
 
 def network() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.LSTM(4, 4))
+
+
+def newer_dtypes() -> list[torch.dtype]:
+    """Those that the lowest supported torch does not have yet, as far as this one does."""
+    names = ("float8_e8m0fnu", "float4_e2m1fn_x2")
+    return [getattr(torch, name) for name in names if hasattr(torch, name)]
+
+
+def saves(dtype: torch.dtype) -> bool:
+    """Whether this torch can save tensors of a dtype."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about experimental kinds
+        try:
+            torch.save(torch.empty(0, dtype=dtype), io.BytesIO())
+        except KeyError:
+            return False
+    return True

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from pytest_ckpt_compat.errors import ReadError
 from pytest_ckpt_compat.readers import read
 from pytest_ckpt_compat.structure import TensorSpec
+from tests.readers.agreement import newer_dtypes
 
 W = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 RAW = json.dumps(W).encode()
@@ -28,8 +29,7 @@ def test_agrees_with_the_library(tmp_path: Path) -> None:
     dtypes = [
         torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16,
         torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64,
-        torch.complex64, torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e8m0fnu,
-        torch.float4_e2m1fn_x2,
+        torch.complex64, torch.float8_e4m3fn, torch.float8_e5m2, *newer_dtypes(),
     ]  # fmt: skip
     raw = torch.arange(32, dtype=torch.uint8).reshape(2, 16)
     tensors = {str(d): (raw % 2).bool() if d == torch.bool else raw.clone().view(d) for d in dtypes}
