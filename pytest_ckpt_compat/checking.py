@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_ckpt_compat import compare, prefixes, readers
 from pytest_ckpt_compat.changes import Change, Policy, Severity, Verdict
+from pytest_ckpt_compat.collector import collector_paused
 from pytest_ckpt_compat.definition.build import build, structure_of
 from pytest_ckpt_compat.definition.find import Definition, find
 from pytest_ckpt_compat.definition.load import Outcome, Shape, try_load
@@ -36,6 +37,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
     )
 
 
+@collector_paused()
 def check(
     path: str | os.PathLike[str],
     model: Any,
@@ -68,6 +70,7 @@ def check(
     return check_structure(structure, find(model, kwargs), Policy(strict=strict), strip_prefix)
 
 
+@collector_paused()
 def check_structure(
     structure: Structure, definition: Definition, policy: Policy, strip_prefix: str | None = None
 ) -> Verdict:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_ckpt_compat.changes import Change, Kind
-from pytest_ckpt_compat.renames import infer
 from pytest_ckpt_compat.structure import OBJECT, Structure, TensorSpec
 
 #: Facts that an explanation may take the place of.
@@ -29,6 +28,8 @@ def explain(facts: Iterable[Change], old: Structure, new: Structure) -> tuple[Ch
     gained = {key for fact in open_facts for key in fact.new}
     if not lost or not gained:
         return told
+    from pytest_ckpt_compat.renames import infer  # only a check that found something pays for it
+
     known = {(fact.kind, fact.old, fact.new): fact for fact in told}
     kept = [
         known.get((change.kind, change.old, change.new), change)

@@ -45,6 +45,7 @@ LAYERS: dict[str, set[str]] = {
     "checking": {
         *(
             "changes",
+            "collector",
             "compare",
             "definition",
             "errors",

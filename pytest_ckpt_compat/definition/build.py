@@ -161,8 +161,8 @@ def untouched_globals() -> Iterator[None]:
 
     dtype, device, path = torch.get_default_dtype(), torch.empty(0).device, list(sys.path)
     python_state = random.getstate()
-    numpy = sys.modules.get("numpy")
-    numpy_state = numpy.random.get_state() if numpy else None
+    numpy_random = sys.modules.get("numpy.random")
+    numpy_state = numpy_random.get_state() if numpy_random else None
     with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(torch.is_grad_enabled()):
         try:
             yield
@@ -172,8 +172,8 @@ def untouched_globals() -> Iterator[None]:
                 torch.set_default_device(device)
             sys.path[:] = path
             random.setstate(python_state)
-            if numpy:
-                numpy.random.set_state(numpy_state)
+            if numpy_random:
+                numpy_random.set_state(numpy_state)
 
 
 @contextlib.contextmanager

@@ -1,18 +1,17 @@
-"""Which format a file has, from its first bytes, and the reader for it."""
+"""Which format a file has, from its first bytes, and the reader for it.
+
+Readers of the rarer formats are imported when a file is not one of torch's or safetensors'.
+"""
 
 from __future__ import annotations
 
 import os
 
 from pytest_ckpt_compat.addresses import is_url
-from pytest_ckpt_compat.readers import dcp, gguf, onnx
-from pytest_ckpt_compat.readers.directories import read_directory
 from pytest_ckpt_compat.readers.files import Blob, open_blob
 from pytest_ckpt_compat.readers.folders import Folder, LocalFolder
 from pytest_ckpt_compat.readers.foreign import unread
 from pytest_ckpt_compat.readers.limits import Budget
-from pytest_ckpt_compat.readers.remote import RemoteFolder, open_url
-from pytest_ckpt_compat.readers.shards import read_index
 from pytest_ckpt_compat.readers.single import HEAD, read_single
 from pytest_ckpt_compat.structure import Structure
 
@@ -20,9 +19,13 @@ from pytest_ckpt_compat.structure import Structure
 def read_any(path: str, key: str | None) -> Structure:
     """Reads a checkpoint of whatever format it is. Raises RefusalError."""
     if is_url(path):
+        from pytest_ckpt_compat.readers.remote import RemoteFolder, open_url
+
         with open_url(path) as blob:
             return read_file(blob, RemoteFolder(path), key)
     if _is_directory(path):
+        from pytest_ckpt_compat.readers.directories import read_directory
+
         return read_directory(LocalFolder(path), key, Budget())
     with open_blob(path) as blob:
         return read_file(blob, LocalFolder(os.path.dirname(path)), key)
@@ -33,8 +36,14 @@ def read_file(blob: Blob, folder: Folder, key: str | None) -> Structure:
     budget = Budget()
     head = blob.head(HEAD)
     found = read_single(blob, head, key, budget)
-    if found is not None:
-        return found
+    return _read_rarer(blob, head, folder, key, budget) if found is None else found
+
+
+def _read_rarer(blob: Blob, head: bytes, folder: Folder, key: str | None, budget: Budget) -> Structure:
+    from pytest_ckpt_compat.readers import dcp, gguf, onnx
+    from pytest_ckpt_compat.readers.shards import read_index
+
+    found = None
     if head.startswith(gguf.MAGIC):
         return gguf.read_gguf(blob, key)
     if dcp.looks_like(head):
