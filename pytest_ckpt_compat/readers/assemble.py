@@ -12,7 +12,7 @@ from pytest_ckpt_compat.readers.inert import Made, OrderedMapping, Tensor
 from pytest_ckpt_compat.readers.limits import over_limit
 from pytest_ckpt_compat.readers.modules import is_module, module_entries
 from pytest_ckpt_compat.readers.optimizers import optimizer_states
-from pytest_ckpt_compat.readers.plain import is_exact, plain_values
+from pytest_ckpt_compat.readers.plain import exact_items, plain_values
 from pytest_ckpt_compat.structure import (
     ITEM_SIZES,
     OBJECT,
@@ -51,7 +51,7 @@ def assemble(loaded: Loaded, key: str | None) -> Structure:
         container=found.key,
         versions=_versions(found.value),
         values=plain_values(loaded.value),
-        objects={name: entry for name, entry in entries.items() if is_exact(entry)},
+        objects=exact_items(entries, {}),
         optimizers=optimizer_states(loaded.value),
     )
 

@@ -8,6 +8,7 @@ the limits) is an ``Opaque`` that names it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -32,6 +33,8 @@ class Opaque:
 
 
 _SIMPLE = frozenset({type(None), bool, int, float, complex, str, bytes})
+#: More levels than any value may have.
+_TOO_MANY = limits.DEPTH + 1
 
 
 def plain_values(root: Any) -> dict[str, Any]:
@@ -42,15 +45,31 @@ def plain_values(root: Any) -> dict[str, Any]:
     )
 
 
-def is_exact(value: Any, depth: int = 0) -> bool:
-    """Whether an inert value is plain data already, so that it can be handed to code that expects it."""
-    if depth > limits.DEPTH:
-        return False
-    if type(value) is dict:
-        return all(type(name) in _SIMPLE and is_exact(item, depth + 1) for name, item in value.items())
-    if type(value) in (list, tuple):
-        return all(is_exact(item, depth + 1) for item in value)
-    return type(value) in _SIMPLE
+def exact_items(items: Mapping[Any, Any], known: dict[int, int]) -> dict[Any, Any]:
+    """Those of ``items`` that are plain data already, and can be handed to code that expects it.
+
+    Args:
+        items: inert values by name.
+        known: what earlier calls found out about the same file; give an empty one to the first.
+    """
+    return {name: value for name, value in items.items() if _levels(value, 0, known) <= limits.DEPTH}
+
+
+def _levels(value: Any, above: int, known: dict[int, int]) -> int:
+    """How many levels of plain containers a value has; too many where something is not plain.
+
+    Each container is looked into once, however often it stands in others.
+    """
+    if type(value) in _SIMPLE:
+        return 0
+    if id(value) in known:
+        return known[id(value)]
+    plain = type(value) in (list, tuple) or (type(value) is dict and all(type(n) in _SIMPLE for n in value))
+    levels = known[id(value)] = _TOO_MANY  # of a value inside itself
+    if plain and above <= limits.DEPTH:
+        items = value.values() if type(value) is dict else value
+        levels = known[id(value)] = 1 + max((_levels(item, above + 1, known) for item in items), default=0)
+    return levels
 
 
 class _Walk:

@@ -219,3 +219,11 @@ def _(folder: Path) -> Path:
     return torch_zip(
         folder / "m.pt", b"\x80\x02" + group + b"}(U\nstate_dict" + STATE + b"U\x05other" + many + b"u."
     )
+
+
+@writer("pickle: lists that share lists")
+def _(folder: Path) -> Path:
+    """As a tree, the list has 2 to the 60th elements; every entry of the state_dict is that list."""
+    shared = b"]q\x00" + b"".join(b"](h%ch%ceq%c" % (i, i, i + 1) for i in range(60))
+    entries = b"}(X\1\0\0\0w" + TENSOR + b"".join(b"U\x06%06dh\x3c" % i for i in range(20_000)) + b"u"
+    return torch_zip(folder / "m.pt", b"\x80\x02" + shared + b"0" + entries + b".")
