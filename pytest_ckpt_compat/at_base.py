@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ckpt_compat.changes import Policy
-from pytest_ckpt_compat.checking import check_structure
+from pytest_ckpt_compat.checking import check_structure, resumed
 from pytest_ckpt_compat.definition.build import build, structure_of
 from pytest_ckpt_compat.definition.find import brief, find
 from pytest_ckpt_compat.errors import BuildError, CkptCompatError
@@ -39,9 +39,12 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
     structures = {name: loads(text, name) for name, text in asked["structures"].items()}
     values = next((each.values for each in structures.values()), {})
     policy, prefix = Policy(strict=asked["strict"]), asked["strip_prefix"]
-    verdicts = {
-        name: as_data(check_structure(each, definition, policy, prefix)) for name, each in structures.items()
-    }
+    found = {name: check_structure(each, definition, policy, prefix) for name, each in structures.items()}
+    if asked["optimizer"]:
+        found = {
+            name: resumed(verdict, definition, asked["optimizer"], policy) for name, verdict in found.items()
+        }
+    verdicts = {name: as_data(verdict) for name, verdict in found.items()}
     return {"definition": dumps(structure_of(build(definition, values), definition)), "verdicts": verdicts}
 
 

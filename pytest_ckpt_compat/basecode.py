@@ -56,7 +56,10 @@ def ask(
         "kwargs": dict(registration.kwargs),
         "strict": registration.policy.strict,
         "strip_prefix": registration.strip_prefix,
-        "structures": {name: dumps(each, each.values) for name, each in structures.items()},
+        "optimizer": _optimizer_address(registration, definition),
+        "structures": {
+            name: dumps(each, each.values, bool(each.optimizers)) for name, each in structures.items()
+        },
     }
     try:
         text = json.dumps(request, sort_keys=True)
@@ -101,14 +104,28 @@ def _unbuildable(base: git.Base, definition: Definition, why: str) -> BuildError
 def _address(registration: Registration, definition: Definition) -> str:
     if isinstance(registration.model, str):
         return registration.model
-    name = getattr(definition.target, "__qualname__", "")
-    if not definition.name or "<" in name:
-        raise BuildError(
-            definition.label,
-            "has no name by which an earlier commit's code could be asked for it",
-            'give model="package.module:attr"',
-        )
-    return f"{definition.target.__module__}:{name}"
+    if not definition.name:
+        raise _nameless(definition.label, "model")
+    return _named(definition.target, definition.label, "model")
+
+
+def _optimizer_address(registration: Registration, definition: Definition) -> str | None:
+    """Of the optimizer at level resume; an own class of torch's goes by its name, too."""
+    if registration.level != "resume" or isinstance(registration.optimizer, str):
+        return registration.optimizer if registration.level == "resume" else None
+    return _named(registration.optimizer, f"the optimizer of {definition.label}", "optimizer")
+
+
+def _named(target: Any, label: str, option: str) -> str:
+    name = getattr(target, "__qualname__", "")
+    if not name or "<" in name:
+        raise _nameless(label, option)
+    return f"{target.__module__}:{name}"
+
+
+def _nameless(label: str, option: str) -> BuildError:
+    problem = "has no name by which an earlier commit's code could be asked for it"
+    return BuildError(label, problem, f'give {option}="package.module:attr"')
 
 
 def _paths(base: git.Base, tree: Path, definition: Definition) -> list[str]:

@@ -114,6 +114,41 @@ def _judged(changes: tuple[Change, ...], outcome: Outcome, policy: Policy) -> tu
     return judged
 
 
+def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Policy) -> Verdict:
+    """The verdict of a load, and of loading the optimizer's state of the same checkpoint.
+
+    Args:
+        verdict: the load's.
+        definition: the definition that it was loaded into.
+        factory: as ``pytest_ckpt_compat.definition.resume.resume`` takes it.
+        policy: accepted breaks.
+    """
+    from pytest_ckpt_compat.definition.resume import Resumption, resume
+
+    if verdict.old is None:
+        return verdict
+    try:
+        found = resume(verdict.old, definition, factory, _renamed(verdict.changes))
+    except CkptCompatError as error:
+        if error.rule is None:
+            raise
+        found = Resumption((Change(BY_ID[error.rule].kind, detail=str(error)),))
+    changes = (*judge(found.changes, policy), *verdict.changes)
+    return replace(verdict, changes=changes, notes=(*verdict.notes, *found.notes))
+
+
+def _renamed(changes: Iterable[Change]) -> dict[str, str]:
+    """Key in the checkpoint -> key in the definition, of those that have another."""
+    moved = {change.old[0]: change.new[0] for change in changes if change.kind == "renamed"}
+    bare = {
+        old: new
+        for change in changes
+        if change.kind == "prefixed"
+        for old, new in zip(change.old, change.new, strict=True)
+    }
+    return moved | {old: moved.get(new, new) for old, new in bare.items()}
+
+
 def could_not_check(error: CkptCompatError, name: str = "") -> Verdict:
     """The verdict of a check that an error stopped."""
     rule = BY_ID[error.rule or "CK905"]

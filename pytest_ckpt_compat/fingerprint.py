@@ -7,8 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_ckpt_compat import optimizer_data
 from pytest_ckpt_compat.errors import SnapshotError
-from pytest_ckpt_compat.structure import Source, Structure, TensorSpec
+from pytest_ckpt_compat.optimizer_data import plain
+from pytest_ckpt_compat.structure import OptimizerState, Source, Structure, TensorSpec
 
 FORMAT = "ckpt-compat fingerprint"
 VERSION = 1
@@ -17,30 +19,40 @@ _CONFLICT_MARKERS = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
 _REDO = "restore it from git, or record it again with pytest --ckpt-update"
 
 
-def digest(structure: Structure) -> str:
-    """``sha256:...`` over keys in order, specs, aliases and versions; never over prose or source."""
-    facts = {
+def digest(structure: Structure, optimizers: bool = False) -> str:
+    """``sha256:...`` over keys in order, specs, aliases and versions; never over prose or source.
+
+    Args:
+        structure: what it is of.
+        optimizers: whether the parameters and tensors of optimizer states count, too.
+    """
+    facts: dict[str, Any] = {
         "tensors": [[key, str(spec)] for key, spec in structure.tensors.items()],
         "aliases": [list(group) for group in structure.aliases],
         "versions": None if structure.versions is None else sorted(structure.versions.items()),
     }
+    if optimizers:
+        facts["optimizers"] = {
+            path: optimizer_data.facts(state) for path, state in structure.optimizers.items()
+        }
     text = json.dumps(facts, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def dumps(structure: Structure, values: Mapping[str, Any] | None = None) -> str:
+def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimizers: bool = False) -> str:
     """The fingerprint file: one line per tensor, ASCII, Unix line ends.
 
     Args:
         structure: what to write down.
         values: non-tensor values to keep with it, for a factory that takes ``checkpoint``; those
             that JSON cannot hold are left out.
+        optimizers: whether to keep the states of optimizers with it, for level ``resume``.
     """
     source = {"path": structure.source.path, "container": structure.source.container}
     fields = [
         ("format", json.dumps(FORMAT)),
         ("version", json.dumps(VERSION)),
-        ("digest", json.dumps(digest(structure))),
+        ("digest", json.dumps(digest(structure, optimizers))),
         ("source", json.dumps({name: text for name, text in source.items() if text})),
         ("tensors", _block("{}", [f"{_q(key)}: {_q(str(spec))}" for key, spec in structure.tensors.items()])),
     ]
@@ -50,7 +62,10 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None) -> str:
         lines = [f"{_q(name)}: {version}" for name, version in sorted(structure.versions.items())]
         fields.append(("versions", _block("{}", lines)))
     if values is not None:
-        fields.append(("values", json.dumps(_plain(values), sort_keys=True)))
+        fields.append(("values", json.dumps(plain(values), sort_keys=True)))
+    if optimizers:
+        lines = [f"{_q(path)}: {_optimizer(state)}" for path, state in structure.optimizers.items()]
+        fields.append(("optimizers", _block("{}", lines)))
     return "{\n" + ",\n".join(f"  {_q(name)}: {text}" for name, text in fields) + "\n}\n"
 
 
@@ -74,9 +89,10 @@ def loads(text: str, path: str) -> Structure:
         raise SnapshotError(path, 'is not a fingerprint: it has no "tensors"', _REDO)
     try:
         structure = _structure(fields, path)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
         raise SnapshotError(path, f"is not a fingerprint: {error}", _REDO) from error
-    if fields.get("digest", digest(structure)) != digest(structure):
+    found = digest(structure, "optimizers" in fields)
+    if fields.get("digest", found) != found:
         raise SnapshotError(path, "was changed by hand: its digest does not match", _REDO)
     return structure
 
@@ -101,6 +117,9 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
             container=str(source.get("container", "")),
         ),
         values=dict(fields.get("values") or {}),
+        optimizers={
+            path: optimizer_data.read(data) for path, data in (fields.get("optimizers") or {}).items()
+        },
     )
 
 
@@ -128,23 +147,17 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _plain(value: Any) -> Any:
-    """What JSON can hold of a value; the rest is left out."""
-    if isinstance(value, Mapping):
-        return {key: _plain(v) for key, v in value.items() if isinstance(key, str) and _holds(v)}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value if _holds(v)]
-    return value
+def _optimizer(state: OptimizerState) -> str:
+    parts = optimizer_data.as_data(state).items()
+    lines = [f"{_q(name)}: {_block('[]', [json.dumps(e) for e in entries], 6)}" for name, entries in parts]
+    return _block("{}", lines, 4)
 
 
-def _holds(value: Any) -> bool:
-    return value is None or isinstance(value, (str, int, float, bool, Mapping, list, tuple))
-
-
-def _block(brackets: str, lines: list[str]) -> str:
+def _block(brackets: str, lines: list[str], indent: int = 2) -> str:
     if not lines:
         return brackets
-    return brackets[0] + "\n    " + ",\n    ".join(lines) + "\n  " + brackets[1]
+    before = "\n" + " " * indent
+    return f"{brackets[0]}{before}  {f',{before}  '.join(lines)}{before}{brackets[1]}"
 
 
 def _q(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat import accepted, against, compare, fingerprint, prefixes, readers, snapshots
 from pytest_ckpt_compat.changes import Change, Policy, Severity, Verdict
-from pytest_ckpt_compat.checking import check_structure, could_not_check, diff
+from pytest_ckpt_compat.checking import check_structure, could_not_check, diff, resumed
 from pytest_ckpt_compat.config import Registration, definition_id
 from pytest_ckpt_compat.definition.find import Definition, find
 from pytest_ckpt_compat.definition.load import load_weights
@@ -108,7 +108,8 @@ def check_registered(registration: Registration, context: Context) -> Result:
         structure, baseline = _baseline(registration, definition, context)
         writes.update(baseline.writes)
         verdict = check_structure(structure, definition, registration.policy, registration.strip_prefix)
-        verdict = _resumed(registration, definition, verdict)
+        if registration.level == "resume":
+            verdict = resumed(verdict, definition, registration.optimizer, registration.policy)
         own = _own_snapshot(registration, definition, verdict, context)
         name = _definition_name(registration, definition)
         subject = against.Subject(registration, definition, context.folder, name)
@@ -125,21 +126,6 @@ def check_registered(registration: Registration, context: Context) -> Result:
         first = replace(verdicts[0], changes=(*judge(own.later, Policy()), *verdicts[0].changes))
         verdicts = (against.strict(first) if context.base else first, *verdicts[1:])
     return Result(tuple(with_commands(each) for each in verdicts), writes | dict(own.writes))
-
-
-def _resumed(registration: Registration, definition: Definition, verdict: Verdict) -> Verdict:
-    """At level resume, the verdict with what keeps the optimizer's state from being loaded."""
-    if registration.level != "resume":
-        return verdict
-    from pytest_ckpt_compat.definition.resume import mismatches
-
-    if not registration.path.exists():
-        detail = f"{registration.shown} is absent, and a snapshot keeps no optimizer state; fetch the file"
-        found = [Change("no-baseline", detail=detail)]
-    else:
-        values = verdict.old.values if verdict.old else {}
-        found = mismatches(registration.path, definition, registration.optimizer, values)
-    return replace(verdict, changes=(*verdict.changes, *judge(found, registration.policy)))
 
 
 def _plain(
@@ -199,22 +185,37 @@ def _baseline(
             raise
         return _from_snapshot(registration, folder, f"cannot be reached ({error.problem})")
     structure = replace(structure, source=replace(structure.source, path=shown))
+    return structure, _compared(registration, definition, structure, context)
+
+
+def _compared(
+    registration: Registration, definition: Definition, structure: Structure, context: Context
+) -> _Finding:
+    """What the frozen snapshot says to the file, or what an update would write of the file."""
+    folder, name, shown = context.folder, snapshots.checkpoint_name(registration.id), registration.shown
+    resume = registration.level == "resume"
     named = context.update and registration.id in context.rewrite
-    if named or (context.update and not (folder / name).exists()):
+    stored = None if named else snapshots.load(folder, name)
+    same = stored is not None and fingerprint.digest(stored) == fingerprint.digest(structure)
+    lacks = resume and same and structure.optimizers and stored is not None and not stored.optimizers
+    if context.update and (stored is None or lacks):
         values = structure.values if definition.takes_checkpoint else None
-        text = fingerprint.dumps(structure, values)
-        return structure, _Finding(writes={name: text} if _outdated(folder, name, structure) else {})
-    stored = snapshots.load(folder, name)
-    if stored is None:
-        detail = f"no snapshot of {shown} has been recorded; run {UPDATE_COMMAND}"
-        return structure, _Finding(changes=(Change("no-baseline", detail=detail),))
-    if fingerprint.digest(stored) != fingerprint.digest(structure):
+        text = fingerprint.dumps(structure, values, resume)
+        return _Finding(writes={name: text} if _outdated(folder, name, structure, resume) else {})
+    if stored is None or lacks:
+        what = (
+            f"{folder.name}/{name} keeps no optimizer state"
+            if lacks
+            else f"no snapshot of {shown} has been recorded"
+        )
+        return _Finding(changes=(Change("no-baseline", detail=f"{what}; run {UPDATE_COMMAND}"),))
+    if not same or (resume and fingerprint.digest(stored, True) != fingerprint.digest(structure, True)):
         detail = (
             f"{shown} is not the file that {folder.name}/{name} was taken of "
             f"({difference(stored, structure)})"
         )
-        return structure, _Finding(changes=(Change("stale-snapshot", detail=detail),))
-    return structure, _Finding()
+        return _Finding(changes=(Change("stale-snapshot", detail=detail),))
+    return _Finding()
 
 
 def _read(registration: Registration) -> Structure:
@@ -278,7 +279,10 @@ def difference(old: Structure, new: Structure) -> str:
     said = [f"{number:,} {word}" for word, number in numbers.items() if number]
     if said:
         return "keys: " + ", ".join(said)
-    return "order of keys" if list(old.tensors) != list(new.tensors) else "tied weights or module versions"
+    if list(old.tensors) != list(new.tensors):
+        return "order of keys"
+    same = fingerprint.digest(old) == fingerprint.digest(new)
+    return "the state of the optimizer" if same else "tied weights or module versions"
 
 
 def recorded_diff(old: Structure, new: Structure, full: bool = False) -> list[str]:
@@ -288,13 +292,13 @@ def recorded_diff(old: Structure, new: Structure, full: bool = False) -> list[st
     return table(diff(old, new), full)
 
 
-def _outdated(folder: Path, name: str, structure: Structure) -> bool:
+def _outdated(folder: Path, name: str, structure: Structure, resume: bool = False) -> bool:
     """Whether an update has to write a snapshot: it is not there, of no use, or of another structure."""
     try:
         stored = snapshots.load(folder, name)
     except SnapshotError:
         return True
-    return stored is None or fingerprint.digest(stored) != fingerprint.digest(structure)
+    return stored is None or fingerprint.digest(stored, resume) != fingerprint.digest(structure, resume)
 
 
 def _definition_name(registration: Registration, definition: Definition) -> str:

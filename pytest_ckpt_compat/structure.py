@@ -137,15 +137,23 @@ class OptimizerState:
             format keeps them apart from the header.
         states: parameter number or name -> name of the value (``exp_avg``, ``step``) -> its spec.
             A parameter that was never updated has none.
+        options: the settings of each group (``lr``, ``betas``, ``param_names``) as plain data.
+        values: parameter number or name -> name -> plain value, of what is not a tensor in a state.
+        unread: names of settings that have no plain form, in whichever group.
     """
 
     groups: tuple[tuple[int | str, ...], ...]
     states: Mapping[int | str, Mapping[str, TensorSpec]] = field(default_factory=dict)
+    options: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
+    values: Mapping[int | str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+    unread: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         """Makes the mappings read-only."""
-        fixed = {name: MappingProxyType(dict(fields)) for name, fields in self.states.items()}
-        object.__setattr__(self, "states", MappingProxyType(fixed))
+        for name in ("states", "values"):
+            fixed = {each: MappingProxyType(dict(fields)) for each, fields in getattr(self, name).items()}
+            object.__setattr__(self, name, MappingProxyType(fixed))
+        object.__setattr__(self, "options", tuple(MappingProxyType(dict(each)) for each in self.options))
 
     def __hash__(self) -> int:
         """Agrees with equality."""

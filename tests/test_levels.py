@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from pytest_ckpt_compat import fingerprint
+from pytest_ckpt_compat.readers import read
 from tests.conftest import Net, Said
 from tests.repository import ENTRY, commit, edit, git, make_project
 
@@ -52,12 +54,12 @@ def resumable(pytester: pytest.Pytester) -> pytest.Pytester:
         (
             "model.parameters()",
             "list(model.parameters())[:2]",
-            "*parameters in group 0 (from body.0.weight): 6 -> 2*",
+            "! head.weight *the optimizer no longer has it",
         ),
         (
             "model.parameters()",
             "[{'params': [p]} for p in model.parameters()]",
-            "*parameter groups 1 -> 6*",
+            "*parameter groups 1 -> 6 (today's begin with body.0.weight, body.0.bias, body.2.weight, ...)",
         ),
         ("(model):", "(model):\n    return 3", "CK906 net-v1: models:optimizer: gave int; *"),
     ],
@@ -72,15 +74,54 @@ def test_resume(resumable: pytest.Pytester, old: str, new: str, complaint: str) 
         result.stdout.fnmatch_lines(["*CK403*"])
 
 
-def test_resume_needs_the_file_and_the_state(resumable: pytest.Pytester) -> None:
-    torch.save({"model": Net().state_dict()}, resumable.path / "net.pt")
-    result = resumable.runpytest_inprocess()
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["CK905 net-v1: *net.pt: holds no optimizer state; *"])
+def test_resume_without_the_file(resumable: pytest.Pytester) -> None:
+    """The snapshot of a checkpoint at this level keeps the optimizer's state, too."""
     (resumable.path / "net.pt").unlink()
+    resumable.runpytest_inprocess().assert_outcomes(passed=1)
+    edit(resumable.path / "models.py", "model.parameters()", "model.head.parameters()")
     result = resumable.runpytest_inprocess()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["CK901 net-v1: net.pt is absent, and a snapshot keeps no optimizer state*"])
+    result.stdout.fnmatch_lines(["CK403 net-v1: the optimizer's state does not fit"])
+
+
+def test_resume_needs_the_state(resumable: pytest.Pytester) -> None:
+    snapshot = resumable.path / "ckpt_snapshots" / "net-v1.json"
+    with_state = snapshot.read_text()
+    snapshot.write_text(fingerprint.dumps(read(resumable.path / "net.pt")))
+    result = resumable.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    said = "ckpt_snapshots/net-v1.json keeps no optimizer state; run pytest --ckpt-update"
+    result.stdout.fnmatch_lines([f"CK901 net-v1: {said}"])
+    resumable.runpytest_inprocess("--ckpt-update").assert_outcomes(passed=1)
+    assert snapshot.read_text() == with_state
+    torch.save({"model": Net().state_dict()}, resumable.path / "net.pt")
+    result = resumable.runpytest_inprocess("-vv")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["CK902 net-v1: *", "*net.pt: holds no optimizer state; *"])
+
+
+def test_resume_notices_another_state_in_the_file(resumable: pytest.Pytester) -> None:
+    net = Net()
+    optimizer = torch.optim.SGD(net.parameters())
+    torch.save({"model": net.state_dict(), "optimizer": optimizer.state_dict()}, resumable.path / "net.pt")
+    result = resumable.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*taken of (the state of the optimizer)"])
+
+
+def test_a_resume_that_was_broken_before(
+    resumable: pytest.Pytester, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What main cannot resume either was not broken here."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(resumable.path.parent / "cache"))
+    edit(resumable.path / "models.py", "model.parameters()", "model.head.parameters()")
+    commit(resumable.path)
+    git(resumable.path, "switch", "-q", "-c", "work")
+    said = command("check", "--against", "main")
+    assert said.code == 0, said.out
+    assert "CK403 net-v1: already on main, the optimizer's state does not fit" in said.out
+    edit(resumable.path / "models.py", "model.head.parameters()", "list(model.parameters())[:3]")
+    assert command("check", "--against", "main").code == 1
 
 
 @pytest.mark.parametrize(("level", "code"), [("backward", 0), ("forward", 1), ("full", 1)])

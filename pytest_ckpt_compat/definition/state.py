@@ -34,13 +34,14 @@ def empty_state(structure: Structure, device: str) -> Mapping[str, Any]:
                 "save it dense, or as sparse_coo",
             )
         else:
-            state[key] = _empty(spec, device)
+            state[key] = empty(spec, device)
     for first, *others in structure.aliases:
         state.update(dict.fromkeys(others, state[first]))
     return with_metadata(state, structure)
 
 
-def _empty(spec: TensorSpec, device: str) -> torch.Tensor:
+def empty(spec: TensorSpec, device: str) -> torch.Tensor:
+    """A tensor of a spec, whose numbers do not matter."""
     import torch
 
     sparse = spec.dtype.startswith(_SPARSE)

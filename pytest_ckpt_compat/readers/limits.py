@@ -60,6 +60,8 @@ WIDE_JSON = 16 << 20
 SOURCE_BYTES = 4 << 20
 #: Optimizers of one checkpoint.
 OPTIMIZERS = 100
+#: Settings, parameters and values in all of them.
+OPTIMIZER_ENTRIES = 1_000_000
 
 #: Bytes of a zip directory.
 ZIP_DIRECTORY = 64 << 20

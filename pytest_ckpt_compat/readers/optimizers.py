@@ -1,4 +1,4 @@
-"""The states of optimizers in a checkpoint: which parameters they know, and the shapes they keep.
+"""The states of optimizers in a checkpoint: which parameters they know, and what they keep for each.
 
 An optimizer state is known by its structure: a mapping with ``state`` and ``param_groups``, as
 ``torch.optim.Optimizer.state_dict`` gives it.
@@ -14,6 +14,7 @@ from pytest_ckpt_compat.readers import limits
 from pytest_ckpt_compat.readers.containers import mapping_of
 from pytest_ckpt_compat.readers.inert import Made, Tensor
 from pytest_ckpt_compat.readers.limits import over_limit
+from pytest_ckpt_compat.readers.plain import exact_items
 from pytest_ckpt_compat.structure import OptimizerState, TensorSpec
 
 
@@ -22,16 +23,17 @@ def optimizer_states(root: Any) -> dict[str, OptimizerState]:
     found: dict[str, OptimizerState] = {}
     pending: deque[tuple[tuple[str, ...], Any]] = deque([((), root)])
     seen = {id(root)}
-    room = limits.KEYS
+    room = limits.OPTIMIZER_ENTRIES
+    known: dict[int, int] = {}
     while pending:
         path, value = pending.popleft()
         items = _items(value)
         if isinstance(items.get("param_groups"), (list, dict)) and mapping_of(items.get("state")) is not None:
-            state = _state(items)
-            room -= sum(map(len, state.groups)) + sum(map(len, state.states.values()))
+            groups, states = _groups(items["param_groups"]), _entries(items["state"])
+            room -= _size(groups, states)
             if room < 0 or len(found) >= limits.OPTIMIZERS:
-                raise over_limit("entries in its optimizer states", limits.KEYS)
-            found[".".join(path)] = state
+                raise over_limit("entries in its optimizer states", limits.OPTIMIZER_ENTRIES)
+            found[".".join(path)] = _state(groups, states, known)
         elif len(path) < limits.SEARCH_DEPTH:
             for name, part in items.items():
                 if type(part) in _SEARCHED and id(part) not in seen and type(name) is str:
@@ -51,24 +53,52 @@ def _items(value: Any) -> dict[Any, Any]:
     return mapping_of(value) or {}
 
 
-def _state(items: dict[Any, Any]) -> OptimizerState:
-    groups = []
-    listed = items["param_groups"]
-    for group in listed if isinstance(listed, list) else ():
-        params = group.get("params") if isinstance(group, dict) else None
-        groups.append(_ids(params if isinstance(params, list) else ()))
-    states = {
-        name: {
-            field: TensorSpec(part.dtype, part.size)
-            for field, part in (mapping_of(fields) or {}).items()
-            if type(field) is str and type(part) is Tensor
-        }
-        for name, fields in (mapping_of(items["state"]) or {}).items()
-        if type(name) in (int, str)
+_Groups = list[dict[Any, Any]]
+_States = dict[int | str, dict[Any, Any]]
+
+
+def _groups(listed: Any) -> _Groups:
+    return [group for group in listed if isinstance(group, dict)] if isinstance(listed, list) else []
+
+
+def _entries(states: Any) -> _States:
+    return {
+        number: fields
+        for number, entry in (mapping_of(states) or {}).items()
+        if type(number) in (int, str) and (fields := mapping_of(entry)) is not None
     }
-    return OptimizerState(tuple(groups), states)
+
+
+def _size(groups: _Groups, states: _States) -> int:
+    """How many entries there are, each counted as often as it stands there."""
+    lists = (params for group in groups if isinstance(params := group.get("params"), list))
+    return sum(map(len, groups)) + sum(map(len, lists)) + sum(map(len, states.values()))
+
+
+def _state(groups: _Groups, states: _States, known: dict[int, int]) -> OptimizerState:
+    settings = [_named(group, but="params") for group in groups]
+    options = [exact_items(each, known) for each in settings]
+    unread = (name for each, plain in zip(settings, options, strict=True) for name in each.keys() - plain)
+    values = {number: exact_items(_named(fields), known) for number, fields in states.items()}
+    return OptimizerState(
+        groups=tuple(_ids(group.get("params")) for group in groups),
+        states={number: _specs(fields) for number, fields in states.items()},
+        options=tuple(options),
+        values={number: kept for number, kept in values.items() if kept},
+        unread=tuple(sorted(set(unread))),
+    )
+
+
+def _named(items: dict[Any, Any], but: str = "") -> dict[str, Any]:
+    return {name: value for name, value in items.items() if type(name) is str and name != but}
+
+
+def _specs(fields: dict[Any, Any]) -> dict[str, TensorSpec]:
+    tensors = {name: part for name, part in _named(fields).items() if type(part) is Tensor}
+    return {name: TensorSpec(part.dtype, part.size) for name, part in tensors.items()}
 
 
 def _ids(params: Any) -> tuple[int | str, ...]:
     """The numbers or names of a group's parameters; their place where they are tensors."""
-    return tuple([param if type(param) in (int, str) else place for place, param in enumerate(params)])
+    listed = params if isinstance(params, list) else ()
+    return tuple([param if type(param) in (int, str) else place for place, param in enumerate(listed)])

@@ -105,6 +105,8 @@ def _phrase(kind: Kind, change: Change) -> str:
         return f"extra state {change.detail}"
     if kind == "retied":
         return f"weights {change.detail.partition(':')[0]}"
+    if kind == "optimizer-mismatch" and (change.old or change.new):
+        return "the optimizer's state does not fit"
     if kind == "definition-changed":
         return "the definition differs from its snapshot"
     return visible(change.detail.partition("\n")[0])

@@ -227,3 +227,12 @@ def _(folder: Path) -> Path:
     shared = b"]q\x00" + b"".join(b"](h%ch%ceq%c" % (i, i, i + 1) for i in range(60))
     entries = b"}(X\1\0\0\0w" + TENSOR + b"".join(b"U\x06%06dh\x3c" % i for i in range(20_000)) + b"u"
     return torch_zip(folder / "m.pt", b"\x80\x02" + shared + b"0" + entries + b".")
+
+
+@writer("pickle: one group of parameters, many times")
+def _(folder: Path) -> Path:
+    group = b"}U\x06params](" + b"K\x01" * 100_000 + b"esq\x000"
+    optimizer = b"}(U\x05state}U\x0cparam_groups](" + b"h\0" * 1_000_000 + b"eu"
+    return torch_zip(
+        folder / "m.pt", b"\x80\x02" + group + b"}(U\x05model" + STATE + b"U\x03opt" + optimizer + b"u."
+    )

@@ -18,7 +18,7 @@ from tests.readers.hostile import WRITERS
 
 SCALED = (
     "PICKLE_OPERATIONS", "PICKLE_MEMO", "PICKLE_STACK", "PICKLE_SETS", "KEYS", "VALUES", "ONNX_FIELDS",
-    "GGUF_VALUES",
+    "GGUF_VALUES", "OPTIMIZER_ENTRIES",
 )  # fmt: skip
 
 

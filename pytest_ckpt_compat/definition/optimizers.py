@@ -1,0 +1,112 @@
+"""Optimizers over a definition's parameters, and what a step of theirs keeps for each parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_ckpt_compat.definition.build import build, build_real
+from pytest_ckpt_compat.definition.find import Definition, brief, find_attribute
+from pytest_ckpt_compat.errors import BuildError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def make(
+    factory: Any, definition: Definition, values: Mapping[str, Any]
+) -> tuple[nn.Module, list[torch.optim.Optimizer]]:
+    """A model and its optimizers, on meta if the factory can live with that.
+
+    Args:
+        factory: an optimizer class, which is given the parameters; a factory, which is given the
+            model and returns one optimizer or several; or ``"package.module:attr"``.
+        definition: the model.
+        values: the checkpoint's non-tensor values, for a definition that takes them.
+
+    Raises:
+        BuildError: the model or the optimizer cannot be found or built.
+    """
+    target = find_attribute(factory) if isinstance(factory, str) else factory
+    module = build(definition, values)
+    try:
+        made = _call(target, module)
+    except Exception:  # fused optimizers ask for parameters on a device that computes
+        module = build_real(definition, values)
+        try:
+            made = _call(target, module)
+        except Exception as error:
+            raise BuildError(
+                _name(factory), f"raised {brief(error)}", "give a factory that takes the model"
+            ) from error
+    return module, _require_optimizers(made, factory)
+
+
+def _call(target: Any, module: nn.Module) -> Any:
+    import torch
+
+    is_class = isinstance(target, type) and issubclass(target, torch.optim.Optimizer)
+    return target(module.parameters()) if is_class else target(module)
+
+
+def _require_optimizers(made: Any, factory: Any) -> list[torch.optim.Optimizer]:
+    import torch
+
+    found = list(made) if isinstance(made, (list, tuple)) else [made]
+    strange = next((each for each in found if not isinstance(each, torch.optim.Optimizer)), None)
+    if strange is not None or not found:
+        what = "nothing" if not found else type(strange).__name__
+        advice = "return a torch.optim.Optimizer, or a list of them"
+        raise BuildError(_name(factory), f"gave {what}", advice)
+    return found
+
+
+def _name(factory: Any) -> str:
+    return factory if isinstance(factory, str) else str(getattr(factory, "__qualname__", factory))
+
+
+def after_a_step(optimizer: torch.optim.Optimizer) -> list[Mapping[str, Any]]:
+    """The state that a step makes for each parameter, in the order of the groups.
+
+    The step is made on the parameters as they are, which on meta costs nothing; an optimizer that
+    reads numbers makes it again on zeros, one parameter of each shape at a time.
+
+    Raises:
+        Exception: the step's own.
+    """
+    import torch
+
+    groups = optimizer.param_groups
+    try:
+        return _step(optimizer, groups)
+    except Exception:
+        if not any(parameter.is_meta for group in groups for parameter in group["params"]):
+            raise
+    known: dict[tuple[object, ...], Mapping[str, Any]] = {}
+    for number, group in enumerate(groups):
+        for parameter in group["params"]:
+            alike = (number, parameter.shape, parameter.dtype)
+            if alike not in known:
+                zeros = torch.nn.Parameter(torch.zeros(parameter.shape, dtype=parameter.dtype))
+                [known[alike]] = _step(optimizer, [{**group, "params": [zeros]}])
+    return [known[n, p.shape, p.dtype] for n, group in enumerate(groups) for p in group["params"]]
+
+
+def _step(optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
+    """The states after a step on ``groups``; the optimizer is as it was, with no state."""
+    import torch
+
+    before = optimizer.param_groups
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    optimizer.param_groups = groups
+    try:
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        return [dict(optimizer.state.get(parameter, {})) for parameter in parameters]
+    finally:
+        for parameter in parameters:
+            parameter.grad = None
+        optimizer.param_groups = before
+        optimizer.state.clear()

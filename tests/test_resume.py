@@ -1,0 +1,316 @@
+"""Optimizer states: resumed as torch resumes them, without a weight being read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pytest_ckpt_compat import fingerprint
+from pytest_ckpt_compat.definition.find import find
+from pytest_ckpt_compat.definition.resume import Resumption, resume
+from pytest_ckpt_compat.errors import BuildError, NoBaselineError
+from pytest_ckpt_compat.readers import read
+from pytest_ckpt_compat.structure import Structure
+
+
+class Model(nn.Module):
+    """Six parameters and a buffer; two layers of one shape."""
+
+    def __init__(self, width: int = 3, order: str = "abc", bias: bool = True) -> None:
+        super().__init__()
+        layers = {"a": nn.Linear(4, 4), "b": nn.Linear(4, 4, bias=bias), "c": nn.Linear(4, width)}
+        for name in order:
+            self.add_module(name, layers[name])
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for name in "abc":
+            x = self.get_submodule(name)(x)
+        return x
+
+
+Factory = Callable[[Any], Any]
+
+
+def make(kind: Any, **options: Any) -> Factory:
+    return lambda model: kind(model.parameters(), **options)
+
+
+FACTORIES: dict[str, Factory] = {
+    "Adam": make(torch.optim.Adam, lr=0.1),
+    "Adam amsgrad": make(torch.optim.Adam, amsgrad=True),
+    "Adam fused": make(torch.optim.Adam, fused=True),
+    "Adam tensor lr": make(torch.optim.Adam, lr=torch.tensor(0.1)),
+    "AdamW": make(torch.optim.AdamW),
+    "SGD": make(torch.optim.SGD, lr=0.1),
+    "SGD momentum": make(torch.optim.SGD, lr=0.1, momentum=0.9),
+    "Adagrad": make(torch.optim.Adagrad),
+    "Adafactor": make(torch.optim.Adafactor),
+    "ASGD": make(torch.optim.ASGD),
+    "NAdam": make(torch.optim.NAdam),
+    "RMSprop": make(torch.optim.RMSprop, centered=True),
+    "Rprop": make(torch.optim.Rprop),
+    "named": lambda model: torch.optim.Adam(model.named_parameters()),
+}
+pytestmark = pytest.mark.filterwarnings("ignore:.*named_parameters")
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+
+
+def save(path: Path, factory: Factory, **model_options: Any) -> Structure:
+    model = Model(**model_options)
+    made = factory(model)
+    optimizers = made if isinstance(made, list) else [made]
+    for optimizer in optimizers:
+        step(model, optimizer)
+    states = [optimizer.state_dict() for optimizer in optimizers]
+    torch.save({"model": model.state_dict(), "optimizers": states}, path)
+    return read(path)
+
+
+def found(
+    structure: Structure, factory: Factory, renames: dict[str, str] | None = None, **options: Any
+) -> Resumption:
+    return resume(structure, find(Model, options), factory, renames or {})
+
+
+def lines(resumption: Resumption) -> list[str]:
+    return [f"{', '.join((*c.old, *c.new))}: {c.detail}" for c in resumption.changes]
+
+
+def torch_resumes(path: Path, factory: Factory, **options: Any) -> bool:
+    """Whether torch loads the state and takes a step."""
+    model = Model(**options)
+    optimizer = factory(model)
+    try:
+        optimizer.load_state_dict(torch.load(path)["optimizers"][0])
+        step(model, optimizer)
+    except Exception:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("options", [{}, {"width": 5}, {"bias": False}], ids=str)
+@pytest.mark.parametrize("stored", [False, True], ids=["file", "snapshot"])
+def test_agrees_with_torch(tmp_path: Path, name: str, options: dict[str, Any], stored: bool) -> None:
+    factory = FACTORIES[name]
+    structure = save(tmp_path / "run.pt", factory)
+    if stored:
+        structure = fingerprint.loads(fingerprint.dumps(structure, optimizers=True), "run.json")
+    resumption = found(structure, factory, **options)
+    assert not resumption.notes
+    # The fused step does not look at shapes: it reads and writes beyond the end of the state.
+    unsafe = name == "Adam fused" and "width" in options
+    resumes = not unsafe and torch_resumes(tmp_path / "run.pt", factory, **options)
+    assert (not resumption.changes) == resumes, lines(resumption)
+
+
+def test_shapes_are_told_by_key(tmp_path: Path) -> None:
+    structure = save(tmp_path / "run.pt", FACTORIES["Adam"])
+    changes = found(structure, FACTORIES["Adam"], width=5).changes
+    assert {(c.old, str(c.old_specs[0]), str(c.new_specs[0])) for c in changes} == {
+        (("c.weight",), "float32[3, 4]", "float32[5, 4]"),
+        (("c.bias",), "float32[3]", "float32[5]"),
+    }
+    assert {c.detail for c in changes} == {"exp_avg of the optimizer", "exp_avg_sq of the optimizer"}
+
+
+@pytest.mark.parametrize("name", ["Adam", "named"])
+def test_parameters_that_come_in_another_order(tmp_path: Path, name: str) -> None:
+    """The model loads, and torch resumes without a word: each layer with the momentum of the other."""
+    structure = save(tmp_path / "run.pt", FACTORIES[name])
+    assert torch_resumes(tmp_path / "run.pt", FACTORIES[name], order="bac")
+    assert lines(found(structure, FACTORIES[name], order="bac")) == [
+        f"{old}, {new}: their order changed: the second would go on with the state of the first"
+        for old, new in (
+            ("a.weight", "b.weight"),
+            ("a.bias", "b.bias"),
+            ("b.weight", "a.weight"),
+            ("b.bias", "a.bias"),
+        )
+    ]
+
+
+def test_an_order_that_does_not_matter(tmp_path: Path) -> None:
+    """Without momentum there is nothing to go on with; a hook of the project's pairs by itself."""
+    sgd = FACTORIES["SGD"]
+    assert found(save(tmp_path / "sgd.pt", sgd), sgd, order="bac") == Resumption()
+
+    def hooked(model: Any) -> torch.optim.Optimizer:
+        optimizer = torch.optim.Adam(model.parameters())
+        optimizer.register_load_state_dict_pre_hook(lambda optimizer, state: None)
+        return optimizer
+
+    assert found(save(tmp_path / "adam.pt", hooked), hooked, order="bac") == Resumption()
+
+
+def test_a_rename_is_followed(tmp_path: Path) -> None:
+    """``x`` became ``a`` in the same place; the state of ``a`` is at home in ``b``'s."""
+    named = FACTORIES["named"]
+    structure = save(tmp_path / "run.pt", named)
+    renames = {
+        f"{old}.{p}": f"{new}.{p}" for old, new in (("a", "b"), ("b", "a")) for p in ("weight", "bias")
+    }
+    assert found(structure, named, renames, order="bac") == Resumption()
+    assert len(found(structure, named, renames).changes) == 4
+
+
+def test_parameters_that_one_side_lacks(tmp_path: Path) -> None:
+    factory = FACTORIES["Adam"]
+    structure = save(tmp_path / "run.pt", factory)
+    assert lines(found(structure, factory, bias=False)) == ["b.bias: the optimizer no longer has it"]
+    less = save(tmp_path / "less.pt", factory, bias=False)
+    assert lines(found(less, factory)) == ["b.bias: new in the optimizer: the checkpoint has no state for it"]
+
+
+def test_frozen_parameters(tmp_path: Path) -> None:
+    def head(model: Any) -> torch.optim.Optimizer:
+        return torch.optim.Adam(model.c.parameters())
+
+    assert found(save(tmp_path / "head.pt", head), head) == Resumption()
+    assert lines(found(save(tmp_path / "all.pt", FACTORIES["Adam"]), head)) == [
+        f"{key}: the optimizer no longer has it" for key in ("a.weight", "a.bias", "b.weight", "b.bias")
+    ]
+
+
+def groups(model: Any) -> torch.optim.Optimizer:
+    return torch.optim.Adam(
+        [{"params": model.a.parameters()}, {"params": [*model.b.parameters(), *model.c.parameters()]}]
+    )
+
+
+def test_groups(tmp_path: Path) -> None:
+    structure = save(tmp_path / "run.pt", groups)
+    assert found(structure, groups) == Resumption()
+    assert lines(found(structure, FACTORIES["Adam"])) == [
+        ": parameter groups 2 -> 1 (today's begin with a.weight)"
+    ]
+    assert lines(found(structure, groups, bias=False)) == [
+        ": parameters in group 1 (b.weight, c.weight, c.bias): 4 -> 3"
+    ]
+
+
+def test_another_optimizer(tmp_path: Path) -> None:
+    structure = save(tmp_path / "run.pt", FACTORIES["SGD momentum"])
+    assert not torch_resumes(tmp_path / "run.pt", FACTORIES["Adam"])
+    raised, settings = lines(found(structure, FACTORIES["Adam"]))
+    assert raised == ": load_state_dict raised KeyError: 'step'"
+    assert settings.startswith(": the checkpoint lacks settings that the optimizer has: betas, eps, amsgrad")
+    plain = save(tmp_path / "plain.pt", FACTORIES["SGD"])
+    assert not torch_resumes(tmp_path / "plain.pt", FACTORIES["Adam"])
+    assert lines(found(plain, FACTORIES["Adam"])) == [
+        ": the checkpoint lacks settings that the optimizer has: betas, eps"
+    ]
+
+
+def test_state_that_is_incomplete(tmp_path: Path) -> None:
+    path = tmp_path / "run.pt"
+    save(path, FACTORIES["Adam"])
+    checkpoint = torch.load(path)
+    del checkpoint["optimizers"][0]["state"][4]["exp_avg"]
+    torch.save(checkpoint, path)
+    assert lines(found(read(path), FACTORIES["Adam"])) == [
+        "c.weight, c.weight: the optimizer's state lacks exp_avg"
+    ]
+
+
+def test_settings_for_a_device_that_is_not_here(tmp_path: Path) -> None:
+    path = tmp_path / "run.pt"
+    save(path, FACTORIES["Adam"])
+    checkpoint = torch.load(path)
+    checkpoint["optimizers"][0]["param_groups"][0]["capturable"] = True
+    torch.save(checkpoint, path)
+    assert found(read(path), FACTORIES["Adam"]) == Resumption()
+    assert len(found(read(path), FACTORIES["Adam"], width=5).changes) == 4
+
+
+def test_an_optimizer_whose_step_needs_more(tmp_path: Path) -> None:
+    path, factory = tmp_path / "run.pt", make(torch.optim.LBFGS)
+    model = Model()
+    torch.save({"model": model.state_dict(), "optimizer": factory(model).state_dict()}, path)
+    resumption = found(read(path), factory)
+    assert resumption.changes == ()
+    [note] = resumption.notes
+    assert note.startswith("no step of the optimizer can be made here (TypeError: ")
+
+
+def several(model: Any) -> list[torch.optim.Optimizer]:
+    return [torch.optim.Adam(model.a.parameters()), torch.optim.SGD(model.c.parameters(), lr=1, momentum=0.5)]
+
+
+def test_several_optimizers(tmp_path: Path) -> None:
+    model = Model()
+    states = []
+    for optimizer in several(model):
+        step(model, optimizer)
+        states.append(optimizer.state_dict())
+    torch.save({"model": model.state_dict(), "optimizers": states}, tmp_path / "run.pt")
+    structure = read(tmp_path / "run.pt")
+    assert found(structure, several) == Resumption()
+    assert {c.old for c in found(structure, several, width=5).changes} == {("c.weight",), ("c.bias",)}
+    with pytest.raises(
+        BuildError, match=r"gives 1 optimizers where .*run\.pt holds 2 \(optimizers\.0, optimizers\.1\)"
+    ):
+        found(structure, FACTORIES["Adam"])
+
+
+def test_by_name(tmp_path: Path) -> None:
+    """As ``torch.distributed.checkpoint`` names them; the order does not matter."""
+    path, factory = tmp_path / "run.pt", FACTORIES["Adam"]
+    save(path, factory)
+    checkpoint = torch.load(path)
+    [state] = checkpoint["optimizers"]
+    names = [name for name, _ in Model().named_parameters()]
+    state["state"] = {names[number]: fields for number, fields in state["state"].items()}
+    state["param_groups"][0]["params"] = names
+    torch.save(checkpoint, path)
+    assert found(read(path), factory, order="bac") == Resumption()
+    assert lines(found(read(path), factory, bias=False)) == ["b.bias: the optimizer no longer has it"]
+    assert len(found(read(path), factory, width=5).changes) == 4
+
+
+@pytest.mark.parametrize(
+    ("factory", "complaint"),
+    [
+        (lambda model: 3, "gave int; return a torch.optim.Optimizer, or a list of them"),
+        (lambda model: [], "gave nothing; return"),
+        (lambda model: 1 / 0, "raised ZeroDivisionError: division by zero"),
+        ("nowhere:optimizer", "importing nowhere raised ModuleNotFoundError"),
+    ],
+)
+def test_factories_that_give_none(tmp_path: Path, factory: Any, complaint: str) -> None:
+    with pytest.raises(BuildError, match=complaint):
+        found(save(tmp_path / "run.pt", FACTORIES["SGD"]), factory)
+
+
+def test_a_class_is_given_the_parameters(tmp_path: Path) -> None:
+    assert found(save(tmp_path / "run.pt", FACTORIES["Adam"]), torch.optim.Adam) == Resumption()
+
+
+def test_no_state(tmp_path: Path) -> None:
+    torch.save(Model().state_dict(), tmp_path / "run.pt")
+    structure = read(tmp_path / "run.pt")
+    with pytest.raises(NoBaselineError, match="holds no optimizer state; save optimizer"):
+        found(structure, FACTORIES["Adam"])
+    stored = fingerprint.loads(fingerprint.dumps(structure), "run.json")
+    with pytest.raises(NoBaselineError, match="its snapshot holds no optimizer state; fetch the file"):
+        found(stored, FACTORIES["Adam"])
+
+
+def test_random_numbers_are_as_they_were(tmp_path: Path) -> None:
+    structure = save(tmp_path / "run.pt", FACTORIES["Adafactor"])
+    torch.manual_seed(0)
+    first = torch.rand(1)
+    torch.manual_seed(0)
+    found(structure, FACTORIES["Adafactor"])
+    assert torch.equal(torch.rand(1), first)
