@@ -6,7 +6,9 @@ covered by it.
 
 from __future__ import annotations
 
+import glob
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +29,10 @@ _HEADER = "# Breaks that are meant. Written by ckpt-compat accept; read it in th
 _REDO = "restore it from git, or take the entry out and run ckpt-compat accept again"
 #: Commands that a failure prints at most.
 _COMMANDS = 3
+#: Rules whose changes may have no keys, and go by what they say.
+_KEYLESS = ("CK401", "CK403")
+#: Where in the code something was raised: the line moves when nothing else does.
+_WHERE = re.compile(r" \([^()]*:\d+\)")
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ def load(folder: Path) -> tuple[Entry, ...]:
         SnapshotError: the file cannot be read or meant; names the entry and its key.
     """
     path = folder / FILE
-    if not path.is_file():
+    if not path.exists() and not path.is_symlink():
         return ()
     if sys.version_info >= (3, 11):
         import tomllib
@@ -82,16 +88,34 @@ def dumps(entries: Iterable[Entry]) -> str:
 
 
 def fact(change: Change) -> str:
-    """``head.weight float32[4, 16] -> head.weight float32[6, 16]``: keys and specs on both sides."""
+    """``head.weight float32[4, 16] -> head.weight float32[6, 16]``: keys and specs on both sides.
+
+    A change that has no keys is told by its words.
+    """
+    if not change.old and not change.new:
+        return visible(_WHERE.sub("", change.detail))
     return f"{_side(change.old, change.old_specs)} -> {_side(change.new, change.new_specs)}"
 
 
-def accept(verdict: Verdict, rule: str, key: str, reason: str, until: date | None) -> Entry:
-    """An entry for the failing changes of a verdict that a rule and a glob over keys choose.
+def accept(
+    verdict: Verdict, entries: Iterable[Entry], wanted: Entry, today: date
+) -> tuple[Entry, tuple[Entry, ...]]:
+    """The entry for the failing changes that a rule and a glob over keys choose; and all entries.
+
+    An earlier entry of the same id, rule and key is replaced; what it still covers stays covered.
+
+    Args:
+        verdict: what fails, with the accepted changes in it.
+        entries: the project's.
+        wanted: what is to be accepted; its ``changes`` are chosen here.
+        today: an entry may not end before it.
 
     Raises:
-        UsageError: none is chosen, or no reason is given.
+        UsageError: nothing is chosen, no reason is given, or the date has passed.
     """
+    rule, key, reason = wanted.rule, wanted.key, wanted.reason
+    if wanted.until is not None and wanted.until < today:
+        raise UsageError(f"--until {wanted.until}", "has passed", "give the last day on which it is accepted")
     if not reason.strip(" ."):
         raise UsageError(
             f"accept {verdict.name}", "has no reason", 'say why: --reason "the new task has 10 classes"'
@@ -99,13 +123,17 @@ def accept(verdict: Verdict, rule: str, key: str, reason: str, until: date | Non
     chosen = tuple(
         fact(change)
         for change in verdict.of(*_FAILING)
-        if change.rule == rule and _keys(change) and all(fnmatchcase(each, key) for each in _keys(change))
+        if change.rule == rule and _acceptable(change) and _matches(change, key)
     )
     if not chosen:
         raise UsageError(
             f"accept {verdict.name}", f"has no failing {rule} whose keys match {key}", _failing(verdict)
         )
-    return Entry(verdict.name, rule, key, reason.strip(), until, tuple(dict.fromkeys(chosen)))
+    same = [e for e in entries if (e.id, e.rule, e.key) == (wanted.id, rule, key)]
+    covered = {fact(change) for change in verdict.of(Severity.ACCEPTED) if change.rule == rule}
+    before = (text for entry in same for text in entry.changes if text in covered)
+    entry = replace(wanted, reason=reason.strip(), changes=tuple(dict.fromkeys((*before, *chosen))))
+    return entry, (*(each for each in entries if each not in same), entry)
 
 
 def apply(
@@ -136,16 +164,31 @@ def apply(
     return (first, *applied[1:])
 
 
-def commands(verdict: Verdict) -> Iterator[str]:
-    """The command lines, ready to paste, that would accept what fails."""
+def nobodys(entries: Iterable[Entry], known: Iterable[str]) -> Iterator[str]:
+    """A line for each entry whose id is none of those known."""
+    ids = set(known)
+    for entry in entries:
+        if entry.id not in ids:
+            about = f"the accepted {entry.rule} {entry.key} of {entry.id} ({entry.reason})"
+            yield f"CK903 {FILE}: {about}: nothing registered goes by this id; take the entry out"
+
+
+def commands(verdict: Verdict, ref: str = "") -> Iterator[str]:
+    """The command lines, ready to paste, that would accept what fails.
+
+    Args:
+        verdict: what fails.
+        ref: the reference that it was compared with, or "".
+    """
     rules: dict[str, list[Change]] = {}
+    against = f" --against {_word(ref)}" if ref else ""
     for change in verdict.of(*_FAILING):
-        if _keys(change):
+        if _acceptable(change):
             rules.setdefault(change.rule, []).append(change)
     for rule, changes in list(rules.items())[:_COMMANDS]:
-        key = _pattern([each for change in changes for each in _keys(change)])
-        chosen = f"--rule {rule} --key {_word(key, True)}"
-        yield f'ckpt-compat accept {_word(verdict.name)} {chosen} --reason "..."'
+        keys = [each for change in changes for each in _keys(change)]
+        chosen = f"--rule {rule}" + (f" --key {_word(_pattern(keys), True)}" if keys else "")
+        yield f'ckpt-compat accept {_word(verdict.name)} {chosen} --reason "..."{against}'
 
 
 def _accept(verdict: Verdict, entries: Sequence[Entry], used: set[Entry]) -> Verdict:
@@ -176,16 +219,33 @@ def _told(entry: Entry, what: str) -> str:
 
 
 def _failing(verdict: Verdict) -> str:
-    rules = dict.fromkeys(change.rule for change in verdict.of(*_FAILING) if _keys(change))
-    return f"what fails and can be accepted: {', '.join(rules) or 'nothing'}"
+    told = dict.fromkeys(
+        f"{change.rule} {(_keys(change) or ('*',))[0]}"
+        for change in verdict.of(*_FAILING)
+        if _acceptable(change)
+    )
+    shown = ", ".join([*list(told)[:_COMMANDS], *(["..."] if len(told) > _COMMANDS else [])])
+    return f"what fails and can be accepted: {shown or 'nothing'}"
 
 
 def _keys(change: Change) -> tuple[str, ...]:
     return (*change.old, *change.new)
 
 
+def _acceptable(change: Change) -> bool:
+    """Whether an entry can cover a change: it has keys, or says what went wrong."""
+    return bool(_keys(change)) or change.rule in _KEYLESS
+
+
+def _matches(change: Change, key: str) -> bool:
+    """Whether a glob matches every key of one side, or is the one that matches all."""
+    sides = (side for side in (change.old, change.new) if side)
+    return key == "*" or any(all(fnmatchcase(each, key) for each in side) for side in sides)
+
+
 def _pattern(keys: Sequence[str]) -> str:
     """The tightest dotted glob that matches all keys."""
+    keys = [glob.escape(key) for key in keys]
     parts = [key.split(".") for key in keys]
     common = []
     for column in zip(*(each[:-1] for each in parts), strict=False):
@@ -217,7 +277,9 @@ def _entry(table: Any, subject: str) -> Entry:
             raise SnapshotError(f"{subject}, key {name}", "is not there or empty", _REDO)
     if table["rule"] not in BY_ID:
         raise SnapshotError(f"{subject}, key rule", f"is {table['rule']!r}, which is no rule", _REDO)
-    if not all(isinstance(text, str) and " -> " in text for text in table["changes"]):
+    said = table["rule"] in _KEYLESS
+    sound = (isinstance(text, str) and (" -> " in text or (said and text)) for text in table["changes"])
+    if not all(sound) or "(none) -> (none)" in table["changes"]:
         raise SnapshotError(f"{subject}, key changes", "holds something that is no change", _REDO)
     return Entry(
         table["id"],

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pytest_ckpt_compat import accepted, basecode, fingerprint, git, snapshots
+from pytest_ckpt_compat import accepted, fingerprint, git, snapshots
+from pytest_ckpt_compat.basecode import Answer, Earlier, Question
 from pytest_ckpt_compat.changes import Change, Policy, Severity, Verdict
 from pytest_ckpt_compat.checking import check_structure
 from pytest_ckpt_compat.config import Registration
 from pytest_ckpt_compat.definition.find import Definition
-from pytest_ckpt_compat.errors import BuildError
+from pytest_ckpt_compat.errors import BuildError, SnapshotError
 from pytest_ckpt_compat.rules import judge
 from pytest_ckpt_compat.structure import Structure
 
 #: What the file and its snapshot say to each other was not changed by the code of either side.
-_OURS = ("stale-snapshot", "no-baseline", "definition-changed", "unreadable", "expired-acceptance")
+OURS = (
+    "stale-snapshot",
+    "no-baseline",
+    "definition-changed",
+    "unreadable",
+    "unbuildable",
+    "expired-acceptance",
+)
 
 
 @dataclass(frozen=True)
@@ -28,61 +36,104 @@ class Subject:
         definition: its definition as the code has it now.
         folder: the snapshot folder.
         name: name of the definition's snapshot.
+        structure: the checkpoint as the file or its snapshot has it, no prefix stripped.
     """
 
     registration: Registration
     definition: Definition
     folder: Path
     name: str
+    structure: Structure
 
     @property
     def identifier(self) -> str:
         """The definition's id, as its snapshot is named."""
-        return snapshots.identifier(self.name.removeprefix(snapshots.MODELS + "/"))
+        return snapshots.identifier(self.name)
+
+    @property
+    def from_file(self) -> bool:
+        """Whether the structure was read from the checkpoint on this disk."""
+        return self.structure.source.format != fingerprint.SOURCE and self.registration.path.exists()
 
 
-def compare(subject: Subject, verdicts: tuple[Verdict, ...], base: git.Base) -> tuple[Verdict, ...]:
+@dataclass(frozen=True)
+class _Asked:
+    """A verdict, and what the earlier code can be asked about it."""
+
+    verdict: Verdict
+    question: Question | None = None
+
+
+def compare(subject: Subject, verdicts: tuple[Verdict, ...], earlier: Earlier) -> tuple[Verdict, ...]:
     """The verdicts of a plain check, those that the baseline adds, and in each what is not new.
 
     Raises:
         SnapshotError: a snapshot of the merge base cannot be used.
         UsageError: git cannot read the commit.
     """
-    main, *others = (strict(verdict) for verdict in verdicts)
-    added = [*_frozen(subject, main, base)]
-    asked = subject.registration.level in ("forward", "full") and main.new is not None
-    recorded = _stored(base, subject.folder, subject.name)
-    if recorded is None or asked:
-        new = {"new": main.new} if asked and main.new is not None else {}
+    base = earlier.base
+    main, *others = verdicts
+    own = str(subject.registration.path.absolute()) if subject.from_file else ""
+    frozen, said = _frozen(subject, main, base)
+    recorded, why = _stored(base, subject.folder, subject.name)
+    notes = [each for each in (said, why) if each]
+    asked = [
+        _Asked(main, Question(subject.structure, registered=True, file=own)),
+        *(_Asked(each, Question(each.old) if each.old else None) for each in others),
+        *frozen,
+    ]
+    forward = {}
+    if subject.registration.level in ("forward", "full") and main.new is not None:
+        forward = {"new": Question(main.new)}
+    if recorded is None or forward:
         try:
-            answer = basecode.ask(base, subject.registration, subject.definition, new)
+            answer = _ask(subject, main, earlier, forward)
         except BuildError as error:
-            main, answer = _incomplete(main, str(error)), basecode.Answer()
+            main = _incomplete(main, str(error))
         else:
             recorded = recorded or answer.definition
-            if answer.definition is None:
-                main = _noted(main, f"{subject.definition.name} is not in {base.label}: it is new here")
-        if "new" in answer.changes:
-            added.append(_forward(subject, main, answer.changes["new"], base))
-    if recorded is not None:
-        verdict = _latest(subject, recorded, main, base)
-        if verdict is not None and _facts(verdict.of(Severity.ERROR)) <= _facts(main.of(Severity.ERROR)):
-            main = (
-                main if verdict.compatible else _noted(main, f"{verdict.old_label}, breaks in the same way")
-            )
-        elif verdict is not None:
-            added.append(verdict)
-    return _without_old(subject, (main, *others, *added), base)
+            if "new" in answer.changes:
+                asked.append(_Asked(_forward(subject, main, answer.changes["new"], base)))
+    latest = _latest(subject, recorded, main, base) if recorded is not None else None
+    if latest is not None and facts(latest.of(Severity.ERROR)) <= facts(main.of(Severity.ERROR)):
+        notes += [] if latest.compatible else [f"{latest.old_label}, breaks in the same way"]
+    elif latest is not None and recorded is not None:
+        asked.append(_Asked(latest, Question(recorded)))
+    main = unrecorded(subject, replace(main, notes=(*main.notes, *notes)), earlier)
+    asked[0] = replace(asked[0], verdict=main)
+    return _without_old(subject, asked, earlier)
 
 
-def _frozen(subject: Subject, main: Verdict, base: git.Base) -> Iterator[Verdict]:
-    """The checkpoint as it was recorded at the base, where it was another."""
-    stored = _stored(base, subject.folder, snapshots.checkpoint_name(subject.registration.id))
-    known = main.old
-    if stored is None or known is None or fingerprint.digest(stored) == fingerprint.digest(known):
-        return
+def unrecorded(subject: Subject, main: Verdict, earlier: Earlier) -> Verdict:
+    """The verdict; a definition that changed here must be recorded here, one that changed before was not."""
+
+    def told(change: Change) -> bool:
+        return change.kind == "definition-changed" and change.severity is Severity.WARNING
+
+    if not any(map(told, main.changes)) or main.new is None:
+        return main
+    try:
+        before = _ask(subject, main, earlier, {}).definition
+    except BuildError:
+        before = None
+    if before is not None and fingerprint.digest(before) == fingerprint.digest(main.new):
+        return main.regraded(told, Severity.EXISTING, earlier.base.ref)
+    return main.regraded(told, Severity.ERROR)
+
+
+def _ask(subject: Subject, main: Verdict, earlier: Earlier, questions: Mapping[str, Question]) -> Answer:
+    values = main.old.values if main.old else {}
+    return earlier.ask(subject.registration, subject.definition, values, questions)
+
+
+def _frozen(subject: Subject, main: Verdict, base: git.Base) -> tuple[list[_Asked], str]:
+    """The checkpoint as it was recorded at the base, where it was another; or why it cannot be told."""
+    stored, why = _stored(base, subject.folder, snapshots.checkpoint_name(subject.registration.id))
+    if stored is None or fingerprint.digest(stored) == fingerprint.digest(subject.structure):
+        return [], why
     label = f"{subject.registration.shown} as {base.label} has it"
-    yield _loaded(subject, stored, main, label, subject.registration.id)
+    verdict = _loaded(subject, stored, main, label, subject.registration.id)
+    return [_Asked(verdict, Question(stored, registered=True))], why
 
 
 def _latest(subject: Subject, recorded: Structure, main: Verdict, base: git.Base) -> Verdict | None:
@@ -95,10 +146,6 @@ def _latest(subject: Subject, recorded: Structure, main: Verdict, base: git.Base
     return _loaded(subject, recorded, main, label, subject.identifier)
 
 
-def _noted(verdict: Verdict, note: str) -> Verdict:
-    return replace(verdict, notes=(*verdict.notes, note))
-
-
 def lost(base: git.Base, folder: Path, used: Iterable[str]) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
     """Snapshots of the merge base that nothing registered here stands for, and what was renamed.
 
@@ -109,26 +156,28 @@ def lost(base: git.Base, folder: Path, used: Iterable[str]) -> tuple[tuple[Verdi
     """
     used = set(used)
     before = [name for name in git.files(base, folder) if name.endswith(".json")]
-    fresh = {}
-    for name in used - set(before):
+    fresh: dict[tuple[bool, str], list[str]] = {}
+    for name in sorted(used - set(before)):
         stored = snapshots.load(folder, name)
         if stored is not None:
-            fresh[fingerprint.digest(stored)] = name
+            fresh.setdefault((snapshots.is_definition(name), fingerprint.digest(stored)), []).append(name)
     gone, renamed = [], []
     for name in before:
-        stored = None if name in used else _stored(base, folder, name)
-        if stored is None:
+        if name in used:
             continue
-        twin = fresh.get(fingerprint.digest(stored))
-        if twin is not None:
-            renamed.append(f"renamed   {folder.name}/{name} of {base.label} is {folder.name}/{twin} here")
+        stored, _ = _stored(base, folder, name)
+        digest = fingerprint.digest(stored) if stored is not None else ""
+        twins = fresh.get((snapshots.is_definition(name), digest))
+        if twins:
+            twin = f"{folder.name}/{twins.pop(0)}"
+            renamed.append(f"renamed   {folder.name}/{name} of {base.label} is {twin} here")
         else:
             gone.append(_gone(name, base))
     return tuple(gone), tuple(renamed)
 
 
 def _gone(name: str, base: git.Base) -> Verdict:
-    identifier = snapshots.identifier(name.removeprefix(snapshots.MODELS + "/"))
+    identifier = snapshots.identifier(name)
     detail = (
         f"{base.label} has a snapshot of {identifier}, and nothing registered here stands for it: "
         "register it again, or accept that it is gone"
@@ -137,20 +186,13 @@ def _gone(name: str, base: git.Base) -> Verdict:
     return Verdict(changes, name=identifier)
 
 
-def _stored(base: git.Base, folder: Path, name: str) -> Structure | None:
+def _stored(base: git.Base, folder: Path, name: str) -> tuple[Structure | None, str]:
+    """What the commit has recorded, if it can be used; if not, why not."""
     text = git.read(base, folder / name)
-    return None if text is None else fingerprint.loads(text, f"{base.commit[:8]}:{folder.name}/{name}")
-
-
-def strict(verdict: Verdict) -> Verdict:
-    """A definition that changed must be recorded in the same pull request."""
-    changes = (
-        replace(change, severity=Severity.ERROR)
-        if change.kind == "definition-changed" and change.severity is Severity.WARNING
-        else change
-        for change in verdict.changes
-    )
-    return replace(verdict, changes=tuple(changes))
+    try:
+        return (None if text is None else fingerprint.loads(text, f"{folder.name}/{name}")), ""
+    except SnapshotError as error:
+        return None, f"in {base.label}, {error.subject} {error.problem}: not compared with it"
 
 
 def _loaded(subject: Subject, old: Structure, main: Verdict, label: str, name: str) -> Verdict:
@@ -178,62 +220,47 @@ def at_level(verdict: Verdict, level: str) -> Verdict:
     """At level forward, what today's code cannot load is told and fails nothing."""
     if level != "forward":
         return verdict
-    changes = (
-        replace(change, severity=Severity.WARNING)
-        if change.severity is Severity.ERROR and change.kind not in _OURS
-        else change
-        for change in verdict.changes
-    )
-    return replace(verdict, changes=tuple(changes))
+    return verdict.regraded(_is_a_break, Severity.WARNING, "level forward")
 
 
-def _without_old(subject: Subject, verdicts: tuple[Verdict, ...], base: git.Base) -> tuple[Verdict, ...]:
+def _without_old(subject: Subject, asked: list[_Asked], earlier: Earlier) -> tuple[Verdict, ...]:
     """Asks the earlier code about what fails: what failed there as well was not broken here."""
-    asked: dict[str, Structure] = {}
-    for number, verdict in enumerate(verdicts):
-        forward = verdict.old is verdict.new
-        if verdict.old is not None and not forward and any(map(_is_a_break, verdict.changes)):
-            asked[str(number)] = verdict.old
-    if not asked:
-        return verdicts
+    questions = {
+        str(number): each.question
+        for number, each in enumerate(asked)
+        if each.question is not None and any(map(_is_a_break, each.verdict.changes))
+    }
+    verdicts = [each.verdict for each in asked]
+    if not questions:
+        return tuple(verdicts)
     try:
-        found: Mapping[str, tuple[Change, ...]] = basecode.ask(
-            base, subject.registration, subject.definition, asked
-        ).changes
+        answer = _ask(subject, verdicts[0], earlier, questions)
     except BuildError as error:
-        return tuple(
-            _incomplete(verdict, str(error)) if str(number) in asked else verdict
-            for number, verdict in enumerate(verdicts)
-        )
-    return tuple(
-        _known(verdict, _facts(found.get(str(number), ())), base) for number, verdict in enumerate(verdicts)
-    )
+        why = str(error)
+        return tuple(_incomplete(v, why) if str(n) in questions else v for n, v in enumerate(verdicts))
+    if not answer.registered:  # whoever registers a checkpoint says that it loads
+        note = f"it is not registered in {earlier.base.label}: whatever it breaks is new"
+        return (replace(verdicts[0], notes=tuple(dict.fromkeys((*verdicts[0].notes, note)))), *verdicts[1:])
+    return tuple(_known(v, answer.changes.get(str(n), ()), earlier.base) for n, v in enumerate(verdicts))
 
 
-def _known(verdict: Verdict, before: set[tuple[str, str]], base: git.Base) -> Verdict:
-    changes = (
-        replace(change, severity=Severity.EXISTING, reason=base.ref)
-        if _is_a_break(change) and _facts([change]) <= before
-        else change
-        for change in verdict.changes
-    )
-    return replace(verdict, changes=tuple(changes))
+def _known(verdict: Verdict, before: Iterable[Change], base: git.Base) -> Verdict:
+    """The verdict; a break that was an error before counts as existing. What was only told there is new."""
+    errors = facts(change for change in before if change.severity is Severity.ERROR)
+    return verdict.regraded(lambda c: _is_a_break(c) and facts([c]) <= errors, Severity.EXISTING, base.ref)
 
 
 def _incomplete(verdict: Verdict, why: str) -> Verdict:
     """Whether the breaks are new cannot be told."""
-    changes = [
-        replace(change, severity=Severity.INCOMPLETE) if _is_a_break(change) else change
-        for change in verdict.changes
-    ]
     found = judge([Change("unbuildable", detail=why)], Policy())
-    return replace(verdict, changes=(*found, *changes))
+    told = verdict.regraded(_is_a_break, Severity.INCOMPLETE)
+    return replace(told, changes=(*found, *told.changes))
 
 
 def _is_a_break(change: Change) -> bool:
-    return change.severity is Severity.ERROR and change.kind not in _OURS
+    return change.severity is Severity.ERROR and change.kind not in OURS
 
 
-def _facts(changes: Iterable[Change]) -> set[tuple[str, str]]:
-    keyed = ((change, change.old or change.new) for change in changes)
-    return {(change.rule, accepted.fact(change) if keys else change.detail) for change, keys in keyed}
+def facts(changes: Iterable[Change]) -> set[tuple[str, str]]:
+    """What changes say, specs and all, for comparison."""
+    return {(change.rule, accepted.fact(change)) for change in changes}

@@ -2,78 +2,144 @@
 
 from __future__ import annotations
 
-import importlib.util
+import itertools
 import json
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_ckpt_compat.changes import Policy
+from pytest_ckpt_compat import readers
+from pytest_ckpt_compat.against import at_level
 from pytest_ckpt_compat.checking import check_structure, resumed
+from pytest_ckpt_compat.collecting import Project, in_project
+from pytest_ckpt_compat.config import Registration
 from pytest_ckpt_compat.definition.build import build, structure_of
-from pytest_ckpt_compat.definition.find import brief, find
-from pytest_ckpt_compat.errors import BuildError, CkptCompatError
+from pytest_ckpt_compat.definition.find import Definition, brief, find
+from pytest_ckpt_compat.errors import BuildError, CkptCompatError, ReadError
 from pytest_ckpt_compat.fingerprint import dumps, loads
 from pytest_ckpt_compat.report.json import as_data
 
 
-def main(request: str, answer: str) -> None:
-    """Answers a request file with an answer file; both are JSON text."""
-    asked = json.loads(Path(request).read_text(encoding="utf-8"))
-    sys.path[:0] = asked["paths"]
+def main(tree: str, paths: str) -> None:
+    """Answers the questions whose file names come in, a line each, until no more do."""
+    # pytest puts another file in the place of the standard input while it collects.
+    requests = iter(os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8").readline, "")
+    sys.path[:0] = [str(Path(tree) / path) for path in json.loads(paths)]
+    first = next(requests, "")
     try:
-        found = _answer(asked)
-    except CkptCompatError as error:
-        found = {"error": error.problem}
-    except Exception as error:  # whatever it is, the other end has to say it
-        found = {"error": f"it raised {brief(error)}"}
-    Path(answer).write_text(json.dumps(found), encoding="utf-8")
+        in_project(
+            lambda project: _serve(tree, project, itertools.chain([first], requests)),
+            ["-p", "no:cacheprovider", f"--rootdir={os.getcwd()}"],
+            whole=False,
+        )
+    except BaseException as error:  # also what the earlier code exits with: the other end has to say it
+        _tell(first, _error(error))
+        for request in requests:
+            _tell(request, _error(error))
 
 
-def _answer(asked: dict[str, Any]) -> dict[str, Any]:
-    if not _exists(asked["model"]):
-        return {"absent": True}
-    definition = find(asked["model"], asked["kwargs"])
-    _require_old_code(asked["top"])
-    structures = {name: loads(text, name) for name, text in asked["structures"].items()}
-    values = next((each.values for each in structures.values()), {})
-    policy, prefix = Policy(strict=asked["strict"]), asked["strip_prefix"]
-    found = {name: check_structure(each, definition, policy, prefix) for name, each in structures.items()}
-    if asked["optimizer"]:
-        found = {
-            name: resumed(verdict, definition, asked["optimizer"], policy) for name, verdict in found.items()
-        }
-    verdicts = {name: as_data(verdict) for name, verdict in found.items()}
-    return {"definition": dumps(structure_of(build(definition, values), definition)), "verdicts": verdicts}
+def _serve(tree: str, project: Project, requests: Iterator[str]) -> None:
+    for request in requests:
+        asked = json.loads(Path(request.strip()).read_text(encoding="utf-8"))
+        try:
+            found = _answer(asked | {"tree": tree}, project)
+        except BaseException as error:
+            found = _error(error)
+        _tell(request, found)
 
 
-def _exists(model: str) -> bool:
-    """Whether the code of this commit has the module and the name at all."""
-    name, _, attribute = model.partition(":")
+def _error(error: BaseException) -> dict[str, Any]:
+    return {"error": error.problem if isinstance(error, CkptCompatError) else f"it raised {brief(error)}"}
+
+
+def _tell(request: str, found: Mapping[str, Any]) -> None:
+    """Writes an answer, whole, beside its question."""
+    place = Path(request.strip()).with_suffix(".answer")
+    temporary = place.with_suffix(".tmp")
+    temporary.write_text(json.dumps(found), encoding="utf-8")
+    os.replace(temporary, place)
+
+
+def _answer(asked: Mapping[str, Any], project: Project) -> dict[str, Any]:
+    """The answer, from the code that pytest has collected."""
+    registration = _registration(asked, project)
+    if registration is None:
+        if project.problems:
+            problem = f"pytest could not collect {project.problems[0]}"
+            raise BuildError(asked["id"], problem, "see pytest at that commit")
+        return {"registered": False, "definition": None, "changes": {}, "files": {}}
+    definition = find(registration.model, registration.kwargs)
+    values = loads(asked["values"], "values").values
+    changes = {name: _changes(each, registration, definition) for name, each in asked["questions"].items()}
+    built = dumps(structure_of(build(definition, values), definition))
+    _require_old_code(asked, definition)
+    outside = [file for _, file in _files(asked["tree"]) if "site-packages" not in file]
+    files = {file: os.stat(file).st_mtime_ns for file in outside if os.path.isfile(file)}
+    return {"registered": True, "definition": built, "changes": changes, "files": files}
+
+
+def _registration(asked: Mapping[str, Any], project: Project) -> Registration | None:
+    """The checkpoint as it was registered: by its id, or by its path where the id was another.
+
+    Two registrations of one file are told apart by their models.
+    """
+    same = [each for each in project.registrations if each.id == asked["id"]]
+    others = [each for each in project.registrations if each.shown == asked["shown"]]
+    alike = [each for each in (*same, *others) if _name(each) == asked["name"]]
+    return next(iter((*alike, *same)), None)
+
+
+def _name(registration: Registration) -> str | None:
     try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError as error:
-        return not name.startswith(str(error.name))  # a package above it; not one that it imports
-    if spec is None:
-        return False
-    module: Any = importlib.import_module(name)
-    for part in attribute.split("."):
-        if not hasattr(module, part):
-            return False
-        module = getattr(module, part)
-    return True
+        return find(registration.model, registration.kwargs).name
+    except CkptCompatError:
+        return None
 
 
-def _require_old_code(top: str) -> None:
+def _changes(
+    question: Mapping[str, Any], registration: Registration, definition: Definition
+) -> list[dict[str, Any]]:
+    """What the earlier code finds in a structure."""
+    structure = loads(question["structure"], "the question")
+    own = question["registered"]
+    if question["file"]:  # read as it was registered; loading code may ask for its numbers, too
+        try:
+            structure = readers.read(question["file"], registration.key)
+        except ReadError:
+            return []
+    prefix = registration.strip_prefix if own else None
+    verdict = check_structure(structure, definition, registration.policy, prefix)
+    if own and registration.level == "resume":
+        verdict = resumed(verdict, definition, registration.optimizer, registration.policy)
+    return list(as_data(at_level(verdict, registration.level))["changes"])
+
+
+def _require_old_code(asked: Mapping[str, Any], definition: Definition) -> None:
     """Refuses when today's files were imported instead of the earlier commit's."""
-    ignored = tuple(os.path.realpath(path) + os.sep for path in {sys.prefix, sys.base_prefix})
-    for name, module in list(sys.modules.items()):
-        file = os.path.realpath(getattr(module, "__file__", None) or os.sep)
-        today = file.startswith(top + os.sep) and not file.startswith(ignored)
-        if today and name.partition(".")[0] != __package__ and "site-packages" not in file:
+    tree, top = asked["tree"] + os.sep, asked["top"] + os.sep
+    package = str(getattr(definition.target, "__module__", "")).partition(".")[0]
+    owned = any(
+        (Path(tree) / path / f"{package}{end}").exists() for path in asked["paths"] for end in ("", ".py")
+    )
+    for name, file in _files(tree):
+        today = file.startswith(top) and "site-packages" not in file
+        if today or (owned and name.partition(".")[0] == package):
             raise BuildError(
                 name,
                 f"its code is not the commit's: {name} was imported from {file}",
                 "put the folder of the package on pythonpath",
             )
+
+
+def _files(tree: str) -> Iterator[tuple[str, str]]:
+    """Name and file of the modules that are neither of the tree, nor of Python, nor of this package."""
+    known = tuple(os.path.realpath(path) + os.sep for path in (tree, sys.prefix, sys.base_prefix))
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not file or not os.path.isabs(file) or name.partition(".")[0] == __package__:
+            continue  # a relative one is no file: torch.ops has it
+        file = os.path.realpath(file)
+        if "site-packages" in file or not file.startswith(known):
+            yield name, file

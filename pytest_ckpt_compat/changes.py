@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pytest_ckpt_compat.structure import Structure, TensorSpec
@@ -145,6 +145,14 @@ class Verdict:
     def of(self, *severities: Severity) -> Iterator[Change]:
         """The changes of these severities."""
         return (change for change in self.changes if change.severity in severities)
+
+    def regraded(self, chosen: Callable[[Change], bool], severity: Severity, reason: str = "") -> Verdict:
+        """The verdict with another severity, and a reason if one is given, for the chosen changes."""
+        changes = (
+            replace(each, severity=severity, reason=reason or each.reason) if chosen(each) else each
+            for each in self.changes
+        )
+        return replace(self, changes=tuple(changes))
 
     @property
     def compatible(self) -> bool:

@@ -90,10 +90,10 @@ def _parser() -> argparse.ArgumentParser:
 def _add_update(commands: _Commands) -> None:
     update = commands.add_parser(
         "update",
-        help="record snapshots: runs pytest --ckpt-update",
-        description="Runs pytest --ckpt-update on all checkpoints: records missing snapshots, and those of "
-        "definitions that have changed. The snapshot of a checkpoint is frozen: it is recorded anew only "
-        "where its ID is given. Options that are not known here, and all after --, are passed on to pytest.",
+        help="record snapshots; no test is run",
+        description="Records the snapshots that are missing, and those of definitions that have changed; "
+        "runs no test. The snapshot of a checkpoint is frozen: it is recorded anew only if its ID is given. "
+        "Options that are not known here, and all after --, are passed on to pytest, which collects.",
     )
     update.add_argument(
         "ids", metavar="ID", nargs="*", help="a checkpoint whose file was replaced on purpose"
@@ -163,22 +163,19 @@ def _diff(arguments: argparse.Namespace) -> int:
 
 
 def _update(arguments: argparse.Namespace) -> int:
-    import pytest
+    from pytest_ckpt_compat import commands
 
-    named = [f"--ckpt-rewrite={identifier}" for identifier in arguments.ids]
-    # This command has imported the package before pytest could; no assertion of ours needs rewriting.
-    quiet = "-Wignore:Module already imported:pytest.PytestAssertRewriteWarning"
-    code = pytest.main(["--ckpt-update", "-m", "checkpoint", quiet, *named, *arguments.pytest_args])
-    if code == pytest.ExitCode.NO_TESTS_COLLECTED:
-        _complain("no test has a checkpoint marker; add @pytest.mark.checkpoint(path, model=...)")
-    return int(code) if code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) else COULD_NOT_CHECK
+    lines, code = commands.update(arguments.ids, arguments.pytest_args)
+    print("\n".join(lines))
+    return code
 
 
 def _accept(arguments: argparse.Namespace) -> int:
     from pytest_ckpt_compat import commands
+    from pytest_ckpt_compat.accepted import Entry
 
-    given = (arguments.id, arguments.rule, arguments.key, arguments.reason, arguments.until)
-    print(commands.accept(*given, against=arguments.against))
+    wanted = Entry(arguments.id, arguments.rule, arguments.key, arguments.reason, arguments.until)
+    print(commands.accept(wanted, against=arguments.against))
     return 0
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
-from pathlib import Path
 
-from pytest_ckpt_compat import accepted, git, snapshots
-from pytest_ckpt_compat.against import lost as lost_since
-from pytest_ckpt_compat.changes import Verdict
+from pytest_ckpt_compat import accepted, git, recording, snapshots
+from pytest_ckpt_compat.against import OURS
+from pytest_ckpt_compat.basecode import Earlier
+from pytest_ckpt_compat.baseline import Context
+from pytest_ckpt_compat.changes import Severity, Verdict
 from pytest_ckpt_compat.collecting import Project, in_project
 from pytest_ckpt_compat.errors import CkptCompatError, UsageError
-from pytest_ckpt_compat.registered import Result, check_registered, used_names, with_commands
+from pytest_ckpt_compat.registered import Result, check_registered, lost, used_names
 from pytest_ckpt_compat.report import overview, summary, text
 from pytest_ckpt_compat.text import count, visible
 from pytest_ckpt_compat.writing import write
@@ -23,29 +24,27 @@ class Checked:
     """What a check of all registered checkpoints found.
 
     Attributes:
-        results: id -> what came of it, in order of collection.
+        results: what came of each, in order of collection.
         lost: verdicts about snapshots of the reference that nothing stands for.
         said: remarks on the whole, a line each.
         label: what was compared with, or "".
     """
 
-    results: Mapping[str, Result]
+    results: tuple[Result, ...]
     lost: tuple[Verdict, ...] = ()
     said: tuple[str, ...] = ()
     label: str = ""
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """All of them; that of a definition once, however many checkpoints it has."""
-        found = [verdict for result in self.results.values() for verdict in result.verdicts]
-        ids = set(self.results)
-        own = {verdict.name: verdict for verdict in reversed(found) if verdict.name not in ids}
-        return (*(v for v in found if v.name in ids), *reversed(own.values()), *self.lost)
+        """All of them; what several checkpoints say of their definition in the same words, once."""
+        found = [*(each for result in self.results for each in result.verdicts), *self.lost]
+        return tuple({(verdict.name, text.render(verdict, True)): verdict for verdict in found}.values())
 
     @property
     def counts(self) -> tuple[int, int]:
         """How many checkpoints and tensors were loaded."""
-        tensors = [result.tensors for result in self.results.values() if result.tensors is not None]
+        tensors = [result.tensors for result in self.results if result.tensors is not None]
         return len(tensors), sum(tensors)
 
     def run(self) -> summary.Run:
@@ -75,49 +74,86 @@ def check(against: str | None, args: Sequence[str] = (), snapshots_only: bool = 
 
 
 def _check(project: Project, ref: str | None, snapshots_only: bool = False) -> Checked:
-    base = git.merge_base(project.root, ref) if ref else None
-    context = replace(project.context, base=base, snapshots_only=snapshots_only)
-    results = {each.id: check_registered(each, context) for each in project.registrations}
-    if base is None:
-        return Checked(results)
-    lost: tuple[Verdict, ...] = ()
-    said: tuple[str, ...] = ()
-    try:
-        used = [name for each in project.registrations for name in used_names(each)]
-    except CkptCompatError as error:
-        said = (f"snapshots that are no longer used were not looked for: {error}",)
-    else:
-        entries = accepted.load(context.folder)
-        found, said = lost_since(base, context.folder, used)
-        lost = tuple(accepted.apply([each], entries, context.today, ())[0] for each in found)
-    return Checked(results, tuple(map(with_commands, lost)), said, base.label)
+    context = replace(project.context, snapshots_only=snapshots_only)
+    if ref is None:
+        return _checked(project, context)
+    with contextlib.closing(Earlier(git.base_of(project.root, ref, context.folder))) as earlier:
+        return _checked(project, replace(context, earlier=earlier))
 
 
-def accept(
-    identifier: str, rule: str, key: str, reason: str, until: date | None, against: str | None = None
-) -> str:
+def _checked(project: Project, context: Context) -> Checked:
+    entries, base = accepted.load(context.folder), context.base
+    results = tuple(check_registered(each, context) for each in project.registrations)
+    said = [f"skipped   {each}: its checkpoints, if it has any, were not checked" for each in project.skipped]
+    gone: tuple[Verdict, ...] = ()
+    if project.complete:
+        try:
+            used = {name for each in project.registrations for name in used_names(each)}
+        except CkptCompatError as error:
+            said.append(f"what is no longer used was not looked for: {error}")
+        else:
+            gone, renamed = lost(context, used)
+            said += renamed
+            known = (*map(snapshots.identifier, used), *(each.name for each in gone))
+            said += accepted.nobodys(entries, known)
+    elif base is not None:
+        said.append("what is no longer registered was not looked for: this is not the whole project")
+    return Checked(results, gone, tuple(said), base.label if base else "")
+
+
+def update(identifiers: Sequence[str], args: Sequence[str] = ()) -> tuple[list[str], int]:
+    """Records missing snapshots, those of definitions, and the frozen ones of the checkpoints named.
+
+    Args:
+        identifiers: checkpoints whose frozen snapshots are recorded anew.
+        args: more arguments for pytest, which collects.
+
+    Returns:
+        What was done, a line each, and the exit code.
+
+    Raises:
+        UsageError: a name is no registered checkpoint's; then nothing was written.
+        CkptCompatError: the collection failed, or a file cannot be written.
+    """
+    return in_project(lambda project: _update(project, identifiers), args)
+
+
+def _update(project: Project, identifiers: Sequence[str]) -> tuple[list[str], int]:
+    known = {each.id: None for each in project.registrations}
+    strange = next((each for each in identifiers if each not in known), None)
+    if strange is not None:
+        raise UsageError(
+            strange, "is no registered checkpoint; nothing was written", f"known are {', '.join(known)}"
+        )
+    context = replace(project.context, update=True, rewrite=frozenset(identifiers))
+    checked = Checked(tuple(check_registered(each, context) for each in project.registrations))
+    writes = {name: text for result in checked.results for name, text in result.writes.items()}
+    lines = [line for name in sorted(writes) for line in recording.write(context.folder, name, writes[name])]
+    failing = [text.render(verdict) for verdict in checked.verdicts if not verdict.compatible]
+    done = lines or ["no snapshot was written" if failing else "every snapshot is up to date"]
+    return [*failing, *done], checked.exit_code
+
+
+def accept(wanted: accepted.Entry, against: str | None = None) -> str:
     """Accepts the failing changes of a checkpoint or definition; returns what was done, in words.
 
     Raises:
         UsageError: there is nothing of the kind to accept.
         CkptCompatError: a file cannot be read or written; then nothing was written.
     """
-    folder, entries, verdict = in_project(lambda project: _find(project, identifier, against))
-    entry = accepted.accept(verdict, rule, key, reason, until)
-    others = [each for each in entries if (each.id, each.rule, each.key) != (entry.id, entry.rule, entry.key)]
-    write(folder / accepted.FILE, accepted.dumps([*others, entry]))
+    context, verdict = in_project(lambda project: _find(project, wanted.id, against))
+    entry, entries = accepted.accept(verdict, accepted.load(context.folder), wanted, context.today)
+    write(context.folder / accepted.FILE, accepted.dumps(entries))
     changes = count(len(entry.changes), "change")
-    lines = [f"accepted  {rule} {key} of {identifier} ({changes}) in {folder.name}/{accepted.FILE}"]
+    place = f"{context.folder.name}/{accepted.FILE}"
+    lines = [f"accepted  {entry.rule} {entry.key} of {entry.id} ({changes}) in {place}"]
     lines += [f"  {change}" for change in entry.changes[:8]]
     if len(entry.changes) > 8:
         lines.append(f"  ... {len(entry.changes) - 8} more")
     return "\n".join(lines)
 
 
-def _find(
-    project: Project, identifier: str, against: str | None
-) -> tuple[Path, tuple[accepted.Entry, ...], Verdict]:
-    entries = accepted.load(project.context.folder)
+def _find(project: Project, identifier: str, against: str | None) -> tuple[Context, Verdict]:
     known: dict[str, list[Verdict]] = {}
     for verdict in _check(project, against).verdicts:
         known.setdefault(verdict.name, []).append(verdict)
@@ -129,7 +165,7 @@ def _find(
         )
     first, *others = known[identifier]
     changes = [change for each in others for change in each.changes]
-    return project.context.folder, entries, replace(first, changes=(*first.changes, *changes))
+    return project.context, replace(first, changes=(*first.changes, *changes))
 
 
 def status() -> str:
@@ -154,7 +190,7 @@ def _status(project: Project) -> str:
                 visible(each.id),
                 "remote" if each.address else "yes" if each.path.exists() else "absent",
                 "yes" if there else "none",
-                {0: "yes", 1: "no"}.get(verdict.exit_code, "unknown"),
+                _loads(verdict),
                 str(sum(entry.id == each.id for entry in entries)),
                 "; ".join(text.headline(each) for each in result.verdicts),
             )
@@ -162,3 +198,13 @@ def _status(project: Project) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = ("   ".join([*map(str.ljust, row[:5], widths), row[5]]).rstrip() for row in rows)
     return "\n".join(lines)
+
+
+def _loads(verdict: Verdict) -> str:
+    """Whether the code loads the checkpoint, whatever its snapshot says to that."""
+    severities = {change.severity for change in verdict.changes if change.kind not in OURS}
+    if Severity.ERROR in severities:
+        return "no"
+    if verdict.new is None or Severity.INCOMPLETE in severities:
+        return "unknown"
+    return "accepted" if Severity.ACCEPTED in severities else "yes"

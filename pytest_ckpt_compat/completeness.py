@@ -5,15 +5,21 @@ from __future__ import annotations
 import pytest
 
 #: Options that leave tests out.
-_NARROWING = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "stepwise", "collectonly")
+_NARROWING = ("keyword", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
 
 
 def ran_everything(session: pytest.Session) -> bool:
-    """Whether the run was asked for every test of the project, and came to its end."""
-    narrowed = any(getattr(session.config.option, name, None) for name in _NARROWING)
-    stopped = session.shouldfail or session.shouldstop
+    """Whether the run was asked for every checkpoint of the project, and came to its end."""
+    stopped = session.shouldfail or session.shouldstop or session.config.getoption("collectonly")
     ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-    return ended and not (narrowed or stopped) and _whole_project(session.config)
+    return ended and not stopped and asked_for_everything(session.config)
+
+
+def asked_for_everything(config: pytest.Config) -> bool:
+    """Whether no option leaves a checkpoint out; ``-m checkpoint`` leaves none."""
+    narrowed = any(getattr(config.option, name, None) for name in _NARROWING)
+    marks = getattr(config.option, "markexpr", "") in ("", None, "checkpoint")
+    return marks and not narrowed and _whole_project(config)
 
 
 def _whole_project(config: pytest.Config) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,12 @@ from pytest_ckpt_compat.errors import UsageError
 from pytest_ckpt_compat.rules import BY_ID, BY_KIND
 
 SNAPSHOT_DIR = "ckpt_snapshots"
+#: Subfolder of the definitions' snapshots; a checkpoint's id may not begin with it.
+DEFINITIONS = "definitions"
 
 OPTIONS = ("model", "kwargs", "key", "strip_prefix", "strict", "id", "allow", "level", "optimizer")
 LEVELS = ("backward", "forward", "full", "resume")
+_ADDRESS = re.compile(r"[\w.]+:[\w.]+")
 _USAGE = '@pytest.mark.checkpoint("path/to/file.pt", model=MyModel)'
 
 
@@ -106,7 +110,7 @@ def register(subject: str, path: str, options: Mapping[str, Any], place: Place) 
         subject, resumable, "has the level resume and no optimizer=", 'optimizer="package.module:factory"'
     )
     allow = tuple(_acceptances(subject, options.get("allow") or ()))
-    found = _resolve(path, place)
+    found = _resolve(subject, path, place)
     identifier = options.get("id")
     _require(
         subject,
@@ -149,6 +153,14 @@ def _check_options(subject: str, options: Mapping[str, Any]) -> None:
     _require(subject, options.get("model") is not None, "lacks model=", _USAGE)
     kwargs = options.get("kwargs") or {}
     _require(subject, isinstance(kwargs, Mapping), "has kwargs that are not a dict", 'kwargs={"width": 64}')
+    for name in ("model", "optimizer"):
+        named = options.get(name)
+        _require(
+            subject,
+            not isinstance(named, str) or bool(_ADDRESS.fullmatch(named)),
+            f"has the {name} {named!r}, which names none",
+            f'write {name}="package.module:attr"',
+        )
     for name in ("key", "strip_prefix", "id"):
         value = options.get(name)
         _require(subject, value is None or isinstance(value, str), f"has a {name} that is no text", _USAGE)
@@ -189,21 +201,37 @@ def find_file(text: str, place: Place) -> tuple[Path, str]:
     return path, _shown(path, place.root)
 
 
-def _resolve(text: str, place: Place) -> tuple[tuple[Path, str], ...]:
-    """The files that a marker's path means."""
+def _resolve(subject: str, text: str, place: Place) -> tuple[tuple[Path, str], ...]:
+    """The files that a marker's path means; of a glob, also those of which only snapshots are there."""
     if not is_glob(text):
         return (find_file(text, place),)
     for folder in place.folders:
         hits = sorted(glob.glob(os.path.join(glob.escape(str(folder)), text), recursive=True))
-        if hits:
-            return tuple((Path(hit), _shown(Path(hit), place.root)) for hit in hits)
-    for folder in place.folders:
-        pattern = _shown(folder / text, place.root)
-        absent = [shown for shown, _ in place.recorded() if Path(shown).match(pattern)]
-        if absent:
-            return tuple((place.root / shown, shown) for shown in absent)
-    raise UsageError(
-        text, f"matches no file in {' or '.join(str(folder) for folder in place.folders)}", "check the path"
+        found = {_shown(Path(hit), place.root): Path(hit) for hit in hits}
+        pattern = _pattern(_shown(folder / text, place.root))
+        for shown, identifier in place.recorded():
+            if shown == identifier and pattern.fullmatch(shown):
+                found.setdefault(shown, place.root / shown)
+        if found:
+            return tuple((path, shown) for shown, path in sorted(found.items()))
+    folders = " or ".join(str(folder) for folder in place.folders)
+    raise UsageError(subject, f"{text} matches no file in {folders}", "check the path")
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """A glob as ``glob.glob`` reads it, for whole paths: a star stays within a folder."""
+    parts = ["(?:[^/]+/)*" if part == "**" else _segment(part) + "/" for part in text.split("/")]
+    return re.compile("".join(parts).removesuffix("/"))
+
+
+def _segment(part: str) -> str:
+    signs = {"*": "[^/]*", "?": "[^/]"}
+    tokens = re.findall(r"\[!?\]?[^\]]*\]|.", part)
+    return "".join(
+        "[" + token[1:].replace("\\", r"\\").replace("!", "^", token[1] == "!")
+        if len(token) > 1
+        else signs.get(token, re.escape(token))
+        for token in tokens
     )
 
 
@@ -227,11 +255,17 @@ def _acceptances(subject: str, allow: Any) -> Iterator[Acceptance]:
 
 def _checked_id(subject: str, identifier: str) -> str:
     parts = identifier.split("/")
-    sound = identifier.isprintable() and not set(identifier) & set('\\:*?"<>|') and "" not in parts
+    strange = next((sign for sign in identifier if sign in '\\:*?"<>|' or not sign.isprintable()), "")
     _require(
         subject,
-        sound and not {".", ".."} & set(parts) and parts[0] != "models",
-        f"has the id {identifier!r}, which cannot be a file name",
+        not strange and not {"", ".", ".."} & set(parts),
+        f"has the id {identifier!r}, which cannot be a file name" + (f": {strange!r}" if strange else ""),
+        'give another id="..."',
+    )
+    _require(
+        subject,
+        parts[0] != DEFINITIONS,
+        f"has the id {identifier!r}, and those in {DEFINITIONS}/ are reserved for definitions",
         'give another id="..."',
     )
     return identifier

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,6 +34,9 @@ class CheckpointFile(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         """An item for each registered checkpoint."""
+        folder = str(self.path.parent)
+        if folder not in sys.path:  # as pytest does for the folder of a test module
+            sys.path.insert(0, folder)
         try:
             registrations = self.find()
         except UsageError as error:

@@ -14,6 +14,8 @@ from pytest_ckpt_compat.structure import OptimizerState, Source, Structure, Tens
 
 FORMAT = "ckpt-compat fingerprint"
 VERSION = 1
+#: ``Source.format`` of a structure that was read from such a file.
+SOURCE = "fingerprint"
 
 _CONFLICT_MARKERS = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
 _REDO = "restore it from git, or record it again with pytest --ckpt-update"
@@ -113,7 +115,7 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
         versions=versions,
         source=Source(
             path=str(source.get("path", path)),
-            format="fingerprint",
+            format=SOURCE,
             container=str(source.get("container", "")),
         ),
         values=dict(fields.get("values") or {}),

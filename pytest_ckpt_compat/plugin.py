@@ -87,10 +87,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     path = _declaring(config)
     if path is not None and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         config.args.append(str(path))
-    if config.getoption("ckpt_against") or config.getoption("ckpt_report"):
-        session_of(config)  # a reference that is not known here stops the run before it begins
-    elif path is not None and config.getoption("dist", "no") != "no":
-        session_of(config)  # a mistake in the file shows before workers are started
+    if path is not None or config.getoption("ckpt_against") is not None or config.getoption("ckpt_report"):
+        session_of(config)  # a mistake in the file, or in a reference, stops the run before it begins
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends what a session has started."""
+    if _SESSION in config.stash:
+        config.stash[_SESSION].close()
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CheckpointFile | None:
@@ -157,12 +161,12 @@ class Reports:
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Notes that a run is not complete."""
-        if items:
+        if any(item.get_closest_marker(_MARKER) for item in items):
             session_of(self._config).partial = True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Notes that a run is not complete."""
-        if report.failed:
+        """Notes that a run is not complete: a module that is skipped has tests that nobody knows."""
+        if not report.passed:
             session_of(self._config).partial = True
 
     @pytest.hookimpl(trylast=True)
@@ -185,7 +189,7 @@ def _declaring(config: pytest.Config) -> Path | None:
     """The file whose items are the registered checkpoints; a look at its bytes, without a parser."""
     there = [path for path in (config.rootpath / name for name in _FILES) if path.is_file()]
     for path in there:
-        if b"ckpt_compat" in path.read_bytes():
+        if path.name == _FILES[1] or b"ckpt_compat" in path.read_bytes():
             return path
     hooked = config.hook.pytest_ckpt_compat_checkpoints.get_hookimpls()
     return there[-1] if there and hooked else None

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_ckpt_compat import settings, snapshots
-from pytest_ckpt_compat.changes import Severity
+from pytest_ckpt_compat import recording, settings, snapshots
 from pytest_ckpt_compat.completeness import ran_everything
 from pytest_ckpt_compat.config import SNAPSHOT_DIR, Place, Registration, from_marker, is_glob
 from pytest_ckpt_compat.declared import REGISTRATIONS, CheckpointFile, collector_of
-from pytest_ckpt_compat.errors import CkptCompatError, SnapshotError, UsageError
+from pytest_ckpt_compat.errors import CkptCompatError, UsageError
+from pytest_ckpt_compat.record import Record
 from pytest_ckpt_compat.report import summary
-from pytest_ckpt_compat.text import count
 
 if TYPE_CHECKING:
+    from pytest_ckpt_compat.basecode import Earlier
+    from pytest_ckpt_compat.baseline import Context
     from pytest_ckpt_compat.fixture import CkptCompat
     from pytest_ckpt_compat.git import Base
-    from pytest_ckpt_compat.registered import Context, Result
+    from pytest_ckpt_compat.registered import Result
 
 _Node = pytest.Item | pytest.Collector
 
@@ -45,16 +44,16 @@ class Session:
         folder: the snapshot folder.
         update: whether snapshots are recorded.
         rewrite: ids of the checkpoints whose frozen snapshot is recorded anew.
-        base: the commit that the run is compared with, or None.
+        earlier: the code of the commit that the run is compared with, or None.
         prune: whether snapshots that no test stands for are removed.
         partial: whether some test was deselected, lost, or not collected.
+        unknown: tests that failed only because something could not be checked.
         ids: registered checkpoints that reported.
         compared: id -> number of tensors, of the checkpoints that were loaded.
         entries: every verdict, for reports.
         used: names of the snapshots that reported tests stand for.
         writes: snapshot name -> text to write at the end.
-        said: what checks that passed have to say, in order.
-        done: what was written or removed, a line each.
+        done: what was written or removed or found at the end, a line each.
     """
 
     config: pytest.Config
@@ -62,15 +61,15 @@ class Session:
     folder: Path
     update: bool
     rewrite: frozenset[str]
-    base: Base | None
+    earlier: Earlier | None
     prune: bool
     partial: bool = False
+    unknown: int = 0
     ids: set[str] = field(default_factory=set)
     compared: dict[str, int] = field(default_factory=dict)
     entries: list[summary.Entry] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     writes: dict[str, str] = field(default_factory=dict)
-    said: dict[str, None] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
 
     def collector(self, path: Path, parent: pytest.Collector) -> CheckpointFile:
@@ -114,97 +113,143 @@ class Session:
         try:
             results = [check_registered(each, self.context()) for each in registrations]
         except UsageError as error:
-            pytest.fail(str(error), pytrace=False)
+            complaint = str(error)
+        else:
+            complaint = ""
+        if complaint:
+            pytest.fail(complaint, pytrace=False)
         item.stash[_RESULTS] = results
         item.user_properties += [
             (f"ckpt_compat.{verdict.name}", text.headline(verdict))
             for result in results
             for verdict in result.verdicts
         ]
-        verdicts = [verdict for result in results for verdict in result.verdicts if not verdict.compatible]
-        if verdicts:
-            full = self._full
-            pytest.fail("\n\n".join(text.render(verdict, full) for verdict in verdicts), pytrace=False)
+        failing = [verdict for result in results for verdict in result.verdicts if not verdict.compatible]
+        if failing:
+            pytest.fail("\n\n".join(text.render(verdict, self._full) for verdict in failing), pytrace=False)
+
+    @property
+    def base(self) -> Base | None:
+        """The commit that the run is compared with, or None."""
+        return self.earlier.base if self.earlier is not None else None
 
     def context(self) -> Context:
         """What the checks of this run have in common."""
-        from pytest_ckpt_compat.registered import Context
+        from pytest_ckpt_compat.baseline import Context
 
-        return Context(self.folder, self.update, self.rewrite, base=self.base)
+        return Context(self.folder, self.update, self.rewrite, earlier=self.earlier)
 
     def record(self, item: pytest.Item, when: str | None) -> str:
-        """What an item's report carries to the process that writes, as JSON text."""
+        """What an item's report carries to the process that writes, as text."""
         from pytest_ckpt_compat.registered import used_names
 
         registrations = item.stash.get(REGISTRATIONS, ())
-        record: dict[str, Any] = {"partial": self.partial}
         if when == "setup":
-            record["ids"] = [each.id for each in registrations]
+            ids = tuple(each.id for each in registrations)
             try:
-                record["used"] = sorted({name for each in registrations for name in used_names(each)})
+                used = tuple(sorted({name for each in registrations for name in used_names(each)}))
             except CkptCompatError:  # which snapshot is the definition's cannot be told: prune none
-                record["partial"] = True
-        elif when == "call":
-            results = item.stash.get(_RESULTS, [])
-            record["writes"] = {name: text for each in results for name, text in each.writes.items()}
-            record["compared"] = {
+                return Record(partial=True, ids=ids).dumps()
+            return Record(self.partial, ids, used).dumps()
+        results = item.stash.get(_RESULTS, []) if when == "call" else []
+        entries = tuple(summary.entry(verdict) for result in results for verdict in result.verdicts)
+        states = {entry.state for entry in entries}
+        return Record(
+            self.partial,
+            writes={name: text for each in results for name, text in each.writes.items()},
+            compared={
                 each.id: result.tensors
                 for each, result in zip(registrations, results, strict=False)
                 if result.tensors is not None
-            }
-            entries = [summary.entry(verdict) for result in results for verdict in result.verdicts]
-            record["entries"] = [entry.as_data() for entry in entries]
-            record["said"] = [line for result in results for line in _said(result)]
-        return json.dumps(record)
+            },
+            entries=entries,
+            unknown="unknown" in states and "broken" not in states,
+        ).dumps()
 
-    def collect(self, record: str) -> None:
+    def collect(self, text: str) -> None:
         """Takes in what a report carries."""
-        data = json.loads(record)
-        self.partial = self.partial or data["partial"]
-        self.ids.update(data.get("ids", ()))
-        self.used.update(data.get("used", ()))
-        self.compared.update(data.get("compared", {}))
-        self.entries += (summary.Entry(**entry) for entry in data.get("entries", ()))
-        self.writes.update(data.get("writes", {}))
-        self.said.update(dict.fromkeys(data.get("said", ())))
+        record = Record.loads(text)
+        self.partial = self.partial or record.partial
+        self.unknown += record.unknown
+        self.ids.update(record.ids)
+        self.used.update(record.used)
+        self.compared.update(record.compared)
+        self.entries += record.entries
+        self.writes.update(record.writes)
 
     def finish(self, session: pytest.Session) -> None:
         """Writes what was recorded; removes what nobody used, if asked and if the run was complete."""
+        complete = not self.partial and ran_everything(session)
+        code = session.exitstatus
+        if code == pytest.ExitCode.TESTS_FAILED and session.testsfailed == self.unknown:
+            code = COULD_NOT_CHECK
         try:
-            for name, text in sorted(self.writes.items()):
-                self.done += self._write(name, text)
-            if self.prune and self._is_complete(session):
-                for name in self._unused():
-                    snapshots.remove(self.folder, name)
-                    self.done.append(f"removed   {self._shown(name)}: no test stands for it")
+            if self._write(session.testsfailed):
+                self._clear(complete)
+            else:
+                code = pytest.ExitCode.USAGE_ERROR
+            if complete and not self._look_around() and code == pytest.ExitCode.OK:
+                code = COULD_NOT_CHECK
+            if self.base is not None and not self.compared:
+                code = COULD_NOT_CHECK
             if self.entries or self.config.getoption("ckpt_report"):
                 self._publish()
-        except SnapshotError as error:
+        except CkptCompatError as error:
             self.done.append(f"failed    {error}")
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if self.base is not None and not self.compared:
-            session.exitstatus = COULD_NOT_CHECK
-        for identifier in sorted(self.rewrite - self.ids):
-            known = ", ".join(sorted(self.ids)) or "none"
-            self.done.append(f"failed    {identifier}: is no registered checkpoint; known are {known}")
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        if self.prune and not self._is_complete(session):
+            code = COULD_NOT_CHECK if code == pytest.ExitCode.OK else code
+        session.exitstatus = code
+
+    def _write(self, failed: int) -> bool:
+        """Writes the snapshots, unless something was named that is no checkpoint."""
+        strange = sorted(self.rewrite - self.ids)
+        known = ", ".join(sorted(self.ids)) or "none"
+        self.done += [f"failed    {each}: is no registered checkpoint; known are {known}" for each in strange]
+        if strange:
+            self.done.append("no snapshot was written")
+            return False
+        for name, text in sorted(self.writes.items()):
+            self.done += recording.write(self.folder, name, text, self._full)
+        if self.update and not self.done:
+            self.done.append("no snapshot was written" if failed else "every snapshot is up to date")
+        return True
+
+    def _clear(self, complete: bool) -> None:
+        """Removes the snapshots that nobody used, or names them."""
+        if self.prune and not complete:
             self.done.append(
                 "nothing was pruned: the run was not complete (run all tests, without a selection)"
             )
+        for name in recording.unused(self.folder, self.used) if complete else ():
+            shown = recording.shown(self.folder, name)
+            if self.prune:
+                snapshots.remove(self.folder, name)
+                self.done.append(f"removed   {shown}: no test stands for it")
+            else:
+                self.done.append(f"unused    {shown}: no test stands for it; remove it with --ckpt-prune")
+
+    def _look_around(self) -> bool:
+        """After a complete run: what nothing stands for. Whether the reference has no such snapshot."""
+        from pytest_ckpt_compat import accepted
+        from pytest_ckpt_compat.registered import lost
+        from pytest_ckpt_compat.report.text import render
+
+        verdicts, said = lost(self.context(), self.used)
+        self.entries += [summary.entry(verdict) for verdict in verdicts]
+        gone = [verdict for verdict in verdicts if not verdict.compatible]
+        self.done += [*said, *(render(verdict) for verdict in gone)]
+        known = {*self.ids, *map(snapshots.identifier, self.used), *(verdict.name for verdict in verdicts)}
+        self.done += accepted.nobodys(accepted.load(self.folder), known)
+        return not gone
+
+    def close(self) -> None:
+        """Ends what the session has started."""
+        if self.earlier is not None:
+            self.earlier.close()
 
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Prints what passed with something to say, and what was written."""
-        lines = [*([self._compared()] if self.base else []), *self.said, *self.done]
-        session = reporter._session
-        if not self.prune and session is not None and self._is_complete(session):
-            unused = [self._shown(name) for name in self._unused()]
-            lines += [
-                f"unused    {name}: no test stands for it; remove it with --ckpt-prune" for name in unused
-            ]
-        if self.update and not self.done:
-            failed = session is not None and session.testsfailed
-            lines.append("no snapshot was written" if failed else "every snapshot is up to date")
+        said = summary.remarks(summary.unique(self.entries))
+        lines = [*([self._compared()] if self.base else []), *said, *self.done]
         if lines:
             reporter.section("checkpoint compatibility", sep="-")
             for line in lines:
@@ -231,14 +276,14 @@ class Session:
         """The fixture's value for an item."""
         from pytest_ckpt_compat.fixture import CkptCompat
 
-        return CkptCompat(item.stash.get(REGISTRATIONS, ()), self._place(item), self._full)
+        return CkptCompat(item.stash.get(REGISTRATIONS, ()), self._place(item.path.parent), self._full)
 
     @property
     def _full(self) -> bool:
         return bool(self.config.get_verbosity() >= 2)
 
     def _registrations(self, node: _Node, marks: list[pytest.Mark]) -> list[Registration]:
-        place = self._place(node)
+        place = self._place(node.path.parent)
         found = [each for mark in marks for each in from_marker(mark.args, mark.kwargs, place)]
         ids = [each.id for each in found]
         twice = next((each for each in ids if ids.count(each) > 1), None)
@@ -249,74 +294,20 @@ class Session:
         return found
 
     def _declared(self) -> tuple[Registration, ...]:
-        root = self.config.rootpath
-        place = Place(folders=(root,), root=root, recorded=self._recorded, level=self.settings.level)
+        place = self._place()
         given = self.config.hook.pytest_ckpt_compat_checkpoints(config=self.config)
         tables = [table for tables in reversed(given) for table in tables or ()]
         found = (*settings.registrations(self.settings, place), *settings.contributed(tables, place))
         return settings.without_duplicates(found, "checkpoint")
 
-    def _place(self, node: _Node) -> Place:
+    def _place(self, *folders: Path) -> Place:
         root = self.config.rootpath
-        return Place((node.path.parent, root), root, self._recorded, self.settings.level)
-
-    def _recorded(self) -> Iterator[tuple[str, str]]:
-        """(shown path, id) of every checkpoint that has a snapshot."""
-        for name in snapshots.names(self.folder):
-            if name.startswith(snapshots.MODELS + "/"):
-                continue
-            identifier = snapshots.identifier(name)
-            try:
-                stored = snapshots.load(self.folder, name)
-            except SnapshotError:
-                stored = None
-            yield (stored.source.path if stored else identifier), identifier
-
-    def _write(self, name: str, text: str) -> list[str]:
-        """Writes a snapshot; says so, and how it differs from what was there."""
-        from pytest_ckpt_compat.fingerprint import loads
-        from pytest_ckpt_compat.registered import difference, recorded_diff
-
-        shown = self._shown(name)
-        new = loads(text, shown)
-        tensors = count(len(new.tensors), "tensor")
-        said = [f"recorded  {shown}: {tensors}"]
-        try:
-            old = snapshots.load(self.folder, name)
-            if old is not None:
-                said = [f"updated   {shown}: {difference(old, new)}", *recorded_diff(old, new, self._full)]
-        except SnapshotError:
-            said = [f"replaced  {shown}, which could not be read: {tensors}"]
-        snapshots.save(self.folder, name, text)
-        return said
-
-    def _unused(self) -> list[str]:
-        return [name for name in snapshots.names(self.folder) if name not in self.used]
-
-    def _is_complete(self, session: pytest.Session) -> bool:
-        return not self.partial and ran_everything(session)
-
-    def _shown(self, name: str) -> str:
-        return f"{self.folder.name}/{name}"
+        return Place((*folders, root), root, lambda: recording.recorded(self.folder), self.settings.level)
 
 
 def _in_order(node: _Node) -> list[pytest.Mark]:
     """The checkpoint markers, outermost first, decorators from top to bottom."""
     return list(node.iter_markers(_MARKER))[::-1]
-
-
-def _said(result: Result) -> Iterator[str]:
-    """What a check that passed has to say, a line for the verdict and for each note."""
-    from pytest_ckpt_compat.report.text import headline, render
-
-    for verdict in result.verdicts:
-        existing = any(verdict.of(Severity.EXISTING))
-        if verdict.compatible and existing:
-            yield render(verdict)
-        elif verdict.compatible and verdict.changes:
-            yield headline(verdict)
-        if verdict.compatible:
-            yield from (f"{verdict.name}: {note}" for note in verdict.notes)
 
 
 def from_config(config: pytest.Config) -> Session:
@@ -333,21 +324,27 @@ def from_config(config: pytest.Config) -> Session:
             check_name(config.getoption("ckpt_report"))
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
-    base, ref = None, config.getoption("ckpt_against")
-    if ref:
-        from pytest_ckpt_compat.git import merge_base
+    folder = config.rootpath / str(config.getini("ckpt_snapshot_dir") or found.snapshot_dir or SNAPSHOT_DIR)
+    update, ref = bool(config.getoption("ckpt_update")), config.getoption("ckpt_against")
+    earlier = None
+    if ref is not None:
+        from pytest_ckpt_compat.basecode import Earlier
+        from pytest_ckpt_compat.git import base_of
 
         try:
-            base = merge_base(config.rootpath, ref)
+            if update:
+                raise UsageError(
+                    "--ckpt-update", "records, and --ckpt-against compares", "record first, then compare"
+                )
+            earlier = Earlier(base_of(config.rootpath, ref, folder))
         except UsageError as error:
             pytest.exit(str(error), returncode=COULD_NOT_CHECK)
     return Session(
         config=config,
         settings=found,
-        folder=config.rootpath
-        / str(config.getini("ckpt_snapshot_dir") or found.snapshot_dir or SNAPSHOT_DIR),
-        update=bool(config.getoption("ckpt_update")),
+        folder=folder,
+        update=update,
         rewrite=frozenset(config.getoption("ckpt_rewrite")),
-        base=base,
+        earlier=earlier,
         prune=bool(config.getoption("ckpt_prune")),
     )

@@ -102,7 +102,9 @@ def without_duplicates(found: Iterable[Registration], subject: str) -> tuple[Reg
     for each in found:
         if each.id in known:
             raise UsageError(
-                f"{subject} {each.id}, key id", "is registered twice", "give one of them another id"
+                f"{subject} {each.id}, key id",
+                f"is registered twice, for {known[each.id].shown} and for {each.shown}",
+                "give one of them another id",
             )
         known[each.id] = each
     return tuple(known.values())
@@ -118,7 +120,8 @@ def _register(tables: Iterable[Mapping[str, Any]], subject: str, place: Place) -
 
 
 def _table(path: Path) -> Mapping[str, Any] | None:
-    if not mentions(path):
+    own = path.name == FILES[1]
+    if not (path.is_file() if own else mentions(path)):
         return None
     if sys.version_info >= (3, 11):
         import tomllib
@@ -128,12 +131,14 @@ def _table(path: Path) -> Mapping[str, Any] | None:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(path.name, f"is not TOML: {error}", "correct it") from error
-    if path.name == FILES[1]:
+    if own:
         strange = next((name for name in data if name != "tool"), None)
         if strange is not None:
             raise UsageError(path.name, f"has a key {strange!r}", f"its tables are [{TABLE}] and {ENTRIES}")
     tool = data.get("tool", {})
     table = tool.get("ckpt_compat") if isinstance(tool, dict) else None
+    if own and table is None:
+        raise UsageError(path.name, "has no settings", f"its tables are [{TABLE}] and {ENTRIES}")
     if table is not None and not isinstance(table, dict):
         raise UsageError(f"{path.name} [{TABLE}]", "is not a table", f"write [{TABLE}]")
     return table

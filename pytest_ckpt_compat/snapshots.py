@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from pytest_ckpt_compat import fingerprint
+from pytest_ckpt_compat.config import DEFINITIONS
 from pytest_ckpt_compat.errors import SnapshotError
 from pytest_ckpt_compat.structure import Structure
 from pytest_ckpt_compat.writing import write
 
-#: Subfolder of the definitions' snapshots; a checkpoint's id may not begin with it.
-MODELS = "models"
 _SUFFIX = ".json"
 
 
@@ -24,7 +23,7 @@ def checkpoint_name(identifier: str) -> str:
 
 def definition_name(identifier: str) -> str:
     """File name, relative to the snapshot folder, of the snapshot of a definition."""
-    return f"{MODELS}/{identifier}{_SUFFIX}"
+    return f"{DEFINITIONS}/{identifier}{_SUFFIX}"
 
 
 def load(folder: Path, name: str) -> Structure | None:
@@ -85,6 +84,11 @@ def remove(folder: Path, name: str) -> None:
             parent.rmdir()
 
 
+def is_definition(name: str) -> bool:
+    """Whether a snapshot is a definition's."""
+    return name.startswith(DEFINITIONS + "/")
+
+
 def identifier(name: str) -> str:
-    """The id that ``checkpoint_name`` made a file name of."""
-    return name.removesuffix(_SUFFIX)
+    """The id that ``checkpoint_name`` or ``definition_name`` made a file name of."""
+    return name.removesuffix(_SUFFIX).removeprefix(DEFINITIONS + "/")

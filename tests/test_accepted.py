@@ -69,7 +69,9 @@ def test_the_failure_prints_the_command_and_the_command_works(
     ]
     result = widened.runpytest_inprocess()
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["CK907 net-v1: loads, the definition differs from its snapshot"])
+    result.stdout.fnmatch_lines(
+        ["CK907 net-v1: loads but for what is accepted, the definition differs from its snapshot"]
+    )
 
 
 def test_a_different_later_change_is_not_covered(widened: pytest.Pytester, command: Command) -> None:
@@ -86,13 +88,15 @@ def test_an_entry_that_no_longer_occurs_warns(widened: pytest.Pytester, command:
     result = widened.runpytest_inprocess()
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["CK903 net-v1: loads, accepted.toml: the accepted CK202 [*] of net-v1 * no longer occurs; *"]
+        ["CK903 net-v1: loads, accepted.toml: the accepted CK202 [*] of net-v1 * no longer occurs"]
     )
 
 
 @pytest.mark.parametrize("until", [TOMORROW, YESTERDAY])
 def test_a_date(widened: pytest.Pytester, command: Command, until: str) -> None:
-    command("accept", "net-v1", "--rule", "CK202", "--reason", "for a week", "--until", until)
+    command("accept", "net-v1", "--rule", "CK202", "--reason", "for a week", "--until", TOMORROW)
+    path = widened.path / "ckpt_snapshots" / "accepted.toml"
+    path.write_text(path.read_text().replace(TOMORROW, until))
     result = widened.runpytest_inprocess()
     if until == TOMORROW:
         result.assert_outcomes(passed=1)
@@ -101,20 +105,90 @@ def test_a_date(widened: pytest.Pytester, command: Command, until: str) -> None:
         result.stdout.fnmatch_lines(["CK904 *", f"*expired on {YESTERDAY}; repair the break, or accept*"])
 
 
-def test_entries_are_kept_and_replaced(widened: pytest.Pytester, command: Command) -> None:
-    for key, reason in (("head.weight", "one"), ("head.bias", "two"), ("head.bias", "three")):
-        assert command("accept", "net-v1", "--rule", "CK202", "--key", key, "--reason", reason).code == (
-            2 if reason == "three" else 0
-        )
+def test_a_date_that_has_passed_is_refused(widened: pytest.Pytester, command: Command) -> None:
+    said = command("accept", "net-v1", "--rule", "CK202", "--reason", "late", "--until", YESTERDAY)
+    assert said.code == 2
+    assert (
+        said.err
+        == f"ckpt-compat: --until {YESTERDAY}: has passed; give the last day on which it is accepted\n"
+    )
+    assert accepted(widened) == ""
+
+
+def test_entries_are_kept(widened: pytest.Pytester, command: Command) -> None:
+    for key, reason, code in (("head.weight", "one", 0), ("head.bias", "two", 0), ("head.bias", "three", 2)):
+        assert command("accept", "net-v1", "--rule", "CK202", "--key", key, "--reason", reason).code == code
     assert accepted(widened).count("[[accepted]]") == 2
+    assert '"three"' not in accepted(widened)
     widened.runpytest_inprocess().assert_outcomes(passed=1)
+
+
+def test_an_entry_that_is_accepted_again_keeps_what_it_covers(
+    widened: pytest.Pytester, command: Command
+) -> None:
+    """The same id, rule and key: one entry, the new reason, and the changes of both."""
+    change_model(widened, "classes=5", "classes=4")
+    change_model(widened, "extra=False", "extra=True")
+    assert command("accept", "net-v1", "--rule", "CK101", "--reason", "one").code == 0
+    change_model(
+        widened, "self.scale =", "self.shift = nn.Parameter(torch.ones(1))\n            self.scale ="
+    )
+    said = command("check")
+    assert (said.code, "CK101 net-v1: 1 of 8 tensors missing" in said.out) == (1, True), said.out
+    assert command("accept", "net-v1", "--rule", "CK101", "--reason", "both").code == 0
+    assert accepted(widened).count("[[accepted]]") == 1
+    assert 'reason = "both"' in accepted(widened)
+    assert command("check").code == 0
+
+
+def test_an_entry_of_nobody_is_told(widened: pytest.Pytester, command: Command) -> None:
+    command("accept", "net-v1", "--rule", "CK202", "--reason", "five classes now")
+    path = widened.path / "ckpt_snapshots" / "accepted.toml"
+    path.write_text(path.read_text() + path.read_text().partition("\n\n")[2].replace("net-v1", "net-v0"))
+    line = (
+        "CK903 accepted.toml: the accepted CK202 * of net-v0 (five classes now): "
+        "nothing registered goes by this id; take the entry out"
+    )
+    said = command("check")
+    assert (said.code, line in said.out.splitlines()) == (0, True), said.out
+    result = widened.runpytest_inprocess()
+    result.assert_outcomes(passed=1)
+    assert line in result.outlines
+    assert line not in widened.runpytest_inprocess("-k", "net-v1").outlines, "a selection cannot tell"
+
+
+RAISING = """
+    def _load_from_state_dict(self, *args):
+        raise KeyError("gone")
+"""
+
+
+def test_a_load_that_raises_is_accepted_by_its_words(widened: pytest.Pytester, command: Command) -> None:
+    change_model(widened, "classes=5", "classes=4")
+    change_model(widened, "\n    def forward", RAISING + "\n    def forward")
+    said = command("check")
+    assert said.code == 1
+    line = next(line for line in said.out.splitlines() if "ckpt-compat accept" in line)
+    words = shlex.split(line.partition("ckpt-compat ")[2])
+    assert words == ["accept", "net-v1", "--rule", "CK401", "--reason", "..."]
+    assert command(*words[:-1], "it is to be converted").code == 0
+    said = command("check")
+    assert said.code == 0
+    assert "CK401 net-v1: accepted, KeyError: 'gone' (models.py:" in said.out
+    change_model(widened, "import torch\n", "import torch\n\n")
+    assert command("check").code == 0, "the line moved, and nothing else"
+    change_model(widened, '"gone"', '"lost"')
+    assert command("check").code == 1
 
 
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
         (["gone", "--rule", "CK202"], "gone: is no registered checkpoint, and no definition that fails; *"),
-        (["net-v1", "--rule", "CK101"], "*has no failing CK101 whose keys match [*]; *accepted: CK202"),
+        (
+            ["net-v1", "--rule", "CK101"],
+            "*has no failing CK101 whose keys match [*]; *accepted: CK202 head.weight, CK202 head.bias",
+        ),
         (["net-v1", "--rule", "CK202", "--key", "neck"], "*whose keys match neck; *"),
     ],
 )
@@ -146,6 +220,10 @@ def test_nothing_to_accept(
             "[[accepted]]\nid='x'\nrule='CK202'\nreason='r'\nchanges=['ab']",
             "*holds something that is no change*",
         ),
+        (
+            "[[accepted]]\nid='x'\nrule='CK401'\nreason='r'\nchanges=['(none) -> (none)']",
+            "*holds something that is no change*",
+        ),
         ("[[accepted]]\nuntil = 2026-01-01T00:00:00", "number 1, key until: is *"),
     ],
 )
@@ -153,6 +231,7 @@ def test_nonsense_in_the_file(widened: pytest.Pytester, command: Command, text: 
     (widened.path / "ckpt_snapshots" / "accepted.toml").write_text(text)
     result = widened.runpytest_inprocess()
     result.assert_outcomes(failed=1)
+    assert result.ret == 2, "nothing is known to be broken"
     result.stdout.fnmatch_lines([f"CK905 net-v1: ckpt_snapshots/accepted.toml*{complaint}"])
     said = command("accept", "net-v1", "--rule", "CK202", "--reason", "because")
     assert said.code == 2
@@ -170,7 +249,8 @@ def test_names_that_toml_and_shells_would_act_on() -> None:
     specs = (TensorSpec("float32", (1,)),)
     changes = judge((Change("missing", new=(key,), new_specs=specs) for key in keys), Policy())
     verdict = Verdict(changes, name="it's")
-    entry = module.accept(verdict, "CK101", "*", 'a "reason"\nof two lines', None)
+    wanted = module.Entry("it's", "CK101", "*", 'a "reason"\nof two lines')
+    entry, _ = module.accept(verdict, (), wanted, date.today())
     import tempfile
     from pathlib import Path
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,8 @@ def test_a_layer_that_only_main_has_trained(branch: pytest.Pytester, command: Co
     assert "models.Net as main (merge base " in said.out
     line = next(line for line in said.out.splitlines() if "ckpt-compat accept" in line)
     words = shlex.split(line.partition("ckpt-compat ")[2])
-    accepted = command(*words[:-1], "never released", "--against", "main")
+    assert words[-4:] == ["--reason", "...", "--against", "main"]
+    accepted = command(*(word.replace("...", "never released") for word in words))
     assert accepted.code == 0, accepted.err
     assert command("check", "--against", "main").code == 0
 
@@ -111,7 +112,7 @@ def test_a_definition_that_changed_must_be_recorded(branch: pytest.Pytester, com
 
 def test_without_a_snapshot_the_old_definition_is_built(branch: pytest.Pytester, command: Command) -> None:
     git(branch.path, "switch", "-q", "main")
-    shutil.rmtree(branch.path / "ckpt_snapshots" / "models")
+    shutil.rmtree(branch.path / "ckpt_snapshots" / "definitions")
     commit(branch.path)
     git(branch.path, "switch", "-q", "-c", "late")
     edit(branch.path / "models.py", "nn.Linear(8, 8)", "nn.Linear(8, 8, bias=False)")
@@ -130,17 +131,17 @@ def test_without_a_snapshot_the_old_definition_is_built(branch: pytest.Pytester,
 def test_the_old_code_is_run_once(
     branch: pytest.Pytester, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_ckpt_compat import basecode
+    from pytest_ckpt_compat.process import Process
 
     edit(branch.path / "models.py", "classes=4", "classes=6")
     runs = []
-    run = basecode._run
+    ask = Process.ask
 
-    def counted(*args: Any) -> dict[str, Any]:
+    def counted(process: Process, request: Mapping[str, Any]) -> dict[str, Any]:
         runs.append(1)
-        return run(*args)
+        return ask(process, request)
 
-    monkeypatch.setattr(basecode, "_run", counted)
+    monkeypatch.setattr(Process, "ask", counted)
     monkeypatch.setenv("XDG_CACHE_HOME", str(branch.path / ".." / "own-cache"))
     assert [command("check", "--against", "main").code for _ in range(2)] == [1, 1]
     assert len(runs) == 1
@@ -179,8 +180,7 @@ def test_a_definition_on_one_side_only(branch: pytest.Pytester, command: Command
     branch.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
     said = command("check", "--against", "main")
     assert said.code == 0, said.out
-    assert "models.Network is not in main" in said.out
-    assert "renamed   ckpt_snapshots/models/models.Net.json" in said.out
+    assert "renamed   ckpt_snapshots/definitions/models.Net.json" in said.out
 
 
 def test_a_base_that_cannot_be_imported(branch: pytest.Pytester, command: Command) -> None:
@@ -194,7 +194,7 @@ def test_a_base_that_cannot_be_imported(branch: pytest.Pytester, command: Comman
     said = command("check", "--against", "main")
     assert said.code == 2
     assert "CK906 net-v1: models.Net at main (merge base " in said.out
-    assert "it raised ModuleNotFoundError: No module named 'nothing_of_that_name'" in said.out
+    assert "importing models raised ModuleNotFoundError: No module named 'nothing_of_that_name'" in said.out
     assert "Traceback" not in said.out + said.err
 
 
@@ -213,7 +213,11 @@ def test_references_that_cannot_be_used(branch: pytest.Pytester, command: Comman
         "origin/main",
         "is not known here; run: git fetch origin +refs/heads/main:refs/remotes/origin/main",
     )
-    bad(command, "deadbeef", "is not known here; run: git fetch origin deadbeef")
+    fetch = "is not known here; run: git fetch origin "
+    bad(command, "deadbeef", fetch + "'+refs/heads/[*]:refs/remotes/origin/[*]'")
+    bad(command, "0" * 40, fetch + "0" * 40)
+    bad(command, "refs/tags/v1", fetch + "+refs/tags/v1:refs/tags/v1")
+    bad(command, "a;b", fetch + "'+refs/heads/a;b[*]:refs/heads/a;b[*]' '+refs/tags/a;b[*]:refs/tags/a;b[*]'")
     git(branch.path, "switch", "-q", "--orphan", "alone")
     git(branch.path, "checkout", "-q", "work", "--", ".")
     bad(command, "main", "this repository has no commits; commit first")
@@ -222,7 +226,7 @@ def test_references_that_cannot_be_used(branch: pytest.Pytester, command: Comman
     git(branch.path, "switch", "-q", "--detach", "work")
     assert command("check", "--against", "main").code == 0, "a detached head is as good as a branch"
     shutil.rmtree(branch.path / ".git")
-    bad(command, "main", "* is in no git repository; run it in a clone of the project")
+    bad(command, "main", "* is in no git repository; run it in a clone of the project that git trusts")
 
 
 def test_a_reference_that_is_no_reference(branch: pytest.Pytester, command: Command) -> None:
@@ -307,7 +311,7 @@ def test_a_project_below_the_top_and_one_in_a_submodule(
 
 
 def test_an_old_snapshot_that_cannot_be_used(branch: pytest.Pytester, command: Command) -> None:
-    path = branch.path / "ckpt_snapshots" / "models" / "models.Net.json"
+    path = branch.path / "ckpt_snapshots" / "definitions" / "models.Net.json"
     good = path.read_text()
     git(branch.path, "switch", "-q", "main")
     path.write_text("<<<<<<< ours\n" + good)
@@ -315,8 +319,12 @@ def test_an_old_snapshot_that_cannot_be_used(branch: pytest.Pytester, command: C
     git(branch.path, "switch", "-q", "-c", "repaired")
     path.write_text(good)
     said = command("check", "--against", "main")
-    assert said.code == 2
-    assert "models.Net.json: has conflict markers (line 1)" in said.out
+    assert said.code == 0
+    why = "ckpt_snapshots/definitions/models.Net.json has conflict markers (line 1): not compared with it"
+    assert f"  note: in main (merge base {git(branch.path, 'rev-parse', 'main')[:8]}), {why}" in said.out
+    edit(branch.path / "models.py", "nn.Linear(8, 8)", "nn.Linear(8, 8, bias=False)")
+    said = command("check", "--against", "main")
+    assert said.code == 1, "its code answers instead"
 
 
 def test_it_runs_under_xdist(branch: pytest.Pytester) -> None:

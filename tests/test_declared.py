@@ -137,7 +137,7 @@ def test_a_remote_checkpoint_that_cannot_be_had_and_has_no_snapshot(project: pyt
         (ENTRY + "level = 'resume'", "*checkpoint]] net-v1: has the level resume and no optimizer=; *"),
         (ENTRY + "level = 'up'", "*checkpoint]] net-v1: has the level 'up'; levels are *"),
         (ENTRY + "allow = [['CK202', 'head.*', '']]", "*net-v1: allows CK202 without a reason*"),
-        (ENTRY + ENTRY, "*checkpoint]] net-v1, key id: is registered twice; *"),
+        (ENTRY + ENTRY, "*checkpoint]] net-v1, key id: is registered twice, *; *"),
         (ENTRY.replace("net.pt", "gone.pt"), "*net-v1: matches nothing: neither gone.pt nor a snapshot*"),
         (ENTRY + "[tool", "*pyproject.toml*"),
     ],
@@ -193,7 +193,7 @@ def test_a_registry_alone_is_enough(project: pytest.Pytester) -> None:
     ("entry", "complaint"),
     [
         ("'strict': 3", "hook pytest_ckpt_compat_checkpoints, from-registry, key strict: is 3; *"),
-        ("'id': 'net-v1'", "checkpoint net-v1, key id: is registered twice; *"),
+        ("'id': 'net-v1'", "checkpoint net-v1, key id: is registered twice, *; *"),
     ],
 )
 def test_a_registrys_mistakes(project: pytest.Pytester, entry: str, complaint: str) -> None:

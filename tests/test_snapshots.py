@@ -56,14 +56,14 @@ def test_the_update_says_what_it_did_and_is_idle_the_second_time(project: pytest
     first.assert_outcomes(passed=1)
     first.stdout.fnmatch_lines(
         [
-            "recorded  ckpt_snapshots/models/models.Net.json: 6 tensors",
+            "recorded  ckpt_snapshots/definitions/models.Net.json: 6 tensors",
             "recorded  ckpt_snapshots/net.pt.json: 6 tensors",
         ]
     )
     before = stored(project)
     project.runpytest_inprocess("--ckpt-update").stdout.fnmatch_lines(["every snapshot is up to date"])
     assert stored(project) == before
-    assert set(before) == {"models/models.Net.json", "net.pt.json"}
+    assert set(before) == {"definitions/models.Net.json", "net.pt.json"}
     project.runpytest_inprocess().assert_outcomes(passed=1)
 
 
@@ -121,7 +121,7 @@ def test_a_model_change_never_rewrites_a_checkpoints_snapshot(project: pytest.Py
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "updated   ckpt_snapshots/models/models.Net.json: keys: 2 changed",
+            "updated   ckpt_snapshots/definitions/models.Net.json: keys: 2 changed",
             "  ! head.weight   float32[[]4, 8] -> float32[[]5, 8]   outputs 4 -> 5",
         ]
     )
@@ -157,7 +157,7 @@ def test_an_absent_file_is_checked_from_its_snapshot(project: pytest.Pytester) -
         (lambda text: "\udcff", "*"),
     ],
 )
-@pytest.mark.parametrize("which", ["net.pt.json", "models/models.Net.json"])
+@pytest.mark.parametrize("which", ["net.pt.json", "definitions/models.Net.json"])
 def test_a_snapshot_that_cannot_be_used(
     project: pytest.Pytester, spoil: object, complaint: str, which: str
 ) -> None:
@@ -190,7 +190,7 @@ def test_a_definition_that_changed_harmlessly_is_a_warning(project: pytest.Pytes
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["CK907 net.pt: loads, *the definition differs from its snapshot*"])
     project.runpytest_inprocess("--ckpt-update").stdout.fnmatch_lines(
-        ["updated   ckpt_snapshots/models/models.Net.json: keys: 2 changed"]
+        ["updated   ckpt_snapshots/definitions/models.Net.json: keys: 2 changed"]
     )
     project.runpytest_inprocess().stdout.no_fnmatch_line("*CK907*")
 
@@ -207,7 +207,7 @@ def test_dropping_a_layer_that_no_checkpoint_has_yet_still_shows(project: pytest
     result.stdout.fnmatch_lines(
         [
             "CK102 models.Net: 1 of 7 tensors unexpected",
-            "*ckpt_snapshots/models/models.Net.json (the definition as recorded) -> models.Net (models.py:*)",
+            "*/definitions/models.Net.json (the definition as recorded) -> models.Net (models.py:*)",
             "*- scale*",
         ]
     )
@@ -226,7 +226,12 @@ def test_two_ways_to_build_a_definition_are_two_snapshots(project: pytest.Pytest
         """
     )
     project.runpytest_inprocess("--ckpt-update").assert_outcomes(passed=2)
-    assert set(stored(project)) == {"a.json", "b.json", "models/models.Net(classes=4).json", "models/b.json"}
+    assert set(stored(project)) == {
+        "a.json",
+        "b.json",
+        "definitions/models.Net(classes=4).json",
+        "definitions/b.json",
+    }
 
 
 def test_unused_snapshots_are_listed_and_pruned_only_after_a_complete_run(project: pytest.Pytester) -> None:
@@ -244,7 +249,7 @@ def test_unused_snapshots_are_listed_and_pruned_only_after_a_complete_run(projec
     assert "other.pt.json" in stored(project)
     result = project.runpytest_inprocess("--ckpt-prune")
     result.stdout.fnmatch_lines(["removed   ckpt_snapshots/other.pt.json: no test stands for it"])
-    assert set(stored(project)) == {"net.pt.json", "models/models.Net.json"}
+    assert set(stored(project)) == {"net.pt.json", "definitions/models.Net.json"}
 
 
 @pytest.mark.parametrize("trouble", ["import", "unfindable", "stopped", "skipped"])

@@ -43,7 +43,7 @@ def build(definition: Definition, checkpoint: Mapping[str, Any] | None = None) -
         try:
             with _parameters_on_meta(moved):
                 module = _construct(definition, checkpoint)
-        except Exception:
+        except (Exception, SystemExit):
             # A constructor may fail on meta in any way it likes; run for real, it tells what is true.
             module = _construct_or_explain(definition, checkpoint)
         _require_module(module, definition)
@@ -139,7 +139,7 @@ def _construct(definition: Definition, checkpoint: Mapping[str, Any] | None) -> 
 def _construct_or_explain(definition: Definition, checkpoint: Mapping[str, Any] | None) -> Any:
     try:
         return _construct(definition, checkpoint)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BuildError(
             definition.label, f"raised {brief(error)}", "make it build with the kwargs given"
         ) from error

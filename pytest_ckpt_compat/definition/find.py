@@ -94,11 +94,11 @@ def find_attribute(text: str) -> Any:
     module_name, _, attribute = text.partition(":")
     if not module_name or not attribute:
         raise UsageError(
-            text, "does not name a model", 'write "package.module:attr", for example "models:Classifier"'
+            text, "names nothing", 'write "package.module:attr", for example "models:Classifier"'
         )
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BuildError(
             text,
             f"importing {module_name} raised {brief(error)}",

@@ -8,13 +8,13 @@ from pytest_ckpt_compat.text import visible
 #: Bytes that GitHub takes for a step's summary, with room to spare.
 LIMIT = 1_000_000
 _SIGNS: dict[State, str] = {"broken": "❌", "unknown": "❓", "before": "⚠️", "warning": "⚠️", "ok": "✅"}
-#: As entities, since a backslash does not help inside of a table, against names and numbers, or in HTML.
-_ESCAPES = {sign: f"&#{ord(sign)};" for sign in "&<>|@#"} | {sign: f"\\{sign}" for sign in "\\`*_[]~"}
+#: As entities, since a backslash helps neither inside of a table nor in HTML.
+_ESCAPES = {sign: f"&#{ord(sign)};" for sign in "&<>|@#\\`*_[]~"}
 
 
 def render(run: Run, limit: int = LIMIT) -> str:
     """The run as Markdown of at most ``limit`` bytes; details are left out before lines are."""
-    lines = ["## Checkpoint compatibility", "", visible(run.compared), ""]
+    lines = ["## Checkpoint compatibility", "", _cell(run.compared), ""]
     lines += ["| | checkpoint | verdict |", "|---|---|---|"]
     lines += [f"| {_SIGNS[each.state]} | {_cell(each.id)} | {_cell(each.headline)} |" for each in run.entries]
     page = "\n".join(lines) + "\n"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from pytest_ckpt_compat.changes import Severity, Verdict
 from pytest_ckpt_compat.report import json as json_report
 from pytest_ckpt_compat.report import text
+from pytest_ckpt_compat.text import visible
 
 State = Literal["broken", "unknown", "before", "warning", "ok"]
 
@@ -73,6 +74,17 @@ def entry(verdict: Verdict) -> Entry:
 def unique(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     """The entries without repetition: two checkpoints may share a definition."""
     return tuple({(each.id, each.text): each for each in entries}.values())
+
+
+def remarks(entries: Iterable[Entry]) -> Iterator[str]:
+    """What verdicts that fail nothing have to say: what was so before, a line for a warning, notes."""
+    for each in entries:
+        if each.state == "before":
+            yield each.text
+        elif each.state in ("warning", "ok"):
+            if each.data["changes"]:
+                yield each.headline
+            yield from (f"{each.id}: {visible(note)}" for note in each.data["notes"])
 
 
 def _state(verdict: Verdict) -> State:

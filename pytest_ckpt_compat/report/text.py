@@ -54,8 +54,11 @@ def headline(verdict: Verdict) -> str:
     if worst is None:
         return f"OK {name}: {_size(verdict)}"
     said = list(_told(verdict, worst))
-    if worst.severity in (Severity.WARNING, Severity.ACCEPTED):
-        said.insert(0, "loads")
+    if worst.severity is Severity.WARNING:
+        loads = "loads but for what is accepted" if any(verdict.of(Severity.ACCEPTED)) else "loads"
+        said.insert(0, f"does not load, which {visible(worst.reason)} allows" if worst.reason else loads)
+    if worst.severity is Severity.ACCEPTED:
+        said = ["accepted", *said[:-1], f"{said[-1]} ({visible(worst.reason)})"]
     if worst.severity is Severity.EXISTING:
         said.insert(0, f"already on {visible(worst.reason)}")
     return f"{worst.rule} {name}: {', '.join(said)}" if name else f"{worst.rule} {', '.join(said)}"
@@ -107,6 +110,8 @@ def _phrase(kind: Kind, change: Change) -> str:
         return f"weights {change.detail.partition(':')[0]}"
     if kind == "optimizer-mismatch" and (change.old or change.new):
         return "the optimizer's state does not fit"
+    if kind in ("expired-acceptance", "unused-acceptance"):
+        return visible(change.detail.rpartition(";")[0])
     if kind == "definition-changed":
         return "the definition differs from its snapshot"
     return visible(change.detail.partition("\n")[0])
