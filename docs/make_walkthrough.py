@@ -60,7 +60,7 @@ SCRIPT: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
         (
             ("git checkout -q main -- shapes", 0),
             ("git apply refactors/widen_head.patch", 0),
-            ("ckpt-compat update -q", 0),
+            ("ckpt-compat update", 0),
         ),
     ),
     ("The check is green, and the pull request shows what was accepted, and why:", ((_CHECK, 0),)),
@@ -108,7 +108,7 @@ def walk(folder: Path) -> Iterator[Step]:
     (folder / ".gitignore").write_text("__pycache__/\n.pytest_cache/\n", encoding="utf-8")
     for command in (
         "git init -q -b main",
-        "ckpt-compat update -q",
+        "ckpt-compat update",
         "git add -A",
         "git commit -q -m 'Version 2'",
     ):

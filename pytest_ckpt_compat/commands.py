@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_ckpt_compat import accepted, git, recording, snapshots
-from pytest_ckpt_compat.against import OURS
+from pytest_ckpt_compat.against import OURS, facts
 from pytest_ckpt_compat.basecode import Earlier
 from pytest_ckpt_compat.baseline import Context
 from pytest_ckpt_compat.changes import Severity, Verdict
@@ -37,8 +37,12 @@ class Checked:
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """All of them; what several checkpoints say of their definition in the same words, once."""
-        found = [*(each for result in self.results for each in result.verdicts), *self.lost]
+        """All of them, checkpoints first; of definitions those that say what no checkpoint says."""
+        own = [result.verdicts[0] for result in self.results]
+        others = [verdict for result in self.results for verdict in result.verdicts[1:]]
+        told = [(verdict.new_label, facts(verdict.of(Severity.ERROR))) for verdict in own]
+        more = [each for each in others if not _is_told(each, told)]
+        found = (*own, *more, *self.lost)
         return tuple({(verdict.name, text.render(verdict, True)): verdict for verdict in found}.values())
 
     @property
@@ -57,6 +61,12 @@ class Checked:
         """1 if something breaks, 2 if something could not be checked or nothing was, else 0."""
         codes = {verdict.exit_code for verdict in self.verdicts}
         return 1 if 1 in codes else 2 if 2 in codes or not self.counts[0] else 0
+
+
+def _is_told(verdict: Verdict, told: Iterable[tuple[str, set[tuple[str, str]]]]) -> bool:
+    """Whether a checkpoint of the same definition fails by all that a verdict fails by."""
+    errors = facts(verdict.of(Severity.ERROR))
+    return bool(errors) and any(label == verdict.new_label and errors <= found for label, found in told)
 
 
 def check(against: str | None, args: Sequence[str] = (), snapshots_only: bool = False) -> Checked:

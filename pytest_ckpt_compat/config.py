@@ -214,7 +214,7 @@ def _resolve(subject: str, text: str, place: Place) -> tuple[tuple[Path, str], .
                 found.setdefault(shown, place.root / shown)
         if found:
             return tuple((path, shown) for shown, path in sorted(found.items()))
-    folders = " or ".join(str(folder) for folder in place.folders)
+    folders = " or ".join(dict.fromkeys(map(str, place.folders)))
     raise UsageError(subject, f"{text} matches no file in {folders}", "check the path")
 
 

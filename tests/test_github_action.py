@@ -92,10 +92,19 @@ def test_a_push_is_checked_without_a_reference(pull_request: Path) -> None:
     assert done.stdout.startswith("breaks: 1\n")
 
 
-def test_a_given_reference(pull_request: Path) -> None:
-    done = run(pull_request, AGAINST="v1.0", GITHUB_BASE_REF="main")
+@pytest.mark.parametrize("against", ["origin/work", "v1.0", "HEAD~1"])
+def test_a_given_reference(pull_request: Path, pytester: pytest.Pytester, against: str) -> None:
+    git(pytester.path, "tag", "v1.0", "main")
+    done = run(pull_request, AGAINST=against, GITHUB_BASE_REF="main")
+    # The head of the pull request's own branch has the break already.
+    assert done.returncode == (0 if against == "origin/work" else 1), done.stderr
+    assert f"compared  1 checkpoint, 6 tensors, with {against} (merge base " in done.stdout
+
+
+def test_a_reference_that_nobody_has(pull_request: Path) -> None:
+    done = run(pull_request, AGAINST="v2.0", GITHUB_BASE_REF="main")
     assert done.returncode == 2
-    assert "--against v1.0: is not known here; run: git fetch --unshallow origin" in done.stderr
+    assert "--against v2.0: is not known here; run: git fetch origin" in done.stderr
 
 
 def test_a_branchs_name_is_never_run(pull_request: Path) -> None:

@@ -135,7 +135,8 @@ def test_a_skipped_test_checks_nothing(project: pytest.Pytester) -> None:
         ("model=Net", "*checkpoint marker: needs one path*"),
         ('"net.pt", "b.pt", model=Net', "*needs one path*"),
         ('"nothing.pt", model=Net', "*nothing.pt: matches nothing: neither nothing.pt nor a snapshot*"),
-        ('"no/*.pt", model=Net', "*no/*.pt: matches no file in *"),
+        ('"net.pt", model="models"', "*has the model 'models', which names none; write model=*"),
+        ('"no/*.pt", model=Net', "*no/[*].pt matches no file in *"),
         ('"net.pt", model=Net, strict="no"', "*has a strict that is neither True nor False*"),
         ('"net.pt", model=Net, kwargs=[1]', "*has kwargs that are not a dict*"),
         ('"net.pt", model=Net, id="../up"', "*has the id '../up', which cannot be a file name*"),
@@ -245,7 +246,6 @@ def test_a_factory_is_given_the_checkpoints_values(project: pytest.Pytester) -> 
         ("'modles:Net'", "CK906 net.pt: modles:Net: importing modles raised ModuleNotFoundError*"),
         ("'models:broken'", "CK906 net.pt: models.broken (*models.py:*): raised ValueError: no such size (*"),
         ("lambda: 3", "CK906 net.pt: the model (*): gave int, not a torch.nn.Module; *"),
-        ("'models'", "models: does not name a model; write *"),
         ("7", "7: is neither a class, a factory nor a module instance; *"),
     ],
 )

@@ -241,18 +241,18 @@ def test_unused_snapshots_are_listed_and_pruned_only_after_a_complete_run(projec
     project.makepyfile(TEST)
     unused = "unused    ckpt_snapshots/other.pt.json: no test stands for it; remove it with --ckpt-prune"
     name = "test_unused_snapshots_are_listed_and_pruned_only_after_a_complete_run.py"
-    for selection in (["-k", "net"], ["-m", "checkpoint"], [name], ["--deselect", "x"], ["--co"]):
+    for selection in (["-k", "net"], ["-m", "not slow"], [name], ["--deselect", "x"], ["--co"]):
         result = project.runpytest_inprocess("--ckpt-prune", *selection)
         result.stdout.no_fnmatch_line("removed*")
         project.runpytest_inprocess(*selection).stdout.no_fnmatch_line("unused*")
     project.runpytest_inprocess().stdout.fnmatch_lines([unused])
     assert "other.pt.json" in stored(project)
-    result = project.runpytest_inprocess("--ckpt-prune")
+    result = project.runpytest_inprocess("--ckpt-prune", "-m", "checkpoint")
     result.stdout.fnmatch_lines(["removed   ckpt_snapshots/other.pt.json: no test stands for it"])
     assert set(stored(project)) == {"net.pt.json", "definitions/models.Net.json"}
 
 
-@pytest.mark.parametrize("trouble", ["import", "unfindable", "stopped", "skipped"])
+@pytest.mark.parametrize("trouble", ["import", "unfindable", "stopped", "skipped", "module"])
 def test_prune_keeps_what_it_cannot_tell_about(project: pytest.Pytester, trouble: str) -> None:
     project.makepyfile(TEST)
     project.runpytest_inprocess("--ckpt-update")
@@ -260,6 +260,7 @@ def test_prune_keeps_what_it_cannot_tell_about(project: pytest.Pytester, trouble
         "import": "import nothing_of_that_name",
         "unfindable": TEST.replace("model=Net", "model='models:Gone'"),
         "stopped": "def test_a(): assert False\n" + TEST,
+        "module": "import pytest\npytest.importorskip('nothing_of_that_name')\n" + TEST,
         "skipped": TEST.replace("@pytest", "@pytest.mark.skip(reason='x')\n@pytest", 1),
     }
     project.makepyfile(bodies[trouble])
@@ -284,7 +285,9 @@ def test_one_process_writes_under_xdist(project: pytest.Pytester, workers: str) 
         (project.path / "ckpt_snapshots/runs/a.pt.json").read_text()
     )
     result = project.runpytest_subprocess("--ckpt-prune", workers)
+    result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines(["removed   ckpt_snapshots/left.json: no test stands for it"])
+    assert "runs/d.pt.json" in stored(project), "the only record of a file that is not here"
 
 
 def test_a_killed_worker_loses_nobodys_snapshot(project: pytest.Pytester) -> None:
