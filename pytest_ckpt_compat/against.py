@@ -68,7 +68,7 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], earlier: Earlier) -
     """The verdicts of a plain check, those that the baseline adds, and in each what is not new.
 
     Raises:
-        SnapshotError: a snapshot of the merge base cannot be used.
+        SnapshotError: a snapshot in the work tree cannot be used.
         UsageError: git cannot read the commit.
     """
     base = earlier.base

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -71,7 +72,7 @@ def _answer(asked: Mapping[str, Any], project: Project) -> dict[str, Any]:
             raise BuildError(asked["id"], problem, "see pytest at that commit")
         return {"registered": False, "definition": None, "changes": {}, "files": {}}
     definition = find(registration.model, registration.kwargs)
-    values = loads(asked["values"], "values").values
+    values = _values(asked, registration)
     changes = {name: _changes(each, registration, definition) for name, each in asked["questions"].items()}
     built = dumps(structure_of(build(definition, values), definition))
     _require_old_code(asked, definition)
@@ -89,6 +90,14 @@ def _registration(asked: Mapping[str, Any], project: Project) -> Registration | 
     others = [each for each in project.registrations if each.shown == asked["shown"]]
     alike = [each for each in (*same, *others) if _name(each) == asked["name"]]
     return next(iter((*alike, *same)), None)
+
+
+def _values(asked: Mapping[str, Any], registration: Registration) -> Mapping[str, Any]:
+    """The non-tensor values, from the file if it is there: JSON has neither tuples nor numbers as keys."""
+    if asked["file"]:
+        with contextlib.suppress(ReadError):
+            return readers.read(asked["file"], registration.key).values
+    return loads(asked["values"], "values").values
 
 
 def _name(registration: Registration) -> str | None:

@@ -127,6 +127,7 @@ def _request(
         "shown": registration.shown,
         "name": definition.name,
         "values": dumps(Structure({}), values),
+        "file": next((each.file for each in questions.values() if each.file), ""),
         "questions": {
             name: {
                 "structure": dumps(each.structure, each.structure.values, resume and each.registered),

@@ -14,6 +14,8 @@ from typing import Any
 
 #: Seconds after which an answer is no longer waited for.
 _SECONDS = 600
+#: Seconds in which it may come to an end by itself.
+_PATIENCE = 5
 #: Seconds between two looks for an answer.
 _PAUSE = 0.005
 
@@ -66,8 +68,11 @@ class Process:
 
     def close(self) -> None:
         """Ends the process and removes its files."""
-        with contextlib.suppress(OSError):
-            self._process.communicate()  # the end of its input is the end of its work
+        try:
+            self._process.communicate(timeout=_PATIENCE)  # the end of its input is the end of its work
+        except (OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
         self._complaints.close()
         self._folder.cleanup()
 

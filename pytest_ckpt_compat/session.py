@@ -110,13 +110,12 @@ class Session:
         from pytest_ckpt_compat.report import text
 
         registrations = item.stash[REGISTRATIONS]
+        results, complaint = [], ""
         try:
             results = [check_registered(each, self.context()) for each in registrations]
         except UsageError as error:
             complaint = str(error)
-        else:
-            complaint = ""
-        if complaint:
+        if complaint:  # not in the handler: pytest would print the error once more, as the context
             pytest.fail(complaint, pytrace=False)
         item.stash[_RESULTS] = results
         item.user_properties += [
