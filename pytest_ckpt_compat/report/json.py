@@ -8,7 +8,6 @@ from typing import Any
 
 from pytest_ckpt_compat.changes import Change, Verdict
 from pytest_ckpt_compat.fingerprint import digest
-from pytest_ckpt_compat.renames import Rule, rules
 from pytest_ckpt_compat.structure import Structure
 
 SCHEMA = 1
@@ -35,8 +34,10 @@ def as_data(verdict: Verdict) -> dict[str, Any]:
 
 def _rules(verdict: Verdict) -> list[dict[str, Any]]:
     """The fewest renaming rules, each with exactly the pairs of keys that it explains."""
-    if not verdict.old or not verdict.new:
+    if not verdict.old or not verdict.new or not verdict.changes:
         return []
+    from pytest_ckpt_compat.renames import Rule, rules
+
     found = rules(verdict.changes, verdict.old.tensors, verdict.new.tensors)
     single = [Rule(old, new, ((old, new),)) for old, new in found.exceptions]
     return [
