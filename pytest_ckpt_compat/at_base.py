@@ -29,6 +29,8 @@ def main(tree: str, paths: str) -> None:
     requests = iter(os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8").readline, "")
     sys.path[:0] = [str(Path(tree) / path) for path in json.loads(paths)]
     first = next(requests, "")
+    if not first:
+        return
     try:
         in_project(
             lambda project: _serve(tree, project, itertools.chain([first], requests)),

@@ -64,7 +64,8 @@ class Process:
         if answer.exists():
             return dict(json.loads(answer.read_text(encoding="utf-8")))
         lines = (Path(self._folder.name) / "stderr").read_text(errors="replace").strip().splitlines()
-        return self._fail(f"its process ended with {self._process.poll()}: {lines[-1] if lines else ''}")
+        said = f": {lines[-1]}" if lines else ""
+        return self._fail(f"its process ended with {self._process.poll()}{said}")
 
     def close(self) -> None:
         """Ends the process and removes its files."""

@@ -1,0 +1,87 @@
+"""The process that works on earlier code: it answers, it fails with a reason, it comes to an end."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_ckpt_compat import process
+from pytest_ckpt_compat.fingerprint import dumps
+from pytest_ckpt_compat.process import Process
+from pytest_ckpt_compat.structure import Structure
+from tests.repository import make_project
+
+REQUEST = {
+    "id": "net-v1",
+    "shown": "net.pt",
+    "name": "models.Net",
+    "file": "",
+    "values": dumps(Structure({})),
+    "questions": {},
+    "paths": ["."],
+    "top": "/nowhere",
+}
+
+
+def ask(folder: Path, **others: object) -> dict[str, object]:
+    asked = Process(folder, "", ["."])
+    try:
+        return asked.ask(REQUEST | others)
+    finally:
+        asked.close()
+
+
+def test_it_answers_again_and_again(tmp_path: Path) -> None:
+    asked = Process(make_project(tmp_path), "", ["."])
+    answers = [asked.ask(REQUEST), asked.ask(REQUEST | {"id": "gone", "shown": "gone"})]
+    asked.close()
+    assert [answer["registered"] for answer in answers] == [True, False]
+    assert '"head.bias": "float32[4]"' in str(answers[0]["definition"])
+    assert not Path(asked._folder.name).exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "complaint"),
+    [
+        (
+            "import os, sys; sys.stderr.write('no luck'); sys.stderr.flush(); os._exit(3)",
+            "ended with 3: no luck",
+        ),
+        ("import sys; sys.exit('not here')", "SystemExit: not here"),
+        ("import pytest; pytest.exit('not today')", "not today"),
+        ("raise ValueError('never')", "ValueError: never"),
+        ("import nothing_of_that_name", "No module named 'nothing_of_that_name'"),
+    ],
+)
+@pytest.mark.parametrize("file", ["conftest.py", "models.py"])
+def test_code_that_fails(tmp_path: Path, file: str, code: str, complaint: str) -> None:
+    make_project(tmp_path)
+    (tmp_path / file).write_text(code + "\n")
+    error = str(ask(tmp_path)["error"])
+    assert complaint in error
+    assert "\n" not in error
+
+
+def test_what_the_code_prints_is_nobodys(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    noise = "import os\nprint('x' * 200_000)\nos.write(1, b'y' * 200_000)\n"
+    (tmp_path / "models.py").write_text(noise + (tmp_path / "models.py").read_text())
+    assert ask(tmp_path)["registered"] is True
+
+
+def test_it_is_not_waited_for_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_project(tmp_path)
+    (tmp_path / "conftest.py").write_text("import time\ntime.sleep(100)\n")
+    monkeypatch.setattr(process, "_SECONDS", 1)
+    monkeypatch.setattr(process, "_PATIENCE", 1)
+    asked = Process(tmp_path, "", ["."])
+    started = time.monotonic()
+    assert asked.ask(REQUEST) == {"error": "it took more than 1 seconds"}
+    assert asked.ask(REQUEST) == {"error": "it took more than 1 seconds"}, "it is not asked twice"
+    asked.close()
+    idle = Process(tmp_path, "", ["."])
+    idle.close()
+    assert time.monotonic() - started < 50
+    assert idle._process.poll() is not None
