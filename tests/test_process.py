@@ -45,10 +45,7 @@ def test_it_answers_again_and_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "complaint"),
     [
-        (
-            "import os, sys; sys.stderr.write('no luck'); sys.stderr.flush(); os._exit(3)",
-            "ended with 3: no luck",
-        ),
+        ("import os; os._exit(3)", "its process ended with 3"),
         ("import sys; sys.exit('not here')", "SystemExit: not here"),
         ("import pytest; pytest.exit('not today')", "not today"),
         ("raise ValueError('never')", "ValueError: never"),
