@@ -19,7 +19,7 @@ from typing import Any
 
 from pytest_ckpt_compat.changes import Change, Policy, Severity, Verdict
 from pytest_ckpt_compat.errors import SnapshotError, UsageError
-from pytest_ckpt_compat.rules import BY_ID, judge
+from pytest_ckpt_compat.rules import BY_ID, KEYLESS, judge
 from pytest_ckpt_compat.structure import TensorSpec
 from pytest_ckpt_compat.text import count, visible
 
@@ -27,10 +27,10 @@ FILE = "accepted.toml"
 _FAILING = (Severity.ERROR, Severity.INCOMPLETE)
 _HEADER = "# Breaks that are meant. Written by ckpt-compat accept; read it in the pull request.\n"
 _REDO = "restore it from git, or take the entry out and run ckpt-compat accept again"
+#: What the id of a definition ends in where the earlier code is to load what today's saves.
+FORWARD = "@forward"
 #: Commands that a failure prints at most.
 _COMMANDS = 3
-#: Rules whose changes may have no keys, and go by what they say.
-_KEYLESS = ("CK401", "CK403")
 #: Where in the code something was raised: the line moves when nothing else does.
 _WHERE = re.compile(r" \([^()]*:\d+\)")
 
@@ -136,6 +136,12 @@ def accept(
     return entry, (*(each for each in entries if each not in same), entry)
 
 
+def cover(verdicts: Sequence[Verdict], entries: Iterable[Entry], today: date) -> tuple[Verdict, ...]:
+    """The verdicts with what entries cover accepted, and no more said."""
+    standing = [entry for entry in entries if not _expired(entry, today)]
+    return tuple(_accept(verdict, standing, set()) for verdict in verdicts)
+
+
 def apply(
     verdicts: Sequence[Verdict], entries: Iterable[Entry], today: date, whole: Iterable[str]
 ) -> tuple[Verdict, ...]:
@@ -168,7 +174,7 @@ def nobodys(entries: Iterable[Entry], known: Iterable[str]) -> Iterator[str]:
     """A line for each entry whose id is none of those known."""
     ids = set(known)
     for entry in entries:
-        if entry.id not in ids:
+        if entry.id.removesuffix(FORWARD) not in ids:
             about = f"the accepted {entry.rule} {entry.key} of {entry.id} ({entry.reason})"
             yield f"CK903 {FILE}: {about}: nothing registered goes by this id; take the entry out"
 
@@ -203,8 +209,7 @@ def _accept(verdict: Verdict, entries: Sequence[Entry], used: set[Entry]) -> Ver
 
 
 def _covers(entry: Entry, change: Change) -> bool:
-    failing = change.severity in (*_FAILING, Severity.WARNING, Severity.EXISTING)
-    return failing and entry.rule == change.rule and fact(change) in entry.changes
+    return entry.rule == change.rule and fact(change) in entry.changes
 
 
 def _expired(entry: Entry, today: date) -> bool:
@@ -234,7 +239,7 @@ def _keys(change: Change) -> tuple[str, ...]:
 
 def _acceptable(change: Change) -> bool:
     """Whether an entry can cover a change: it has keys, or says what went wrong."""
-    return bool(_keys(change)) or change.rule in _KEYLESS
+    return bool(_keys(change)) or change.rule in KEYLESS
 
 
 def _matches(change: Change, key: str) -> bool:
@@ -277,7 +282,7 @@ def _entry(table: Any, subject: str) -> Entry:
             raise SnapshotError(f"{subject}, key {name}", "is not there or empty", _REDO)
     if table["rule"] not in BY_ID:
         raise SnapshotError(f"{subject}, key rule", f"is {table['rule']!r}, which is no rule", _REDO)
-    said = table["rule"] in _KEYLESS
+    said = table["rule"] in KEYLESS
     sound = (isinstance(text, str) and (" -> " in text or (said and text)) for text in table["changes"])
     if not all(sound) or "(none) -> (none)" in table["changes"]:
         raise SnapshotError(f"{subject}, key changes", "holds something that is no change", _REDO)

@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_ckpt_compat import accepted, fingerprint, git, snapshots
 from pytest_ckpt_compat.basecode import Answer, Earlier, Question
 from pytest_ckpt_compat.changes import Change, Policy, Severity, Verdict
-from pytest_ckpt_compat.checking import check_structure
+from pytest_ckpt_compat.checking import check_structure, resumed
 from pytest_ckpt_compat.config import Registration
 from pytest_ckpt_compat.definition.find import Definition
 from pytest_ckpt_compat.errors import BuildError, SnapshotError
@@ -92,10 +92,15 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], earlier: Earlier) -
             main = _incomplete(main, str(error))
         else:
             recorded = recorded or answer.definition
+            if forward and not answer.registered:
+                notes.append(
+                    f"it is not registered in {base.label}: its code was not asked to load what this saves"
+                )
             if "new" in answer.changes:
                 asked.append(_Asked(_forward(subject, main, answer.changes["new"], base)))
     latest = _latest(subject, recorded, main, base) if recorded is not None else None
-    if latest is not None and facts(latest.of(Severity.ERROR)) <= facts(main.of(Severity.ERROR)):
+    told = facts(main.of(Severity.ERROR, Severity.ACCEPTED))
+    if latest is not None and facts(latest.of(Severity.ERROR)) <= told:
         notes += [] if latest.compatible else [f"{latest.old_label}, breaks in the same way"]
     elif latest is not None and recorded is not None:
         asked.append(_Asked(latest, Question(recorded)))
@@ -123,13 +128,29 @@ def unrecorded(subject: Subject, main: Verdict, earlier: Earlier) -> Verdict:
 
 def _ask(subject: Subject, main: Verdict, earlier: Earlier, questions: Mapping[str, Question]) -> Answer:
     values = main.old.values if main.old else {}
-    return earlier.ask(subject.registration, subject.definition, values, questions)
+    ids = _ids(subject, earlier.base)
+    return earlier.ask(ids, subject.registration, subject.definition, values, questions)
+
+
+def _ids(subject: Subject, base: git.Base) -> list[str]:
+    """The checkpoint's id, or that of a snapshot of the base which is gone here and was of the same file."""
+    identifier, folder = subject.registration.id, subject.folder
+    before = [name for name in git.files(base, folder) if name.endswith(".json")]
+    if snapshots.checkpoint_name(identifier) in before:
+        return [identifier]
+    digest = fingerprint.digest(subject.structure)
+    gone = [n for n in before if not snapshots.is_definition(n) and not (folder / n).exists()]
+    stored = {name: _stored(base, folder, name)[0] for name in gone}
+    same = [name for name, each in stored.items() if each is not None and fingerprint.digest(each) == digest]
+    return [identifier, *map(snapshots.identifier, same)]
 
 
 def _frozen(subject: Subject, main: Verdict, base: git.Base) -> tuple[list[_Asked], str]:
     """The checkpoint as it was recorded at the base, where it was another; or why it cannot be told."""
     stored, why = _stored(base, subject.folder, snapshots.checkpoint_name(subject.registration.id))
-    if stored is None or fingerprint.digest(stored) == fingerprint.digest(subject.structure):
+    resume = subject.registration.level == "resume" and stored is not None and bool(stored.optimizers)
+    known = subject.structure
+    if stored is None or fingerprint.digest(stored, resume) == fingerprint.digest(known, resume):
         return [], why
     label = f"{subject.registration.shown} as {base.label} has it"
     verdict = _loaded(subject, stored, main, label, subject.registration.id)
@@ -161,7 +182,8 @@ def lost(base: git.Base, folder: Path, used: Iterable[str]) -> tuple[tuple[Verdi
         stored = snapshots.load(folder, name)
         if stored is not None:
             fresh.setdefault((snapshots.is_definition(name), fingerprint.digest(stored)), []).append(name)
-    gone, renamed = [], []
+    gone: list[Verdict] = []
+    renamed = [] if before else [f"{base.label} has no snapshots in {folder.name}"]
     for name in before:
         if name in used:
             continue
@@ -201,6 +223,8 @@ def _loaded(subject: Subject, old: Structure, main: Verdict, label: str, name: s
     policy = subject.registration.policy
     prefix = subject.registration.strip_prefix if own else None
     verdict = check_structure(replace(old, values=values), subject.definition, policy, prefix)
+    if own and subject.registration.level == "resume" and old.optimizers:
+        verdict = resumed(verdict, subject.definition, subject.registration.optimizer, policy)
     return at_level(replace(verdict, name=name, old_label=label), subject.registration.level)
 
 
@@ -208,7 +232,7 @@ def _forward(subject: Subject, main: Verdict, changes: tuple[Change, ...], base:
     """What the earlier code found in a state_dict of today's definition."""
     return Verdict(
         judge(changes, subject.registration.policy),
-        name=subject.identifier,
+        name=subject.identifier + accepted.FORWARD,
         old=main.new,
         new=main.new,
         old_label=f"{main.new_label}, saved now",

@@ -34,7 +34,7 @@ def main(tree: str, paths: str) -> None:
     try:
         in_project(
             lambda project: _serve(tree, project, itertools.chain([first], requests)),
-            ["-p", "no:cacheprovider", f"--rootdir={os.getcwd()}"],
+            ["-o", f"cache_dir={Path(first).parent / 'cache'}", f"--rootdir={os.getcwd()}"],
             whole=False,
         )
     except BaseException as error:  # also what the earlier code exits with: the other end has to say it
@@ -71,27 +71,34 @@ def _answer(asked: Mapping[str, Any], project: Project) -> dict[str, Any]:
     if registration is None:
         if project.problems:
             problem = f"pytest could not collect {project.problems[0]}"
-            raise BuildError(asked["id"], problem, "see pytest at that commit")
-        return {"registered": False, "definition": None, "changes": {}, "files": {}}
+            raise BuildError(asked["ids"][0], problem, "see pytest at that commit")
+        files = _changed(asked["tree"])
+        return {"registered": False, "definition": None, "changes": {}, "files": files}
     definition = find(registration.model, registration.kwargs)
     values = _values(asked, registration)
     changes = {name: _changes(each, registration, definition) for name, each in asked["questions"].items()}
     built = dumps(structure_of(build(definition, values), definition))
     _require_old_code(asked, definition)
-    outside = [file for _, file in _files(asked["tree"]) if "site-packages" not in file]
-    files = {file: os.stat(file).st_mtime_ns for file in outside if os.path.isfile(file)}
-    return {"registered": True, "definition": built, "changes": changes, "files": files}
+    return {"registered": True, "definition": built, "changes": changes, "files": _changed(asked["tree"])}
+
+
+def _changed(tree: str) -> dict[str, int]:
+    """When the code was changed that is neither the tree's nor installed: then an answer is out of date."""
+    outside = [file for _, file in _files(tree) if "site-packages" not in file]
+    return {file: os.stat(file).st_mtime_ns for file in outside if os.path.isfile(file)}
 
 
 def _registration(asked: Mapping[str, Any], project: Project) -> Registration | None:
-    """The checkpoint as it was registered: by its id, or by its path where the id was another.
+    """The checkpoint as it was registered, by its id or the one that it had.
 
-    Two registrations of one file are told apart by their models.
+    Two registrations of one id are told apart by their models.
     """
-    same = [each for each in project.registrations if each.id == asked["id"]]
-    others = [each for each in project.registrations if each.shown == asked["shown"]]
-    alike = [each for each in (*same, *others) if _name(each) == asked["name"]]
-    return next(iter((*alike, *same)), None)
+    for identifier in asked["ids"]:
+        same = [each for each in project.registrations if each.id == identifier]
+        alike = [each for each in same if _name(each) == asked["name"]]
+        if same:
+            return (alike or same)[0]
+    return None
 
 
 def _values(asked: Mapping[str, Any], registration: Registration) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ class Earlier:
 
     def ask(
         self,
+        ids: Sequence[str],
         registration: Registration,
         definition: Definition,
         values: Mapping[str, Any],
@@ -77,6 +78,7 @@ class Earlier:
         """Loads structures into the definition that the commit had registered for a checkpoint.
 
         Args:
+            ids: the checkpoint's, then those that it may have had there.
             registration: the checkpoint as it is registered today.
             definition: today's definition; it tells two registrations of one file apart.
             values: the checkpoint's non-tensor values, for a definition that takes them.
@@ -86,7 +88,7 @@ class Earlier:
             BuildError: the earlier code cannot be collected, imported or built.
             UsageError: git cannot read the commit.
         """
-        request = _request(registration, definition, values, questions)
+        request = _request(ids, registration, definition, values, questions)
         paths = _paths(self.base, definition)
         digest = hashlib.sha256(json.dumps([request, paths, *_environment(self.base)]).encode()).hexdigest()
         kept = trees.folder_of(self.base) / "answers" / f"{digest}.json"
@@ -116,6 +118,7 @@ class Earlier:
 
 
 def _request(
+    ids: Sequence[str],
     registration: Registration,
     definition: Definition,
     values: Mapping[str, Any],
@@ -123,8 +126,7 @@ def _request(
 ) -> dict[str, Any]:
     resume = registration.level == "resume"
     return {
-        "id": registration.id,
-        "shown": registration.shown,
+        "ids": list(ids),
         "name": definition.name,
         "values": dumps(Structure({}), values),
         "file": next((each.file for each in questions.values() if each.file), ""),
@@ -160,11 +162,12 @@ def _environment(base: git.Base) -> list[Any]:
         if entry.endswith((".dist-info", ".egg-info"))
     )
     own = max(path.stat().st_mtime_ns for path in Path(__file__).parent.rglob("*.py"))
-    return [sys.version, base.prefix, installed, importlib.metadata.version("torch"), own]
+    told = [os.environ.get(name) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTHONPATH")]
+    return [sys.version, base.prefix, installed, importlib.metadata.version("torch"), own, told]
 
 
 def _unbuildable(base: git.Base, definition: Definition, why: str) -> BuildError:
-    advice = "make it importable with today's dependencies, or record its snapshot on that branch"
+    advice = "make it importable from what is committed there, with what is installed here"
     inside = git.submodules(base)
     if inside:
         advice += f" (submodules are not looked into: {', '.join(inside)})"
@@ -177,12 +180,20 @@ def _paths(base: git.Base, definition: Definition) -> list[str]:
     With ``src``, where projects that are installed to be tested keep their code.
     """
     top = os.path.realpath(base.top)
-    found = [_import_root(definition), str(base.root), str(base.root / "src"), *sys.path]
+    found = [_import_root(definition), str(base.root), str(base.root / "src"), *sys.path, *_packages(top)]
     inside = [os.path.realpath(path) for path in found if path]
     kept = [path for path in inside if (path + os.sep).startswith(top + os.sep)]
     outside = (os.path.realpath(sys.prefix) + os.sep, str(trees.cache_folder()) + os.sep)
     ours = [path for path in kept if not (path + os.sep).startswith(outside) and "site-packages" not in path]
     return list(dict.fromkeys(os.path.relpath(path, top) for path in ours))
+
+
+def _packages(top: str) -> list[str]:
+    """Folders of the packages that were imported from the repository, however they were found."""
+    files = {name: getattr(module, "__file__", None) or "" for name, module in list(sys.modules.items())}
+    packages = [Path(file).parent.parent for file in files.values() if file.endswith("__init__.py")]
+    inside = {str(p) for p in packages if os.path.realpath(p).startswith(top + os.sep)}
+    return sorted(each for each in inside if not (Path(each) / "__init__.py").exists())
 
 
 def _import_root(definition: Definition) -> str:

@@ -70,6 +70,8 @@ def in_project(work: Callable[[Project], _T], args: Sequence[str] = (), whole: b
             "@pytest.mark.checkpoint(path, model=...) to a test"
         )
         raise UsageError(finder.root, "no checkpoint is registered", advice)
+    if code == pytest.ExitCode.INTERRUPTED and "KeyboardInterrupt" in said.getvalue():
+        raise KeyboardInterrupt
     problem = (*finder.problems, _complaint(said.getvalue()))[0]
     raise UsageError("collection", problem, "run pytest to see it all")
 
@@ -85,6 +87,13 @@ class _Finder(Generic[_T]):
         self.result: list[_T] = []
         self.error: Exception | None = None
         self.problems: list[str] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Takes back what the project's ``addopts`` may ask of a test run: this is none."""
+        for name in ("ckpt_against", "ckpt_report", "xmlpath"):
+            setattr(config.option, name, None)
+        config.option.ckpt_update = config.option.ckpt_prune = False
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Below the root folder, with nothing named, has the whole project collected all the same."""

@@ -12,6 +12,7 @@ from pytest_ckpt_compat.basecode import Earlier
 from pytest_ckpt_compat.baseline import Context
 from pytest_ckpt_compat.changes import Severity, Verdict
 from pytest_ckpt_compat.collecting import Project, in_project
+from pytest_ckpt_compat.completeness import NOT_ALL
 from pytest_ckpt_compat.errors import CkptCompatError, UsageError
 from pytest_ckpt_compat.registered import Result, check_registered, lost, used_names
 from pytest_ckpt_compat.report import overview, summary, text
@@ -107,7 +108,7 @@ def _checked(project: Project, context: Context) -> Checked:
             known = (*map(snapshots.identifier, used), *(each.name for each in gone))
             said += accepted.nobodys(entries, known)
     elif base is not None:
-        said.append("what is no longer registered was not looked for: this is not the whole project")
+        said.append(NOT_ALL)
     return Checked(results, gone, tuple(said), base.label if base else "")
 
 

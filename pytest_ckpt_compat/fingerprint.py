@@ -26,7 +26,7 @@ def digest(structure: Structure, optimizers: bool = False) -> str:
 
     Args:
         structure: what it is of.
-        optimizers: whether the parameters and tensors of optimizer states count, too.
+        optimizers: whether the states of optimizers count, too.
     """
     facts: dict[str, Any] = {
         "tensors": [[key, str(spec)] for key, spec in structure.tensors.items()],
@@ -35,7 +35,7 @@ def digest(structure: Structure, optimizers: bool = False) -> str:
     }
     if optimizers:
         facts["optimizers"] = {
-            path: optimizer_data.facts(state) for path, state in structure.optimizers.items()
+            path: optimizer_data.as_data(state) for path, state in structure.optimizers.items()
         }
     text = json.dumps(facts, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

@@ -26,7 +26,13 @@ def as_data(state: OptimizerState) -> dict[str, list[Any]]:
             for number, fields in state.states.items()
         ],
     }
-    return data | ({"unread": sorted(unread)} if unread else {})
+    kept = {number: _numbers(fields) for number, fields in state.values.items()}
+    opaque = {
+        *state.opaque,
+        *(n for number, all_ in state.values.items() for n in all_.keys() - kept[number]),
+    }
+    data |= {"unread": sorted(unread)} if unread else {}
+    return data | ({"opaque": sorted(opaque)} if opaque else {})
 
 
 def read(data: Mapping[str, Any]) -> OptimizerState:
@@ -44,15 +50,8 @@ def read(data: Mapping[str, Any]) -> OptimizerState:
         options=tuple(dict(group["settings"]) for group in groups),
         values={number: fields for number, fields in values.items() if fields},
         unread=tuple(map(str, data.get("unread", ()))),
+        opaque=tuple(map(str, data.get("opaque", ()))),
     )
-
-
-def facts(state: OptimizerState) -> list[Any]:
-    """What a digest covers: parameters and tensors, no settings."""
-    return [
-        list(map(list, state.groups)),
-        [[number, _texts(fields)] for number, fields in state.states.items()],
-    ]
 
 
 def _texts(fields: Mapping[str, TensorSpec]) -> dict[str, str]:

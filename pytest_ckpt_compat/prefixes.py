@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.structure import Structure
+from pytest_ckpt_compat.structure import OptimizerState, Structure
 
 _V = TypeVar("_V")
 
@@ -77,4 +77,25 @@ def _rename(structure: Structure, key_of: Callable[[str], str], name_of: Callabl
         versions=None if versions is None else {name_of(name): v for name, v in versions.items()},
         objects=keys(structure.objects),
         locations=keys(structure.locations),
+        optimizers={path: _renamed(state, key_of) for path, state in structure.optimizers.items()},
+    )
+
+
+def _renamed(state: OptimizerState, key_of: Callable[[str], str]) -> OptimizerState:
+    """An optimizer's state whose parameters, where they go by names, go by others."""
+
+    def name(number: int | str) -> int | str:
+        return key_of(number) if isinstance(number, str) else number
+
+    def settings(group: Mapping[str, Any]) -> dict[str, Any]:
+        names = group.get("param_names")
+        renamed = {"param_names": [*map(name, names)]} if isinstance(names, (list, tuple)) else {}
+        return {**group, **renamed}
+
+    return replace(
+        state,
+        groups=tuple(tuple(map(name, group)) for group in state.groups),
+        states={name(number): fields for number, fields in state.states.items()},
+        values={name(number): fields for number, fields in state.values.items()},
+        options=tuple(map(settings, state.options)),
     )

@@ -72,6 +72,7 @@ def check_registered(registration: Registration, context: Context) -> Result:
         own = latest(subject, verdict, context)
         verdicts = _plain(subject, verdict, stored, own, context)
         if context.earlier is not None:
+            verdicts = accepted.cover(verdicts, entries, context.today)
             verdicts = against.compare(subject, verdicts, context.earlier)
     except CkptCompatError as error:
         if error.rule is None:

@@ -30,6 +30,9 @@ class Rule:
     lenient: Severity | None = None
 
 
+#: Rules whose changes may have no keys, and go by what they say.
+KEYLESS = ("CK401", "CK403")
+
 _ERROR, _WARNING, _INCOMPLETE = Severity.ERROR, Severity.WARNING, Severity.INCOMPLETE
 
 #: In the order in which a report lists them.
@@ -197,6 +200,7 @@ def _judge(change: Change, policy: Policy) -> Change:
     for acceptance in policy.accepted:
         named = acceptance.rule in (rule.id, rule.kind)
         keys = {*change.old, *change.new}
-        if named and keys and all(fnmatchcase(key, acceptance.keys) for key in keys):
+        meant = bool(keys) or (acceptance.keys == "*" and rule.id in KEYLESS)
+        if named and meant and all(fnmatchcase(key, acceptance.keys) for key in keys):
             return replace(change, rule=rule.id, severity=Severity.ACCEPTED, reason=acceptance.reason)
     return replace(change, rule=rule.id, severity=severity)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_ckpt_compat import recording, settings, snapshots
-from pytest_ckpt_compat.completeness import ran_everything
+from pytest_ckpt_compat.completeness import NOT_ALL, ran_everything
 from pytest_ckpt_compat.config import SNAPSHOT_DIR, Place, Registration, from_marker, is_glob
 from pytest_ckpt_compat.declared import REGISTRATIONS, CheckpointFile, collector_of
 from pytest_ckpt_compat.errors import CkptCompatError, UsageError
@@ -189,6 +189,8 @@ class Session:
                 code = pytest.ExitCode.USAGE_ERROR
             if complete and not self._look_around() and code == pytest.ExitCode.OK:
                 code = COULD_NOT_CHECK
+            if self.base is not None and not complete:
+                self.done.append(NOT_ALL)
             if self.base is not None and not self.compared:
                 code = COULD_NOT_CHECK
             if self.entries or self.config.getoption("ckpt_report"):

@@ -140,6 +140,7 @@ class OptimizerState:
         options: the settings of each group (``lr``, ``betas``, ``param_names``) as plain data.
         values: parameter number or name -> name -> plain value, of what is not a tensor in a state.
         unread: names of settings that have no plain form, in whichever group.
+        opaque: names of the parts of states that are neither tensors nor plain.
     """
 
     groups: tuple[tuple[int | str, ...], ...]
@@ -147,6 +148,7 @@ class OptimizerState:
     options: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
     values: Mapping[int | str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
     unread: tuple[str, ...] = field(default=(), compare=False)
+    opaque: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         """Makes the mappings read-only."""

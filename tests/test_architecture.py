@@ -86,7 +86,8 @@ LAYERS: dict[str, set[str]] = {
     "collecting": {"baseline", "completeness", "config", "declared", "errors", "plugin"},
     "outlets": {"errors", "report", "writing"},
     "commands": {
-        *("accepted", "against", "basecode", "baseline", "changes", "collecting", "errors", "git"),
+        *("accepted", "against", "basecode", "baseline", "changes", "collecting", "completeness", "errors"),
+        "git",
         *("recording", "registered", "report", "snapshots", "text", "writing"),
     },
     "at_base": {

@@ -148,4 +148,4 @@ def test_forward(
     pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
     said = command("check", "--against", "main")
     assert said.code == code, said.out
-    assert ("CK102 models.Net: 1 of 7 tensors unexpected" in said.out) is (code == 1)
+    assert ("CK102 models.Net@forward: 1 of 7 tensors unexpected" in said.out) is (code == 1)

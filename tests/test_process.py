@@ -14,8 +14,7 @@ from pytest_ckpt_compat.structure import Structure
 from tests.repository import make_project
 
 REQUEST = {
-    "id": "net-v1",
-    "shown": "net.pt",
+    "ids": ["net-v1"],
     "name": "models.Net",
     "file": "",
     "values": dumps(Structure({})),
@@ -35,7 +34,7 @@ def ask(folder: Path, **others: object) -> dict[str, object]:
 
 def test_it_answers_again_and_again(tmp_path: Path) -> None:
     asked = Process(make_project(tmp_path), "", ["."])
-    answers = [asked.ask(REQUEST), asked.ask(REQUEST | {"id": "gone", "shown": "gone"})]
+    answers = [asked.ask(REQUEST), asked.ask(REQUEST | {"ids": ["gone"]})]
     asked.close()
     assert [answer["registered"] for answer in answers] == [True, False]
     assert '"head.bias": "float32[4]"' in str(answers[0]["definition"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -437,3 +439,121 @@ def test_from_a_folder_below(both: Both, monkeypatch: pytest.MonkeyPatch) -> Non
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         assert all(name in done.stdout for name in ("net-v1", "wide", "wrapped", "loose")), done.stdout
+
+
+def test_a_new_id_is_not_taken_for_another(both: Both) -> None:
+    """Two registrations of one file: only the one whose snapshot is gone can have been renamed."""
+    root = both.pytester.path
+    git(root, "switch", "-q", "main")
+    bad = '\n[[tool.ckpt_compat.checkpoint]]\nid = "bad"\npath = "wrapped.pt"\nmodel = "models:Net"\n'
+    edit(root / "pyproject.toml", ENTRIES, ENTRIES + bad)
+    both.pytester.runpytest_inprocess("--ckpt-update", "-q")
+    commit(root)
+    git(root, "switch", "-q", "-c", "next")
+    assert both()[0] == 0
+    edit(root / "pyproject.toml", bad, bad + bad.replace('"bad"', '"third"'))
+    both.pytester.runpytest_inprocess("--ckpt-update", "-q")
+    code, out = both()
+    assert code == 1, out
+    assert "CK107 bad: already on main" in out
+    assert "CK107 third: every key begins with module." in out
+    git(root, "checkout", "-q", "--", "pyproject.toml")
+    (root / "ckpt_snapshots" / "third.json").unlink()
+    edit(root / "pyproject.toml", 'id = "wrapped"', 'id = "unwrapped"')
+    edit(root / "pyproject.toml", 'strip_prefix = "module."\n', "")
+    shutil.move(root / "ckpt_snapshots" / "wrapped.json", root / "ckpt_snapshots" / "unwrapped.json")
+    code, out = both()
+    assert code == 1, out
+    assert "CK107 unwrapped: every key begins with module." in out
+
+
+def test_a_broken_checkpoint_that_is_moved_is_no_new_break(both: Both) -> None:
+    root = both.pytester.path
+    git(root, "switch", "-q", "main")
+    edit(root / "models.py", "nn.Linear(8, classes)", "nn.Linear(8, classes + 1)")
+    edit(root / "pyproject.toml", 'id = "net-v1"\n', "")
+    shutil.move(root / "ckpt_snapshots" / "net-v1.json", root / "ckpt_snapshots" / "net.pt.json")
+    both.pytester.runpytest_inprocess("--ckpt-update", "-q")
+    commit(root)
+    git(root, "switch", "-q", "-c", "next")
+    (root / "files").mkdir()
+    (root / "ckpt_snapshots" / "files").mkdir()
+    for folder, name in ((root, "net.pt"), (root / "ckpt_snapshots", "net.pt.json")):
+        shutil.move(folder / name, folder / "files" / name)
+    edit(root / "pyproject.toml", '"net.pt"', '"files/net.pt"')
+    code, out = both()
+    assert code == 0, out
+    assert "CK202 files/net.pt: already on main, head resized" in out
+
+
+def test_an_acceptance_of_one_direction(both: Both) -> None:
+    """That the earlier code need not read a layer says nothing of a later removal of it."""
+    root = both.pytester.path
+    git(root, "switch", "-q", "main")
+    edit(
+        root / "pyproject.toml",
+        '"net.pt"\nmodel = "models:Net"',
+        '"net.pt"\nmodel = "models:Net"\nlevel = "full"',
+    )
+    commit(root)
+    git(root, "switch", "-q", "-c", "gain")
+    filling = (
+        "        self._register_load_state_dict_pre_hook("
+        "lambda state, prefix, *_: state.setdefault(prefix + 'scale', torch.ones(1)))\n"
+    )
+    edit(root / "models.py", "        self.head", filling + "        self.head")
+    edit(root / "models.py", "extra=False", "extra=True")
+    both.pytester.runpytest_inprocess("--ckpt-update", "-q")
+    said = both.command("check", "--against", "main")
+    assert said.code == 1
+    line = next(line for line in said.out.splitlines() if "ckpt-compat accept models.Net@forward" in line)
+    words = shlex.split(line.partition("ckpt-compat ")[2])
+    assert both.command(*(word.replace("...", "the old code is retired") for word in words)).code == 0
+    assert both()[0] == 0
+    commit(root)
+    git(root, "switch", "-q", "main")
+    git(root, "merge", "-q", "gain")
+    git(root, "switch", "-q", "-c", "lose")
+    edit(root / "models.py", "extra=True", "extra=False")
+    edit(root / "models.py", filling, "")
+    both.pytester.runpytest_inprocess("--ckpt-update", "-q")
+    code, out = both()
+    assert code == 1, out
+
+
+def test_what_is_accepted_is_not_asked(both: Both) -> None:
+    """Main's code need not even be importable from what is committed."""
+    root = both.pytester.path
+    git(root, "switch", "-q", "main")
+    edit(root / "models.py", "import torch\n", "import torch\nimport generated\n")
+    (root / "generated.py").write_text("")
+    (root / ".gitignore").write_text((root / ".gitignore").read_text() + "generated.py\n")
+    edit(root / "models.py", "nn.Linear(8, classes)", "nn.Linear(8, classes + 1)")
+    for name in ("net-v1", "wide", "wrapped", "loose"):
+        assert both.command("accept", name, "--rule", "CK202", "--reason", "five").code == 0
+    both.pytester.runpytest_inprocess("--ckpt-update", "-q")
+    commit(root)
+    git(root, "switch", "-q", "-c", "next")
+    assert both()[0] == 0
+    edit(root / "models.py", "classes + 1", "classes + 2")
+    code, out = both()
+    assert code == 2
+    assert "importing models raised ModuleNotFoundError: No module named 'generated'" in out
+
+
+@pytest.mark.parametrize("options", ["--ff", "--ckpt-against=main --ckpt-report=r.md --junitxml=j.xml"])
+def test_options_of_the_project(both: Both, options: str) -> None:
+    """The tree is collected, and no more is done in it, whatever ``addopts`` says."""
+    root = both.pytester.path
+    git(root, "switch", "-q", "main")
+    text = (root / "pyproject.toml").read_text()
+    added = re.sub(r"^addopts = .*$", f'addopts = "{options}"', text, count=1, flags=re.MULTILINE)
+    assert added != text
+    (root / "pyproject.toml").write_text(added)
+    commit(root)
+    git(root, "switch", "-q", "-c", "next")
+    edit(root / "models.py", "nn.Linear(8, classes)", "nn.Linear(8, classes + 1)")
+    said = both.command("check", "--against", "main")
+    assert said.code == 1, said.out + said.err
+    assert not list(root.glob("*.md"))
+    assert not list(root.glob("*.xml"))

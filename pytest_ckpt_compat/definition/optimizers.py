@@ -38,7 +38,7 @@ def make(
             made = _call(target, module)
         except Exception as error:
             raise BuildError(
-                _name(factory), f"raised {brief(error)}", "give a factory that takes the model"
+                name_of(factory), f"raised {brief(error)}", "give a factory that takes the model"
             ) from error
     return module, _require_optimizers(made, factory)
 
@@ -58,11 +58,12 @@ def _require_optimizers(made: Any, factory: Any) -> list[torch.optim.Optimizer]:
     if strange is not None or not found:
         what = "nothing" if not found else type(strange).__name__
         advice = "return a torch.optim.Optimizer, or a list of them"
-        raise BuildError(_name(factory), f"gave {what}", advice)
+        raise BuildError(name_of(factory), f"gave {what}", advice)
     return found
 
 
-def _name(factory: Any) -> str:
+def name_of(factory: Any) -> str:
+    """How messages call a factory."""
     return factory if isinstance(factory, str) else str(getattr(factory, "__qualname__", factory))
 
 
@@ -84,22 +85,38 @@ def after_a_step(optimizer: torch.optim.Optimizer) -> list[Mapping[str, Any]]:
         if not any(parameter.is_meta for group in groups for parameter in group["params"]):
             raise
     known: dict[tuple[object, ...], Mapping[str, Any]] = {}
-    for number, group in enumerate(groups):
+    found = []
+    for group in groups:
+        settings = repr({name: value for name, value in group.items() if name != "params"})
         for parameter in group["params"]:
-            alike = (number, parameter.shape, parameter.dtype)
+            alike = (settings, parameter.shape, parameter.dtype)
             if alike not in known:
                 zeros = torch.nn.Parameter(torch.zeros(parameter.shape, dtype=parameter.dtype))
                 [known[alike]] = _step(optimizer, [{**group, "params": [zeros]}])
-    return [known[n, p.shape, p.dtype] for n, group in enumerate(groups) for p in group["params"]]
+            found.append(known[alike])
+    return found
 
 
 def _step(optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
     """The states after a step on ``groups``; the optimizer is as it was, with no state."""
+    before = optimizer.param_groups
+    optimizer.param_groups = groups
+    try:
+        return try_step(optimizer)
+    finally:
+        optimizer.param_groups = before
+        optimizer.state.clear()
+
+
+def try_step(optimizer: torch.optim.Optimizer) -> list[Mapping[str, Any]]:
+    """The states after a step with gradients of zero, in the order of the groups.
+
+    Raises:
+        Exception: the step's own.
+    """
     import torch
 
-    before = optimizer.param_groups
-    parameters = [parameter for group in groups for parameter in group["params"]]
-    optimizer.param_groups = groups
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     try:
         for parameter in parameters:
             parameter.grad = torch.zeros_like(parameter)
@@ -108,5 +125,3 @@ def _step(optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> lis
     finally:
         for parameter in parameters:
             parameter.grad = None
-        optimizer.param_groups = before
-        optimizer.state.clear()

@@ -25,14 +25,12 @@ class Today:
     Attributes:
         optimizer: the optimizer.
         groups: keys of its parameters, group by group.
-        frozen: keys of the model's parameters that it has not.
         buffers: keys of the model's buffers.
-        in_order: whether its parameters come in the order in which the model has them.
+        in_order: whether each group's parameters come in the order in which the model has them.
     """
 
     optimizer: torch.optim.Optimizer
     groups: tuple[tuple[str, ...], ...]
-    frozen: frozenset[str]
     buffers: frozenset[str]
     in_order: bool
 
@@ -51,13 +49,13 @@ def today_of(optimizer: torch.optim.Optimizer, module: nn.Module) -> Today:
     """What is known of an optimizer over a module's parameters."""
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     groups = tuple(tuple(names.get(id(p), "?") for p in g["params"]) for g in optimizer.param_groups)
-    keys = set(chain.from_iterable(groups))
     return Today(
         optimizer,
         groups,
-        frozen=frozenset(names.values()) - keys,
         buffers=frozenset(name for name, _ in module.named_buffers()),
-        in_order=[*chain.from_iterable(groups)] == [name for name in names.values() if name in keys],
+        in_order=all(
+            list(group) == [name for name in names.values() if name in set(group)] for group in groups
+        ),
     )
 
 
@@ -104,29 +102,48 @@ def _in_order(
 ) -> tuple[str, ...]:
     """The keys of the parameters, where they can be told by their places.
 
-    An optimizer over one group that takes the model's parameters as they come today did so before;
-    then they are those of the state_dict, in its order, all of them or all but those that are frozen
-    today: whichever agrees in number and in every shape.
+    An optimizer that takes the model's parameters, group by group, as they come today did so before;
+    then those of a group are in the order of the state_dict: all of them, or all that today's group
+    has, whichever agrees in number and in every shape. A state_dict in the order of the alphabet has
+    no order to go by.
     """
-    if not today.in_order or len(state.groups) != 1:
-        return ()
     twins = {key for group in structure.aliases for key in group[1:]}
     known = [key for key, spec in structure.tensors.items() if spec.dtype != OBJECT and key not in twins]
-    for excluded in (today.buffers, today.buffers | today.frozen):
-        keys = tuple(key for key in known if renames.get(key, key) not in excluded)
-        if _agree(keys, state, structure):
-            return keys
+    if not today.in_order or len(state.groups) != len(today.groups) or known == sorted(known):
+        return ()
+    names = {key: renames.get(key, key) for key in known}
+    guesses = [[[key for key in known if names[key] in set(keys)] for keys in today.groups]]
+    if len(today.groups) == 1:
+        guesses.insert(0, [[key for key in known if names[key] not in today.buffers]])
+    for groups in guesses:
+        if all(_agree(keys, n, state, structure) for keys, n in zip(groups, state.groups, strict=True)):
+            return tuple(chain.from_iterable(groups))
     return ()
 
 
-def _agree(keys: tuple[str, ...], state: OptimizerState, structure: Structure) -> bool:
-    """Whether each key's tensor is of a shape that the state in its place has."""
-    [numbers] = state.groups
+def _agree(
+    keys: Sequence[str], numbers: Sequence[int | str], state: OptimizerState, structure: Structure
+) -> bool:
+    """Whether each key's tensor is of a shape to which the state in its place fits."""
     return len(keys) == len(numbers) and all(
-        structure.tensors[key].shape in {spec.shape for spec in state.states[number].values()}
+        _fits(structure.tensors[key].shape, [spec.shape for spec in fields.values() if spec.shape])
         for key, number in zip(keys, numbers, strict=True)
-        if state.states.get(number)
+        if (fields := state.states.get(number))
     )
+
+
+def _fits(shape: tuple[int, ...], shapes: list[tuple[int, ...]]) -> bool:
+    """Whether a state is of a parameter's shape, or has but parts of it: rows and columns."""
+    parts = all(set(each) <= {1, *shape} and len(each) <= len(shape) for each in shapes)
+    return shape in shapes or (parts and not any(len(each) == 1 and shape == () for each in shapes))
+
+
+def pairs_itself(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the project's own code decides which parameter gets which state."""
+    import torch
+
+    own = type(optimizer).load_state_dict is not torch.optim.Optimizer.load_state_dict
+    return own or bool(getattr(optimizer, "_optimizer_load_state_dict_pre_hooks", None))
 
 
 def by_name(state: OptimizerState) -> bool:
@@ -154,9 +171,11 @@ def regrouped(saved: Saved, today: Today) -> list[Change]:
     """Numbers of groups and of parameters in them: what torch compares; then the keys, where known."""
     before = [len(numbers) for numbers in saved.state.groups]
     now = [len(keys) for keys in today.groups]
-    if len(before) != len(now):
+    if len(before) != len(now) and not (by_name(saved.state) and not before):
         begins = _some([keys[0] for keys in today.groups if keys])
         return [mismatch(f"parameter groups {len(before)} -> {len(now)} (today's begin with {begins})")]
+    if by_name(saved.state):
+        return []
     found = moved(saved, today) if saved.keys and before != now else []
     return found or [
         mismatch(f"parameters in group {number} ({_some(keys)}): {old} -> {new}")
@@ -168,7 +187,9 @@ def regrouped(saved: Saved, today: Today) -> list[Change]:
 def moved(saved: Saved, today: Today) -> list[Change]:
     """Parameters that only one side's optimizer has."""
     known, keys = set(saved.now), set(today.keys)
-    gone = [key for key, name in zip(saved.keys, saved.now, strict=True) if name not in keys]
+    pairs = zip(saved.keys, saved.now, strict=True)
+    # By names, what the file has besides is left alone.
+    gone = [] if by_name(saved.state) else [key for key, name in pairs if name not in keys]
     # A file that keeps its groups apart has names only of parameters that have a state.
     fresh = [key for key in today.keys if key not in known] if saved.state.groups else []
     return [
@@ -185,8 +206,13 @@ def swapped(saved: Saved, today: Today) -> list[Change]:
     return [
         mismatch(detail, old, new)
         for number, old, now, new in places
-        if now != new and now in keys and (state.states.get(number) or state.values.get(number))
+        if now != new and now in keys and _has_state(state, number)
     ]
+
+
+def _has_state(state: OptimizerState, number: int | str) -> bool:
+    values = state.values.get(number, {}).values()
+    return bool(state.states.get(number)) or any(value is not None for value in values)
 
 
 def _some(names: Sequence[str]) -> str:

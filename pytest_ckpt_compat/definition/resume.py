@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat.changes import Change
 from pytest_ckpt_compat.definition.build import untouched_globals
 from pytest_ckpt_compat.definition.find import Definition, brief
-from pytest_ckpt_compat.definition.optimizers import after_a_step, make
+from pytest_ckpt_compat.definition.optimizers import after_a_step, make, name_of, try_step
 from pytest_ckpt_compat.definition.pairing import (
     Saved,
     Today,
@@ -17,12 +19,13 @@ from pytest_ckpt_compat.definition.pairing import (
     mismatch,
     moved,
     numbers_of,
+    pairs_itself,
     regrouped,
     saved_of,
     swapped,
     today_of,
 )
-from pytest_ckpt_compat.definition.state import empty
+from pytest_ckpt_compat.definition.state import empty, zero
 from pytest_ckpt_compat.errors import BuildError, NoBaselineError
 from pytest_ckpt_compat.structure import OptimizerState, Structure, TensorSpec
 
@@ -69,16 +72,29 @@ def resume(
     notes: list[str] = []
     with untouched_globals():
         module, optimizers = make(factory, definition, structure.values)
-        if len(optimizers) != len(structure.optimizers):
-            held = f"{len(structure.optimizers)} ({', '.join(structure.optimizers)})"
-            problem = f"gives {len(optimizers)} optimizers where {structure.source.path} holds {held}"
-            raise BuildError(str(factory), problem, "return a list of the optimizers, in the file's order")
-        for state, optimizer in zip(structure.optimizers.values(), optimizers, strict=True):
+        states, left = _chosen(structure, len(optimizers), factory)
+        notes += [f"{path}: this state of an optimizer was not looked at" for path in left]
+        for state, optimizer in zip(states, optimizers, strict=True):
             today = today_of(optimizer, module)
             found, note = _load(saved_of(state, structure, renames, today), today)
             changes += found
             notes += [note] if note else []
     return Resumption(tuple(changes), tuple(notes))
+
+
+def _chosen(structure: Structure, number: int, factory: Any) -> tuple[list[OptimizerState], list[str]]:
+    """The states for so many optimizers, and paths of those left: copies that lie deeper in the file."""
+    paths = list(structure.optimizers)
+    depths = [path.count(".") for path in paths]
+    if len(paths) > number and depths[number - 1] < depths[number]:
+        paths, left = paths[:number], paths[number:]
+    elif len(paths) == number:
+        left = []
+    else:
+        held = f"{len(paths)} ({', '.join(paths)})"
+        problem = f"gives {number} where {structure.source.path} holds {held}"
+        raise BuildError(name_of(factory), problem, "return a list of the optimizers, in the file's order")
+    return [structure.optimizers[path] for path in paths], left
 
 
 def _no_state(structure: Structure) -> NoBaselineError:
@@ -92,68 +108,113 @@ def _no_state(structure: Structure) -> NoBaselineError:
 
 def _load(saved: Saved, today: Today) -> tuple[list[Change], str]:
     """What the load, and the step after it, would stumble over; and what could not be looked at."""
-    named = by_name(saved.state)
-    if named and (found := moved(saved, today)):
+    state, optimizer = saved.state, today.optimizer
+    if by_name(state) and (found := regrouped(saved, today) + moved(saved, today)):
         return found, ""
-    optimizer = today.optimizer
     before = [{name: value for name, value in g.items() if name != "params"} for g in optimizer.param_groups]
-    hooked = bool(getattr(optimizer, "_optimizer_load_state_dict_pre_hooks", None))
     try:
-        state = _state_dict(saved.state, today)
-        optimizer.load_state_dict(state)
+        optimizer.load_state_dict(_state_dict(state, today))
     except Exception as error:
-        raised = [mismatch(f"load_state_dict raised {brief(error)}")]
-        if isinstance(error, KeyError):  # it was saved by an optimizer of another kind
-            raised += _settings(before, state["param_groups"])
-        return regrouped(saved, today) or raised, ""
-    found = _settings(before, optimizer.param_groups)
-    if not named and not hooked:
-        found += swapped(saved, today)
-    if found:
-        return found, ""
+        if "meta tensor" in str(error):
+            return (
+                [],
+                f"load_state_dict reads numbers ({brief(error)}): the optimizer's state was not checked",
+            )
+        return regrouped(saved, today) or [mismatch(f"load_state_dict raised {brief(error)}")], ""
+    found = [] if by_name(state) or pairs_itself(optimizer) else swapped(saved, today)
     loaded = [dict(optimizer.state.get(parameter, {})) for parameter in today.parameters]
+    kept = dict(optimizer.state)
     optimizer.state.clear()
     try:
         expected = _expected(optimizer, before)
+    except _SettingsError as error:
+        return [*found, mismatch(f"step() with the settings of the checkpoint raises {error}")], ""
     except Exception as error:  # an optimizer of any make
         said = f"no step of the optimizer can be made here ({brief(error)})"
-        return [], f"{said}: the shapes in its state were not compared"
-    return list(_shapes(today.keys, loaded, expected)), ""
+        return found, f"{said}: the shapes in its state were not compared"
+    found += _shapes(today.keys, loaded, expected)
+    if not found and state.opaque:
+        names = ", ".join(state.opaque)
+        return [], f"parts of the optimizer's state are not read ({names}): no step was made from it"
+    if not found:
+        raised, lacking = _next_step(optimizer, kept), _lacking(today.keys, loaded, expected)
+        # A step may make what it lacks; where none can be made here, nobody knows.
+        found += lacking if raised is None else (raised and (lacking or raised))
+    return found, _untold(saved, today)
+
+
+class _SettingsError(Exception):
+    """A step that today's settings allow fails with those of the checkpoint."""
 
 
 def _expected(optimizer: torch.optim.Optimizer, before: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
-    """What a step keeps, by the settings that the checkpoint has brought; by today's, if need be.
+    """What a step keeps, by the settings that the checkpoint has brought.
 
-    Those of the checkpoint may ask for a device that is not here.
+    Those that switch something on or off may ask for a device that is not here: then today's stand in.
+
+    Raises:
+        _SettingsError: it is for the other settings that the step fails.
+        Exception: no step can be made with today's settings either.
     """
+    with contextlib.suppress(Exception):
+        return after_a_step(optimizer)
+    for group, settings in zip(optimizer.param_groups, before, strict=True):
+        switches = {n: v for n, v in settings.items() if v is None or isinstance(v, bool)}
+        group.update({n: v for n, v in switches.items() if n in group})
     try:
         return after_a_step(optimizer)
+    except Exception as error:
+        said = brief(error)
+    for group, settings in zip(optimizer.param_groups, before, strict=True):
+        group.update(settings)
+    after_a_step(optimizer)
+    raise _SettingsError(said)
+
+
+def _next_step(optimizer: torch.optim.Optimizer, state: Mapping[Any, Any]) -> list[Change] | None:
+    """What the step after the load raises; None where no step can be made on meta."""
+    try:
+        try_step(optimizer)
     except Exception:
-        for group, settings in zip(optimizer.param_groups, before, strict=True):
-            group.update(settings)
-        return after_a_step(optimizer)
+        return None
+    finally:
+        optimizer.state.clear()
+    optimizer.state.update(state)
+    try:
+        try_step(optimizer)
+    except Exception as error:
+        reads_a_number = "meta tensor" in str(error)
+        return None if reads_a_number else [mismatch(f"the step after the load raises {brief(error)}")]
+    return []
 
 
-def _settings(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[Change]:
-    """Settings of the groups of today's optimizer that the checkpoint, which replaces them, lacks."""
-    lost = {n: None for had, group in zip(before, after, strict=False) for n in had if n not in group}
-    names = ", ".join(lost)
-    return [mismatch(f"the checkpoint lacks settings that the optimizer has: {names}")] if lost else []
+def _untold(saved: Saved, today: Today) -> str:
+    """Where the file does not tell whose state is whose, and the places do not either."""
+    many = sum(bool(fields) for fields in saved.state.states.values()) > 1
+    if saved.keys or not many or pairs_itself(today.optimizer):
+        return ""
+    return "the file does not name the optimizer's parameters: whether their order changed cannot be told"
 
 
 def _state_dict(state: OptimizerState, today: Today) -> dict[str, Any]:
     """What ``torch.load`` would give, of meta tensors; settings that are not read are today's."""
-    parameters, groups = today.parameters, []
-    device = str(parameters[0].device) if parameters else "cpu"
-    for number, numbers in enumerate(numbers_of(state, today)):
+    numbered, groups = numbers_of(state, today), []
+    for number, numbers in enumerate(numbered):
         mine = today.optimizer.param_groups[number] if number < len(today.groups) else {}
         options = state.options[number] if number < len(state.options) else dict(mine)
         unread = {name: mine[name] for name in state.unread if name in mine}
         groups.append({**unread, **options, "params": list(numbers)})
+    devices = dict(
+        zip(chain.from_iterable(numbered), (str(p.device) for p in today.parameters), strict=False)
+    )
     states = {
         number: {
             **state.values.get(number, {}),
-            **{name: empty(spec, device) for name, spec in fields.items()},
+            # A number, such as how many steps were made, is read by the step: it is a real one.
+            **{
+                n: empty(spec, devices.get(number, "cpu")) if spec.shape else zero(spec)
+                for n, spec in fields.items()
+            },
         }
         for number, fields in state.states.items()
     }
@@ -165,9 +226,6 @@ def _shapes(
 ) -> Iterator[Change]:
     """State that is not as a step makes it: torch loads it, and the next step fails."""
     for key, fields, wanted in zip(keys, loaded, expected, strict=True):
-        lacking = [name for name, value in wanted.items() if value is not None and name not in fields]
-        if fields and lacking:
-            yield mismatch(f"the optimizer's state lacks {', '.join(lacking)}", key, key)
         for name, value in fields.items():
             shape, fits = getattr(value, "shape", None), getattr(wanted.get(name), "shape", None)
             if shape is not None and fits is not None and tuple(shape) != tuple(fits):
@@ -175,3 +233,15 @@ def _shapes(
                 specs = TensorSpec(dtype, tuple(shape)), TensorSpec(dtype, tuple(fits))
                 found = mismatch(f"{name} of the optimizer", key, key)
                 yield replace(found, old_specs=specs[:1], new_specs=specs[1:])
+
+
+def _lacking(
+    keys: Sequence[str], loaded: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]]
+) -> list[Change]:
+    """Parts of a parameter's state that a step makes and the checkpoint has not."""
+    found = []
+    for key, fields, wanted in zip(keys, loaded, expected, strict=True):
+        names = [n for n, value in wanted.items() if value is not None and n not in fields]
+        if fields and names:
+            found.append(mismatch(f"the optimizer's state lacks {', '.join(names)}", key, key))
+    return found

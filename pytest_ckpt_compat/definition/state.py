@@ -53,6 +53,13 @@ def empty(spec: TensorSpec, device: str) -> torch.Tensor:
     return torch.empty(spec.shape, dtype=dtype, device=device, layout=layout)
 
 
+def zero(spec: TensorSpec) -> torch.Tensor:
+    """A real zero of a spec without dimensions."""
+    import torch
+
+    return torch.zeros((), dtype=getattr(torch, spec.dtype, torch.float32))
+
+
 def with_metadata(state: Mapping[str, Any], structure: Structure) -> Mapping[str, Any]:
     """Adds ``_metadata`` as the checkpoint had it: versions decide what a load does."""
     ordered: OrderedDict[str, Any] = OrderedDict((key, state[key]) for key in structure.tensors)

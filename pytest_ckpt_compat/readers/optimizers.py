@@ -7,7 +7,7 @@ An optimizer state is known by its structure: a mapping with ``state`` and ``par
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
+from itertools import chain, count, islice
 from typing import Any
 
 from pytest_ckpt_compat.readers import limits
@@ -28,27 +28,28 @@ def optimizer_states(root: Any) -> dict[str, OptimizerState]:
     while pending:
         path, value = pending.popleft()
         items = _items(value)
-        if isinstance(items.get("param_groups"), (list, dict)) and mapping_of(items.get("state")) is not None:
-            groups, states = _groups(items["param_groups"]), _entries(items["state"])
+        if isinstance(items.get("param_groups"), (list, tuple, dict)) and _is_mapping(items.get("state")):
+            groups = _groups(items["param_groups"])
+            states = _entries(items["state"], groups)
             room -= _size(groups, states)
             if room < 0 or len(found) >= limits.OPTIMIZERS:
                 raise over_limit("entries in its optimizer states", limits.OPTIMIZER_ENTRIES)
             found[".".join(path)] = _state(groups, states, known)
         elif len(path) < limits.SEARCH_DEPTH:
             for name, part in items.items():
-                if type(part) in _SEARCHED and id(part) not in seen and type(name) is str:
+                if isinstance(part, _SEARCHED) and id(part) not in seen and type(name) in (str, int):
                     seen.add(id(part))
-                    pending.append(((*path, name), part))
+                    pending.append(((*path, str(name)), part))
     return found
 
 
-_SEARCHED = frozenset({dict, list, Made})
+_SEARCHED = (dict, list, tuple, Made)
 
 
 def _items(value: Any) -> dict[Any, Any]:
     if type(value) is Made and value.entries is None:
         return value.state if isinstance(value.state, dict) else {}
-    if type(value) is list:
+    if type(value) in (list, tuple):
         return {str(number): part for number, part in enumerate(islice(value, limits.SEARCH_LENGTH))}
     return mapping_of(value) or {}
 
@@ -57,16 +58,28 @@ _Groups = list[dict[Any, Any]]
 _States = dict[int | str, dict[Any, Any]]
 
 
+def _is_mapping(value: Any) -> bool:
+    """Whether a value is a mapping; an empty ``defaultdict`` is one to which nothing was added."""
+    return mapping_of(value) is not None or (
+        type(value) is Made and str(value.maker).startswith("collections.")
+    )
+
+
 def _groups(listed: Any) -> _Groups:
-    return [group for group in listed if isinstance(group, dict)] if isinstance(listed, list) else []
+    return [g for g in listed if isinstance(g, dict)] if isinstance(listed, (list, tuple)) else []
 
 
-def _entries(states: Any) -> _States:
-    return {
-        number: fields
-        for number, entry in (mapping_of(states) or {}).items()
-        if type(number) in (int, str) and (fields := mapping_of(entry)) is not None
-    }
+def _entries(states: Any, groups: _Groups) -> _States:
+    """The states by number or name; those of a whole optimizer are by parameter, and go by its place."""
+    lists = (params for group in groups if isinstance(params := group.get("params"), list))
+    places = {id(param): place for place, param in enumerate(chain.from_iterable(lists))}
+    found: _States = {}
+    for key, entry in (mapping_of(states) or {}).items():
+        number = key if type(key) in (int, str) else places.get(id(key))
+        fields = mapping_of(entry)
+        if number is not None and fields is not None:
+            found[number] = fields
+    return found
 
 
 def _size(groups: _Groups, states: _States) -> int:
@@ -80,12 +93,19 @@ def _state(groups: _Groups, states: _States, known: dict[int, int]) -> Optimizer
     options = [exact_items(each, known) for each in settings]
     unread = (name for each, plain in zip(settings, options, strict=True) for name in each.keys() - plain)
     values = {number: exact_items(_named(fields), known) for number, fields in states.items()}
+    opaque = {
+        name
+        for number, fields in states.items()
+        for name, part in _named(fields).items()
+        if type(part) is not Tensor and name not in values[number]
+    }
     return OptimizerState(
-        groups=tuple(_ids(group.get("params")) for group in groups),
+        groups=_ids(groups),
         states={number: _specs(fields) for number, fields in states.items()},
         options=tuple(options),
         values={number: kept for number, kept in values.items() if kept},
         unread=tuple(sorted(set(unread))),
+        opaque=tuple(sorted(opaque)),
     )
 
 
@@ -98,7 +118,11 @@ def _specs(fields: dict[Any, Any]) -> dict[str, TensorSpec]:
     return {name: TensorSpec(part.dtype, part.size) for name, part in tensors.items()}
 
 
-def _ids(params: Any) -> tuple[int | str, ...]:
-    """The numbers or names of a group's parameters; their place where they are tensors."""
-    listed = params if isinstance(params, list) else ()
-    return tuple([param if type(param) in (int, str) else place for place, param in enumerate(listed)])
+def _ids(groups: _Groups) -> tuple[tuple[int | str, ...], ...]:
+    """The numbers or names of each group's parameters; their places where they are tensors."""
+    places, found = count(), []
+    for group in groups:
+        params = group.get("params")
+        listed = params if isinstance(params, list) else ()
+        found.append(tuple([p if type(p) in (int, str) else n for p, n in zip(listed, places, strict=False)]))
+    return tuple(found)

@@ -64,7 +64,7 @@ def test_parameters_by_name(tmp_path: Path) -> None:
 def test_a_pickled_optimizer(tmp_path: Path) -> None:
     net, optimizer = trained(torch.optim.Adam)
     torch.save({"model": net.state_dict(), "optimizer": optimizer}, tmp_path / "run.pt")
-    assert read(tmp_path / "run.pt").optimizers["optimizer"].groups == ((0, 1), (0, 1))
+    assert read(tmp_path / "run.pt").optimizers["optimizer"].groups == ((0, 1), (2, 3))
 
 
 def test_what_is_no_optimizer_state(tmp_path: Path) -> None:
