@@ -198,7 +198,7 @@ def _declaring(config: pytest.Config) -> Path | None:
 def session_of(config: pytest.Config) -> Session:
     """The run's session, made when it is first asked for."""
     if _SESSION not in config.stash:
-        from pytest_ckpt_compat.session import from_config
+        from pytest_ckpt_compat.opening import from_config
 
         config.stash[_SESSION] = from_config(config)
     return config.stash[_SESSION]

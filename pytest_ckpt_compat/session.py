@@ -11,7 +11,7 @@ import pytest
 
 from pytest_ckpt_compat import recording, settings, snapshots
 from pytest_ckpt_compat.completeness import NOT_ALL, ran_everything
-from pytest_ckpt_compat.config import SNAPSHOT_DIR, Place, Registration, from_marker, is_glob
+from pytest_ckpt_compat.config import Place, Registration, from_marker, is_glob
 from pytest_ckpt_compat.declared import REGISTRATIONS, CheckpointFile, collector_of
 from pytest_ckpt_compat.errors import CkptCompatError, UsageError
 from pytest_ckpt_compat.record import Record
@@ -309,43 +309,3 @@ class Session:
 def _in_order(node: _Node) -> list[pytest.Mark]:
     """The checkpoint markers, outermost first, decorators from top to bottom."""
     return list(node.iter_markers(_MARKER))[::-1]
-
-
-def from_config(config: pytest.Config) -> Session:
-    """A session with a run's settings.
-
-    Raises:
-        pytest.UsageError: the project's file says something that cannot be meant.
-    """
-    try:
-        found = settings.read(config.rootpath)
-        if config.getoption("ckpt_report"):
-            from pytest_ckpt_compat.outlets import check_name
-
-            check_name(config.getoption("ckpt_report"))
-    except UsageError as error:
-        raise pytest.UsageError(str(error)) from error
-    folder = config.rootpath / str(config.getini("ckpt_snapshot_dir") or found.snapshot_dir or SNAPSHOT_DIR)
-    update, ref = bool(config.getoption("ckpt_update")), config.getoption("ckpt_against")
-    earlier = None
-    if ref is not None:
-        from pytest_ckpt_compat.basecode import Earlier
-        from pytest_ckpt_compat.git import base_of
-
-        try:
-            if update:
-                raise UsageError(
-                    "--ckpt-update", "records, and --ckpt-against compares", "record first, then compare"
-                )
-            earlier = Earlier(base_of(config.rootpath, ref, folder))
-        except UsageError as error:
-            pytest.exit(str(error), returncode=COULD_NOT_CHECK)
-    return Session(
-        config=config,
-        settings=found,
-        folder=folder,
-        update=update,
-        rewrite=frozenset(config.getoption("ckpt_rewrite")),
-        earlier=earlier,
-        prune=bool(config.getoption("ckpt_prune")),
-    )

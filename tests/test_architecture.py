@@ -82,7 +82,8 @@ LAYERS: dict[str, set[str]] = {
         *("accepted", "basecode", "baseline", "completeness", "config", "declared", "errors", "fixture"),
         *("git", "outlets", "record", "recording", "registered", "report", "settings", "snapshots"),
     },
-    "plugin": {"declared", "fixture", "session"},
+    "opening": {"basecode", "config", "errors", "git", "outlets", "session", "settings"},
+    "plugin": {"declared", "fixture", "opening", "session"},
     "collecting": {"baseline", "completeness", "config", "declared", "errors", "plugin"},
     "outlets": {"errors", "report", "writing"},
     "commands": {
