@@ -67,11 +67,24 @@ def name_of(factory: Any) -> str:
     return factory if isinstance(factory, str) else str(getattr(factory, "__qualname__", factory))
 
 
-def after_a_step(optimizer: torch.optim.Optimizer) -> list[Mapping[str, Any]]:
+State = Mapping[Any, Mapping[str, Any]]
+
+
+def set_state(optimizer: torch.optim.Optimizer, state: State) -> None:
+    """Gives an optimizer a state, in dictionaries of its own, in the place of what it has."""
+    optimizer.state.clear()
+    optimizer.state.update({parameter: dict(fields) for parameter, fields in state.items()})
+
+
+def after_a_step(optimizer: torch.optim.Optimizer, initial: State) -> list[Mapping[str, Any]]:
     """The state that a step makes for each parameter, in the order of the groups.
 
     The step is made on the parameters as they are, which on meta costs nothing; an optimizer that
     reads numbers makes it again on zeros, one parameter of each shape at a time.
+
+    Args:
+        optimizer: is left with no state.
+        initial: what its constructor made.
 
     Raises:
         Exception: the step's own.
@@ -80,6 +93,7 @@ def after_a_step(optimizer: torch.optim.Optimizer) -> list[Mapping[str, Any]]:
 
     groups = optimizer.param_groups
     try:
+        set_state(optimizer, initial)
         return _step(optimizer, groups)
     except Exception:
         if not any(parameter.is_meta for group in groups for parameter in group["params"]):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_ckpt_compat.changes import Change
 from pytest_ckpt_compat.definition.build import untouched_globals
 from pytest_ckpt_compat.definition.find import Definition, brief
-from pytest_ckpt_compat.definition.optimizers import after_a_step, make, name_of, try_step
+from pytest_ckpt_compat.definition.optimizers import State, after_a_step, make, name_of, set_state, try_step
 from pytest_ckpt_compat.definition.pairing import (
     Saved,
     Today,
@@ -112,6 +112,7 @@ def _load(saved: Saved, today: Today) -> tuple[list[Change], str]:
     if by_name(state) and (found := regrouped(saved, today) + moved(saved, today)):
         return found, ""
     before = [{name: value for name, value in g.items() if name != "params"} for g in optimizer.param_groups]
+    initial = {parameter: dict(fields) for parameter, fields in optimizer.state.items()}
     try:
         optimizer.load_state_dict(_state_dict(state, today))
     except Exception as error:
@@ -123,10 +124,9 @@ def _load(saved: Saved, today: Today) -> tuple[list[Change], str]:
         return regrouped(saved, today) or [mismatch(f"load_state_dict raised {brief(error)}")], ""
     found = [] if by_name(state) or pairs_itself(optimizer) else swapped(saved, today)
     loaded = [dict(optimizer.state.get(parameter, {})) for parameter in today.parameters]
-    kept = dict(optimizer.state)
-    optimizer.state.clear()
+    kept = {parameter: dict(fields) for parameter, fields in optimizer.state.items()}
     try:
-        expected = _expected(optimizer, before)
+        expected = _expected(optimizer, before, initial)
     except _SettingsError as error:
         return [*found, mismatch(f"step() with the settings of the checkpoint raises {error}")], ""
     except Exception as error:  # an optimizer of any make
@@ -137,7 +137,7 @@ def _load(saved: Saved, today: Today) -> tuple[list[Change], str]:
         names = ", ".join(state.opaque)
         return [], f"parts of the optimizer's state are not read ({names}): no step was made from it"
     if not found:
-        raised, lacking = _next_step(optimizer, kept), _lacking(today.keys, loaded, expected)
+        raised, lacking = _next_step(optimizer, initial, kept), _lacking(today.keys, loaded, expected)
         # A step may make what it lacks; where none can be made here, nobody knows.
         found += lacking if raised is None else (raised and (lacking or raised))
     return found, _untold(saved, today)
@@ -147,7 +147,9 @@ class _SettingsError(Exception):
     """A step that today's settings allow fails with those of the checkpoint."""
 
 
-def _expected(optimizer: torch.optim.Optimizer, before: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
+def _expected(
+    optimizer: torch.optim.Optimizer, before: list[dict[str, Any]], initial: State
+) -> list[Mapping[str, Any]]:
     """What a step keeps, by the settings that the checkpoint has brought.
 
     Those that switch something on or off may ask for a device that is not here: then today's stand in.
@@ -157,29 +159,28 @@ def _expected(optimizer: torch.optim.Optimizer, before: list[dict[str, Any]]) ->
         Exception: no step can be made with today's settings either.
     """
     with contextlib.suppress(Exception):
-        return after_a_step(optimizer)
+        return after_a_step(optimizer, initial)
     for group, settings in zip(optimizer.param_groups, before, strict=True):
         switches = {n: v for n, v in settings.items() if v is None or isinstance(v, bool)}
         group.update({n: v for n, v in switches.items() if n in group})
     try:
-        return after_a_step(optimizer)
+        return after_a_step(optimizer, initial)
     except Exception as error:
         said = brief(error)
     for group, settings in zip(optimizer.param_groups, before, strict=True):
         group.update(settings)
-    after_a_step(optimizer)
+    after_a_step(optimizer, initial)
     raise _SettingsError(said)
 
 
-def _next_step(optimizer: torch.optim.Optimizer, state: Mapping[Any, Any]) -> list[Change] | None:
+def _next_step(optimizer: torch.optim.Optimizer, initial: State, loaded: State) -> list[Change] | None:
     """What the step after the load raises; None where no step can be made on meta."""
+    set_state(optimizer, initial)
     try:
         try_step(optimizer)
     except Exception:
         return None
-    finally:
-        optimizer.state.clear()
-    optimizer.state.update(state)
+    set_state(optimizer, loaded)
     try:
         try_step(optimizer)
     except Exception as error:

@@ -33,11 +33,11 @@ def expected(state_dict: dict[str, Any]) -> OptimizerState:
     )
 
 
-@pytest.mark.parametrize(
-    "kind", [torch.optim.Adam, torch.optim.SGD, torch.optim.Adagrad, torch.optim.Adafactor]
-)
-def test_agrees_with_torch(tmp_path: Path, kind: Any) -> None:
-    net, optimizer = trained(kind)
+@pytest.mark.parametrize("name", ["Adam", "SGD", "Adagrad", "Adafactor"])
+def test_agrees_with_torch(tmp_path: Path, name: str) -> None:
+    if not hasattr(torch.optim, name):
+        pytest.skip("torch has Adafactor since 2.5")
+    net, optimizer = trained(getattr(torch.optim, name))
     torch.save({"model": net.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "run.pt")
     found = read(tmp_path / "run.pt").optimizers
     assert found == {"optimizer": expected(optimizer.state_dict())}
