@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ class Earlier:
         """
         request = _request(ids, registration, definition, values, questions)
         paths = _paths(self.base, definition)
-        digest = hashlib.sha256(json.dumps([request, paths, *_environment(self.base)]).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps([request, paths, *self._environment]).encode()).hexdigest()
         kept = trees.folder_of(self.base) / "answers" / f"{digest}.json"
         data = _kept(kept)
         if data is None:
@@ -99,6 +100,10 @@ class Earlier:
                 raise _unbuildable(self.base, definition, data["error"])
             trees.keep(kept, json.dumps(data))
         return _read(data)
+
+    @cached_property
+    def _environment(self) -> list[Any]:
+        return _environment(self.base)
 
     def close(self) -> None:
         """Ends the process, if there is one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pytest_ckpt_compat.structure import OptimizerState, TensorSpec
@@ -12,27 +12,25 @@ def as_data(state: OptimizerState) -> dict[str, list[Any]]:
     """Lists of groups and of states, an entry each; what JSON cannot hold is left out."""
     options = [*state.options, *[{}] * len(state.groups)][: len(state.groups)]
     settings = [plain(each) for each in options]
-    unread = {
-        *state.unread,
-        *(n for all_, kept in zip(options, settings, strict=True) for n in all_.keys() - kept),
-    }
+    values = {number: _numbers(fields) for number, fields in state.values.items()}
     data: dict[str, list[Any]] = {
         "groups": [
             {"params": list(numbers), "settings": kept}
             for numbers, kept in zip(state.groups, settings, strict=True)
         ],
         "states": [
-            [number, {**_numbers(state.values.get(number, {})), **_texts(fields)}]
-            for number, fields in state.states.items()
+            [number, {**values.get(number, {}), **_texts(fields)}] for number, fields in state.states.items()
         ],
     }
-    kept = {number: _numbers(fields) for number, fields in state.values.items()}
-    opaque = {
-        *state.opaque,
-        *(n for number, all_ in state.values.items() for n in all_.keys() - kept[number]),
+    left_out = {
+        "unread": {*state.unread, *_dropped(options, settings)},
+        "opaque": {*state.opaque, *_dropped(state.values.values(), values.values())},
     }
-    data |= {"unread": sorted(unread)} if unread else {}
-    return data | ({"opaque": sorted(opaque)} if opaque else {})
+    return data | {name: sorted(names) for name, names in left_out.items() if names}
+
+
+def _dropped(before: Iterable[Mapping[str, Any]], after: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    return (name for had, kept in zip(before, after, strict=True) for name in had.keys() - kept.keys())
 
 
 def read(data: Mapping[str, Any]) -> OptimizerState:

@@ -49,6 +49,12 @@ class Other(Net):
         super().__init__(body="trunk")
 """
 
+#: A line of ``Net`` that loads what has no ``scale``.
+FILLING = (
+    "        self._register_load_state_dict_pre_hook("
+    "lambda state, prefix, *_: state.setdefault(prefix + 'scale', torch.ones(1)))\n"
+)
+
 
 @dataclass(frozen=True)
 class Both:
@@ -248,16 +254,12 @@ def test_two_verdicts_on_one_definition(both: Both) -> None:
         '"net.pt"\nmodel = "models:Net"\nlevel = "forward"',
     )
     edit(root / "models.py", "extra=False", "extra=True")
-    filling = (
-        "        self._register_load_state_dict_pre_hook("
-        "lambda state, prefix, *_: state.setdefault(prefix + 'scale', torch.ones(1)))\n"
-    )
-    edit(root / "models.py", "        self.head", filling + "        self.head")
+    edit(root / "models.py", "        self.head", FILLING + "        self.head")
     both.pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=4)
     commit(root)
     git(root, "switch", "-q", "-c", "drop")
     edit(root / "models.py", "extra=True", "extra=False")
-    edit(root / "models.py", filling, "")
+    edit(root / "models.py", FILLING, "")
     both.pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=4)
     code, out = both()
     assert code == 1
@@ -497,11 +499,7 @@ def test_an_acceptance_of_one_direction(both: Both) -> None:
     )
     commit(root)
     git(root, "switch", "-q", "-c", "gain")
-    filling = (
-        "        self._register_load_state_dict_pre_hook("
-        "lambda state, prefix, *_: state.setdefault(prefix + 'scale', torch.ones(1)))\n"
-    )
-    edit(root / "models.py", "        self.head", filling + "        self.head")
+    edit(root / "models.py", "        self.head", FILLING + "        self.head")
     edit(root / "models.py", "extra=False", "extra=True")
     both.pytester.runpytest_inprocess("--ckpt-update", "-q")
     said = both.command("check", "--against", "main")
@@ -515,7 +513,7 @@ def test_an_acceptance_of_one_direction(both: Both) -> None:
     git(root, "merge", "-q", "gain")
     git(root, "switch", "-q", "-c", "lose")
     edit(root / "models.py", "extra=True", "extra=False")
-    edit(root / "models.py", filling, "")
+    edit(root / "models.py", FILLING, "")
     both.pytester.runpytest_inprocess("--ckpt-update", "-q")
     code, out = both()
     assert code == 1, out

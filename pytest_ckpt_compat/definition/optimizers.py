@@ -70,6 +70,16 @@ def name_of(factory: Any) -> str:
 State = Mapping[Any, Mapping[str, Any]]
 
 
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """The parameters, in the order of the groups."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def state_of(optimizer: torch.optim.Optimizer) -> State:
+    """What an optimizer keeps, in dictionaries that it does not write to."""
+    return {parameter: dict(fields) for parameter, fields in optimizer.state.items()}
+
+
 def set_state(optimizer: torch.optim.Optimizer, state: State) -> None:
     """Gives an optimizer a state, in dictionaries of its own, in the place of what it has."""
     optimizer.state.clear()
@@ -96,7 +106,7 @@ def after_a_step(optimizer: torch.optim.Optimizer, initial: State) -> list[Mappi
         set_state(optimizer, initial)
         return _step(optimizer, groups)
     except Exception:
-        if not any(parameter.is_meta for group in groups for parameter in group["params"]):
+        if not any(parameter.is_meta for parameter in parameters_of(optimizer)):
             raise
     known: dict[tuple[object, ...], Mapping[str, Any]] = {}
     found = []
@@ -130,7 +140,7 @@ def try_step(optimizer: torch.optim.Optimizer) -> list[Mapping[str, Any]]:
     """
     import torch
 
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parameters = parameters_of(optimizer)
     try:
         for parameter in parameters:
             parameter.grad = torch.zeros_like(parameter)

@@ -8,6 +8,7 @@ from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat.changes import Change
+from pytest_ckpt_compat.definition.optimizers import parameters_of
 from pytest_ckpt_compat.structure import OBJECT, OptimizerState, Structure
 
 if TYPE_CHECKING:
@@ -42,20 +43,20 @@ class Today:
     @property
     def parameters(self) -> list[torch.Tensor]:
         """The parameters themselves, in the same order."""
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        return parameters_of(self.optimizer)
 
 
 def today_of(optimizer: torch.optim.Optimizer, module: nn.Module) -> Today:
     """What is known of an optimizer over a module's parameters."""
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     groups = tuple(tuple(names.get(id(p), "?") for p in g["params"]) for g in optimizer.param_groups)
+    places = {name: place for place, name in enumerate(names.values())}
+    found = [[places.get(name, -1) for name in group] for group in groups]
     return Today(
         optimizer,
         groups,
         buffers=frozenset(name for name, _ in module.named_buffers()),
-        in_order=all(
-            list(group) == [name for name in names.values() if name in set(group)] for group in groups
-        ),
+        in_order=all(-1 not in each and each == sorted(set(each)) for each in found),
     )
 
 
@@ -112,7 +113,12 @@ def _in_order(
     if not today.in_order or len(state.groups) != len(today.groups) or known == sorted(known):
         return ()
     names = {key: renames.get(key, key) for key in known}
-    guesses = [[[key for key in known if names[key] in set(keys)] for keys in today.groups]]
+    owners = {key: number for number, keys in enumerate(today.groups) for key in keys}
+    split: list[list[str]] = [[] for _ in today.groups]
+    for key in known:
+        if names[key] in owners:
+            split[owners[names[key]]].append(key)
+    guesses = [split]
     if len(today.groups) == 1:
         guesses.insert(0, [[key for key in known if names[key] not in today.buffers]])
     for groups in guesses:
@@ -135,7 +141,7 @@ def _agree(
 def _fits(shape: tuple[int, ...], shapes: list[tuple[int, ...]]) -> bool:
     """Whether a state is of a parameter's shape, or has but parts of it: rows and columns."""
     parts = all(set(each) <= {1, *shape} and len(each) <= len(shape) for each in shapes)
-    return shape in shapes or (parts and not any(len(each) == 1 and shape == () for each in shapes))
+    return shape in shapes or parts
 
 
 def pairs_itself(optimizer: torch.optim.Optimizer) -> bool:

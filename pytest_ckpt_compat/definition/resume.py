@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 from pytest_ckpt_compat.changes import Change
 from pytest_ckpt_compat.definition.build import untouched_globals
 from pytest_ckpt_compat.definition.find import Definition, brief
-from pytest_ckpt_compat.definition.optimizers import State, after_a_step, make, name_of, set_state, try_step
+from pytest_ckpt_compat.definition.optimizers import (
+    State,
+    after_a_step,
+    make,
+    name_of,
+    set_state,
+    state_of,
+    try_step,
+)
 from pytest_ckpt_compat.definition.pairing import (
     Saved,
     Today,
@@ -112,7 +120,7 @@ def _load(saved: Saved, today: Today) -> tuple[list[Change], str]:
     if by_name(state) and (found := regrouped(saved, today) + moved(saved, today)):
         return found, ""
     before = [{name: value for name, value in g.items() if name != "params"} for g in optimizer.param_groups]
-    initial = {parameter: dict(fields) for parameter, fields in optimizer.state.items()}
+    initial = state_of(optimizer)
     try:
         optimizer.load_state_dict(_state_dict(state, today))
     except Exception as error:
@@ -123,8 +131,8 @@ def _load(saved: Saved, today: Today) -> tuple[list[Change], str]:
             )
         return regrouped(saved, today) or [mismatch(f"load_state_dict raised {brief(error)}")], ""
     found = [] if by_name(state) or pairs_itself(optimizer) else swapped(saved, today)
-    loaded = [dict(optimizer.state.get(parameter, {})) for parameter in today.parameters]
-    kept = {parameter: dict(fields) for parameter, fields in optimizer.state.items()}
+    kept = state_of(optimizer)
+    loaded = [kept.get(parameter, {}) for parameter in today.parameters]
     try:
         expected = _expected(optimizer, before, initial)
     except _SettingsError as error:

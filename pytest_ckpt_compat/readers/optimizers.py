@@ -69,10 +69,14 @@ def _groups(listed: Any) -> _Groups:
     return [g for g in listed if isinstance(g, dict)] if isinstance(listed, (list, tuple)) else []
 
 
+def _params(group: dict[Any, Any]) -> list[Any]:
+    params = group.get("params")
+    return params if isinstance(params, list) else []
+
+
 def _entries(states: Any, groups: _Groups) -> _States:
     """The states by number or name; those of a whole optimizer are by parameter, and go by its place."""
-    lists = (params for group in groups if isinstance(params := group.get("params"), list))
-    places = {id(param): place for place, param in enumerate(chain.from_iterable(lists))}
+    places = {id(param): place for place, param in enumerate(chain.from_iterable(map(_params, groups)))}
     found: _States = {}
     for key, entry in (mapping_of(states) or {}).items():
         number = key if type(key) in (int, str) else places.get(id(key))
@@ -84,8 +88,7 @@ def _entries(states: Any, groups: _Groups) -> _States:
 
 def _size(groups: _Groups, states: _States) -> int:
     """How many entries there are, each counted as often as it stands there."""
-    lists = (params for group in groups if isinstance(params := group.get("params"), list))
-    return sum(map(len, groups)) + sum(map(len, lists)) + sum(map(len, states.values()))
+    return sum(map(len, (*groups, *map(_params, groups), *states.values())))
 
 
 def _state(groups: _Groups, states: _States, known: dict[int, int]) -> OptimizerState:
@@ -122,7 +125,6 @@ def _ids(groups: _Groups) -> tuple[tuple[int | str, ...], ...]:
     """The numbers or names of each group's parameters; their places where they are tensors."""
     places, found = count(), []
     for group in groups:
-        params = group.get("params")
-        listed = params if isinstance(params, list) else ()
-        found.append(tuple([p if type(p) in (int, str) else n for p, n in zip(listed, places, strict=False)]))
+        pairs = zip(_params(group), places, strict=False)
+        found.append(tuple([param if type(param) in (int, str) else place for param, place in pairs]))
     return tuple(found)
