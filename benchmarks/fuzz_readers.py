@@ -15,7 +15,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from pytest_ckpt_compat.readers.folders import LocalFolder
+from pytest_ckpt_compat._readers.source.folders import LocalFolder
 from tests.readers.test_fuzz import WRITERS, outcome
 
 _TOKENS = (

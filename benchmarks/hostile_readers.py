@@ -14,8 +14,8 @@ from tests.readers.hostile import WRITERS
 
 _READ = """
 import sys, time
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import read
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._readers import read
 started = time.perf_counter()
 try:
     result = f"{len(read(sys.argv[1]).tensors)} tensors"

@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_ckpt_compat.changes import Change
-from pytest_ckpt_compat.renames import infer
-from pytest_ckpt_compat.structure import TensorSpec
+from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._renames import infer
 
 Specs = dict[str, TensorSpec]
 Pairs = dict[str, str]

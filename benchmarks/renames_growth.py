@@ -12,8 +12,8 @@ import resource
 import sys
 import time
 
-from pytest_ckpt_compat.renames import infer
-from pytest_ckpt_compat.structure import TensorSpec
+from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._renames import infer
 
 EXPERTS, DENSE_LAYERS, HIDDEN, INNER = 256, 3, 7168, 2048
 OLD = {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}

@@ -32,7 +32,7 @@ START_TARGET = 0.015
 SHOW_TARGET = 0.3
 
 #: What the ``ckpt-compat`` script runs.
-_SHOW = "import sys; from pytest_ckpt_compat.cli import main; sys.exit(main())"
+_SHOW = "import sys; from pytest_ckpt_compat._cli.main import main; sys.exit(main())"
 
 
 def _pytest(others: Sequence[str], *more: str) -> list[str]:

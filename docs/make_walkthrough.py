@@ -148,7 +148,7 @@ def _run(folder: Path, command: str) -> tuple[int, str]:
         "COLUMNS": "100",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    real = re.sub("^ckpt-compat", lambda _: f'"{sys.executable}" -m pytest_ckpt_compat.cli', command)
+    real = re.sub("^ckpt-compat", lambda _: f'"{sys.executable}" -m pytest_ckpt_compat', command)
     done = subprocess.run(
         ["bash", "-c", real], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

@@ -8,30 +8,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_ckpt_compat.changes import Change as Change
-    from pytest_ckpt_compat.changes import Severity as Severity
-    from pytest_ckpt_compat.changes import Verdict as Verdict
-    from pytest_ckpt_compat.checking import check as check
-    from pytest_ckpt_compat.checking import diff as diff
-    from pytest_ckpt_compat.definition import define as define
-    from pytest_ckpt_compat.errors import CkptCompatError as CkptCompatError
-    from pytest_ckpt_compat.fixture import CkptCompat as CkptCompat
-    from pytest_ckpt_compat.readers import read as read
-    from pytest_ckpt_compat.structure import Structure as Structure
-    from pytest_ckpt_compat.structure import TensorSpec as TensorSpec
+    from pytest_ckpt_compat._check.check import check as check
+    from pytest_ckpt_compat._check.check import diff as diff
+    from pytest_ckpt_compat._core.changes import Change as Change
+    from pytest_ckpt_compat._core.changes import Severity as Severity
+    from pytest_ckpt_compat._core.changes import Verdict as Verdict
+    from pytest_ckpt_compat._core.errors import CkptCompatError as CkptCompatError
+    from pytest_ckpt_compat._core.structure import Structure as Structure
+    from pytest_ckpt_compat._core.structure import TensorSpec as TensorSpec
+    from pytest_ckpt_compat._definition import define as define
+    from pytest_ckpt_compat._pytest_plugin.fixture import CkptCompat as CkptCompat
+    from pytest_ckpt_compat._readers import read as read
 
 _HOMES = {
-    "Change": "changes",
-    "CkptCompat": "fixture",
-    "CkptCompatError": "errors",
-    "Severity": "changes",
-    "Structure": "structure",
-    "TensorSpec": "structure",
-    "Verdict": "changes",
-    "check": "checking",
-    "define": "definition",
-    "diff": "checking",
-    "read": "readers",
+    "Change": "_core.changes",
+    "CkptCompat": "_pytest_plugin.fixture",
+    "CkptCompatError": "_core.errors",
+    "Severity": "_core.changes",
+    "Structure": "_core.structure",
+    "TensorSpec": "_core.structure",
+    "Verdict": "_core.changes",
+    "check": "_check.check",
+    "define": "_definition",
+    "diff": "_check.check",
+    "read": "_readers",
 }
 
 __all__ = [

@@ -14,13 +14,6 @@ from torch import nn
 
 # pytester takes back whatever a run in this process imports. Imported here, these modules stay, and
 # with them the identity of their classes; numpy cannot be imported twice at all.
-import pytest_ckpt_compat.commands
-import pytest_ckpt_compat.fixture
-import pytest_ckpt_compat.registered
-import pytest_ckpt_compat.report.json
-import pytest_ckpt_compat.report.text
-import pytest_ckpt_compat.report.tree
-import pytest_ckpt_compat.session  # noqa: F401
 
 pytest_plugins = ["pytester"]
 
@@ -89,7 +82,7 @@ def command(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Said]:
     """Runs ``ckpt-compat`` in the project's folder, in this process."""
-    from pytest_ckpt_compat import cli
+    from pytest_ckpt_compat._cli import main as cli
 
     def run(*argv: str) -> Said:
         before = set(sys.modules)

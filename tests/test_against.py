@@ -131,7 +131,7 @@ def test_without_a_snapshot_the_old_definition_is_built(branch: pytest.Pytester,
 def test_the_old_code_is_run_once(
     branch: pytest.Pytester, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_ckpt_compat.process import Process
+    from pytest_ckpt_compat._premerge.process import Process
 
     edit(branch.path / "models.py", "classes=4", "classes=6")
     runs = []

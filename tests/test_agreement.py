@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 import pytest_ckpt_compat as ckpt
-from pytest_ckpt_compat import fingerprint
-from pytest_ckpt_compat.changes import Policy, Severity
-from pytest_ckpt_compat.checking import check_structure
-from pytest_ckpt_compat.definition.find import find
+from pytest_ckpt_compat._check.check import check_structure
+from pytest_ckpt_compat._core.changes import Policy, Severity
+from pytest_ckpt_compat._definition.find import find
+from pytest_ckpt_compat._snapshots import fingerprint
 from tests.random_models import Recipe, build, edits, recipes
 
 

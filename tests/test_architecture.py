@@ -1,8 +1,9 @@
-"""The module map holds: imports go one way, heavy ones wait, the public names are these."""
+"""The rooms of the package hold: imports go one way, heavy ones wait, the public names are these."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,107 +16,49 @@ import pytest_ckpt_compat
 PACKAGE = Path(pytest_ckpt_compat.__file__).parent
 NAME = "pytest_ckpt_compat"
 
-#: Module or subpackage -> what it may import of the project. Whatever is below may not import what
-#: is above it; a subpackage's own modules may import each other.
-LAYERS: dict[str, set[str]] = {
-    "text": set(),
-    "addresses": set(),
-    "completeness": set(),
-    "collector": set(),
-    "errors": {"text"},
-    "progress": {"text"},
-    "structure": set(),
-    "changes": {"structure"},
-    "folding": set(),
-    "prefixes": {"errors", "structure"},
-    "readers": {"addresses", "collector", "errors", "structure", "text"},
-    "definition": {"changes", "collector", "errors", "structure", "readers"},
-    "optimizer_data": {"structure"},
-    "fingerprint": {"errors", "optimizer_data", "structure"},
-    "compare": {"changes", "structure"},
-    "renames": {"changes", "structure", "folding", "text"},
-    "rules": {"changes"},
-    "report": {"changes", "renames", "rules", "structure", "folding", "fingerprint", "text"},
-    "writing": {"errors"},
-    "accepted": {"changes", "errors", "rules", "structure", "text"},
-    "config": {"addresses", "changes", "errors", "rules"},
-    "snapshots": {"config", "errors", "fingerprint", "structure", "writing"},
-    "settings": {"config", "errors"},
-    "declared": {"config", "errors"},
-    "explaining": {"changes", "renames", "structure"},
-    "checking": {
-        *(
-            "changes",
-            "collector",
-            "compare",
-            "definition",
-            "errors",
-            "prefixes",
-            "readers",
-            "explaining",
-            "rules",
-            "structure",
-        ),
-    },
-    "git": {"errors"},
-    "trees": {"errors", "git"},
-    "process": set(),
-    "basecode": {
-        *("changes", "config", "definition", "errors", "fingerprint", "git", "process", "structure", "trees"),
-    },
-    "against": {
-        *("accepted", "basecode", "changes", "checking", "config", "definition", "errors", "fingerprint"),
-        *("git", "rules", "snapshots", "structure"),
-    },
-    "baseline": {
-        *("against", "basecode", "changes", "checking", "compare", "config", "definition", "errors"),
-        *("fingerprint", "git", "readers", "report", "snapshots", "structure"),
-    },
-    "recording": {"baseline", "errors", "fingerprint", "snapshots", "text"},
-    "registered": {
-        *("accepted", "against", "baseline", "changes", "checking", "config", "definition", "errors"),
-        *("prefixes", "rules", "snapshots"),
-    },
-    "record": {"report"},
-    "fixture": {"addresses", "changes", "checking", "config", "errors", "registered", "report"},
-    "session": {
-        *("accepted", "basecode", "baseline", "completeness", "config", "declared", "errors", "fixture"),
-        *("git", "outlets", "record", "recording", "registered", "report", "settings", "snapshots"),
-    },
-    "opening": {"basecode", "config", "errors", "git", "outlets", "session", "settings"},
-    "plugin": {"declared", "fixture", "opening", "session"},
-    "collecting": {"baseline", "completeness", "config", "declared", "errors", "plugin"},
-    "outlets": {"errors", "report", "writing"},
-    "commands": {
-        *("accepted", "against", "basecode", "baseline", "changes", "collecting", "completeness", "errors"),
-        "git",
-        *("recording", "registered", "report", "snapshots", "text", "writing"),
-    },
-    "at_base": {
-        *("against", "checking", "collecting", "config", "definition", "errors", "fingerprint", "readers"),
-        "report",
-    },
-    "cli": {
-        *("accepted", "changes", "checking", "commands", "definition", "errors", "outlets", "readers"),
-        *("report", "snapshots", "progress", "structure"),
-    },
+#: In the order of the flow: a room imports only those above it, and itself.
+ROOMS = (
+    "_core",
+    "_readers",
+    "_renames",
+    "_registry",
+    "_definition",
+    "_snapshots",
+    "_report",
+    "_check",
+    "_premerge",
+    "_pytest_plugin",
+    "_cli",
+    "__init__",
+)
+
+#: The same within a room that has folders of its own.
+INNER = {
+    "_readers": ("source", "pickle", "state_dict", "formats"),
+    "_renames": ("units", "match", "believe", "tell"),
 }
 
-#: A string of a verdict is its report: the one import against the direction.
-EXCEPTIONS = {("changes", "report")}
+#: What still goes against it: a verdict's text is its report; whether a break is new is asked in the middle
+#: of a check; the process that runs earlier code is started by its name.
+EXCEPTIONS = {
+    ("_core.changes", "_report"),
+    ("_check.checkpoint", "_premerge"),
+    ("_check.snapshots", "_premerge"),
+    ("_premerge.process", "_pytest_plugin"),
+}
 
 HEAVY = ("torch", "numpy", "scipy", "safetensors", "rich", "onnx", "fsspec", "huggingface_hub")
 
-
-def _modules() -> Iterator[tuple[str, Path]]:
-    """(top-level name within the package, file) of every module but the package itself."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        relative = path.relative_to(PACKAGE)
-        if relative != Path("__init__.py"):
-            yield relative.parts[0].removesuffix(".py"), path
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-MODULES = list(_modules())
+def name_of(path: Path) -> str:
+    """The dotted name of a file's module, without the package's own; ``__init__`` for the top."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+MODULES = {name_of(path): path for path in FILES}
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -123,40 +66,97 @@ def imports(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module == NAME:
-            yield from (f"{NAME}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize(("layer", "path"), MODULES, ids=lambda value: getattr(value, "stem", value))
-def test_imports_go_one_way(layer: str, path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    ours = {name.split(".")[1] for name in imports(tree) if name.startswith(NAME + ".")} - {layer}
-    strange = {name for name in ours - LAYERS[layer] if (layer, name) not in EXCEPTIONS}
-    assert not strange, f"{path.name} imports {strange}"
+def strings(tree: ast.AST) -> Iterator[str]:
+    """Every text but docstrings: one may hold the name of a module that is imported by it."""
+    prose = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            yield node.value
 
 
-def test_the_map_names_what_exists_and_has_no_circle() -> None:
-    assert {layer for layer, _ in MODULES} == set(LAYERS)
-    seen: set[str] = set()
-    for layer in LAYERS:
-        pending, below = [layer], set[str]()
-        while pending:
-            new = LAYERS[pending.pop()] - below
-            below |= new
-            pending.extend(new)
-        assert layer not in below, f"{layer} imports itself in the end"
-        seen |= below
+def named(text: str) -> Iterator[str]:
+    """The modules of the package that a text names."""
+    for found in re.findall(rf"\b{NAME}((?:\.\w+)+)", text):
+        name = found[1:]
+        while name and name not in MODULES:
+            name = name.rpartition(".")[0]
+        if name:
+            yield name
 
 
-@pytest.mark.parametrize(("layer", "path"), MODULES, ids=lambda value: getattr(value, "stem", value))
-def test_heavy_imports_wait_inside_functions(layer: str, path: Path) -> None:
-    del layer
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    top = ast.Module([node for node in tree.body if not isinstance(node, ast.If)], [])
-    outside = [node for node in top.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+def used(source: str) -> set[str]:
+    """The modules of the package that a module imports, by statement or by name in a text."""
+    tree = ast.parse(source)
+    return {name for text in (*imports(tree), *strings(tree)) for name in named(text)}
+
+
+def upward(module: str, source: str) -> list[str]:
+    """The imports of a module's source that go against the direction."""
+    room, _, inside = module.partition(".")
+    place = ROOMS.index("__init__" if room == "__main__" else room)
+    strange = [name for name in used(source) if ROOMS.index(name.split(".")[0]) > place]
+    order, folder = INNER.get(room, ()), inside.split(".")[0]
+    if folder in order:
+        beside = [name.split(".")[1] for name in used(source) if name.startswith(room + ".")]
+        strange += [other for other in beside if other in order and order.index(other) > order.index(folder)]
+    return strange
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_one_way(module: str) -> None:
+    found = upward(module, MODULES[module].read_text(encoding="utf-8"))
+    assert not [name for name in found if (module, name.split(".")[0]) not in EXCEPTIONS]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"from {NAME}._report.text import render",
+        f"from {NAME}._report import text",
+        f"def late():\n    import {NAME}._cli.main",
+        f'code = "from {NAME}._cli.main import main"',
+        f'importlib.import_module("{NAME}._check")',
+    ],
+)
+def test_an_import_against_the_direction_is_seen(source: str) -> None:
+    assert upward("_core.changes", source)
+
+
+def test_an_import_against_the_direction_within_a_room_is_seen() -> None:
+    assert upward("_readers.pickle.inert", f"from {NAME}._readers.formats import onnx")
+    assert not upward("_readers.formats.onnx", f"from {NAME}._readers.pickle import inert")
+
+
+def test_every_module_has_a_room_and_every_room_says_what_it_is_for() -> None:
+    top = {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"}
+    assert top == {"__init__.py", "__main__.py", "py.typed", *ROOMS[:-1]}
+    for room in ROOMS[:-1]:
+        inner = {path.name for path in (PACKAGE / room).iterdir() if path.is_dir()} - {"__pycache__"}
+        assert inner == set(INNER.get(room, ()))
+        for folder in (room, *(f"{room}.{each}" for each in inner)):
+            assert ast.get_docstring(ast.parse(MODULES[folder].read_text(encoding="utf-8")))
+
+
+def test_nothing_but_the_public_names_is_public() -> None:
+    assert all(room.startswith("_") for room in ROOMS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_heavy_imports_wait_inside_functions(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    outside = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     found = {name.split(".")[0] for node in outside for name in imports(node)}
     assert not found & set(HEAVY)
 
@@ -168,18 +168,15 @@ def loaded_after(code: str) -> set[str]:
     return set(result.stdout.split())
 
 
-@pytest.mark.parametrize(
-    "module", [NAME, f"{NAME}.plugin", f"{NAME}.readers", f"{NAME}.checking", f"{NAME}.cli"]
-)
+@pytest.mark.parametrize("module", ["", "._pytest_plugin.hooks", "._readers", "._check.check", "._cli.main"])
 def test_importing_loads_nothing_heavy(module: str) -> None:
-    assert not loaded_after(f"import {module}") & set(HEAVY)
+    assert not loaded_after(f"import {NAME}{module}") & set(HEAVY)
 
 
 def test_the_plugin_imports_pytest_alone() -> None:
-    code = (
-        f"import pytest\nbefore = set(sys.modules)\nimport {NAME}.plugin\nnew = set(sys.modules) - before\n"
-    )
-    code += f"assert new <= {{'{NAME}', '{NAME}.plugin'}}, new"
+    code = f"import pytest\nbefore = set(sys.modules)\nimport {NAME}._pytest_plugin.hooks\n"
+    code += "new = set(sys.modules) - before\n"
+    code += f"assert new <= {{'{NAME}', '{NAME}._pytest_plugin', '{NAME}._pytest_plugin.hooks'}}, new"
     loaded_after(code)
 
 
@@ -189,8 +186,8 @@ def test_a_run_without_checkpoints_loads_no_torch(pytester: pytest.Pytester) -> 
         import sys
 
         def test_other():
-            assert "pytest_ckpt_compat.plugin" in sys.modules
-            assert not {"torch", "pytest_ckpt_compat.session"} & set(sys.modules)
+            assert "pytest_ckpt_compat._pytest_plugin.hooks" in sys.modules
+            assert not {"torch", "pytest_ckpt_compat._pytest_plugin.session"} & set(sys.modules)
         """
     )
     pytester.runpytest_subprocess("-p", "no:hypothesispytest").assert_outcomes(passed=1)

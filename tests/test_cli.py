@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pytest_ckpt_compat import cli, fingerprint, readers
+from pytest_ckpt_compat import _readers as readers
+from pytest_ckpt_compat._cli import main as cli
+from pytest_ckpt_compat._snapshots import fingerprint
 from tests.conftest import MODELS, Net, save
 
 
@@ -123,7 +125,7 @@ def test_show_imports_no_torch_and_is_quick(folder: Path) -> None:
     big = {f"layers.{n}.weight": torch.empty(1000, 1000, dtype=torch.bfloat16) for n in range(20)}
     torch.save(big, "big.pt")
     code = (
-        "import sys; from pytest_ckpt_compat.cli import main; main(['show', 'big.pt']);"
+        "import sys; from pytest_ckpt_compat._cli.main import main; main(['show', 'big.pt']);"
         "print(sorted({'torch', 'numpy', 'scipy', 'pytest', 'safetensors', 'rich'} & set(sys.modules)))"
     )
     started = time.monotonic()
@@ -157,14 +159,14 @@ def test_update_records_snapshots(project: pytest.Pytester) -> None:
             raise AssertionError("only checkpoint tests run")
         """
     )
-    result = project.run(sys.executable, "-m", "pytest_ckpt_compat.cli", "update", "-q")
+    result = project.run(sys.executable, "-m", "pytest_ckpt_compat", "update", "-q")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["recorded  ckpt_snapshots/net.pt.json: 6 tensors"])
 
 
 def test_update_without_any_marker_is_told(project: pytest.Pytester) -> None:
     project.makepyfile("def test_other(): pass")
-    result = project.run(sys.executable, "-m", "pytest_ckpt_compat.cli", "update")
+    result = project.run(sys.executable, "-m", "pytest_ckpt_compat", "update")
     assert result.ret == 2
     result.stderr.fnmatch_lines(["ckpt-compat: *: no checkpoint is registered; add *"])
 

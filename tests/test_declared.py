@@ -205,7 +205,7 @@ def test_a_registrys_mistakes(project: pytest.Pytester, entry: str, complaint: s
 
 
 def test_a_file_without_the_table_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytest_ckpt_compat import settings
+    from pytest_ckpt_compat._registry import project_file as settings
 
     (tmp_path / "pyproject.toml").write_text("this is [not toml, and nobody asks\n" * 100)
     started = time.perf_counter()

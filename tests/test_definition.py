@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 import pytest_ckpt_compat as ckpt
-from pytest_ckpt_compat.definition.build import build, build_real
-from pytest_ckpt_compat.definition.find import find
-from pytest_ckpt_compat.errors import BuildError, NoBaselineError, ReadError, UsageError
+from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError, ReadError, UsageError
+from pytest_ckpt_compat._definition.build import build, build_real
+from pytest_ckpt_compat._definition.find import find
 
 
 class UsesItem(nn.Module):
@@ -185,8 +185,8 @@ def test_a_hook_that_reads_numbers_is_given_them(tmp_path: Path, sign: int) -> N
 def test_a_hook_that_reads_numbers_cannot_be_judged_from_a_snapshot(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from pytest_ckpt_compat.changes import Policy
-    from pytest_ckpt_compat.checking import check_structure
+    from pytest_ckpt_compat._check.check import check_structure
+    from pytest_ckpt_compat._core.changes import Policy
 
     path = tmp_path / "net.pt"
     torch.save({"layer.weight": torch.ones(2, 2), "layer.bias": torch.ones(2)}, path)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_ckpt_compat.folding import fold, fold_pairs
+from pytest_ckpt_compat._core.patterns import fold, fold_pairs
 
 
 def patterns(keys: list[str], universe: list[str] | None = None) -> list[str]:

@@ -121,7 +121,7 @@ def test_the_hook_needs_no_checkpoint_file(pull_request: Path) -> None:
     words = shlex.split(fields["entry"])
     assert words[0] == "ckpt-compat"
     (pull_request / "net.pt").write_text("a pointer of a large file storage")
-    command = shlex.join([sys.executable, "-m", "pytest_ckpt_compat.cli", *words[1:]])
+    command = shlex.join([sys.executable, "-m", "pytest_ckpt_compat", *words[1:]])
     done = run(pull_request, command)
     assert done.returncode == 1
     assert "CK202 net-v1: head resized" in done.stdout

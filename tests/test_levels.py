@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from pytest_ckpt_compat import fingerprint
-from pytest_ckpt_compat.readers import read
+from pytest_ckpt_compat._readers import read
+from pytest_ckpt_compat._snapshots import fingerprint
 from tests.conftest import Net, Said
 from tests.repository import ENTRY, commit, edit, git, make_project
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import pytest_ckpt_compat as ckpt
-from pytest_ckpt_compat import fingerprint
-from pytest_ckpt_compat.report.json import as_data
-from pytest_ckpt_compat.report.text import SCREEN, render
+from pytest_ckpt_compat._report.json import as_data
+from pytest_ckpt_compat._report.text import SCREEN, render
+from pytest_ckpt_compat._snapshots import fingerprint
 
 FOLDERS = sorted(path for path in (Path(__file__).parent / "pairs").iterdir() if path.is_dir())
 
@@ -59,7 +59,7 @@ def test_every_key_is_accounted_for_once(folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 def test_every_key_is_in_the_full_report_and_in_the_data(folder: Path) -> None:
-    from pytest_ckpt_compat.text import visible
+    from pytest_ckpt_compat._core.display import visible
 
     verdict = ckpt.diff(side(folder, "old.json"), side(folder, "new.json"))
     text = render(verdict, full=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ckpt_compat import process
-from pytest_ckpt_compat.fingerprint import dumps
-from pytest_ckpt_compat.process import Process
-from pytest_ckpt_compat.structure import Structure
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._premerge import process
+from pytest_ckpt_compat._premerge.process import Process
+from pytest_ckpt_compat._snapshots.fingerprint import dumps
 from tests.repository import make_project
 
 REQUEST = {

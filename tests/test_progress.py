@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from pytest_ckpt_compat import progress
-from pytest_ckpt_compat.progress import told_if_slow
+from pytest_ckpt_compat._cli import progress
+from pytest_ckpt_compat._cli.progress import told_if_slow
 
 
 def test_slow_work_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pytest_ckpt_compat.config import OPTIONS
-from pytest_ckpt_compat.rules import RULES
+from pytest_ckpt_compat._core.rules import RULES
+from pytest_ckpt_compat._registry.registration import OPTIONS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

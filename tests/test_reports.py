@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ckpt_compat import outlets
-from pytest_ckpt_compat.report import github, markdown
-from pytest_ckpt_compat.report.summary import Entry, Run
+from pytest_ckpt_compat._report import github, markdown
+from pytest_ckpt_compat._report import publish as outlets
+from pytest_ckpt_compat._report.summary import Entry, Run
 from tests.conftest import Said
 from tests.repository import ENTRY, edit, make_project
 

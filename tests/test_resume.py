@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_ckpt_compat import fingerprint, prefixes
-from pytest_ckpt_compat.definition.find import find
-from pytest_ckpt_compat.definition.resume import Resumption, resume
-from pytest_ckpt_compat.errors import BuildError, NoBaselineError
-from pytest_ckpt_compat.readers import read
-from pytest_ckpt_compat.structure import Structure
+from pytest_ckpt_compat._core import prefixes
+from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._definition.find import find
+from pytest_ckpt_compat._definition.resume import Resumption, resume
+from pytest_ckpt_compat._readers import read
+from pytest_ckpt_compat._snapshots import fingerprint
 
 
 class Model(nn.Module):

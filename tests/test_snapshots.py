@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ckpt_compat import fingerprint, snapshots
-from pytest_ckpt_compat.errors import SnapshotError
+from pytest_ckpt_compat._core.errors import SnapshotError
+from pytest_ckpt_compat._snapshots import fingerprint
+from pytest_ckpt_compat._snapshots import folder as snapshots
 from tests.conftest import save
 
 TEST = """

@@ -436,7 +436,7 @@ def test_from_a_folder_below(both: Both, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([package, os.environ.get("PYTHONPATH", "")]))
     for argv in (["check", "--against", "main"], ["check"], ["status"]):
         done = subprocess.run(
-            [sys.executable, "-m", "pytest_ckpt_compat.cli", *argv],
+            [sys.executable, "-m", "pytest_ckpt_compat", *argv],
             cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr

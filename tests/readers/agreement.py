@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from pytest_ckpt_compat.readers import read, record_offsets
-from pytest_ckpt_compat.structure import ITEM_SIZES, Structure, TensorSpec, alias_groups
+from pytest_ckpt_compat._core.structure import ITEM_SIZES, Structure, TensorSpec, alias_groups
+from pytest_ckpt_compat._readers import read, record_offsets
 
 
 def spec(tensor: torch.Tensor) -> TensorSpec:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import read, record_offsets
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._readers import read, record_offsets
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_names_from_a_file_are_escaped(tmp_path: Path) -> None:
 def test_reading_loads_no_library(tmp_path: Path) -> None:
     torch.save({"model": torch.nn.Linear(2, 2).state_dict(), "epoch": 1}, tmp_path / "net.pt")
     code = (
-        "import sys; from pytest_ckpt_compat.readers import read; print(len(read(sys.argv[1]).tensors));"
+        "import sys; from pytest_ckpt_compat._readers import read; print(len(read(sys.argv[1]).tensors));"
         "heavy = {'torch', 'numpy', 'safetensors', 'pickle', '_pickle', 'pickletools', 'zipfile'};"
         "print(heavy & set(sys.modules))"
     )

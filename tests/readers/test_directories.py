@@ -15,9 +15,9 @@ import torch.distributed as dist
 from torch.distributed.checkpoint import metadata
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import read
-from pytest_ckpt_compat.structure import TensorSpec
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._readers import read
 from tests.readers.agreement import network, spec
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # torch's own, about single processes

@@ -6,9 +6,9 @@ import importlib
 import pkgutil
 from pathlib import Path
 
-from pytest_ckpt_compat import readers
-from pytest_ckpt_compat.readers import directories, foreign, limits
-from pytest_ckpt_compat.structure import Structure
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._readers import formats, limits
+from pytest_ckpt_compat._readers.formats import directories, foreign
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 def test_every_format_has_its_row() -> None:
     text = (ROOT / "docs" / "formats.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    for found in pkgutil.iter_modules(readers.__path__):
-        module = importlib.import_module(f"pytest_ckpt_compat.readers.{found.name}")
+    for found in pkgutil.iter_modules(formats.__path__, formats.__name__ + "."):
+        module = importlib.import_module(found.name)
         name = getattr(module, "FORMAT", None)
         assert name is None or any(f"`{name}" in row for row in rows), name
 
@@ -49,5 +49,5 @@ def test_every_field_of_a_structure_is_explained() -> None:
 
 def test_limits_are_constants_in_one_place() -> None:
     security = (ROOT / "SECURITY.md").read_text()
-    assert "pytest_ckpt_compat/readers/limits.py" in security
+    assert "pytest_ckpt_compat/_readers/limits.py" in security
     assert limits.PICKLE_OPERATIONS > limits.KEYS

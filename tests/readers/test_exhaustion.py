@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import limits, read
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._readers import limits, read
 from tests.readers.hostile import WRITERS
 
 SCALED = (

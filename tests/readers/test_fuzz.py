@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from pytest_ckpt_compat.readers.files import Blob
-from pytest_ckpt_compat.readers.folders import LocalFolder
-from pytest_ckpt_compat.readers.limits import RefusalError
-from pytest_ckpt_compat.readers.pickled import interpret
-from pytest_ckpt_compat.readers.sniff import read_file
-from pytest_ckpt_compat.structure import Structure
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._readers.limits import RefusalError
+from pytest_ckpt_compat._readers.pickle.pickled import interpret
+from pytest_ckpt_compat._readers.sniff import read_file
+from pytest_ckpt_compat._readers.source.files import Blob
+from pytest_ckpt_compat._readers.source.folders import LocalFolder
 from tests.readers.test_gguf import fact, file, info, text
 from tests.readers.test_onnx import RAW, model, tensor
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import limits, read
-from pytest_ckpt_compat.structure import TensorSpec
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._readers import limits, read
 
 
 def text(value: bytes) -> bytes:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import read
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._readers import read
 
 Forge = Callable[..., Path]
 

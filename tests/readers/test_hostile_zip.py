@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import read, record_offsets
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._readers import read, record_offsets
 
 
 @pytest.fixture
@@ -101,5 +101,5 @@ def test_a_record_shorter_than_its_storage(tmp_path: Path, good: bytes) -> None:
 
 
 def test_more_records_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good: bytes) -> None:
-    monkeypatch.setattr("pytest_ckpt_compat.readers.limits.ZIP_RECORDS", 3)
+    monkeypatch.setattr("pytest_ckpt_compat._readers.limits.ZIP_RECORDS", 3)
     refused(tmp_path, good, "more than 3 zip records")

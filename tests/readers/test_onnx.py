@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import files, limits, read
-from pytest_ckpt_compat.structure import TensorSpec
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._readers import limits, read
+from pytest_ckpt_compat._readers.source import files
 
 
 def varint(number: int) -> bytes:

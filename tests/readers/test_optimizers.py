@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import read
-from pytest_ckpt_compat.structure import OptimizerState, TensorSpec
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._core.structure import OptimizerState, TensorSpec
+from pytest_ckpt_compat._readers import read
 from tests.readers.agreement import spec
 
 
@@ -78,7 +78,7 @@ def test_what_is_no_optimizer_state(tmp_path: Path) -> None:
 
 
 def test_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_ckpt_compat.readers.limits.OPTIMIZERS", 2)
+    monkeypatch.setattr("pytest_ckpt_compat._readers.limits.OPTIMIZERS", 2)
     state: list[dict[str, Any]] = [{"state": {}, "param_groups": []} for _ in range(3)]
     torch.save({"model": {"w": torch.ones(1)}, "optimizers": state}, tmp_path / "run.pt")
     with pytest.raises(ReadError, match="its optimizer states"):

@@ -21,9 +21,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pytest_ckpt_compat.addresses import shown
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import read
+from pytest_ckpt_compat._core.addresses import shown
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._readers import read
 from tests.readers.agreement import network
 
 GIGABYTE = 1 << 30

@@ -19,8 +19,8 @@ import torch
 ROOT = Path(__file__).parents[2]
 READ = """
 import sys
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import read
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._readers import read
 for url in sys.argv[1:]:
     try:
         found = read(url)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import read
-from pytest_ckpt_compat.structure import TensorSpec
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._readers import read
 from tests.readers.agreement import newer_dtypes
 
 W = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import read
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._readers import read
 from tests.readers.agreement import assert_agrees, assert_locations, network
 
 INDEX = "model.safetensors.index.json"
@@ -185,6 +185,6 @@ def test_a_folder_with_a_model_in_one_file(tmp_path: Path, save: Callable[[Any, 
 
 def test_work_is_bounded_over_all_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path)
-    monkeypatch.setattr("pytest_ckpt_compat.readers.limits.PICKLE_OPERATIONS", 10)
+    monkeypatch.setattr("pytest_ckpt_compat._readers.limits.PICKLE_OPERATIONS", 10)
     with pytest.raises(ReadError, match=f"in its part '{TWO}', it has more than 10"):
         read(path)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import read
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._readers import read
 from tests.readers.agreement import assert_agrees, assert_locations
 from tests.readers.test_torchscript import Net
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import files, read
-from pytest_ckpt_compat.structure import TensorSpec
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._readers import read
+from pytest_ckpt_compat._readers.source import files
 from tests.readers.agreement import assert_agrees, assert_locations, network, round_trip
 
 DATA = Path(__file__).parent / "data"

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from pytest_ckpt_compat.readers import Opaque, read
-from pytest_ckpt_compat.structure import TensorSpec, alias_groups
+from pytest_ckpt_compat._core.structure import TensorSpec, alias_groups
+from pytest_ckpt_compat._readers import Opaque, read
 from tests.readers.agreement import identity, network, newer_dtypes, round_trip, saves, spec
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # torch's own, about experimental kinds

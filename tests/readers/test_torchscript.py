@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_ckpt_compat.errors import ReadError
-from pytest_ckpt_compat.readers import read
-from pytest_ckpt_compat.structure import Structure, alias_groups
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._core.structure import Structure, alias_groups
+from pytest_ckpt_compat._readers import read
 from tests.readers.agreement import assert_locations, identity, spec
 
 DATA = Path(__file__).parent / "data"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pytest_ckpt_compat.renames import infer
-from pytest_ckpt_compat.structure import TensorSpec
+from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._renames import infer
 
 Specs = dict[str, TensorSpec]
 

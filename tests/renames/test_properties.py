@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_ckpt_compat.renames import infer, rules
-from pytest_ckpt_compat.structure import TensorSpec
+from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._renames import infer, rules
 
 from .models import Specs, merged, pairs, renamed, resnet, spec, transformer
 from .test_structural import separate

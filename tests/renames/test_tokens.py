@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_ckpt_compat.renames.tokens import Names, numbers, segment_tokens, template, token_similarity
-from pytest_ckpt_compat.renames.units import units_of
+from pytest_ckpt_compat._renames.units.tokens import (
+    Names,
+    numbers,
+    segment_tokens,
+    template,
+    token_similarity,
+)
+from pytest_ckpt_compat._renames.units.units import units_of
 
 from .models import spec
 

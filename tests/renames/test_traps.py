@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_ckpt_compat.renames import infer
+from pytest_ckpt_compat._renames import infer
 
 from .models import (
     Specs,

@@ -1,0 +1,280 @@
+"""The use case: read, load, compare, judge."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_ckpt_compat import _readers as readers
+from pytest_ckpt_compat._check import compare
+from pytest_ckpt_compat._check.explain import explain
+from pytest_ckpt_compat._core import prefixes
+from pytest_ckpt_compat._core.changes import Change, Policy, Severity, Verdict
+from pytest_ckpt_compat._core.errors import CkptCompatError
+from pytest_ckpt_compat._core.garbage import collector_paused
+from pytest_ckpt_compat._core.rules import BY_ID, judge
+from pytest_ckpt_compat._core.structure import Structure, TensorSpec
+from pytest_ckpt_compat._definition.build import build, structure_of
+from pytest_ckpt_compat._definition.find import Definition, find
+from pytest_ckpt_compat._definition.load import Outcome, Shape, try_load
+
+
+def diff(old: Structure, new: Structure) -> Verdict:
+    """Compares two structures as a strict load of ``old`` into ``new`` would, hooks aside."""
+    wrapper = _wrapper(old, new)
+    if wrapper:
+        bare = wrapper.unwrap(old)
+        changes = (wrapper.change(old), *explain(compare.compare(bare, new), bare, new))
+    else:
+        changes = explain(compare.compare(old, new), old, new)
+    return Verdict(
+        judge(changes, Policy()),
+        old=old,
+        new=new,
+        old_label=_source(old),
+        new_label=_source(new),
+        repairs=tuple(_repairs(changes, wrapper)),
+    )
+
+
+@collector_paused()
+def check(
+    path: str | os.PathLike[str],
+    model: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    key: str | None = None,
+    strip_prefix: str | None = None,
+    strict: bool = True,
+) -> Verdict:
+    """Loads a checkpoint's structure into a definition, through its own ``load_state_dict``.
+
+    No weight is read unless the definition's own loading code asks for numbers, and no code from
+    the file is run.
+
+    Args:
+        path: the checkpoint.
+        model: a class, a factory, a module instance, or ``"package.module:attr"``. A factory with
+            a parameter named ``checkpoint`` is given the file's non-tensor values.
+        kwargs: keyword arguments for the class or factory.
+        key: dotted path of the state_dict inside the file, where it is not the only one.
+        strip_prefix: taken off the keys that begin with it (``"module."``).
+        strict: as in ``load_state_dict``.
+
+    Raises:
+        ReadError: the file cannot be read.
+        BuildError: the definition cannot be found or built.
+        NoBaselineError: the definition's loading code needs numbers that cannot be read.
+        UsageError: an argument cannot be meant.
+    """
+    structure = readers.read(path, key)
+    return check_structure(structure, find(model, kwargs), Policy(strict=strict), strip_prefix)
+
+
+@collector_paused()
+def check_structure(
+    structure: Structure, definition: Definition, policy: Policy, strip_prefix: str | None = None
+) -> Verdict:
+    """Loads a structure into a definition; the verdict is torch's own.
+
+    Raises: as ``check``.
+    """
+    if strip_prefix:
+        structure = prefixes.strip(structure, strip_prefix)
+    new, outcome = _load(structure, definition, policy)
+    wrapper, unwrapped = None, outcome
+    if outcome.missing:
+        wrapper, unwrapped = _find_wrapper(structure, new, outcome, definition, policy)
+    bare = wrapper.unwrap(structure) if wrapper else structure
+    changes = explain(_facts(bare, new, unwrapped), bare, new)
+    if wrapper:
+        changes = (wrapper.change(structure), *changes)
+    return Verdict(
+        _judged(changes, outcome, policy),
+        old=structure,
+        new=new,
+        old_label=_source(structure),
+        new_label=definition.label,
+        where=definition.where,
+        notes=tuple(_notes(outcome)),
+        repairs=tuple(_repairs(changes, wrapper)),
+    )
+
+
+def _judged(changes: tuple[Change, ...], outcome: Outcome, policy: Policy) -> tuple[Change, ...]:
+    """Judges by the strictness that torch showed: an explanation never changes whether a load raises."""
+    judged = judge(changes, replace(policy, strict=policy.strict and outcome.strict))
+    errors = any(change.severity is Severity.ERROR for change in judged)
+    if outcome.raised and not errors:
+        return judge(changes, replace(policy, strict=True))
+    if errors and not outcome.raised:
+        return tuple(
+            replace(change, severity=Severity.WARNING) if change.severity is Severity.ERROR else change
+            for change in judged
+        )
+    return judged
+
+
+def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Policy) -> Verdict:
+    """The verdict of a load, and of loading the optimizer's state of the same checkpoint.
+
+    Args:
+        verdict: the load's.
+        definition: the definition that it was loaded into.
+        factory: as ``pytest_ckpt_compat._definition.resume.resume`` takes it.
+        policy: accepted breaks.
+    """
+    from pytest_ckpt_compat._definition.resume import Resumption, resume
+
+    if verdict.old is None:
+        return verdict
+    try:
+        found = resume(verdict.old, definition, factory, _renamed(verdict.changes))
+    except CkptCompatError as error:
+        if error.rule is None:
+            raise
+        found = Resumption((Change(BY_ID[error.rule].kind, detail=str(error)),))
+    changes = (*judge(found.changes, policy), *verdict.changes)
+    return replace(verdict, changes=changes, notes=(*verdict.notes, *found.notes))
+
+
+def _renamed(changes: Iterable[Change]) -> dict[str, str]:
+    """Key in the checkpoint -> key in the definition, of those that have another."""
+    moved = {change.old[0]: change.new[0] for change in changes if change.kind == "renamed"}
+    bare = {
+        old: new
+        for change in changes
+        if change.kind == "prefixed"
+        for old, new in zip(change.old, change.new, strict=True)
+    }
+    return moved | {old: moved.get(new, new) for old, new in bare.items()}
+
+
+def could_not_check(error: CkptCompatError, name: str = "") -> Verdict:
+    """The verdict of a check that an error stopped."""
+    rule = BY_ID[error.rule or "CK905"]
+    return Verdict(judge([Change(rule.kind, detail=str(error))], Policy()), name=name)
+
+
+def _load(structure: Structure, definition: Definition, policy: Policy) -> tuple[Structure, Outcome]:
+    module = build(definition, structure.values)
+    new = structure_of(module, definition)
+    return new, try_load(module, structure, definition, policy.strict)
+
+
+def _facts(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Change]:
+    """What torch found, in full, and what it does not tell."""
+    told = [
+        *(_resized(key, shapes, old, new) for key, shapes in outcome.mismatched.items()),
+        *(compare.missing(key, new) for key in outcome.missing),
+        *(compare.unexpected(key, old) for key in outcome.unexpected),
+        *(Change("load-raises", detail=error) for error in outcome.errors),
+    ]
+    yield from told
+    if not outcome.complete:
+        # torch stopped half-way: what it did not get to is read off the two structures.
+        known = {(key, side) for change in told for side in ("old", "new") for key in getattr(change, side)}
+        for change in compare.compare(old, new):
+            rest = {(key, side) for side in ("old", "new") for key in getattr(change, side)}
+            if change.kind not in ("retyped", "retied") and not rest & known:
+                yield change
+    if outcome.raised and not told:
+        yield Change("load-raises", detail="load_state_dict raised without saying why")
+    if outcome.untouched:
+        specs = tuple(new.tensors[key] for key in outcome.untouched)
+        yield Change("partial-load", new=outcome.untouched, new_specs=specs)
+    yield from compare.retyped(old, new)
+    yield from compare.retied(old, new)
+
+
+def _resized(key: str, shapes: tuple[Shape, Shape], old: Structure, new: Structure) -> Change:
+    """By torch's own shapes: a hook may have made the tensor out of others."""
+    both = key in old.tensors and key in new.tensors
+    if both and shapes == (old.tensors[key].shape, new.tensors[key].shape):
+        return compare.resized(key, old, new)
+    before, after = (TensorSpec("any", shape) for shape in shapes)
+    return Change("resized", (key,), (key,), (before,), (after,), detail="as a load_state_dict hook left it")
+
+
+@dataclass(frozen=True)
+class _Wrapper:
+    """A prefix that every key of one side carries, and the other side's keys lack."""
+
+    prefix: str
+    on_checkpoint: bool
+
+    def unwrap(self, old: Structure) -> Structure:
+        """The checkpoint with the keys that the definition has."""
+        return prefixes.strip(old, self.prefix) if self.on_checkpoint else prefixes.prepend(old, self.prefix)
+
+    def change(self, old: Structure) -> Change:
+        """The fact, as a report tells it."""
+        prefix, keys = self.prefix, (tuple(old.tensors), tuple(self.unwrap(old).tensors))
+        if self.on_checkpoint:
+            return Change(
+                "prefixed", *keys, group=f"{prefix}* -> *", detail=f"every key begins with {prefix}"
+            )
+        return Change(
+            "prefixed",
+            *keys,
+            group=f"* -> {prefix}*",
+            detail=f"no key begins with {prefix} as the definition's do",
+        )
+
+
+def _wrapper(old: Structure, new: Structure) -> _Wrapper | None:
+    """The prefix that explains most keys by their names alone."""
+    if prefix := prefixes.common(old.tensors, new.tensors):
+        return _Wrapper(prefix, on_checkpoint=True)
+    if prefix := prefixes.common(new.tensors, old.tensors):
+        return _Wrapper(prefix, on_checkpoint=False)
+    return None
+
+
+def _find_wrapper(
+    structure: Structure, new: Structure, outcome: Outcome, definition: Definition, policy: Policy
+) -> tuple[_Wrapper | None, Outcome]:
+    """The prefix that stops a load, and what the load would find without it.
+
+    Where the names alone do not tell, since a hook would rename them, the load itself does.
+    """
+    named = _wrapper(structure, new)
+    if named:
+        return named, _load(named.unwrap(structure), definition, policy)[1]
+    for on_checkpoint, keys in ((True, structure.tensors), (False, new.tensors)):
+        prefix = prefixes.first(keys)
+        wrapper = _Wrapper(prefix, on_checkpoint)
+        others = new.tensors if on_checkpoint else structure.tensors
+        if prefix and prefixes.first(others) != prefix:
+            found = _load(wrapper.unwrap(structure), definition, policy)[1]
+            if 2 * len(found.missing) < len(outcome.missing):
+                return wrapper, found
+    return None, outcome
+
+
+def _repairs(changes: Iterable[Change], wrapper: _Wrapper | None) -> Iterator[tuple[str, str]]:
+    if wrapper and wrapper.on_checkpoint:
+        yield (
+            "fix",
+            f'pass strip_prefix="{wrapper.prefix}", or save the state_dict of the module in the wrapper',
+        )
+    elif wrapper:
+        yield "fix", "register the model without its wrapper"
+    heads = [change.new[0] for change in changes if change.kind == "head-resized"]
+    if heads:
+        keys = heads[0].rpartition(".")[0] + ".*"
+        yield "accept", f'pass allow=[("CK202", "{keys}", "why")], and load the rest without the head'
+
+
+def _notes(outcome: Outcome) -> Iterator[str]:
+    if outcome.read_weights:
+        yield "the definition's loading code reads numbers: checked with the real weights"
+    for key in outcome.unapplied:
+        yield f"{key}: its value is of a class that is not read, so set_extra_state was not called"
+
+
+def _source(structure: Structure) -> str:
+    """``checkpoints/v1.pt[state_dict]``."""
+    source = structure.source
+    return f"{source.path}[{source.container}]" if source.container else source.path

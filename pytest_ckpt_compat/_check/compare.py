@@ -1,0 +1,139 @@
+"""Two structures -> facts. Finds; judges nothing, prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeVar
+
+from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, Structure, TensorSpec
+
+_V = TypeVar("_V")
+
+#: Names that modules of this field give to their output layers.
+_HEAD_NAMES = frozenset(
+    {"head", "heads", "classifier", "fc", "logits", "lm_head", "cls", "score", "output", "out", "predictor"}
+)
+
+
+class Sides(NamedTuple):
+    """Keys by the side they are on, each in the order of its side."""
+
+    old_only: tuple[str, ...]
+    new_only: tuple[str, ...]
+    both: tuple[str, ...]
+
+
+def sides(old: Mapping[str, _V], new: Mapping[str, _V]) -> Sides:
+    """Splits the keys of two mappings three ways."""
+    return Sides(
+        old_only=tuple(key for key in old if key not in new),
+        new_only=tuple(key for key in new if key not in old),
+        both=tuple(key for key in new if key in old),
+    )
+
+
+def compare(old: Structure, new: Structure) -> tuple[Change, ...]:
+    """What a strict load of ``old`` into ``new`` would find, without torch and without hooks.
+
+    In the order of the new side, unexpected keys last.
+    """
+    split = sides(old.tensors, new.tensors)
+    return (
+        *(resized(key, old, new) for key in split.both if not _fits(old.tensors[key], new.tensors[key])),
+        *(missing(key, new) for key in split.new_only),
+        *(unexpected(key, old) for key in split.old_only),
+        *_objects_for_tensors(old, new, split.both),
+        *retyped(old, new),
+        *retied(old, new),
+    )
+
+
+def missing(key: str, new: Structure) -> Change:
+    """The definition wants ``key``, the checkpoint lacks it."""
+    if _is_extra_state(key):
+        return Change("extra-state", new=(key,), new_specs=_specs(new, key), detail="appeared")
+    twins = next((group for group in new.aliases if key in group), ())
+    tied = [twin for twin in twins if twin != key]
+    return Change(
+        "missing", new=(key,), new_specs=_specs(new, key), detail=f"tied to {tied[0]}" if tied else ""
+    )
+
+
+def unexpected(key: str, old: Structure) -> Change:
+    """The checkpoint has ``key``, the definition has no use for it."""
+    if _is_extra_state(key):
+        return Change("extra-state", old=(key,), old_specs=_specs(old, key), detail="vanished")
+    return Change("unexpected", old=(key,), old_specs=_specs(old, key))
+
+
+def resized(key: str, old: Structure, new: Structure) -> Change:
+    """The same key with another shape."""
+    before, after = old.tensors.get(key), new.tensors.get(key)
+    is_head = before is not None and after is not None and _is_head_resize(key, before, after, new)
+    return Change(
+        "head-resized" if is_head else "resized",
+        old=(key,),
+        new=(key,),
+        old_specs=_specs(old, key),
+        new_specs=_specs(new, key),
+        detail=f"outputs {before.shape[0]} -> {after.shape[0]}" if is_head and before and after else "",
+    )
+
+
+def retyped(old: Structure, new: Structure) -> Iterator[Change]:
+    """Tensors of one key with different dtypes: ``copy_`` casts without a word."""
+    for key in sides(old.tensors, new.tensors).both:
+        before, after = old.tensors[key], new.tensors[key]
+        if before.dtype != after.dtype and OBJECT not in (before.dtype, after.dtype):
+            yield Change("retyped", (key,), (key,), (before,), (after,))
+
+
+def retied(old: Structure, new: Structure) -> Iterator[Change]:
+    """Tied weights that came apart, and weights that are now tied."""
+    shared = set(sides(old.tensors, new.tensors).both)
+    before, after = _ties(old, shared), _ties(new, shared)
+    for group in after:
+        if group not in before:
+            yield Change("retied", old=group, new=group, detail="now tied: the last one read wins")
+    for group in before:
+        if not any(set(group) <= set(other) for other in after):
+            yield Change("retied", old=group, new=group, detail="no longer tied")
+
+
+def _ties(structure: Structure, among: set[str]) -> list[tuple[str, ...]]:
+    groups = (tuple(sorted(key for key in group if key in among)) for group in structure.aliases)
+    return [group for group in groups if len(group) > 1]
+
+
+def _objects_for_tensors(old: Structure, new: Structure, keys: tuple[str, ...]) -> Iterator[Change]:
+    for key in keys:
+        before, after = old.tensors[key], new.tensors[key]
+        if before.dtype == OBJECT and after.dtype != OBJECT and not _is_extra_state(key):
+            detail = "the checkpoint holds something that is not a tensor"
+            yield Change("load-raises", (key,), (key,), (before,), (after,), detail=detail)
+
+
+def _fits(old: TensorSpec, new: TensorSpec) -> bool:
+    """Whether torch copies one into the other: equal shapes, or one element into a scalar."""
+    if OBJECT in (old.dtype, new.dtype):
+        return True
+    return old.shape == new.shape or (old.shape == (1,) and new.shape == ())
+
+
+def _is_extra_state(key: str) -> bool:
+    return key.rpartition(".")[2] == EXTRA_STATE
+
+
+def _is_head_resize(key: str, before: TensorSpec, after: TensorSpec, new: Structure) -> bool:
+    """Only the number of outputs differs, in a layer that is named as a head or comes last."""
+    if not before.shape or len(before.shape) != len(after.shape) or before.shape[1:] != after.shape[1:]:
+        return False
+    module = key.rpartition(".")[0]
+    last = list(new.tensors)[-1].rpartition(".")[0]
+    return module == last or not _HEAD_NAMES.isdisjoint(module.split("."))
+
+
+def _specs(structure: Structure, key: str) -> tuple[TensorSpec, ...]:
+    spec = structure.tensors.get(key)
+    return () if spec is None else (spec,)

@@ -1,0 +1,29 @@
+"""Telling a person who waits what is being waited for."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pytest_ckpt_compat._core.display import visible
+
+#: Seconds before anything is said: most files are read sooner.
+PATIENCE = 1.0
+
+
+@contextmanager
+def told_if_slow(what: str) -> Iterator[None]:
+    """Says ``reading <what> ...`` on standard error if the work inside takes longer than a second."""
+
+    def tell() -> None:
+        print(f"ckpt-compat: reading {visible(what)} ...", file=sys.stderr, flush=True)
+
+    timer = threading.Timer(PATIENCE, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

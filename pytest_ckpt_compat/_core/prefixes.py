@@ -1,0 +1,101 @@
+"""Prefixes that wrappers put before every key: ``module.``, ``_orig_mod.``, ``model.``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._core.structure import OptimizerState, Structure
+
+_V = TypeVar("_V")
+
+
+def common(keys: Mapping[str, object], wanted: Mapping[str, object]) -> str:
+    """The prefix, ending in a dot, that all ``keys`` carry and most of ``wanted`` lack; "" if none.
+
+    A prefix counts only when taking it off gives at least half of the wanted keys, and more than
+    leaving it on does.
+    """
+    if not keys or not wanted:
+        return ""
+    first = next(iter(keys)).split(".")[:-1]
+    best, best_hits = "", len(keys.keys() & wanted.keys())
+    for depth in range(1, len(first) + 1):
+        prefix = ".".join(first[:depth]) + "."
+        if not all(key.startswith(prefix) for key in keys):
+            break
+        hits = sum(key[len(prefix) :] in wanted for key in keys)
+        if hits > best_hits and 2 * hits >= len(wanted):
+            best, best_hits = prefix, hits
+    return best
+
+
+def first(keys: Mapping[str, object]) -> str:
+    """The first segment and its dot, if all keys begin with it; else ""."""
+    start = next(iter(keys), "").partition(".")
+    prefix = start[0] + start[1]
+    return prefix if start[1] and all(key.startswith(prefix) for key in keys) else ""
+
+
+def strip(structure: Structure, prefix: str) -> Structure:
+    """``structure`` with ``prefix`` taken off the keys that begin with it.
+
+    Raises:
+        ReadError: two keys become one.
+    """
+
+    def bare(key: str) -> str:
+        return key.removeprefix(prefix)
+
+    # A module's own version stands under its name without the dot: "module" -> "".
+    return _rename(structure, bare, lambda name: (name + ".").removeprefix(prefix).removesuffix("."))
+
+
+def prepend(structure: Structure, prefix: str) -> Structure:
+    """``structure`` with ``prefix`` before every key."""
+    return _rename(structure, lambda key: prefix + key, lambda name: (prefix + name).removesuffix("."))
+
+
+def _rename(structure: Structure, key_of: Callable[[str], str], name_of: Callable[[str], str]) -> Structure:
+    def keys(mapping: Mapping[str, _V]) -> dict[str, _V]:
+        return {key_of(key): value for key, value in mapping.items()}
+
+    tensors = keys(structure.tensors)
+    if len(tensors) < len(structure.tensors):
+        raise ReadError(
+            structure.source.path,
+            "has keys that become the same without the prefix",
+            "leave strip_prefix out, or choose another",
+        )
+    versions = structure.versions
+    return replace(
+        structure,
+        tensors=tensors,
+        aliases=tuple(tuple(key_of(key) for key in group) for group in structure.aliases),
+        versions=None if versions is None else {name_of(name): v for name, v in versions.items()},
+        objects=keys(structure.objects),
+        locations=keys(structure.locations),
+        optimizers={path: _renamed(state, key_of) for path, state in structure.optimizers.items()},
+    )
+
+
+def _renamed(state: OptimizerState, key_of: Callable[[str], str]) -> OptimizerState:
+    """An optimizer's state whose parameters, where they go by names, go by others."""
+
+    def name(number: int | str) -> int | str:
+        return key_of(number) if isinstance(number, str) else number
+
+    def settings(group: Mapping[str, Any]) -> dict[str, Any]:
+        names = group.get("param_names")
+        renamed = {"param_names": [*map(name, names)]} if isinstance(names, (list, tuple)) else {}
+        return {**group, **renamed}
+
+    return replace(
+        state,
+        groups=tuple(tuple(map(name, group)) for group in state.groups),
+        states={name(number): fields for number, fields in state.states.items()},
+        values={name(number): fields for number, fields in state.values.items()},
+        options=tuple(map(settings, state.options)),
+    )

@@ -1,0 +1,29 @@
+"""Model definitions as the code has them now: found, built without weights, and really loaded into.
+
+The only package that imports torch, and only inside its functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_ckpt_compat._core.structure import Structure
+
+
+def define(model: Any, kwargs: Mapping[str, Any] | None = None) -> Structure:
+    """The structure of a model as its code defines it now.
+
+    Args:
+        model: a class, a factory, a module instance, or ``"package.module:attr"``.
+        kwargs: keyword arguments for the class or factory.
+
+    Raises:
+        BuildError: the definition cannot be imported, or raised while it was built.
+        UsageError: ``model`` is none of the above.
+    """
+    from pytest_ckpt_compat._definition.build import build, structure_of
+    from pytest_ckpt_compat._definition.find import find
+
+    definition = find(model, kwargs)
+    return structure_of(build(definition), definition)

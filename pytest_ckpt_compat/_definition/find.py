@@ -1,0 +1,145 @@
+"""Finding a definition: from a class, a factory, an instance, or "package.module:attr"."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_ckpt_compat._core.errors import BuildError, UsageError
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A model that can be built again and again.
+
+    Attributes:
+        target: the class or factory, or a module instance, of which copies are made.
+        name: how a person would write it: ``models.Classifier``; "" where the name says nothing
+            (a lambda, a function inside a function).
+        where: ``models/net.py:88``, the line where it is defined, or "".
+        kwargs: keyword arguments for the class or factory.
+        takes_checkpoint: whether it has a parameter named ``checkpoint``, to be given the
+            checkpoint's non-tensor values.
+    """
+
+    target: Any
+    name: str
+    where: str
+    kwargs: Mapping[str, Any]
+    takes_checkpoint: bool
+
+    @property
+    def label(self) -> str:
+        """``models.Classifier (models/net.py:88)``."""
+        name = self.name or "the model"
+        return f"{name} ({self.where})" if self.where else name
+
+
+def find(model: Any, kwargs: Mapping[str, Any] | None = None) -> Definition:
+    """Resolves ``model`` to a definition, without building it.
+
+    Raises:
+        BuildError: ``"package.module:attr"`` cannot be imported.
+        UsageError: ``model`` is nothing that gives a module.
+    """
+    target = find_attribute(model) if isinstance(model, str) else model
+    if is_module(target):
+        if kwargs:
+            raise UsageError(
+                type(target).__name__, "kwargs were given with a model instance", "pass the class instead"
+            )
+        # Two instances of a class may differ: an instance has no name that stands for it alone.
+        name = _dotted(model) if isinstance(model, str) else ""
+        return Definition(target, name, _where(type(target)), {}, takes_checkpoint=False)
+    if not callable(target):
+        raise UsageError(
+            repr(model),
+            "is neither a class, a factory nor a module instance",
+            'pass one of these, or "package.module:attr"',
+        )
+    given = dict(kwargs or {})
+    takes = "checkpoint" in _parameters(target) and "checkpoint" not in given
+    name = _dotted(model) if isinstance(model, str) else _name(target)
+    return Definition(target, name, _where(target), given, takes)
+
+
+def is_module(value: object) -> bool:
+    """Whether ``value`` is an instance of torch.nn.Module."""
+    import torch
+
+    return isinstance(value, torch.nn.Module)
+
+
+def brief(error: BaseException) -> str:
+    """``ValueError: too few channels (models/net.py:12)``: the error and the user's line it came from."""
+    text = " ".join(str(error).split())
+    told = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    return f"{told} ({_relative(frames[-1].filename)}:{frames[-1].lineno})" if frames else told
+
+
+def _is_users(filename: str) -> bool:
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    inside = os.path.abspath(filename).startswith(package + os.sep)
+    return not inside and "site-packages" not in filename and os.path.exists(filename)
+
+
+def find_attribute(text: str) -> Any:
+    """What ``"package.module:attr"`` names. Raises BuildError or UsageError."""
+    module_name, _, attribute = text.partition(":")
+    if not module_name or not attribute:
+        raise UsageError(
+            text, "names nothing", 'write "package.module:attr", for example "models:Classifier"'
+        )
+    try:
+        found: Any = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise BuildError(
+            text,
+            f"importing {module_name} raised {brief(error)}",
+            "check the name, and that the package is installed or its folder is on PYTHONPATH",
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise BuildError(text, f"{module_name} has no attribute {attribute}", "check the spelling")
+        found = getattr(found, part)
+    return found
+
+
+def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def _dotted(text: str) -> str:
+    return text.replace(":", ".")
+
+
+def _name(target: Any) -> str:
+    qualname = getattr(target, "__qualname__", "")
+    return "" if not qualname or "<" in qualname else f"{target.__module__}.{qualname}"
+
+
+def _where(target: Any) -> str:
+    try:
+        filename = inspect.getsourcefile(target)
+        line = inspect.getsourcelines(target)[1]
+    except (OSError, TypeError):
+        return ""
+    return f"{_relative(filename)}:{line}" if filename else ""
+
+
+def _relative(filename: str) -> str:
+    """Relative to the working directory where that is shorter to read."""
+    try:
+        relative = os.path.relpath(filename)
+    except ValueError:
+        return filename
+    return filename if relative.startswith("..") else relative.replace(os.sep, "/")

@@ -1,0 +1,151 @@
+"""Optimizers over a definition's parameters, and what a step of theirs keeps for each parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_ckpt_compat._core.errors import BuildError
+from pytest_ckpt_compat._definition.build import build, build_real
+from pytest_ckpt_compat._definition.find import Definition, brief, find_attribute
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def make(
+    factory: Any, definition: Definition, values: Mapping[str, Any]
+) -> tuple[nn.Module, list[torch.optim.Optimizer]]:
+    """A model and its optimizers, on meta if the factory can live with that.
+
+    Args:
+        factory: an optimizer class, which is given the parameters; a factory, which is given the
+            model and returns one optimizer or several; or ``"package.module:attr"``.
+        definition: the model.
+        values: the checkpoint's non-tensor values, for a definition that takes them.
+
+    Raises:
+        BuildError: the model or the optimizer cannot be found or built.
+    """
+    target = find_attribute(factory) if isinstance(factory, str) else factory
+    module = build(definition, values)
+    try:
+        made = _call(target, module)
+    except Exception:  # fused optimizers ask for parameters on a device that computes
+        module = build_real(definition, values)
+        try:
+            made = _call(target, module)
+        except Exception as error:
+            raise BuildError(
+                name_of(factory), f"raised {brief(error)}", "give a factory that takes the model"
+            ) from error
+    return module, _require_optimizers(made, factory)
+
+
+def _call(target: Any, module: nn.Module) -> Any:
+    import torch
+
+    is_class = isinstance(target, type) and issubclass(target, torch.optim.Optimizer)
+    return target(module.parameters()) if is_class else target(module)
+
+
+def _require_optimizers(made: Any, factory: Any) -> list[torch.optim.Optimizer]:
+    import torch
+
+    found = list(made) if isinstance(made, (list, tuple)) else [made]
+    strange = next((each for each in found if not isinstance(each, torch.optim.Optimizer)), None)
+    if strange is not None or not found:
+        what = "nothing" if not found else type(strange).__name__
+        advice = "return a torch.optim.Optimizer, or a list of them"
+        raise BuildError(name_of(factory), f"gave {what}", advice)
+    return found
+
+
+def name_of(factory: Any) -> str:
+    """How messages call a factory."""
+    return factory if isinstance(factory, str) else str(getattr(factory, "__qualname__", factory))
+
+
+State = Mapping[Any, Mapping[str, Any]]
+
+
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """The parameters, in the order of the groups."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def state_of(optimizer: torch.optim.Optimizer) -> State:
+    """What an optimizer keeps, in dictionaries that it does not write to."""
+    return {parameter: dict(fields) for parameter, fields in optimizer.state.items()}
+
+
+def set_state(optimizer: torch.optim.Optimizer, state: State) -> None:
+    """Gives an optimizer a state, in dictionaries of its own, in the place of what it has."""
+    optimizer.state.clear()
+    optimizer.state.update({parameter: dict(fields) for parameter, fields in state.items()})
+
+
+def after_a_step(optimizer: torch.optim.Optimizer, initial: State) -> list[Mapping[str, Any]]:
+    """The state that a step makes for each parameter, in the order of the groups.
+
+    The step is made on the parameters as they are, which on meta costs nothing; an optimizer that
+    reads numbers makes it again on zeros, one parameter of each shape at a time.
+
+    Args:
+        optimizer: is left with no state.
+        initial: what its constructor made.
+
+    Raises:
+        Exception: the step's own.
+    """
+    import torch
+
+    groups = optimizer.param_groups
+    try:
+        set_state(optimizer, initial)
+        return _step(optimizer, groups)
+    except Exception:
+        if not any(parameter.is_meta for parameter in parameters_of(optimizer)):
+            raise
+    known: dict[tuple[object, ...], Mapping[str, Any]] = {}
+    found = []
+    for group in groups:
+        settings = repr({name: value for name, value in group.items() if name != "params"})
+        for parameter in group["params"]:
+            alike = (settings, parameter.shape, parameter.dtype)
+            if alike not in known:
+                zeros = torch.nn.Parameter(torch.zeros(parameter.shape, dtype=parameter.dtype))
+                [known[alike]] = _step(optimizer, [{**group, "params": [zeros]}])
+            found.append(known[alike])
+    return found
+
+
+def _step(optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
+    """The states after a step on ``groups``; the optimizer is as it was, with no state."""
+    before = optimizer.param_groups
+    optimizer.param_groups = groups
+    try:
+        return try_step(optimizer)
+    finally:
+        optimizer.param_groups = before
+        optimizer.state.clear()
+
+
+def try_step(optimizer: torch.optim.Optimizer) -> list[Mapping[str, Any]]:
+    """The states after a step with gradients of zero, in the order of the groups.
+
+    Raises:
+        Exception: the step's own.
+    """
+    import torch
+
+    parameters = parameters_of(optimizer)
+    try:
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        return [dict(optimizer.state.get(parameter, {})) for parameter in parameters]
+    finally:
+        for parameter in parameters:
+            parameter.grad = None

@@ -1,0 +1,256 @@
+"""The optimizer's state of a checkpoint, loaded for real into an optimizer over today's parameters."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError
+from pytest_ckpt_compat._core.structure import OptimizerState, Structure, TensorSpec
+from pytest_ckpt_compat._definition.build import untouched_globals
+from pytest_ckpt_compat._definition.find import Definition, brief
+from pytest_ckpt_compat._definition.optimizers import (
+    State,
+    after_a_step,
+    make,
+    name_of,
+    set_state,
+    state_of,
+    try_step,
+)
+from pytest_ckpt_compat._definition.pairing import (
+    Saved,
+    Today,
+    by_name,
+    mismatch,
+    moved,
+    numbers_of,
+    pairs_itself,
+    regrouped,
+    saved_of,
+    swapped,
+    today_of,
+)
+from pytest_ckpt_compat._definition.state import empty, zero
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """What came of loading the states of optimizers.
+
+    Attributes:
+        changes: what keeps them from being resumed, by parameter key.
+        notes: what could not be looked at.
+    """
+
+    changes: tuple[Change, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def resume(
+    structure: Structure, definition: Definition, factory: Any, renames: Mapping[str, str]
+) -> Resumption:
+    """Loads the states of a checkpoint's optimizers, on meta, through their own ``load_state_dict``.
+
+    The shapes, which torch does not look at before the next step, are compared with those that a
+    step makes. No weight is read.
+
+    Args:
+        structure: the checkpoint.
+        definition: the model.
+        factory: an optimizer class, which is given the parameters; a factory, which is given the
+            model and returns one optimizer, or several in the order in which the checkpoint has
+            them; or ``"package.module:attr"``.
+        renames: key in the checkpoint -> key today.
+
+    Raises:
+        NoBaselineError: there is no optimizer state.
+        BuildError: the optimizer cannot be found or built, or there are more or fewer than in the file.
+    """
+    if not structure.optimizers:
+        raise _no_state(structure)
+    changes: list[Change] = []
+    notes: list[str] = []
+    with untouched_globals():
+        module, optimizers = make(factory, definition, structure.values)
+        states, left = _chosen(structure, len(optimizers), factory)
+        notes += [f"{path}: this state of an optimizer was not looked at" for path in left]
+        for state, optimizer in zip(states, optimizers, strict=True):
+            today = today_of(optimizer, module)
+            found, note = _load(saved_of(state, structure, renames, today), today)
+            changes += found
+            notes += [note] if note else []
+    return Resumption(tuple(changes), tuple(notes))
+
+
+def _chosen(structure: Structure, number: int, factory: Any) -> tuple[list[OptimizerState], list[str]]:
+    """The states for so many optimizers, and paths of those left: copies that lie deeper in the file."""
+    paths = list(structure.optimizers)
+    depths = [path.count(".") for path in paths]
+    if len(paths) > number and depths[number - 1] < depths[number]:
+        paths, left = paths[:number], paths[number:]
+    elif len(paths) == number:
+        left = []
+    else:
+        held = f"{len(paths)} ({', '.join(paths)})"
+        problem = f"gives {number} where {structure.source.path} holds {held}"
+        raise BuildError(name_of(factory), problem, "return a list of the optimizers, in the file's order")
+    return [structure.optimizers[path] for path in paths], left
+
+
+def _no_state(structure: Structure) -> NoBaselineError:
+    snapshot = structure.source.format == "fingerprint"
+    problem = "holds no optimizer state" if not snapshot else "its snapshot holds no optimizer state"
+    advice = "save optimizer.state_dict() with it, or lower its level"
+    return NoBaselineError(
+        structure.source.path, problem, "fetch the file, and record it anew by its id" if snapshot else advice
+    )
+
+
+def _load(saved: Saved, today: Today) -> tuple[list[Change], str]:
+    """What the load, and the step after it, would stumble over; and what could not be looked at."""
+    state, optimizer = saved.state, today.optimizer
+    if by_name(state) and (found := regrouped(saved, today) + moved(saved, today)):
+        return found, ""
+    before = [{name: value for name, value in g.items() if name != "params"} for g in optimizer.param_groups]
+    initial = state_of(optimizer)
+    try:
+        optimizer.load_state_dict(_state_dict(state, today))
+    except Exception as error:
+        if "meta tensor" in str(error):
+            return (
+                [],
+                f"load_state_dict reads numbers ({brief(error)}): the optimizer's state was not checked",
+            )
+        return regrouped(saved, today) or [mismatch(f"load_state_dict raised {brief(error)}")], ""
+    found = [] if by_name(state) or pairs_itself(optimizer) else swapped(saved, today)
+    kept = state_of(optimizer)
+    loaded = [kept.get(parameter, {}) for parameter in today.parameters]
+    try:
+        expected = _expected(optimizer, before, initial)
+    except _SettingsError as error:
+        return [*found, mismatch(f"step() with the settings of the checkpoint raises {error}")], ""
+    except Exception as error:  # an optimizer of any make
+        said = f"no step of the optimizer can be made here ({brief(error)})"
+        return found, f"{said}: the shapes in its state were not compared"
+    found += _shapes(today.keys, loaded, expected)
+    if not found and state.opaque:
+        names = ", ".join(state.opaque)
+        return [], f"parts of the optimizer's state are not read ({names}): no step was made from it"
+    if not found:
+        raised, lacking = _next_step(optimizer, initial, kept), _lacking(today.keys, loaded, expected)
+        # A step may make what it lacks; where none can be made here, nobody knows.
+        found += lacking if raised is None else (raised and (lacking or raised))
+    return found, _untold(saved, today)
+
+
+class _SettingsError(Exception):
+    """A step that today's settings allow fails with those of the checkpoint."""
+
+
+def _expected(
+    optimizer: torch.optim.Optimizer, before: list[dict[str, Any]], initial: State
+) -> list[Mapping[str, Any]]:
+    """What a step keeps, by the settings that the checkpoint has brought.
+
+    Those that switch something on or off may ask for a device that is not here: then today's stand in.
+
+    Raises:
+        _SettingsError: it is for the other settings that the step fails.
+        Exception: no step can be made with today's settings either.
+    """
+    with contextlib.suppress(Exception):
+        return after_a_step(optimizer, initial)
+    for group, settings in zip(optimizer.param_groups, before, strict=True):
+        switches = {n: v for n, v in settings.items() if v is None or isinstance(v, bool)}
+        group.update({n: v for n, v in switches.items() if n in group})
+    try:
+        return after_a_step(optimizer, initial)
+    except Exception as error:
+        said = brief(error)
+    for group, settings in zip(optimizer.param_groups, before, strict=True):
+        group.update(settings)
+    after_a_step(optimizer, initial)
+    raise _SettingsError(said)
+
+
+def _next_step(optimizer: torch.optim.Optimizer, initial: State, loaded: State) -> list[Change] | None:
+    """What the step after the load raises; None where no step can be made on meta."""
+    set_state(optimizer, initial)
+    try:
+        try_step(optimizer)
+    except Exception:
+        return None
+    set_state(optimizer, loaded)
+    try:
+        try_step(optimizer)
+    except Exception as error:
+        reads_a_number = "meta tensor" in str(error)
+        return None if reads_a_number else [mismatch(f"the step after the load raises {brief(error)}")]
+    return []
+
+
+def _untold(saved: Saved, today: Today) -> str:
+    """Where the file does not tell whose state is whose, and the places do not either."""
+    many = sum(bool(fields) for fields in saved.state.states.values()) > 1
+    if saved.keys or not many or pairs_itself(today.optimizer):
+        return ""
+    return "the file does not name the optimizer's parameters: whether their order changed cannot be told"
+
+
+def _state_dict(state: OptimizerState, today: Today) -> dict[str, Any]:
+    """What ``torch.load`` would give, of meta tensors; settings that are not read are today's."""
+    numbered, groups = numbers_of(state, today), []
+    for number, numbers in enumerate(numbered):
+        mine = today.optimizer.param_groups[number] if number < len(today.groups) else {}
+        options = state.options[number] if number < len(state.options) else dict(mine)
+        unread = {name: mine[name] for name in state.unread if name in mine}
+        groups.append({**unread, **options, "params": list(numbers)})
+    devices = dict(
+        zip(chain.from_iterable(numbered), (str(p.device) for p in today.parameters), strict=False)
+    )
+    states = {
+        number: {
+            **state.values.get(number, {}),
+            # A number, such as how many steps were made, is read by the step: it is a real one.
+            **{
+                n: empty(spec, devices.get(number, "cpu")) if spec.shape else zero(spec)
+                for n, spec in fields.items()
+            },
+        }
+        for number, fields in state.states.items()
+    }
+    return {"state": states, "param_groups": groups}
+
+
+def _shapes(
+    keys: Sequence[str], loaded: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]]
+) -> Iterator[Change]:
+    """State that is not as a step makes it: torch loads it, and the next step fails."""
+    for key, fields, wanted in zip(keys, loaded, expected, strict=True):
+        for name, value in fields.items():
+            shape, fits = getattr(value, "shape", None), getattr(wanted.get(name), "shape", None)
+            if shape is not None and fits is not None and tuple(shape) != tuple(fits):
+                dtype = str(value.dtype).removeprefix("torch.")
+                specs = TensorSpec(dtype, tuple(shape)), TensorSpec(dtype, tuple(fits))
+                found = mismatch(f"{name} of the optimizer", key, key)
+                yield replace(found, old_specs=specs[:1], new_specs=specs[1:])
+
+
+def _lacking(
+    keys: Sequence[str], loaded: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]]
+) -> list[Change]:
+    """Parts of a parameter's state that a step makes and the checkpoint has not."""
+    found = []
+    for key, fields, wanted in zip(keys, loaded, expected, strict=True):
+        names = [n for n, value in wanted.items() if value is not None and n not in fields]
+        if fields and names:
+            found.append(mismatch(f"the optimizer's state lacks {', '.join(names)}", key, key))
+    return found

@@ -1,0 +1,1 @@
+"""What a branch breaks that its merge base did not: git, the merge base's tree, and its code."""

@@ -1,0 +1,230 @@
+"""What git knows about the commit that a branch is compared with. Reads; checks nothing out."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_ckpt_compat._core.errors import UsageError
+
+_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_ABBREVIATED = re.compile(r"HEAD|@|[0-9a-f]{4,63}")
+_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The commit that a branch left its target at.
+
+    Attributes:
+        ref: the target, as it was given (``origin/main``).
+        commit: id of the merge base.
+        tree: id of its tree.
+        top: the repository's top folder.
+        prefix: the project's root folder within it, ``""`` or ending in a slash.
+        root: the project's root folder.
+    """
+
+    ref: str
+    commit: str
+    tree: str
+    top: Path
+    prefix: str
+    root: Path
+
+    @property
+    def label(self) -> str:
+        """``origin/main (merge base 1a2b3c4d)``."""
+        return f"{self.ref} (merge base {self.commit[:8]})"
+
+    def place(self, path: Path) -> str:
+        """A path of the project, as git names it."""
+        relative = os.path.relpath(path, self.root).replace(os.sep, "/")
+        return posixpath.normpath(self.prefix + relative)
+
+
+def merge_base(root: Path, ref: str) -> Base:
+    """The commit at which HEAD left ``ref``.
+
+    Raises:
+        UsageError: there is none, or it is not in this clone; names the command that fetches it.
+    """
+    subject = f"--against {ref}"
+    if ref.startswith("-") or not ref.strip():
+        raise UsageError(subject, "is no reference", "give a branch, a tag or a commit, such as origin/main")
+    try:
+        asked = _run(root, "rev-parse", "--show-toplevel")
+    except FileNotFoundError:
+        raise UsageError(subject, "git is not installed", "install git") from None
+    top = asked.stdout.decode("utf-8", "surrogateescape").strip()
+    if asked.returncode or not top:
+        said = (asked.stderr.decode(errors="replace").strip().splitlines() or [""])[0]
+        if "not a git repository" in said or not said:
+            said = f"{root} is in no git repository"
+        raise UsageError(subject, said, "run it in a clone of the project that git trusts")
+    if not _line(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"):
+        raise UsageError(subject, "this repository has no commits", "commit first")
+    shallow = _line(root, "rev-parse", "--is-shallow-repository") == "true"
+    target = _line(root, "rev-parse", "--verify", "--quiet", "--end-of-options", ref + "^{commit}")
+    if not target:
+        raise UsageError(subject, "is not known here", f"run: {_fetch(root, ref, shallow)}")
+    commit = _line(root, "merge-base", target, "HEAD")
+    if not commit and shallow:
+        problem = "this clone is shallow and lacks the commit that HEAD and it have in common"
+        raise UsageError(subject, problem, f"run: {_fetch(root, ref, shallow)}")
+    if not commit:
+        raise UsageError(subject, "has no commit in common with HEAD", "give the branch that this one left")
+    return Base(
+        ref=ref,
+        commit=commit,
+        tree=_line(root, "rev-parse", commit + "^{tree}"),
+        top=Path(top),
+        prefix=_line(root, "rev-parse", "--show-prefix"),
+        root=root,
+    )
+
+
+def base_of(root: Path, ref: str, folder: Path) -> Base:
+    """The merge base, for a project that keeps its snapshots in ``folder``.
+
+    Raises:
+        UsageError: as ``merge_base`` does, or the folder is not part of the repository's commits.
+    """
+    base = merge_base(root, ref)
+    place = base.place(folder)
+    inside = next((each for each in submodules(base) if (place + "/").startswith(each + "/")), None)
+    if inside is not None:
+        problem = f"the snapshots are in the submodule {inside}, which has commits of its own"
+        raise UsageError(f"--against {ref}", problem, "keep them beside the code that they are of")
+    if place.startswith("../"):
+        raise UsageError(f"--against {ref}", f"{folder} is outside of the repository", "keep it inside")
+    return base
+
+
+def read(base: Base, path: Path) -> str | None:
+    """The text of a file as the commit has it, or None where it has none.
+
+    Raises:
+        UsageError: git cannot read the commit.
+    """
+    place = base.place(path)
+    if not _list(base, "--name-only", base.commit, "--", place):
+        return None
+    return _read(base, "show", f"{base.commit}:{place}").decode("utf-8", "surrogateescape")
+
+
+def files(base: Base, folder: Path) -> tuple[str, ...]:
+    """Names of the files in a folder as the commit has it, relative to the folder.
+
+    Raises:
+        UsageError: git cannot read the commit.
+    """
+    place = base.place(folder)
+    names = _list(base, "-r", "--name-only", base.commit, "--", place + "/")
+    return tuple(name.removeprefix(place + "/") for name in names)
+
+
+def submodules(base: Base) -> tuple[str, ...]:
+    """Paths of the submodules of the commit, whose files are not among its ``contents``."""
+    return tuple(e.partition("\t")[2] for e in _list(base, "-r", base.commit) if e.startswith("160000"))
+
+
+def contents(base: Base, largest: int) -> Iterator[tuple[str, bytes, bool]]:
+    """Name and content of the commit's files as they are stored, and whether it is a link.
+
+    Not by way of ``git archive``, which leaves out what ``export-ignore`` names.
+
+    Args:
+        base: the commit.
+        largest: bytes of the largest file that is given.
+
+    Raises:
+        UsageError: git could not read it all.
+    """
+    command = ["git", "-C", str(base.top), "cat-file", "--batch"]
+    with subprocess.Popen(  # noqa: S603
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=_environment(),
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - they are pipes
+        for entry in _list(base, "-r", "-l", base.commit):
+            facts, _, name = entry.partition("\t")
+            mode, kind, digest, size = facts.split()
+            if kind != "blob" or int(size) > largest or ".." in name.split("/"):
+                continue
+            process.stdin.write(digest.encode() + b"\n")
+            process.stdin.flush()
+            answer = process.stdout.readline().split()
+            if len(answer) != 3:
+                raise _unreadable(base, f"it has no {name}")
+            yield name, process.stdout.read(int(answer[2]) + 1)[:-1], mode == "120000"
+
+
+def _list(base: Base, *args: str) -> list[str]:
+    text = _read(base, "ls-tree", "-z", "--full-tree", *args).decode("utf-8", "surrogateescape")
+    return [entry for entry in text.split("\0") if entry]
+
+
+def _read(base: Base, *args: str) -> bytes:
+    done = _run(base.top, *args)
+    if done.returncode:
+        raise _unreadable(base, done.stderr.decode(errors="replace").strip() or "failed")
+    return done.stdout
+
+
+def _unreadable(base: Base, problem: str) -> UsageError:
+    shallow = _line(base.top, "rev-parse", "--is-shallow-repository") == "true"
+    return UsageError(f"commit {base.commit[:8]}", problem, f"run: {_fetch(base.top, base.ref, shallow)}")
+
+
+def _fetch(root: Path, ref: str, shallow: bool) -> str:
+    """The command after which ``ref`` and its history are known."""
+    remotes = _line(root, "remote").split()
+    if not remotes:
+        return f"git fetch URL, with the address of the repository that has {ref}: this one has no remote"
+    remote, specs = _sources(ref, remotes)
+    words = ["git", "fetch", *(["--unshallow"] if shallow else []), remote, *specs]
+    return shlex.join(words)
+
+
+def _sources(ref: str, remotes: list[str]) -> tuple[str, list[str]]:
+    """The remote and the refspecs that bring what ``ref`` names, ``~1`` and the like aside."""
+    name = re.split(r"[~^:]|@\{", ref)[0]
+    first, _, branch = name.removeprefix("refs/remotes/").partition("/")
+    if first in remotes and branch:
+        return first, [f"+refs/heads/{branch}:refs/remotes/{first}/{branch}"]
+    if _SHA.fullmatch(name):
+        return remotes[0], [name]
+    if _ABBREVIATED.fullmatch(name):
+        return remotes[0], [f"+refs/heads/*:refs/remotes/{remotes[0]}/*"]
+    if name.startswith(("refs/", "tags/", "heads/")):
+        full = "refs/" + name.removeprefix("refs/")
+        return remotes[0], [f"+{full}:{full}"]
+    # A branch or a tag: the star makes that of the two a pattern which is not there, and no failure.
+    return remotes[0], [f"+refs/{kind}/{name}*:refs/{kind}/{name}*" for kind in ("heads", "tags")]
+
+
+def _line(root: Path, *args: str) -> str:
+    """What a git command prints, or "" where it fails."""
+    done = _run(root, *args)
+    return "" if done.returncode else done.stdout.decode("utf-8", "surrogateescape").strip()
+
+
+def _run(root: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
+    command = ["git", "-C", str(root), *args]
+    return subprocess.run(command, capture_output=True, env=_environment(), check=False)  # noqa: S603
+
+
+def _environment() -> dict[str, str]:
+    """Without what a hook is told: the place of its repository, which overrides the folder given here."""
+    own = {name: text for name, text in os.environ.items() if name not in _PLACES}
+    return own | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}

@@ -1,0 +1,236 @@
+"""Asking the code of an earlier commit: an extracted tree, a process of its own, answers kept."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pytest_ckpt_compat._core.changes import Change, Severity
+from pytest_ckpt_compat._core.errors import BuildError
+from pytest_ckpt_compat._core.structure import Structure, TensorSpec
+from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._premerge import git
+from pytest_ckpt_compat._premerge import tree as trees
+from pytest_ckpt_compat._premerge.process import Process
+from pytest_ckpt_compat._registry.registration import Registration
+from pytest_ckpt_compat._snapshots.fingerprint import dumps, loads
+
+
+@dataclass(frozen=True)
+class Question:
+    """A structure that the earlier definition is to load.
+
+    Attributes:
+        structure: what is loaded, as the file has it.
+        registered: whether it is the registered checkpoint's: then the prefix that the earlier
+            registration strips is stripped, and the optimizer's state counts at level resume.
+        file: the file it was read from, or "": it is read as the earlier registration says.
+    """
+
+    structure: Structure
+    registered: bool = False
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the earlier code says.
+
+    Attributes:
+        registered: whether the checkpoint was registered there.
+        definition: the structure of the definition as it was registered, or None where it was not.
+        changes: name -> what a load of the question's structure found, judged by the registration
+            as it was.
+    """
+
+    registered: bool = False
+    definition: Structure | None = None
+    changes: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
+
+
+class Earlier:
+    """The code of the merge base, in a process that is started when it is first asked.
+
+    It serves one run, whatever number of checkpoints that has, and must be closed at its end.
+
+    Attributes:
+        base: the commit.
+    """
+
+    def __init__(self, base: git.Base) -> None:
+        self.base = base
+        self._process: Process | None = None
+
+    def ask(
+        self,
+        ids: Sequence[str],
+        registration: Registration,
+        definition: Definition,
+        values: Mapping[str, Any],
+        questions: Mapping[str, Question],
+    ) -> Answer:
+        """Loads structures into the definition that the commit had registered for a checkpoint.
+
+        Args:
+            ids: the checkpoint's, then those that it may have had there.
+            registration: the checkpoint as it is registered today.
+            definition: today's definition; it tells two registrations of one file apart.
+            values: the checkpoint's non-tensor values, for a definition that takes them.
+            questions: the structures, by names that the answer uses.
+
+        Raises:
+            BuildError: the earlier code cannot be collected, imported or built.
+            UsageError: git cannot read the commit.
+        """
+        request = _request(ids, registration, definition, values, questions)
+        paths = _paths(self.base, definition)
+        digest = hashlib.sha256(json.dumps([request, paths, *self._environment]).encode()).hexdigest()
+        kept = trees.folder_of(self.base) / "answers" / f"{digest}.json"
+        data = _kept(kept)
+        if data is None:
+            data = self._with(paths).ask(request | {"paths": paths, "top": str(self.base.top)})
+            if "error" in data:
+                raise _unbuildable(self.base, definition, data["error"])
+            trees.keep(kept, json.dumps(data))
+        return _read(data)
+
+    @cached_property
+    def _environment(self) -> list[Any]:
+        return _environment(self.base)
+
+    def close(self) -> None:
+        """Ends the process, if there is one."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def _with(self, paths: list[str]) -> Process:
+        """The process, started anew where it does not look for modules in all of these folders."""
+        known = self._process.paths if self._process is not None else []
+        if self._process is None or not set(paths) <= set(known):
+            self.close()
+            self._process = Process(
+                trees.extracted(self.base), self.base.prefix, list(dict.fromkeys([*known, *paths]))
+            )
+        return self._process
+
+
+def _request(
+    ids: Sequence[str],
+    registration: Registration,
+    definition: Definition,
+    values: Mapping[str, Any],
+    questions: Mapping[str, Question],
+) -> dict[str, Any]:
+    resume = registration.level == "resume"
+    return {
+        "ids": list(ids),
+        "name": definition.name,
+        "values": dumps(Structure({}), values),
+        "file": next((each.file for each in questions.values() if each.file), ""),
+        "questions": {
+            name: {
+                "structure": dumps(each.structure, each.structure.values, resume and each.registered),
+                "registered": each.registered,
+                "file": each.file,
+            }
+            for name, each in questions.items()
+        },
+    }
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """An earlier answer, unless the code that it used, besides installed packages, has changed since."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        fresh = all(os.stat(file).st_mtime_ns == changed for file, changed in data["files"].items())
+        _read(data)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return data if fresh else None
+
+
+def _environment(base: git.Base) -> list[Any]:
+    """What besides the commit's code decides an answer: Python, and what is installed."""
+    folders = [Path(path) for path in dict.fromkeys(sys.path) if path and os.path.isdir(path)]
+    installed = sorted(
+        entry
+        for folder in folders
+        for entry in os.listdir(folder)
+        if entry.endswith((".dist-info", ".egg-info"))
+    )
+    own = max(path.stat().st_mtime_ns for path in Path(__file__).parents[1].rglob("*.py"))
+    told = [os.environ.get(name) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTHONPATH")]
+    return [sys.version, base.prefix, installed, importlib.metadata.version("torch"), own, told]
+
+
+def _unbuildable(base: git.Base, definition: Definition, why: str) -> BuildError:
+    advice = "make it importable from what is committed there, with what is installed here"
+    inside = git.submodules(base)
+    if inside:
+        advice += f" (submodules are not looked into: {', '.join(inside)})"
+    return BuildError(f"{definition.name or definition.label} at {base.label}", why, advice)
+
+
+def _paths(base: git.Base, definition: Definition) -> list[str]:
+    """The search path of this process within the repository, relative to its top.
+
+    With ``src``, where projects that are installed to be tested keep their code.
+    """
+    top = os.path.realpath(base.top)
+    found = [_import_root(definition), str(base.root), str(base.root / "src"), *sys.path, *_packages(top)]
+    inside = [os.path.realpath(path) for path in found if path]
+    kept = [path for path in inside if (path + os.sep).startswith(top + os.sep)]
+    outside = (os.path.realpath(sys.prefix) + os.sep, str(trees.cache_folder()) + os.sep)
+    ours = [path for path in kept if not (path + os.sep).startswith(outside) and "site-packages" not in path]
+    return list(dict.fromkeys(os.path.relpath(path, top) for path in ours))
+
+
+def _packages(top: str) -> list[str]:
+    """Folders of the packages that were imported from the repository, however they were found."""
+    files = {name: getattr(module, "__file__", None) or "" for name, module in list(sys.modules.items())}
+    packages = [Path(file).parent.parent for file in files.values() if file.endswith("__init__.py")]
+    inside = {str(p) for p in packages if os.path.realpath(p).startswith(top + os.sep)}
+    return sorted(each for each in inside if not (Path(each) / "__init__.py").exists())
+
+
+def _import_root(definition: Definition) -> str:
+    """The folder from which the definition's module was imported."""
+    target = definition.target if hasattr(definition.target, "__module__") else type(definition.target)
+    name = target.__module__
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if not file:
+        return ""
+    package = Path(file).parent if Path(file).stem != "__init__" else Path(file).parent.parent
+    return str(package.parents[name.count(".") - 1] if name.count(".") else package)
+
+
+def _read(data: Mapping[str, Any]) -> Answer:
+    definition = data["definition"]
+    return Answer(
+        registered=data["registered"],
+        definition=None if definition is None else loads(definition, "the earlier definition"),
+        changes={name: tuple(map(_change, changes)) for name, changes in data["changes"].items()},
+    )
+
+
+def _change(data: Mapping[str, Any]) -> Change:
+    return Change(
+        kind=data["kind"],
+        old=tuple(data["old"]),
+        new=tuple(data["new"]),
+        old_specs=tuple(map(TensorSpec.parse, data["old_specs"])),
+        new_specs=tuple(map(TensorSpec.parse, data["new_specs"])),
+        group=data.get("group", ""),
+        detail=data.get("detail", ""),
+        rule=data["rule"],
+        severity=Severity(data["severity"]),
+    )

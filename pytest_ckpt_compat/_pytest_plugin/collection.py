@@ -1,0 +1,147 @@
+"""A project's registered checkpoints, for commands: what pytest would collect, none of it run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import pytest
+
+from pytest_ckpt_compat._check.snapshots import Context
+from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._pytest_plugin.completeness import asked_for_everything
+from pytest_ckpt_compat._pytest_plugin.hooks import session_of
+from pytest_ckpt_compat._pytest_plugin.items import REGISTRATIONS
+from pytest_ckpt_compat._registry.registration import Registration
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a command works on.
+
+    Attributes:
+        root: pytest's root folder.
+        context: the settings of the checks.
+        registrations: every registered checkpoint, in order of collection.
+        skipped: test modules that were skipped, whose checkpoints are not known.
+        problems: what could not be collected, a line each.
+        complete: whether these are all the checkpoints of the project.
+    """
+
+    root: Path
+    context: Context
+    registrations: tuple[Registration, ...]
+    skipped: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    complete: bool = True
+
+
+def in_project(work: Callable[[Project], _T], args: Sequence[str] = (), whole: bool = True) -> _T:
+    """Has pytest collect the project's checkpoints, and works on them meanwhile.
+
+    What pytest and the project's code print is dropped: a command prints its result alone.
+
+    Args:
+        work: is given the project while its ``pythonpath`` and conftest files are in force.
+        args: more arguments for pytest.
+        whole: whether a failure to collect something, or nothing to work on, is an error.
+
+    Raises:
+        UsageError: the collection failed, or found no checkpoint.
+        CkptCompatError: as ``work`` raises it.
+    """
+    finder = _Finder(work, whole)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = pytest.main(["--collect-only", "-q", "-m", "checkpoint", *args], plugins=[finder])
+    if finder.error is not None:
+        raise finder.error
+    if finder.result:
+        return finder.result[0]
+    if not finder.problems and code == pytest.ExitCode.NO_TESTS_COLLECTED:
+        advice = (
+            "add [[tool.ckpt_compat.checkpoint]] to pyproject.toml, or "
+            "@pytest.mark.checkpoint(path, model=...) to a test"
+        )
+        raise UsageError(finder.root, "no checkpoint is registered", advice)
+    if code == pytest.ExitCode.INTERRUPTED and "KeyboardInterrupt" in said.getvalue():
+        raise KeyboardInterrupt
+    problem = (*finder.problems, _complaint(said.getvalue()))[0]
+    raise UsageError("collection", problem, "run pytest to see it all")
+
+
+class _Finder(Generic[_T]):
+    """Does the work at the end of the collection."""
+
+    def __init__(self, work: Callable[[Project], _T], whole: bool) -> None:
+        self._work = work
+        self._whole = whole
+        self._skipped: list[str] = []
+        self.root = ""
+        self.result: list[_T] = []
+        self.error: Exception | None = None
+        self.problems: list[str] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Takes back what the project's ``addopts`` may ask of a test run: this is none."""
+        for name in ("ckpt_against", "ckpt_report", "xmlpath"):
+            setattr(config.option, name, None)
+        config.option.ckpt_update = config.option.ckpt_prune = False
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Below the root folder, with nothing named, has the whole project collected all the same."""
+        config = session.config
+        self.root = str(config.rootpath)
+        elsewhere = config.invocation_params.dir != config.rootpath
+        if config.args_source is pytest.Config.ArgsSource.INVOCATION_DIR and elsewhere:
+            paths = [path for each in config.getini("testpaths") for path in config.rootpath.glob(each)]
+            config.args = [str(path) for path in paths or [config.rootpath]]
+            config.args_source = pytest.Config.ArgsSource.TESTPATHS
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Holds on to what was not collected."""
+        if report.failed:
+            lines = str(report.longrepr).strip().splitlines()
+            last = lines[-1].removeprefix("E ").strip() if lines else "failed"
+            self.problems.append(f"{report.nodeid}: {last}")
+        elif report.skipped:
+            self._skipped.append(report.nodeid)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Does the work, unless the collection failed."""
+        found: list[Registration] = []
+        for each in (each for item in session.items for each in item.stash.get(REGISTRATIONS, ())):
+            if not any(_same(each, other) for other in found):
+                found.append(each)
+        if self._whole and (self.problems or not found):
+            return
+        config, problems, skipped = session.config, tuple(self.problems), tuple(self._skipped)
+        complete = asked_for_everything(config) and not problems and not skipped
+        try:
+            context = session_of(config).context()
+            project = Project(config.rootpath, context, tuple(found), skipped, problems, complete)
+            self.result.append(self._work(project))
+        except Exception as error:  # raised again outside of pytest, which would print it
+            self.error = error
+
+
+def _same(one: Registration, other: Registration) -> bool:
+    """Whether two tests register a checkpoint in the same way; kwargs may hold what cannot be compared."""
+    plain = ("id", "path", "model", "key", "strip_prefix", "policy", "level", "optimizer")
+    return one is other or (
+        all(getattr(one, name) == getattr(other, name) for name in plain)
+        and repr(dict(one.kwargs)) == repr(dict(other.kwargs))
+    )
+
+
+def _complaint(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(("ERROR", "E  ", "Exit:", "! _pytest"))]
+    return (errors or lines or ["pytest collected nothing"])[0].removeprefix("ERROR: ")

@@ -1,0 +1,83 @@
+"""The ``ckpt_compat`` fixture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_ckpt_compat._check.check import check
+from pytest_ckpt_compat._check.checkpoint import load
+from pytest_ckpt_compat._core.addresses import is_url
+from pytest_ckpt_compat._core.changes import Verdict
+from pytest_ckpt_compat._core.errors import CkptCompatError
+from pytest_ckpt_compat._registry.registration import Place, Registration, find_file
+from pytest_ckpt_compat._report import text
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class CkptCompat:
+    """What a test can ask about its checkpoint.
+
+    Attributes:
+        registrations: the checkpoints that the test's markers register; usually one.
+        place: where relative paths are looked for.
+        full: whether failures print every key (``-vv``).
+    """
+
+    registrations: tuple[Registration, ...]
+    place: Place = field(repr=False)
+    full: bool = False
+
+    def check(
+        self,
+        path: str | os.PathLike[str],
+        model: Any,
+        kwargs: Mapping[str, Any] | None = None,
+        key: str | None = None,
+        strip_prefix: str | None = None,
+        strict: bool = True,
+    ) -> Verdict:
+        """Fails the test unless the checkpoint loads; needs no marker, and keeps no snapshot.
+
+        Takes what ``pytest_ckpt_compat.check`` takes; a relative path is looked for in the test
+        file's folder, then in the root folder.
+        """
+        __tracebackhide__ = True
+        given = os.fspath(path)
+        found = given if is_url(given) else find_file(given, self.place)[0]
+        try:
+            verdict = check(found, model, kwargs, key, strip_prefix, strict)
+        except CkptCompatError as error:
+            pytest.fail(str(error), pytrace=False)
+        if not verdict.compatible:
+            pytest.fail(text.render(verdict, self.full), pytrace=False)
+        return verdict
+
+    def load(self) -> nn.Module:
+        """The model that the marker names, with the checkpoint's real weights loaded.
+
+        Skips the test, with the reason, where the file is absent and only its snapshot is there.
+        """
+        __tracebackhide__ = True
+        if len(self.registrations) != 1:
+            number = len(self.registrations)
+            pytest.fail(
+                f"ckpt_compat.load() needs exactly one checkpoint marker on the test, there are {number}; "
+                "add @pytest.mark.checkpoint(path, model=...), or load in a test of its own",
+                pytrace=False,
+            )
+        registration = self.registrations[0]
+        if not registration.path.exists():
+            where = "not on this machine" if registration.address else "absent"
+            pytest.skip(f"{registration.shown} is {where}: there are no weights to load")
+        try:
+            return load(registration)
+        except CkptCompatError as error:
+            pytest.fail(str(error), pytrace=False)

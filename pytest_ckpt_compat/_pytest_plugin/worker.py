@@ -1,0 +1,165 @@
+"""The other end of ``basecode``: run in a process of its own, on the code of an earlier commit."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_ckpt_compat import _readers as readers
+from pytest_ckpt_compat._check.check import check_structure, resumed
+from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, ReadError
+from pytest_ckpt_compat._definition.build import build, structure_of
+from pytest_ckpt_compat._definition.find import Definition, brief, find
+from pytest_ckpt_compat._premerge.new_breaks import at_level
+from pytest_ckpt_compat._pytest_plugin.collection import Project, in_project
+from pytest_ckpt_compat._registry.registration import Registration
+from pytest_ckpt_compat._report.json import as_data
+from pytest_ckpt_compat._snapshots.fingerprint import dumps, loads
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+def main(tree: str, paths: str) -> None:
+    """Answers the questions whose file names come in, a line each, until no more do."""
+    # pytest puts another file in the place of the standard input while it collects.
+    requests = iter(os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8").readline, "")
+    sys.path[:0] = [str(Path(tree) / path) for path in json.loads(paths)]
+    first = next(requests, "")
+    if not first:
+        return
+    try:
+        in_project(
+            lambda project: _serve(tree, project, itertools.chain([first], requests)),
+            ["-o", f"cache_dir={Path(first).parent / 'cache'}", f"--rootdir={os.getcwd()}"],
+            whole=False,
+        )
+    except BaseException as error:  # also what the earlier code exits with: the other end has to say it
+        _tell(first, _error(error))
+        for request in requests:
+            _tell(request, _error(error))
+
+
+def _serve(tree: str, project: Project, requests: Iterator[str]) -> None:
+    for request in requests:
+        asked = json.loads(Path(request.strip()).read_text(encoding="utf-8"))
+        try:
+            found = _answer(asked | {"tree": tree}, project)
+        except BaseException as error:
+            found = _error(error)
+        _tell(request, found)
+
+
+def _error(error: BaseException) -> dict[str, Any]:
+    return {"error": error.problem if isinstance(error, CkptCompatError) else f"it raised {brief(error)}"}
+
+
+def _tell(request: str, found: Mapping[str, Any]) -> None:
+    """Writes an answer, whole, beside its question."""
+    place = Path(request.strip()).with_suffix(".answer")
+    temporary = place.with_suffix(".tmp")
+    temporary.write_text(json.dumps(found), encoding="utf-8")
+    os.replace(temporary, place)
+
+
+def _answer(asked: Mapping[str, Any], project: Project) -> dict[str, Any]:
+    """The answer, from the code that pytest has collected."""
+    registration = _registration(asked, project)
+    if registration is None:
+        if project.problems:
+            problem = f"pytest could not collect {project.problems[0]}"
+            raise BuildError(asked["ids"][0], problem, "see pytest at that commit")
+        files = _changed(asked["tree"])
+        return {"registered": False, "definition": None, "changes": {}, "files": files}
+    definition = find(registration.model, registration.kwargs)
+    values = _values(asked, registration)
+    changes = {name: _changes(each, registration, definition) for name, each in asked["questions"].items()}
+    built = dumps(structure_of(build(definition, values), definition))
+    _require_old_code(asked, definition)
+    return {"registered": True, "definition": built, "changes": changes, "files": _changed(asked["tree"])}
+
+
+def _changed(tree: str) -> dict[str, int]:
+    """When the code was changed that is neither the tree's nor installed: then an answer is out of date."""
+    outside = [file for _, file in _files(tree) if "site-packages" not in file]
+    return {file: os.stat(file).st_mtime_ns for file in outside if os.path.isfile(file)}
+
+
+def _registration(asked: Mapping[str, Any], project: Project) -> Registration | None:
+    """The checkpoint as it was registered, by its id or the one that it had.
+
+    Two registrations of one id are told apart by their models.
+    """
+    for identifier in asked["ids"]:
+        same = [each for each in project.registrations if each.id == identifier]
+        alike = [each for each in same if _name(each) == asked["name"]]
+        if same:
+            return (alike or same)[0]
+    return None
+
+
+def _values(asked: Mapping[str, Any], registration: Registration) -> Mapping[str, Any]:
+    """The non-tensor values, from the file if it is there: JSON has neither tuples nor numbers as keys."""
+    if asked["file"]:
+        with contextlib.suppress(ReadError):
+            return readers.read(asked["file"], registration.key).values
+    return loads(asked["values"], "values").values
+
+
+def _name(registration: Registration) -> str | None:
+    try:
+        return find(registration.model, registration.kwargs).name
+    except CkptCompatError:
+        return None
+
+
+def _changes(
+    question: Mapping[str, Any], registration: Registration, definition: Definition
+) -> list[dict[str, Any]]:
+    """What the earlier code finds in a structure."""
+    structure = loads(question["structure"], "the question")
+    own = question["registered"]
+    if question["file"]:  # read as it was registered; loading code may ask for its numbers, too
+        try:
+            structure = readers.read(question["file"], registration.key)
+        except ReadError:
+            return []
+    prefix = registration.strip_prefix if own else None
+    verdict = check_structure(structure, definition, registration.policy, prefix)
+    if own and registration.level == "resume":
+        verdict = resumed(verdict, definition, registration.optimizer, registration.policy)
+    return list(as_data(at_level(verdict, registration.level))["changes"])
+
+
+def _require_old_code(asked: Mapping[str, Any], definition: Definition) -> None:
+    """Refuses when today's files were imported instead of the earlier commit's."""
+    tree, top = asked["tree"] + os.sep, asked["top"] + os.sep
+    package = str(getattr(definition.target, "__module__", "")).partition(".")[0]
+    owned = any(
+        (Path(tree) / path / f"{package}{end}").exists() for path in asked["paths"] for end in ("", ".py")
+    )
+    for name, file in _files(tree):
+        today = file.startswith(top) and "site-packages" not in file
+        if today or (owned and name.partition(".")[0] == package):
+            raise BuildError(
+                name,
+                f"its code is not the commit's: {name} was imported from {file}",
+                "put the folder of the package on pythonpath",
+            )
+
+
+def _files(tree: str) -> Iterator[tuple[str, str]]:
+    """Name and file of the modules that are neither of the tree, nor of Python, nor of this package."""
+    known = tuple(os.path.realpath(path) + os.sep for path in (tree, sys.prefix, sys.base_prefix))
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not file or not os.path.isabs(file) or name.partition(".")[0] == _PACKAGE:
+            continue  # a relative one is no file: torch.ops has it
+        file = os.path.realpath(file)
+        if "site-packages" in file or not file.startswith(known):
+            yield name, file

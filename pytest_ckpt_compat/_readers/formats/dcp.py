@@ -1,0 +1,132 @@
+"""``torch.distributed.checkpoint``: the table of all tensors in ``.metadata``, a pickle.
+
+After ``torch/distributed/checkpoint/metadata.py`` of torch 2.13. The shapes are the global ones,
+whatever number of ranks wrote the files.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._readers import limits
+from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged, over_limit
+from pytest_ckpt_compat._readers.pickle import dtypes
+from pytest_ckpt_compat._readers.pickle.inert import Global, Made, Tensor
+from pytest_ckpt_compat._readers.pickle.pickled import interpret
+from pytest_ckpt_compat._readers.pickle.storages import NoStorages
+from pytest_ckpt_compat._readers.pickle.tensors import shape
+from pytest_ckpt_compat._readers.source.files import Blob
+from pytest_ckpt_compat._readers.source.folders import Folder, plain_name
+from pytest_ckpt_compat._readers.state_dict.assemble import Loaded, assemble
+
+FORMAT = "torch distributed checkpoint"
+METADATA = ".metadata"
+#: Each name in a path may make a dictionary of more than 200 bytes.
+_PATH_COST = 20
+_HOME = "torch.distributed.checkpoint.metadata."
+_MARK = b"torch.distributed.checkpoint.metadata"
+
+
+def looks_like(head: bytes) -> bool:
+    """Whether a pickle begins with the class of the table."""
+    return head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and _MARK in head
+
+
+def read_dcp(blob: Blob, folder: Folder, key: str | None, budget: Budget) -> Structure:
+    """The structure of a distributed checkpoint, from its ``.metadata``."""
+    if blob.size > limits.PICKLE_BYTES:
+        raise over_limit("bytes in its pickle", limits.PICKLE_BYTES)
+    value, end = interpret(blob.read_at(0, blob.size), NoStorages().load, budget=budget)
+    if end != blob.size:
+        raise damaged("it goes on after the pickle has ended")
+    facts = _state(value, "Metadata")
+    table, paths = facts.get("state_dict_metadata"), facts.get("planner_data")
+    if type(table) is not dict:
+        raise damaged("it has no table of tensors")
+    _check_files(folder, facts.get("storage_data"))
+    root: dict[Any, Any] = {}
+    for name, entry in table.items():
+        if type(name) is not str:
+            raise damaged("its table has a name that is no text")
+        path = paths.get(name, (name,)) if isinstance(paths, dict) else (name,)
+        budget.spend(_PATH_COST * len(path) if type(path) is tuple else 0)
+        _put(root, path, _entry(name, entry))
+    return assemble(Loaded(root, blob.path, FORMAT), key)
+
+
+def _state(value: Any, name: str) -> dict[Any, Any]:
+    """The fields of a record of the class ``name``."""
+    if type(value) is not Made or type(value.maker) is not Global or not isinstance(value.state, dict):
+        raise damaged(f"it has something else where a {name} must be")
+    if str(value.maker) != _HOME + name:
+        raise damaged(f"it has a {value.maker} where a {name} must be")
+    return value.state
+
+
+def _entry(name: str, entry: Any) -> Any:
+    """The tensor that an entry describes; bytes, whose content is in another file, stay opaque."""
+    known = type(entry) is Made and type(entry.maker) is Global
+    if known and str(entry.maker) == f"{_HOME}BytesStorageMetadata":
+        return Made(Global("torch.distributed.checkpoint", "bytes"), ())
+    facts = _state(entry, "TensorStorageMetadata")
+    properties, chunks = facts.get("properties"), facts.get("chunks")
+    state = properties.state if type(properties) is Made else None
+    dtype = state[0] if type(state) is tuple and state else None
+    if isinstance(state, dict):
+        dtype = state.get("dtype")
+    size = shape(facts.get("size"))
+    if not isinstance(chunks, list):
+        raise damaged(f"{name!r} has no list of chunks")
+    _check_chunks(name, size, chunks)
+    return Tensor(dtypes.of_global(dtype), size)
+
+
+def _check_chunks(name: str, size: tuple[int, ...], chunks: list[Any]) -> None:
+    """Chunks lie inside their tensor and are enough to fill it."""
+    numel = 0
+    for chunk in chunks:
+        facts = _state(chunk, "ChunkStorageMetadata")
+        begin, part = shape(facts.get("offsets")), shape(facts.get("sizes"))
+        if not len(begin) == len(part) == len(size):
+            raise damaged(f"{name!r} has a chunk with another number of dimensions")
+        if any(start + length > whole for start, length, whole in zip(begin, part, size, strict=True)):
+            raise damaged(f"{name!r} has a chunk that reaches beyond it")
+        numel += math.prod(part)
+    if numel < math.prod(size):
+        raise damaged(f"{name!r} has chunks that do not fill it")
+
+
+def _put(root: dict[Any, Any], path: Any, value: Any) -> None:
+    """Puts a value at its path of names and list positions in the nested state_dict."""
+    if type(path) is not tuple or not 0 < len(path) <= limits.DEPTH:
+        raise damaged("its table has a path that is no list of names")
+    if any(type(part) not in (str, int) for part in path):
+        raise damaged("its table has a path of other parts than names and numbers")
+    place = root
+    for part in path[:-1]:
+        place = place.setdefault(part, {})
+        if type(place) is not dict:
+            raise damaged("its table has a value inside another")
+    if path[-1] in place:
+        raise damaged("its table has two values at one path")
+    place[path[-1]] = value
+
+
+def _check_files(folder: Folder, stored: Any) -> None:
+    """The files that hold the data are beside the table."""
+    if not isinstance(stored, dict):
+        return
+    wanted = set()
+    for place in stored.values():
+        facts = place.state if type(place) is Made else None
+        if isinstance(facts, dict) and "relative_path" in facts:
+            wanted.add(plain_name(facts["relative_path"]))
+    names = folder.names()
+    missing = sorted(wanted - names) if names is not None else []
+    if missing:
+        raise RefusalError(
+            f"{len(missing)} of its {len(wanted)} data files are missing, {missing[0]!r} first",
+            "fetch the whole directory",
+        )

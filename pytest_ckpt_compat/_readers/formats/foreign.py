@@ -1,0 +1,76 @@
+"""Files that are not read: what they are, and what to do instead."""
+
+from __future__ import annotations
+
+from pytest_ckpt_compat._readers.limits import RefusalError
+from pytest_ckpt_compat._readers.source.files import Blob
+
+_RESAVE = "load it with torch and save it again: torch.save(torch.load(path), new_path)"
+_CONVERT = "set its weights in a PyTorch model and save model.state_dict() with torch.save"
+_UNPACK = "unpack it first"
+_AGAIN = "download it again"
+
+#: First bytes -> what the file is, and what to do instead.
+_KNOWN = (
+    (b"\x89HDF\r\n\x1a\n", "it is an HDF5 (Keras) file, which is not read", _CONVERT),
+    (b"\x93NUMPY", "it is a NumPy array, not a checkpoint", "save a state_dict with torch.save"),
+    (b"\x1f\x8b", "it is compressed with gzip", _UNPACK),
+    (b"BZh", "it is compressed with bzip2", _UNPACK),
+    (b"\xfd7zXZ\0", "it is compressed with xz", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "it is compressed with zstd", _UNPACK),
+    (b"version https://git-lfs", "it is a Git LFS pointer, not the file itself", "run: git lfs pull"),
+    (b"<!doctype html", "it is an HTML page, as failed downloads leave it", _AGAIN),
+    (b"<html", "it is an HTML page, as failed downloads leave it", _AGAIN),
+    (b"<?xml", "it is an XML text, as failed downloads leave it", _AGAIN),
+)
+
+
+def unread(blob: Blob, head: bytes) -> RefusalError:
+    """The refusal of a file in none of the formats that are read."""
+    if not head:
+        return RefusalError("it is empty", "fetch or save it again")
+    for magic, problem, advice in _KNOWN:
+        if head.lower().startswith(magic) or head.startswith(magic):
+            return RefusalError(problem, advice)
+    if head[257:262] == b"ustar":
+        return RefusalError("it is a tar archive, as torch before 0.1.10 wrote and others still do", _RESAVE)
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return RefusalError(
+            "it is a plain pickle, not a file of torch.save", "save its weights with torch.save"
+        )
+    if _is_msgpack_table(head):
+        return RefusalError("it is a msgpack file, as Flax writes, which is not read", _CONVERT)
+    if _is_text(head):
+        return RefusalError(
+            "it is a text file, not a checkpoint", "give a file that torch.save or safetensors wrote"
+        )
+    return RefusalError(
+        f"it has no known format, its first bytes are {head[:8].hex(' ')} ({blob.size:,} bytes)",
+        "give a file that torch.save or safetensors wrote",
+    )
+
+
+def _is_msgpack_table(head: bytes) -> bool:
+    """Whether a file begins with a table whose first key is a printable text."""
+    skip = {0xDE: 3, 0xDF: 5}.get(head[0], 1 if 0x81 <= head[0] <= 0x8F else 0)
+    key = head[skip : skip + 1]
+    if not skip or not key:
+        return False
+    if 0xA1 <= key[0] <= 0xBF:
+        begin, size = skip + 1, key[0] & 0x1F
+    elif key[0] == 0xD9:
+        begin, size = skip + 2, head[skip + 1] if len(head) > skip + 1 else 0
+    else:
+        return False
+    name = head[begin : begin + size]
+    return len(name) == size > 0 and name.isascii() and name.decode("ascii").isprintable()
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:
+            return False
+        text = head[: error.start].decode()
+    return all(ch.isprintable() or ch.isspace() for ch in text)

@@ -1,0 +1,108 @@
+"""safetensors: eight bytes of length, a JSON header, tensors one after the other.
+
+Strict after https://github.com/huggingface/safetensors (README, "Format" and "Benefits"), whose
+own implementation is the reference.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+from pytest_ckpt_compat._core.structure import ITEM_SIZES, Location, Source, Structure, TensorSpec
+from pytest_ckpt_compat._readers import limits
+from pytest_ckpt_compat._readers.limits import Budget, damaged, over_limit
+from pytest_ckpt_compat._readers.pickle import dtypes
+from pytest_ckpt_compat._readers.pickle.tensors import contiguous, shape
+from pytest_ckpt_compat._readers.source.files import Blob
+from pytest_ckpt_compat._readers.source.strict_json import parse_object
+from pytest_ckpt_compat._readers.state_dict.containers import no_tensors, require_top
+
+FORMAT = "safetensors"
+_METADATA = "__metadata__"
+_PREFIX = 8
+
+
+def looks_like(head: bytes, size: int) -> bool:
+    """Whether a file begins like safetensors: a plausible length, then the brace of JSON."""
+    return size > _PREFIX and head[_PREFIX : _PREFIX + 1] == b"{" and head[6:8] == b"\0\0"
+
+
+def read_safetensors(blob: Blob, key: str | None, budget: Budget) -> Structure:
+    """The structure of a safetensors file. Only its header is read."""
+    header = _header(blob, budget)
+    begin = _PREFIX + int.from_bytes(blob.read_at(0, _PREFIX), "little")
+    metadata = header.pop(_METADATA, {})
+    if type(metadata) is not dict or not all(type(value) is str for value in metadata.values()):
+        raise damaged("the metadata in its header are not texts by name")
+    if not header:
+        raise no_tensors()
+    if len(header) > limits.KEYS:
+        raise over_limit("tensors", limits.KEYS)
+    require_top(key)
+    tensors: dict[str, TensorSpec] = {}
+    spans: list[tuple[int, int]] = []
+    locations: dict[str, Location] = {}
+    for name, entry in header.items():
+        spec, start, end = _tensor(name, entry)
+        tensors[name] = spec
+        spans.append((start, end))
+        if blob.locatable and spec.dtype in ITEM_SIZES:
+            locations[name] = Location(blob.path, "", begin + start, contiguous(spec.shape))
+    _check_coverage(spans, blob.size - begin)
+    source = Source(blob.path, FORMAT)
+    return Structure(tensors, source=source, values=metadata, locations=locations)
+
+
+def _header(blob: Blob, budget: Budget) -> dict[str, Any]:
+    size = int.from_bytes(blob.read_at(0, _PREFIX), "little")
+    if size > limits.SAFETENSORS_HEADER:
+        raise over_limit("bytes in its header", limits.SAFETENSORS_HEADER)
+    raw = blob.read_at(_PREFIX, size)
+    budget.spend(len(raw) // 10)
+    return parse_object(raw, "its header")
+
+
+def _tensor(name: str, entry: Any) -> tuple[TensorSpec, int, int]:
+    """The spec of one header entry and the stretch of the data that it covers."""
+    if len(name) > limits.KEY_LENGTH:
+        raise over_limit("characters in a tensor name", limits.KEY_LENGTH)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise damaged(f"the tensor name {name!r} is not valid Unicode") from None
+    if type(entry) is not dict or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise damaged(f"the header entry of {name!r} is not made of dtype, shape and data_offsets")
+    stored, offsets = entry["dtype"], entry["data_offsets"]
+    lengths = shape(entry["shape"])
+    if type(stored) is not str or stored not in _BITS:
+        shown = stored if type(stored) is str else type(stored).__name__
+        raise damaged(f"{name!r} has the unknown dtype {shown!r}")
+    if type(offsets) is not list or len(offsets) != 2 or not all(type(n) is int and n >= 0 for n in offsets):
+        raise damaged(f"the data_offsets of {name!r} are not two natural numbers")
+    start, end = offsets
+    if (end - start) * 8 != math.prod(lengths) * _BITS[stored]:
+        raise damaged(f"the data of {name!r} take another number of bytes than its dtype and shape")
+    if stored == "F4" and lengths:  # torch counts pairs of elements, safetensors counts elements
+        lengths = (*lengths[:-1], lengths[-1] // 2)
+    return TensorSpec(dtypes.SAFETENSORS.get(stored, stored.lower()), lengths), start, end
+
+
+_BITS = {
+    **{name: int(8 * Fraction(ITEM_SIZES[dtype])) for name, dtype in dtypes.SAFETENSORS.items()},
+    "F4": 4,
+    "F6_E2M3": 6,
+    "F6_E3M2": 6,
+}
+
+
+def _check_coverage(spans: list[tuple[int, int]], size: int) -> None:
+    """The tensors cover the data without a gap and without sharing a byte."""
+    position = 0
+    for start, end in sorted(spans):
+        if start != position:
+            raise damaged("its tensors overlap or leave gaps between them")
+        position = end
+    if position != size:
+        raise damaged(f"its header announces {position:,} bytes of data, the file has {size:,}")

@@ -1,0 +1,79 @@
+"""What ``torch.save`` writes since 1.6: a zip archive with one pickle, and a record per storage."""
+
+from __future__ import annotations
+
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._readers import limits
+from pytest_ckpt_compat._readers.formats.torch_export import is_export, read_export
+from pytest_ckpt_compat._readers.formats.torchscript import read_torchscript
+from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged
+from pytest_ckpt_compat._readers.pickle.pickled import interpret
+from pytest_ckpt_compat._readers.pickle.storages import ZipStorages
+from pytest_ckpt_compat._readers.source.files import Blob
+from pytest_ckpt_compat._readers.source.zip_directory import Archive, read_directory
+from pytest_ckpt_compat._readers.state_dict.assemble import Loaded, assemble
+
+FORMAT = "torch zip"
+
+
+def read_torch_zip(blob: Blob, key: str | None, budget: Budget) -> Structure:
+    """The structure of any zip archive of torch. Only the directory and a pickle or JSON are read."""
+    archive = read_directory(blob)
+    if is_export(archive):
+        return read_export(archive, key, lambda part: load_torch_zip(part, budget))
+    root = _root(archive)
+    loaded = _load(archive, root, budget)
+    if f"{root}/constants.pkl" in archive.records:
+        return read_torchscript(archive, root, loaded, key)
+    return assemble(loaded, key)
+
+
+def load_torch_zip(blob: Blob, budget: Budget) -> Loaded:
+    """The whole value in a file of ``torch.save``."""
+    archive = read_directory(blob)
+    root = _root(archive)
+    if f"{root}/constants.pkl" in archive.records:
+        raise RefusalError("it is a TorchScript archive", "give a file that torch.save wrote")
+    return _load(archive, root, budget)
+
+
+def _load(archive: Archive, root: str, budget: Budget) -> Loaded:
+    storages = ZipStorages(archive, root)
+    pickle = archive.read(archive.records[f"{root}/data.pkl"], limits.PICKLE_BYTES)
+    value, end = interpret(pickle, storages.load, budget=budget)
+    if end != len(pickle):
+        raise damaged("its data.pkl goes on after the pickle has ended")
+    blob = archive.blob
+    return Loaded(value, blob.path, FORMAT, blob.locatable and storages.native_order)
+
+
+def _root(archive: Archive) -> str:
+    """The folder that holds every record of a torch file."""
+    roots = {name.partition("/")[0] for name in archive.records}
+    for root in sorted(roots):
+        if f"{root}/data.pkl" in archive.records:
+            if len(roots) > 1:
+                raise damaged("its zip records lie in several folders")
+            return root
+    raise RefusalError(*_foreign(archive))
+
+
+def _foreign(archive: Archive) -> tuple[str, str]:
+    """The problem with a zip archive that torch did not write, and the advice."""
+    names = archive.records
+    if "model.weights.h5" in names:
+        return (
+            "it is a Keras file, which is not read",
+            "set its weights in a PyTorch model and save model.state_dict() with torch.save",
+        )
+    if names and all(name.endswith(".npy") for name in names):
+        return (
+            "it is a NumPy archive, not a checkpoint",
+            "convert it to a state_dict of tensors and save that with torch.save",
+        )
+    if any(name.endswith("/model.json") for name in names) and any("/tensors/" in name for name in names):
+        return (
+            "it is a TorchScript archive of torch before 1.4, which is not read",
+            "load and save it again: torch.jit.load(path).save(new_path)",
+        )
+    return "it is a zip archive without data.pkl, not a torch file", "give the file that torch.save wrote"

@@ -1,0 +1,1 @@
+"""A pickle's opcodes -> inert values: nothing is imported, nothing is called."""

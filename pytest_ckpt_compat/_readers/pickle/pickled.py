@@ -1,0 +1,325 @@
+"""An interpreter of pickle opcodes that imports nothing and calls nothing.
+
+Written from the documentation of the format: PEP 307, PEP 3154, PEP 574 and the comments of
+CPython's ``pickletools``. Protocols 0 to 5. What a pickle asks to import becomes a ``Global``,
+what it asks to call becomes a ``Made``, except for the few makers in ``rebuild`` that describe
+tensors and plain collections.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from pytest_ckpt_compat._readers import limits
+from pytest_ckpt_compat._readers.limits import Budget, broken_off, damaged, over_limit
+from pytest_ckpt_compat._readers.pickle.dict_keys import KeyCheck
+from pytest_ckpt_compat._readers.pickle.inert import Global, Made, OrderedMapping, Tensor
+from pytest_ckpt_compat._readers.pickle.pickle_values import ROUND, Stop, ValueMachine
+from pytest_ckpt_compat._readers.pickle.rebuild import Rebuilder
+
+#: Gives the value for a persistent id (a storage, in torch's files).
+PersistentLoad: TypeAlias = Callable[[Any], Any]
+
+#: Modules whose name depends on the version that wrote the file.
+_RENAMED_MODULES = {
+    "__builtin__": "builtins",
+    "copy_reg": "copyreg",
+    "numpy._core.multiarray": "numpy.core.multiarray",
+}
+
+
+def interpret(
+    data: bytes, persistent_load: PersistentLoad, start: int = 0, budget: Budget | None = None
+) -> tuple[Any, int]:
+    """The inert value of the pickle at ``data[start:]``, and the position after it.
+
+    Raises RefusalError for a pickle that is damaged or beyond the limits; a BrokenOffError if it
+    goes on after ``data``.
+    """
+    machine = _Machine(data, persistent_load, start, budget or Budget())
+    try:
+        return machine.run(), machine.pos
+    except (IndexError, struct.error):
+        problem = "breaks off, or takes more from its stack than it put there,"
+    except KeyError:
+        problem = "refers to a value that was never stored,"
+    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
+        problem = "combines values that do not fit together,"
+    if machine.pos >= len(data):
+        raise broken_off(len(data))
+    raise damaged(f"its pickle {problem} at byte {machine.pos:,}")
+
+
+class _Machine(ValueMachine):
+    """Adds the opcodes for collections, classes and objects."""
+
+    def __init__(self, data: bytes, persistent_load: PersistentLoad, start: int, budget: Budget) -> None:
+        super().__init__(data, start, budget)
+        self.globals: dict[tuple[str, str], Global] = {}
+        self.persistent_load = persistent_load
+        self.sets = 0
+        self.keys = KeyCheck(self.spend)
+        self.rebuilder = Rebuilder(self.spend, self.keys)
+
+    def run(self) -> Any:
+        """The pickled value, once STOP is reached."""
+        table = [self.unknown] * 256
+        for name, code in _OPCODES.items():
+            table[ord(code)] = getattr(self, f"_op_{name}")
+        data = self.data
+        try:
+            while True:
+                for _ in range(ROUND):
+                    opcode = data[self.pos]
+                    self.pos += 1
+                    table[opcode]()
+                self.check_sizes()
+        except Stop as stop:
+            return stop.args[0]
+
+    # Collections
+
+    def _op_empty_tuple(self) -> None:
+        self.stack.append(())
+
+    def _op_tuple(self) -> None:
+        items = self.pop_mark()
+        self.stack.append(tuple(items))
+
+    def _op_tuple1(self) -> None:
+        self.stack[-1] = (self.stack[-1],)
+
+    def _op_tuple2(self) -> None:
+        self.stack[-2:] = [(self.stack[-2], self.stack[-1])]
+
+    def _op_tuple3(self) -> None:
+        self.stack[-3:] = [(self.stack[-3], self.stack[-2], self.stack[-1])]
+
+    def _op_empty_list(self) -> None:
+        self.stack.append([])
+
+    def _op_list(self) -> None:
+        items = self.pop_mark()
+        self.stack.append(items)
+
+    def _op_append(self) -> None:
+        item = self.stack.pop()
+        self._extend([item])
+
+    def _op_appends(self) -> None:
+        items = self.pop_mark()
+        self._extend(items)
+
+    def _extend(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if type(target) is list:
+            target.extend(items)
+        elif type(target) is Made:
+            if target.elements is None:
+                target.elements = []
+            target.elements.extend(items)
+        else:
+            raise damaged(f"its pickle appends to something that is no list, at byte {self.pos:,}")
+
+    def _op_empty_dict(self) -> None:
+        self.stack.append({})
+
+    def _op_dict(self) -> None:
+        items = self.pop_mark()
+        self.stack.append({})
+        self._update(items)
+
+    def _op_setitem(self) -> None:
+        value = self.stack.pop()
+        key = self.stack.pop()
+        self._update([key, value])
+
+    def _op_setitems(self) -> None:
+        items = self.pop_mark()
+        self._update(items)
+
+    def _update(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if type(target) is Made:
+            if target.entries is None:
+                target.entries = {}
+            target = target.entries
+        elif type(target) is not dict and type(target) is not OrderedMapping:
+            raise damaged(f"its pickle sets items of something that is no dictionary, at byte {self.pos:,}")
+        if len(items) % 2:
+            raise damaged(f"its pickle has a dictionary key without a value, at byte {self.pos:,}")
+        names = items[::2]
+        self.keys.check(names)
+        target.update(zip(names, items[1::2], strict=True))
+
+    def _op_empty_set(self) -> None:
+        self._count_set()
+        self.stack.append(set())
+
+    def _op_frozenset(self) -> None:
+        self._count_set()
+        items = self.pop_mark()
+        self.keys.check(items)
+        self.stack.append(frozenset(items))
+
+    def _op_additems(self) -> None:
+        items = self.pop_mark()
+        target = self.stack[-1]
+        if type(target) is set:
+            self.keys.check(items)
+            target.update(items)
+        else:
+            self._extend(items)
+
+    def _count_set(self) -> None:
+        self.sets += 1
+        if self.sets > limits.PICKLE_SETS:
+            raise over_limit("sets in its pickle", limits.PICKLE_SETS)
+
+    # Names
+
+    def _op_global(self) -> None:
+        module = str(self.line(), "utf-8")
+        self._name(module, str(self.line(), "utf-8"))
+
+    def _op_stack_global(self) -> None:
+        name = self.stack.pop()
+        module = self.stack.pop()
+        self._name(module, name)
+
+    def _name(self, module: Any, name: Any) -> None:
+        if type(module) is not str or type(name) is not str:
+            raise damaged(f"its pickle names a class by something that is no text, at byte {self.pos:,}")
+        if len(module) + len(name) > limits.NAME_LENGTH:
+            raise over_limit("characters in the name of a class", limits.NAME_LENGTH)
+        found = self.globals.get((module, name))
+        if found is None:
+            found = Global(_RENAMED_MODULES.get(module, module), name)
+            self.globals[module, name] = found
+        self.stack.append(found)
+
+    def _op_ext1(self) -> None:
+        self._name("copyreg extension", str(self.number(1)))
+
+    def _op_ext2(self) -> None:
+        self._name("copyreg extension", str(self.number(2)))
+
+    def _op_ext4(self) -> None:
+        self._name("copyreg extension", str(self.number(4)))
+
+    def _op_persid(self) -> None:
+        self.stack.append(self.persistent_load(str(self.line(), "utf-8")))
+
+    def _op_binpersid(self) -> None:
+        self.stack[-1] = self.persistent_load(self.stack[-1])
+
+    # Objects
+
+    def _op_reduce(self) -> None:
+        args = self.stack.pop()
+        self.stack[-1] = self.rebuilder.reduce(self.stack[-1], args)
+
+    def _op_newobj(self) -> None:
+        args = self.stack.pop()
+        self.stack[-1] = self.rebuilder.new(self.stack[-1], args)
+
+    def _op_newobj_ex(self) -> None:
+        self.stack.pop()  # keyword arguments
+        self._op_newobj()
+
+    def _op_inst(self) -> None:
+        args = self.pop_mark()
+        self._op_global()
+        self.stack[-1] = self.rebuilder.new(self.stack[-1], tuple(args))
+
+    def _op_obj(self) -> None:
+        made_from = self.pop_mark()
+        self.stack.append(self.rebuilder.new(made_from[0], tuple(made_from[1:])))
+
+    def _op_build(self) -> None:
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if type(target) is Made or type(target) is OrderedMapping:
+            target.state = state
+        elif type(target) is not Tensor and type(target) is not dict and type(target) is not Global:
+            raise damaged(f"its pickle gives a state to something that has none, at byte {self.pos:,}")
+
+    def _op_next_buffer(self) -> None:
+        raise damaged("its pickle refers to buffers outside itself, which no checkpoint format has")
+
+    _op_readonly_buffer = _op_next_buffer
+
+
+#: Name of an opcode in ``pickletools``, in lower case -> its byte.
+_OPCODES = {
+    "mark": b"(",
+    "stop": b".",
+    "pop": b"0",
+    "pop_mark": b"1",
+    "dup": b"2",
+    "float": b"F",
+    "int": b"I",
+    "binint": b"J",
+    "binint1": b"K",
+    "long": b"L",
+    "binint2": b"M",
+    "none": b"N",
+    "persid": b"P",
+    "binpersid": b"Q",
+    "reduce": b"R",
+    "string": b"S",
+    "binstring": b"T",
+    "short_binstring": b"U",
+    "unicode": b"V",
+    "binunicode": b"X",
+    "append": b"a",
+    "build": b"b",
+    "global": b"c",
+    "dict": b"d",
+    "appends": b"e",
+    "get": b"g",
+    "binget": b"h",
+    "inst": b"i",
+    "long_binget": b"j",
+    "list": b"l",
+    "obj": b"o",
+    "put": b"p",
+    "binput": b"q",
+    "long_binput": b"r",
+    "setitem": b"s",
+    "tuple": b"t",
+    "setitems": b"u",
+    "empty_tuple": b")",
+    "empty_list": b"]",
+    "empty_dict": b"}",
+    "binfloat": b"G",
+    "binbytes": b"B",
+    "short_binbytes": b"C",
+    "proto": b"\x80",
+    "newobj": b"\x81",
+    "ext1": b"\x82",
+    "ext2": b"\x83",
+    "ext4": b"\x84",
+    "tuple1": b"\x85",
+    "tuple2": b"\x86",
+    "tuple3": b"\x87",
+    "newtrue": b"\x88",
+    "newfalse": b"\x89",
+    "long1": b"\x8a",
+    "long4": b"\x8b",
+    "short_binunicode": b"\x8c",
+    "binunicode8": b"\x8d",
+    "binbytes8": b"\x8e",
+    "empty_set": b"\x8f",
+    "additems": b"\x90",
+    "frozenset": b"\x91",
+    "newobj_ex": b"\x92",
+    "stack_global": b"\x93",
+    "memoize": b"\x94",
+    "frame": b"\x95",
+    "bytearray8": b"\x96",
+    "next_buffer": b"\x97",
+    "readonly_buffer": b"\x98",
+}

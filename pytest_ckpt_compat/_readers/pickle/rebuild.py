@@ -1,0 +1,198 @@
+"""What calls in a pickle stand for: tensors and plain collections are described, all else is opaque.
+
+The makers are those that ``torch.save`` of torch 2.13 and of its predecessors writes
+(``torch/_utils.py``, ``torch/_tensor.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from pytest_ckpt_compat._readers.limits import damaged
+from pytest_ckpt_compat._readers.pickle import dtypes
+from pytest_ckpt_compat._readers.pickle.dict_keys import KeyCheck
+from pytest_ckpt_compat._readers.pickle.inert import Global, Made, OrderedMapping, Skipped, Tensor
+from pytest_ckpt_compat._readers.pickle.tensors import dense, shape, sizes
+
+_Args: TypeAlias = tuple[Any, ...]
+
+
+class Rebuilder:
+    """Turns a call into what it describes. Copies are paid for through ``spend``."""
+
+    def __init__(self, spend: Callable[[int], None], keys: KeyCheck) -> None:
+        self._spend = spend
+        self._keys = keys
+
+    def reduce(self, maker: Any, args: Any) -> Any:
+        """What ``maker(*args)`` stands for."""
+        if type(args) is not tuple:
+            raise damaged("its pickle calls something with arguments that are no tuple")
+        if type(maker) is Global:
+            known = _TENSORS.get(str(maker))
+            if known is not None:
+                return known(args)
+            collection = _COLLECTIONS.get(str(maker))
+            if collection is not None:
+                return collection(self, args)
+        return Made(maker, args)
+
+    def new(self, cls: Any, args: Any) -> Any:
+        """What ``cls.__new__(cls, *args)`` stands for; the items of a dict or list may follow."""
+        if type(args) is not tuple:
+            raise damaged("its pickle makes an object with arguments that are no tuple")
+        if type(cls) is Global and str(cls) == "collections.OrderedDict":
+            return OrderedMapping()
+        return Made(cls, args)
+
+    def ordered_dict(self, args: _Args) -> OrderedMapping:
+        """``OrderedDict()``, or from a list of pairs as Python 2 wrote it."""
+        if not args:
+            return OrderedMapping()
+        pairs = args[0].items() if isinstance(args[0], dict) else args[0]
+        self._spend(4 * len(pairs))
+        self._keys.check(key for key, _ in pairs)
+        return OrderedMapping(pairs)
+
+    def set(self, args: _Args) -> set[Any] | frozenset[Any]:
+        """``set(list)``, as protocols below 4 write it."""
+        items = args[0] if args else []
+        self._spend(20 + 4 * len(items))
+        self._keys.check(items)
+        return set(items)
+
+    def encode(self, args: _Args) -> Any:
+        """``_codecs.encode(text, 'latin1')``: bytes, as protocol 2 writes them."""
+        text = args[0]
+        if type(text) is Skipped:
+            return Skipped("bytes", text.length)
+        self._spend(len(text) >> 4)
+        return text.encode("latin-1")
+
+    def bytes(self, args: _Args) -> Any:
+        """``bytes()``, as protocols below 3 write the empty one."""
+        return Made(Global("builtins", "bytes"), args) if args else b""
+
+    def complex(self, args: _Args) -> complex:
+        """``complex(real, imaginary)``."""
+        real, imaginary = args
+        if type(real) is not float or type(imaginary) is not float:
+            raise damaged("its pickle has a complex number of other parts than two floats")
+        return complex(real, imaginary)
+
+    def size(self, args: _Args) -> tuple[int, ...]:
+        """``torch.Size(tuple)``."""
+        return shape(args[0])
+
+    def reconstructed(self, args: _Args) -> Made:
+        """``copyreg._reconstructor(cls, base, state)``, as protocols 0 and 1 write objects."""
+        cls, _, state = args
+        made = Made(cls, ())
+        if isinstance(state, dict):
+            made.entries = state
+        elif isinstance(state, list):
+            made.elements = state
+        return made
+
+    def new_object(self, args: _Args) -> Any:
+        """``copyreg.__newobj__(cls, *args)``."""
+        return self.new(args[0], args[1:])
+
+    def from_type(self, args: _Args) -> Any:
+        """``_rebuild_from_type_v2(function, type, args, state)``: a tensor subclass or attributes."""
+        known = _TENSORS.get(str(args[0])) if type(args[0]) is Global else None
+        return known(args[2]) if known else Made(args[0], args[2])
+
+
+def _tensor(args: _Args) -> Tensor:
+    storage, offset, size, stride = args[:4]
+    flags = args[6] if len(args) > 6 else None
+    return dense(storage, offset, size, stride, storage.dtype, plain=not flags)
+
+
+def _tensor_v3(args: _Args) -> Tensor:
+    storage, offset, size, stride, _, _, dtype = args[:7]
+    flags = args[7] if len(args) > 7 else None
+    return dense(storage, offset, size, stride, dtypes.of_global(dtype), plain=not flags)
+
+
+def _quantized(args: _Args) -> Tensor:
+    storage, offset, size, stride = args[:4]
+    return dense(storage, offset, size, stride, storage.dtype, plain=False)
+
+
+def _parameter(args: _Args) -> Any:
+    return args[0]
+
+
+_SPARSE_LAYOUTS = tuple(f"torch.sparse_{kind}" for kind in ("coo", "csr", "csc", "bsr", "bsc"))
+
+
+def _sparse(args: _Args) -> Tensor:
+    layout, parts = args[:2]
+    # COO: indices, values, size[, coalesced]; compressed: two index tensors, values, size
+    values, size = (parts[2], parts[3]) if type(parts[2]) is Tensor else (parts[1], parts[2])
+    kind = layout.args[0]  # torch.serialization._get_layout("torch.sparse_coo")
+    if kind not in _SPARSE_LAYOUTS:
+        raise damaged("it has a sparse tensor of an unknown layout")
+    return Tensor(f"{kind.removeprefix('torch.')}_{values.dtype}", shape(size))
+
+
+def _nested(args: _Args) -> Tensor:
+    # The sizes of the components are themselves in a tensor, so only the buffer's shape is known.
+    return Tensor(args[0].dtype, args[0].size)
+
+
+def _meta(args: _Args) -> Tensor:
+    dtype, size, stride = args[:3]
+    return Tensor(dtypes.of_global(dtype), shape(size), stride=sizes(stride))
+
+
+def _wrapper(args: _Args) -> Tensor:
+    return Tensor(dtypes.of_global(args[1]), shape(args[2]), stride=sizes(args[3]))
+
+
+def _from_cpu(args: _Args) -> Tensor:
+    return Tensor(dtypes.of_global(args[1]), args[0].size)
+
+
+def _from_numpy(args: _Args) -> Tensor:
+    return Tensor(dtypes.of_global(args[1]), shape(args[0].state[1]))
+
+
+_TENSORS: Mapping[str, Callable[[_Args], Any]] = MappingProxyType(
+    {
+        "torch._utils._rebuild_tensor": _tensor,
+        "torch._utils._rebuild_tensor_v2": _tensor,
+        "torch._utils._rebuild_tensor_v3": _tensor_v3,
+        "torch._utils._rebuild_qtensor": _quantized,
+        "torch._utils._rebuild_parameter": _parameter,
+        "torch._utils._rebuild_parameter_with_state": _parameter,
+        "torch._utils._rebuild_sparse_tensor": _sparse,
+        "torch._utils._rebuild_nested_tensor": _nested,
+        "torch._utils._rebuild_meta_tensor_no_storage": _meta,
+        "torch._utils._rebuild_wrapper_subclass": _wrapper,
+        "torch._utils._rebuild_device_tensor_from_cpu_tensor": _from_cpu,
+        "torch._utils._rebuild_device_tensor_from_numpy": _from_numpy,
+        "torch._utils._rebuild_xla_tensor": _from_numpy,
+        "torch.nn.parameter.Parameter": _parameter,
+        "torch.nn.parameter.Buffer": _parameter,
+    }
+)
+
+_COLLECTIONS: Mapping[str, Callable[[Rebuilder, _Args], Any]] = MappingProxyType(
+    {
+        "collections.OrderedDict": Rebuilder.ordered_dict,
+        "builtins.set": Rebuilder.set,
+        "builtins.frozenset": Rebuilder.set,
+        "builtins.bytes": Rebuilder.bytes,
+        "builtins.complex": Rebuilder.complex,
+        "_codecs.encode": Rebuilder.encode,
+        "torch.Size": Rebuilder.size,
+        "torch._tensor._rebuild_from_type_v2": Rebuilder.from_type,
+        "copyreg._reconstructor": Rebuilder.reconstructed,
+        "copyreg.__newobj__": Rebuilder.new_object,
+    }
+)

@@ -1,0 +1,64 @@
+"""Which format a file has, from its first bytes, and the reader for it.
+
+Readers of the rarer formats are imported when a file is not one of torch's or safetensors'.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pytest_ckpt_compat._core.addresses import is_url
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._readers.formats.foreign import unread
+from pytest_ckpt_compat._readers.formats.single import HEAD, read_single
+from pytest_ckpt_compat._readers.limits import Budget
+from pytest_ckpt_compat._readers.source.files import Blob, open_blob
+from pytest_ckpt_compat._readers.source.folders import Folder, LocalFolder
+
+
+def read_any(path: str, key: str | None) -> Structure:
+    """Reads a checkpoint of whatever format it is. Raises RefusalError."""
+    if is_url(path):
+        from pytest_ckpt_compat._readers.source.remote import RemoteFolder, open_url
+
+        with open_url(path) as blob:
+            return read_file(blob, RemoteFolder(path), key)
+    if _is_directory(path):
+        from pytest_ckpt_compat._readers.formats.directories import read_directory
+
+        return read_directory(LocalFolder(path), key, Budget())
+    with open_blob(path) as blob:
+        return read_file(blob, LocalFolder(os.path.dirname(path)), key)
+
+
+def read_file(blob: Blob, folder: Folder, key: str | None) -> Structure:
+    """Reads a file, and those beside it that it names."""
+    budget = Budget()
+    head = blob.head(HEAD)
+    found = read_single(blob, head, key, budget)
+    return _read_rarer(blob, head, folder, key, budget) if found is None else found
+
+
+def _read_rarer(blob: Blob, head: bytes, folder: Folder, key: str | None, budget: Budget) -> Structure:
+    from pytest_ckpt_compat._readers.formats import dcp, gguf, onnx
+    from pytest_ckpt_compat._readers.formats.shards import read_index
+
+    found = None
+    if head.startswith(gguf.MAGIC):
+        return gguf.read_gguf(blob, key)
+    if dcp.looks_like(head):
+        return dcp.read_dcp(blob, folder, key, budget)
+    if onnx.looks_like(head):
+        return onnx.read_onnx(blob, key)
+    if head.lstrip()[:1] == b"{":
+        found = read_index(blob, folder, key, budget)
+    if found is None:
+        raise unread(blob, head)
+    return found
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return os.path.isdir(path)
+    except ValueError:
+        return False

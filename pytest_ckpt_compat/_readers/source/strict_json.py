@@ -1,0 +1,60 @@
+"""JSON that can be understood in one way only: no name twice, no number but an integer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from pytest_ckpt_compat._readers import limits
+from pytest_ckpt_compat._readers.limits import damaged, over_limit
+
+
+def parse_object(raw: bytes, what: str, *, fractions: bool = False) -> dict[str, Any]:
+    """The JSON object in ``raw``.
+
+    Args:
+        raw: UTF-8.
+        what: ``its header``: what the refusal speaks of.
+        fractions: whether numbers may be fractions (prose around the data, not sizes).
+    """
+    # Each tensor of safetensors has a brace, two brackets, four colons: the parser sees little more.
+    if (
+        raw.count(b"[") + raw.count(b"{") > 3 * limits.KEYS
+        or raw.count(b",") > 12 * limits.KEYS
+        or raw.count(b":") > 6 * limits.KEYS
+    ):
+        raise over_limit("tensors", limits.KEYS)
+    if len(raw) > limits.WIDE_JSON and not raw.isascii():  # a wide character widens all of them
+        raise over_limit("bytes of JSON that is not ASCII", limits.WIDE_JSON)
+    try:
+        value = json.loads(
+            raw.decode(),
+            object_pairs_hook=lambda pairs: _unique(pairs, what),
+            parse_float=_fraction if fractions else _no_number,
+            parse_constant=_no_number,
+            parse_int=_integer,
+        )
+    except (ValueError, RecursionError):
+        raise damaged(f"{what} is no JSON of the kind that is expected") from None
+    if type(value) is not dict:
+        raise damaged(f"{what} is no JSON object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]], what: str) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise damaged(f"{what} has a name twice")
+    return result
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"not an integer: {text[:20]}")
+
+
+def _integer(text: str) -> int:
+    return int(text) if len(text) <= 20 else _no_number(text)
+
+
+def _fraction(text: str) -> float:
+    return float(text) if len(text) <= 40 else _no_number(text)

@@ -1,0 +1,1 @@
+"""Inert values -> the state_dict among them, and a Structure of it."""

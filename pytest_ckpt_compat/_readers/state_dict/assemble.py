@@ -1,0 +1,123 @@
+"""From the inert value of a pickle to the structure of the state_dict in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_ckpt_compat._core.structure import (
+    ITEM_SIZES,
+    OBJECT,
+    Location,
+    Source,
+    Structure,
+    TensorSpec,
+    alias_groups,
+)
+from pytest_ckpt_compat._readers import limits
+from pytest_ckpt_compat._readers.limits import over_limit
+from pytest_ckpt_compat._readers.pickle.inert import Made, OrderedMapping, Tensor
+from pytest_ckpt_compat._readers.state_dict.containers import choose, mapping_of, no_tensors
+from pytest_ckpt_compat._readers.state_dict.modules import is_module, module_entries
+from pytest_ckpt_compat._readers.state_dict.optimizers import optimizer_states
+from pytest_ckpt_compat._readers.state_dict.plain import exact_items, plain_values
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a file holds, inert, before its state_dict is looked for.
+
+    Attributes:
+        value: the value of its pickle.
+        path: the file, as the user named it.
+        format: for ``Source.format``.
+        locatable: whether its tensors' bytes are in a local file and in this machine's order.
+    """
+
+    value: Any
+    path: str
+    format: str
+    locatable: bool = False
+
+
+def assemble(loaded: Loaded, key: str | None) -> Structure:
+    """The structure of the state_dict in a file, at the dotted path ``key``, or found if None."""
+    found = choose(loaded.value, key)
+    entries = module_entries(found.value) if is_module(found.value) else mapping_of(found.value) or {}
+    return structure_of(
+        entries,
+        loaded,
+        container=found.key,
+        versions=_versions(found.value),
+        values=plain_values(loaded.value),
+        objects=exact_items(entries, {}),
+        optimizers=optimizer_states(loaded.value),
+    )
+
+
+def structure_of(entries: Mapping[str, Any], loaded: Loaded, container: str = "", **facts: Any) -> Structure:
+    """The structure of the tensors and other values by key; ``facts`` are its further fields."""
+    if len(entries) > limits.KEYS:
+        raise over_limit("keys in its state_dict", limits.KEYS)
+    tensors = {name: entry for name, entry in entries.items() if type(entry) is Tensor}
+    if not tensors:
+        raise no_tensors()
+    aliases = alias_groups({name: _identity(tensor) for name, tensor in tensors.items()})
+    return Structure(
+        {name: _spec(entry) for name, entry in entries.items()},
+        aliases=aliases,
+        views=_views(tensors, aliases),
+        source=Source(loaded.path, loaded.format, container),
+        locations={
+            name: _location(tensor, loaded.path)
+            for name, tensor in tensors.items()
+            if loaded.locatable and tensor.plain
+        },
+        **facts,
+    )
+
+
+def _spec(entry: Any) -> TensorSpec:
+    return TensorSpec(entry.dtype, entry.size) if type(entry) is Tensor else TensorSpec(OBJECT)
+
+
+def _identity(tensor: Tensor) -> object:
+    """Equal for tensors that are one: the same view of the same storage, or the same object."""
+    if tensor.storage is None:
+        return id(tensor)
+    storage = tensor.storage
+    return storage.record, storage.start, tensor.dtype, tensor.offset, tensor.size, tensor.stride
+
+
+def _views(
+    tensors: Mapping[str, Tensor], aliases: tuple[tuple[str, ...], ...]
+) -> tuple[tuple[str, ...], ...]:
+    """Groups of keys in one storage that are not all the same tensor."""
+    storages: dict[str, object] = {}
+    for name, tensor in tensors.items():
+        storage = tensor.storage
+        storages[name] = name if storage is None else (storage.record, storage.start)
+    tied = {group[0]: set(group) for group in aliases}
+    return tuple(group for group in alias_groups(storages) if tied.get(group[0]) != set(group))
+
+
+def _location(tensor: Tensor, path: str) -> Location:
+    storage = tensor.storage
+    assert storage is not None  # noqa: S101 - plain tensors have one
+    begin = storage.start + int(tensor.offset * ITEM_SIZES[tensor.dtype])
+    return Location(path, storage.record, begin, tensor.stride)
+
+
+def _versions(state_dict: Any) -> Mapping[str, int] | None:
+    """Module versions other than 1 from ``state_dict()._metadata``, None where there is none."""
+    state = state_dict.state if type(state_dict) is OrderedMapping or type(state_dict) is Made else None
+    metadata = mapping_of(state.get("_metadata")) if isinstance(state, dict) else None
+    if metadata is None:
+        return None
+    versions = {}
+    for module, facts in metadata.items():
+        version = facts.get("version") if isinstance(facts, dict) else None
+        if type(module) is str and type(version) is int and version != 1:
+            versions[module] = version
+    return versions

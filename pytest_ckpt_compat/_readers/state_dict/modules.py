@@ -1,0 +1,90 @@
+"""A pickled ``nn.Module``: its parameters and buffers under the keys ``state_dict()`` gives them.
+
+After ``torch.nn.Module._save_to_state_dict`` of torch 2.13. What a class overrides there
+(``get_extra_state``, hooks) is code, so it cannot be seen in a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pytest_ckpt_compat._readers import limits
+from pytest_ckpt_compat._readers.limits import over_limit
+from pytest_ckpt_compat._readers.pickle.inert import Made, Tensor
+
+_PARTS = ("_parameters", "_buffers", "_modules")
+
+
+def is_module(value: Any) -> bool:
+    """Whether a value is an object with the attributes of every ``nn.Module``."""
+    return (
+        type(value) is Made
+        and isinstance(value.state, dict)
+        and all(isinstance(value.state.get(part), dict) for part in _PARTS)
+    )
+
+
+def has_tensors(module: Made) -> bool:
+    """Whether any module of the tree has a parameter or buffer."""
+    pending, seen = [module], {id(module)}
+    while pending:
+        part = pending.pop()
+        if any(type(value) is Tensor for _, value in _own(part)):
+            return True
+        for child in part.state["_modules"].values():
+            if id(child) not in seen and is_module(child):
+                seen.add(id(child))
+                pending.append(child)
+    return False
+
+
+def module_entries(module: Made) -> dict[str, Any]:
+    """Key -> tensor, in the order of ``state_dict()``."""
+    result: dict[str, Any] = {}
+    room = limits.CHARACTERS
+    for visited, (prefix, part) in enumerate(_walk(module)):
+        for name, value in _own(part):
+            room = less(room, prefix, name)
+            result[prefix + name] = value
+        if visited > limits.KEYS or len(result) > limits.KEYS:
+            raise over_limit("modules and tensors", limits.KEYS)
+    return result
+
+
+def less(room: int, prefix: str, name: str) -> int:
+    """The room for characters that is left after one more key."""
+    room -= len(prefix) + len(name)
+    if room < 0:
+        raise over_limit("characters in its keys", limits.CHARACTERS)
+    return room
+
+
+def _walk(root: Made) -> Iterator[tuple[str, Made]]:
+    """Every module below the root with the prefix of its keys; a shared one under each name."""
+    pending = [("", root, 0)]
+    room = limits.CHARACTERS
+    while pending:
+        prefix, module, depth = pending.pop()
+        if depth > limits.DEPTH:
+            raise over_limit("modules inside each other", limits.DEPTH)
+        yield prefix, module
+        children = []
+        for name, child in module.state["_modules"].items():
+            if type(name) is str and is_module(child):
+                room = less(room, prefix, name)
+                children.append((f"{prefix}{name}.", child, depth + 1))
+        pending.extend(reversed(children))
+        if len(pending) > limits.KEYS:
+            raise over_limit("modules", limits.KEYS)
+
+
+def _own(module: Made) -> Iterator[tuple[str, Any]]:
+    state = module.state
+    transient = state.get("_non_persistent_buffers_set", ())
+    for name, value in state["_parameters"].items():
+        if value is not None and type(name) is str:
+            yield name, value
+    for name, value in state["_buffers"].items():
+        if value is not None and type(name) is str and not (isinstance(transient, set) and name in transient):
+            yield name, value

@@ -1,0 +1,1 @@
+"""What the user registered: markers, the project's file, the hook -> Registration."""

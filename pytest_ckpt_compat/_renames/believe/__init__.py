@@ -1,0 +1,1 @@
+"""Which of the matches are believed, and how surely."""

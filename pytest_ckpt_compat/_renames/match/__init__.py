@@ -1,0 +1,1 @@
+"""Which unit of one side goes with which of the other."""

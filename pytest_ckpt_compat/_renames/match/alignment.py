@@ -1,0 +1,257 @@
+"""Which node became which: assignments that teach themselves, from several starts, the best one kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from pytest_ckpt_compat._renames.match.candidates import (
+    Candidates,
+    Node,
+    candidates,
+    module_nodes,
+    unit_nodes,
+)
+from pytest_ckpt_compat._renames.match.evidence import Weights, given, weighed
+from pytest_ckpt_compat._renames.match.exchanges import Exchanger
+from pytest_ckpt_compat._renames.match.groups import Groups, nested_share
+from pytest_ckpt_compat._renames.match.learnt import Teacher
+from pytest_ckpt_compat._renames.units.units import Unit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.intp]
+
+    from pytest_ckpt_compat._renames.match.evidence import Measures
+
+#: Rounds of assigning and learning from one start; most settle in three.
+_ROUNDS = 6
+
+#: A pair this far ahead of its rivals is believed fully when others learn from it.
+_CLEAR_LEAD = 0.5
+
+#: What a pair that is level with a rival is still believed.
+_LEAST_TRUST = 0.1
+
+
+#: Weights without order.
+_NO_ORDER = dict.fromkeys(("kind_order", "file_order", "module_order", "numbers", "neighbours"), 0.0)
+
+#: How many pairs are looked at again, over all alternatives of one round. It binds beyond some 700
+#: nodes that no repetition joins; then what was not looked at is not called certain.
+_MOST_LOOKS = 1_500_000
+
+#: An exchange is made if the objective gains more than this.
+_GAIN = 1e-6
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """The cheapest alternative found for an old node: what it costs, and the new node it would get."""
+
+    cost: float
+    other: int
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """An assignment and what speaks for it.
+
+    Attributes:
+        pairs: all candidates.
+        score: the worth of each candidate, given the chosen ones.
+        chosen: indexes of the candidates that were chosen.
+        objective: sum of the worths of the chosen ones; what alternatives are compared by.
+        doubts: old node -> its cheapest alternative, where there is any.
+        examined: whether there was time to look at all alternatives.
+        measures: what speaks for each chosen pair, by kind of evidence.
+    """
+
+    pairs: Candidates
+    score: Floats
+    chosen: Ints
+    objective: float
+    doubts: Mapping[int, Doubt] = field(default_factory=dict)
+    examined: bool = True
+    measures: Measures = field(default_factory=dict)
+
+
+def align(old: Sequence[Unit], new: Sequence[Unit], weights: Weights | None = None) -> Alignment:
+    """The best assignment found of old units to new ones."""
+    weights = weights or Weights()
+    old_nodes, new_nodes = unit_nodes(old), unit_nodes(new)
+    problem = _Problem.of(old_nodes, new_nodes, weights)
+    support = _support(old_nodes, new_nodes, problem.pairs, _align_modules(old, new, weights))
+    starts = (problem.base, problem.base + weights.modules * support)
+    found = max((problem.settle(start) for start in starts), key=lambda each: each.objective)
+    found = _improve(problem, found, Exchanger(old_nodes, new_nodes, problem.pairs))
+    return replace(found, measures=problem.measures(found.chosen))
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What does not change while an assignment is looked for."""
+
+    pairs: Candidates
+    weights: Weights
+    #: What speaks for each pair before anything is learnt, by kind and in one number.
+    given: Measures
+    base: Floats
+    teacher: Teacher
+
+    @classmethod
+    def of(cls, old: Sequence[Node], new: Sequence[Node], weights: Weights) -> _Problem:
+        pairs = candidates(old, new)
+        measures = given(old, new, pairs)
+        return cls(pairs, weights, measures, weighed(measures, weights), Teacher(old, new, pairs))
+
+    def measures(self, chosen: Ints) -> Measures:
+        """All that speaks for the chosen pairs, by kind of evidence."""
+        import numpy as np
+
+        learnt = self.teacher.learnt(chosen, np.ones(len(chosen)), chosen)
+        return {**{name: values[chosen] for name, values in self.given.items()}, **learnt}
+
+    def score(self, chosen: Ints, trust: Floats | None = None, at: Ints | None = None) -> Floats:
+        """The worth of all pairs, or of those ``at``, given the chosen ones."""
+        import numpy as np
+
+        trust = np.ones(len(chosen)) if trust is None else trust
+        at = np.arange(len(self.pairs)) if at is None else at
+        return self.base[at] + weighed(self.teacher.learnt(chosen, trust, at), self.weights)
+
+    def objective(self, chosen: Ints) -> float:
+        """The one measure by which assignments are compared."""
+        return float(self.score(chosen, at=chosen).sum())
+
+    def unordered(self, chosen: Ints) -> float:
+        """The objective without what rests on order alone."""
+        return float(weighed(self.measures(chosen), replace(self.weights, **_NO_ORDER)).sum())
+
+    def settle(self, score: Floats) -> Alignment:
+        """Assigns and learns in turn until nothing changes."""
+        import numpy as np
+
+        chosen = assign(self.pairs, score)
+        for _ in range(_ROUNDS):
+            score = self.score(chosen, _trust(self.pairs, score, chosen))
+            before, chosen = chosen, assign(self.pairs, score)
+            if np.array_equal(before, chosen):
+                break
+        return Alignment(self.pairs, self.score(chosen), chosen, self.objective(chosen))
+
+
+def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger) -> Alignment:
+    """Tries alternatives as long as the objective gains; keeps what the best of them would cost."""
+    for _ in range(_ROUNDS):
+        chosen, best = found.chosen, found.objective
+        doubts: dict[int, Doubt] = {}
+        proposals = exchanger.proposals(found.score, chosen)
+        for proposal in islice(proposals, _MOST_LOOKS // max(len(chosen), 1)):
+            changed = exchanger.carry_out(proposal, found.score, chosen)
+            value = problem.objective(changed)
+            if value > best + _GAIN:
+                chosen, best = changed, value
+            cost = best - value
+            if exchanger.crosses_names(proposal, chosen):
+                cost = min(cost, problem.unordered(chosen) - problem.unordered(changed))
+            _note(doubts, found.pairs, chosen, changed, cost)
+        if best == found.objective:
+            break
+        score = problem.score(chosen)
+        found = Alignment(found.pairs, score, chosen, best)
+        found = max(found, problem.settle(score), key=lambda each: each.objective)
+    return replace(found, doubts=_alone(found, doubts), examined=next(proposals, None) is None)
+
+
+def _note(doubts: dict[int, Doubt], pairs: Candidates, chosen: Ints, changed: Ints, cost: float) -> None:
+    """Remembers the cheapest alternative of each old node that is matched otherwise."""
+    for place in (chosen != changed).nonzero()[0].tolist():
+        row, other = int(pairs.rows[chosen[place]]), int(pairs.cols[changed[place]])
+        if row not in doubts or cost < doubts[row].cost:
+            doubts[row] = Doubt(cost, other)
+
+
+def _alone(found: Alignment, doubts: dict[int, Doubt]) -> dict[int, Doubt]:
+    """The doubts, with those of pairs that could go elsewhere by themselves."""
+    import numpy as np
+
+    taken = np.zeros(int(found.pairs.cols.max(initial=-1)) + 1, dtype=bool)
+    taken[found.pairs.cols[found.chosen]] = True
+    result = dict(doubts)
+    for part, height, width in found.pairs.classes:
+        free = np.flatnonzero(~taken[found.pairs.cols[part][:width]])
+        if not len(free):
+            continue
+        table = found.score[part].reshape(height, width)
+        for index in found.chosen[(found.chosen >= part.start) & (found.chosen < part.stop)].tolist():
+            row, col = divmod(index - part.start, width)
+            best = free[np.argmax(table[row, free])]
+            cost = float(table[row, col] - table[row, best])
+            old = int(found.pairs.rows[index])
+            if old not in result or cost < result[old].cost:
+                result[old] = Doubt(cost, int(found.pairs.cols[part][best]))
+    return result
+
+
+def _align_modules(old: Sequence[Unit], new: Sequence[Unit], weights: Weights) -> list[tuple[str, str]]:
+    """Whole modules of equal content matched to each other, by the same means as units."""
+    old_nodes, new_nodes = module_nodes(old), module_nodes(new)
+    problem = _Problem.of(old_nodes, new_nodes, weights)
+    found = problem.settle(problem.base)
+    rows, cols = problem.pairs.rows[found.chosen].tolist(), problem.pairs.cols[found.chosen].tolist()
+    return [(old_nodes[row].path, new_nodes[col].path) for row, col in zip(rows, cols, strict=True)]
+
+
+def _support(
+    old: Sequence[Node], new: Sequence[Node], pairs: Candidates, modules: list[tuple[str, str]]
+) -> Floats:
+    """How far the modules around a pair are among the matched ``modules``."""
+    import numpy as np
+
+    ours, theirs = Groups.of([node.modules for node in old]), Groups.of([node.modules for node in new])
+    a, b = ({name: number for number, name in enumerate(side.names, start=1)} for side in (ours, theirs))
+    table = np.zeros((len(ours.sizes), len(theirs.sizes)))
+    for one, other in modules:
+        if one in a and other in b:
+            table[a[one], b[other]] = 1
+    return nested_share(table, ours.members[pairs.rows], theirs.members[pairs.cols])
+
+
+def assign(pairs: Candidates, score: Floats) -> Ints:
+    """The pairs of the best assignment, kind by kind."""
+    import numpy as np
+    from scipy.optimize import linear_sum_assignment
+
+    chosen = [np.empty(0, dtype=np.intp)]
+    for part, height, width in pairs.classes:
+        rows, cols = linear_sum_assignment(score[part].reshape(height, width), maximize=True)
+        chosen.append(part.start + rows * width + cols)
+    return np.concatenate(chosen)
+
+
+def _trust(pairs: Candidates, score: Floats, chosen: Ints) -> Floats:
+    """How far each chosen pair is ahead of its rivals, as a share of a clear lead."""
+    import numpy as np
+
+    lead = np.empty(len(score))
+    for part, height, width in pairs.classes:
+        table = score[part].reshape(height, width)
+        rival = np.maximum(_best_other(table), _best_other(table.T).T)
+        lead[part] = (table - rival).ravel()
+    return np.clip(lead[chosen] / _CLEAR_LEAD, _LEAST_TRUST, 1.0)
+
+
+def _best_other(table: Floats) -> Floats:
+    """For each entry the best other entry of its row."""
+    import numpy as np
+
+    if table.shape[1] < 2:
+        return np.full(table.shape, -np.inf)
+    top = np.partition(table, -2, axis=1)[:, -2:]
+    return np.where(table == top[:, 1:], top[:, :1], top[:, 1:])

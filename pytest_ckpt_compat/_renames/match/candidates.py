@@ -1,0 +1,146 @@
+"""What can be matched, and which pairs could be the same: those of one shape."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_ckpt_compat._renames.units.blocks import modules_of
+from pytest_ckpt_compat._renames.units.tokens import numbers
+from pytest_ckpt_compat._renames.units.units import Unit, shape_class
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.intp]
+
+
+#: Nodes of one kind are all compared with each other up to this many pairs.
+_MOST_PAIRS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A unit or a whole module, as far as matching looks at it.
+
+    Attributes:
+        path: its place in the module tree.
+        kind: what two nodes must share to be the same.
+        modules: the modules around it that hold more than it does, outermost first.
+        shape: shape of the main tensor; () for a module.
+        roles: what else it holds, as (role, shape); empty for a module.
+    """
+
+    path: str
+    kind: Hashable
+    modules: tuple[str, ...]
+    shape: tuple[int, ...] = ()
+    roles: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+def unit_nodes(units: Sequence[Unit]) -> list[Node]:
+    """Units as nodes."""
+    around = _surroundings([unit.path for unit in units])
+    return [
+        Node(
+            unit.path,
+            _kind(unit),
+            around[unit.path],
+            unit.main.shape,
+            tuple((t.role, t.spec.shape) for t in unit.tensors[1:] if t.role != "num_batches_tracked"),
+        )
+        for unit in units
+    ]
+
+
+def module_nodes(units: Sequence[Unit]) -> list[Node]:
+    """Modules of several units as nodes."""
+    contents: defaultdict[str, Counter[Hashable]] = defaultdict(Counter)
+    around = _surroundings([unit.path for unit in units])
+    for unit in units:
+        for module in around[unit.path]:
+            contents[module][_kind(unit)] += 1
+    outside = _surroundings(list(contents))
+    return [Node(module, frozenset(kinds.items()), outside[module]) for module, kinds in contents.items()]
+
+
+def _surroundings(paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The modules around each path. Of modules that hold the same, one is enough: a numbered one."""
+    sizes = Counter(module for path in paths for module in modules_of(path))
+    known: dict[str, tuple[str, ...]] = {}
+    for path in paths:
+        modules: list[str] = []
+        for module in modules_of(path):
+            if sizes[module] < 2:
+                break
+            if modules and sizes[module] == sizes[modules[-1]]:
+                if not modules[-1][-1].isdigit():
+                    modules[-1] = module
+            else:
+                modules.append(module)
+        known[path] = tuple(modules)
+    return known
+
+
+def _kind(unit: Unit) -> Hashable:
+    return (*shape_class(unit.main), unit.copies)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Pairs of nodes that could be the same, one entry per pair.
+
+    Attributes:
+        rows: index of the old node.
+        cols: index of the new node.
+        classes: for each kind its part of the pairs, and its numbers of old and new nodes; the pairs
+            lie old node by old node.
+    """
+
+    rows: Ints
+    cols: Ints
+    classes: tuple[tuple[slice, int, int], ...]
+
+    def __len__(self) -> int:
+        """How many pairs there are."""
+        return len(self.rows)
+
+
+def candidates(old: Sequence[Node], new: Sequence[Node]) -> Candidates:
+    """All pairs of nodes of one kind."""
+    import numpy as np
+
+    grouped: defaultdict[Hashable, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    for side, nodes in enumerate((old, new)):
+        for place, node in enumerate(nodes):
+            grouped[node.kind][side].append(place)
+    rows, cols = [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
+    classes: list[tuple[slice, int, int]] = []
+    start = 0
+    for ours, theirs in _comparable(old, new, grouped.values()):
+        if ours and theirs:
+            rows.append(np.repeat(np.array(ours, dtype=np.intp), len(theirs)))
+            cols.append(np.tile(np.array(theirs, dtype=np.intp), len(ours)))
+            end = start + len(ours) * len(theirs)
+            classes.append((slice(start, end), len(ours), len(theirs)))
+            start = end
+    return Candidates(np.concatenate(rows), np.concatenate(cols), tuple(classes))
+
+
+def _comparable(
+    old: Sequence[Node], new: Sequence[Node], grouped: Iterable[tuple[list[int], list[int]]]
+) -> Iterator[tuple[list[int], list[int]]]:
+    """The groups; of one too large to compare all with all, the nodes whose paths have equal numbers."""
+    for ours, theirs in grouped:
+        if len(ours) * len(theirs) <= _MOST_PAIRS:
+            yield ours, theirs
+            continue
+        numbered: defaultdict[tuple[int, ...], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+        for side, (nodes, places) in enumerate(((old, ours), (new, theirs))):
+            for place in places:
+                numbered[numbers(nodes[place].path)][side].append(place)
+        yield from numbered.values()

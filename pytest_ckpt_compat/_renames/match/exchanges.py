@@ -1,0 +1,272 @@
+"""Other ways to match than the one found: two nodes exchanged, alone or everywhere; a block moved as a whole.
+
+One that the objective likes better is taken; one that it hardly minds shows what the lists cannot
+decide.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
+from pytest_ckpt_compat._renames.units.tokens import template
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.intp]
+
+#: Of the pairs that compete with one, how many of the closest are looked at.
+_RIVALS = 3
+
+#: A rival whose exchange costs more than this by itself is not looked at.
+_FAR = 1.5
+
+#: New partners of old nodes.
+Move = dict[int, int]
+
+#: What could be done otherwise: ``exchange`` two nodes, exchange what differs alike ``everywhere``, move
+#: a ``block`` to another, put the blocks of a family ``in order``.
+Proposal = tuple[Any, ...]
+
+
+class Exchanger:
+    """Finds alternatives to an assignment of old nodes to new ones."""
+
+    def __init__(self, old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> None:
+        self._old = old
+        self._pairs = pairs
+        self._segments = [node.path.split(".") for node in old]
+        self._paths = {node.path: place for place, node in enumerate(old)}
+        self._sides = _Modules(old), _Modules(new)
+        self._first: dict[int, int] = {}
+        self._offset: dict[int, int] = {}
+        self._class_of: tuple[dict[int, int], dict[int, int]] = ({}, {})
+        for number, (part, _, width) in enumerate(pairs.classes):
+            rows, cols = pairs.rows[part][::width].tolist(), pairs.cols[part][:width].tolist()
+            self._first.update((row, part.start + place * width) for place, row in enumerate(rows))
+            self._offset.update((col, place) for place, col in enumerate(cols))
+            self._class_of[0].update(dict.fromkeys(rows, number))
+            self._class_of[1].update(dict.fromkeys(cols, number))
+
+    def proposals(self, score: Floats, chosen: Ints) -> Iterator[Proposal]:
+        """What to try, the closest rivals of each chosen pair considered; nothing twice."""
+        ours, theirs = self._sides
+        known: set[Proposal] = set()
+        for one, other in self._rivals(score, chosen):
+            row, rival = int(self._pairs.rows[one]), int(self._pairs.rows[other])
+            found: list[Proposal] = [
+                ("exchange", *sorted((row, rival))),
+                ("everywhere", *sorted(self._difference(row, rival))),
+            ]
+            for module in self._old[row].modules:
+                found.append(("in order", *ours.family(module)))
+                found += [
+                    ("block", module, target)
+                    for target in theirs.around(int(self._pairs.cols[other]))
+                    if ours.content(module) == theirs.content(target)
+                ]
+            yield from (proposal for proposal in found if proposal not in known)
+            known.update(found)
+        for proposal in (*self._torn(chosen), *self._twins(chosen)):
+            if proposal not in known:
+                known.add(proposal)
+                yield proposal
+
+    def _torn(self, chosen: Ints) -> Iterator[Proposal]:
+        """Blocks of which a part went to a block of equal content, moved there as a whole."""
+        partners = self._partners(chosen)
+        ours, theirs = self._sides
+        for block in ours.names():
+            places = [place for each in ours.by_kind(block).values() for place in each]
+            votes = Counter(
+                target
+                for place in places
+                if place in partners
+                for target in theirs.around(partners[place])
+                if theirs.content(target) == ours.content(block)
+            )
+            yield from (("block", block, target) for target, n in votes.items() if n < len(places))
+
+    def _twins(self, chosen: Ints) -> Iterator[Proposal]:
+        """Blocks of equal content, each moved to where the next one is: in such a pair both may be wrong."""
+        partners = self._partners(chosen)
+        ours, theirs = self._sides
+        for blocks in ours.alike():
+            for block, other in pairwise(blocks):
+                places = [place for each in ours.by_kind(other).values() for place in each]
+                for target in theirs.around(partners[places[0]]) if places[0] in partners else ():
+                    if theirs.content(target) == ours.content(block):
+                        yield "block", block, target
+
+    def _rivals(self, score: Floats, chosen: Ints) -> Iterator[tuple[int, int]]:
+        """Chosen pairs that could exchange partners, the closest of each."""
+        import numpy as np
+
+        for part, height, width in self._pairs.classes:
+            mine = chosen[(chosen >= part.start) & (chosen < part.stop)]
+            if len(mine) < 2:
+                continue
+            table = score[part].reshape(height, width)
+            rows, cols = np.divmod(mine - part.start, width)
+            kept, crossed = table[rows, cols], table[np.ix_(rows, cols)]
+            cost = kept[:, None] + kept[None, :] - crossed - crossed.T
+            np.fill_diagonal(cost, np.inf)
+            for one, others in enumerate(np.argsort(cost, axis=1)[:, :_RIVALS]):
+                for other in others:
+                    if cost[one, other] < _FAR:
+                        yield int(mine[one]), int(mine[other])
+
+    def crosses_names(self, proposal: Proposal, chosen: Ints) -> bool:
+        """Whether it moves a block to where one of another name is, not of another number alone."""
+        if proposal[0] != "block":
+            return False
+        holders = {new: old for old, new in self._partners(chosen).items()}
+        ours, theirs = self._sides
+        mine = next(iter(ours.by_kind(proposal[1]).values()))[0]
+        holder = holders.get(next(iter(theirs.by_kind(proposal[2]).values()))[0])
+        return holder is not None and template(self._old[mine].path) != template(self._old[holder].path)
+
+    def carry_out(self, proposal: Proposal, score: Floats, chosen: Ints) -> Ints:
+        """The chosen pairs as the proposal would have them."""
+        partners = self._partners(chosen)
+        what, *about = proposal
+        if what == "exchange":
+            move = _exchange(partners, [(about[0], about[1])])
+        elif what == "everywhere":
+            move = _exchange(partners, self._everywhere(*about))
+        elif what == "block":
+            move = self._moved(partners, score, [(about[0], about[1])])
+        else:
+            move = self._moved(partners, score, self._in_order(partners, about))
+        result = chosen.copy()
+        for place, row in enumerate(self._pairs.rows[chosen].tolist()):
+            if row in move:
+                result[place] = self._pair(row, move[row])
+        return result
+
+    def _partners(self, chosen: Ints) -> Move:
+        """Old node -> new node."""
+        return dict(zip(self._pairs.rows[chosen].tolist(), self._pairs.cols[chosen].tolist(), strict=True))
+
+    def _pair(self, row: int, col: int) -> int:
+        return self._first[row] + self._offset[col]
+
+    def _comparable(self, rows: Sequence[int], cols: Sequence[int]) -> bool:
+        """Whether all these nodes compete with each other."""
+        classes = {self._class_of[0].get(row) for row in rows} | {self._class_of[1].get(col) for col in cols}
+        return len(classes) == 1 and None not in classes
+
+    def _in_order(self, partners: Move, blocks: Sequence[str]) -> list[tuple[str, str]]:
+        """The blocks of one family, and the blocks they were matched into, both as the files have them."""
+        ours, theirs = self._sides
+        content = ours.content(blocks[0])
+        targets: dict[str, int] = {}
+        for block in blocks:
+            first = min(
+                partners.get(place, -1) for places in ours.by_kind(block).values() for place in places
+            )
+            for target in theirs.around(first) if first >= 0 else ():
+                if theirs.content(target) == content:
+                    targets[target] = first
+        ordered = sorted(targets, key=targets.__getitem__)
+        return list(zip(blocks, ordered, strict=True)) if len(ordered) == len(blocks) else []
+
+    def _moved(self, partners: Move, score: Floats, blocks: list[tuple[str, str]]) -> Move:
+        """All nodes of old blocks matched into new ones; nodes that were there take what becomes free."""
+        import numpy as np
+        from scipy.optimize import linear_sum_assignment
+
+        ours, theirs = self._sides
+        after = dict(partners)
+        holders = {new: old for old, new in partners.items()}
+        for module, target in blocks:
+            for kind, rows in ours.by_kind(module).items():
+                cols = theirs.by_kind(target)[kind]
+                if not self._comparable(rows, cols) or any(row not in partners for row in rows):
+                    continue
+                table = np.array([[score[self._pair(row, col)] for col in cols] for row in rows])
+                for i, j in zip(*linear_sum_assignment(table, maximize=True), strict=True):
+                    row, col = rows[int(i)], cols[int(j)]
+                    freed, holder = after[row], holders.get(col)
+                    after[row] = col
+                    holders[col] = row
+                    if holder is not None and holder != row:
+                        after[holder] = freed
+                        holders[freed] = holder
+        return {old: new for old, new in after.items() if partners[old] != new}
+
+    def _difference(self, a: int, b: int) -> list[tuple[str, str]]:
+        """How two nodes differ: the family of blocks that both lie in, and the rest of either path."""
+        one, other = self._segments[a], self._segments[b]
+        shared = 0
+        while shared < min(len(one), len(other)) - 1 and one[shared] == other[shared]:
+            shared += 1
+        family = template(".".join(one[:shared]))
+        return [(family, ".".join(one[shared:])), (family, ".".join(other[shared:]))]
+
+    def _everywhere(self, one: tuple[str, str], other: tuple[str, str]) -> list[tuple[int, int]]:
+        """All pairs of old nodes that differ so, in any block of the family."""
+        found: list[tuple[int, int]] = []
+        depth = one[1].count(".") + 1
+        for place, segments in enumerate(self._segments):
+            block = ".".join(segments[:-depth])
+            if ".".join(segments[-depth:]) == one[1] and template(block) == one[0]:
+                twin = self._paths.get(f"{block}.{other[1]}".lstrip("."))
+                if twin is not None and self._comparable((place, twin), ()):
+                    found.append((place, twin))
+        return found
+
+
+def _exchange(partners: Move, swaps: Iterable[tuple[int, int]]) -> Move:
+    move: Move = {}
+    for a, b in swaps:
+        if a in partners and b in partners:
+            move[a], move[b] = partners[b], partners[a]
+    return move
+
+
+class _Modules:
+    """The nodes inside each module of one side."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self._nodes = nodes
+        self._inside: defaultdict[str, dict[Hashable, list[int]]] = defaultdict(dict)
+        for place, node in enumerate(nodes):
+            for module in node.modules:
+                self._inside[module].setdefault(node.kind, []).append(place)
+        self._contents = {
+            module: frozenset((kind, len(places)) for kind, places in kinds.items())
+            for module, kinds in self._inside.items()
+        }
+        self._families: defaultdict[Hashable, list[str]] = defaultdict(list)
+        for module, content in self._contents.items():
+            self._families[template(module), content].append(module)
+
+    def around(self, place: int) -> tuple[str, ...]:
+        return self._nodes[place].modules
+
+    def by_kind(self, module: str) -> dict[Hashable, list[int]]:
+        return self._inside[module]
+
+    def content(self, module: str) -> Hashable:
+        return self._contents[module]
+
+    def names(self) -> list[str]:
+        return list(self._contents)
+
+    def alike(self) -> list[list[str]]:
+        """The modules by content, where several have the same."""
+        grouped: defaultdict[Hashable, list[str]] = defaultdict(list)
+        for module, content in self._contents.items():
+            grouped[content].append(module)
+        return [modules for modules in grouped.values() if len(modules) > 1]
+
+    def family(self, module: str) -> list[str]:
+        """The modules of equal content and of a path that differs in numbers alone, in order."""
+        return self._families[template(module), self._contents[module]]

@@ -1,0 +1,160 @@
+"""Several tensors on one side, one on the other: q, k, v in one; gate and up in one; stacked experts.
+
+Where one side offers a group whose concatenation (or stack) the other side wants, the group is
+replaced by one joint unit before anything is matched. The joint unit then competes like any other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+
+from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._renames.units.tokens import Names, segment_tokens
+from pytest_ckpt_compat._renames.units.units import Tensor, Unit, shape_class
+
+#: Words of layers that are often kept as one, in the order in which they are concatenated.
+TOGETHER: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), ("q", "k"), ("gate", "up"))
+
+#: What units must share to hold the same numbers.
+_Class = tuple[object, ...]
+
+
+def join_groups(old: Sequence[Unit], new: Sequence[Unit]) -> tuple[list[Unit], list[Unit]]:
+    """Both sides, with joint units in place of groups that the other side holds as one."""
+    return _join(old, new), _join(new, old)
+
+
+def _join(units: Sequence[Unit], others: Sequence[Unit]) -> list[Unit]:
+    spare = Counter(_class(unit) for unit in units)
+    spare.subtract(_class(unit) for unit in others)
+    wanted: defaultdict[_Class, list[Unit]] = defaultdict(list)
+    for unit in others:
+        if spare[_class(unit)] < 0:
+            wanted[_class(unit)].append(unit)
+    if not wanted:
+        return list(units)
+    offers: defaultdict[_Class, list[Unit]] = defaultdict(list)
+    for joint in _joints(units, wanted):
+        offers[_class(joint)].append(joint)
+    replaced: dict[str, Unit | None] = {}
+    for kind, joints in offers.items():
+        for joint in _closest(joints, wanted[kind]):
+            consumed = Counter(_class(part) for part in joint.parts)
+            taken = any(part.path in replaced for part in joint.parts)
+            if spare[kind] >= 0 or taken or any(spare[each] < count for each, count in consumed.items()):
+                continue
+            spare.subtract(consumed)
+            spare[kind] += 1
+            replaced.update(dict.fromkeys(part.path for part in joint.parts))
+            replaced[joint.parts[0].path] = joint
+    return [unit for unit in (replaced.get(unit.path, unit) for unit in units) if unit is not None]
+
+
+def _class(unit: Unit) -> _Class:
+    return (*shape_class(unit.main), unit.copies)
+
+
+def _closest(joints: list[Unit], wanted: list[Unit]) -> list[Unit]:
+    """The joint units sorted by how well their shapes and names fit a wanted one."""
+    names = Names([joint.path for joint in joints], [unit.path for unit in wanted])
+    shapes = {unit.main.shape for unit in wanted}
+
+    def fit(joint: Unit) -> tuple[bool, float]:
+        return joint.main.shape in shapes, max(names.similarity(joint.path, each.path) for each in wanted)
+
+    return sorted(joints, key=fit, reverse=True)
+
+
+def _joints(units: Sequence[Unit], wanted: Mapping[_Class, Sequence[Unit]]) -> Iterator[Unit]:
+    """All groups whose joint shape is wanted."""
+    blocks: defaultdict[str, list[Unit]] = defaultdict(list)
+    for unit in units:
+        blocks[_block(unit.path)].append(unit)
+    for path, parts in _siblings(units):
+        groups = [parts]
+        if len(parts) > 2:
+            inner = parts[0].main.shape[1:]
+            groups += [
+                [*parts, unit]
+                for unit in blocks[_block(path)]
+                if len(unit.main.shape) > 1 and unit.main.shape[1:] == inner and unit not in parts
+            ]
+        for group in groups:
+            yield from (joint for joint in _concatenations(path, group) if _class(joint) in wanted)
+    lengths = {unit.main.shape[0] for each in wanted.values() for unit in each if unit.main.shape}
+    yield from (joint for joint in _stacks(units, lengths) if _class(joint) in wanted)
+
+
+def _siblings(units: Sequence[Unit]) -> Iterator[tuple[str, list[Unit]]]:
+    """Sibling layers that are named as parts of one, or are two or three alike; and their joint path."""
+    families: defaultdict[tuple[str, tuple[str, ...], tuple[int, ...]], dict[str, Unit]]
+    families = defaultdict(dict)
+    alike: defaultdict[tuple[str, tuple[int, ...], tuple[int, ...]], list[Unit]] = defaultdict(list)
+    for unit in units:
+        if len(unit.main.shape) < 2:
+            continue
+        parent, _, name = unit.path.rpartition(".")
+        words = segment_tokens(name)
+        for word in {word for group in TOGETHER for word in group}.intersection(words):
+            rest = tuple(each for each in words if each != word)
+            families[parent, rest, unit.copies][word] = unit
+        alike[parent, unit.main.shape, unit.copies].append(unit)
+    for (parent, rest, _), members in families.items():
+        for together in TOGETHER:
+            if members.keys() >= set(together):
+                yield f"{parent}.{'_'.join((*together, *rest))}", [members[word] for word in together]
+    for (parent, _, _), layers in alike.items():
+        if len(layers) in (2, 3):
+            yield f"{parent}.{'_'.join(unit.path.rpartition('.')[2] for unit in layers)}", layers
+
+
+def _concatenations(path: str, parts: Sequence[Unit]) -> Iterator[Unit]:
+    """The parts put together along their first axis, and along their last."""
+    shapes = [part.main.shape for part in parts]
+    for axis in {0, len(shapes[0]) - 1}:
+        around = {shape[:axis] + shape[axis + 1 :] for shape in shapes}
+        if len(around) == 1:
+            size = sum(shape[axis] for shape in shapes)
+            yield _joint(path, parts, (*shapes[0][:axis], size, *shapes[0][axis + 1 :]), parts[0].copies)
+
+
+def _stacks(units: Sequence[Unit], lengths: set[int]) -> Iterator[Unit]:
+    """Numbered siblings (experts) stacked along a new axis, one layer of each or two alike."""
+    rows: defaultdict[tuple[str, tuple[int, ...], tuple[int, ...]], defaultdict[str, list[Unit]]]
+    rows = defaultdict(lambda: defaultdict(list))
+    for unit in units:
+        segments = unit.path.split(".")
+        for place, segment in enumerate(segments):
+            if segment.isdigit():
+                before, after = ".".join(segments[:place]), ".".join(segments[place + 1 :])
+                rows[before, unit.main.shape, unit.copies][after].append(unit)
+        if unit.copies and unit.copies[-1] in lengths:
+            yield _joint(unit.path, [unit], (unit.copies[-1], *unit.main.shape), unit.copies[:-1])
+    for (before, shape, copies), tails in rows.items():
+        full = {tail: row for tail, row in tails.items() if len(row) in lengths}
+        for tail, row in full.items():
+            yield _joint(f"{before}.{tail}", row, (len(row), *shape), copies)
+        for one, other in combinations(full, 2):
+            if len(full[one]) == len(full[other]) and shape:
+                parts = [unit for pair in zip(full[one], full[other], strict=True) for unit in pair]
+                size = (len(full[one]), 2 * shape[0], *shape[1:])
+                yield _joint(f"{before}.{one}_{other}", parts, size, copies)
+
+
+def _joint(path: str, parts: Sequence[Unit], shape: tuple[int, ...], copies: tuple[int, ...]) -> Unit:
+    tensors = [Tensor("weight", parts[0].tensors[0].key, TensorSpec(parts[0].main.dtype, shape))]
+    biases = [tensor for part in parts for tensor in part.tensors if tensor.role == "bias"]
+    if len(biases) == len(parts):
+        size = sum(bias.spec.numel for bias in biases)
+        tensors.append(Tensor("bias", biases[0].key, TensorSpec(biases[0].spec.dtype, (size,))))
+    return Unit(path.lstrip("."), tuple(tensors), copies, tuple(parts))
+
+
+def _block(path: str) -> str:
+    """The path up to its last number: the repeated block it lies in."""
+    segments = path.split(".")
+    while segments and not segments[-1].isdigit():
+        segments.pop()
+    return ".".join(segments)

@@ -1,0 +1,91 @@
+"""Units that changed their shape, and perhaps their name: heads above all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from pytest_ckpt_compat._renames.units.tokens import Names, segment_tokens, template
+from pytest_ckpt_compat._renames.units.units import Unit
+
+#: Words of the layers that end a model, anywhere, and at its top level only.
+_HEAD_WORDS = frozenset(("head", "heads", "cls", "logits", "score", "predictor", "prediction", "lm"))
+_TOP_HEAD_WORDS = frozenset(("linear", "o", "proj"))
+
+#: More pairs than this are not compared: so much left over is no change of a head.
+_MOST_PAIRS = 10_000
+
+#: How alike two names must be for a pair of unlike shapes, by name alone or in corresponding modules.
+_ALIKE, _ALIKE_IN_PLACE = 0.75, 0.35
+
+
+def resized(
+    old: Sequence[Unit], new: Sequence[Unit], believed: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Unmatched units of unlike size that, by name and place, are the same layer.
+
+    Units of one path need no such guess and are left out.
+    """
+    matched_old, matched_new = {a for a, _ in believed}, {b for _, b in believed}
+    paths_old, paths_new = {unit.path for unit in old}, {unit.path for unit in new}
+    left_old = [
+        place
+        for place, unit in enumerate(old)
+        if place not in matched_old and not unit.parts and unit.path not in paths_new
+    ]
+    left_new = [
+        place
+        for place, unit in enumerate(new)
+        if place not in matched_new and not unit.parts and unit.path not in paths_old
+    ]
+    if len(left_old) * len(left_new) > _MOST_PAIRS or len(believed) * 2 < min(len(old), len(new)):
+        return []
+    names = Names([template(unit.path) for unit in old], [template(unit.path) for unit in new])
+    homes = _homes(old, new, believed)
+    possible = [(a, b) for a in left_old for b in left_new if _could_be(old[a], new[b])]
+    ranked = sorted(
+        ((names.similarity(template(old[a].path), template(new[b].path)), a, b) for a, b in possible),
+        reverse=True,
+    )
+    found: dict[int, int] = {}
+    for alike, a, b in ranked:
+        if homes.get(_parent(old[a].path)) != _parent(new[b].path):
+            enough = _ALIKE
+        else:
+            enough = 0.0 if is_head(old[a], old) and is_head(new[b], new) else _ALIKE_IN_PLACE
+        if alike >= enough and a not in found and b not in found.values():
+            found[a] = b
+    return sorted(found.items())
+
+
+def is_head(unit: Unit, units: Sequence[Unit]) -> bool:
+    """Whether the unit ends the model: last in the file, or named like a head, and no mere vector."""
+    segments = unit.path.split(".")
+    words = {word for segment in segments[-2:] for word in segment_tokens(segment)}
+    named = words & _HEAD_WORDS or (len(segments) == 1 and words & _TOP_HEAD_WORDS)
+    return len(unit.main.shape) > 1 and (unit is units[-1] or bool(named))
+
+
+def _could_be(a: Unit, b: Unit) -> bool:
+    """Whether one size alone differs, and both hold the same kinds of tensors."""
+    ours, theirs = a.main.shape, b.main.shape
+    return (
+        a.copies == b.copies
+        and len(ours) == len(theirs) > 0
+        and sum(x != y for x, y in zip(ours, theirs, strict=True)) == 1
+        and {tensor.role for tensor in a.tensors} == {tensor.role for tensor in b.tensors}
+    )
+
+
+def _homes(
+    old: Sequence[Unit], new: Sequence[Unit], believed: Sequence[tuple[int, int]]
+) -> Mapping[str, str]:
+    """Old module -> the new module that most of its own units went to; the root stays the root."""
+    votes: dict[str, Counter[str]] = {}
+    for a, b in believed:
+        votes.setdefault(_parent(old[a].path), Counter())[_parent(new[b].path)] += 1
+    return {"": "", **{module: counter.most_common(1)[0][0] for module, counter in votes.items()}}
+
+
+def _parent(path: str) -> str:
+    return path.rpartition(".")[0]

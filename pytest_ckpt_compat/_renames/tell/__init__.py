@@ -1,0 +1,1 @@
+"""Believed matches -> changes, rules and evidence."""

@@ -1,0 +1,191 @@
+"""Matched units as changes: every key that is not unchanged, exactly once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_ckpt_compat._core.changes import Change, Confidence, Kind
+from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._renames.units.blocks import Repeats
+from pytest_ckpt_compat._renames.units.units import Tensor, Unit, shape_class
+
+
+@dataclass(frozen=True)
+class Match:
+    """Two units that are believed to be the same, and why."""
+
+    old: Unit
+    new: Unit
+    confidence: Confidence = "likely"
+    evidence: tuple[str, ...] = ()
+    #: The new units that it could equally well be, where that cannot be decided.
+    rivals: tuple[Unit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The complete maps of both sides, what stands for what in them, and the keys of the new heads."""
+
+    old: Mapping[str, TensorSpec]
+    new: Mapping[str, TensorSpec]
+    old_repeats: Repeats
+    new_repeats: Repeats
+    heads: frozenset[str] = frozenset()
+
+
+def changes(sides: Sides, matches: Sequence[Match]) -> list[Change]:
+    """The changes that the matches amount to, then those of keys that are in no match."""
+    found: list[Change] = []
+    settled_old: set[str] = set()
+    settled_new: set[str] = set()
+    for match in matches:
+        for change in _of_match(sides, match):
+            settled_old.update(change.old)
+            settled_new.update(change.new)
+            if change.old != change.new or _shapes(change.old_specs) != _shapes(change.new_specs):
+                found.append(change)
+    return found + list(_leftovers(sides, settled_old, settled_new))
+
+
+def _shapes(specs: Sequence[TensorSpec]) -> list[tuple[int, ...]]:
+    return [spec.shape for spec in specs]
+
+
+def _of_match(sides: Sides, match: Match) -> Iterator[Change]:
+    if match.old.parts or match.new.parts:
+        yield from _of_joint(sides, match)
+    elif _magnitude(match.old) != _magnitude(match.new) or _style(match.old) != _style(match.new):
+        yield from _of_reparametrized(sides, match)
+    else:
+        for one, other in _corresponding(match.old.tensors, match.new.tensors):
+            yield from _pairs(sides, match, [one], [other])
+
+
+def _corresponding(old: Sequence[Tensor], new: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The main tensors, and the others by their part in the unit."""
+    yield old[0], new[0]
+    others = {tensor.role: tensor for tensor in new[1:]}
+    for tensor in old[1:]:
+        if tensor.role in others:
+            yield tensor, others[tensor.role]
+
+
+def _magnitude(unit: Unit) -> bool:
+    return any(tensor.role == "magnitude" for tensor in unit.tensors)
+
+
+def _style(unit: Unit) -> bool:
+    """Whether the weight is kept by ``torch.nn.utils.parametrize``."""
+    return ".parametrizations." in f".{unit.tensors[0].key}"
+
+
+def _of_reparametrized(sides: Sides, match: Match) -> Iterator[Change]:
+    weights = [
+        sorted((t for t in unit.tensors if t.role in ("weight", "magnitude")), key=lambda t: t.role)
+        for unit in (match.old, match.new)
+    ]
+    yield from _pairs(sides, match, weights[0], weights[1], kind="reparametrized")
+    others = [
+        [t for t in unit.tensors if t not in weights[0] + weights[1]] for unit in (match.old, match.new)
+    ]
+    by_role = {tensor.role: tensor for tensor in others[1]}
+    for tensor in others[0]:
+        if tensor.role in by_role:
+            yield from _pairs(sides, match, [tensor], [by_role[tensor.role]])
+
+
+def _pairs(
+    sides: Sides, match: Match, old: Sequence[Tensor], new: Sequence[Tensor], kind: Kind | None = None
+) -> Iterator[Change]:
+    """One change per copy of the units."""
+    columns = [sides.old_repeats.expand(tensor.key) for tensor in old]
+    others = [sides.new_repeats.expand(tensor.key) for tensor in new]
+    rivals = [sides.new_repeats.expand(_same_role(unit, new[0]).key) for unit in match.rivals]
+    kind = kind or _kind(sides, old[0].spec, new[0].spec, new[0].key)
+    for place, (ours, theirs) in enumerate(
+        zip(zip(*columns, strict=True), zip(*others, strict=True), strict=True)
+    ):
+        yield _change(sides, match, kind, ours, theirs, tuple(keys[place] for keys in rivals))
+
+
+def _same_role(unit: Unit, tensor: Tensor) -> Tensor:
+    """The tensor of ``unit`` that plays the part of ``tensor``; its main one if none does."""
+    return next((other for other in unit.tensors if other.role == tensor.role), unit.tensors[0])
+
+
+def _kind(sides: Sides, old: TensorSpec, new: TensorSpec, key: str) -> Kind:
+    if old.shape == new.shape:
+        return "renamed"
+    if shape_class(old) == shape_class(new):
+        return "transposed"
+    return "head-resized" if key in sides.heads and old.shape[1:] == new.shape[1:] else "resized"
+
+
+def _of_joint(sides: Sides, match: Match) -> Iterator[Change]:
+    """One tensor that became several, or the other way round, for each part of a layer and each copy."""
+    splits = bool(match.new.parts)
+    joint, whole = (match.new, match.old) if splits else (match.old, match.new)
+    many, one = (sides.new_repeats, sides.old_repeats) if splits else (sides.old_repeats, sides.new_repeats)
+    rivals = tuple(unit.path for unit in match.rivals)
+    for place, tensor in enumerate(whole.tensors):
+        role = "main" if place == 0 else tensor.role
+        pieces = [_piece(part, role) for part in joint.parts]
+        if any(piece is None for piece in pieces):
+            continue
+        copies = math.prod(joint.copies)
+        columns = [_chunks(many.expand(piece.key), copies) for piece in pieces if piece]
+        for single, *groups in zip(one.expand(tensor.key), *columns, strict=True):
+            several = tuple(key for row in zip(*groups, strict=True) for key in row)
+            if splits:
+                yield _change(sides, match, "split", (single,), several, rivals)
+            else:
+                yield _change(sides, match, "fused", several, (single,), rivals)
+
+
+def _piece(part: Unit, role: str) -> Tensor | None:
+    if role == "main":
+        return part.tensors[0]
+    return next((tensor for tensor in part.tensors[1:] if tensor.role == role), None)
+
+
+def _chunks(keys: list[str], number: int) -> list[list[str]]:
+    size = len(keys) // number
+    return [keys[start : start + size] for start in range(0, len(keys), size)]
+
+
+def _change(
+    sides: Sides,
+    match: Match,
+    kind: Kind,
+    old: tuple[str, ...],
+    new: tuple[str, ...],
+    candidates: tuple[str, ...] = (),
+) -> Change:
+    return Change(
+        kind,
+        old,
+        new,
+        tuple(sides.old[key] for key in old),
+        tuple(sides.new[key] for key in new),
+        match.confidence,
+        match.evidence,
+        candidates,
+    )
+
+
+def _leftovers(sides: Sides, settled_old: set[str], settled_new: set[str]) -> Iterator[Change]:
+    for key, spec in sides.old.items():
+        if key in settled_old:
+            continue
+        if key in sides.new and key not in settled_new:
+            settled_new.add(key)
+            if sides.new[key].shape != spec.shape:
+                kind = _kind(sides, spec, sides.new[key], key)
+                yield Change(kind, (key,), (key,), (spec,), (sides.new[key],))
+        else:
+            yield Change("unexpected", old=(key,), old_specs=(spec,))
+    for key, spec in sides.new.items():
+        if key not in settled_new:
+            yield Change("missing", new=(key,), new_specs=(spec,))

@@ -1,0 +1,1 @@
+"""Keys -> the units that are matched: modules, blocks, the words of their names."""

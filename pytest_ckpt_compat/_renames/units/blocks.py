@@ -1,0 +1,112 @@
+"""Repeated blocks: ``layers.0`` to ``layers.60`` of one structure are looked at once.
+
+Identical blocks carry the same shapes under the same names, so nothing but their order tells them
+apart. One of them stands for all, which also makes a hundred thousand keys as quick as a hundred.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+
+from pytest_ckpt_compat._core.structure import TensorSpec
+
+#: Fewer repetitions are not worth the loss of what surrounds each.
+_MIN_REPEATS = 4
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """A structure in which one block stands for all its copies.
+
+    Attributes:
+        specs: key -> spec of what is left, in order.
+        copies: block that stands for others -> all of them, itself first, in the order of the file.
+    """
+
+    specs: Mapping[str, TensorSpec]
+    copies: Mapping[str, tuple[str, ...]]
+
+    def counts(self, path: str) -> tuple[int, ...]:
+        """How often each repeated block around ``path`` occurs, outermost first."""
+        return tuple(len(self.copies[block]) for block in self._around(path))
+
+    def numbers(self, path: str) -> tuple[tuple[str, ...], ...]:
+        """The numbers that each repeated block around ``path`` has, outermost first."""
+        return tuple(
+            tuple(name.rpartition(".")[2] for name in self.copies[block]) for block in self._around(path)
+        )
+
+    def expand(self, key: str) -> list[str]:
+        """The keys that ``key`` stands for."""
+        pieces: list[tuple[str, ...]] = []
+        start = 0
+        for block in self._around(key):
+            parent = block.rpartition(".")[0]
+            pieces.append(
+                tuple(f"{key[start : len(parent)]}{name[len(parent) :]}" for name in self.copies[block])
+            )
+            start = len(block)
+        pieces.append((key[start:],))
+        return ["".join(choice) for choice in product(*pieces)]
+
+    def _around(self, path: str) -> list[str]:
+        return [block for block in (*modules_of(path), path) if block in self.copies] if self.copies else []
+
+
+def collapse(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple[Repeats, Repeats]:
+    """Leaves one of every run of identical blocks whose number of copies occurs on both sides."""
+    old_runs, new_runs = _runs(old), _runs(new)
+    both = {len(run) for run in old_runs} & {len(run) for run in new_runs}
+    return _reduce(old, old_runs, both), _reduce(new, new_runs, both)
+
+
+def _reduce(specs: Mapping[str, TensorSpec], runs: list[tuple[str, ...]], sizes: set[int]) -> Repeats:
+    runs = [run for run in runs if len(run) in sizes]
+    dropped = {block for run in runs for block in run[1:]}
+    if not dropped:
+        return Repeats(specs, {})
+    left = {key: spec for key, spec in specs.items() if dropped.isdisjoint(modules_of(key))}
+    return Repeats(left, {run[0]: run for run in runs if dropped.isdisjoint(modules_of(run[0]))})
+
+
+def _runs(specs: Mapping[str, TensorSpec]) -> list[tuple[str, ...]]:
+    """Sets of numbered siblings that hold the same keys and specs, in the order of the file."""
+    identities = _identities(specs)
+    alike: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+    for module, identity in identities.items():
+        parent, _, name = module.rpartition(".")
+        if name.isdigit():
+            alike[parent, identity].append(module)
+    return [tuple(run) for run in alike.values() if len(run) >= _MIN_REPEATS]
+
+
+def _identities(specs: Mapping[str, TensorSpec]) -> dict[str, int]:
+    """Module -> a number that it shares with the modules of equal content."""
+    contents: dict[str, list[tuple[str, object]]] = {}
+    for key, spec in specs.items():
+        for module in modules_of(key):
+            contents.setdefault(module, [])
+        parent, _, name = key.rpartition(".")
+        if parent:
+            contents[parent].append((name, spec))
+    numbering: dict[object, int] = {}
+    identities = dict.fromkeys(contents, 0)
+    for module in sorted(contents, key=lambda path: -path.count(".")):
+        identity = identities[module] = numbering.setdefault(tuple(contents[module]), len(numbering))
+        parent, _, name = module.rpartition(".")
+        if parent:
+            contents[parent].append((name, identity))
+    return identities
+
+
+def modules_of(key: str) -> list[str]:
+    """The modules a key lies in, outermost first."""
+    found: list[str] = []
+    end = key.find(".")
+    while end >= 0:
+        found.append(key[:end])
+        end = key.find(".", end + 1)
+    return found

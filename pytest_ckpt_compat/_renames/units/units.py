@@ -1,0 +1,131 @@
+"""Tensors that belong together: a layer's weight and bias, the five of a batch norm, a lone parameter.
+
+Units are matched, not tensors: a bias never goes where its weight does not.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._renames.units.tokens import segment_tokens
+
+#: Names of parameters and buffers that make up one layer -> their part in it.
+ROLES: Mapping[str, str] = MappingProxyType(
+    {
+        "weight": "weight",
+        "bias": "bias",
+        "gamma": "weight",
+        "beta": "bias",
+        "running_mean": "running_mean",
+        "running_var": "running_var",
+        "num_batches_tracked": "num_batches_tracked",
+        "weight_g": "magnitude",
+        "weight_v": "weight",
+        "parametrizations.weight.original0": "magnitude",
+        "parametrizations.weight.original1": "weight",
+    }
+)
+
+#: ``in_proj_weight``, ``q_bias``: a layer written into the name of its parameter.
+_SUFFIXED = re.compile(r"(?P<name>.+)_(?P<role>weight|bias)")
+_PARAMETRIZED = re.compile(r"(?:(?P<path>.*)\.)?(?P<leaf>parametrizations\.weight\.original[01])")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor of a unit: its part in it, its key and its spec."""
+
+    role: str
+    key: str
+    spec: TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Tensors that move together.
+
+    Attributes:
+        path: the module, or the key of a lone parameter.
+        tensors: at least one; the first says the most about the unit.
+        copies: how many identical units it stands for, per repeated block around it.
+        parts: for a unit that is several on this side and one on the other, those several.
+    """
+
+    path: str
+    tensors: tuple[Tensor, ...]
+    copies: tuple[int, ...] = ()
+    parts: tuple[Unit, ...] = ()
+
+    @property
+    def main(self) -> TensorSpec:
+        """The spec that says the most."""
+        return self.tensors[0].spec
+
+    @property
+    def numel(self) -> int:
+        """Elements of the unit, copies included."""
+        return sum(tensor.spec.numel for tensor in self.tensors) * math.prod(self.copies)
+
+
+def units_of(specs: Mapping[str, TensorSpec]) -> list[Unit]:
+    """Groups tensors into units, in the order of their first keys."""
+    located = [(key, *_locate(key)) for key in specs]
+    branching = {path.rpartition(".")[0] for _, path, _ in located}
+    grouped: dict[str, dict[str, Tensor]] = {}
+    for key, path, leaf in located:
+        role = ROLES.get(leaf, "value")
+        own_name = leaf if leaf in ("gamma", "beta") and path in branching else ""
+        if role == "value" or own_name or role in grouped.get(path, ()):
+            path, role = key, "value"
+        grouped.setdefault(path, {})[role] = Tensor(role, key, specs[key])
+    _adopt_biases(grouped)
+    return [Unit(path, tuple(sorted(tensors.values(), key=_rank))) for path, tensors in grouped.items()]
+
+
+def _adopt_biases(grouped: dict[str, dict[str, Tensor]]) -> None:
+    """Puts a lone bias to the layer beside it that it is named after (``q_bias`` to ``query``)."""
+    biases = [path for path, tensors in grouped.items() if tensors.keys() == {"bias"}]
+    parents = {path.rpartition(".")[0] for path in biases}
+    layers = {
+        (path.rpartition(".")[0], segment_tokens(path.rpartition(".")[2])): path
+        for path, tensors in grouped.items()
+        if tensors.keys() == {"weight"} and path.rpartition(".")[0] in parents
+    }
+    for path in biases:
+        parent, _, name = path.rpartition(".")
+        layer = layers.get((parent, segment_tokens(name)))
+        bias = grouped[path]["bias"]
+        if layer and grouped[layer]["weight"].spec.shape[:1] == bias.spec.shape:
+            grouped[layer]["bias"] = bias
+            del grouped[path]
+
+
+def _locate(key: str) -> tuple[str, str]:
+    """Splits a key into the path of its layer and the name of the tensor in it."""
+    parametrized = _PARAMETRIZED.fullmatch(key)
+    if parametrized:
+        return parametrized["path"] or "", parametrized["leaf"]
+    path, _, leaf = key.rpartition(".")
+    suffixed = None if leaf in ROLES else _SUFFIXED.fullmatch(leaf)
+    if suffixed:
+        return f"{path}.{suffixed['name']}".lstrip("."), suffixed["role"]
+    return path, leaf
+
+
+def _rank(tensor: Tensor) -> tuple[bool, int]:
+    """Sorts the tensor that says the most about a unit first: its weight, else the largest."""
+    return tensor.role != "weight", -tensor.spec.numel
+
+
+def shape_class(spec: TensorSpec) -> tuple[object, ...]:
+    """What two specs must share to hold the same numbers: sizes in any order, ones left out."""
+    return (_is_floating(spec), *sorted(size for size in spec.shape if size != 1))
+
+
+def _is_floating(spec: TensorSpec) -> bool:
+    return "float" in spec.dtype or spec.dtype.startswith("complex")

@@ -1,0 +1,58 @@
+"""The report as GitHub's workflow commands: annotations on the line of the class."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pytest_ckpt_compat._core.display import visible
+from pytest_ckpt_compat._report.summary import Entry, Run, State
+
+#: GitHub shows ten annotations of a level for each step and drops the rest without a word.
+_MOST = 9
+_LEVELS: dict[State, str] = {
+    "broken": "error",
+    "unknown": "error",
+    "before": "notice",
+    "warning": "warning",
+}
+
+
+def render(run: Run, workspace: str = "") -> list[str]:
+    """Workflow commands, a line each, fewer than ten of each level.
+
+    Args:
+        run: what was found.
+        workspace: the folder to which GitHub's file names are relative.
+    """
+    lines: list[str] = []
+    for level in ("error", "warning", "notice"):
+        found = [each for each in run.entries if _LEVELS.get(each.state) == level]
+        shown = found if len(found) <= _MOST else found[: _MOST - 1]
+        lines += [_command(level, each, workspace) for each in shown]
+        hidden = len(found) - len(shown)
+        if hidden:
+            names = ", ".join(visible(each.id) for each in found[len(shown) :])
+            lines.append(
+                f"::{level} title={_property('checkpoint compatibility')}::{_data(f'{hidden} more: {names}')}"
+            )
+    return lines
+
+
+def _command(level: str, entry: Entry, workspace: str) -> str:
+    properties = [f"title={_property(visible(entry.id) + ' checkpoint compatibility')}"]
+    file, _, line = entry.where.rpartition(":")
+    if file and line.isdigit():
+        place = os.path.relpath(Path(file).resolve(), Path(workspace).resolve()) if workspace else file
+        if not place.startswith(".."):
+            properties = [f"file={_property(place.replace(os.sep, '/'))}", f"line={line}", *properties]
+    text = entry.text if level == "error" else entry.headline
+    return f"::{level} {','.join(properties)}::{_data(text)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

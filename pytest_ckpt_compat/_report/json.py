@@ -1,0 +1,73 @@
+"""The report for programs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from pytest_ckpt_compat._core.changes import Change, Verdict
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._snapshots.fingerprint import digest
+
+SCHEMA = 1
+
+
+def render(verdict: Verdict) -> str:
+    """The verdict as JSON text; exact key names, escaped to ASCII."""
+    return json.dumps(as_data(verdict), indent=2)
+
+
+def as_data(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as plain data, as the documentation of the JSON report lays it down."""
+    return {
+        "schema": SCHEMA,
+        "compatible": verdict.compatible,
+        "old": _side(verdict.old, verdict.old_label),
+        "new": _side(verdict.new, verdict.new_label),
+        "counts": dict(Counter(change.kind for change in verdict.changes)),
+        "changes": [_change(change) for change in verdict.changes],
+        "rules": _rules(verdict),
+        "notes": list(verdict.notes),
+    }
+
+
+def _rules(verdict: Verdict) -> list[dict[str, Any]]:
+    """The fewest renaming rules, each with exactly the pairs of keys that it explains."""
+    if not verdict.old or not verdict.new or not verdict.changes:
+        return []
+    from pytest_ckpt_compat._renames import Rule, rules
+
+    found = rules(verdict.changes, verdict.old.tensors, verdict.new.tensors)
+    single = [Rule(old, new, ((old, new),)) for old, new in found.exceptions]
+    return [
+        {"old": rule.old, "new": rule.new, "matches": [list(pair) for pair in rule.matches]}
+        for rule in (*found.rules, *single)
+    ]
+
+
+def _side(structure: Structure | None, label: str) -> dict[str, Any]:
+    if structure is None:
+        return {"source": label, "tensors": None, "digest": None}
+    return {"source": label, "tensors": len(structure.tensors), "digest": digest(structure)}
+
+
+def _change(change: Change) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "rule": change.rule,
+        "kind": change.kind,
+        "severity": change.severity.value if change.severity else None,
+        "old": list(change.old),
+        "new": list(change.new),
+        "old_specs": [str(spec) for spec in change.old_specs],
+        "new_specs": [str(spec) for spec in change.new_specs],
+        "confidence": change.confidence,
+    }
+    optional = {
+        "group": change.group,
+        "detail": change.detail,
+        "evidence": list(change.evidence),
+        "candidates": list(change.candidates),
+        "reason": change.reason,
+    }
+    return data | {name: value for name, value in optional.items() if value}

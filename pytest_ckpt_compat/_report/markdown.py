@@ -1,0 +1,51 @@
+"""The report for a pull request's page."""
+
+from __future__ import annotations
+
+from pytest_ckpt_compat._core.display import visible
+from pytest_ckpt_compat._report.summary import Entry, Run, State
+
+#: Bytes that GitHub takes for a step's summary, with room to spare.
+LIMIT = 1_000_000
+_SIGNS: dict[State, str] = {"broken": "❌", "unknown": "❓", "before": "⚠️", "warning": "⚠️", "ok": "✅"}
+#: As entities, since a backslash helps neither inside of a table nor in HTML.
+_ESCAPES = {sign: f"&#{ord(sign)};" for sign in "&<>|@#\\`*_[]~"}
+
+
+def render(run: Run, limit: int = LIMIT) -> str:
+    """The run as Markdown of at most ``limit`` bytes; details are left out before lines are."""
+    lines = ["## Checkpoint compatibility", "", _cell(run.compared), ""]
+    lines += ["| | checkpoint | verdict |", "|---|---|---|"]
+    lines += [f"| {_SIGNS[each.state]} | {_cell(each.id)} | {_cell(each.headline)} |" for each in run.entries]
+    page = "\n".join(lines) + "\n"
+    left = 0
+    for each in run.of("broken", "unknown", "before"):
+        details = _details(each)
+        if len((page + details).encode()) > limit - 200:
+            left += 1
+        else:
+            page += details
+    if left:
+        page += f"\n{left} more reports do not fit here; see the log.\n"
+    return _cut(page, limit)
+
+
+def _details(entry: Entry) -> str:
+    fence = "```"
+    while fence in entry.text:
+        fence += "`"
+    return (
+        f"\n<details><summary>{_cell(entry.id)}</summary>\n\n{fence}\n{entry.text}\n{fence}\n\n</details>\n"
+    )
+
+
+def _cell(text: str) -> str:
+    """Text that Markdown and HTML leave alone."""
+    return "".join(_ESCAPES.get(sign, sign) for sign in visible(text))
+
+
+def _cut(page: str, limit: int) -> str:
+    data = page.encode()
+    if len(data) <= limit:
+        return page
+    return data[: max(limit - 40, 0)].decode(errors="ignore").rpartition("\n")[0] + "\n\n(cut: too long)\n"

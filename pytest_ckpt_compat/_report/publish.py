@@ -1,0 +1,75 @@
+"""Where a run's report goes besides the terminal: a file, GitHub's step summary, annotations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
+from pytest_ckpt_compat._report import github, markdown
+from pytest_ckpt_compat._report.summary import Run
+from pytest_ckpt_compat._snapshots.writing import write
+
+SCHEMA = 1
+_SUFFIXES = (".json", ".md")
+
+
+def check_name(file: str) -> None:
+    """Raises UsageError for a report that could not be written, before anything is run."""
+    suffix = Path(file).suffix
+    if suffix not in _SUFFIXES:
+        problem = "is reserved for a later release" if suffix == ".html" else "is of no known kind"
+        raise UsageError(f"report {file}", problem, f"name a file that ends in {' or '.join(_SUFFIXES)}")
+
+
+def publish(run: Run, file: str | None, environment: Mapping[str, str]) -> list[str]:
+    """Writes the report wherever it is wanted; returns lines for the terminal.
+
+    Args:
+        run: what was found.
+        file: a report to write, by its suffix, or None.
+        environment: where GitHub's runner says what it wants.
+
+    Raises:
+        SnapshotError: the report file cannot be written.
+    """
+    said: list[str] = []
+    if environment.get("GITHUB_ACTIONS") == "true":
+        said += github.render(run, environment.get("GITHUB_WORKSPACE", ""))
+    if environment.get("GITHUB_STEP_SUMMARY"):
+        said += _append(Path(environment["GITHUB_STEP_SUMMARY"]), run)
+    if file:
+        text = as_json(run) if Path(file).suffix == ".json" else markdown.render(run)
+        write(Path(file), text)
+        said.append(f"report    {file}")
+    return said
+
+
+def as_json(run: Run) -> str:
+    """The run for programs: every verdict, in the form of ``ckpt-compat diff --format json``."""
+    data = {
+        "schema": SCHEMA,
+        "compatible": not run.of("broken", "unknown") and bool(run.entries),
+        "compared": run.compared,
+        "against": run.label or None,
+        "checkpoints": [
+            {"id": each.id, "state": each.state, "headline": each.headline, "where": each.where, **each.data}
+            for each in run.entries
+        ],
+    }
+    return json.dumps(data, indent=2) + "\n"
+
+
+def _append(path: Path, run: Run) -> list[str]:
+    """Adds to what earlier steps wrote; a summary that cannot be written fails no check."""
+    try:
+        there = path.stat().st_size if path.exists() else 0
+        page = markdown.render(run, max(markdown.LIMIT - there, 0))
+        with path.open("a", encoding="utf-8", newline="\n") as stream:
+            stream.write(page)
+    except OSError as error:
+        return [
+            str(SnapshotError(str(path), f"cannot be written ({error.strerror})", "see GITHUB_STEP_SUMMARY"))
+        ]
+    return []

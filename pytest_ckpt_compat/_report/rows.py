@@ -1,0 +1,189 @@
+"""A verdict's changes as few rows: what every report that people read is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_ckpt_compat._core.changes import Change, Kind, Severity, Verdict
+from pytest_ckpt_compat._core.display import count, visible
+from pytest_ckpt_compat._core.patterns import fold
+from pytest_ckpt_compat._core.rules import BY_KIND
+from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
+
+#: + the definition gained it, - it lost it, ~ the same tensor otherwise, ! it does not fit.
+_SIGNS: dict[Kind, str] = {
+    "missing": "+",
+    "unexpected": "-",
+    "extra-state": "!",
+    "resized": "!",
+    "head-resized": "!",
+    "load-raises": "!",
+    "stale-snapshot": "!",
+    "no-baseline": "?",
+    "unreadable": "?",
+    "unbuildable": "?",
+    "retyped": "*",
+    "retied": "*",
+    "partial-load": "*",
+    "definition-changed": "*",
+    "optimizer-mismatch": "!",
+    "unused-acceptance": "*",
+    "expired-acceptance": "!",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a report.
+
+    Attributes:
+        rule: the rule that judged it.
+        severity: the judgement.
+        sign: ``+ - ~ ! * ?``, or ``=`` for an accepted change.
+        subject: the keys, folded, safe to print.
+        note: what happened to them, safe to print.
+        tensors: how many tensors it stands for.
+    """
+
+    rule: str
+    severity: Severity
+    sign: str
+    subject: str
+    note: str
+    tensors: int
+
+
+def rows(verdict: Verdict, full: bool = False) -> tuple[Row, ...]:
+    """The verdict's changes in report order, folded; ``full`` gives one row a change."""
+    groups: dict[tuple[object, ...], list[Change]] = {}
+    for change in verdict.changes:
+        groups.setdefault(_alike(change), []).append(change)
+    return tuple(row for changes in groups.values() for row in _rows(changes, verdict, full))
+
+
+def _alike(change: Change) -> tuple[object, ...]:
+    """Changes with equal values here may share a row."""
+    specs = (change.old_specs, change.new_specs) if change.old == change.new else ()
+    return change.kind, change.severity, change.reason, change.detail, specs
+
+
+def _rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[Row]:
+    first = changes[0]
+    if first.kind == "prefixed":
+        yield _row(first, first.group, _number(len(first.old)), len(first.old))
+    elif first.kind == "retied":
+        for change in changes:
+            yield _row(change, " = ".join(change.old), change.detail, len(change.old))
+    elif not first.old and not first.new:
+        for change in changes:
+            yield _row(change, change.detail, "", 0)
+    elif first.old and first.new and first.old != first.new:
+        yield from _pair_rows(changes, full)
+    else:
+        yield from _key_rows(changes, verdict, full)
+
+
+def _pair_rows(changes: Sequence[Change], full: bool) -> Iterator[Row]:
+    """Rows of changes whose keys differ: ``backbone.* -> encoder.*``, by the rule that explains them."""
+    if full:
+        for change in changes:
+            note = "   ".join(part for part in (_moved_note([change]), ", ".join(change.evidence)) if part)
+            yield _row(change, f"{_list(change.old)} -> {_list(change.new)}", note, 1)
+        return
+    groups: dict[str, list[Change]] = {}
+    for change in changes:
+        groups.setdefault(change.group or f"{_list(change.old)} -> {_list(change.new)}", []).append(change)
+    for group, members in groups.items():
+        yield _row(members[0], group, _moved_note(members), len(members))
+
+
+def _list(keys: Sequence[str]) -> str:
+    return keys[0] if len(keys) == 1 else "{" + ", ".join(keys) + "}"
+
+
+def _moved_note(changes: Sequence[Change]) -> str:
+    """``24 tensors   split in 3   likely``."""
+    first = changes[0]
+    parts = [_number(len(changes)), first.detail]
+    if first.kind == "split":
+        parts.append(f"split in {len(first.new)}")
+    elif first.kind == "fused":
+        parts.append(f"{len(first.old)} fused into one")
+    elif first.kind == "reparametrized":
+        parts.append("the same weight in another parametrization")
+    elif first.old_specs != first.new_specs:
+        before, after = first.old_specs[0], first.new_specs[0]
+        parts.append(f"{before} -> {after}")
+        if first.kind == "head-resized":
+            parts.append(f"outputs {before.shape[0]} -> {after.shape[0]}")
+    unsure = [change for change in changes if change.confidence != "certain"]
+    ambiguous = [change for change in unsure if change.confidence == "ambiguous"]
+    if ambiguous:
+        candidates = dict.fromkeys(each for change in ambiguous for each in change.candidates)
+        rivals = [key for key in candidates if key not in ambiguous[0].new]
+        parts.append(f"ambiguous, it could also be {rivals[0]}" if rivals else "ambiguous")
+    elif unsure:
+        parts.append("likely" if len(unsure) == len(changes) else f"{len(unsure)} of them likely")
+    if first.severity is Severity.WARNING:
+        parts.append("not loaded: stays at random initialisation")
+    return "   ".join(part for part in parts if part)
+
+
+def _key_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[Row]:
+    """Rows of changes that are about keys of one name: ``blocks.{6..11}.*``."""
+    first = changes[0]
+    specs: dict[str, TensorSpec | None] = {}
+    for change in changes:
+        found: list[TensorSpec | None] = [*(change.new_specs or change.old_specs)]
+        keys = change.new or change.old
+        specs.update(zip(keys, found or [None] * len(keys), strict=True))
+    patterns: list[tuple[str, Sequence[str]]] = [(key, (key,)) for key in specs]
+    if not full:
+        universe = _keys(verdict.new if first.new else verdict.old)
+        patterns = [(each.pattern, each.keys) for each in fold(list(specs), universe)]
+    for pattern, members in patterns:
+        known = [spec for spec in map(specs.get, members) if spec is not None]
+        yield _row(first, pattern, _note(first, known, len(members)), len(members))
+
+
+def _row(change: Change, subject: str, note: str, tensors: int) -> Row:
+    severity = change.severity or BY_KIND[change.kind].severity
+    sign = _SIGNS.get(change.kind, "~")
+    if severity is Severity.ACCEPTED:
+        sign, note = "=", f"{note}   accepted: {change.reason}"
+    if severity is Severity.EXISTING:
+        sign, note = "=", f"{note}   already on {change.reason}"
+    return Row(change.rule, severity, sign, visible(subject), visible(note).strip(), tensors)
+
+
+def _note(change: Change, specs: Sequence[TensorSpec], number: int) -> str:
+    if change.old and change.new and change.old_specs and change.new_specs:
+        parts = [f"{change.old_specs[0]} -> {change.new_specs[0]}"]
+    elif len(set(specs)) == 1 and specs[0].dtype != OBJECT:
+        parts = [str(specs[0])]
+    else:
+        parts = []
+    if number > 1:
+        parts.append(_number(number))
+    parts.append(change.detail or _consequence(change))
+    return "   ".join(part for part in parts if part)
+
+
+def _consequence(change: Change) -> str:
+    """What a load that does not raise leaves behind."""
+    if change.kind == "partial-load":
+        return "left as initialised: nothing was loaded into it"
+    if change.kind == "missing" and change.severity is Severity.WARNING:
+        return "stays at random initialisation"
+    if change.kind == "unexpected" and change.severity is Severity.WARNING:
+        return "is thrown away"
+    return ""
+
+
+def _number(number: int) -> str:
+    return count(number, "tensor") if number > 1 else ""
+
+
+def _keys(structure: Structure | None) -> tuple[str, ...]:
+    return tuple(structure.tensors) if structure else ()

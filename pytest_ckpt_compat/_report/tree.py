@@ -1,0 +1,104 @@
+"""A structure as a tree of modules, for ``ckpt-compat show``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from pytest_ckpt_compat._core.display import count, visible
+from pytest_ckpt_compat._core.structure import Structure, TensorSpec
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_WIDEST = 60
+#: Levels of modules; what is deeper stays one name.
+_DEEPEST = 50
+
+
+@dataclass
+class _Node:
+    children: dict[str, _Node] = field(default_factory=dict)
+    spec: TensorSpec | None = None
+    nbytes: int = 0
+
+
+def render(structure: Structure) -> str:
+    """The file, a line for each module and tensor with its size, and the totals.
+
+    Numbered siblings that are alike, the blocks of a network, share their lines.
+    """
+    sizes = {key: spec.nbytes for key, spec in structure.tensors.items()}
+    lines = list(_lines(_tree(structure, sizes), 0))
+    width = min(_WIDEST, max((len(name) for name, _, _ in lines), default=0))
+    middle = max((len(spec) for _, spec, _ in lines), default=0)
+    body = [f"{name:<{width}}  {spec:<{middle}}  {size:>9}".rstrip() for name, spec, size in lines]
+    return "\n".join([*_head(structure), "", *body, "", *_foot(structure, sizes)])
+
+
+def _tree(structure: Structure, sizes: Mapping[str, int]) -> _Node:
+    root = _Node()
+    for key, spec in structure.tensors.items():
+        node, nbytes = root, sizes[key]
+        for part in key.split(".", _DEEPEST):
+            node.nbytes += nbytes
+            node = node.children.setdefault(part, _Node())
+        node.spec = spec
+        node.nbytes += nbytes
+    return root
+
+
+def _lines(node: _Node, depth: int) -> Iterator[tuple[str, str, str]]:
+    for names, child in _alike(node):
+        spec = visible(str(child.spec)) if child.spec else ""
+        name = visible(names[0]) if len(names) == 1 else f"{{{names[0]}..{names[-1]}}}"
+        times = f" x {len(names)}" if len(names) > 1 else ""
+        yield "  " * depth + name + times, spec, size(child.nbytes * len(names))
+        yield from _lines(child, depth + 1)
+
+
+def _alike(node: _Node) -> Iterator[tuple[list[str], _Node]]:
+    """The children, runs of consecutive numbers with equal subtrees together."""
+    names: list[str] = []
+    for name, child in node.children.items():
+        first = node.children[names[0]] if names else None
+        if first is not None and _follows(names[-1], name) and child == first:
+            names.append(name)
+            continue
+        if first is not None:
+            yield names, first
+        names = [name]
+    if names:
+        yield names, node.children[names[0]]
+
+
+def _follows(before: str, name: str) -> bool:
+    return before.isdecimal() and name.isdecimal() and int(name) == int(before) + 1
+
+
+def _head(structure: Structure) -> Iterator[str]:
+    source = structure.source
+    inside = f", state_dict at {source.container}" if source.container else ""
+    yield visible(f"{source.path}: {source.format}{inside}")
+    others = [str(name) for name in structure.values if name.split(".")[0] != source.container.split(".")[0]]
+    if others:
+        yield visible(f"also holds {', '.join(others)}")
+
+
+def _foot(structure: Structure, sizes: Mapping[str, int]) -> Iterator[str]:
+    specs = structure.tensors.values()
+    tied = {key for _, *others in structure.aliases for key in others}
+    unique = sum(nbytes for key, nbytes in sizes.items() if key not in tied)
+    dtypes = ", ".join(dict.fromkeys(spec.dtype for spec in specs))
+    numbers = sum(spec.numel for key, spec in structure.tensors.items() if key not in tied)
+    yield visible(f"{count(len(specs), 'tensor')}, {count(numbers, 'element')}, {size(unique)} ({dtypes})")
+    for group in structure.aliases:
+        yield visible(f"tied: {' = '.join(group)}")
+
+
+def size(nbytes: int) -> str:
+    """``340 B``, ``1.7 kB``, ``2.0 GB``; powers of 1,000."""
+    amount, unit = float(nbytes), _UNITS[0]
+    for unit in _UNITS:
+        if amount < 1000 or unit == _UNITS[-1]:
+            break
+        amount /= 1000
+    return f"{nbytes} B" if unit == "B" else f"{amount:.1f} {unit}"

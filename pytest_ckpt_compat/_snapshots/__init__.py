@@ -1,0 +1,1 @@
+"""Fingerprint files and accepted.toml: the only folder that writes."""

@@ -1,0 +1,166 @@
+"""Structure <-> canonical text and digest: the file that stands in for a checkpoint's weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_ckpt_compat._core.errors import SnapshotError
+from pytest_ckpt_compat._core.structure import OptimizerState, Source, Structure, TensorSpec
+from pytest_ckpt_compat._snapshots import optimizer_data
+from pytest_ckpt_compat._snapshots.optimizer_data import plain
+
+FORMAT = "ckpt-compat fingerprint"
+VERSION = 1
+#: ``Source.format`` of a structure that was read from such a file.
+SOURCE = "fingerprint"
+
+_CONFLICT_MARKERS = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
+_REDO = "restore it from git, or record it again with pytest --ckpt-update"
+
+
+def digest(structure: Structure, optimizers: bool = False) -> str:
+    """``sha256:...`` over keys in order, specs, aliases and versions; never over prose or source.
+
+    Args:
+        structure: what it is of.
+        optimizers: whether the states of optimizers count, too.
+    """
+    facts: dict[str, Any] = {
+        "tensors": [[key, str(spec)] for key, spec in structure.tensors.items()],
+        "aliases": [list(group) for group in structure.aliases],
+        "versions": None if structure.versions is None else sorted(structure.versions.items()),
+    }
+    if optimizers:
+        facts["optimizers"] = {
+            path: optimizer_data.as_data(state) for path, state in structure.optimizers.items()
+        }
+    text = json.dumps(facts, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimizers: bool = False) -> str:
+    """The fingerprint file: one line per tensor, ASCII, Unix line ends.
+
+    Args:
+        structure: what to write down.
+        values: non-tensor values to keep with it, for a factory that takes ``checkpoint``; those
+            that JSON cannot hold are left out.
+        optimizers: whether to keep the states of optimizers with it, for level ``resume``.
+    """
+    source = {"path": structure.source.path, "container": structure.source.container}
+    fields = [
+        ("format", json.dumps(FORMAT)),
+        ("version", json.dumps(VERSION)),
+        ("digest", json.dumps(digest(structure, optimizers))),
+        ("source", json.dumps({name: text for name, text in source.items() if text})),
+        ("tensors", _block("{}", [f"{_q(key)}: {_q(str(spec))}" for key, spec in structure.tensors.items()])),
+    ]
+    if structure.aliases:
+        fields.append(("aliases", _block("[]", [json.dumps(group) for group in structure.aliases])))
+    if structure.versions is not None:
+        lines = [f"{_q(name)}: {version}" for name, version in sorted(structure.versions.items())]
+        fields.append(("versions", _block("{}", lines)))
+    if values is not None:
+        fields.append(("values", json.dumps(plain(values), sort_keys=True)))
+    if optimizers:
+        lines = [f"{_q(path)}: {_optimizer(state)}" for path, state in structure.optimizers.items()]
+        fields.append(("optimizers", _block("{}", lines)))
+    return "{\n" + ",\n".join(f"  {_q(name)}: {text}" for name, text in fields) + "\n}\n"
+
+
+def loads(text: str, path: str) -> Structure:
+    """Reads a fingerprint file; of a file that someone else made, only ``tensors`` is required.
+
+    Args:
+        text: the file's text.
+        path: where it came from, for messages.
+
+    Raises:
+        SnapshotError: it is not one, was edited by hand, or is of a newer version.
+    """
+    fields = _parse(text, path)
+    version = fields.get("version", VERSION)
+    if not isinstance(version, int) or version > VERSION:
+        raise SnapshotError(
+            path, f"is of version {version!r}, newer than {VERSION}", "update pytest-ckpt-compat"
+        )
+    if fields.get("format", FORMAT) != FORMAT or not isinstance(fields.get("tensors"), dict):
+        raise SnapshotError(path, 'is not a fingerprint: it has no "tensors"', _REDO)
+    try:
+        structure = _structure(fields, path)
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        raise SnapshotError(path, f"is not a fingerprint: {error}", _REDO) from error
+    found = digest(structure, "optimizers" in fields)
+    if fields.get("digest", found) != found:
+        raise SnapshotError(path, "was changed by hand: its digest does not match", _REDO)
+    return structure
+
+
+def _structure(fields: Mapping[str, Any], path: str) -> Structure:
+    source = fields.get("source", {})
+    versions = fields.get("versions")
+    tensors = {key: TensorSpec.parse(spec) for key, spec in fields["tensors"].items()}
+    aliases = tuple(tuple(group) for group in fields.get("aliases", ()))
+    strange = [key for group in aliases for key in group if key not in tensors]
+    if strange:
+        raise ValueError(f'"aliases" names {strange[0]!r}, which is not in "tensors"')
+    if versions is not None and not all(type(number) is int for number in versions.values()):
+        raise ValueError('"versions" holds something that is not a whole number')
+    return Structure(
+        tensors=tensors,
+        aliases=aliases,
+        versions=versions,
+        source=Source(
+            path=str(source.get("path", path)),
+            format=SOURCE,
+            container=str(source.get("container", "")),
+        ),
+        values=dict(fields.get("values") or {}),
+        optimizers={
+            path: optimizer_data.read(data) for path, data in (fields.get("optimizers") or {}).items()
+        },
+    )
+
+
+def _parse(text: str, path: str) -> dict[str, Any]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith(_CONFLICT_MARKERS):
+            raise SnapshotError(
+                path, f"has conflict markers (line {number})", "merge it: keep one side, or record it again"
+            )
+    try:
+        fields = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise SnapshotError(path, f"is not a fingerprint: {error}", _REDO) from error
+    if not isinstance(fields, dict):
+        raise SnapshotError(path, "is not a fingerprint: it is not a JSON object", _REDO)
+    return fields
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} stands in it twice")
+    return fields
+
+
+def _optimizer(state: OptimizerState) -> str:
+    parts = optimizer_data.as_data(state).items()
+    lines = [f"{_q(name)}: {_block('[]', [json.dumps(e) for e in entries], 6)}" for name, entries in parts]
+    return _block("{}", lines, 4)
+
+
+def _block(brackets: str, lines: list[str], indent: int = 2) -> str:
+    if not lines:
+        return brackets
+    before = "\n" + " " * indent
+    return f"{brackets[0]}{before}  {f',{before}  '.join(lines)}{before}{brackets[1]}"
+
+
+def _q(text: str) -> str:
+    return json.dumps(text)

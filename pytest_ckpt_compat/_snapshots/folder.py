@@ -1,0 +1,94 @@
+"""The folder of stored fingerprints."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from pytest_ckpt_compat._core.errors import SnapshotError
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._registry.registration import DEFINITIONS
+from pytest_ckpt_compat._snapshots import fingerprint
+from pytest_ckpt_compat._snapshots.writing import write
+
+_SUFFIX = ".json"
+
+
+def checkpoint_name(identifier: str) -> str:
+    """File name, relative to the snapshot folder, of the snapshot of a checkpoint."""
+    return identifier + _SUFFIX
+
+
+def definition_name(identifier: str) -> str:
+    """File name, relative to the snapshot folder, of the snapshot of a definition."""
+    return f"{DEFINITIONS}/{identifier}{_SUFFIX}"
+
+
+def load(folder: Path, name: str) -> Structure | None:
+    """The stored structure, or None where none is stored.
+
+    Raises:
+        SnapshotError: the file is there and cannot be used.
+    """
+    path = folder / name
+    return _load(path) if path.exists() else None
+
+
+def read_file(path: str | os.PathLike[str]) -> Structure | None:
+    """The structure in a fingerprint file anywhere, or None for a file of another kind.
+
+    Raises:
+        SnapshotError: it is JSON text and not a usable fingerprint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return None
+    with path.open("rb") as stream:
+        begins = stream.read(64).lstrip()[:1]
+    return _load(path) if begins == b"{" else None
+
+
+def _load(path: Path) -> Structure:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise SnapshotError(str(path), f"cannot be read ({error})", "check the file") from error
+    return fingerprint.loads(text, str(path))
+
+
+def save(folder: Path, name: str, text: str) -> None:
+    """Writes a snapshot whole or not at all.
+
+    Raises:
+        SnapshotError: the folder cannot be written to; what was there is as it was.
+    """
+    write(folder / name, text)
+
+
+def names(folder: Path) -> Iterator[str]:
+    """Names of all stored snapshots, sorted, relative to the folder."""
+    for path in sorted(folder.rglob("*" + _SUFFIX)):
+        yield PurePosixPath(path.relative_to(folder)).as_posix()
+
+
+def remove(folder: Path, name: str) -> None:
+    """Removes a snapshot, and the folders that it leaves empty."""
+    path = folder / name
+    path.unlink(missing_ok=True)
+    for parent in path.parents:
+        if parent == folder:
+            break
+        with contextlib.suppress(OSError):
+            parent.rmdir()
+
+
+def is_definition(name: str) -> bool:
+    """Whether a snapshot is a definition's."""
+    return name.startswith(DEFINITIONS + "/")
+
+
+def identifier(name: str) -> str:
+    """The id that ``checkpoint_name`` or ``definition_name`` made a file name of."""
+    return name.removesuffix(_SUFFIX).removeprefix(DEFINITIONS + "/")
