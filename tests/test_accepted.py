@@ -240,9 +240,10 @@ def test_nonsense_in_the_file(widened: pytest.Pytester, command: Command, text: 
 
 
 def test_names_that_toml_and_shells_would_act_on() -> None:
-    from pytest_ckpt_compat._core.changes import Change, Policy, Verdict
+    from pytest_ckpt_compat._core.changes import Change, Policy
     from pytest_ckpt_compat._core.rules import judge
     from pytest_ckpt_compat._core.structure import TensorSpec
+    from pytest_ckpt_compat._core.verdict import Verdict
     from pytest_ckpt_compat._snapshots import accepted as module
 
     keys = ('a"b', "c$(rm)", "d\n[[accepted]]", "e\u202e", "f\ud800", "\U0001f600\\")

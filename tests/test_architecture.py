@@ -38,10 +38,9 @@ INNER = {
     "_renames": ("units", "match", "believe", "tell"),
 }
 
-#: What still goes against it: a verdict's text is its report; whether a break is new is asked in the middle
+#: What still goes against it: whether a break is new is asked in the middle
 #: of a check; the process that runs earlier code is started by its name.
 EXCEPTIONS = {
-    ("_core.changes", "_report"),
     ("_check.checkpoint", "_premerge"),
     ("_check.snapshots", "_premerge"),
     ("_premerge.process", "_pytest_plugin"),

@@ -11,14 +11,16 @@ from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check.explain import explain
 from pytest_ckpt_compat._core import prefixes
-from pytest_ckpt_compat._core.changes import Change, Policy, Severity, Verdict
+from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.errors import CkptCompatError
 from pytest_ckpt_compat._core.garbage import collector_paused
 from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.structure import Structure, TensorSpec
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.build import build, structure_of
 from pytest_ckpt_compat._definition.find import Definition, find
 from pytest_ckpt_compat._definition.load import Outcome, Shape, try_load
+from pytest_ckpt_compat._report.text import render
 
 
 def diff(old: Structure, new: Structure) -> Verdict:
@@ -36,6 +38,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
         old_label=_source(old),
         new_label=_source(new),
         repairs=tuple(_repairs(changes, wrapper)),
+        renderer=render,
     )
 
 
@@ -99,6 +102,7 @@ def check_structure(
         where=definition.where,
         notes=tuple(_notes(outcome)),
         repairs=tuple(_repairs(changes, wrapper)),
+        renderer=render,
     )
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from pytest_ckpt_compat._check.check import check_structure, could_not_check, resumed
 from pytest_ckpt_compat._check.snapshots import Context, Finding, definition_name, frozen, latest, read
 from pytest_ckpt_compat._core import prefixes
-from pytest_ckpt_compat._core.changes import Policy, Verdict
+from pytest_ckpt_compat._core.changes import Policy
 from pytest_ckpt_compat._core.errors import CkptCompatError
 from pytest_ckpt_compat._core.rules import judge
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import find
 from pytest_ckpt_compat._definition.load import load_weights
 from pytest_ckpt_compat._premerge import new_breaks as against

@@ -10,9 +10,10 @@ from pathlib import Path
 from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check.check import check_structure, diff
-from pytest_ckpt_compat._core.changes import Change, Severity, Verdict
+from pytest_ckpt_compat._core.changes import Change, Severity
 from pytest_ckpt_compat._core.errors import NoBaselineError, SnapshotError, UnreachableError
 from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._premerge import new_breaks as against
 from pytest_ckpt_compat._premerge.git import Base

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pytest_ckpt_compat._check import update as recording
 from pytest_ckpt_compat._check.checkpoint import Result, check_registered, lost, used_names
 from pytest_ckpt_compat._check.snapshots import Context
-from pytest_ckpt_compat._core.changes import Severity, Verdict
+from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.errors import CkptCompatError, UsageError
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._premerge import git
 from pytest_ckpt_compat._premerge.merge_base_code import Earlier
 from pytest_ckpt_compat._premerge.new_breaks import OURS, facts

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from pytest_ckpt_compat._core.errors import CkptCompatError
 
 if TYPE_CHECKING:
-    from pytest_ckpt_compat._core.changes import Verdict
     from pytest_ckpt_compat._core.structure import Structure
+    from pytest_ckpt_compat._core.verdict import Verdict
 
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_ckpt_compat._check.check import check_structure, resumed
-from pytest_ckpt_compat._core.changes import Change, Policy, Severity, Verdict
+from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.errors import BuildError, SnapshotError
 from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._premerge import git
 from pytest_ckpt_compat._premerge.merge_base_code import Answer, Earlier, Question
@@ -124,8 +125,8 @@ def unrecorded(subject: Subject, main: Verdict, earlier: Earlier) -> Verdict:
     except BuildError:
         before = None
     if before is not None and fingerprint.digest(before) == fingerprint.digest(main.new):
-        return main.regraded(told, Severity.EXISTING, earlier.base.ref)
-    return main.regraded(told, Severity.ERROR)
+        return main.with_severity(told, Severity.EXISTING, earlier.base.ref)
+    return main.with_severity(told, Severity.ERROR)
 
 
 def _ask(subject: Subject, main: Verdict, earlier: Earlier, questions: Mapping[str, Question]) -> Answer:
@@ -246,7 +247,7 @@ def at_level(verdict: Verdict, level: str) -> Verdict:
     """At level forward, what today's code cannot load is told and fails nothing."""
     if level != "forward":
         return verdict
-    return verdict.regraded(_is_a_break, Severity.WARNING, "level forward")
+    return verdict.with_severity(_is_a_break, Severity.WARNING, "level forward")
 
 
 def _without_old(subject: Subject, asked: list[_Asked], earlier: Earlier) -> tuple[Verdict, ...]:
@@ -273,13 +274,15 @@ def _without_old(subject: Subject, asked: list[_Asked], earlier: Earlier) -> tup
 def _known(verdict: Verdict, before: Iterable[Change], base: git.Base) -> Verdict:
     """The verdict; a break that was an error before counts as existing. What was only told there is new."""
     errors = facts(change for change in before if change.severity is Severity.ERROR)
-    return verdict.regraded(lambda c: _is_a_break(c) and facts([c]) <= errors, Severity.EXISTING, base.ref)
+    return verdict.with_severity(
+        lambda c: _is_a_break(c) and facts([c]) <= errors, Severity.EXISTING, base.ref
+    )
 
 
 def _incomplete(verdict: Verdict, why: str) -> Verdict:
     """Whether the breaks are new cannot be told."""
     found = judge([Change("unbuildable", detail=why)], Policy())
-    told = verdict.regraded(_is_a_break, Severity.INCOMPLETE)
+    told = verdict.with_severity(_is_a_break, Severity.INCOMPLETE)
     return replace(told, changes=(*found, *told.changes))
 
 

@@ -12,8 +12,8 @@ import pytest
 from pytest_ckpt_compat._check.check import check
 from pytest_ckpt_compat._check.checkpoint import load
 from pytest_ckpt_compat._core.addresses import is_url
-from pytest_ckpt_compat._core.changes import Verdict
 from pytest_ckpt_compat._core.errors import CkptCompatError
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._registry.registration import Place, Registration, find_file
 from pytest_ckpt_compat._report import text
 

@@ -6,8 +6,9 @@ import json
 from collections import Counter
 from typing import Any
 
-from pytest_ckpt_compat._core.changes import Change, Verdict
+from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._snapshots.fingerprint import digest
 
 SCHEMA = 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_ckpt_compat._core.changes import Severity, Verdict
+from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.display import count, visible
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import text
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_ckpt_compat._core.changes import Change, Kind, Severity, Verdict
+from pytest_ckpt_compat._core.changes import Change, Kind, Severity
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.patterns import fold
 from pytest_ckpt_compat._core.rules import BY_KIND
 from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
+from pytest_ckpt_compat._core.verdict import Verdict
 
 #: + the definition gained it, - it lost it, ~ the same tensor otherwise, ! it does not fit.
 _SIGNS: dict[Kind, str] = {

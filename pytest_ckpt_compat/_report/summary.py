@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from pytest_ckpt_compat._core.changes import Severity, Verdict
+from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.display import visible
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import json as json_report
 from pytest_ckpt_compat._report import text
 

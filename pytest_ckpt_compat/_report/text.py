@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_ckpt_compat._core.changes import Change, Kind, Severity, Verdict
+from pytest_ckpt_compat._core.changes import Change, Kind, Severity
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.rules import BY_ID
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report.rows import Row, rows
 
 #: Rows of a folded report: with its frame it stays under one screen.

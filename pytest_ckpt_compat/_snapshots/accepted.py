@@ -17,11 +17,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from pytest_ckpt_compat._core.changes import Change, Policy, Severity, Verdict
+from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
 from pytest_ckpt_compat._core.rules import BY_ID, KEYLESS, judge
 from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._core.verdict import Verdict
 
 FILE = "accepted.toml"
 _FAILING = (Severity.ERROR, Severity.INCOMPLETE)
