@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_ckpt_compat._core.errors import SnapshotError
-from pytest_ckpt_compat._snapshots import fingerprint
-from pytest_ckpt_compat._snapshots import folder as snapshots
+from pytest_ckpt_compat._snapshots import fingerprint, store
 from tests.conftest import save
 
 TEST = """
@@ -110,7 +109,7 @@ def test_an_update_of_a_checkpoint_that_is_not_there(project: pytest.Pytester) -
     project.makepyfile(TEST)
     result = project.runpytest_inprocess("--ckpt-update", "--ckpt-rewrite", "nte.pt")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stdout.fnmatch_lines(["failed    nte.pt: is no registered checkpoint; known are net.pt"])
+    result.stdout.fnmatch_lines(["failed    nte.pt: is no registered checkpoint; nothing was written; known are net.pt"])
 
 
 def test_a_model_change_never_rewrites_a_checkpoints_snapshot(project: pytest.Pytester) -> None:
@@ -308,14 +307,14 @@ def test_a_killed_worker_loses_nobodys_snapshot(project: pytest.Pytester) -> Non
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    snapshots.save(tmp_path, "net.json", "old")
+    store.save(tmp_path, "net.json", "old")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(SnapshotError, match=r"net\.json: cannot be written \(No space left on device\)"):
-        snapshots.save(tmp_path, "net.json", "new")
+        store.save(tmp_path, "net.json", "new")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"net.json": "old"}
 
 

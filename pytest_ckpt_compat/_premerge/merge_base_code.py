@@ -1,4 +1,4 @@
-"""Asking the code of an earlier commit: an extracted tree, a process of its own, answers kept."""
+"""Asks the merge base's code: in an extracted tree, in a process of its own; answers are kept."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pytest_ckpt_compat._core.changes import Change, Severity
+from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.errors import BuildError
-from pytest_ckpt_compat._core.structure import Structure, TensorSpec
+from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition.find import Definition
-from pytest_ckpt_compat._premerge import git
-from pytest_ckpt_compat._premerge import tree as trees
+from pytest_ckpt_compat._premerge import git, trees, wire
 from pytest_ckpt_compat._premerge.process import Process
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._snapshots.fingerprint import dumps, loads
@@ -56,7 +55,7 @@ class Answer:
     changes: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
 
 
-class Earlier:
+class MergeBaseCode:
     """The code of the merge base, in a process that is started when it is first asked.
 
     It serves one run, whatever number of checkpoints that has, and must be closed at its end.
@@ -65,8 +64,15 @@ class Earlier:
         base: the commit.
     """
 
-    def __init__(self, base: git.Base) -> None:
+    def __init__(self, base: git.Base, serve: Callable[..., None]) -> None:
+        """Starts nothing yet.
+
+        Args:
+            base: the commit.
+            serve: answers the questions in the process, as ``Process`` runs it.
+        """
         self.base = base
+        self._serve = serve
         self._process: Process | None = None
 
     def ask(
@@ -118,7 +124,10 @@ class Earlier:
         if self._process is None or not set(paths) <= set(known):
             self.close()
             self._process = Process(
-                trees.extracted(self.base), self.base.prefix, list(dict.fromkeys([*known, *paths]))
+                trees.extracted(self.base),
+                self.base.prefix,
+                list(dict.fromkeys([*known, *paths])),
+                self._serve,
             )
         return self._process
 
@@ -218,19 +227,5 @@ def _read(data: Mapping[str, Any]) -> Answer:
     return Answer(
         registered=data["registered"],
         definition=None if definition is None else loads(definition, "the earlier definition"),
-        changes={name: tuple(map(_change, changes)) for name, changes in data["changes"].items()},
-    )
-
-
-def _change(data: Mapping[str, Any]) -> Change:
-    return Change(
-        kind=data["kind"],
-        old=tuple(data["old"]),
-        new=tuple(data["new"]),
-        old_specs=tuple(map(TensorSpec.parse, data["old_specs"])),
-        new_specs=tuple(map(TensorSpec.parse, data["new_specs"])),
-        group=data.get("group", ""),
-        detail=data.get("detail", ""),
-        rule=data["rule"],
-        severity=Severity(data["severity"]),
+        changes={name: tuple(map(wire.from_data, changes)) for name, changes in data["changes"].items()},
     )

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 import pytest
 
-from pytest_ckpt_compat._check.snapshots import Context
+from pytest_ckpt_compat._check.context import Context
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._pytest_plugin.completeness import asked_for_everything
 from pytest_ckpt_compat._pytest_plugin.hooks import session_of

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-#: What a comparison says that was not of the whole project.
-NOT_ALL = "what is no longer registered was not looked for: this is not the whole project"
 #: Options that leave tests out.
 _NARROWING = ("keyword", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
 

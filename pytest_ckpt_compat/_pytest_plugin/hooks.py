@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pytest_ckpt_compat._pytest_plugin.session import Session
 
 _MARKER = "checkpoint"
-#: The attribute of a test report that carries what a checkpoint's item has to say, as JSON text.
-_RECORD = "ckpt_compat"
+#: The attribute of a test report that carries what the item adds to the run, as JSON text.
+_CONTRIBUTION = "ckpt_compat"
 _SESSION = pytest.StashKey["Session"]()
 
 
@@ -127,10 +127,10 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Puts the record on the report: reports reach the controller even when a worker dies later."""
+    """Puts the contribution on the report: reports reach the controller even when a worker dies later."""
     report = yield
     if item.get_closest_marker(_MARKER):
-        setattr(report, _RECORD, session_of(item.config).record(item, report.when))
+        setattr(report, _CONTRIBUTION, session_of(item.config).contribution(item, report.when))
     return report
 
 
@@ -152,10 +152,10 @@ class Reports:
         self._config = config
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collects the records, in the one process that writes."""
-        record = getattr(report, _RECORD, None)
-        if record is not None:
-            session_of(self._config).collect(record)
+        """Collects the contributions, in the one process that writes."""
+        contribution = getattr(report, _CONTRIBUTION, None)
+        if contribution is not None:
+            session_of(self._config).collect(contribution)
         elif report.when not in ("setup", "call", "teardown"):  # xdist's report of a dead worker
             session_of(self._config).partial = True
 
@@ -198,7 +198,7 @@ def _declaring(config: pytest.Config) -> Path | None:
 def session_of(config: pytest.Config) -> Session:
     """The run's session, made when it is first asked for."""
     if _SESSION not in config.stash:
-        from pytest_ckpt_compat._pytest_plugin.opening import from_config
+        from pytest_ckpt_compat._pytest_plugin.open_session import open_session
 
-        config.stash[_SESSION] = from_config(config)
+        config.stash[_SESSION] = open_session(config)
     return config.stash[_SESSION]

@@ -60,13 +60,13 @@ class Run:
         return [entry for entry in self.entries if entry.state in states]
 
 
-def entry(verdict: Verdict) -> Entry:
-    """A verdict as an entry."""
+def entry(verdict: Verdict, full: bool = False) -> Entry:
+    """A verdict as an entry; ``full`` lists every key in its text."""
     return Entry(
         verdict.name,
         _state(verdict),
         text.headline(verdict),
-        text.render(verdict),
+        text.render(verdict, full),
         verdict.where,
         json_report.as_data(verdict),
     )

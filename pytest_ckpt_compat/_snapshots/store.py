@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from pytest_ckpt_compat._core.errors import SnapshotError
@@ -92,3 +92,26 @@ def is_definition(name: str) -> bool:
 def identifier(name: str) -> str:
     """The id that ``checkpoint_name`` or ``definition_name`` made a file name of."""
     return name.removesuffix(_SUFFIX).removeprefix(DEFINITIONS + "/")
+
+
+def recorded(folder: Path) -> Iterator[tuple[str, str]]:
+    """(path as reports show it, id) of every checkpoint that has a snapshot."""
+    for name in names(folder):
+        if is_definition(name):
+            continue
+        try:
+            stored = load(folder, name)
+        except SnapshotError:
+            stored = None
+        yield (stored.source.path if stored else identifier(name)), identifier(name)
+
+
+def unused(folder: Path, used: Iterable[str]) -> list[str]:
+    """Names of the snapshots that are not among those used."""
+    known = set(used)
+    return [name for name in names(folder) if name not in known]
+
+
+def shown(folder: Path, name: str) -> str:
+    """A snapshot's name as reports show it."""
+    return f"{folder.name}/{name}"

@@ -1,0 +1,36 @@
+"""Which changes are breaks of the code, and how a level grades them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pytest_ckpt_compat._core.changes import Change, Severity
+from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._snapshots import accepted
+
+#: Kinds about the file, its snapshot or the check itself: no change of the code causes or cures them.
+NOT_THE_CODE = (
+    "stale-snapshot",
+    "no-baseline",
+    "definition-changed",
+    "unreadable",
+    "unbuildable",
+    "expired-acceptance",
+)
+
+
+def is_break(change: Change) -> bool:
+    """Whether a change is an error that the code causes."""
+    return change.severity is Severity.ERROR and change.kind not in NOT_THE_CODE
+
+
+def facts(changes: Iterable[Change]) -> set[tuple[str, str]]:
+    """The rule, keys and specs of each change, for comparison."""
+    return {(change.rule, accepted.fact(change)) for change in changes}
+
+
+def at_level(verdict: Verdict, level: str) -> Verdict:
+    """Turns breaks into warnings at level ``forward``, which does not ask today's code to load."""
+    if level != "forward":
+        return verdict
+    return verdict.with_severity(is_break, Severity.WARNING, "level forward")
