@@ -11,15 +11,13 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_ckpt_compat._core.errors import CkptCompatError
+from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError
 
 if TYPE_CHECKING:
     from pytest_ckpt_compat._core.changes import Verdict
     from pytest_ckpt_compat._core.structure import Structure
 
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-COULD_NOT_CHECK = 2
 
 _DEFINITION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_ckpt_compat._core.errors import UsageError
-from pytest_ckpt_compat._pytest_plugin.session import COULD_NOT_CHECK, Session
+from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, UsageError
+from pytest_ckpt_compat._pytest_plugin.session import Session
 from pytest_ckpt_compat._registry import project_file as settings
-from pytest_ckpt_compat._registry.registration import SNAPSHOT_DIR
+from pytest_ckpt_compat._registry.names import SNAPSHOT_DIR
 
 
 def from_config(config: pytest.Config) -> Session:

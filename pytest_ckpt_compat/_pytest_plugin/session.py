@@ -11,10 +11,11 @@ import pytest
 
 from pytest_ckpt_compat._check import update as recording
 from pytest_ckpt_compat._check.record import Record
-from pytest_ckpt_compat._core.errors import CkptCompatError, UsageError
+from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError, UsageError
 from pytest_ckpt_compat._pytest_plugin.completeness import NOT_ALL, ran_everything
 from pytest_ckpt_compat._pytest_plugin.items import REGISTRATIONS, CheckpointFile, collector_of
 from pytest_ckpt_compat._registry import project_file as settings
+from pytest_ckpt_compat._registry.names import MARKER, PARAMETER
 from pytest_ckpt_compat._registry.registration import Place, Registration, from_marker, is_glob
 from pytest_ckpt_compat._report import summary
 from pytest_ckpt_compat._snapshots import folder as snapshots
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
 
 _Node = pytest.Item | pytest.Collector
 
-#: Exit code of a run in which nothing is known either way.
-COULD_NOT_CHECK = 2
-_MARKER = "checkpoint"
-#: The argument that turns one test into an item for each of its checkpoints.
-_PARAMETER = "_ckpt_registration"
 _RESULTS = pytest.StashKey[list["Result"]]()
 
 
@@ -87,8 +83,8 @@ class Session:
             raise pytest.Collector.CollectError(str(error)) from error
         if len(marks) == 1 and not is_glob(marks[0].args[0]):
             return
-        metafunc.fixturenames.append(_PARAMETER)
-        metafunc.parametrize(_PARAMETER, found, ids=[each.id for each in found], indirect=True)
+        metafunc.fixturenames.append(PARAMETER)
+        metafunc.parametrize(PARAMETER, found, ids=[each.id for each in found], indirect=True)
 
     def register(self, item: pytest.Item) -> None:
         """Notes the registrations that an item stands for."""
@@ -97,9 +93,9 @@ class Session:
         callspec = getattr(item, "callspec", None)
         marks = _in_order(item)
         found: tuple[Registration, ...] = ()
-        if callspec is not None and _PARAMETER in callspec.params:
-            found = (callspec.params[_PARAMETER],)
-            marks = [mark for mark in callspec.marks if mark.name == _MARKER]
+        if callspec is not None and PARAMETER in callspec.params:
+            found = (callspec.params[PARAMETER],)
+            marks = [mark for mark in callspec.marks if mark.name == MARKER]
         try:
             item.stash[REGISTRATIONS] = (*found, *self._registrations(item, marks))
         except UsageError as error:  # of a marker that parametrize or a unittest.TestCase brought in
@@ -310,4 +306,4 @@ class Session:
 
 def _in_order(node: _Node) -> list[pytest.Mark]:
     """The checkpoint markers, outermost first, decorators from top to bottom."""
-    return list(node.iter_markers(_MARKER))[::-1]
+    return list(node.iter_markers(MARKER))[::-1]

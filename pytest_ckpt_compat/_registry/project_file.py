@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_ckpt_compat._core import toml
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._registry.names import PROJECT_FILES
 from pytest_ckpt_compat._registry.registration import LEVELS, OPTIONS, Place, Registration, register
 
-FILES = ("pyproject.toml", "ckpt_compat.toml")
 TABLE = "tool.ckpt_compat"
 ENTRIES = f"[[{TABLE}.checkpoint]]"
 
@@ -61,10 +61,12 @@ def read(root: Path) -> Settings:
     Raises:
         UsageError: a file is not TOML, or its table says something that cannot be meant.
     """
-    found = [(name, table) for name in FILES if (table := _table(root / name)) is not None]
+    found = [(name, table) for name in PROJECT_FILES if (table := _table(root / name)) is not None]
     if len(found) > 1:
         raise UsageError(
-            f"{FILES[1]} [{TABLE}]", f"stands in {FILES[0]} as well", "keep one of the two tables"
+            f"{PROJECT_FILES[1]} [{TABLE}]",
+            f"stands in {PROJECT_FILES[0]} as well",
+            "keep one of the two tables",
         )
     return _settings(*found[0]) if found else Settings()
 
@@ -120,15 +122,11 @@ def _register(tables: Iterable[Mapping[str, Any]], subject: str, place: Place) -
 
 
 def _table(path: Path) -> Mapping[str, Any] | None:
-    own = path.name == FILES[1]
+    own = path.name == PROJECT_FILES[1]
     if not (path.is_file() if own else mentions(path)):
         return None
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = toml.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(path.name, f"is not TOML: {error}", "correct it") from error
     if own:

@@ -14,10 +14,7 @@ from pytest_ckpt_compat._core import addresses
 from pytest_ckpt_compat._core.changes import Acceptance, Policy
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
-
-SNAPSHOT_DIR = "ckpt_snapshots"
-#: Subfolder of the definitions' snapshots; a checkpoint's id may not begin with it.
-DEFINITIONS = "definitions"
+from pytest_ckpt_compat._registry.names import DEFINITIONS
 
 OPTIONS = ("model", "kwargs", "key", "strip_prefix", "strict", "id", "allow", "level", "optimizer")
 LEVELS = ("backward", "forward", "full", "resume")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 import json
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -17,6 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from pytest_ckpt_compat._core import toml
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity, Verdict
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
@@ -65,13 +65,9 @@ def load(folder: Path) -> tuple[Entry, ...]:
     path = folder / FILE
     if not path.exists() and not path.is_symlink():
         return ()
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     shown = f"{folder.name}/{FILE}"
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = toml.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SnapshotError(shown, f"is not TOML: {error}", _REDO) from error
     tables = data.pop("accepted", [])

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.structure import Structure
-from pytest_ckpt_compat._registry.registration import DEFINITIONS
+from pytest_ckpt_compat._registry.names import DEFINITIONS
 from pytest_ckpt_compat._snapshots import fingerprint
 from pytest_ckpt_compat._snapshots.writing import write
 
