@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_ckpt_compat._registry.names import MARKER, PARAMETER, PROJECT_FILES
+from pytest_ckpt_compat._registry.names import MARKER, OWN_FILE, PARAMETER, PROJECT_FILES
 
 if TYPE_CHECKING:
     from pytest_ckpt_compat._pytest_plugin.fixture import CkptCompat
@@ -70,12 +70,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker, and the hooks that need the configuration."""
     config.pluginmanager.register(Reports(config), "ckpt_compat_reports")
-    config.addinivalue_line(
-        "markers",
-        "checkpoint(path, *, model, kwargs=None, key=None, strip_prefix=None, strict=True, id=None, "
-        "allow=(), level=None, optimizer=None): "
-        "fail unless the checkpoint at path still loads into model",
-    )
+    from pytest_ckpt_compat._registry import options
+
+    purpose = "fail unless the checkpoint at path still loads into model"
+    config.addinivalue_line("markers", f"{options.signature(MARKER)}: {purpose}")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -186,7 +184,7 @@ def _declaring(config: pytest.Config) -> Path | None:
     """The file whose items are the registered checkpoints; a look at its bytes, without a parser."""
     there = [path for path in (config.rootpath / name for name in PROJECT_FILES) if path.is_file()]
     for path in there:
-        if path.name == PROJECT_FILES[1] or b"ckpt_compat" in path.read_bytes():
+        if path.name == OWN_FILE or b"ckpt_compat" in path.read_bytes():
             return path
     hooked = config.hook.pytest_ckpt_compat_checkpoints.get_hookimpls()
     return there[-1] if there and hooked else None

@@ -15,8 +15,11 @@ from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError, Us
 from pytest_ckpt_compat._pytest_plugin.completeness import NOT_ALL, ran_everything
 from pytest_ckpt_compat._pytest_plugin.items import REGISTRATIONS, CheckpointFile, collector_of
 from pytest_ckpt_compat._registry import project_file as settings
+from pytest_ckpt_compat._registry.hook import from_hook
+from pytest_ckpt_compat._registry.marker import from_marker
 from pytest_ckpt_compat._registry.names import MARKER, PARAMETER
-from pytest_ckpt_compat._registry.registration import Place, Registration, from_marker, is_glob
+from pytest_ckpt_compat._registry.paths import SearchPath, is_glob
+from pytest_ckpt_compat._registry.registration import Registration, without_duplicates
 from pytest_ckpt_compat._report import summary
 from pytest_ckpt_compat._snapshots import folder as snapshots
 
@@ -296,12 +299,14 @@ class Session:
         place = self._place()
         given = self.config.hook.pytest_ckpt_compat_checkpoints(config=self.config)
         tables = [table for tables in reversed(given) for table in tables or ()]
-        found = (*settings.registrations(self.settings, place), *settings.contributed(tables, place))
-        return settings.without_duplicates(found, "checkpoint")
+        found = (*settings.registrations(self.settings, place), *from_hook(tables, place))
+        return without_duplicates(found, "checkpoint")
 
-    def _place(self, *folders: Path) -> Place:
+    def _place(self, *folders: Path) -> SearchPath:
         root = self.config.rootpath
-        return Place((*folders, root), root, lambda: recording.recorded(self.folder), self.settings.level)
+        return SearchPath(
+            (*folders, root), root, lambda: recording.recorded(self.folder), self.settings.level
+        )
 
 
 def _in_order(node: _Node) -> list[pytest.Mark]:
