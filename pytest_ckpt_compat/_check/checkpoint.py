@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pytest_ckpt_compat._check import acceptance
 from pytest_ckpt_compat._check.check import check_structure, could_not_check, resumed
 from pytest_ckpt_compat._check.snapshots import Context, Finding, definition_name, frozen, latest, read
 from pytest_ckpt_compat._core import prefixes
@@ -75,14 +76,14 @@ def check_registered(registration: Registration, context: Context) -> Result:
         own = latest(subject, verdict, context)
         verdicts = _plain(subject, verdict, stored, own, context)
         if context.earlier is not None:
-            verdicts = accepted.cover(verdicts, entries, context.today)
+            verdicts = acceptance.cover(verdicts, entries, context.today)
             verdicts = against.compare(subject, verdicts, context.earlier)
     except CkptCompatError as error:
         if error.rule is None:
             raise
         return Result((could_not_check(error, registration.id),), writes)
     whole = {registration.id, *([subject.identifier] if context.base else [])}
-    verdicts = accepted.apply(verdicts, entries, context.today, whole)
+    verdicts = acceptance.apply(verdicts, entries, context.today, whole)
     if own.later and verdicts[0].compatible:
         first = replace(verdicts[0], changes=(*judge(own.later, Policy()), *verdicts[0].changes))
         verdicts = (
@@ -113,7 +114,7 @@ def with_commands(verdict: Verdict, ref: str = "") -> Verdict:
     repairs = [(label, text) for label, text in verdict.repairs if label != "accept"]
     if any(change.kind == "stale-snapshot" for change in verdict.changes):
         repairs.append(("record", f"{UPDATE_ONE} {verdict.name}"))
-    repairs += [("accept", command) for command in accepted.commands(verdict, ref)]
+    repairs += [("accept", command) for command in acceptance.commands(verdict, ref)]
     return replace(verdict, repairs=tuple(repairs))
 
 
@@ -131,7 +132,7 @@ def lost(context: Context, used: Iterable[str]) -> tuple[tuple[Verdict, ...], tu
         return (), ()
     entries, ref = accepted.load(context.folder), context.base.ref
     found, said = against.lost(context.base, context.folder, used)
-    applied = (accepted.apply([each], entries, context.today, ())[0] for each in found)
+    applied = (acceptance.apply([each], entries, context.today, ())[0] for each in found)
     return tuple(with_commands(each, ref) for each in applied), said
 
 

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from pytest_ckpt_compat._check import acceptance
 from pytest_ckpt_compat._check import update as recording
 from pytest_ckpt_compat._check.checkpoint import Result, check_registered, lost, used_names
 from pytest_ckpt_compat._check.snapshots import Context
@@ -20,7 +21,6 @@ from pytest_ckpt_compat._pytest_plugin.completeness import NOT_ALL
 from pytest_ckpt_compat._report import overview, summary, text
 from pytest_ckpt_compat._snapshots import accepted
 from pytest_ckpt_compat._snapshots import folder as snapshots
-from pytest_ckpt_compat._snapshots.writing import write
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _checked(project: Project, context: Context) -> Checked:
             gone, renamed = lost(context, used)
             said += renamed
             known = (*map(snapshots.identifier, used), *(each.name for each in gone))
-            said += accepted.nobodys(entries, known)
+            said += acceptance.unregistered(entries, known)
     elif base is not None:
         said.append(NOT_ALL)
     return Checked(results, gone, tuple(said), base.label if base else "")
@@ -156,8 +156,8 @@ def accept(wanted: accepted.Entry, against: str | None = None) -> str:
         CkptCompatError: a file cannot be read or written; then nothing was written.
     """
     context, verdict = in_project(lambda project: _find(project, wanted.id, against))
-    entry, entries = accepted.accept(verdict, accepted.load(context.folder), wanted, context.today)
-    write(context.folder / accepted.FILE, accepted.dumps(entries))
+    entry = acceptance.accept(verdict, accepted.load(context.folder), wanted, context.today)
+    accepted.save(context.folder, entry)
     changes = count(len(entry.changes), "change")
     place = f"{context.folder.name}/{accepted.FILE}"
     lines = [f"accepted  {entry.rule} {entry.key} of {entry.id} ({changes}) in {place}"]

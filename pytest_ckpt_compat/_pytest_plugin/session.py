@@ -231,6 +231,7 @@ class Session:
 
     def _look_around(self) -> bool:
         """After a complete run: what nothing stands for. Whether the reference has no such snapshot."""
+        from pytest_ckpt_compat._check import acceptance
         from pytest_ckpt_compat._check.checkpoint import lost
         from pytest_ckpt_compat._report.text import render
         from pytest_ckpt_compat._snapshots import accepted
@@ -240,7 +241,7 @@ class Session:
         gone = [verdict for verdict in verdicts if not verdict.compatible]
         self.done += [*said, *(render(verdict) for verdict in gone)]
         known = {*self.ids, *map(snapshots.identifier, self.used), *(verdict.name for verdict in verdicts)}
-        self.done += accepted.nobodys(accepted.load(self.folder), known)
+        self.done += acceptance.unregistered(accepted.load(self.folder), known)
         return not gone
 
     def close(self) -> None:
