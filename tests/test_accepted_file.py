@@ -7,13 +7,16 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._snapshots import accepted
 from pytest_ckpt_compat._snapshots.accepted import Entry, loads, put
+
+#: A busy machine is no failure.
+_EXAMPLES = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 
 RULES = st.sampled_from(["CK101", "CK202", "CK401"])
 DATES = st.none() | st.dates(date(2000, 1, 1), date(2100, 1, 1))
@@ -109,6 +112,7 @@ def edited(draw: st.DrawFn) -> Edited:
     return Edited(head, tuple(pieces), tuple(comments), tuple(map(read_back, found)), tail)
 
 
+@_EXAMPLES
 @given(edited(), entries())
 def test_a_new_entry_leaves_the_file_as_it_is(file: Edited, entry: Entry) -> None:
     known = {(each.id, each.rule, each.key) for each in file.entries}
@@ -121,6 +125,7 @@ def test_a_new_entry_leaves_the_file_as_it_is(file: Edited, entry: Entry) -> Non
         assert "\n" not in text.replace("\r\n", "")
 
 
+@_EXAMPLES
 @given(edited(), entries(), st.data())
 def test_an_update_changes_the_lines_of_its_entry_alone(
     file: Edited, entry: Entry, data: st.DataObject
@@ -146,12 +151,14 @@ def test_an_update_changes_the_lines_of_its_entry_alone(
     assert sorted(found[index].changes) == sorted(wanted.changes)
 
 
+@_EXAMPLES
 @given(edited())
 def test_what_stays_the_same_is_not_written_anew(file: Edited) -> None:
     for entry in file.entries:
         assert put(file.text, entry) == file.text
 
 
+@_EXAMPLES
 @given(st.lists(entries(), max_size=4, unique_by=lambda each: (each.id, each.rule, each.key)))
 def test_entries_read_back(wanted: list[Entry]) -> None:
     text = ""

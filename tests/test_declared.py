@@ -174,7 +174,7 @@ def test_the_table_stands_in_one_file(project: pytest.Pytester) -> None:
     (project.path / "ckpt_compat.toml").write_text(ENTRY)
     result = project.runpytest_inprocess()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*ckpt_compat.toml [[]tool.ckpt_compat]: stands in pyproject.toml as well*"])
+    result.stderr.fnmatch_lines(["*ckpt_compat.toml [[]tool.ckpt_compat]: is in pyproject.toml as well*"])
 
 
 HOOK = """

@@ -15,7 +15,6 @@ from pytest_ckpt_compat._core.errors import UsageError
 LEVELS = ("backward", "forward", "full", "resume")
 
 _NONE = type(None)
-_ADDRESS = re.compile(r"[\w.]+:[\w.]+")
 _NAMED = 'text, "package.module:attr"'
 
 
@@ -45,7 +44,7 @@ class Option:
 
 
 def _is_address(value: Any) -> bool:
-    return value is None or _ADDRESS.fullmatch(value) is not None
+    return value is None or re.fullmatch(r"[\w.]+:[\w.]+", value) is not None
 
 
 #: In the order of the marker's signature and of the documentation's table.

@@ -47,7 +47,7 @@ def read(root: Path) -> Settings:
     found = [(name, table) for name in PROJECT_FILES if (table := _table(root / name)) is not None]
     if len(found) > 1:
         (first, _), (second, _) = found
-        raise UsageError(f"{second} [{TABLE}]", f"stands in {first} as well", "keep one of the two tables")
+        raise UsageError(f"{second} [{TABLE}]", f"is in {first} as well", "keep one of the two tables")
     return _settings(*found[0]) if found else Settings()
 
 
@@ -100,6 +100,6 @@ def _settings(file: str, table: Mapping[str, Any]) -> Settings:
     return Settings(
         file=file,
         snapshot_dir=table.get("snapshot_dir", ""),
-        level=table.get("level", "backward"),
+        level=table.get("level", Settings.level),
         checkpoints=checkpoints,
     )

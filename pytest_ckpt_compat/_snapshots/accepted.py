@@ -96,7 +96,7 @@ def save(folder: Path, entry: Entry) -> None:
     """Adds an entry to a project's file, or updates the one with the same id, rule and key.
 
     Raises:
-        SnapshotError: the file cannot be read or written; what was there is as it was.
+        SnapshotError: the file cannot be read or written; what was there stays.
     """
     load(folder)
     path = folder / FILE
