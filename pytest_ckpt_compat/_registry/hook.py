@@ -16,6 +16,6 @@ def from_hook(tables: Iterable[Any], search: SearchPath) -> tuple[Registration, 
     """The checkpoints that a project's own registry gives, in tables like those of its file.
 
     Raises:
-        UsageError: a table has an option that is unknown, missing, or cannot be meant.
+        UsageError: a table has an option that is unknown, missing or invalid.
     """
     return register_tables(_SUBJECT, check_tables(_SUBJECT, tables, objects=True), search)

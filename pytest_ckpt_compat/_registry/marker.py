@@ -18,7 +18,7 @@ def from_marker(
     """The registrations of one marker: one, or one for each file of its glob.
 
     Raises:
-        UsageError: an argument is unknown, missing, or cannot be meant.
+        UsageError: an argument is unknown, missing or invalid.
     """
     subject = f"checkpoint marker {args[0]}" if args else "checkpoint marker"
     if len(args) != 1 or not isinstance(args[0], (str, os.PathLike)) or "path" in kwargs:

@@ -29,7 +29,7 @@ class Option:
         documentation: its line in the documentation's table, Markdown.
         default: as the marker's signature shows it, or "" where the option must be given.
         objects: what else it may be where Python code writes it, in words, or "" for nothing else.
-        valid: whether a value of these types can be meant.
+        valid: whether a value of these types is allowed.
         positional: whether the marker takes it without its name.
     """
 
@@ -159,12 +159,12 @@ def check(
         objects: whether Python code wrote the values, so that classes and instances can be among them.
 
     Raises:
-        UsageError: an option is unknown, missing, or has a value that cannot be meant.
+        UsageError: an option is unknown, missing, or has an invalid value.
     """
     known = {option.name: option for option in (OPTIONS if declared is None else declared)}
-    strange = next((name for name in values if name not in known), None)
-    if strange is not None:
-        raise UsageError(subject, f"has no option {strange!r}", f"options are {', '.join(known)}")
+    unknown = next((name for name in values if name not in known), None)
+    if unknown is not None:
+        raise UsageError(subject, f"has no option {unknown!r}", f"options are {', '.join(known)}")
     for name, option in known.items():
         wanted = f"{option.objects} or {option.wanted}" if objects and option.objects else option.wanted
         value = values.get(name)

@@ -42,7 +42,7 @@ def read(root: Path) -> Settings:
     """The settings of a project; defaults where no file has the table.
 
     Raises:
-        UsageError: a file is not TOML, or an option is unknown, missing, or cannot be meant.
+        UsageError: a file is not TOML, or an option is unknown, missing or invalid.
     """
     found = [(name, table) for name in PROJECT_FILES if (table := _table(root / name)) is not None]
     if len(found) > 1:
@@ -70,9 +70,9 @@ def _table(path: Path) -> Mapping[str, Any] | None:
     except (OSError, ValueError) as error:
         raise UsageError(path.name, f"is not TOML: {error}", "correct it") from error
     if own:
-        strange = next((name for name in data if name != "tool"), None)
-        if strange is not None:
-            raise UsageError(path.name, f"has a key {strange!r}", _TABLES)
+        unknown = next((name for name in data if name != "tool"), None)
+        if unknown is not None:
+            raise UsageError(path.name, f"has a key {unknown!r}", _TABLES)
     tool = data.get("tool", {})
     table = tool.get("ckpt_compat") if isinstance(tool, dict) else None
     if own and table is None:

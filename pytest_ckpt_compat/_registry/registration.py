@@ -149,9 +149,9 @@ def _acceptances(subject: str, allow: Iterable[Any]) -> Iterator[Acceptance]:
 
 def _checked_id(subject: str, identifier: str) -> str:
     parts = identifier.split("/")
-    strange = next((sign for sign in identifier if sign in '\\:*?"<>|' or not sign.isprintable()), "")
-    if strange or {"", ".", ".."} & set(parts):
-        why = f": {strange!r}" if strange else ""
+    forbidden = next((sign for sign in identifier if sign in '\\:*?"<>|' or not sign.isprintable()), "")
+    if forbidden or {"", ".", ".."} & set(parts):
+        why = f": {forbidden!r}" if forbidden else ""
         problem = f"has the id {identifier!r}, which cannot be a file name{why}"
         raise UsageError(subject, problem, 'give another id="..."')
     if parts[0] == DEFINITIONS:

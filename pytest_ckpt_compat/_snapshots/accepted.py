@@ -134,7 +134,7 @@ def put(text: str, entry: Entry) -> str:
 def fact(change: Change) -> str:
     """``head.weight float32[4, 16] -> head.weight float32[6, 16]``: keys and specs on both sides.
 
-    A change without keys is written as its detail, without the place in the code.
+    A change without keys is written as its detail, without its location in the code.
     """
     if not change.old and not change.new:
         return visible(_LOCATION.sub("", change.detail))

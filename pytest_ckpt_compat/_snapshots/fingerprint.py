@@ -104,9 +104,9 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
     versions = fields.get("versions")
     tensors = {key: TensorSpec.parse(spec) for key, spec in fields["tensors"].items()}
     aliases = tuple(tuple(group) for group in fields.get("aliases", ()))
-    strange = [key for group in aliases for key in group if key not in tensors]
-    if strange:
-        raise ValueError(f'"aliases" names {strange[0]!r}, which is not in "tensors"')
+    unknown = [key for group in aliases for key in group if key not in tensors]
+    if unknown:
+        raise ValueError(f'"aliases" names {unknown[0]!r}, which is not in "tensors"')
     if versions is not None and not all(type(number) is int for number in versions.values()):
         raise ValueError('"versions" holds something that is not a whole number')
     return Structure(
