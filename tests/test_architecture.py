@@ -166,7 +166,8 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
 def test_the_plugin_imports_pytest_alone() -> None:
     code = f"import pytest\nbefore = set(sys.modules)\nimport {NAME}._pytest_plugin.hooks\n"
     code += "new = set(sys.modules) - before\n"
-    code += f"assert new <= {{'{NAME}', '{NAME}._pytest_plugin', '{NAME}._pytest_plugin.hooks'}}, new"
+    allowed = ("_pytest_plugin", "_pytest_plugin.hooks", "_registry", "_registry.names")
+    code += f"assert new <= { {NAME, *(f'{NAME}.{name}' for name in allowed)} }, new"
     loaded_after(code)
 
 
@@ -178,6 +179,8 @@ def test_a_run_without_checkpoints_loads_no_torch(pytester: pytest.Pytester) -> 
         def test_other():
             assert "pytest_ckpt_compat._pytest_plugin.hooks" in sys.modules
             assert not {"torch", "pytest_ckpt_compat._pytest_plugin.session"} & set(sys.modules)
+            modules = [name for name in sys.modules if name.startswith("pytest_ckpt_compat._registry.")]
+            assert sorted(name.split(".")[2] for name in modules) == ["names", "options"]
         """
     )
     pytester.runpytest_subprocess("-p", "no:hypothesispytest").assert_outcomes(passed=1)

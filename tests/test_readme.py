@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from pytest_ckpt_compat._core.rules import RULES
-from pytest_ckpt_compat._registry.registration import OPTIONS
+from pytest_ckpt_compat._registry.options import OPTIONS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def test_the_rules_are_the_rule_table() -> None:
 
 def test_every_marker_option_is_documented() -> None:
     for option in OPTIONS:
-        assert f"| `{option}` |" in README
+        assert f"| `{option.name}` |" in README
 
 
 def test_every_rule_is_seen_in_some_test() -> None:

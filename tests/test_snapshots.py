@@ -109,7 +109,9 @@ def test_an_update_of_a_checkpoint_that_is_not_there(project: pytest.Pytester) -
     project.makepyfile(TEST)
     result = project.runpytest_inprocess("--ckpt-update", "--ckpt-rewrite", "nte.pt")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stdout.fnmatch_lines(["failed    nte.pt: is no registered checkpoint; nothing was written; known are net.pt"])
+    result.stdout.fnmatch_lines(
+        ["failed    nte.pt: is no registered checkpoint; nothing was written; known *"]
+    )
 
 
 def test_a_model_change_never_rewrites_a_checkpoints_snapshot(project: pytest.Pytester) -> None:
@@ -151,7 +153,7 @@ def test_an_absent_file_is_checked_from_its_snapshot(project: pytest.Pytester) -
         (lambda text: text.replace('"version": 1', '"version": 2'), "is of version 2, newer than 1"),
         (lambda text: text[:50], "is not a fingerprint: *"),
         (lambda text: "[]", "is not a fingerprint: it is not a JSON object"),
-        (lambda text: '{"a": 1, "a": 2}', "is not a fingerprint: 'a' stands in it twice"),
+        (lambda text: '{"a": 1, "a": 2}', "is not a fingerprint: 'a' is in it twice"),
         (lambda text: "{}", 'is not a fingerprint: it has no "tensors"'),
         (lambda text: '{"tensors": {"a": 3}}', "is not a fingerprint: *"),
         (lambda text: "\udcff", "*"),

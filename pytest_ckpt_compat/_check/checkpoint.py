@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pytest_ckpt_compat._check import snapshots
+from pytest_ckpt_compat._check import acceptance, snapshots
 from pytest_ckpt_compat._check.breaks import at_level
 from pytest_ckpt_compat._check.check import check_structure, could_not_check, resumed
 from pytest_ckpt_compat._check.context import Context, Subject
@@ -76,14 +76,14 @@ def check_registered(registration: Registration, context: Context) -> Result:
         own = snapshots.of_definition(subject, verdict, context)
         verdicts = _with_snapshots(subject, verdict, stored, own, context)
         if context.merge_base is not None:
-            verdicts = accepted.cover(verdicts, entries, context.today)
+            verdicts = acceptance.cover(verdicts, entries, context.today)
             verdicts = context.merge_base.compare(subject, verdicts)
     except CkptCompatError as error:
         if error.rule is None:
             raise
         return Result((could_not_check(error, registration.id),), writes)
     whole = {registration.id, *([subject.identifier] if context.merge_base else [])}
-    verdicts = accepted.apply(verdicts, entries, context.today, whole)
+    verdicts = acceptance.apply(verdicts, entries, context.today, whole)
     if own.later and verdicts[0].compatible:
         first = replace(verdicts[0], changes=(*judge(own.later, Policy()), *verdicts[0].changes))
         if context.merge_base is not None:
@@ -117,7 +117,7 @@ def with_commands(verdict: Verdict, ref: str = "") -> Verdict:
     repairs = [(label, text) for label, text in verdict.repairs if label != "accept"]
     if any(change.kind == "stale-snapshot" for change in verdict.changes):
         repairs.append(("record", f"{UPDATE_ONE} {verdict.name}"))
-    repairs += [("accept", command) for command in accepted.commands(verdict, ref)]
+    repairs += [("accept", command) for command in acceptance.commands(verdict, ref)]
     return replace(verdict, repairs=tuple(repairs))
 
 

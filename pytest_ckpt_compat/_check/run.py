@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_ckpt_compat._check import update
+from pytest_ckpt_compat._check import acceptance, update
 from pytest_ckpt_compat._check.checkpoint import with_commands
 from pytest_ckpt_compat._check.context import Context
 from pytest_ckpt_compat._check.contribution import Contribution
@@ -57,7 +57,11 @@ class Outcome:
 
 
 def conclude(
-    contributions: Sequence[Contribution], context: Context, complete: bool, prune: bool | None = None
+    contributions: Sequence[Contribution],
+    context: Context,
+    complete: bool,
+    prune: bool | None = None,
+    full: bool = False,
 ) -> Outcome:
     """Writes the snapshots that a run has to write, looks for those that nothing uses, and sums up.
 
@@ -66,6 +70,7 @@ def conclude(
         context: of the run.
         complete: whether the run covered every registered checkpoint of the project.
         prune: whether unused snapshots are removed; None if they are not looked for.
+        full: whether the lines about a snapshot list every key instead of folding.
     """
     lines: list[str] = []
     missing: tuple[Verdict, ...] = ()
@@ -77,13 +82,13 @@ def conclude(
     whole = complete and not gap
     try:
         require_registered(context.rewrite, ids)
-        lines += _write(contributions, context)
+        lines += _write(contributions, context, full)
         if prune is not None:
             lines += _unused(context, used, whole, prune)
         if whole:
             missing, renamed = _missing(context, used)
             known = {*ids, *map(store.identifier, used), *(each.name for each in missing)}
-            lines += [*renamed, *accepted.nobodys(accepted.load(context.folder), known)]
+            lines += [*renamed, *acceptance.unregistered(accepted.load(context.folder), known)]
         elif complete:
             lines.append(f"what is no longer used was not looked for: {gap}")
         elif context.merge_base is not None:
@@ -142,9 +147,11 @@ def require_registered(rewrite: Iterable[str], ids: Iterable[str]) -> None:
             raise UsageError(identifier, problem, f"known are {', '.join(known) or 'none'}")
 
 
-def _write(contributions: Sequence[Contribution], context: Context) -> list[str]:
+def _write(contributions: Sequence[Contribution], context: Context, full: bool) -> list[str]:
     writes = {name: text for each in contributions for name, text in each.writes.items()}
-    lines = [line for name in sorted(writes) for line in update.write(context.folder, name, writes[name])]
+    lines = [
+        line for name in sorted(writes) for line in update.write(context.folder, name, writes[name], full)
+    ]
     if context.update and not lines:
         failed = any(entry.state in ("broken", "unknown") for each in contributions for entry in each.entries)
         lines.append("no snapshot was written" if failed else "every snapshot is up to date")
@@ -174,5 +181,5 @@ def _missing(context: Context, used: set[str]) -> tuple[tuple[Verdict, ...], tup
         return (), ()
     entries = accepted.load(context.folder)
     found, renamed = context.merge_base.missing_snapshots(context.folder, used)
-    covered = (accepted.apply([each], entries, context.today, ())[0] for each in found)
+    covered = (acceptance.apply([each], entries, context.today, ())[0] for each in found)
     return tuple(with_commands(each, context.ref) for each in covered), renamed

@@ -48,14 +48,14 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: nothing that fails is chosen.
         CkptCompatError: a file cannot be read or written; then nothing was written.
     """
+    from pytest_ckpt_compat._check import acceptance
     from pytest_ckpt_compat._pytest_plugin.collection import in_project
     from pytest_ckpt_compat._snapshots import accepted
-    from pytest_ckpt_compat._snapshots.writing import write
 
     wanted = accepted.Entry(arguments.id, arguments.rule, arguments.key, arguments.reason, arguments.until)
     context, verdict = in_project(lambda project: _find(project, wanted.id, arguments.against))
-    entry, entries = accepted.accept(verdict, accepted.load(context.folder), wanted, context.today)
-    write(context.folder / accepted.FILE, accepted.dumps(entries))
+    entry = acceptance.accept(verdict, accepted.load(context.folder), wanted, context.today)
+    accepted.save(context.folder, entry)
     print("\n".join(_lines(entry, f"{context.folder.name}/{accepted.FILE}")))
     return 0
 

@@ -8,9 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from pytest_ckpt_compat._cli import accept, check, diff, show, status, update
-from pytest_ckpt_compat._core.errors import CkptCompatError
-
-COULD_NOT_CHECK = 2
+from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError
 
 _COMMANDS = (show, diff, update, accept, check, status)
 

@@ -16,6 +16,7 @@ from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._pytest_plugin.completeness import asked_for_everything
 from pytest_ckpt_compat._pytest_plugin.hooks import session_of
 from pytest_ckpt_compat._pytest_plugin.items import REGISTRATIONS
+from pytest_ckpt_compat._registry.names import MARKER
 from pytest_ckpt_compat._registry.registration import Registration
 
 _T = TypeVar("_T")
@@ -59,7 +60,7 @@ def in_project(work: Callable[[Project], _T], args: Sequence[str] = (), whole: b
     finder = _Finder(work, whole)
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = pytest.main(["--collect-only", "-q", "-m", "checkpoint", *args], plugins=[finder])
+        code = pytest.main(["--collect-only", "-q", "-m", MARKER, *args], plugins=[finder])
     if finder.error is not None:
         raise finder.error
     if finder.result:

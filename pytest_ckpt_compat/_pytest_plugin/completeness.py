@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_ckpt_compat._registry.names import MARKER
+
 #: Options that leave tests out.
 _NARROWING = ("keyword", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
 
@@ -18,7 +20,7 @@ def ran_everything(session: pytest.Session) -> bool:
 def asked_for_everything(config: pytest.Config) -> bool:
     """Whether no option leaves a checkpoint out; ``-m checkpoint`` leaves none."""
     narrowed = any(getattr(config.option, name, None) for name in _NARROWING)
-    marks = getattr(config.option, "markexpr", "") in ("", None, "checkpoint")
+    marks = getattr(config.option, "markexpr", "") in ("", None, MARKER)
     return marks and not narrowed and _whole_project(config)
 
 

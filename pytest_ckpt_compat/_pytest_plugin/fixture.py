@@ -14,7 +14,8 @@ from pytest_ckpt_compat._check.checkpoint import load
 from pytest_ckpt_compat._core.addresses import is_url
 from pytest_ckpt_compat._core.errors import CkptCompatError
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._registry.registration import Place, Registration, find_file
+from pytest_ckpt_compat._registry.paths import SearchPath, find_file
+from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._report import text
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class CkptCompat:
     """
 
     registrations: tuple[Registration, ...]
-    place: Place = field(repr=False)
+    place: SearchPath = field(repr=False)
     full: bool = False
 
     def check(

@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_ckpt_compat._registry.names import MARKER, OWN_FILE, PARAMETER, PROJECT_FILES
+
 if TYPE_CHECKING:
     from pytest_ckpt_compat._pytest_plugin.fixture import CkptCompat
     from pytest_ckpt_compat._pytest_plugin.items import CheckpointFile
     from pytest_ckpt_compat._pytest_plugin.session import Session
 
-_MARKER = "checkpoint"
 #: The attribute of a test report that carries what the item adds to the run, as JSON text.
 _CONTRIBUTION = "ckpt_compat"
 _SESSION = pytest.StashKey["Session"]()
-
-
-#: Files that register checkpoints, in the root folder alone.
-_FILES = ("pyproject.toml", "ckpt_compat.toml")
 
 
 class Hooks:
@@ -73,12 +70,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker, and the hooks that need the configuration."""
     config.pluginmanager.register(Reports(config), "ckpt_compat_reports")
-    config.addinivalue_line(
-        "markers",
-        "checkpoint(path, *, model, kwargs=None, key=None, strip_prefix=None, strict=True, id=None, "
-        "allow=(), level=None, optimizer=None): "
-        "fail unless the checkpoint at path still loads into model",
-    )
+    from pytest_ckpt_compat._registry import options
+
+    purpose = "fail unless the checkpoint at path still loads into model"
+    config.addinivalue_line("markers", f"{options.signature(MARKER)}: {purpose}")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -100,7 +95,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CheckpointFile | None:
     """Collects the checkpoints that are registered without test code."""
     config = parent.config
-    ours = file_path.name in _FILES and file_path.parent == config.rootpath
+    ours = file_path.name in PROJECT_FILES and file_path.parent == config.rootpath
     if ours and file_path == _declaring(config):
         return session_of(config).collector(file_path, parent)
     return None
@@ -108,20 +103,20 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Checkpoint
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Several checkpoints on one test become several items."""
-    if metafunc.definition.get_closest_marker(_MARKER):
+    if metafunc.definition.get_closest_marker(MARKER):
         session_of(metafunc.config).parametrize(metafunc)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Reads the markers of each item, so that a mistake shows at collection."""
-    if item.get_closest_marker(_MARKER):
+    if item.get_closest_marker(MARKER):
         session_of(item.config).register(item)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
     """Checks before the body runs, in the call phase: a break is a failure, not a set-up error."""
-    if item.get_closest_marker(_MARKER):
+    if item.get_closest_marker(MARKER):
         session_of(item.config).check(item)
 
 
@@ -129,7 +124,7 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Puts the contribution on the report: reports reach the controller even when a worker dies later."""
     report = yield
-    if item.get_closest_marker(_MARKER):
+    if item.get_closest_marker(MARKER):
         setattr(report, _CONTRIBUTION, session_of(item.config).contribution(item, report.when))
     return report
 
@@ -140,7 +135,7 @@ def ckpt_compat(request: pytest.FixtureRequest) -> CkptCompat:
     return session_of(request.config).fixture(request.node)
 
 
-@pytest.fixture(name="_ckpt_registration")
+@pytest.fixture(name=PARAMETER)
 def _ckpt_registration(request: pytest.FixtureRequest) -> Any:
     return request.param
 
@@ -161,7 +156,7 @@ class Reports:
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Notes that a run is not complete."""
-        if any(item.get_closest_marker(_MARKER) for item in items):
+        if any(item.get_closest_marker(MARKER) for item in items):
             session_of(self._config).partial = True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -187,9 +182,9 @@ class Reports:
 
 def _declaring(config: pytest.Config) -> Path | None:
     """The file whose items are the registered checkpoints; a look at its bytes, without a parser."""
-    there = [path for path in (config.rootpath / name for name in _FILES) if path.is_file()]
+    there = [path for path in (config.rootpath / name for name in PROJECT_FILES) if path.is_file()]
     for path in there:
-        if path.name == _FILES[1] or b"ckpt_compat" in path.read_bytes():
+        if path.name == OWN_FILE or b"ckpt_compat" in path.read_bytes():
             return path
     hooked = config.hook.pytest_ckpt_compat_checkpoints.get_hookimpls()
     return there[-1] if there and hooked else None

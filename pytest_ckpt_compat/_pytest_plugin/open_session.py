@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ckpt_compat._core.errors import UsageError
-from pytest_ckpt_compat._pytest_plugin.session import COULD_NOT_CHECK, Session
+from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, UsageError
+from pytest_ckpt_compat._pytest_plugin.session import Session
 from pytest_ckpt_compat._registry import project_file
-from pytest_ckpt_compat._registry.registration import SNAPSHOT_DIR
+from pytest_ckpt_compat._registry.names import SNAPSHOT_DIR
 
 
 def open_session(config: pytest.Config) -> Session:

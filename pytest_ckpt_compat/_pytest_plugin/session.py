@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_ckpt_compat._core.errors import CkptCompatError, UsageError
+from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError, UsageError
 from pytest_ckpt_compat._pytest_plugin.completeness import ran_everything
 from pytest_ckpt_compat._pytest_plugin.items import REGISTRATIONS, CheckpointFile, collector_of
 from pytest_ckpt_compat._registry import project_file
-from pytest_ckpt_compat._registry.registration import Place, Registration, from_marker, is_glob
+from pytest_ckpt_compat._registry.hook import from_hook
+from pytest_ckpt_compat._registry.marker import from_marker
+from pytest_ckpt_compat._registry.names import MARKER, PARAMETER
+from pytest_ckpt_compat._registry.paths import SearchPath, is_glob
+from pytest_ckpt_compat._registry.registration import Registration, without_duplicates
 from pytest_ckpt_compat._snapshots import store
 
 if TYPE_CHECKING:
@@ -25,11 +29,6 @@ if TYPE_CHECKING:
 
 _Node = pytest.Item | pytest.Collector
 
-#: Exit code of a run in which nothing is known either way.
-COULD_NOT_CHECK = 2
-_MARKER = "checkpoint"
-#: The argument that turns one test into an item for each of its checkpoints.
-_PARAMETER = "_ckpt_registration"
 _RESULTS = pytest.StashKey[list["Result"]]()
 
 
@@ -76,8 +75,8 @@ class Session:
             raise pytest.Collector.CollectError(str(error)) from error
         if len(marks) == 1 and not is_glob(marks[0].args[0]):
             return
-        metafunc.fixturenames.append(_PARAMETER)
-        metafunc.parametrize(_PARAMETER, found, ids=[each.id for each in found], indirect=True)
+        metafunc.fixturenames.append(PARAMETER)
+        metafunc.parametrize(PARAMETER, found, ids=[each.id for each in found], indirect=True)
 
     def register(self, item: pytest.Item) -> None:
         """Keeps the registrations of an item with it."""
@@ -86,9 +85,9 @@ class Session:
         callspec = getattr(item, "callspec", None)
         marks = _in_order(item)
         found: tuple[Registration, ...] = ()
-        if callspec is not None and _PARAMETER in callspec.params:
-            found = (callspec.params[_PARAMETER],)
-            marks = [mark for mark in callspec.marks if mark.name == _MARKER]
+        if callspec is not None and PARAMETER in callspec.params:
+            found = (callspec.params[PARAMETER],)
+            marks = [mark for mark in callspec.marks if mark.name == MARKER]
         try:
             item.stash[REGISTRATIONS] = (*found, *self._registrations(item, marks))
         except UsageError as error:  # of a marker that parametrize or a unittest.TestCase brought in
@@ -147,7 +146,7 @@ class Session:
         from pytest_ckpt_compat._check.run import conclude
 
         complete = not self.partial and ran_everything(session)
-        self.outcome = conclude(self.contributions, self.context(), complete, self.prune)
+        self.outcome = conclude(self.contributions, self.context(), complete, self.prune, self._full)
         code = self._exit_code(session, self.outcome)
         try:
             self._publish(self.outcome)
@@ -205,15 +204,15 @@ class Session:
         """The fixture's value for an item."""
         from pytest_ckpt_compat._pytest_plugin.fixture import CkptCompat
 
-        return CkptCompat(item.stash.get(REGISTRATIONS, ()), self._place(item.path.parent), self._full)
+        return CkptCompat(item.stash.get(REGISTRATIONS, ()), self._search(item.path.parent), self._full)
 
     @property
     def _full(self) -> bool:
         return bool(self.config.get_verbosity() >= 2)
 
     def _registrations(self, node: _Node, marks: list[pytest.Mark]) -> list[Registration]:
-        place = self._place(node.path.parent)
-        found = [each for mark in marks for each in from_marker(mark.args, mark.kwargs, place)]
+        search = self._search(node.path.parent)
+        found = [each for mark in marks for each in from_marker(mark.args, mark.kwargs, search)]
         ids = [each.id for each in found]
         twice = next((each for each in ids if ids.count(each) > 1), None)
         if twice is not None:
@@ -223,20 +222,17 @@ class Session:
         return found
 
     def _declared(self) -> tuple[Registration, ...]:
-        place = self._place()
+        search = self._search()
         given = self.config.hook.pytest_ckpt_compat_checkpoints(config=self.config)
         tables = [table for tables in reversed(given) for table in tables or ()]
-        found = (
-            *project_file.registrations(self.settings, place),
-            *project_file.contributed(tables, place),
-        )
-        return project_file.without_duplicates(found, "checkpoint")
+        found = (*project_file.registrations(self.settings, search), *from_hook(tables, search))
+        return without_duplicates(found, "checkpoint")
 
-    def _place(self, *folders: Path) -> Place:
+    def _search(self, *folders: Path) -> SearchPath:
         root = self.config.rootpath
-        return Place((*folders, root), root, lambda: store.recorded(self.folder), self.settings.level)
+        return SearchPath((*folders, root), root, lambda: store.recorded(self.folder), self.settings.level)
 
 
 def _in_order(node: _Node) -> list[pytest.Mark]:
     """The checkpoint markers, outermost first, decorators from top to bottom."""
-    return list(node.iter_markers(_MARKER))[::-1]
+    return list(node.iter_markers(MARKER))[::-1]

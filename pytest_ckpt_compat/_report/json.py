@@ -11,6 +11,7 @@ from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._snapshots.fingerprint import digest
 
+#: Version of the JSON report; it grows when a program that reads the report would have to change.
 SCHEMA = 1
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
 from pytest_ckpt_compat._report import github, markdown
+from pytest_ckpt_compat._report.json import SCHEMA
 from pytest_ckpt_compat._report.summary import Run
 from pytest_ckpt_compat._snapshots.writing import write
 
-SCHEMA = 1
 _SUFFIXES = (".json", ".md")
 
 
