@@ -6,14 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.heads import is_head
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, Structure, TensorSpec
 
 _V = TypeVar("_V")
-
-#: Names that modules of this field give to their output layers.
-_HEAD_NAMES = frozenset(
-    {"head", "heads", "classifier", "fc", "logits", "lm_head", "cls", "score", "output", "out", "predictor"}
-)
 
 
 class Sides(NamedTuple):
@@ -70,14 +66,14 @@ def unexpected(key: str, old: Structure) -> Change:
 def resized(key: str, old: Structure, new: Structure) -> Change:
     """The same key with another shape."""
     before, after = old.tensors.get(key), new.tensors.get(key)
-    is_head = before is not None and after is not None and _is_head_resize(key, before, after, new)
+    of_head = before is not None and after is not None and _is_head_resize(key, before, after, new)
     return Change(
-        "head-resized" if is_head else "resized",
+        "head-resized" if of_head else "resized",
         old=(key,),
         new=(key,),
         old_specs=_specs(old, key),
         new_specs=_specs(new, key),
-        detail=f"outputs {before.shape[0]} -> {after.shape[0]}" if is_head and before and after else "",
+        detail=f"outputs {before.shape[0]} -> {after.shape[0]}" if of_head and before and after else "",
     )
 
 
@@ -126,12 +122,23 @@ def _is_extra_state(key: str) -> bool:
 
 
 def _is_head_resize(key: str, before: TensorSpec, after: TensorSpec, new: Structure) -> bool:
-    """Only the number of outputs differs, in a layer that is named as a head or comes last."""
+    """Whether the number of outputs of a head, and nothing else, differs."""
     if not before.shape or len(before.shape) != len(after.shape) or before.shape[1:] != after.shape[1:]:
         return False
-    module = key.rpartition(".")[0]
-    last = list(new.tensors)[-1].rpartition(".")[0]
-    return module == last or not _HEAD_NAMES.isdisjoint(module.split("."))
+    module = _module(key)
+    is_last = module == _module(list(new.tensors)[-1])
+    return is_head(module, is_last, rank=2) and (len(after.shape) > 1 or _rank(module, new) > 1)
+
+
+def _module(key: str) -> str:
+    """The layer that a tensor belongs to, as it was before ``torch.nn.utils.parametrize`` wrapped it."""
+    return key.rpartition(".")[0].partition(".parametrizations.")[0]
+
+
+def _rank(module: str, structure: Structure) -> int:
+    """The most dimensions of a tensor in the module or below it."""
+    below = f"{module}." if module else ""
+    return max((len(s.shape) for key, s in structure.tensors.items() if key.startswith(below)), default=0)
 
 
 def _specs(structure: Structure, key: str) -> tuple[TensorSpec, ...]:
