@@ -6,11 +6,25 @@ import re
 
 #: Each names a head wherever it occurs in the last two segments of a path (``bbox_head.fc_cls``).
 _WORDS = frozenset(
-    "head heads cls class classes classifier logits score predictor prediction predictions".split()
+    [
+        "head",
+        "heads",
+        "cls",
+        "class",
+        "classes",
+        "classifier",
+        "logits",
+        "score",
+        "predictor",
+        "prediction",
+        "predictions",
+    ]
 )
 #: These name a head only on their own at a model's top level (``fc``, ``out_proj``): any layer further
 #: down may be called so.
-_TOP_WORDS = frozenset("fc lin linear dense out output o proj projection projector".split())
+_TOP_WORDS = frozenset(
+    ["fc", "lin", "linear", "dense", "out", "output", "o", "proj", "projection", "projector"]
+)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
