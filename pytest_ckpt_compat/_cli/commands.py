@@ -12,9 +12,10 @@ from pytest_ckpt_compat._check.snapshots import Context
 from pytest_ckpt_compat._core.changes import Severity, Verdict
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.errors import CkptCompatError, UsageError
+from pytest_ckpt_compat._core.rules import BY_KIND
 from pytest_ckpt_compat._premerge import git
 from pytest_ckpt_compat._premerge.merge_base_code import Earlier
-from pytest_ckpt_compat._premerge.new_breaks import OURS, facts
+from pytest_ckpt_compat._premerge.new_breaks import facts
 from pytest_ckpt_compat._pytest_plugin.collection import Project, in_project
 from pytest_ckpt_compat._pytest_plugin.completeness import NOT_ALL
 from pytest_ckpt_compat._report import overview, summary, text
@@ -216,7 +217,7 @@ def _status(project: Project) -> str:
 
 def _loads(verdict: Verdict) -> str:
     """Whether the code loads the checkpoint, whatever its snapshot says to that."""
-    severities = {change.severity for change in verdict.changes if change.kind not in OURS}
+    severities = {c.severity for c in verdict.changes if BY_KIND[c.kind].about == "load"}
     if Severity.ERROR in severities:
         return "no"
     if verdict.new is None or Severity.INCOMPLETE in severities:

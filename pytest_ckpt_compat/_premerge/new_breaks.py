@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_ckpt_compat._check.check import check_structure, resumed
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity, Verdict
 from pytest_ckpt_compat._core.errors import BuildError, SnapshotError
-from pytest_ckpt_compat._core.rules import judge
+from pytest_ckpt_compat._core.rules import BY_KIND, judge
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._premerge import git
@@ -17,16 +17,6 @@ from pytest_ckpt_compat._premerge.merge_base_code import Answer, Earlier, Questi
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._snapshots import accepted, fingerprint
 from pytest_ckpt_compat._snapshots import folder as snapshots
-
-#: What the file and its snapshot say to each other was not changed by the code of either side.
-OURS = (
-    "stale-snapshot",
-    "no-baseline",
-    "definition-changed",
-    "unreadable",
-    "unbuildable",
-    "expired-acceptance",
-)
 
 
 @dataclass(frozen=True)
@@ -284,7 +274,7 @@ def _incomplete(verdict: Verdict, why: str) -> Verdict:
 
 
 def _is_a_break(change: Change) -> bool:
-    return change.severity is Severity.ERROR and change.kind not in OURS
+    return change.severity is Severity.ERROR and BY_KIND[change.kind].about == "load"
 
 
 def facts(changes: Iterable[Change]) -> set[tuple[str, str]]:

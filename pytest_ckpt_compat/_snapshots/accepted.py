@@ -20,7 +20,7 @@ from typing import Any
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity, Verdict
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
-from pytest_ckpt_compat._core.rules import BY_ID, KEYLESS, judge
+from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.structure import TensorSpec
 
 FILE = "accepted.toml"
@@ -239,7 +239,7 @@ def _keys(change: Change) -> tuple[str, ...]:
 
 def _acceptable(change: Change) -> bool:
     """Whether an entry can cover a change: it has keys, or says what went wrong."""
-    return bool(_keys(change)) or change.rule in KEYLESS
+    return bool(_keys(change)) or BY_ID[change.rule].keyless
 
 
 def _matches(change: Change, key: str) -> bool:
@@ -282,7 +282,7 @@ def _entry(table: Any, subject: str) -> Entry:
             raise SnapshotError(f"{subject}, key {name}", "is not there or empty", _REDO)
     if table["rule"] not in BY_ID:
         raise SnapshotError(f"{subject}, key rule", f"is {table['rule']!r}, which is no rule", _REDO)
-    said = table["rule"] in KEYLESS
+    said = BY_ID[table["rule"]].keyless
     sound = (isinstance(text, str) and (" -> " in text or (said and text)) for text in table["changes"])
     if not all(sound) or "(none) -> (none)" in table["changes"]:
         raise SnapshotError(f"{subject}, key changes", "holds something that is no change", _REDO)
