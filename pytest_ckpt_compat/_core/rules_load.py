@@ -36,8 +36,8 @@ RULES: tuple[Rule, ...] = (
 
             ```python
             def default_norm(module, state_dict, prefix, *_):
-                for name, value in module.norm.state_dict().items():
-                    state_dict.setdefault(f"{prefix}norm.{name}", value)
+                state_dict.setdefault(prefix + "norm.weight", torch.ones_like(module.norm.weight))
+                state_dict.setdefault(prefix + "norm.bias", torch.zeros_like(module.norm.bias))
             ```
 
             Under `strict=False` the load succeeds and the layer keeps its random initialisation, which

@@ -128,7 +128,7 @@ def _key_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterat
 
 def _row(change: Change, subject: str, note: str, tensors: int) -> Row:
     rule = BY_KIND[change.kind]
-    severity, sign = change.severity or rule.severity, rule.sign
+    severity, sign = change.severity or rule.severity, str(rule.sign)
     if severity is Severity.ACCEPTED:
         sign, note = "=", f"{note}   accepted: {change.reason}"
     if severity is Severity.EXISTING:
