@@ -1,4 +1,4 @@
-"""Two structures -> facts. Finds; judges nothing, prints nothing."""
+"""Compares two structures and returns what differs, as unjudged changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Sides(NamedTuple):
 
 
 def sides(old: Mapping[str, _V], new: Mapping[str, _V]) -> Sides:
-    """Splits the keys of two mappings three ways."""
+    """Splits the keys of two mappings by the side they are on."""
     return Sides(
         old_only=tuple(key for key in old if key not in new),
         new_only=tuple(key for key in new if key not in old),
@@ -30,9 +30,9 @@ def sides(old: Mapping[str, _V], new: Mapping[str, _V]) -> Sides:
 
 
 def compare(old: Structure, new: Structure) -> tuple[Change, ...]:
-    """What a strict load of ``old`` into ``new`` would find, without torch and without hooks.
+    """What a strict load of ``old`` into ``new`` would find if there were no hooks.
 
-    In the order of the new side, unexpected keys last.
+    Resized keys first, then missing and unexpected ones, each in the order of its side.
     """
     split = sides(old.tensors, new.tensors)
     return (
@@ -46,25 +46,25 @@ def compare(old: Structure, new: Structure) -> tuple[Change, ...]:
 
 
 def missing(key: str, new: Structure) -> Change:
-    """The definition wants ``key``, the checkpoint lacks it."""
+    """The change for a key that the checkpoint lacks."""
     if _is_extra_state(key):
         return Change("extra-state", new=(key,), new_specs=_specs(new, key), detail="appeared")
-    twins = next((group for group in new.aliases if key in group), ())
-    tied = [twin for twin in twins if twin != key]
+    aliases = next((group for group in new.aliases if key in group), ())
+    tied = [alias for alias in aliases if alias != key]
     return Change(
         "missing", new=(key,), new_specs=_specs(new, key), detail=f"tied to {tied[0]}" if tied else ""
     )
 
 
 def unexpected(key: str, old: Structure) -> Change:
-    """The checkpoint has ``key``, the definition has no use for it."""
+    """The change for a key that the definition has no use for."""
     if _is_extra_state(key):
         return Change("extra-state", old=(key,), old_specs=_specs(old, key), detail="vanished")
     return Change("unexpected", old=(key,), old_specs=_specs(old, key))
 
 
 def resized(key: str, old: Structure, new: Structure) -> Change:
-    """The same key with another shape."""
+    """The change for a key whose shape differs."""
     before, after = old.tensors.get(key), new.tensors.get(key)
     of_head = before is not None and after is not None and _is_head_resize(key, before, after, new)
     return Change(
@@ -78,7 +78,7 @@ def resized(key: str, old: Structure, new: Structure) -> Change:
 
 
 def retyped(old: Structure, new: Structure) -> Iterator[Change]:
-    """Tensors of one key with different dtypes: ``copy_`` casts without a word."""
+    """The keys whose dtype differs; torch casts them and gives no warning."""
     for key in sides(old.tensors, new.tensors).both:
         before, after = old.tensors[key], new.tensors[key]
         if before.dtype != after.dtype and OBJECT not in (before.dtype, after.dtype):
@@ -86,7 +86,7 @@ def retyped(old: Structure, new: Structure) -> Iterator[Change]:
 
 
 def retied(old: Structure, new: Structure) -> Iterator[Change]:
-    """Tied weights that came apart, and weights that are now tied."""
+    """The groups of keys that are tied on one side only."""
     shared = set(sides(old.tensors, new.tensors).both)
     before, after = _ties(old, shared), _ties(new, shared)
     for group in after:
@@ -111,7 +111,7 @@ def _objects_for_tensors(old: Structure, new: Structure, keys: tuple[str, ...]) 
 
 
 def _fits(old: TensorSpec, new: TensorSpec) -> bool:
-    """Whether torch copies one into the other: equal shapes, or one element into a scalar."""
+    """Whether torch copies one into the other: shapes are equal, or one element goes into a scalar."""
     if OBJECT in (old.dtype, new.dtype):
         return True
     return old.shape == new.shape or (old.shape == (1,) and new.shape == ())
