@@ -1,4 +1,4 @@
-"""The report on all registered checkpoints: what fails, what failed before, how much was compared."""
+"""The report on all registered checkpoints: what fails, what failed before, and how much was compared."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ def render(
     verdicts: Sequence[Verdict],
     counts: tuple[int, int],
     label: str = "",
-    said: Sequence[str] = (),
+    notes: Sequence[str] = (),
     full: bool = False,
 ) -> str:
     """The overview as text.
 
     Args:
-        verdicts: of every checkpoint, and of definitions.
+        verdicts: those of the checkpoints, and of definitions.
         counts: how many checkpoints and tensors were compared.
-        label: the reference, or "" for a plain check.
-        said: remarks on the whole.
-        full: whether every key is printed.
+        label: the git reference, or "" for a plain check.
+        notes: remarks on the run, a line each.
+        full: whether to print every key.
     """
     sections = list(_sections(verdicts, label, full))
-    return "\n".join([*sections, *map(visible, said), compared(counts, label)])
+    return "\n".join([*sections, *map(visible, notes), compared(counts, label)])
 
 
 def compared(counts: tuple[int, int], label: str) -> str:

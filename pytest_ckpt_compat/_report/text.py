@@ -31,7 +31,7 @@ def render(verdict: Verdict, full: bool = False) -> str:
 
 
 def table(verdict: Verdict, full: bool = False) -> list[str]:
-    """The changes alone, a line a row."""
+    """The rows of the report, a line each."""
     return _layout(rows(verdict, full), None if full else SCREEN)
 
 
@@ -101,7 +101,7 @@ def _layout(table: Sequence[Row], limit: int | None) -> list[str]:
 
 
 def _advice(verdict: Verdict) -> Iterator[str]:
-    """What to do next, once for each rule that failed."""
+    """What to do next: once for each rule that failed, then the commands."""
     failed = dict.fromkeys(change.rule for change in verdict.of(Severity.ERROR))
     yield from (f"  {rule}: {BY_ID[rule].advice}" for rule in failed if BY_ID[rule].advice)
     for label, command in verdict.repairs:
