@@ -73,8 +73,8 @@ class Now(nn.Module):
         super().__init__()
         for name, sizes in layers.items():
             norm = len(sizes) == 1
-            self.add_module(name, nn.LayerNorm(sizes) if norm else nn.Linear(*sizes, bias=False))
-        self._register_load_state_dict_pre_hook(hook, with_module=True)
+            self.add_module(name, nn.LayerNorm(sizes) if norm else nn.Linear(sizes[0], sizes[1], bias=False))
+        self._register_load_state_dict_pre_hook(hook, with_module=True)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(
