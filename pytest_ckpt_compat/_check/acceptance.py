@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import UsageError
-from pytest_ckpt_compat._core.rules import KEYLESS, judge
+from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._snapshots.accepted import FILE, FORWARD, Entry, fact
 
@@ -164,7 +164,7 @@ def _keys(change: Change) -> tuple[str, ...]:
 
 def _acceptable(change: Change) -> bool:
     """Whether an entry can cover a change: it has keys, or its detail says what went wrong."""
-    return bool(_keys(change)) or change.rule in KEYLESS
+    return bool(_keys(change)) or BY_ID[change.rule].keyless
 
 
 def _matches(change: Change, key: str) -> bool:

@@ -5,23 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_ckpt_compat._core.changes import Change, Severity
+from pytest_ckpt_compat._core.rules import BY_KIND
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._snapshots import accepted
-
-#: Kinds about the file, its snapshot or the check itself: no change of the code causes or cures them.
-NOT_THE_CODE = (
-    "stale-snapshot",
-    "no-baseline",
-    "definition-changed",
-    "unreadable",
-    "unbuildable",
-    "expired-acceptance",
-)
 
 
 def is_break(change: Change) -> bool:
     """Whether a change is an error that the code causes."""
-    return change.severity is Severity.ERROR and change.kind not in NOT_THE_CODE
+    return change.severity is Severity.ERROR and BY_KIND[change.kind].about == "load"
 
 
 def facts(changes: Iterable[Change]) -> set[tuple[str, str]]:

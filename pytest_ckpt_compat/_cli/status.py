@@ -52,10 +52,10 @@ def _table(project: Project) -> str:
 
 def _loads(verdict: Verdict) -> str:
     """Whether the code loads the checkpoint, whatever its snapshot says."""
-    from pytest_ckpt_compat._check.breaks import NOT_THE_CODE
     from pytest_ckpt_compat._core.changes import Severity
+    from pytest_ckpt_compat._core.rules import BY_KIND
 
-    severities = {change.severity for change in verdict.changes if change.kind not in NOT_THE_CODE}
+    severities = {change.severity for change in verdict.changes if BY_KIND[change.kind].about == "load"}
     if Severity.ERROR in severities:
         return "no"
     if verdict.new is None or Severity.INCOMPLETE in severities:

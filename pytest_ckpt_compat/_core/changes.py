@@ -38,14 +38,14 @@ Confidence = Literal["certain", "likely", "ambiguous"]
 
 
 class Severity(enum.Enum):
-    """How much a change matters to loading."""
+    """How serious a change is."""
 
-    #: Explicitly accepted, with a reason.
+    #: Accepted by the user, with a reason.
     ACCEPTED = "accepted"
-    #: It was so before: the code that this branch started from breaks in the same way.
+    #: The code at the merge base breaks in the same way.
     EXISTING = "existing"
     WARNING = "warning"
-    #: The check could not be made: nothing is known either way.
+    #: The check could not be made: nothing is known about compatibility.
     INCOMPLETE = "incomplete"
     #: The checkpoint does not load.
     ERROR = "error"
@@ -57,19 +57,19 @@ class Change:
 
     Attributes:
         kind: what happened; one rule judges each kind.
-        old: keys on the old side (the checkpoint, or the baseline).
+        old: keys on the old side (the checkpoint or a snapshot).
         new: keys on the new side (the definition).
         old_specs: specs of ``old``, in the same order.
         new_specs: specs of ``new``, in the same order.
-        confidence: how sure the explanation is; facts read off the two sides are certain.
+        confidence: how sure the explanation is; what both sides show directly is certain.
         evidence: why it is believed, one short clause each.
-        candidates: for an ambiguous pair, the keys it could equally well be.
-        group: the folded rule it belongs to (``backbone.* -> encoder.*``), or "".
-        detail: a clause in words (``classes 1000 -> 10``), or "".
-        rule: id of the rule that judged it (``CK101``), or "" before the judgement.
-        severity: the judgement, or None before it.
-        reason: for an accepted change, the reason that was given; for one that was there before,
-            the reference on which it was.
+        candidates: for an ambiguous pair, the new keys that fit equally well.
+        group: the pair of patterns that it belongs to (``backbone.* -> encoder.*``), or "".
+        detail: a clause in words (``outputs 1000 -> 10``), or "".
+        rule: id of the rule that judged it (``CK101``), or "" before it is judged.
+        severity: the judgement, or None before it is judged.
+        reason: for an accepted change, the reason that was given; for one that existed before, the
+            git reference that has it.
     """
 
     kind: Kind
@@ -89,12 +89,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Acceptance:
-    """A break that is meant: changes of this rule whose keys match the pattern do not fail.
+    """An accepted break: changes of this rule whose keys all match a pattern do not fail.
 
     Attributes:
         rule: rule id (``CK202``) or its kind (``head-resized``).
-        keys: a glob over keys (``head.*``).
-        reason: why it is accepted; shown in the report.
+        keys: the pattern, a glob over keys (``head.*``).
+        reason: why it is accepted; reports show it.
     """
 
     rule: str
@@ -104,11 +104,11 @@ class Acceptance:
 
 @dataclass(frozen=True)
 class Policy:
-    """What the judgement depends on besides the facts.
+    """What the judgement depends on besides the changes.
 
     Attributes:
         strict: whether the load under test is strict, as ``load_state_dict`` means it.
-        accepted: breaks that are meant.
+        accepted: breaks that the registration accepts.
     """
 
     strict: bool = True

@@ -1,4 +1,4 @@
-"""The report on all registered checkpoints: what fails, what failed before, how much was compared."""
+"""The report on all registered checkpoints: what fails, what failed before, and how much was compared."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from pytest_ckpt_compat._core import toml
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.errors import SnapshotError
-from pytest_ckpt_compat._core.rules import BY_ID, KEYLESS
+from pytest_ckpt_compat._core.rules import BY_ID
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._snapshots.writing import write
 
@@ -161,7 +161,7 @@ def _entry(table: Any, subject: str) -> Entry:
             raise SnapshotError(f"{subject}, key {name}", "is not there or empty", _REDO)
     if table["rule"] not in BY_ID:
         raise SnapshotError(f"{subject}, key rule", f"is {table['rule']!r}, which is no rule", _REDO)
-    keyless = table["rule"] in KEYLESS
+    keyless = BY_ID[table["rule"]].keyless
     sound = (isinstance(text, str) and (" -> " in text or (keyless and text)) for text in table["changes"])
     if not all(sound) or "(none) -> (none)" in table["changes"]:
         raise SnapshotError(f"{subject}, key changes", "holds something that is no change", _REDO)
