@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.levels import Level
 from pytest_ckpt_compat._registry import hook, options, project_file
 from pytest_ckpt_compat._registry.marker import from_marker
 from pytest_ckpt_compat._registry.names import MARKER
@@ -131,7 +132,7 @@ def test_the_project_file_shares_the_declaration_of_the_level(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ckpt_compat.toml").write_text('[tool.ckpt_compat]\nlevel = "backward"')
-    assert project_file.read(tmp_path).level == "backward"
+    assert project_file.read(tmp_path).level is Level.BACKWARD
     refusing = [replace(option, valid=lambda _: False) for option in options.OPTIONS]
     monkeypatch.setattr(options, "OPTIONS", tuple(refusing))
     with pytest.raises(UsageError, match=r"\[tool\.ckpt_compat\], option level: is 'backward'"):

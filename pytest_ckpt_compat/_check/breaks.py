@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_ckpt_compat._core.changes import Change, Severity
+from pytest_ckpt_compat._core.levels import Level
 from pytest_ckpt_compat._core.rules import BY_KIND
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._snapshots import accepted
@@ -20,8 +21,8 @@ def facts(changes: Iterable[Change]) -> set[tuple[str, str]]:
     return {(change.rule, accepted.fact(change)) for change in changes}
 
 
-def at_level(verdict: Verdict, level: str) -> Verdict:
-    """Turns breaks into warnings at level ``forward``, which does not ask today's code to load."""
-    if level != "forward":
+def at_level(verdict: Verdict, level: Level) -> Verdict:
+    """Turns breaks into warnings at a level that does not ask today's code to load the checkpoint."""
+    if level.loads_checkpoint:
         return verdict
-    return verdict.with_severity(is_break, Severity.WARNING, "level forward")
+    return verdict.with_severity(is_break, Severity.WARNING, f"level {level.value}")

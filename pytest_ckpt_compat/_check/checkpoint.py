@@ -69,7 +69,7 @@ def check_registered(registration: Registration, context: Context) -> Result:
         structure, stored = snapshots.of_checkpoint(registration, definition, context)
         writes.update(stored.writes)
         verdict = check_structure(structure, definition, registration.policy, registration.strip_prefix)
-        if registration.level == "resume":
+        if registration.level.loads_optimizer:
             verdict = resumed(verdict, definition, registration.optimizer, registration.policy)
         name = definition_name(registration, definition)
         subject = Subject(registration, definition, context.folder, name, structure)
@@ -99,8 +99,8 @@ def _with_snapshots(
     level = subject.registration.level
     found = judge((*stored.changes, *own.changes), Policy())
     notes = [*stored.notes, *own.notes, *verdict.notes]
-    if level in ("forward", "full") and context.merge_base is None:
-        notes.append(f"level {level}: earlier code was not asked; give --ckpt-against")
+    if level.loads_in_merge_base and context.merge_base is None:
+        notes.append(f"level {level.value}: earlier code was not asked; give --ckpt-against")
     verdict = replace(
         verdict, name=subject.registration.id, changes=(*found, *verdict.changes), notes=tuple(notes)
     )

@@ -73,7 +73,7 @@ def _compared(
     """Compares a file with its snapshot, or finds what an update writes for it."""
     folder, shown = context.folder, registration.shown
     name = store.checkpoint_name(registration.id)
-    resume = registration.level == "resume"
+    resume = registration.level.loads_optimizer
     named = context.update and registration.id in context.rewrite
     stored = None if named else store.load(folder, name)
     same = stored is not None and fingerprint.digest(stored) == fingerprint.digest(structure)

@@ -139,7 +139,7 @@ def _request(
     values: Mapping[str, Any],
     questions: Mapping[str, Question],
 ) -> dict[str, Any]:
-    resume = registration.level == "resume"
+    resume = registration.level.loads_optimizer
     return {
         "ids": list(ids),
         "name": definition.name,

@@ -51,7 +51,7 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
         *earlier_cases,
     ]
     forward = {}
-    if subject.registration.level in ("forward", "full") and main.new is not None:
+    if subject.registration.level.loads_in_merge_base and main.new is not None:
         forward = {"new": Question(main.new)}
     if recorded is None or forward:
         try:
@@ -120,7 +120,7 @@ def _ids(subject: Subject, base: git.Base) -> list[str]:
 def _earlier_checkpoint(subject: Subject, main: Verdict, base: git.Base) -> tuple[list[_Case], str]:
     """Loads the checkpoint as the merge base recorded it, if that was another; or notes why it cannot."""
     stored, note = stored_at(base, subject.folder, store.checkpoint_name(subject.registration.id))
-    resume = subject.registration.level == "resume" and stored is not None and bool(stored.optimizers)
+    resume = subject.registration.level.loads_optimizer and stored is not None and bool(stored.optimizers)
     known = subject.structure
     if stored is None or fingerprint.digest(stored, resume) == fingerprint.digest(known, resume):
         return [], note
@@ -148,7 +148,7 @@ def _loaded(subject: Subject, old: Structure, main: Verdict, label: str, name: s
     policy = subject.registration.policy
     prefix = subject.registration.strip_prefix if own else None
     verdict = check_structure(replace(old, values=values), subject.definition, policy, prefix)
-    if own and subject.registration.level == "resume" and old.optimizers:
+    if own and subject.registration.level.loads_optimizer and old.optimizers:
         verdict = resumed(verdict, subject.definition, subject.registration.optimizer, policy)
     return at_level(replace(verdict, name=name, old_label=label), subject.registration.level)
 

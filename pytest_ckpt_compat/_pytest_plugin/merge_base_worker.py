@@ -141,7 +141,7 @@ def _changes(
             return []
     prefix = registration.strip_prefix if own else None
     verdict = check_structure(structure, definition, registration.policy, prefix)
-    if own and registration.level == "resume":
+    if own and registration.level.loads_optimizer:
         verdict = resumed(verdict, definition, registration.optimizer, registration.policy)
     return list(map(as_data, at_level(verdict, registration.level).changes))
 

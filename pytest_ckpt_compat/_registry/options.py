@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.levels import Level
 
-LEVELS = ("backward", "forward", "full", "resume")
+LEVELS = tuple(level.value for level in Level)
 
 _NONE = type(None)
 _NAMED = 'text, "package.module:attr"'

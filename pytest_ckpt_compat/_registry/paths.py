@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pytest_ckpt_compat._core import addresses
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.levels import Level
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class SearchPath:
     folders: tuple[Path, ...]
     root: Path
     recorded: Callable[[], Iterator[tuple[str, str]]]
-    level: str = "backward"
+    level: Level = Level.BACKWARD
 
 
 def is_glob(path: object) -> bool:

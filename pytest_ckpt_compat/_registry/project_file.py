@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_ckpt_compat._core import toml
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.levels import Level
 from pytest_ckpt_compat._registry import options
 from pytest_ckpt_compat._registry.names import OWN_FILE, PROJECT_FILES
 from pytest_ckpt_compat._registry.options import Option
@@ -34,7 +35,7 @@ class Settings:
 
     file: str = ""
     snapshot_dir: str = ""
-    level: str = "backward"
+    level: Level = Level.BACKWARD
     checkpoints: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
 
@@ -100,6 +101,6 @@ def _settings(file: str, table: Mapping[str, Any]) -> Settings:
     return Settings(
         file=file,
         snapshot_dir=table.get("snapshot_dir", ""),
-        level=table.get("level", Settings.level),
+        level=Level(table.get("level", Settings.level)),
         checkpoints=checkpoints,
     )

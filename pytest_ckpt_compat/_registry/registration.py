@@ -10,6 +10,7 @@ from typing import Any
 from pytest_ckpt_compat._core import addresses
 from pytest_ckpt_compat._core.changes import Acceptance, Policy
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.levels import Level
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
 from pytest_ckpt_compat._registry.names import DEFINITIONS
 from pytest_ckpt_compat._registry.paths import SearchPath, find_files
@@ -29,7 +30,7 @@ class Registration:
         key: dotted path of the state_dict inside the file.
         strip_prefix: taken off the keys that begin with it.
         policy: strictness and accepted breaks.
-        level: what the checkpoint is held to, one of ``options.LEVELS``.
+        level: what the checkpoint is held to.
         optimizer: a class or factory, or ``"package.module:attr"``, for level ``resume``.
         address: the address of a checkpoint that is not on this machine, as it was given; else "".
     """
@@ -42,7 +43,7 @@ class Registration:
     key: str | None = None
     strip_prefix: str | None = None
     policy: Policy = field(default_factory=Policy)
-    level: str = "backward"
+    level: Level = Level.BACKWARD
     optimizer: Any = field(default=None, repr=False)
     address: str = field(default="", repr=False)
 
@@ -76,8 +77,8 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
     Raises:
         UsageError: the options contradict each other, or the path matches nothing.
     """
-    level = values.get("level") or search.level
-    if level == "resume" and values.get("optimizer") is None:
+    level = Level(values["level"]) if values.get("level") else search.level
+    if level.loads_optimizer and values.get("optimizer") is None:
         raise UsageError(
             subject, "has level resume and no optimizer", 'give optimizer, "package.module:factory"'
         )
