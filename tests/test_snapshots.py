@@ -241,7 +241,7 @@ def test_unused_snapshots_are_listed_and_pruned_only_after_a_complete_run(projec
     save(project.path / "other.pt")
     project.runpytest_inprocess("--ckpt-update")
     project.makepyfile(TEST)
-    unused = "unused    ckpt_snapshots/other.pt.json: no test stands for it; remove it with --ckpt-prune"
+    unused = "unused    ckpt_snapshots/other.pt.json: no test uses it; remove it with --ckpt-prune"
     name = "test_unused_snapshots_are_listed_and_pruned_only_after_a_complete_run.py"
     for selection in (["-k", "net"], ["-m", "not slow"], [name], ["--deselect", "x"], ["--co"]):
         result = project.runpytest_inprocess("--ckpt-prune", *selection)
@@ -250,7 +250,7 @@ def test_unused_snapshots_are_listed_and_pruned_only_after_a_complete_run(projec
     project.runpytest_inprocess().stdout.fnmatch_lines([unused])
     assert "other.pt.json" in stored(project)
     result = project.runpytest_inprocess("--ckpt-prune", "-m", "checkpoint")
-    result.stdout.fnmatch_lines(["removed   ckpt_snapshots/other.pt.json: no test stands for it"])
+    result.stdout.fnmatch_lines(["removed   ckpt_snapshots/other.pt.json: no test uses it"])
     assert set(stored(project)) == {"net.pt.json", "definitions/models.Net.json"}
 
 
@@ -288,7 +288,7 @@ def test_one_process_writes_under_xdist(project: pytest.Pytester, workers: str) 
     )
     result = project.runpytest_subprocess("--ckpt-prune", workers)
     result.assert_outcomes(passed=4)
-    result.stdout.fnmatch_lines(["removed   ckpt_snapshots/left.json: no test stands for it"])
+    result.stdout.fnmatch_lines(["removed   ckpt_snapshots/left.json: no test uses it"])
     assert "runs/d.pt.json" in stored(project), "the only record of a file that is not here"
 
 

@@ -1,4 +1,4 @@
-"""The use case: read, load, compare, judge."""
+"""Reads a checkpoint, loads it into a definition, and judges what torch finds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pytest_ckpt_compat._report.text import render
 
 
 def diff(old: Structure, new: Structure) -> Verdict:
-    """Compares two structures as a strict load of ``old`` into ``new`` would, hooks aside."""
+    """Compares two structures as a strict load of ``old`` into ``new`` would, without hooks."""
     wrapper = _wrapper(old, new)
     if wrapper:
         bare = wrapper.unwrap(old)
@@ -107,7 +107,7 @@ def check_structure(
 
 
 def _judged(changes: tuple[Change, ...], outcome: Outcome, policy: Policy) -> tuple[Change, ...]:
-    """Judges by the strictness that torch showed: an explanation never changes whether a load raises."""
+    """Judges as strictly as torch loaded: an explanation never changes whether the load raises."""
     judged = judge(changes, replace(policy, strict=policy.strict and outcome.strict))
     errors = any(change.severity is Severity.ERROR for change in judged)
     if outcome.raised and not errors:
@@ -121,7 +121,7 @@ def _judged(changes: tuple[Change, ...], outcome: Outcome, policy: Policy) -> tu
 
 
 def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Policy) -> Verdict:
-    """The verdict of a load, and of loading the optimizer's state of the same checkpoint.
+    """Adds to a load's verdict that of loading the optimizer's state of the same checkpoint.
 
     Args:
         verdict: the load's.
@@ -168,22 +168,22 @@ def _load(structure: Structure, definition: Definition, policy: Policy) -> tuple
 
 
 def _facts(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Change]:
-    """What torch found, in full, and what it does not tell."""
-    told = [
+    """What torch found, in full, and what it does not report."""
+    found = [
         *(_resized(key, shapes, old, new) for key, shapes in outcome.mismatched.items()),
         *(compare.missing(key, new) for key in outcome.missing),
         *(compare.unexpected(key, old) for key in outcome.unexpected),
         *(Change("load-raises", detail=error) for error in outcome.errors),
     ]
-    yield from told
+    yield from found
     if not outcome.complete:
         # torch stopped half-way: what it did not get to is read off the two structures.
-        known = {(key, side) for change in told for side in ("old", "new") for key in getattr(change, side)}
+        known = {(key, side) for change in found for side in ("old", "new") for key in getattr(change, side)}
         for change in compare.compare(old, new):
             rest = {(key, side) for side in ("old", "new") for key in getattr(change, side)}
             if change.kind not in ("retyped", "retied") and not rest & known:
                 yield change
-    if outcome.raised and not told:
+    if outcome.raised and not found:
         yield Change("load-raises", detail="load_state_dict raised without saying why")
     if outcome.untouched:
         specs = tuple(new.tensors[key] for key in outcome.untouched)
@@ -213,7 +213,7 @@ class _Wrapper:
         return prefixes.strip(old, self.prefix) if self.on_checkpoint else prefixes.prepend(old, self.prefix)
 
     def change(self, old: Structure) -> Change:
-        """The fact, as a report tells it."""
+        """The change that a report shows."""
         prefix, keys = self.prefix, (tuple(old.tensors), tuple(self.unwrap(old).tensors))
         if self.on_checkpoint:
             return Change(
@@ -239,9 +239,9 @@ def _wrapper(old: Structure, new: Structure) -> _Wrapper | None:
 def _find_wrapper(
     structure: Structure, new: Structure, outcome: Outcome, definition: Definition, policy: Policy
 ) -> tuple[_Wrapper | None, Outcome]:
-    """The prefix that stops a load, and what the load would find without it.
+    """Finds the prefix that stops a load, and what the load finds without it.
 
-    Where the names alone do not tell, since a hook would rename them, the load itself does.
+    A hook may rename keys, so that names alone explain nothing; then a second load decides.
     """
     named = _wrapper(structure, new)
     if named:

@@ -166,9 +166,9 @@ def _unused(context: Context, used: set[str], whole: bool, prune: bool) -> Itera
         shown = store.shown(context.folder, name)
         if prune:
             store.remove(context.folder, name)
-            yield f"removed   {shown}: no test stands for it"
+            yield f"removed   {shown}: no test uses it"
         else:
-            yield f"unused    {shown}: no test stands for it; remove it with --ckpt-prune"
+            yield f"unused    {shown}: no test uses it; remove it with --ckpt-prune"
 
 
 def _missing(context: Context, used: set[str]) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:

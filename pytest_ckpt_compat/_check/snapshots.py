@@ -1,4 +1,4 @@
-"""What the two snapshots of a registered checkpoint say: the checkpoint's own, and its definition's."""
+"""Compares a registered checkpoint with its two snapshots: its own, and its definition's."""
 
 from __future__ import annotations
 

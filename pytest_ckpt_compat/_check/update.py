@@ -14,7 +14,7 @@ from pytest_ckpt_compat._snapshots import fingerprint, store
 
 
 def write(folder: Path, name: str, text: str, full: bool = False) -> list[str]:
-    """Writes a snapshot; returns lines that tell what changed in it.
+    """Writes a snapshot; returns lines that describe the change.
 
     Args:
         folder: the snapshot folder.

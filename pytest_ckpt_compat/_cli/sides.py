@@ -38,13 +38,13 @@ def read(path: str, key: str | None = None) -> Structure:
         CkptCompatError: it cannot be read.
     """
     from pytest_ckpt_compat import _readers
-    from pytest_ckpt_compat._cli.progress import told_if_slow
+    from pytest_ckpt_compat._cli.progress import reported_if_slow
     from pytest_ckpt_compat._snapshots import store
 
     stored = store.read_file(path)
     if stored is not None:
         return stored
-    with told_if_slow(path):
+    with reported_if_slow(path):
         return _readers.read(path, key)
 
 

@@ -51,7 +51,7 @@ def _table(project: Project) -> str:
 
 
 def _loads(verdict: Verdict) -> str:
-    """Whether the code loads the checkpoint, whatever its snapshot says."""
+    """Whether the code loads the checkpoint, whatever its snapshot holds."""
     from pytest_ckpt_compat._core.changes import Severity
     from pytest_ckpt_compat._core.rules import BY_KIND
 

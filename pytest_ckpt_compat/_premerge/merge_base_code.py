@@ -25,13 +25,13 @@ from pytest_ckpt_compat._snapshots.fingerprint import dumps, loads
 
 @dataclass(frozen=True)
 class Question:
-    """A structure that the earlier definition is to load.
+    """A structure that the merge base's definition is to load.
 
     Attributes:
         structure: what is loaded, as the file has it.
         registered: whether it is the registered checkpoint's: then the prefix that the earlier
             registration strips is stripped, and the optimizer's state counts at level resume.
-        file: the file it was read from, or "": it is read as the earlier registration says.
+        file: the file it was read from, or "". It is read with the options of the earlier registration.
     """
 
     structure: Structure
@@ -41,7 +41,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the earlier code says.
+    """What the merge base's code answers.
 
     Attributes:
         registered: whether the checkpoint was registered there.
@@ -56,9 +56,9 @@ class Answer:
 
 
 class MergeBaseCode:
-    """The code of the merge base, in a process that is started when it is first asked.
+    """The code of the merge base, in a process that starts with the first question.
 
-    It serves one run, whatever number of checkpoints that has, and must be closed at its end.
+    It serves all checkpoints of one run. Close it at the end.
 
     Attributes:
         base: the commit.
@@ -88,7 +88,7 @@ class MergeBaseCode:
         Args:
             ids: the checkpoint's, then those that it may have had there.
             registration: the checkpoint as it is registered today.
-            definition: today's definition; it tells two registrations of one file apart.
+            definition: today's definition; it distinguishes two registrations of one file.
             values: the checkpoint's non-tensor values, for a definition that takes them.
             questions: the structures, by names that the answer uses.
 
@@ -119,7 +119,7 @@ class MergeBaseCode:
             self._process = None
 
     def _with(self, paths: list[str]) -> Process:
-        """The process, started anew where it does not look for modules in all of these folders."""
+        """The process; a new one if the present one does not look for modules in all of these folders."""
         known = self._process.paths if self._process is not None else []
         if self._process is None or not set(paths) <= set(known):
             self.close()
@@ -157,7 +157,7 @@ def _request(
 
 
 def _kept(path: Path) -> dict[str, Any] | None:
-    """An earlier answer, unless the code that it used, besides installed packages, has changed since."""
+    """A kept answer, unless code that it used has changed since; installed packages do not count."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         fresh = all(os.stat(file).st_mtime_ns == changed for file, changed in data["files"].items())
@@ -168,7 +168,7 @@ def _kept(path: Path) -> dict[str, Any] | None:
 
 
 def _environment(base: git.Base) -> list[Any]:
-    """What besides the commit's code decides an answer: Python, and what is installed."""
+    """What an answer depends on besides the commit's code: Python, and what is installed."""
     folders = [Path(path) for path in dict.fromkeys(sys.path) if path and os.path.isdir(path)]
     installed = sorted(
         entry
@@ -177,8 +177,8 @@ def _environment(base: git.Base) -> list[Any]:
         if entry.endswith((".dist-info", ".egg-info"))
     )
     own = max(path.stat().st_mtime_ns for path in Path(__file__).parents[1].rglob("*.py"))
-    told = [os.environ.get(name) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTHONPATH")]
-    return [sys.version, base.prefix, installed, importlib.metadata.version("torch"), own, told]
+    settings = [os.environ.get(name) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTHONPATH")]
+    return [sys.version, base.prefix, installed, importlib.metadata.version("torch"), own, settings]
 
 
 def _unbuildable(base: git.Base, definition: Definition, why: str) -> BuildError:

@@ -61,8 +61,8 @@ def stored_at(base: git.Base, folder: Path, name: str) -> tuple[Structure | None
 def _verdict(name: str, base: git.Base) -> Verdict:
     identifier = store.identifier(name)
     detail = (
-        f"{base.label} has a snapshot of {identifier}, and nothing registered here stands for it: "
-        "register it again, or accept that it is gone"
+        f"{base.label} has a snapshot of {identifier}, and nothing registered here uses it: "
+        "register it again, or accept that it was removed"
     )
     changes = judge([Change("no-baseline", old=(identifier,), detail=detail)], Policy())
     return Verdict(changes, name=identifier)

@@ -21,7 +21,7 @@ from pytest_ckpt_compat._snapshots import accepted, fingerprint, store
 
 @dataclass(frozen=True)
 class _Case:
-    """A verdict, and the question whose answer tells whether its breaks are new."""
+    """A verdict, and the question whose answer shows whether its breaks are new."""
 
     verdict: Verdict
     question: Question | None = None
@@ -142,7 +142,7 @@ def _earlier_definition(
 
 
 def _loaded(subject: Subject, old: Structure, main: Verdict, label: str, name: str) -> Verdict:
-    """Loads a structure into today's definition, as the registration says."""
+    """Loads a structure into today's definition with the options of the registration."""
     values = old.values or (main.old.values if main.old else {})
     own = name == subject.registration.id
     policy = subject.registration.policy
@@ -195,7 +195,7 @@ def _graded(verdict: Verdict, before: Iterable[Change], base: git.Base) -> Verdi
 
 
 def _incomplete(verdict: Verdict, why: str) -> Verdict:
-    """The verdict where nobody can tell whether its breaks are new."""
+    """The verdict when it is unknown whether its breaks are new."""
     found = judge([Change("unbuildable", detail=why)], Policy())
     unknown = verdict.with_severity(is_break, Severity.INCOMPLETE)
     return replace(unknown, changes=(*found, *unknown.changes))

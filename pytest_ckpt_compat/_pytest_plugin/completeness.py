@@ -1,4 +1,4 @@
-"""Whether a run was complete: only then is a snapshot that nobody used known to be unused."""
+"""Whether a run was complete. Only after a complete run is a snapshot known to be unused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NARROWING = ("keyword", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
 
 
 def ran_everything(session: pytest.Session) -> bool:
-    """Whether the run was asked for every checkpoint of the project, and came to its end."""
+    """Whether the run covered every checkpoint of the project and came to its end."""
     stopped = session.shouldfail or session.shouldstop or session.config.getoption("collectonly")
     ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     return ended and not stopped and asked_for_everything(session.config)

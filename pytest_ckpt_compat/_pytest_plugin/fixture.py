@@ -28,12 +28,12 @@ class CkptCompat:
 
     Attributes:
         registrations: the checkpoints that the test's markers register; usually one.
-        place: where relative paths are looked for.
+        search: where relative paths are looked for.
         full: whether failures print every key (``-vv``).
     """
 
     registrations: tuple[Registration, ...]
-    place: SearchPath = field(repr=False)
+    search: SearchPath = field(repr=False)
     full: bool = False
 
     def check(
@@ -52,7 +52,7 @@ class CkptCompat:
         """
         __tracebackhide__ = True
         given = os.fspath(path)
-        found = given if is_url(given) else find_file(given, self.place)[0]
+        found = given if is_url(given) else find_file(given, self.search)[0]
         try:
             verdict = check(found, model, kwargs, key, strip_prefix, strict)
         except CkptCompatError as error:

@@ -29,12 +29,12 @@ class Hooks:
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Adds the hook by which a project's own registry contributes checkpoints."""
+    """Adds the hook through which a project's own registry contributes checkpoints."""
     pluginmanager.add_hookspecs(Hooks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds the options, all of them about snapshots."""
+    """Adds the command-line options and the ini setting."""
     group = parser.getgroup("checkpoint compatibility")
     group.addoption(
         "--ckpt-update",
@@ -62,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--ckpt-prune",
         action="store_true",
-        help="remove the snapshots that no test of a complete run stands for",
+        help="remove the snapshots that no test of a complete run uses",
     )
     parser.addini("ckpt_snapshot_dir", "folder of the snapshots, relative to the root folder", default="")
 
@@ -77,7 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Has the registered checkpoints collected where the project's ``testpaths`` would leave them out."""
+    """Collects the registered checkpoints even where the project's ``testpaths`` would leave them out."""
     config = session.config
     path = _declaring(config)
     if path is not None and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
@@ -87,7 +87,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Ends what a session has started."""
+    """Ends the processes that the session has started."""
     if _SESSION in config.stash:
         config.stash[_SESSION].close()
 
@@ -102,20 +102,20 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Checkpoint
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Several checkpoints on one test become several items."""
+    """Makes an item for each checkpoint of a test."""
     if metafunc.definition.get_closest_marker(MARKER):
         session_of(metafunc.config).parametrize(metafunc)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Reads the markers of each item, so that a mistake shows at collection."""
+    """Reads the markers of each item, so that mistakes show at collection."""
     if item.get_closest_marker(MARKER):
         session_of(item.config).register(item)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
-    """Checks before the body runs, in the call phase: a break is a failure, not a set-up error."""
+    """Checks before the body runs, in the call phase, so that a break is a failure and not a set-up error."""
     if item.get_closest_marker(MARKER):
         session_of(item.config).check(item)
 
@@ -160,7 +160,7 @@ class Reports:
             session_of(self._config).partial = True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Notes that a run is not complete: a module that is skipped has tests that nobody knows."""
+        """Notes that a run is not complete: a skipped module may register checkpoints."""
         if not report.passed:
             session_of(self._config).partial = True
 
@@ -171,17 +171,19 @@ class Reports:
             session_of(self._config).finish(session)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Says what was recorded, and what passed with a warning."""
+        """Prints what was recorded, and what passed with a warning."""
         if self._wanted():
             session_of(self._config).summarize(terminalreporter)
 
     def _wanted(self) -> bool:
-        asked = any(map(self._config.getoption, ("ckpt_update", "ckpt_prune", "ckpt_against", "ckpt_report")))
-        return not hasattr(self._config, "workerinput") and (asked or _SESSION in self._config.stash)
+        wanted = any(
+            map(self._config.getoption, ("ckpt_update", "ckpt_prune", "ckpt_against", "ckpt_report"))
+        )
+        return not hasattr(self._config, "workerinput") and (wanted or _SESSION in self._config.stash)
 
 
 def _declaring(config: pytest.Config) -> Path | None:
-    """The file whose items are the registered checkpoints; a look at its bytes, without a parser."""
+    """The file whose items are the registered checkpoints, found by its bytes and not parsed."""
     there = [path for path in (config.rootpath / name for name in PROJECT_FILES) if path.is_file()]
     for path in there:
         if path.name == OWN_FILE or b"ckpt_compat" in path.read_bytes():
@@ -191,7 +193,7 @@ def _declaring(config: pytest.Config) -> Path | None:
 
 
 def session_of(config: pytest.Config) -> Session:
-    """The run's session, made when it is first asked for."""
+    """The run's session, made on first use."""
     if _SESSION not in config.stash:
         from pytest_ckpt_compat._pytest_plugin.open_session import open_session
 

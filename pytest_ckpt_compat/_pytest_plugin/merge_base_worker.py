@@ -77,21 +77,21 @@ def _send(answers: IO[str], found: Mapping[str, Any]) -> None:
     answers.flush()
 
 
-def _answer(asked: Mapping[str, Any], project: Project) -> dict[str, Any]:
+def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
     """Answers from the code that pytest has collected."""
-    registration = _registration(asked, project)
+    registration = _registration(question, project)
     if registration is None:
         if project.problems:
             problem = f"pytest could not collect {project.problems[0]}"
-            raise BuildError(asked["ids"][0], problem, "see pytest at that commit")
-        files = _changed(asked["tree"])
+            raise BuildError(question["ids"][0], problem, "see pytest at that commit")
+        files = _changed(question["tree"])
         return {"registered": False, "definition": None, "changes": {}, "files": files}
     definition = find(registration.model, registration.kwargs)
-    values = _values(asked, registration)
-    changes = {name: _changes(each, registration, definition) for name, each in asked["questions"].items()}
+    values = _values(question, registration)
+    changes = {name: _changes(each, registration, definition) for name, each in question["questions"].items()}
     built = dumps(structure_of(build(definition, values), definition))
-    _require_old_code(asked, definition)
-    return {"registered": True, "definition": built, "changes": changes, "files": _changed(asked["tree"])}
+    _require_old_code(question, definition)
+    return {"registered": True, "definition": built, "changes": changes, "files": _changed(question["tree"])}
 
 
 def _changed(tree: str) -> dict[str, int]:
@@ -100,25 +100,25 @@ def _changed(tree: str) -> dict[str, int]:
     return {file: os.stat(file).st_mtime_ns for file in outside if os.path.isfile(file)}
 
 
-def _registration(asked: Mapping[str, Any], project: Project) -> Registration | None:
+def _registration(question: Mapping[str, Any], project: Project) -> Registration | None:
     """The checkpoint as it was registered, by its id or the one that it had.
 
-    Two registrations of one id are told apart by their models.
+    Models distinguish two registrations of one id.
     """
-    for identifier in asked["ids"]:
+    for identifier in question["ids"]:
         same = [each for each in project.registrations if each.id == identifier]
-        alike = [each for each in same if _name(each) == asked["name"]]
+        alike = [each for each in same if _name(each) == question["name"]]
         if same:
             return (alike or same)[0]
     return None
 
 
-def _values(asked: Mapping[str, Any], registration: Registration) -> Mapping[str, Any]:
+def _values(question: Mapping[str, Any], registration: Registration) -> Mapping[str, Any]:
     """The non-tensor values, from the file if it is there: JSON has neither tuples nor numbers as keys."""
-    if asked["file"]:
+    if question["file"]:
         with contextlib.suppress(ReadError):
-            return readers.read(asked["file"], registration.key).values
-    return loads(asked["values"], "values").values
+            return readers.read(question["file"], registration.key).values
+    return loads(question["values"], "values").values
 
 
 def _name(registration: Registration) -> str | None:
@@ -146,12 +146,12 @@ def _changes(
     return list(map(as_data, at_level(verdict, registration.level).changes))
 
 
-def _require_old_code(asked: Mapping[str, Any], definition: Definition) -> None:
+def _require_old_code(question: Mapping[str, Any], definition: Definition) -> None:
     """Refuses when today's files were imported instead of the earlier commit's."""
-    tree, top = asked["tree"] + os.sep, asked["top"] + os.sep
+    tree, top = question["tree"] + os.sep, question["top"] + os.sep
     package = str(getattr(definition.target, "__module__", "")).partition(".")[0]
     owned = any(
-        (Path(tree) / path / f"{package}{end}").exists() for path in asked["paths"] for end in ("", ".py")
+        (Path(tree) / path / f"{package}{end}").exists() for path in question["paths"] for end in ("", ".py")
     )
     for name, file in _files(tree):
         today = file.startswith(top) and "site-packages" not in file

@@ -44,7 +44,7 @@ class Session:
         rewrite: ids of the checkpoints whose frozen snapshot is recorded anew.
         merge_base: what the run is compared with, or None.
         prune: whether snapshots that nothing uses are removed.
-        partial: whether some test was deselected, lost, or not collected.
+        partial: whether some test was deselected, not collected, or died with its worker.
         contributions: what the tests have reported.
         outcome: what the run came to, at its end.
         published: where the reports went, a line each.
