@@ -192,7 +192,7 @@ def definition_id(name: str, kwargs: Mapping[str, Any], fallback: str) -> str:
 def find_file(text: str, place: Place) -> tuple[Path, str]:
     """The file that a path means, and how reports write it; absent, it may still have a snapshot."""
     if addresses.is_url(text):
-        return Path(text), addresses.shown(text)
+        return Path(text), addresses.redacted(text)
     candidates = [Path(os.path.normpath(folder / text)) for folder in place.folders]
     path = next((path for path in candidates if path.exists()), None)
     if path is None:
