@@ -118,7 +118,7 @@ def is_lazy(tensor: torch.Tensor) -> bool:
 
 
 def storage_identity(tensor: torch.Tensor) -> int:
-    """Returns a number that two live tensors share only if they share a storage, also on meta."""
+    """Returns a number that two live tensors share if and only if they share a storage, even on meta."""
     return int(tensor.untyped_storage()._cdata)
 
 

@@ -148,7 +148,7 @@ def _load(saved: SavedOptimizer, today: CurrentOptimizer) -> tuple[list[Change],
         return [], f"parts of the optimizer's state cannot be read ({names}): the next step was not checked"
     if not found:
         raised, lacking = _next_step(optimizer, initial, kept), _lacking(today.keys, loaded, expected)
-        # A step may create what is lacking. If no step can be made here, that is unknown: no change.
+        # A step may create what is lacking. If no step can be made here, all of it is reported.
         found += lacking if raised is None else (raised and (lacking or raised))
     return found, _order_note(saved, today)
 

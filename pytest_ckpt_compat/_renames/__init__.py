@@ -59,7 +59,7 @@ def infer(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple
         for a, b in believed
     ]
     matches += [
-        Match(old_units[a], new_units[b], "likely", ("the same position and name, except for one size",))
+        Match(old_units[a], new_units[b], "likely", ("the same position and name, with one size changed",))
         for a, b in resized(old_units, new_units, believed)
     ]
     heads = frozenset(tensor.key for unit in new_units if is_head(unit, new_units) for tensor in unit.tensors)

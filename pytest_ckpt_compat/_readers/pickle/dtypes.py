@@ -38,7 +38,7 @@ _DTYPE_NAME = re.compile(r"[a-z][a-z0-9_]{1,39}")
 
 
 def of_storage(kind: Any) -> str:
-    """Returns the dtype of a storage class, of whatever module (``torch``, ``torch.cuda``, ...)."""
+    """Returns the dtype of a storage class of any module (``torch``, ``torch.cuda``, ...)."""
     if type(kind) is not Global or kind.name not in STORAGES:
         raise damaged(
             f"it has a storage of the unknown type {kind if type(kind) is Global else type(kind).__name__}"

@@ -12,11 +12,11 @@ from pytest_ckpt_compat._renames.units.units import Unit, shape_class
 #: Kind of evidence -> the least measure worth mentioning, and the words for it.
 _WORDS: Mapping[str, tuple[float, str]] = MappingProxyType(
     {
-        "name": (0.75, "alike in name"),
+        "name": (0.75, "similar names"),
         "modules": (0.75, "the modules around them correspond"),
-        "endings": (0.75, "renamed alike elsewhere"),
+        "endings": (0.75, "the same ending is renamed likewise elsewhere"),
         "neighbours": (1.0, "between the same neighbours"),
-        "numbers": (0.75, "numbered by the same rule"),
+        "numbers": (0.75, "numbered in the same way"),
     }
 )
 
@@ -31,6 +31,6 @@ def reasons(found: Alignment, old: Sequence[Unit]) -> dict[int, tuple[str, ...]]
         texts = ["the only ones of this shape"] if kinds[shape_class(unit.main), unit.copies] == 1 else []
         texts += [text for name, (least, text) in _WORDS.items() if found.measures[name][index] >= least]
         if unit.copies:
-            texts.append(f"in all {unit.copies[-1]} blocks alike")
-        result[row] = tuple(texts) or ("the best of all assignments by name, order and shape",)
+            texts.append(f"the same in all {unit.copies[-1]} blocks")
+        result[row] = tuple(texts) or ("the best overall assignment by name, order and shape",)
     return result

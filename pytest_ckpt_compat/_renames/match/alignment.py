@@ -45,7 +45,7 @@ _LEAST_TRUST = 0.1
 _NO_ORDER = dict.fromkeys(("kind_order", "file_order", "module_order", "numbers", "neighbours"), 0.0)
 
 #: Most pairs examined in one round, over all alternatives. Models of more than about 700 nodes outside
-#: repeated blocks reach it; then no match without an alternative that was examined is certain.
+#: repeated blocks reach it; then no match is certain.
 _MOST_LOOKS = 1_500_000
 
 #: Least gain in the objective for which an exchange is made.

@@ -48,9 +48,9 @@ class Weights:
     modules: float = 1.5
     #: Learnt: position within corresponding modules.
     module_order: float = 0.5
-    #: Learnt: paths that differ only in numbers became the same new path.
+    #: Learnt: paths that differ only in numbers are matched in the same way.
     templates: float = 0.6
-    #: Learnt: paths with the same ending became paths with the same new ending.
+    #: Learnt: paths with the same ending are matched in the same way.
     endings: float = 0.4
     #: Learnt: the numbers of the modules around follow the index map of their family.
     numbers: float = 0.8

@@ -1,7 +1,7 @@
 """Joins tensors that the other side holds as one: q, k, v; gate and up; stacked experts.
 
-If the other side lacks a partner for the concatenation (or stack) of a group, one joint unit
-replaces the group before the matching, and competes like any other unit.
+If the other side has a spare tensor of the shape that the concatenation (or stack) of a group has,
+one joint unit replaces the group before the matching, and competes like any other unit.
 """
 
 from __future__ import annotations
