@@ -34,7 +34,7 @@ def build(definition: Definition, checkpoint: Mapping[str, Any] | None = None) -
         checkpoint: the checkpoint's non-tensor values, for a factory that takes them.
 
     Raises:
-        BuildError: the constructor raises, or returns something else than a module.
+        BuildError: the constructor raises, or returns something other than a module.
     """
     if is_module(definition.target):
         return _meta_copy(definition.target)
@@ -55,7 +55,7 @@ def build_real(definition: Definition, checkpoint: Mapping[str, Any] | None = No
     """Builds a module with real parameters on the CPU, as its constructor initialises them.
 
     Raises:
-        BuildError: the constructor raises, or returns something else than a module.
+        BuildError: the constructor raises, or returns something other than a module.
     """
     if is_module(definition.target):
         return copy.deepcopy(definition.target)  # type: ignore[no-any-return]

@@ -93,7 +93,10 @@ def test_values_are_the_metadata_of_the_index(tmp_path: Path) -> None:
         ({"weight_map": [ONE]}, "not an object of names"),
         ({"weight_map": {}}, "no state_dict"),
         (over(**{"in_2.weight": "model-00002-of-00003.safetensors"}), "1 of its 2 parts are missing"),
-        (over(**{"in_2.weight": ONE}), "parts that it does not list: 'model-00002-of-00002.safetensors'"),
+        (
+            over(**{"in_2.weight": ONE}),
+            "parts that the index does not list: 'model-00002-of-00002.safetensors'",
+        ),
         (over(**{"in_3.weight": TWO}), "the file lacks 'in_3.weight'"),
         ({"weight_map": {"in_1.weight": ONE, "other": TWO}}, "the file lacks 'other'"),
         (over(x=INDEX), "neither a safetensors nor a torch file"),

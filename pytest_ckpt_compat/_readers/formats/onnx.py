@@ -63,7 +63,7 @@ def read_onnx(blob: Blob, key: str | None) -> Structure:
             graphs += 1
             walk.graph(begin, size, tensors, locations)
     if graphs != 1:
-        raise damaged(f"it has {graphs} graphs, and an ONNX model has one")
+        raise damaged(f"it has {graphs} graphs instead of one")
     if not tensors:
         raise no_tensors()
     return Structure(tensors, source=Source(blob.path, FORMAT), locations=locations)

@@ -81,7 +81,7 @@ def _refuse_others(folder: Folder, shards: dict[str, set[str]]) -> None:
     )
     if others:
         raise RefusalError(
-            f"its folder has parts that it does not list: {_listed(others)}",
+            f"its folder has parts that the index does not list: {_listed(others)}",
             "remove them if they are left from another save, or fetch the index again",
         )
 

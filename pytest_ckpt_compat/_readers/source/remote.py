@@ -140,7 +140,7 @@ def _open(url: str) -> Any:
     scheme = url.partition("://")[0].lower()
     if scheme not in _PACKAGES or "::" in url:
         raise RefusalError(
-            f"its URL scheme is not supported, use one of ({', '.join(sorted(_PACKAGES))})",
+            f"its URL is not of a supported kind ({', '.join(sorted(_PACKAGES))})",
             "fetch the file and give its path",
         )
     missing = UnreachableRefusalError(
