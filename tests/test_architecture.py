@@ -35,7 +35,7 @@ ROOMS = (
 #: The same within a room that has folders of its own.
 INNER = {
     "_readers": ("source", "pickle", "state_dict", "formats"),
-    "_renames": ("units", "match", "believe", "tell"),
+    "_renames": ("units", "match", "believe", "explain"),
 }
 
 HEAVY = ("torch", "numpy", "scipy", "safetensors", "rich", "onnx", "fsspec", "huggingface_hub")

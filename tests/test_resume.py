@@ -146,7 +146,7 @@ def test_parameters_that_come_in_another_order(tmp_path: Path, name: str) -> Non
     structure = save(tmp_path / "run.pt", FACTORIES[name])
     assert torch_resumes(tmp_path / "run.pt", FACTORIES[name], order="bac")
     assert lines(found(structure, FACTORIES[name], order="bac")) == [
-        f"{old}, {new}: their order changed: the second would go on with the state of the first"
+        f"{old}, {new}: their order changed: the second would resume from the state of the first"
         for old, new in (
             ("a.weight", "b.weight"),
             ("a.bias", "b.bias"),
@@ -252,7 +252,7 @@ def test_an_optimizer_whose_step_needs_more(tmp_path: Path) -> None:
     resumption = found(read(path), factory)
     assert resumption.changes == ()
     [note] = resumption.notes
-    assert note.startswith("no step of the optimizer can be made here (TypeError: ")
+    assert note.startswith("the optimizer cannot make a step here (TypeError: ")
 
 
 def several(model: Any) -> list[torch.optim.Optimizer]:
@@ -323,7 +323,7 @@ def test_an_order_that_cannot_be_told(tmp_path: Path) -> None:
     resumption = found(save(tmp_path / "run.pt", reverse), reverse)
     assert resumption.changes == ()
     assert resumption.notes == (
-        "the file does not name the optimizer's parameters: whether their order changed cannot be told",
+        "the file does not name the optimizer's parameters: a change of their order cannot be detected",
     )
 
 
@@ -461,7 +461,7 @@ def test_copies_that_lie_deeper(tmp_path: Path) -> None:
     torch.save({"model": checkpoint["model"], "optimizer": OrderedDict(state), "best": best}, path)
     resumption = found(read(path), factory)
     assert resumption.changes == ()
-    assert resumption.notes == ("best.optimizer: this state of an optimizer was not looked at",)
+    assert resumption.notes == ("best.optimizer: this optimizer state was not checked",)
 
 
 def test_a_whole_optimizer_that_was_pickled(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pytest_ckpt_compat._check.explain import explain
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.errors import CkptCompatError
-from pytest_ckpt_compat._core.garbage import collector_paused
+from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.structure import Structure, TensorSpec
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -42,7 +42,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
     )
 
 
-@collector_paused()
+@garbage_collection_paused()
 def check(
     path: str | os.PathLike[str],
     model: Any,
@@ -75,7 +75,7 @@ def check(
     return check_structure(structure, find(model, kwargs), Policy(strict=strict), strip_prefix)
 
 
-@collector_paused()
+@garbage_collection_paused()
 def check_structure(
     structure: Structure, definition: Definition, policy: Policy, strip_prefix: str | None = None
 ) -> Verdict:

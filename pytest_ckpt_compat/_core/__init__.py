@@ -1,1 +1,1 @@
-"""Frozen data and pure functions: what all the other folders speak of. Imports none of them."""
+"""Frozen data and pure functions that every other folder may use. Imports none of those folders."""

@@ -1,4 +1,4 @@
-"""Addresses of checkpoints that are not on this machine."""
+"""URLs of checkpoints on other machines."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
 def is_url(path: str) -> bool:
-    """Whether a path names something that is not on this machine."""
+    """Whether a path is a URL, such as ``s3://bucket/model.pt``."""
     return _URL.match(path) is not None
 
 
-def shown(url: str) -> str:
-    """A URL without user, password, query and fragment: what messages and structures may hold."""
+def redacted(url: str) -> str:
+    """Removes user, password, query and fragment from a URL, so that messages and structures may hold it."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -1,14 +1,14 @@
-"""How names and paths from files are shown to a person."""
+"""Text for people: safe names and paths, counted nouns."""
 
 from __future__ import annotations
 
 
 def visible(text: str) -> str:
-    r"""``text`` with everything that a terminal would act on or hide written as an escape.
+    r"""Escapes everything in ``text`` that a terminal would act on or hide.
 
-    Control characters, line breaks, text-direction overrides and lone surrogates come out as
-    ``\x1b``, ``\u202e`` and the like; printable characters stay as they are. Data keep the exact
-    name: this is for display alone.
+    Control characters, line breaks, text-direction overrides and lone surrogates become ``\x1b``,
+    ``\u202e`` and the like. Printable characters stay. Use it for display only: data keep the exact
+    names.
     """
     if text.isprintable():
         return text
@@ -22,5 +22,5 @@ def _escape(code: int) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """``1 tensor``, ``312 tensors``, ``1,024 tensors``."""
+    """Counts a noun: ``1 tensor``, ``312 tensors``, ``1,024 tensors``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

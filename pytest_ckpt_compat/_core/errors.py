@@ -1,4 +1,4 @@
-"""The errors a user can cause. Each names its path or key, the problem, and what to do next."""
+"""The errors that a user can cause. Each gives its path or key, the problem, and what to do next."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ COULD_NOT_CHECK = 2
 
 
 class CkptCompatError(Exception):
-    """Root of every expected failure: the check could not be made (exit code 2).
+    """Root of all expected failures: the check could not be made (exit code 2).
 
     Attributes:
-        subject: the path, key or name the error is about, exactly as it was given.
+        subject: the path, key or name that the error is about, exactly as given.
         problem: what is wrong with it.
         advice: what to do next.
-        rule: the rule id under which a report lists the failure, or None for a mistake in the call.
+        rule: id of the rule under which a report lists the failure; None for a mistake in the call.
     """
 
     rule: str | None = None
@@ -27,37 +27,37 @@ class CkptCompatError(Exception):
         self.advice = advice
 
     def __str__(self) -> str:
-        """One line that stands alone, safe to print whatever a file put into it."""
+        """One complete line. Text from a file in it is safe to print."""
         return visible(f"{self.subject}: {self.problem}; {self.advice}")
 
 
 class ReadError(CkptCompatError):
-    """A checkpoint cannot be read: corrupt, hostile, ambiguous or of an unknown format (CK905)."""
+    """A checkpoint cannot be read: it is corrupt, hostile, ambiguous or of an unknown format (CK905)."""
 
     rule = "CK905"
 
 
 class UnreachableError(ReadError):
-    """What is behind an address cannot be had at present: no network, no access, no such file."""
+    """A URL cannot be reached at present: no network, no access, or no such file."""
 
 
 class BuildError(CkptCompatError):
-    """A model definition cannot be found, or raised while it was built (CK906)."""
+    """A model definition cannot be found, or raises while it is built (CK906)."""
 
     rule = "CK906"
 
 
 class SnapshotError(CkptCompatError):
-    """A stored fingerprint cannot be used: unreadable, edited by hand, or of a newer version (CK905)."""
+    """A snapshot cannot be used: it is unreadable, edited by hand, or of a newer version (CK905)."""
 
     rule = "CK905"
 
 
 class NoBaselineError(CkptCompatError):
-    """Neither the checkpoint nor a snapshot of it is there (CK901)."""
+    """Neither the checkpoint nor a snapshot of it exists (CK901)."""
 
     rule = "CK901"
 
 
 class UsageError(CkptCompatError):
-    """An option, a marker or a command line says something that cannot be meant."""
+    """An option, a marker or a command line is invalid or contradicts itself."""

@@ -1,4 +1,4 @@
-"""The garbage collector, out of the way for a while."""
+"""Pausing Python's garbage collector."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def collector_paused() -> Iterator[None]:
-    """Keeps the collector from looking again and again at millions of live values.
+def garbage_collection_paused() -> Iterator[None]:
+    """Turns the garbage collector off inside the context.
 
-    For work that makes many of them and no garbage in cycles: a reader's, or a model's on meta next
-    to all that torch has in memory, where each look takes 0.1 s.
+    For work that makes millions of live values and no reference cycles, which the collector would
+    scan again and again: reading a checkpoint, or building a model on meta. With torch loaded, one
+    scan takes 0.1 s.
     """
     running = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""Prefixes that wrappers put before every key: ``module.``, ``_orig_mod.``, ``model.``."""
+"""Prefixes that wrappers add to every key: ``module.``, ``_orig_mod.``, ``model.``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ _V = TypeVar("_V")
 
 
 def common(keys: Mapping[str, object], wanted: Mapping[str, object]) -> str:
-    """The prefix, ending in a dot, that all ``keys`` carry and most of ``wanted`` lack; "" if none.
+    """Returns the prefix, with its dot, that all ``keys`` have and most of ``wanted`` lack; "" if none.
 
-    A prefix counts only when taking it off gives at least half of the wanted keys, and more than
-    leaving it on does.
+    Removing the prefix must give at least half of the wanted keys, and more of them than keeping it.
     """
     if not keys or not wanted:
         return ""
@@ -33,28 +32,28 @@ def common(keys: Mapping[str, object], wanted: Mapping[str, object]) -> str:
 
 
 def first(keys: Mapping[str, object]) -> str:
-    """The first segment and its dot, if all keys begin with it; else ""."""
+    """Returns the first segment with its dot if all keys begin with it, otherwise ""."""
     start = next(iter(keys), "").partition(".")
     prefix = start[0] + start[1]
     return prefix if start[1] and all(key.startswith(prefix) for key in keys) else ""
 
 
 def strip(structure: Structure, prefix: str) -> Structure:
-    """``structure`` with ``prefix`` taken off the keys that begin with it.
+    """Returns ``structure`` without ``prefix`` on the keys that begin with it.
 
     Raises:
-        ReadError: two keys become one.
+        ReadError: two keys become equal.
     """
 
     def bare(key: str) -> str:
         return key.removeprefix(prefix)
 
-    # A module's own version stands under its name without the dot: "module" -> "".
+    # Versions are stored under a module's name, without a dot: "module" becomes "".
     return _rename(structure, bare, lambda name: (name + ".").removeprefix(prefix).removesuffix("."))
 
 
 def prepend(structure: Structure, prefix: str) -> Structure:
-    """``structure`` with ``prefix`` before every key."""
+    """Returns ``structure`` with ``prefix`` before every key."""
     return _rename(structure, lambda key: prefix + key, lambda name: (prefix + name).removesuffix("."))
 
 
@@ -66,8 +65,8 @@ def _rename(structure: Structure, key_of: Callable[[str], str], name_of: Callabl
     if len(tensors) < len(structure.tensors):
         raise ReadError(
             structure.source.path,
-            "has keys that become the same without the prefix",
-            "leave strip_prefix out, or choose another",
+            "has keys that become equal without the prefix",
+            "omit strip_prefix, or choose another prefix",
         )
     versions = structure.versions
     return replace(
@@ -82,7 +81,7 @@ def _rename(structure: Structure, key_of: Callable[[str], str], name_of: Callabl
 
 
 def _renamed(state: OptimizerState, key_of: Callable[[str], str]) -> OptimizerState:
-    """An optimizer's state whose parameters, where they go by names, go by others."""
+    """Returns an optimizer's state with its parameters renamed, if it identifies them by name."""
 
     def name(number: int | str) -> int | str:
         return key_of(number) if isinstance(number, str) else number

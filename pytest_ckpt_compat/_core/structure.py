@@ -1,4 +1,4 @@
-"""What a checkpoint or a model definition is made of: names, shapes and dtypes, never weights."""
+"""The structure of a checkpoint or a definition: names, shapes and dtypes, never weights."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-#: dtype name -> bytes per element (a fraction where several elements share a byte). The names are
-#: torch's own, without ``torch.``.
+#: dtype name, as in torch but without ``torch.`` -> bytes per element, a fraction if several elements
+#: share a byte.
 ITEM_SIZES: Mapping[str, float] = MappingProxyType(
     {
         "bool": 1,
@@ -43,13 +43,13 @@ ITEM_SIZES: Mapping[str, float] = MappingProxyType(
     }
 )
 
-#: Those of ordinary dense tensors. Others (quantized, ``sparse_coo_float32``) have rules of their own.
+#: dtypes of ordinary dense tensors, and of objects. Quantized and sparse tensors load differently.
 PLAIN_DTYPES = frozenset(name for name in ITEM_SIZES if not name.startswith("q")) | {"object"}
 
-#: dtype of a state_dict entry that is not a tensor (what ``get_extra_state`` returned, say).
+#: dtype of a state_dict entry that is not a tensor, such as the return value of ``get_extra_state``.
 OBJECT = "object"
 
-#: Last segment of the key under which torch keeps what ``get_extra_state`` returned.
+#: Last segment of the key under which torch stores the return value of ``get_extra_state``.
 EXTRA_STATE = "_extra_state"
 
 _SPEC = re.compile(r"(?P<dtype>[A-Za-z_][A-Za-z0-9_.]*)\[(?P<shape>(?:\d+(?:, ?\d+)*)?)\]")
@@ -74,7 +74,7 @@ class TensorSpec:
 
     @classmethod
     def parse(cls, text: str) -> TensorSpec:
-        """The inverse of ``str``. Raises ValueError for anything else."""
+        """Parses the output of ``str``. Raises ValueError for anything else."""
         if text == OBJECT:
             return cls(OBJECT)
         match = _SPEC.fullmatch(text)
@@ -85,26 +85,26 @@ class TensorSpec:
 
     @property
     def numel(self) -> int:
-        """How many elements the tensor has."""
+        """Number of elements; 0 for an object."""
         return 0 if self.dtype == OBJECT else math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """How many bytes its elements take; 0 for a dtype of unknown size."""
+        """Number of bytes of its elements; 0 for a dtype of unknown size."""
         return math.ceil(self.numel * ITEM_SIZES.get(self.dtype, 0))
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where the bytes of a tensor lie, for a later load. Reading a structure reads none of them.
+    """The location of a tensor's data in a file, for a later load. Reading a structure reads no data.
 
     Two keys with equal locations share one tensor.
 
     Attributes:
         file: path of the file.
-        record: name of the zip member that holds the storage, or "" for a plain file.
+        record: name of the zip record that holds the storage, or "" for a plain file.
         offset: bytes from the start of the record (or file) to the first element.
-        stride: step of each dimension, in elements.
+        stride: stride of each dimension, in elements.
     """
 
     file: str
@@ -115,12 +115,12 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a structure came from. Never part of a comparison or a digest.
+    """The origin of a structure. Never part of a comparison or a digest.
 
     Attributes:
-        path: the file, or the definition (``models.Classifier``), as a person would write it.
+        path: the file, or the definition (``models.Classifier``), as a user would write it.
         format: ``torch zip``, ``safetensors``, ``fingerprint``, ``definition``, ...
-        container: dotted path of the state_dict inside the file (``state_dict``); "" at the top.
+        container: dotted path of the state_dict inside the file (``state_dict``); "" for the top level.
     """
 
     path: str = ""
@@ -130,17 +130,17 @@ class Source:
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """What the saved state of an optimizer says about the parameters it belongs to.
+    """The saved state of an optimizer: its parameters, and the values it keeps for each.
 
     Attributes:
-        groups: the numbers (or names) of the parameters in each group, in order; ``()`` where the
-            format keeps them apart from the header.
+        groups: the numbers (or names) of the parameters in each group, in order; ``()`` if the format
+            stores them outside the header.
         states: parameter number or name -> name of the value (``exp_avg``, ``step``) -> its spec.
-            A parameter that was never updated has none.
+            A parameter that was never updated has no entry.
         options: the settings of each group (``lr``, ``betas``, ``param_names``) as plain data.
-        values: parameter number or name -> name -> plain value, of what is not a tensor in a state.
-        unread: names of settings that have no plain form, in whichever group.
-        opaque: names of the parts of states that are neither tensors nor plain.
+        values: parameter number or name -> name -> plain value, for values that are not tensors.
+        unread: names of the settings, in any group, that have no plain form.
+        opaque: names of the values in states that are neither tensors nor plain data.
     """
 
     groups: tuple[tuple[int | str, ...], ...]
@@ -170,17 +170,17 @@ class Structure:
         tensors: key -> spec, in state_dict order.
         aliases: groups of keys that share one tensor (tied weights); each group, and the groups,
             in state_dict order.
-        versions: module name -> version, as ``state_dict()._metadata`` has it. Versions of 1,
-            which nearly every module has, are left out; None where the source keeps no
-            ``_metadata`` at all (safetensors), which torch treats differently from version 1.
-        source: where it came from.
+        versions: module name -> version, as in ``state_dict()._metadata``, without the usual
+            version 1. None if the source has no ``_metadata`` (safetensors), which torch treats
+            differently from version 1.
+        source: its origin.
         values: the checkpoint's other, non-tensor values (hyper-parameters, epoch, ...) as plain
             data.
-        objects: key -> value of the entries that are not tensors, where it is plain data.
-        locations: key -> where its bytes lie, where a later load is possible.
-        views: groups of keys whose tensors lie in one storage without being one tensor; ``locations``
-            tells their offsets and strides.
-        optimizers: dotted path in the file (``optimizer``) -> the optimizer state there.
+        objects: key -> value of the entries that are not tensors but plain data.
+        locations: key -> location of its data, for keys that can be loaded later.
+        views: groups of keys whose tensors share a storage without being one tensor; ``locations``
+            has their offsets and strides.
+        optimizers: dotted path in the file (``optimizer``) -> the state of an optimizer.
     """
 
     tensors: Mapping[str, TensorSpec]
@@ -201,12 +201,12 @@ class Structure:
                 object.__setattr__(self, name, MappingProxyType(dict(value)))
 
     def __hash__(self) -> int:
-        """Agrees with equality; the order of keys counts in the digest, not here."""
+        """Agrees with equality, which ignores the order of keys. The digest does not."""
         return hash((frozenset(self.tensors.items()), self.aliases))
 
 
 def alias_groups(identities: Mapping[str, object]) -> tuple[tuple[str, ...], ...]:
-    """Groups of keys with equal identity, groups of one left out, in the order of the mapping."""
+    """Returns the groups of two or more keys with equal identity, in the order of the mapping."""
     groups: dict[object, list[str]] = {}
     for key, identity in identities.items():
         groups.setdefault(identity, []).append(key)

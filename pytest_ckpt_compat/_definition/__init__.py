@@ -1,6 +1,6 @@
-"""Model definitions as the code has them now: found, built without weights, and really loaded into.
+"""Model definitions as the code has them now: finds them, builds them without weights, loads into them.
 
-The only package that imports torch, and only inside its functions.
+The only room that imports torch, and only inside functions.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pytest_ckpt_compat._core.structure import Structure
 
 
 def define(model: Any, kwargs: Mapping[str, Any] | None = None) -> Structure:
-    """The structure of a model as its code defines it now.
+    """Returns the structure of a model as its code defines it now.
 
     Args:
         model: a class, a factory, a module instance, or ``"package.module:attr"``.
         kwargs: keyword arguments for the class or factory.
 
     Raises:
-        BuildError: the definition cannot be imported, or raised while it was built.
+        BuildError: the definition cannot be imported, or raises while it is built.
         UsageError: ``model`` is none of the above.
     """
     from pytest_ckpt_compat._definition.build import build, structure_of

@@ -1,4 +1,4 @@
-"""Building a definition without its weights, and reading the structure of what was built."""
+"""Builds a definition without its weights, and reads the structure of the module."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import BuildError
-from pytest_ckpt_compat._core.garbage import collector_paused
+from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.structure import OBJECT, Source, Structure, TensorSpec, alias_groups
 from pytest_ckpt_compat._definition.find import Definition, brief, is_module
 from pytest_ckpt_compat._definition.intercept import intercept
@@ -22,40 +22,40 @@ if TYPE_CHECKING:
 
 
 def build(definition: Definition, checkpoint: Mapping[str, Any] | None = None) -> nn.Module:
-    """A fresh module whose parameters and buffers are on the meta device, so that they take no memory.
+    """Builds a module with parameters and buffers on the meta device, where they take no memory.
 
-    Each parameter moves to meta as it is registered, the way accelerate's ``init_empty_weights``
-    does, so that a constructor may call ``.item()`` on tensors of its own. A constructor that cannot
-    live with that is run again with real parameters. Global state (random numbers, default dtype
-    and device, grad mode, ``sys.path``) is left as it was.
+    Each parameter moves to meta when it is registered, as in accelerate's ``init_empty_weights``, so
+    a constructor may still call ``.item()`` on its own tensors. If the constructor fails this way, it
+    runs again with real parameters. Global state (random numbers, default dtype and device, grad
+    mode, ``sys.path``) is restored afterwards.
 
     Args:
         definition: what to build.
         checkpoint: the checkpoint's non-tensor values, for a factory that takes them.
 
     Raises:
-        BuildError: the constructor raised.
+        BuildError: the constructor raises, or returns something other than a module.
     """
     if is_module(definition.target):
         return _meta_copy(definition.target)
-    moved = _Moved()
+    meta = _MetaTensors()
     with untouched_globals():
         try:
-            with _parameters_on_meta(moved):
+            with _parameters_on_meta(meta):
                 module = _construct(definition, checkpoint)
         except (Exception, SystemExit):
-            # A constructor may fail on meta in any way it likes; run for real, it tells what is true.
+            # A failure on meta may have any cause. A real run shows whether the constructor works.
             module = _construct_or_explain(definition, checkpoint)
         _require_module(module, definition)
-        _move_all(module, moved)
+        _move_all(module, meta)
     return module  # type: ignore[no-any-return]
 
 
 def build_real(definition: Definition, checkpoint: Mapping[str, Any] | None = None) -> nn.Module:
-    """A fresh module with real parameters on the CPU, as its constructor initialises them.
+    """Builds a module with real parameters on the CPU, as its constructor initialises them.
 
     Raises:
-        BuildError: the constructor raised.
+        BuildError: the constructor raises, or returns something other than a module.
     """
     if is_module(definition.target):
         return copy.deepcopy(definition.target)  # type: ignore[no-any-return]
@@ -66,10 +66,10 @@ def build_real(definition: Definition, checkpoint: Mapping[str, Any] | None = No
 
 
 def structure_of(module: nn.Module, definition: Definition) -> Structure:
-    """The structure of a built module, as its own ``state_dict()`` gives it.
+    """Returns the structure of a built module, from its own ``state_dict()``.
 
     Raises:
-        BuildError: ``state_dict()`` raised.
+        BuildError: ``state_dict()`` raises.
     """
     entries = entries_of(module, definition)
     tensors = {key: spec_of(value) for key, value in entries.items()}
@@ -85,10 +85,10 @@ def structure_of(module: nn.Module, definition: Definition) -> Structure:
 
 
 def entries_of(module: nn.Module, definition: Definition) -> Mapping[str, Any]:
-    """``module.state_dict()`` with the module's own tensors in it, not detached copies.
+    """Returns ``module.state_dict()`` with the module's own tensors instead of detached ones.
 
     Raises:
-        BuildError: ``state_dict()`` raised.
+        BuildError: ``state_dict()`` raises.
     """
     try:
         return module.state_dict(keep_vars=True)
@@ -99,7 +99,7 @@ def entries_of(module: nn.Module, definition: Definition) -> Mapping[str, Any]:
 
 
 def spec_of(value: object) -> TensorSpec:
-    """The spec of a state_dict entry; whatever is not a tensor of known shape is an object."""
+    """Returns the spec of a state_dict entry: an object unless it is a tensor of known shape."""
     import torch
 
     if not isinstance(value, torch.Tensor) or is_lazy(value):
@@ -111,21 +111,21 @@ def spec_of(value: object) -> TensorSpec:
 
 
 def is_lazy(tensor: torch.Tensor) -> bool:
-    """Whether ``tensor`` is an uninitialized parameter or buffer, whose shape the first input decides."""
+    """Whether ``tensor`` is an uninitialized parameter or buffer: the first input decides its shape."""
     from torch.nn.parameter import is_lazy as torch_is_lazy
 
     return bool(torch_is_lazy(tensor))
 
 
 def storage_identity(tensor: torch.Tensor) -> int:
-    """A number that two living tensors share exactly when they share their storage, also on meta."""
+    """Returns a number that two live tensors share if and only if they share a storage, even on meta."""
     return int(tensor.untyped_storage()._cdata)
 
 
 def _identity(tensor: torch.Tensor) -> tuple[object, ...]:
     try:
         return storage_identity(tensor), tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
-    except (NotImplementedError, RuntimeError):  # sparse and other tensors without one storage
+    except (NotImplementedError, RuntimeError):  # sparse and other tensors that have no single storage
         return (id(tensor),)
 
 
@@ -156,7 +156,7 @@ def _require_module(module: object, definition: Definition) -> None:
 
 @contextlib.contextmanager
 def untouched_globals() -> Iterator[None]:
-    """Puts random numbers, default dtype and device, grad mode and ``sys.path`` back afterwards."""
+    """Restores random numbers, default dtype and device, grad mode and ``sys.path`` on exit."""
     import torch
 
     dtype, device, path = torch.get_default_dtype(), torch.empty(0).device, list(sys.path)
@@ -178,7 +178,7 @@ def untouched_globals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def search_path(*folders: str) -> Iterator[None]:
-    """Puts folders at the head of ``sys.path`` for a while."""
+    """Puts folders at the head of ``sys.path`` inside the context."""
     before = list(sys.path)
     sys.path[:0] = folders
     try:
@@ -187,57 +187,57 @@ def search_path(*folders: str) -> Iterator[None]:
         sys.path[:] = before
 
 
-class _Moved:
-    """Which meta tensor stands for which real one, so that tied weights and views stay tied."""
+class _MetaTensors:
+    """The meta counterparts of real tensors. Tied weights and views stay tied."""
 
     def __init__(self) -> None:
         self._tensors: dict[int, tuple[weakref.ref[torch.Tensor], torch.Tensor]] = {}
         self._storages: dict[int, tuple[Any, torch.UntypedStorage]] = {}
 
     def to_meta(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The meta twin of ``tensor``; the same one each time, and itself if it cannot move."""
+        """Returns the meta counterpart of ``tensor``, always the same one; ``tensor`` if it has none."""
         if tensor.is_meta:
             return tensor
         known = self._tensors.get(id(tensor))
         if known is not None and known[0]() is tensor:
             return known[1]
         try:
-            twin = self._twin(tensor)
+            counterpart = self._counterpart(tensor)
         except (NotImplementedError, RuntimeError):  # quantized and sparse tensors have no meta
             return tensor
-        self._tensors[id(tensor)] = (weakref.ref(tensor), twin)
-        return twin
+        self._tensors[id(tensor)] = (weakref.ref(tensor), counterpart)
+        return counterpart
 
-    def _twin(self, tensor: torch.Tensor) -> torch.Tensor:
+    def _counterpart(self, tensor: torch.Tensor) -> torch.Tensor:
         import torch
 
         kind: Any = type(tensor)
-        twin: torch.Tensor
+        counterpart: torch.Tensor
         if is_lazy(tensor):
-            twin = kind(requires_grad=tensor.requires_grad, device="meta", dtype=tensor.dtype)
+            counterpart = kind(requires_grad=tensor.requires_grad, device="meta", dtype=tensor.dtype)
         elif isinstance(tensor, torch.nn.Parameter):
-            twin = kind(self._data(tensor), requires_grad=tensor.requires_grad)
+            counterpart = kind(self._data(tensor), requires_grad=tensor.requires_grad)
         else:
-            twin = self._data(tensor)
-        twin.__dict__.update(tensor.__dict__)
-        return twin
+            counterpart = self._data(tensor)
+        counterpart.__dict__.update(tensor.__dict__)
+        return counterpart
 
     def _data(self, tensor: torch.Tensor) -> torch.Tensor:
-        """On meta, the same view of the twin of the tensor's storage."""
+        """Returns the same view of the meta counterpart of the tensor's storage."""
         import torch
         from torch.multiprocessing.reductions import StorageWeakRef as Reference
 
         storage = tensor.untyped_storage()
         known = self._storages.get(storage._cdata)
         if known is None or known[0].expired():
-            twin: Any = torch.empty(storage.nbytes(), dtype=torch.uint8, device="meta").untyped_storage()
-            known = self._storages[storage._cdata] = (Reference(storage), twin)  # type: ignore[no-untyped-call]
+            on_meta: Any = torch.empty(storage.nbytes(), dtype=torch.uint8, device="meta").untyped_storage()
+            known = self._storages[storage._cdata] = (Reference(storage), on_meta)  # type: ignore[no-untyped-call]
         empty = torch.empty(0, dtype=tensor.dtype, device="meta")
         return empty.set_(known[1], tensor.storage_offset(), tensor.shape, tensor.stride())
 
 
 @contextlib.contextmanager
-def _parameters_on_meta(moved: _Moved) -> Iterator[None]:
+def _parameters_on_meta(meta: _MetaTensors) -> Iterator[None]:
     from torch import nn
 
     register = nn.Module.register_parameter
@@ -245,21 +245,21 @@ def _parameters_on_meta(moved: _Moved) -> Iterator[None]:
     def register_on_meta(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
         register(module, name, param)
         if param is not None:
-            module._parameters[name] = moved.to_meta(param)  # type: ignore[assignment]
+            module._parameters[name] = meta.to_meta(param)  # type: ignore[assignment]
 
     nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign,assignment]
     try:
-        with intercept(_skip_fills), collector_paused():
+        with intercept(_skip_fills), garbage_collection_paused():
             yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
 def _skip_fills(operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Runs an operator, unless all it could do is to fill a meta tensor with numbers.
+    """Runs an operator, unless it can only fill a meta tensor with numbers.
 
-    On meta that does nothing, yet torch runs much of it (``normal_``, ``clamp_``) through Python code
-    that imports ``torch._dynamo`` first: a second of time and 80 MB.
+    Filling has no effect on meta. Yet torch runs many such operators (``normal_``, ``clamp_``) in
+    Python code that imports ``torch._dynamo``, which takes a second and 80 MB.
     """
     import torch
 
@@ -271,7 +271,7 @@ def _skip_fills(operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any])
 
 
 def _only_fills(operator: Any) -> bool:
-    """Whether an operator is one of torch's own that write into a tensor and leave its shape alone."""
+    """Whether an operator is one of torch's own that write into a tensor without changing its shape."""
     import torch
 
     name: str = operator._schema.name
@@ -279,19 +279,19 @@ def _only_fills(operator: Any) -> bool:
     return public and name.endswith("_") and torch.Tag.inplace_view not in operator.tags
 
 
-def _move_all(module: nn.Module, moved: _Moved) -> None:
-    """Moves what was registered behind ``register_parameter``'s back, and the buffers."""
+def _move_all(module: nn.Module, meta: _MetaTensors) -> None:
+    """Moves the buffers, and the parameters registered without ``register_parameter``."""
     for part in module.modules():
         for registered in (part._parameters, part._buffers):
             for name, tensor in registered.items():
                 if tensor is not None:
-                    registered[name] = moved.to_meta(tensor)  # type: ignore[assignment]
+                    registered[name] = meta.to_meta(tensor)  # type: ignore[assignment]
 
 
 def _meta_copy(module: nn.Module) -> nn.Module:
-    """A copy of a user's instance that shares nothing with it and holds no weights."""
-    moved = _Moved()
+    """Copies a user's module to meta. The copy shares nothing with it."""
+    meta = _MetaTensors()
     tensors = [*module.parameters(), *module.buffers()]
-    # deepcopy asks its memo first: each tensor is "already copied", as its meta twin.
-    twins: dict[int, Any] = {id(tensor): moved.to_meta(tensor) for tensor in tensors}
-    return copy.deepcopy(module, twins)
+    # deepcopy takes an object from its memo, if it is there, instead of copying it.
+    memo: dict[int, Any] = {id(tensor): meta.to_meta(tensor) for tensor in tensors}
+    return copy.deepcopy(module, memo)

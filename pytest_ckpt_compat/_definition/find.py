@@ -1,4 +1,4 @@
-"""Finding a definition: from a class, a factory, an instance, or "package.module:attr"."""
+"""Finds a definition from a class, a factory, a module instance, or "package.module:attr"."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pytest_ckpt_compat._core.errors import BuildError, UsageError
 
 @dataclass(frozen=True)
 class Definition:
-    """A model that can be built again and again.
+    """A model that can be built any number of times.
 
     Attributes:
-        target: the class or factory, or a module instance, of which copies are made.
-        name: how a person would write it: ``models.Classifier``; "" where the name says nothing
-            (a lambda, a function inside a function).
+        target: the class or factory, or a module instance to copy.
+        name: the name as a user would write it, ``models.Classifier``; "" if it has no useful name (a
+            lambda, a function inside a function).
         where: ``models/net.py:88``, the line where it is defined, or "".
         kwargs: keyword arguments for the class or factory.
-        takes_checkpoint: whether it has a parameter named ``checkpoint``, to be given the
-            checkpoint's non-tensor values.
+        takes_checkpoint: whether it has a parameter ``checkpoint``, which receives the checkpoint's
+            non-tensor values.
     """
 
     target: Any
@@ -35,7 +35,7 @@ class Definition:
 
     @property
     def label(self) -> str:
-        """``models.Classifier (models/net.py:88)``."""
+        """Name and line for messages: ``models.Classifier (models/net.py:88)``."""
         name = self.name or "the model"
         return f"{name} ({self.where})" if self.where else name
 
@@ -45,7 +45,7 @@ def find(model: Any, kwargs: Mapping[str, Any] | None = None) -> Definition:
 
     Raises:
         BuildError: ``"package.module:attr"`` cannot be imported.
-        UsageError: ``model`` is nothing that gives a module.
+        UsageError: ``model`` is none of a class, a factory, a module instance and a name of one.
     """
     target = find_attribute(model) if isinstance(model, str) else model
     if is_module(target):
@@ -53,7 +53,7 @@ def find(model: Any, kwargs: Mapping[str, Any] | None = None) -> Definition:
             raise UsageError(
                 type(target).__name__, "kwargs were given with a model instance", "pass the class instead"
             )
-        # Two instances of a class may differ: an instance has no name that stands for it alone.
+        # Instances of one class may differ, so the class's name does not identify an instance.
         name = _dotted(model) if isinstance(model, str) else ""
         return Definition(target, name, _where(type(target)), {}, takes_checkpoint=False)
     if not callable(target):
@@ -76,11 +76,11 @@ def is_module(value: object) -> bool:
 
 
 def brief(error: BaseException) -> str:
-    """``ValueError: too few channels (models/net.py:12)``: the error and the user's line it came from."""
+    """Describes an error and the user's line that raised it: ``ValueError: bad width (models/net.py:12)``."""
     text = " ".join(str(error).split())
-    told = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    summary = f"{type(error).__name__}: {text}" if text else type(error).__name__
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
-    return f"{told} ({_relative(frames[-1].filename)}:{frames[-1].lineno})" if frames else told
+    return f"{summary} ({_relative(frames[-1].filename)}:{frames[-1].lineno})" if frames else summary
 
 
 def _is_users(filename: str) -> bool:
@@ -90,11 +90,16 @@ def _is_users(filename: str) -> bool:
 
 
 def find_attribute(text: str) -> Any:
-    """What ``"package.module:attr"`` names. Raises BuildError or UsageError."""
+    """Imports the object that ``"package.module:attr"`` names.
+
+    Raises:
+        BuildError: the module cannot be imported, or has no such attribute.
+        UsageError: the text is not of this form.
+    """
     module_name, _, attribute = text.partition(":")
     if not module_name or not attribute:
         raise UsageError(
-            text, "names nothing", 'write "package.module:attr", for example "models:Classifier"'
+            text, "is not the name of a model", 'write "package.module:attr", for example "models:Classifier"'
         )
     try:
         found: Any = importlib.import_module(module_name)
@@ -137,7 +142,7 @@ def _where(target: Any) -> str:
 
 
 def _relative(filename: str) -> str:
-    """Relative to the working directory where that is shorter to read."""
+    """Returns a path relative to the working directory if it is inside, else the path itself."""
     try:
         relative = os.path.relpath(filename)
     except ValueError:

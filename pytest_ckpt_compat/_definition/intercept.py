@@ -1,4 +1,4 @@
-"""Standing between torch's operators and what they do."""
+"""Intercepts the calls of torch's operators."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Handler = Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Any]
 
 
 def intercept(handle: Handler) -> AbstractContextManager[Any]:
-    """Inside the context, ``handle(operator, args, kwargs)`` stands for each call of an operator."""
+    """Replaces each call of an operator by ``handle(operator, args, kwargs)`` inside the context."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         @classmethod
         def _should_skip_dynamo(cls) -> bool:
-            """Else the first operator imports ``torch._dynamo``: a second of time and 80 MB."""
+            """Returns False, or else the first operator imports ``torch._dynamo`` (a second, 80 MB)."""
             return False
 
         def __torch_dispatch__(

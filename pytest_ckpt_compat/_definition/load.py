@@ -1,4 +1,4 @@
-"""The real ``load_state_dict`` of a definition, on meta tensors of a checkpoint's shapes."""
+"""Calls the real ``load_state_dict`` of a definition, with meta tensors of a checkpoint's shapes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pytest_ckpt_compat._definition.build import (
     entries_of,
     untouched_globals,
 )
+from pytest_ckpt_compat._definition.empty_state import empty_state, with_metadata
 from pytest_ckpt_compat._definition.find import Definition, brief
-from pytest_ckpt_compat._definition.state import empty_state, with_metadata
 from pytest_ckpt_compat._definition.watch import storage_of, watch_operators
 from pytest_ckpt_compat._definition.weights import read_weights
 
@@ -30,33 +30,32 @@ _MISMATCH = re.compile(
     re.DOTALL,
 )
 _SIZES = re.compile(r"\[([\d, ]*)\]")
-#: How the error begins that ``load_state_dict`` raises when it has gone through every module.
+#: Start of the error that ``load_state_dict`` raises after it has visited every module.
 _REPORT = "Error(s) in loading state_dict for "
-#: What strict adds to the messages; the keys are known from the lists themselves.
+#: Start of the messages that ``strict=True`` adds. Their keys are also in torch's lists.
 _LISTS = ("Missing key(s) in state_dict: ", "Unexpected key(s) in state_dict: ")
-
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What torch said to a load.
+    """The result of a load, as torch reported it.
 
     Attributes:
-        raised: whether ``load_state_dict`` raised: the verdict.
+        raised: whether ``load_state_dict`` raised, which decides the verdict.
         missing: torch's list of missing keys.
         unexpected: torch's list of unexpected keys.
         mismatched: key -> (shape in the checkpoint, shape in the model).
-        errors: everything else that made the load raise, a line each.
-        untouched: keys of the definition into which the load wrote nothing, though torch does not
-            call them missing.
-        unapplied: keys of extra state that ``set_extra_state`` was not given, since the value is
-            not known here.
-        strict: whether missing and unexpected keys were among the reasons to raise. (An override of
-            ``load_state_dict`` may be lenient whatever it is told.)
-        complete: whether torch went through every module; if not, its lists stop half-way.
-        read_weights: whether real weights had to be read.
+        errors: all other reasons why the load raised, one line each.
+        untouched: keys of the definition that the load did not write to, although torch does not
+            report them as missing.
+        unapplied: keys of extra state that ``set_extra_state`` did not receive, because the structure
+            does not have the value.
+        strict: whether missing and unexpected keys made the load raise. An override of
+            ``load_state_dict`` may ignore ``strict=True``.
+        complete: whether torch visited every module. If not, its lists are incomplete.
+        read_weights: whether the load needed the real weights.
     """
 
     raised: bool
@@ -72,20 +71,20 @@ class Outcome:
 
 
 def try_load(module: nn.Module, structure: Structure, definition: Definition, strict: bool = True) -> Outcome:
-    """Loads meta tensors of ``structure``'s shapes into ``module``, through its own ``load_state_dict``.
+    """Loads meta tensors of ``structure``'s shapes with the module's own ``load_state_dict``.
 
-    ``module`` is used up: load into each built module once. A load that needs numbers (a hook that
-    calls ``.item()``) is repeated with the real weights, in a module built for real.
+    The load changes ``module``, so use each built module once. A load that needs numbers (a hook that
+    calls ``.item()``) is repeated with the real weights in a really built module.
 
     Args:
-        module: a module as ``build`` gives it.
-        structure: what the checkpoint holds.
-        definition: where ``module`` comes from.
+        module: a module from ``build``.
+        structure: the structure of the checkpoint.
+        definition: the definition of ``module``.
         strict: as in ``load_state_dict``.
 
     Raises:
-        NoBaselineError: the load needs numbers, and the weights are not at hand.
-        ReadError: the load needs an object that is not read.
+        NoBaselineError: the load needs numbers, and the weights are not available.
+        ReadError: the load needs an object that readers do not support.
     """
     outcome = _find_outcome(module, structure, definition, strict)
     if not outcome.complete:
@@ -95,7 +94,7 @@ def try_load(module: nn.Module, structure: Structure, definition: Definition, st
 
 def _find_outcome(module: nn.Module, structure: Structure, definition: Definition, strict: bool) -> Outcome:
     if not _fits_on_meta(structure, module):
-        # Quantized and sparse tensors copy by rules of their own, and do not exist on meta.
+        # Quantized and sparse tensors do not exist on meta, and have copy rules of their own.
         real, state = build_real(definition, structure.values), empty_state(structure, "cpu")
         return _attempt(real, state, structure, definition, strict)[0]
     outcome, needs_numbers = _attempt(module, empty_state(structure, "meta"), structure, definition, strict)
@@ -115,23 +114,23 @@ def _find_outcome(module: nn.Module, structure: Structure, definition: Definitio
 
 
 def _require_objects(structure: Structure, outcome: Outcome) -> None:
-    """A load that failed for want of an object's value says nothing about the checkpoint."""
+    """Raises ReadError if the load may have failed because an object's value is not available."""
     for key, spec in structure.tensors.items():
         if spec.dtype == OBJECT and key not in structure.objects and key not in outcome.unapplied:
             raise ReadError(
                 structure.source.path,
-                f"{key} is an object whose class is not read, and loading asks for it ({outcome.errors[0]})",
-                "save tensors and plain values",
+                f"{key} is an object whose class is not read, but the load needs it ({outcome.errors[0]})",
+                "save tensors and plain values instead",
             )
 
 
 def load_weights(definition: Definition, structure: Structure, strict: bool = True) -> nn.Module:
-    """A real module with the checkpoint's real weights loaded.
+    """Builds a real module and loads the checkpoint's real weights.
 
     Raises:
-        BuildError: the constructor raised.
-        ReadError: a tensor's bytes cannot be read.
-        RuntimeError: torch's own, where the load fails.
+        BuildError: the constructor raises.
+        ReadError: a tensor's data cannot be read.
+        RuntimeError: torch's error, if the load fails.
     """
     module = build_real(definition, structure.values)
     _call_load(module, with_metadata(read_weights(structure), structure), strict)
@@ -145,14 +144,14 @@ def _attempt(
     definition: Definition,
     strict: bool,
 ) -> tuple[Outcome, bool]:
-    """The outcome of one load, and whether it failed only for want of numbers."""
+    """Loads once. Returns the outcome, and whether the load may have failed only because it needs numbers."""
     entries = entries_of(module, definition)
     before = {key: storage_of(value) for key, value in entries.items()}
     recorder = _Recorder(module)
     unapplied = _shield_extra_state(module, structure)
     raised: Exception | None = None
     with untouched_globals(), warnings.catch_warnings(), watch_operators() as watched:
-        # BatchNorm fills in a real number where an old checkpoint has none: on meta a no-op, as it may be.
+        # BatchNorm adds a real number that old checkpoints lack. Copying it to meta is a harmless no-op.
         warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
         try:
             _call_load(module, state, strict)
@@ -184,28 +183,28 @@ def _attempt(
 
 
 def _call_load(module: nn.Module, state: Mapping[str, Any], strict: bool) -> None:
-    """Passes ``strict`` to overrides that take it."""
+    """Calls ``load_state_dict``, with ``strict`` unless an override does not take it."""
     parameters = inspect.signature(module.load_state_dict).parameters.values()
     takes_strict = any(p.name == "strict" or p.kind is p.VAR_KEYWORD for p in parameters)
     module.load_state_dict(state, **({"strict": strict} if takes_strict else {}))
 
 
 def _fits_on_meta(structure: Structure, module: nn.Module) -> bool:
-    """Whether every tensor on either side is one that the meta device can stand in for."""
+    """Whether the meta device supports every tensor of both sides."""
     tensors = (*module.parameters(), *module.buffers())
     plain = all(spec.dtype in PLAIN_DTYPES for spec in structure.tensors.values())
     return plain and all(tensor.is_meta for tensor in tensors)
 
 
 class _Recorder:
-    """Holds on to the lists that ``load_state_dict`` fills, whichever module's it is that runs."""
+    """Keeps the lists that ``load_state_dict`` fills, whichever module's method runs."""
 
     def __init__(self, module: nn.Module) -> None:
         self._lists: dict[int, tuple[list[str], list[str], list[str]]] = {}
         from torch.jit import ScriptModule
 
         for part in module.modules():
-            if not isinstance(part, ScriptModule):  # takes no hooks
+            if not isinstance(part, ScriptModule):  # does not accept hooks
                 part._register_load_state_dict_pre_hook(self._note)  # type: ignore[no-untyped-call]
 
     def _note(self, _state: Any, _prefix: Any, _meta: Any, _strict: Any, *lists: list[str]) -> None:
@@ -242,8 +241,8 @@ def _shape(text: str) -> Shape:
 def _wants_numbers(error: Exception | None, messages: list[str]) -> bool:
     """Whether a load may have failed only because meta tensors have no numbers.
 
-    Torch mostly says so, in one case or another; formatting or iterating such a tensor is a plain
-    TypeError. A KeyError or the like is the loading code's own.
+    Torch usually mentions meta tensors in the message. Formatting or iterating one is a plain
+    TypeError. Errors such as KeyError come from the loading code itself.
     """
     if any("meta tensor" in message.lower() for message in messages):
         return True
@@ -251,7 +250,7 @@ def _wants_numbers(error: Exception | None, messages: list[str]) -> bool:
 
 
 def _shield_extra_state(module: nn.Module, structure: Structure) -> tuple[str, ...]:
-    """Keeps ``set_extra_state`` from values that are not known here; returns their keys."""
+    """Disables ``set_extra_state`` for values that the structure does not have. Returns their keys."""
     shielded = []
     for name, part in module.named_modules():
         key = f"{name}.{EXTRA_STATE}" if name else EXTRA_STATE

@@ -1,4 +1,4 @@
-"""Optimizers over a definition's parameters, and what a step of theirs keeps for each parameter."""
+"""Makes optimizers for a definition, and the state that one step keeps for each parameter."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def make(
     factory: Any, definition: Definition, values: Mapping[str, Any]
 ) -> tuple[nn.Module, list[torch.optim.Optimizer]]:
-    """A model and its optimizers, on meta if the factory can live with that.
+    """Makes a model and its optimizers, on meta if the factory works there.
 
     Args:
-        factory: an optimizer class, which is given the parameters; a factory, which is given the
-            model and returns one optimizer or several; or ``"package.module:attr"``.
+        factory: an optimizer class, called with the parameters; a factory, called with the model,
+            that returns one optimizer or several; or ``"package.module:attr"``.
         definition: the model.
         values: the checkpoint's non-tensor values, for a definition that takes them.
 
@@ -32,7 +32,7 @@ def make(
     module = build(definition, values)
     try:
         made = _call(target, module)
-    except Exception:  # fused optimizers ask for parameters on a device that computes
+    except Exception:  # fused optimizers need parameters on a real device
         module = build_real(definition, values)
         try:
             made = _call(target, module)
@@ -63,7 +63,7 @@ def _require_optimizers(made: Any, factory: Any) -> list[torch.optim.Optimizer]:
 
 
 def name_of(factory: Any) -> str:
-    """How messages call a factory."""
+    """Returns the name of a factory for messages."""
     return factory if isinstance(factory, str) else str(getattr(factory, "__qualname__", factory))
 
 
@@ -71,33 +71,33 @@ State = Mapping[Any, Mapping[str, Any]]
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
-    """The parameters, in the order of the groups."""
+    """Returns the parameters in the order of the groups."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def state_of(optimizer: torch.optim.Optimizer) -> State:
-    """What an optimizer keeps, in dictionaries that it does not write to."""
+    """Copies an optimizer's state by parameter, in dictionaries that the optimizer does not change."""
     return {parameter: dict(fields) for parameter, fields in optimizer.state.items()}
 
 
 def set_state(optimizer: torch.optim.Optimizer, state: State) -> None:
-    """Gives an optimizer a state, in dictionaries of its own, in the place of what it has."""
+    """Replaces an optimizer's state by a copy of ``state``."""
     optimizer.state.clear()
     optimizer.state.update({parameter: dict(fields) for parameter, fields in state.items()})
 
 
 def after_a_step(optimizer: torch.optim.Optimizer, initial: State) -> list[Mapping[str, Any]]:
-    """The state that a step makes for each parameter, in the order of the groups.
+    """Makes one step, and returns the state of each parameter in the order of the groups.
 
-    The step is made on the parameters as they are, which on meta costs nothing; an optimizer that
-    reads numbers makes it again on zeros, one parameter of each shape at a time.
+    The step uses the parameters as they are; on meta it computes nothing. If the optimizer reads
+    numbers, the step is repeated with zeros, once for each kind of parameter.
 
     Args:
-        optimizer: is left with no state.
-        initial: what its constructor made.
+        optimizer: the optimizer. Its state is empty afterwards.
+        initial: the state that its constructor made.
 
     Raises:
-        Exception: the step's own.
+        Exception: any error of the step.
     """
     import torch
 
@@ -122,7 +122,7 @@ def after_a_step(optimizer: torch.optim.Optimizer, initial: State) -> list[Mappi
 
 
 def _step(optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
-    """The states after a step on ``groups``; the optimizer is as it was, with no state."""
+    """Makes a step on ``groups`` and returns the states. Restores the groups and empties the state."""
     before = optimizer.param_groups
     optimizer.param_groups = groups
     try:
@@ -133,10 +133,10 @@ def _step(optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> lis
 
 
 def try_step(optimizer: torch.optim.Optimizer) -> list[Mapping[str, Any]]:
-    """The states after a step with gradients of zero, in the order of the groups.
+    """Makes a step with zero gradients, and returns the states in the order of the groups.
 
     Raises:
-        Exception: the step's own.
+        Exception: any error of the step.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The optimizer's state of a checkpoint, loaded for real into an optimizer over today's parameters."""
+"""Loads the optimizer states of a checkpoint into optimizers over today's parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,21 @@ from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError
 from pytest_ckpt_compat._core.structure import OptimizerState, Structure, TensorSpec
 from pytest_ckpt_compat._definition.build import untouched_globals
+from pytest_ckpt_compat._definition.empty_state import empty, zero
 from pytest_ckpt_compat._definition.find import Definition, brief
+from pytest_ckpt_compat._definition.optimizer_pairing import (
+    CurrentOptimizer,
+    SavedOptimizer,
+    by_name,
+    current_optimizer,
+    mismatch,
+    numbers_of,
+    on_one_side,
+    pairs_itself,
+    regrouped,
+    saved_optimizer,
+    swapped,
+)
 from pytest_ckpt_compat._definition.optimizers import (
     State,
     after_a_step,
@@ -22,20 +36,6 @@ from pytest_ckpt_compat._definition.optimizers import (
     state_of,
     try_step,
 )
-from pytest_ckpt_compat._definition.pairing import (
-    Saved,
-    Today,
-    by_name,
-    mismatch,
-    moved,
-    numbers_of,
-    pairs_itself,
-    regrouped,
-    saved_of,
-    swapped,
-    today_of,
-)
-from pytest_ckpt_compat._definition.state import empty, zero
 
 if TYPE_CHECKING:
     import torch
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Resumption:
-    """What came of loading the states of optimizers.
+    """The result of loading the states of optimizers.
 
     Attributes:
-        changes: what keeps them from being resumed, by parameter key.
-        notes: what could not be looked at.
+        changes: the differences that prevent a resume, by parameter key.
+        notes: what could not be checked, and why.
     """
 
     changes: tuple[Change, ...] = ()
@@ -57,22 +57,22 @@ class Resumption:
 def resume(
     structure: Structure, definition: Definition, factory: Any, renames: Mapping[str, str]
 ) -> Resumption:
-    """Loads the states of a checkpoint's optimizers, on meta, through their own ``load_state_dict``.
+    """Loads the states of a checkpoint's optimizers on meta, with their own ``load_state_dict``.
 
-    The shapes, which torch does not look at before the next step, are compared with those that a
-    step makes. No weight is read.
+    Torch does not check shapes before the next step, so they are compared with those that a step
+    makes. No weights are read.
 
     Args:
         structure: the checkpoint.
         definition: the model.
-        factory: an optimizer class, which is given the parameters; a factory, which is given the
-            model and returns one optimizer, or several in the order in which the checkpoint has
-            them; or ``"package.module:attr"``.
-        renames: key in the checkpoint -> key today.
+        factory: an optimizer class, called with the parameters; a factory, called with the model,
+            that returns one optimizer, or several in the checkpoint's order; or
+            ``"package.module:attr"``.
+        renames: key in the checkpoint -> present key.
 
     Raises:
-        NoBaselineError: there is no optimizer state.
-        BuildError: the optimizer cannot be found or built, or there are more or fewer than in the file.
+        NoBaselineError: the checkpoint holds no optimizer state.
+        BuildError: the optimizer cannot be found or built, or their number differs from the file's.
     """
     if not structure.optimizers:
         raise _no_state(structure)
@@ -81,17 +81,17 @@ def resume(
     with untouched_globals():
         module, optimizers = make(factory, definition, structure.values)
         states, left = _chosen(structure, len(optimizers), factory)
-        notes += [f"{path}: this state of an optimizer was not looked at" for path in left]
+        notes += [f"{path}: this optimizer state was not checked" for path in left]
         for state, optimizer in zip(states, optimizers, strict=True):
-            today = today_of(optimizer, module)
-            found, note = _load(saved_of(state, structure, renames, today), today)
+            today = current_optimizer(optimizer, module)
+            found, note = _load(saved_optimizer(state, structure, renames, today), today)
             changes += found
             notes += [note] if note else []
     return Resumption(tuple(changes), tuple(notes))
 
 
 def _chosen(structure: Structure, number: int, factory: Any) -> tuple[list[OptimizerState], list[str]]:
-    """The states for so many optimizers, and paths of those left: copies that lie deeper in the file."""
+    """Returns the states for ``number`` optimizers, and the paths of the rest, nested deeper in the file."""
     paths = list(structure.optimizers)
     depths = [path.count(".") for path in paths]
     if len(paths) > number and depths[number - 1] < depths[number]:
@@ -110,14 +110,16 @@ def _no_state(structure: Structure) -> NoBaselineError:
     problem = "holds no optimizer state" if not snapshot else "its snapshot holds no optimizer state"
     advice = "save optimizer.state_dict() with it, or lower its level"
     return NoBaselineError(
-        structure.source.path, problem, "fetch the file, and record it anew by its id" if snapshot else advice
+        structure.source.path,
+        problem,
+        "fetch the file, and record it again by its id" if snapshot else advice,
     )
 
 
-def _load(saved: Saved, today: Today) -> tuple[list[Change], str]:
-    """What the load, and the step after it, would stumble over; and what could not be looked at."""
+def _load(saved: SavedOptimizer, today: CurrentOptimizer) -> tuple[list[Change], str]:
+    """Loads one state and makes the next step. Returns the changes, and a note of what was not checked."""
     state, optimizer = saved.state, today.optimizer
-    if by_name(state) and (found := regrouped(saved, today) + moved(saved, today)):
+    if by_name(state) and (found := regrouped(saved, today) + on_one_side(saved, today)):
         return found, ""
     before = [{name: value for name, value in g.items() if name != "params"} for g in optimizer.param_groups]
     initial = state_of(optimizer)
@@ -138,33 +140,34 @@ def _load(saved: Saved, today: Today) -> tuple[list[Change], str]:
     except _SettingsError as error:
         return [*found, mismatch(f"step() with the settings of the checkpoint raises {error}")], ""
     except Exception as error:  # an optimizer of any make
-        said = f"no step of the optimizer can be made here ({brief(error)})"
-        return found, f"{said}: the shapes in its state were not compared"
+        reason = f"the optimizer cannot make a step here ({brief(error)})"
+        return found, f"{reason}: the shapes in its state were not checked"
     found += _shapes(today.keys, loaded, expected)
     if not found and state.opaque:
         names = ", ".join(state.opaque)
-        return [], f"parts of the optimizer's state are not read ({names}): no step was made from it"
+        return [], f"parts of the optimizer's state cannot be read ({names}): the next step was not checked"
     if not found:
         raised, lacking = _next_step(optimizer, initial, kept), _lacking(today.keys, loaded, expected)
-        # A step may make what it lacks; where none can be made here, nobody knows.
+        # A step may create what is lacking. If no step can be made here, all of it is reported.
         found += lacking if raised is None else (raised and (lacking or raised))
-    return found, _untold(saved, today)
+    return found, _order_note(saved, today)
 
 
 class _SettingsError(Exception):
-    """A step that today's settings allow fails with those of the checkpoint."""
+    """A step works with today's settings and fails with those of the checkpoint."""
 
 
 def _expected(
     optimizer: torch.optim.Optimizer, before: list[dict[str, Any]], initial: State
 ) -> list[Mapping[str, Any]]:
-    """What a step keeps, by the settings that the checkpoint has brought.
+    """Returns the states that a step makes with the settings of the checkpoint.
 
-    Those that switch something on or off may ask for a device that is not here: then today's stand in.
+    Settings that switch something on or off (``fused``) may need a device that is missing here. If
+    the step fails, today's values replace them.
 
     Raises:
-        _SettingsError: it is for the other settings that the step fails.
-        Exception: no step can be made with today's settings either.
+        _SettingsError: the step fails because of the checkpoint's other settings.
+        Exception: the step fails with today's settings too.
     """
     with contextlib.suppress(Exception):
         return after_a_step(optimizer, initial)
@@ -174,15 +177,15 @@ def _expected(
     try:
         return after_a_step(optimizer, initial)
     except Exception as error:
-        said = brief(error)
+        reason = brief(error)
     for group, settings in zip(optimizer.param_groups, before, strict=True):
         group.update(settings)
     after_a_step(optimizer, initial)
-    raise _SettingsError(said)
+    raise _SettingsError(reason)
 
 
 def _next_step(optimizer: torch.optim.Optimizer, initial: State, loaded: State) -> list[Change] | None:
-    """What the step after the load raises; None where no step can be made on meta."""
+    """Makes the step after the load. Returns its error as a change; None if no step works on meta."""
     set_state(optimizer, initial)
     try:
         try_step(optimizer)
@@ -197,16 +200,16 @@ def _next_step(optimizer: torch.optim.Optimizer, initial: State, loaded: State) 
     return []
 
 
-def _untold(saved: Saved, today: Today) -> str:
-    """Where the file does not tell whose state is whose, and the places do not either."""
+def _order_note(saved: SavedOptimizer, today: CurrentOptimizer) -> str:
+    """Returns a note if neither the file nor the order shows which parameter each state belongs to."""
     many = sum(bool(fields) for fields in saved.state.states.values()) > 1
     if saved.keys or not many or pairs_itself(today.optimizer):
         return ""
-    return "the file does not name the optimizer's parameters: whether their order changed cannot be told"
+    return "the file does not name the optimizer's parameters: a change of their order cannot be detected"
 
 
-def _state_dict(state: OptimizerState, today: Today) -> dict[str, Any]:
-    """What ``torch.load`` would give, of meta tensors; settings that are not read are today's."""
+def _state_dict(state: OptimizerState, today: CurrentOptimizer) -> dict[str, Any]:
+    """Makes the state_dict that ``torch.load`` returns, on meta, with today's values of unread settings."""
     numbered, groups = numbers_of(state, today), []
     for number, numbers in enumerate(numbered):
         mine = today.optimizer.param_groups[number] if number < len(today.groups) else {}
@@ -219,7 +222,7 @@ def _state_dict(state: OptimizerState, today: Today) -> dict[str, Any]:
     states = {
         number: {
             **state.values.get(number, {}),
-            # A number, such as how many steps were made, is read by the step: it is a real one.
+            # A step reads scalars, such as the number of steps: these are real tensors.
             **{
                 n: empty(spec, devices.get(number, "cpu")) if spec.shape else zero(spec)
                 for n, spec in fields.items()
@@ -233,7 +236,7 @@ def _state_dict(state: OptimizerState, today: Today) -> dict[str, Any]:
 def _shapes(
     keys: Sequence[str], loaded: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]]
 ) -> Iterator[Change]:
-    """State that is not as a step makes it: torch loads it, and the next step fails."""
+    """Yields states whose shapes differ from a step's: torch loads them, and the next step fails."""
     for key, fields, wanted in zip(keys, loaded, expected, strict=True):
         for name, value in fields.items():
             shape, fits = getattr(value, "shape", None), getattr(wanted.get(name), "shape", None)
@@ -247,7 +250,7 @@ def _shapes(
 def _lacking(
     keys: Sequence[str], loaded: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]]
 ) -> list[Change]:
-    """Parts of a parameter's state that a step makes and the checkpoint has not."""
+    """Finds values that a step makes for a parameter and that the checkpoint lacks."""
     found = []
     for key, fields, wanted in zip(keys, loaded, expected, strict=True):
         names = [n for n, value in wanted.items() if value is not None and n not in fields]

@@ -1,4 +1,4 @@
-"""Watching what a load does to tensors."""
+"""Observes which tensors a load writes to."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pytest_ckpt_compat._definition.intercept import intercept
 
 @dataclass
 class Watched:
-    """What was seen.
+    """The observed calls of operators.
 
     Attributes:
-        written: the storages that operators wrote into, through whatever view or ``.data``.
-        refused: whether an operator raised, as those do that need numbers a meta tensor has not.
+        written: storages that operators wrote to, through any view or ``.data``.
+        refused: whether an operator raised, as operators that need numbers do on a meta tensor.
     """
 
     written: set[int] = field(default_factory=set)
@@ -26,7 +26,7 @@ class Watched:
 
 @contextlib.contextmanager
 def watch_operators() -> Iterator[Watched]:
-    """Watches every operator of torch that runs meanwhile."""
+    """Observes every call of a torch operator inside the context."""
     watched = Watched()
 
     def watch(operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -42,7 +42,7 @@ def watch_operators() -> Iterator[Watched]:
 
 
 def storage_of(value: object) -> int | None:
-    """Identity of a tensor's storage; None for anything that has none, or an empty one."""
+    """Returns the identity of a tensor's storage; None if it is empty, or there is none."""
     import torch
 
     if not isinstance(value, torch.Tensor) or is_lazy(value) or not value.numel():
@@ -54,7 +54,7 @@ def storage_of(value: object) -> int | None:
 
 
 def _written(operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> set[int]:
-    # A tensor copied onto itself is one that a lenient loader has put in for a missing one.
+    # A lenient loader fills in the model's own tensor for a missing one: a copy onto itself.
     source = storage_of(args[1]) if operator._schema.name == "aten::copy_" else None
     arguments = operator._schema.arguments
     given = [

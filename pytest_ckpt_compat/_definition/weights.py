@@ -1,4 +1,4 @@
-"""Real weights, straight from the bytes of a checkpoint: no pickle, nothing in the file is run."""
+"""Reads real weights directly from a checkpoint's bytes, without pickle: nothing in the file runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def read_weights(structure: Structure) -> dict[str, Any]:
-    """Every entry of a structure with its real numbers, keys that share a tensor sharing it again.
+    """Reads every entry of a structure with its real numbers. Keys that shared a tensor share it again.
 
-    The files are mapped into memory privately, as ``torch.load(mmap=True)`` does: pages are read
-    when they are used, and writing to a tensor leaves the file as it is.
+    The files are mapped privately into memory, as ``torch.load(mmap=True)`` does: the system reads
+    pages on use, and writing to a tensor does not change the file.
 
     Raises:
-        ReadError: a tensor's bytes are not at hand (quantized or sparse tensors), or the file is
-            shorter than it was.
+        ReadError: a tensor's location is not known (quantized or sparse tensors), or the file is
+            now shorter.
     """
     files = _Files(structure)
     read: dict[tuple[Location, TensorSpec], torch.Tensor] = {}
@@ -43,7 +43,7 @@ def read_weights(structure: Structure) -> dict[str, Any]:
 
 
 class _Files:
-    """The files that hold a structure's bytes, each mapped into memory once."""
+    """The files that hold a structure's data, each mapped into memory once."""
 
     def __init__(self, structure: Structure) -> None:
         from pytest_ckpt_compat._readers import record_offsets
@@ -55,7 +55,7 @@ class _Files:
         self._storages = {file: _map(file) for file in records}
 
     def tensor(self, location: Location, spec: TensorSpec) -> torch.Tensor:
-        """The tensor at a location: a view of the file where its alignment allows, else a copy."""
+        """Returns the tensor at a location: a view of the file if it is aligned, else a copy."""
         import torch
 
         dtype: torch.dtype = getattr(torch, spec.dtype)

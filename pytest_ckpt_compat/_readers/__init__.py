@@ -1,50 +1,54 @@
-"""Bytes to structures, one module a format; the format is found from the content, never the name."""
+"""Reads checkpoint files into structures. The content of a file decides its format, never its name."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 
-from pytest_ckpt_compat._core.addresses import is_url, shown
+from pytest_ckpt_compat._core.addresses import is_url, redacted
 from pytest_ckpt_compat._core.errors import ReadError, UnreachableError
-from pytest_ckpt_compat._core.garbage import collector_paused
+from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._readers.limits import RefusalError, UnreachableRefusalError
 from pytest_ckpt_compat._readers.sniff import read_any
 from pytest_ckpt_compat._readers.source.zip_directory import offsets_of
-from pytest_ckpt_compat._readers.state_dict.plain import Opaque
+from pytest_ckpt_compat._readers.state_dict.plain_values import Opaque
 
 __all__ = ["Opaque", "read", "record_offsets"]
 
 
 def read(path: str | os.PathLike[str], key: str | None = None) -> Structure:
-    """The structure of a checkpoint. No tensor is read, nothing in the file is executed.
+    """Reads the structure of a checkpoint, without reading tensor data or executing anything in the file.
 
     Args:
         path: the checkpoint: a file, a directory, or a URL (``hf://``, ``https://``, ``s3://``, ...).
-        key: dotted path of the state_dict in it (``"model"``); found by structure if None, and
-            ``""`` for the top.
+        key: dotted path of the state_dict inside it (``"model"``), ``""`` for the top level; None
+            searches for it.
 
-    Raises ReadError for anything that cannot be read, or read safely; UnreachableError, which is one,
-    for a URL behind which nothing can be had at present.
+    Raises:
+        ReadError: the checkpoint cannot be read, or not safely.
+        UnreachableError: the URL cannot be reached at present (a kind of ReadError).
     """
     name = os.fspath(path)
     try:
-        with collector_paused():
+        with garbage_collection_paused():
             return read_any(name, key)
     except UnreachableRefusalError as refusal:
-        raise UnreachableError(shown(name), refusal.problem, refusal.advice) from None
+        raise UnreachableError(redacted(name), refusal.problem, refusal.advice) from None
     except RefusalError as refusal:
-        raise ReadError(shown(name) if is_url(name) else name, refusal.problem, refusal.advice) from None
+        raise ReadError(redacted(name) if is_url(name) else name, refusal.problem, refusal.advice) from None
 
 
 def record_offsets(path: str | os.PathLike[str], records: Iterable[str]) -> dict[str, int]:
-    """Record name -> where its first byte lies in the file, for a later load of ``locations``.
+    """Record name -> byte offset of its data in the file, needed to load a structure's ``locations``.
 
-    The record ``""`` is the file itself. Raises ReadError for one that is missing or packed.
+    The record ``""`` is the file itself.
+
+    Raises:
+        ReadError: a record is missing or compressed.
     """
     name = os.fspath(path)
     try:
         return offsets_of(name, set(records))
     except RefusalError as refusal:
-        raise ReadError(shown(name) if is_url(name) else name, refusal.problem, refusal.advice) from None
+        raise ReadError(redacted(name) if is_url(name) else name, refusal.problem, refusal.advice) from None

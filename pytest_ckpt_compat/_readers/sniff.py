@@ -1,6 +1,6 @@
-"""Which format a file has, from its first bytes, and the reader for it.
+"""Detects the format of a checkpoint from its first bytes, and calls the reader of that format.
 
-Readers of the rarer formats are imported when a file is not one of torch's or safetensors'.
+The readers of rarer formats are imported only for a file that is neither torch nor safetensors.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ import os
 
 from pytest_ckpt_compat._core.addresses import is_url
 from pytest_ckpt_compat._core.structure import Structure
-from pytest_ckpt_compat._readers.formats.foreign import unread
-from pytest_ckpt_compat._readers.formats.single import HEAD, read_single
+from pytest_ckpt_compat._readers.formats.foreign import unsupported
+from pytest_ckpt_compat._readers.formats.single_file import HEAD, read_single
 from pytest_ckpt_compat._readers.limits import Budget
 from pytest_ckpt_compat._readers.source.files import Blob, open_blob
 from pytest_ckpt_compat._readers.source.folders import Folder, LocalFolder
 
 
 def read_any(path: str, key: str | None) -> Structure:
-    """Reads a checkpoint of whatever format it is. Raises RefusalError."""
+    """Reads a checkpoint of any format: a file, a directory or a URL. Raises RefusalError."""
     if is_url(path):
         from pytest_ckpt_compat._readers.source.remote import RemoteFolder, open_url
 
@@ -32,7 +32,7 @@ def read_any(path: str, key: str | None) -> Structure:
 
 
 def read_file(blob: Blob, folder: Folder, key: str | None) -> Structure:
-    """Reads a file, and those beside it that it names."""
+    """Reads a file, and the files of ``folder`` that it names. Raises RefusalError."""
     budget = Budget()
     head = blob.head(HEAD)
     found = read_single(blob, head, key, budget)
@@ -53,7 +53,7 @@ def _read_rarer(blob: Blob, head: bytes, folder: Folder, key: str | None, budget
     if head.lstrip()[:1] == b"{":
         found = read_index(blob, folder, key, budget)
     if found is None:
-        raise unread(blob, head)
+        raise unsupported(blob, head)
     return found
 
 

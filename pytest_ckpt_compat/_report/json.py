@@ -38,13 +38,13 @@ def _rules(verdict: Verdict) -> list[dict[str, Any]]:
     """The renaming rules, as few as found, each with exactly the pairs of keys that it explains."""
     if not verdict.old or not verdict.new or not verdict.changes:
         return []
-    from pytest_ckpt_compat._renames import Rule, rules
+    from pytest_ckpt_compat._renames import RenamePattern, rename_patterns
 
-    found = rules(verdict.changes, verdict.old.tensors, verdict.new.tensors)
-    single = [Rule(old, new, ((old, new),)) for old, new in found.exceptions]
+    found = rename_patterns(verdict.changes, verdict.old.tensors, verdict.new.tensors)
+    single = [RenamePattern(old, new, ((old, new),)) for old, new in found.exceptions]
     return [
         {"old": rule.old, "new": rule.new, "matches": [list(pair) for pair in rule.matches]}
-        for rule in (*found.rules, *single)
+        for rule in (*found.patterns, *single)
     ]
 
 

@@ -30,11 +30,11 @@ from pytest_ckpt_compat._readers import read, record_offsets
         (b"\x1f\x8b\x08\x00", "gzip.*unpack it first"),
         (b"\x81\xa6params\x81\xa1w\xc4\x04\0\0\0\0", "msgpack file, as Flax writes.*save model.state_dict"),
         (b"\xde\x00\x10\xd9\x06params", "msgpack"),
-        (b"\x81\xa6par\x00ms", "no known format"),
-        (b"<?xml version='1.0'?><Error/>", "an XML text.*download it again"),
+        (b"\x81\xa6par\x00ms", "format is unknown"),
+        (b"<?xml version='1.0'?><Error/>", "it is XML.*download it again"),
         (b"d/" + bytes(255) + b"ustar\x0000" + bytes(300), "tar archive"),
-        (b"PK\x03\x04", "cut off"),
-        (bytes(range(128, 256)), "no known format, its first bytes are 80 81 82"),
+        (b"PK\x03\x04", "truncated"),
+        (bytes(range(128, 256)), "format is unknown: it has 128 bytes and begins with 80 81 82"),
     ],
 )
 def test_one_clear_line(tmp_path: Path, content: bytes, problem: str) -> None:
@@ -69,7 +69,7 @@ def test_paths_that_are_no_files(tmp_path: Path) -> None:
         read(tmp_path / "absent.pt")
     with pytest.raises(ReadError, match="a directory"):
         read(tmp_path)
-    with pytest.raises(ReadError, match="no path"):
+    with pytest.raises(ReadError, match="not a valid file path"):
         read("a\0b")
     with pytest.raises(ReadError):
         read(tmp_path / ("x" * 5000))

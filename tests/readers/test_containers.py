@@ -65,7 +65,7 @@ def test_two_equally_good_are_the_users_choice(tmp_path: Path, names: tuple[str,
     with pytest.raises(ReadError) as caught:
         read(path)
     assert str(caught.value) == (
-        f"{path}: it holds 2 equally good state_dicts: {names[0]!r} (2 tensors), {names[1]!r} (2 tensors); "
+        f"{path}: it holds 2 state_dicts of equal rank: {names[0]!r} (2 tensors), {names[1]!r} (2 tensors); "
         f'choose one with key="{names[0]}" or key="{names[1]}"'
     )
     assert read(path, key=names[1]).source.container == names[1]
@@ -93,5 +93,5 @@ def test_key_of_the_top(tmp_path: Path) -> None:
 )
 def test_nothing_to_compare(tmp_path: Path, checkpoint: Any) -> None:
     torch.save(checkpoint, tmp_path / "run.pt")
-    with pytest.raises(ReadError, match="no state_dict in it"):
+    with pytest.raises(ReadError, match="it holds no state_dict"):
         read(tmp_path / "run.pt")

@@ -104,19 +104,19 @@ class Place:
     [
         ({"sizes": [(2, 3), (3, 3)]}, "a chunk that reaches beyond it"),
         ({"sizes": [(2, 3), (1, 3)]}, "chunks that do not fill it"),
-        ({"sizes": [(2, 3), (2,)]}, "another number of dimensions"),
-        ({"size": (4, 3, 1)}, "another number of dimensions"),
+        ({"sizes": [(2, 3), (2,)]}, "different number of dimensions"),
+        ({"size": (4, 3, 1)}, "different number of dimensions"),
         ({"table": None}, "no table of tensors"),
-        ({"table": {"w": 3}}, "something else where a TensorStorageMetadata"),
-        ({"table": {1: 3}}, "a name that is no text"),
+        ({"table": {"w": 3}}, "another value where a TensorStorageMetadata"),
+        ({"table": {1: 3}}, "a name that is not text"),
         ({"table": {"w": metadata.BytesStorageMetadata()}}, "no state_dict"),
-        ({"root": metadata.BytesStorageMetadata()}, "where a Metadata must be"),
-        ({"paths": {"w": "w"}}, "no list of names"),
-        ({"paths": {"w": ()}}, "no list of names"),
-        ({"paths": {"w": ("a",) * 1000}}, "no list of names"),
-        ({"paths": {"w": (1.5,)}}, "other parts than names"),
-        ({"files": {"w": Place("../x.distcp")}}, "no plain file name"),
-        ({"files": {"w": Place(3)}}, "no plain file name"),
+        ({"root": metadata.BytesStorageMetadata()}, "where a Metadata is expected"),
+        ({"paths": {"w": "w"}}, "not a list of names"),
+        ({"paths": {"w": ()}}, "not a list of names"),
+        ({"paths": {"w": ("a",) * 1000}}, "not a list of names"),
+        ({"paths": {"w": (1.5,)}}, "parts are not names"),
+        ({"files": {"w": Place("../x.distcp")}}, "not a plain file name"),
+        ({"files": {"w": Place(3)}}, "not a plain file name"),
         ({"files": {"w": Place("__0_0.distcp")}}, "1 of its 1 data files are missing"),
     ],
 )
@@ -129,7 +129,7 @@ def test_tables_that_lie(tmp_path: Path, changes: dict[str, Any], problem: str) 
 def test_paths_that_cross(tmp_path: Path) -> None:
     entry = metadata.BytesStorageMetadata()
     for paths in ({"a": ("x",), "b": ("x", "y")}, {"a": ("x", "y"), "b": ("x",)}, {"a": ("x",), "b": ("x",)}):
-        with pytest.raises(ReadError, match=r"a value inside another|two values at one path"):
+        with pytest.raises(ReadError, match=r"leads through another value|two values at one path"):
             read(forged(tmp_path / "bad", table={"a": entry, "b": entry}, paths=paths))
 
 
@@ -251,7 +251,7 @@ def touch(name: str) -> Callable[[Path], object]:
         (touch("a.pt"), "give a file in it: 'a.pt'"),
         (touch("model.safetensors.index.json"), "has no weight_map"),
         (touch(".metadata"), "in its part '.metadata', its pickle"),
-        (touch("mp_rank_00_model_states.pt"), "in its part .*no file of torch.save"),
+        (touch("mp_rank_00_model_states.pt"), "in its part .*not a file that torch.save wrote"),
     ],
 )
 def test_other_directories(tmp_path: Path, fill: Callable[[Path], object], problem: str) -> None:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._readers.limits import RefusalError
-from pytest_ckpt_compat._readers.pickle.pickled import interpret
+from pytest_ckpt_compat._readers.pickle.interpreter import interpret
 from pytest_ckpt_compat._readers.sniff import read_file
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.folders import LocalFolder

@@ -38,8 +38,8 @@ def archive(*members: tuple[str, bytes]) -> bytes:
 @pytest.mark.parametrize(
     ("names", "problem"),
     [
-        (("m/data.pkl", "m/data.pkl"), "one name twice"),
-        (("m/data.pkl", "m/DATA.pkl"), "one name twice"),
+        (("m/data.pkl", "m/data.pkl"), "a name twice"),
+        (("m/data.pkl", "m/DATA.pkl"), "a name twice"),
         (("m/data.pkl", "n/data.pkl"), "several folders"),
         (("m/data.pkl", "../data.pkl"), "unusable name"),
         (("m/data.pkl", "/etc/passwd"), "unusable name"),
@@ -51,7 +51,7 @@ def test_names(tmp_path: Path, names: tuple[str, ...], problem: str) -> None:
 
 
 def test_data_before_or_after(tmp_path: Path, good: bytes) -> None:
-    refused(tmp_path, b"PK\x03\x04" + good, "end record in an unusual place")
+    refused(tmp_path, b"PK\x03\x04" + good, "end record is not directly after")
     refused(tmp_path, good + b"\0", "data after its end")
     refused(tmp_path, good[:-2] + b"\x05\0hello", "data after its end")
 

@@ -132,6 +132,6 @@ def test_several_models_are_the_users_choice(tmp_path: Path, good: Path) -> None
             new.writestr(name, old.read(name))
             if name.endswith(CONFIG):
                 new.writestr(name.replace(CONFIG, f"ema_{CONFIG[6:]}"), old.read(name))
-    with pytest.raises(ReadError, match=r"models 'ema', 'model'; key=\"ema\" or key=\"model\""):
+    with pytest.raises(ReadError, match=r"'ema', 'model'; choose one with key=\"ema\" or key=\"model\""):
         read(path)
     assert read(path, key="ema").source.container == "ema"

@@ -104,9 +104,9 @@ def test_source_text_is_not_run(tmp_path: Path) -> None:
     ("edit", "problem"),
     [
         (lambda name, data: None if "linear" in name else data, "source text of .* is missing"),
-        (lambda name, data: b"\xff\xfe" if "container" in name else data, "does not say what"),
+        (lambda name, data: b"\xff\xfe" if "container" in name else data, "does not declare"),
         (lambda _, data: data.replace(b'"bias", ', b'"bias", "lost", '), "lacks its tensor 'lost'"),
-        (lambda name, data: b"N." if name.endswith("data.pkl") else data, "no TorchScript module"),
+        (lambda name, data: b"N." if name.endswith("data.pkl") else data, "not a TorchScript module"),
         (lambda name, data: data + b" " * (5 << 20) if name.endswith(".py") else data, "the limit"),
     ],
 )
@@ -117,5 +117,5 @@ def test_archives_that_lie(tmp_path: Path, edit: Callable[[str, bytes], bytes | 
 
 def test_a_module_without_tensors(tmp_path: Path) -> None:
     save(torch.jit.script(torch.nn.ReLU()), tmp_path / "net.pt")
-    with pytest.raises(ReadError, match="no state_dict in it"):
+    with pytest.raises(ReadError, match="it holds no state_dict"):
         read(tmp_path / "net.pt")

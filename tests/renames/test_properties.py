@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_ckpt_compat._core.structure import TensorSpec
-from pytest_ckpt_compat._renames import infer, rules
+from pytest_ckpt_compat._renames import infer, rename_patterns
 
 from .models import Specs, merged, pairs, renamed, resnet, spec, transformer
 from .test_structural import separate
@@ -120,16 +120,16 @@ def test_the_order_of_independent_subtrees_changes_no_certain_answer(order: list
 def test_rules_are_few_and_match_nothing_else() -> None:
     old = transformer()
     new = renamed(old, ("blocks", "encoder.layer"), ("mlp.fc", "dense"), ("norm.", "final."))
-    found = rules(infer(old, new), old.keys(), new.keys())
+    found = rename_patterns(infer(old, new), old.keys(), new.keys())
     assert found.exceptions == ()
-    assert len(found.rules) <= 5
-    explained = [pair for rule in found.rules for pair in rule.matches]
+    assert len(found.patterns) <= 5
+    explained = [pair for pattern in found.patterns for pair in pattern.matches]
     assert sorted(explained) == sorted(pairs(old, new).items())
 
 
 def test_pairs_that_cannot_be_decided_are_in_no_rule() -> None:
     old, new = branches("left", "right"), branches("alpha", "beta")
-    assert rules(infer(old, new), old.keys(), new.keys()).rules == ()
+    assert rename_patterns(infer(old, new), old.keys(), new.keys()).patterns == ()
 
 
 def test_a_dtype_alone_is_no_rename() -> None:

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_ckpt_compat._renames.units.tokens import (
-    Names,
-    numbers,
-    segment_tokens,
-    template,
-    token_similarity,
-)
+from pytest_ckpt_compat._renames.units.paths import numbers, template
+from pytest_ckpt_compat._renames.units.tokens import Names, segment_tokens, token_similarity
 from pytest_ckpt_compat._renames.units.units import units_of
 
 from .models import spec

@@ -1,1 +1,1 @@
-"""One module a format: bytes -> Structure."""
+"""Readers of the formats, one module each: bytes -> Structure."""

@@ -1,7 +1,7 @@
-"""``torch.distributed.checkpoint``: the table of all tensors in ``.metadata``, a pickle.
+"""Checkpoints of ``torch.distributed.checkpoint``: a pickle ``.metadata`` describes all tensors.
 
-After ``torch/distributed/checkpoint/metadata.py`` of torch 2.13. The shapes are the global ones,
-whatever number of ranks wrote the files.
+Written after ``torch/distributed/checkpoint/metadata.py`` of torch 2.13. Shapes are those of whole
+tensors, however many ranks wrote the files.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged, over_limit
 from pytest_ckpt_compat._readers.pickle import dtypes
 from pytest_ckpt_compat._readers.pickle.inert import Global, Made, Tensor
-from pytest_ckpt_compat._readers.pickle.pickled import interpret
+from pytest_ckpt_compat._readers.pickle.interpreter import interpret
 from pytest_ckpt_compat._readers.pickle.storages import NoStorages
-from pytest_ckpt_compat._readers.pickle.tensors import shape
+from pytest_ckpt_compat._readers.shapes import shape
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.folders import Folder, plain_name
 from pytest_ckpt_compat._readers.state_dict.assemble import Loaded, assemble
 
 FORMAT = "torch distributed checkpoint"
 METADATA = ".metadata"
-#: Each name in a path may make a dictionary of more than 200 bytes.
+#: Steps of work per name in a path: each may make a dictionary of more than 200 bytes.
 _PATH_COST = 20
 _HOME = "torch.distributed.checkpoint.metadata."
 _MARK = b"torch.distributed.checkpoint.metadata"
 
 
 def looks_like(head: bytes) -> bool:
-    """Whether a pickle begins with the class of the table."""
+    """Whether a file is a pickle that begins with the class of ``.metadata``."""
     return head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and _MARK in head
 
 
 def read_dcp(blob: Blob, folder: Folder, key: str | None, budget: Budget) -> Structure:
-    """The structure of a distributed checkpoint, from its ``.metadata``."""
+    """Reads the structure of a distributed checkpoint from its ``.metadata``."""
     if blob.size > limits.PICKLE_BYTES:
         raise over_limit("bytes in its pickle", limits.PICKLE_BYTES)
     value, end = interpret(blob.read_at(0, blob.size), NoStorages().load, budget=budget)
     if end != blob.size:
-        raise damaged("it goes on after the pickle has ended")
+        raise damaged("it has data after the end of its pickle")
     facts = _state(value, "Metadata")
     table, paths = facts.get("state_dict_metadata"), facts.get("planner_data")
     if type(table) is not dict:
@@ -49,7 +49,7 @@ def read_dcp(blob: Blob, folder: Folder, key: str | None, budget: Budget) -> Str
     root: dict[Any, Any] = {}
     for name, entry in table.items():
         if type(name) is not str:
-            raise damaged("its table has a name that is no text")
+            raise damaged("its table has a name that is not text")
         path = paths.get(name, (name,)) if isinstance(paths, dict) else (name,)
         budget.spend(_PATH_COST * len(path) if type(path) is tuple else 0)
         _put(root, path, _entry(name, entry))
@@ -57,16 +57,16 @@ def read_dcp(blob: Blob, folder: Folder, key: str | None, budget: Budget) -> Str
 
 
 def _state(value: Any, name: str) -> dict[Any, Any]:
-    """The fields of a record of the class ``name``."""
+    """Returns the fields of a record of the class ``name``. Refuses any other value."""
     if type(value) is not Made or type(value.maker) is not Global or not isinstance(value.state, dict):
-        raise damaged(f"it has something else where a {name} must be")
+        raise damaged(f"it has another value where a {name} is expected")
     if str(value.maker) != _HOME + name:
-        raise damaged(f"it has a {value.maker} where a {name} must be")
+        raise damaged(f"it has a {value.maker} where a {name} is expected")
     return value.state
 
 
 def _entry(name: str, entry: Any) -> Any:
-    """The tensor that an entry describes; bytes, whose content is in another file, stay opaque."""
+    """Returns the tensor that an entry describes. Bytes stay opaque: another file holds them."""
     known = type(entry) is Made and type(entry.maker) is Global
     if known and str(entry.maker) == f"{_HOME}BytesStorageMetadata":
         return Made(Global("torch.distributed.checkpoint", "bytes"), ())
@@ -84,13 +84,13 @@ def _entry(name: str, entry: Any) -> Any:
 
 
 def _check_chunks(name: str, size: tuple[int, ...], chunks: list[Any]) -> None:
-    """Chunks lie inside their tensor and are enough to fill it."""
+    """Refuses chunks that do not lie inside their tensor, or do not fill it."""
     numel = 0
     for chunk in chunks:
         facts = _state(chunk, "ChunkStorageMetadata")
         begin, part = shape(facts.get("offsets")), shape(facts.get("sizes"))
         if not len(begin) == len(part) == len(size):
-            raise damaged(f"{name!r} has a chunk with another number of dimensions")
+            raise damaged(f"{name!r} has a chunk with a different number of dimensions")
         if any(start + length > whole for start, length, whole in zip(begin, part, size, strict=True)):
             raise damaged(f"{name!r} has a chunk that reaches beyond it")
         numel += math.prod(part)
@@ -99,28 +99,28 @@ def _check_chunks(name: str, size: tuple[int, ...], chunks: list[Any]) -> None:
 
 
 def _put(root: dict[Any, Any], path: Any, value: Any) -> None:
-    """Puts a value at its path of names and list positions in the nested state_dict."""
+    """Inserts a value at its path of names and list indexes in the nested state_dict."""
     if type(path) is not tuple or not 0 < len(path) <= limits.DEPTH:
-        raise damaged("its table has a path that is no list of names")
+        raise damaged("its table has a path that is not a list of names")
     if any(type(part) not in (str, int) for part in path):
-        raise damaged("its table has a path of other parts than names and numbers")
-    place = root
+        raise damaged("its table has a path whose parts are not names or numbers")
+    parent = root
     for part in path[:-1]:
-        place = place.setdefault(part, {})
-        if type(place) is not dict:
-            raise damaged("its table has a value inside another")
-    if path[-1] in place:
+        parent = parent.setdefault(part, {})
+        if type(parent) is not dict:
+            raise damaged("its table has a path that leads through another value")
+    if path[-1] in parent:
         raise damaged("its table has two values at one path")
-    place[path[-1]] = value
+    parent[path[-1]] = value
 
 
 def _check_files(folder: Folder, stored: Any) -> None:
-    """The files that hold the data are beside the table."""
+    """Refuses a checkpoint whose data files are not all in the folder."""
     if not isinstance(stored, dict):
         return
     wanted = set()
-    for place in stored.values():
-        facts = place.state if type(place) is Made else None
+    for location in stored.values():
+        facts = location.state if type(location) is Made else None
         if isinstance(facts, dict) and "relative_path" in facts:
             wanted.add(plain_name(facts["relative_path"]))
     names = folder.names()

@@ -1,7 +1,7 @@
-"""A checkpoint directory of DeepSpeed ZeRO, as its own ``zero_to_fp32.py`` would join it.
+"""Checkpoint directories of DeepSpeed ZeRO, read as DeepSpeed's ``zero_to_fp32.py`` joins them.
 
-The shapes of the whole parameters are in ``*_model_states.pt``, as ``param_shapes``; the data, in
-pieces, are in the ``*_optim_states.pt``, which are not opened.
+``param_shapes`` in ``*_model_states.pt`` has the shapes of whole parameters. The data are in pieces
+in ``*_optim_states.pt``, which are never opened.
 """
 
 from __future__ import annotations
@@ -10,31 +10,31 @@ import re
 from typing import Any
 
 from pytest_ckpt_compat._core.structure import Structure
-from pytest_ckpt_compat._readers.formats.single import load_single
+from pytest_ckpt_compat._readers.formats.single_file import load_single
 from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged
 from pytest_ckpt_compat._readers.pickle.inert import Tensor
-from pytest_ckpt_compat._readers.pickle.tensors import shape
+from pytest_ckpt_compat._readers.shapes import shape
 from pytest_ckpt_compat._readers.source.folders import Folder, naming_part
 from pytest_ckpt_compat._readers.state_dict.assemble import Loaded, assemble, structure_of
 from pytest_ckpt_compat._readers.state_dict.containers import mapping_of, require_top
-from pytest_ckpt_compat._readers.state_dict.plain import plain_values
+from pytest_ckpt_compat._readers.state_dict.plain_values import plain_values
 
 FORMAT = "DeepSpeed"
 _STATES = re.compile(r"(?:zero_pp_rank_(\d{1,6})_)?mp_rank_(\d{2,6})_model_states\.pt")
 _PARTS = re.compile(r"layer_.*model_states\.pt", re.DOTALL)
-_JOIN = "join them first, with the zero_to_fp32.py that DeepSpeed put beside them"
+_JOIN = "join the parts first, with the zero_to_fp32.py that DeepSpeed saved with them"
 
 
 def model_states(names: frozenset[str]) -> str | None:
-    """The file that describes the model in a directory of DeepSpeed, None if it is none.
+    """Returns the file that describes the model; None in a directory that is not DeepSpeed's.
 
-    Refuses directories in which no single file does.
+    Refuses a directory in which no single file describes the whole model.
     """
     found = sorted(match.groups() for name in names if (match := _STATES.fullmatch(name)))
     if not found:
         return None
     if any(_PARTS.fullmatch(name) for name in names):
-        raise RefusalError("it is a DeepSpeed checkpoint in parts by layer or expert", _JOIN)
+        raise RefusalError("it is a DeepSpeed checkpoint split by layer or expert", _JOIN)
     models = {int(model) for _, model in found}
     if models != {0}:
         raise RefusalError(f"it is a DeepSpeed checkpoint in {len(models)} tensor-parallel parts", _JOIN)
@@ -50,14 +50,14 @@ def model_states(names: frozenset[str]) -> str | None:
 
 
 def read_deepspeed(path: str, folder: Folder, name: str, key: str | None, budget: Budget) -> Structure:
-    """The structure of the joined state_dict: what ``get_fp32_state_dict_from_zero_checkpoint`` gives."""
+    """Reads the structure of what ``get_fp32_state_dict_from_zero_checkpoint`` returns."""
     with naming_part(name), folder.open(name) as blob:
         loaded = load_single(blob, budget)
         facts = mapping_of(loaded.value)
         if facts is None:
-            raise damaged("it holds no table")
+            raise damaged("its content is not a dictionary")
         shapes = facts.get("param_shapes")
-        if shapes is None:  # without ZeRO, the module's state is whole
+        if shapes is None:  # without ZeRO, the file holds the whole state_dict
             return assemble(Loaded(loaded.value, path, FORMAT), key or "module")
         require_top(key)
         entries = _entries(facts, shapes)
@@ -65,12 +65,12 @@ def read_deepspeed(path: str, folder: Folder, name: str, key: str | None, budget
         return structure_of(entries, Loaded(None, path, FORMAT), values=values)
 
 
-#: Entries kept as plain values.
+#: The entries kept as plain values.
 _VALUES = ("ds_version", "ds_config", "global_steps", "global_samples", "dp_world_size", "mp_world_size")
 
 
 def _entries(facts: dict[Any, Any], shapes: Any) -> dict[str, Tensor]:
-    """Key -> tensor: buffers, frozen parameters, parameters, in the order of DeepSpeed's own script."""
+    """Returns key -> tensor in the order of DeepSpeed's script: buffers, frozen parameters, parameters."""
     module = mapping_of(facts.get("module")) or {}
     entries: dict[str, Tensor] = {}
     for name in _names(facts.get("buffer_names"), "buffer_names"):
@@ -96,7 +96,7 @@ def _entries(facts: dict[Any, Any], shapes: Any) -> dict[str, Tensor]:
 def _table(value: Any, what: str) -> dict[Any, Any]:
     items = mapping_of(value)
     if items is None or any(type(name) is not str for name in items):
-        raise damaged(f"its {what} are no table of names")
+        raise damaged(f"its {what} is not a dictionary of names")
     return items
 
 
@@ -104,5 +104,5 @@ def _names(value: Any, what: str) -> list[str]:
     if value is None:
         return []
     if not isinstance(value, (list, tuple)) or any(type(name) is not str for name in value):
-        raise damaged(f"its {what} are no list of names")
+        raise damaged(f"its {what} is not a list of names")
     return list(value)

@@ -1,4 +1,4 @@
-"""Which format a directory has, from what is in it."""
+"""Detects the format of a directory from the files in it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pytest_ckpt_compat._core.structure import Source, Structure
 from pytest_ckpt_compat._readers.formats import dcp
 from pytest_ckpt_compat._readers.formats.deepspeed import model_states, read_deepspeed
 from pytest_ckpt_compat._readers.formats.shards import read_index
-from pytest_ckpt_compat._readers.formats.single import HEAD, read_single
+from pytest_ckpt_compat._readers.formats.single_file import HEAD, read_single
 from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged
 from pytest_ckpt_compat._readers.source.folders import LocalFolder, naming_part, plain_name
 
 _INDEX = ".index.json"
-#: Files of a model that is not in several parts, the preferred first, as transformers and diffusers do.
+#: Names of a whole model in one file, the preferred first, as in transformers and diffusers.
 _WHOLE = (
     "model.safetensors",
     "diffusion_pytorch_model.safetensors",
@@ -25,7 +25,7 @@ _LATEST_BYTES = 1_000
 _SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".onnx", ".gguf", ".pt2")
 _CONVERT = "restore it with the library that wrote it, and save its weights as a PyTorch state_dict"
 
-#: What is in a directory of another library -> what it is.
+#: A name in a directory of another library -> what the directory is.
 _FOREIGN = (
     ("_CHECKPOINT_METADATA", "it is an Orbax (JAX) checkpoint, which is not read"),
     ("manifest.ocdbt", "it is an Orbax (JAX) checkpoint, which is not read"),
@@ -36,7 +36,7 @@ _FOREIGN = (
 
 
 def read_directory(folder: LocalFolder, key: str | None, budget: Budget) -> Structure:
-    """Reads the checkpoint that a directory is. Raises RefusalError."""
+    """Reads a checkpoint directory of any format. Raises RefusalError."""
     names = folder.names()
     if dcp.METADATA in names:
         with naming_part(dcp.METADATA), folder.open(dcp.METADATA) as blob:
@@ -59,50 +59,50 @@ def read_directory(folder: LocalFolder, key: str | None, budget: Budget) -> Stru
             return _named(found, folder)
     if _LATEST in names:
         return _read_latest(folder, key, budget)
-    raise _unread(names)
+    raise _unsupported(names)
 
 
 def _named(structure: Structure, folder: LocalFolder) -> Structure:
-    """The structure with the directory as its source, as the user named it."""
+    """Returns the structure with the directory as its source, under the path that the user gave."""
     source = Source(folder.path, structure.source.format, structure.source.container)
     fields = {name: getattr(structure, name) for name in structure.__dataclass_fields__}
     return Structure(**{**fields, "source": source})
 
 
 def _index(names: frozenset[str]) -> str | None:
-    """The index of shards; that of safetensors files goes before that of others."""
+    """Returns the name of the shard index, preferring that of safetensors files. Refuses several."""
     found = sorted(name for name in names if name.endswith(_INDEX))
     preferred = [name for name in found if ".safetensors." in name] or found
     if len(preferred) > 1:
         raise RefusalError(
-            f"it has {len(preferred)} indexes of shards: {', '.join(map(repr, preferred[:5]))}",
+            f"it has {len(preferred)} shard indexes: {', '.join(map(repr, preferred[:5]))}",
             "give the path of one of them",
         )
     return preferred[0] if preferred else None
 
 
 def _read_latest(folder: LocalFolder, key: str | None, budget: Budget) -> Structure:
-    """Follows DeepSpeed's ``latest``, which names the directory of the last save."""
+    """Reads the directory that DeepSpeed's file ``latest`` names: that of the last save."""
     with naming_part(_LATEST), folder.open(_LATEST) as blob:
         tag = plain_name(blob.head(_LATEST_BYTES).decode("utf-8", "replace").strip())
     inner = folder.enter(tag)
     states = model_states(inner.names())
     if states is None:
         raise RefusalError(
-            f"its {_LATEST!r} names {tag!r}, which is no DeepSpeed checkpoint",
+            f"its {_LATEST!r} names {tag!r}, which is not a DeepSpeed checkpoint",
             "give the path of a checkpoint",
         )
     return read_deepspeed(folder.path, inner, states, key, budget)
 
 
-def _unread(names: frozenset[str]) -> RefusalError:
+def _unsupported(names: frozenset[str]) -> RefusalError:
     for name, problem in _FOREIGN:
         if name in names:
             return RefusalError(problem, _CONVERT)
     files = sorted(name for name in names if name.endswith(_SUFFIXES))
     if files:
         return RefusalError(
-            "it is a directory of no known checkpoint format",
+            "it is a directory of an unknown checkpoint format",
             f"give a file in it: {', '.join(map(repr, files[:5]))}{' ...' if len(files) > 5 else ''}",
         )
-    return RefusalError("it is a directory without a checkpoint in it", "check the path")
+    return RefusalError("it is a directory without a checkpoint", "check the path")

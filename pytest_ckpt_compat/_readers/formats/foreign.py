@@ -1,4 +1,4 @@
-"""Files that are not read: what they are, and what to do instead."""
+"""Recognises files of unsupported formats, to refuse them with advice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CONVERT = "set its weights in a PyTorch model and save model.state_dict() with 
 _UNPACK = "unpack it first"
 _AGAIN = "download it again"
 
-#: First bytes -> what the file is, and what to do instead.
+#: First bytes, what the file is, and what to do instead.
 _KNOWN = (
     (b"\x89HDF\r\n\x1a\n", "it is an HDF5 (Keras) file, which is not read", _CONVERT),
     (b"\x93NUMPY", "it is a NumPy array, not a checkpoint", "save a state_dict with torch.save"),
@@ -19,24 +19,24 @@ _KNOWN = (
     (b"\xfd7zXZ\0", "it is compressed with xz", _UNPACK),
     (b"\x28\xb5\x2f\xfd", "it is compressed with zstd", _UNPACK),
     (b"version https://git-lfs", "it is a Git LFS pointer, not the file itself", "run: git lfs pull"),
-    (b"<!doctype html", "it is an HTML page, as failed downloads leave it", _AGAIN),
-    (b"<html", "it is an HTML page, as failed downloads leave it", _AGAIN),
-    (b"<?xml", "it is an XML text, as failed downloads leave it", _AGAIN),
+    (b"<!doctype html", "it is an HTML page, probably from a failed download", _AGAIN),
+    (b"<html", "it is an HTML page, probably from a failed download", _AGAIN),
+    (b"<?xml", "it is XML, probably from a failed download", _AGAIN),
 )
 
 
-def unread(blob: Blob, head: bytes) -> RefusalError:
-    """The refusal of a file in none of the formats that are read."""
+def unsupported(blob: Blob, head: bytes) -> RefusalError:
+    """Makes the refusal of a file whose format is not supported."""
     if not head:
         return RefusalError("it is empty", "fetch or save it again")
     for magic, problem, advice in _KNOWN:
         if head.lower().startswith(magic) or head.startswith(magic):
             return RefusalError(problem, advice)
     if head[257:262] == b"ustar":
-        return RefusalError("it is a tar archive, as torch before 0.1.10 wrote and others still do", _RESAVE)
+        return RefusalError("it is a tar archive, as torch before 0.1.10 wrote", _RESAVE)
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return RefusalError(
-            "it is a plain pickle, not a file of torch.save", "save its weights with torch.save"
+            "it is a plain pickle, not a file that torch.save wrote", "save its weights with torch.save"
         )
     if _is_msgpack_table(head):
         return RefusalError("it is a msgpack file, as Flax writes, which is not read", _CONVERT)
@@ -45,13 +45,13 @@ def unread(blob: Blob, head: bytes) -> RefusalError:
             "it is a text file, not a checkpoint", "give a file that torch.save or safetensors wrote"
         )
     return RefusalError(
-        f"it has no known format, its first bytes are {head[:8].hex(' ')} ({blob.size:,} bytes)",
+        f"its format is unknown: it has {blob.size:,} bytes and begins with {head[:8].hex(' ')}",
         "give a file that torch.save or safetensors wrote",
     )
 
 
 def _is_msgpack_table(head: bytes) -> bool:
-    """Whether a file begins with a table whose first key is a printable text."""
+    """Whether a file begins with a msgpack map whose first key is printable text."""
     skip = {0xDE: 3, 0xDF: 5}.get(head[0], 1 if 0x81 <= head[0] <= 0x8F else 0)
     key = head[skip : skip + 1]
     if not skip or not key:

@@ -1,7 +1,7 @@
-"""GGUF: a header of facts and of tensors, then the data.
+"""GGUF files: a header with metadata and tensor descriptions, then the data.
 
-After https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3. Shapes are
-given as torch has them, outermost dimension first; GGUF writes them the other way round.
+Written after https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3. GGUF
+stores the innermost dimension of a shape first; structures have torch's order, outermost first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from pytest_ckpt_compat._core.structure import ITEM_SIZES, Location, Source, Structure, TensorSpec
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import RefusalError, damaged, over_limit
-from pytest_ckpt_compat._readers.pickle.tensors import contiguous, shape
+from pytest_ckpt_compat._readers.shapes import contiguous, shape
 from pytest_ckpt_compat._readers.source.cursor import Cursor
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.state_dict.containers import no_tensors, require_top
@@ -24,11 +24,11 @@ FORMAT = "GGUF"
 MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _TEXT, _LIST = 8, 9
-#: Number of a value's type -> how ``struct`` writes it.
+#: Number of a value's type -> its ``struct`` format.
 _SCALARS: Mapping[int, str] = MappingProxyType(
     {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 )
-#: Longer lists are stepped over (vocabularies).
+#: Length above which lists are skipped (vocabularies).
 _KEPT = 64
 _ALIGNMENT = "general.alignment"
 
@@ -48,7 +48,7 @@ _TYPES: Mapping[int, tuple[str, int, int]] = MappingProxyType(
 
 
 def read_gguf(blob: Blob, key: str | None) -> Structure:
-    """The structure of a GGUF file. Only its header is read."""
+    """Reads the structure of a GGUF file from its header alone."""
     require_top(key)
     header = _Header(blob)
     values = header.values()
@@ -63,10 +63,10 @@ def read_gguf(blob: Blob, key: str | None) -> Structure:
     for name, lengths, kind, offset in infos:
         dtype, block, size = _TYPES.get(kind, (f"ggml_type_{kind}", 1, 0))
         if lengths and lengths[-1] % block:
-            raise damaged(f"{name!r} does not divide into blocks of its type {dtype}")
+            raise damaged(f"the rows of {name!r} do not divide into blocks of its type {dtype}")
         spans.append((offset, offset + math.prod(lengths) // block * size))
         if offset % alignment:
-            raise damaged(f"{name!r} does not begin at a multiple of {alignment} bytes")
+            raise damaged(f"the data of {name!r} do not begin at a multiple of {alignment} bytes")
         tensors[name] = TensorSpec(dtype, lengths)
         if blob.locatable and dtype in ITEM_SIZES:
             locations[name] = Location(blob.path, "", begin + offset, contiguous(lengths))
@@ -75,26 +75,26 @@ def read_gguf(blob: Blob, key: str | None) -> Structure:
 
 
 def _check_spans(spans: list[tuple[int, int]], size: int) -> None:
-    """Tensors lie in the file and share no byte."""
+    """Refuses tensors that overlap or reach beyond the file."""
     position = 0
     for start, end in sorted(spans):
         if start < position:
             raise damaged("its tensors overlap")
         position = end
     if position > size:
-        raise damaged(f"its header announces {position:,} bytes of data, the file has {max(size, 0):,}")
+        raise damaged(f"its header describes {position:,} bytes of data, but the file has {max(size, 0):,}")
 
 
 class _Header:
-    """The header, read from its start to its end."""
+    """The header. Read ``values()`` first, then ``tensors()``."""
 
     def __init__(self, blob: Blob) -> None:
         self._cursor = Cursor(blob, len(MAGIC))
         version = self._cursor.uint(4)
         if version not in _VERSIONS:
             swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
-            what = "of the other byte order" if swapped in _VERSIONS else f"version {version}"
-            raise RefusalError(f"it is GGUF {what}, which is not read", "convert it again with llama.cpp")
+            what = "in big-endian order" if swapped in _VERSIONS else f"version {version}"
+            raise RefusalError(f"it is GGUF {what}, which is unsupported", "convert it again with llama.cpp")
         self._tensors, self._values = self._cursor.uint(8), self._cursor.uint(8)
         self._read = 0
         self._room = limits.CHARACTERS
@@ -105,27 +105,27 @@ class _Header:
 
     @property
     def position(self) -> int:
-        """Where the header ends, once it is read."""
+        """The current offset: that of the header's end, once it is read."""
         return self._cursor.position
 
     def values(self) -> dict[str, Any]:
-        """The facts by name; long lists and lists of lists are None."""
+        """Reads the metadata by name. None stands for long lists and long texts."""
         result: dict[str, Any] = {}
         for _ in range(self._values):
             name = self._name()
             if name in result:
-                raise damaged(f"its header has the value {name!r} twice")
+                raise damaged(f"its header has two values named {name!r}")
             result[name] = self._value(self._cursor.uint(4), 0)
         return result
 
     def tensors(self) -> list[tuple[str, tuple[int, ...], int, int]]:
-        """Name, shape, type and offset of every tensor."""
+        """Reads the name, shape, type number and offset of every tensor."""
         result = []
         names = set()
         for _ in range(self._tensors):
             name = self._name()
             if name in names:
-                raise damaged(f"its header has the tensor {name!r} twice")
+                raise damaged(f"its header has two tensors named {name!r}")
             names.add(name)
             dimensions = self._cursor.uint(4)
             if dimensions > limits.DIMENSIONS:
@@ -174,8 +174,8 @@ class _Header:
             self._cursor.skip(length * struct.calcsize("<" + _SCALARS[kind]))
             return None
         kept = []
-        for place in range(length):
+        for index in range(length):
             value = self._value(kind, depth + 1)
-            if place <= _KEPT:
+            if index <= _KEPT:
                 kept.append(value)
         return kept if length <= _KEPT else None

@@ -1,8 +1,8 @@
-"""ONNX: the names, types and dimensions of the initializers, by a walk over the protobuf.
+"""ONNX models: the names, types and dimensions of the initializers in the protobuf.
 
-After ``onnx.proto`` of ONNX 1.23 (messages ModelProto, GraphProto, TensorProto). Each field tells
-its length, so weights are stepped over. Files of external data are never opened. Initializers
-inside the bodies of ``If`` and ``Loop`` are not listed.
+Written after ``onnx.proto`` of ONNX 1.23 (messages ModelProto, GraphProto, TensorProto). Each field
+has a known length, so weights are skipped. Files of external data are never opened. Initializers
+inside the bodies of ``If`` and ``Loop`` are left out.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 from pytest_ckpt_compat._core.structure import ITEM_SIZES, Location, Source, Structure, TensorSpec
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import damaged, over_limit
-from pytest_ckpt_compat._readers.pickle.tensors import contiguous, shape
+from pytest_ckpt_compat._readers.shapes import contiguous, shape
 from pytest_ckpt_compat._readers.source.cursor import Cursor
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.state_dict.containers import no_tensors, require_top
 
 FORMAT = "ONNX"
 _VARINT, _LONG, _BYTES, _SHORT = 0, 1, 2, 5
-#: Fields of ModelProto -> how they are written.
+#: Number of a field of ModelProto -> its wire type.
 _MODEL = MappingProxyType({1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2})
 _IR_VERSION, _PRODUCER, _GRAPH, _METADATA = 1, 2, 7, 14
 _INITIALIZER, _SPARSE = 5, 15
@@ -39,7 +39,7 @@ _DTYPES: Mapping[int, str] = MappingProxyType(
 
 
 def looks_like(head: bytes) -> bool:
-    """Whether a file begins with ``ir_version``, a small number, and another field of a model."""
+    """Whether a file begins with a small ``ir_version``, then another field of ModelProto."""
     return (
         len(head) > 3
         and head[0] == _IR_VERSION << 3
@@ -50,7 +50,7 @@ def looks_like(head: bytes) -> bool:
 
 
 def read_onnx(blob: Blob, key: str | None) -> Structure:
-    """The structure of an ONNX model's initializers."""
+    """Reads the structure of an ONNX model's initializers."""
     require_top(key)
     walk = _Walk(blob)
     tensors: dict[str, TensorSpec] = {}
@@ -58,19 +58,19 @@ def read_onnx(blob: Blob, key: str | None) -> Structure:
     graphs = 0
     for number, kind, begin, size in walk.fields(0, blob.size):
         if _MODEL.get(number) != kind:
-            raise damaged(f"it has a field at byte {begin:,} that no ONNX model has")
+            raise damaged(f"its field at byte {begin:,} is not one of an ONNX model")
         if number == _GRAPH:
             graphs += 1
             walk.graph(begin, size, tensors, locations)
     if graphs != 1:
-        raise damaged(f"it has {graphs} graphs where an ONNX model has one")
+        raise damaged(f"it has {graphs} graphs instead of one")
     if not tensors:
         raise no_tensors()
     return Structure(tensors, source=Source(blob.path, FORMAT), locations=locations)
 
 
 class _Walk:
-    """Steps over the fields of messages, and counts them."""
+    """A walk over the fields of messages, which counts them."""
 
     def __init__(self, blob: Blob) -> None:
         self._blob = blob
@@ -79,9 +79,9 @@ class _Walk:
         self._room = limits.CHARACTERS
 
     def fields(self, begin: int, size: int) -> Iterator[tuple[int, int, int, int]]:
-        """Number, kind, position and size of each field; for a varint, its value in place of its size.
+        """Yields number, wire type, offset and size of each field; for a varint, its value as the size.
 
-        The reader of the fields may move the cursor; each step begins where the field ends.
+        The caller may move the cursor: each step first returns to the end of the last field.
         """
         cursor, end = self._cursor, begin + size
         position = begin
@@ -97,29 +97,29 @@ class _Walk:
             length = {_BYTES: value, _LONG: 8, _SHORT: 4, _VARINT: 0}.get(kind, -1)
             position = start + length
             if length < 0 or position > end or not number:
-                raise damaged(f"it has a field at byte {start:,} that does not fit its message")
+                raise damaged(f"its field at byte {start:,} does not fit in its message")
             yield number, kind, start, value if kind == _VARINT else length
 
     def graph(
         self, begin: int, size: int, tensors: dict[str, TensorSpec], locations: dict[str, Location]
     ) -> None:
-        """Adds the graph's initializers."""
+        """Adds the graph's initializers to ``tensors`` and ``locations``."""
         for number, kind, start, length in self.fields(begin, size):
             if kind != _BYTES or number not in (_INITIALIZER, _SPARSE):
                 continue
-            name, spec, place = (
+            name, spec, offset = (
                 self._sparse(start, length) if number == _SPARSE else self._tensor(start, length)
             )
             if name in tensors:
-                raise damaged(f"it has the initializer {name!r} twice")
+                raise damaged(f"it has two initializers named {name!r}")
             if len(tensors) >= limits.KEYS:
                 raise over_limit("tensors", limits.KEYS)
             tensors[name] = spec
-            if place is not None and self._blob.locatable:
-                locations[name] = Location(self._blob.path, "", place, contiguous(spec.shape))
+            if offset is not None and self._blob.locatable:
+                locations[name] = Location(self._blob.path, "", offset, contiguous(spec.shape))
 
     def _sparse(self, begin: int, size: int) -> tuple[str, TensorSpec, None]:
-        """A SparseTensorProto: values (which carry the name), indices, dims."""
+        """Reads a SparseTensorProto: values (which carry the name), indices, dims."""
         name, dtype, dims = "", "", []
         for number, kind, start, length in self.fields(begin, size):
             if number == 1 and kind == _BYTES:
@@ -132,7 +132,7 @@ class _Walk:
         return name, TensorSpec(dtype, shape(dims)), None
 
     def _tensor(self, begin: int, size: int) -> tuple[str, TensorSpec, int | None]:
-        """Name, spec and place of the bytes of a TensorProto."""
+        """Reads the name and spec of a TensorProto, and the offset of its data where a load can use it."""
         dims: list[int] = []
         facts: dict[int, Any] = {}
         for number, kind, start, length in self.fields(begin, size):
@@ -150,18 +150,18 @@ class _Walk:
         if code not in _DTYPES:
             raise damaged(f"the initializer {name!r} has the unknown type {code}")
         spec = TensorSpec(_DTYPES[code], shape(dims))
-        return name, spec, self._place(name, spec, facts)
+        return name, spec, self._data_offset(name, spec, facts)
 
-    def _place(self, name: str, spec: TensorSpec, facts: dict[int, Any]) -> int | None:
+    def _data_offset(self, name: str, spec: TensorSpec, facts: dict[int, Any]) -> int | None:
         if facts.get(_WHERE, 0) or _RAW not in facts or spec.dtype not in ITEM_SIZES:
             return None
         start, length = facts[_RAW]
         if length != spec.nbytes:
-            raise damaged(f"the data of {name!r} take another number of bytes than its type and dimensions")
+            raise damaged(f"the number of bytes of {name!r} does not match its type and dimensions")
         return int(start)
 
     def _numbers(self, kind: int, start: int, value: int) -> list[int]:
-        """Dimensions: one number, or a packed list of them."""
+        """Reads dimensions: one number, or a packed list of numbers."""
         if kind == _VARINT:
             return [value]
         if kind != _BYTES or value > 10 * limits.DIMENSIONS:
@@ -171,7 +171,7 @@ class _Walk:
         while self._cursor.position < start + value:
             found.append(self._cursor.varint())
         if self._cursor.position != start + value:
-            raise damaged("it has dimensions that do not fit their field")
+            raise damaged("it has dimensions that do not fit in their field")
         return found
 
     def _text(self, start: int, size: int) -> str:

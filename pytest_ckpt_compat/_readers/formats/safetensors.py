@@ -1,20 +1,21 @@
-"""safetensors: eight bytes of length, a JSON header, tensors one after the other.
+"""safetensors files: the header's length in eight bytes, a JSON header, the tensors' data.
 
-Strict after https://github.com/huggingface/safetensors (README, "Format" and "Benefits"), whose
-own implementation is the reference.
+As strict as https://github.com/huggingface/safetensors (README, "Format" and "Benefits"), the
+reference implementation.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 from pytest_ckpt_compat._core.structure import ITEM_SIZES, Location, Source, Structure, TensorSpec
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import Budget, damaged, over_limit
-from pytest_ckpt_compat._readers.pickle import dtypes
-from pytest_ckpt_compat._readers.pickle.tensors import contiguous, shape
+from pytest_ckpt_compat._readers.shapes import contiguous, shape
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.strict_json import parse_object
 from pytest_ckpt_compat._readers.state_dict.containers import no_tensors, require_top
@@ -23,19 +24,45 @@ FORMAT = "safetensors"
 _METADATA = "__metadata__"
 _PREFIX = 8
 
+#: dtype of safetensors -> dtype of torch. Other dtypes of safetensors have no counterpart in torch.
+_DTYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "F64": "float64",
+        "F32": "float32",
+        "F16": "float16",
+        "BF16": "bfloat16",
+        "I64": "int64",
+        "I32": "int32",
+        "I16": "int16",
+        "I8": "int8",
+        "U64": "uint64",
+        "U32": "uint32",
+        "U16": "uint16",
+        "U8": "uint8",
+        "BOOL": "bool",
+        "C64": "complex64",
+        "F8_E4M3": "float8_e4m3fn",
+        "F8_E5M2": "float8_e5m2",
+        "F8_E4M3FNUZ": "float8_e4m3fnuz",
+        "F8_E5M2FNUZ": "float8_e5m2fnuz",
+        "F8_E8M0": "float8_e8m0fnu",
+        "F4": "float4_e2m1fn_x2",
+    }
+)
+
 
 def looks_like(head: bytes, size: int) -> bool:
-    """Whether a file begins like safetensors: a plausible length, then the brace of JSON."""
+    """Whether a file begins like safetensors: a plausible header length, then ``{``."""
     return size > _PREFIX and head[_PREFIX : _PREFIX + 1] == b"{" and head[6:8] == b"\0\0"
 
 
 def read_safetensors(blob: Blob, key: str | None, budget: Budget) -> Structure:
-    """The structure of a safetensors file. Only its header is read."""
+    """Reads the structure of a safetensors file from its header alone."""
     header = _header(blob, budget)
     begin = _PREFIX + int.from_bytes(blob.read_at(0, _PREFIX), "little")
     metadata = header.pop(_METADATA, {})
     if type(metadata) is not dict or not all(type(value) is str for value in metadata.values()):
-        raise damaged("the metadata in its header are not texts by name")
+        raise damaged("the metadata in its header are not a mapping of text to text")
     if not header:
         raise no_tensors()
     if len(header) > limits.KEYS:
@@ -65,7 +92,7 @@ def _header(blob: Blob, budget: Budget) -> dict[str, Any]:
 
 
 def _tensor(name: str, entry: Any) -> tuple[TensorSpec, int, int]:
-    """The spec of one header entry and the stretch of the data that it covers."""
+    """Returns the spec of one header entry, and the start and end of its data."""
     if len(name) > limits.KEY_LENGTH:
         raise over_limit("characters in a tensor name", limits.KEY_LENGTH)
     try:
@@ -73,7 +100,7 @@ def _tensor(name: str, entry: Any) -> tuple[TensorSpec, int, int]:
     except UnicodeEncodeError:
         raise damaged(f"the tensor name {name!r} is not valid Unicode") from None
     if type(entry) is not dict or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise damaged(f"the header entry of {name!r} is not made of dtype, shape and data_offsets")
+        raise damaged(f"the header entry of {name!r} has other fields than dtype, shape and data_offsets")
     stored, offsets = entry["dtype"], entry["data_offsets"]
     lengths = shape(entry["shape"])
     if type(stored) is not str or stored not in _BITS:
@@ -83,14 +110,14 @@ def _tensor(name: str, entry: Any) -> tuple[TensorSpec, int, int]:
         raise damaged(f"the data_offsets of {name!r} are not two natural numbers")
     start, end = offsets
     if (end - start) * 8 != math.prod(lengths) * _BITS[stored]:
-        raise damaged(f"the data of {name!r} take another number of bytes than its dtype and shape")
-    if stored == "F4" and lengths:  # torch counts pairs of elements, safetensors counts elements
+        raise damaged(f"the number of bytes of {name!r} does not match its dtype and shape")
+    if stored == "F4" and lengths:  # safetensors counts elements, torch counts pairs of them
         lengths = (*lengths[:-1], lengths[-1] // 2)
-    return TensorSpec(dtypes.SAFETENSORS.get(stored, stored.lower()), lengths), start, end
+    return TensorSpec(_DTYPES.get(stored, stored.lower()), lengths), start, end
 
 
 _BITS = {
-    **{name: int(8 * Fraction(ITEM_SIZES[dtype])) for name, dtype in dtypes.SAFETENSORS.items()},
+    **{name: int(8 * Fraction(ITEM_SIZES[dtype])) for name, dtype in _DTYPES.items()},
     "F4": 4,
     "F6_E2M3": 6,
     "F6_E3M2": 6,
@@ -98,11 +125,11 @@ _BITS = {
 
 
 def _check_coverage(spans: list[tuple[int, int]], size: int) -> None:
-    """The tensors cover the data without a gap and without sharing a byte."""
+    """Refuses tensors that overlap, leave a gap, or do not fill the data exactly."""
     position = 0
     for start, end in sorted(spans):
         if start != position:
             raise damaged("its tensors overlap or leave gaps between them")
         position = end
     if position != size:
-        raise damaged(f"its header announces {position:,} bytes of data, the file has {size:,}")
+        raise damaged(f"its header describes {position:,} bytes of data, but the file has {size:,}")

@@ -1,6 +1,6 @@
-"""Checkpoints of Hugging Face in several files: an index of keys, and the files it names.
+"""Sharded checkpoints of Hugging Face: an index of keys, and the files that it names.
 
-After ``save_pretrained`` of transformers: ``{"metadata": {...}, "weight_map": {key: file}}``.
+``save_pretrained`` of transformers writes the index: ``{"metadata": {...}, "weight_map": {key: file}}``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_ckpt_compat._core.structure import Source, Structure
 from pytest_ckpt_compat._readers import limits
-from pytest_ckpt_compat._readers.formats.single import HEAD, read_single
+from pytest_ckpt_compat._readers.formats.single_file import HEAD, read_single
 from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged, over_limit
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.folders import Folder, naming_part, plain_name
@@ -24,9 +24,9 @@ _SHOWN = 5
 
 
 def read_index(blob: Blob, folder: Folder, key: str | None, budget: Budget) -> Structure | None:
-    """The structure of all files that an index names; None if the JSON is no index.
+    """Reads the structure of all files that an index names; returns None if the JSON is not an index.
 
-    The keys come in the order of the files' names, and in each file's own order.
+    The keys are in the order of the file names, and in each file's own order.
     """
     if blob.size > limits.JSON_BYTES:
         raise over_limit("bytes of JSON", limits.JSON_BYTES)
@@ -46,9 +46,9 @@ def read_index(blob: Blob, folder: Folder, key: str | None, budget: Budget) -> S
 
 
 def _shards(mapping: Any) -> dict[str, set[str]]:
-    """File -> the keys that it must hold."""
+    """Returns file name -> the keys that it must hold."""
     if type(mapping) is not dict:
-        raise damaged("its weight_map is no table of names")
+        raise damaged("its weight_map is not an object of names")
     if not mapping:
         raise no_tensors()
     if len(mapping) > limits.KEYS:
@@ -59,12 +59,12 @@ def _shards(mapping: Any) -> dict[str, set[str]]:
     if len(shards) > limits.SHARDS:
         raise over_limit("parts", limits.SHARDS)
     if len({name.casefold() for name in shards}) != len(shards):
-        raise damaged("its weight_map spells one file name in two ways")
+        raise damaged("its weight_map has two file names that differ only in case")
     return shards
 
 
 def _refuse_others(folder: Folder, shards: dict[str, set[str]]) -> None:
-    """Refuses numbered files beside the shards that the index does not know, and shards not there."""
+    """Refuses missing shards, and files named like shards that the index does not list."""
     names = folder.names()
     if names is None:
         return
@@ -81,8 +81,8 @@ def _refuse_others(folder: Folder, shards: dict[str, set[str]]) -> None:
     )
     if others:
         raise RefusalError(
-            f"its folder has parts that it does not name: {_listed(others)}",
-            "remove them if they are left over, or fetch the index again",
+            f"its folder has parts that the index does not list: {_listed(others)}",
+            "remove them if they are left from another save, or fetch the index again",
         )
 
 
@@ -97,7 +97,7 @@ def _read_shard(part: Blob, keys: set[str], budget: Budget) -> Structure:
         raise RefusalError("it is neither a safetensors nor a torch file", "fetch or save it again")
     if found.tensors.keys() != keys:
         lacking, other = sorted(keys - found.tensors.keys()), sorted(found.tensors.keys() - keys)
-        what = f"lacks {_listed(lacking)}" if lacking else f"has {_listed(other)} beside its keys"
+        what = f"lacks {_listed(lacking)}" if lacking else f"also has {_listed(other)}"
         raise damaged(f"the index and the file disagree: the file {what}")
     return found
 
@@ -112,5 +112,5 @@ def _joined(blob: Blob, parts: list[Structure], metadata: dict[str, Any]) -> Str
         source=Source(blob.path, f"{FORMAT} {first.source.format}"),
         values=metadata,
         objects={key: value for part in parts for key, value in part.objects.items()},
-        locations={key: place for part in parts for key, place in part.locations.items()},
+        locations={key: location for part in parts for key, location in part.locations.items()},
     )

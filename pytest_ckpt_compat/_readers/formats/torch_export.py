@@ -1,6 +1,6 @@
-"""What ``torch.export.save`` writes (``.pt2``): a table of weights in JSON, and a record for each.
+"""Archives of ``torch.export.save`` (``.pt2``): a table of weights in JSON, and a record for each.
 
-Archives of torch before 2.8 hold a whole file of ``torch.save`` instead.
+Those of torch before 2.8 hold a whole file of ``torch.save`` instead.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pytest_ckpt_compat._core.structure import ITEM_SIZES, Structure
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import RefusalError, damaged
 from pytest_ckpt_compat._readers.pickle.inert import Storage, Tensor
-from pytest_ckpt_compat._readers.pickle.tensors import dense, shape
+from pytest_ckpt_compat._readers.pickle.tensors import dense
+from pytest_ckpt_compat._readers.shapes import shape
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.strict_json import parse_object
 from pytest_ckpt_compat._readers.source.zip_directory import Archive
@@ -45,17 +46,17 @@ _DTYPES: Mapping[int, str] = MappingProxyType(
 
 
 def is_export(archive: Archive) -> bool:
-    """Whether ``torch.export`` wrote an archive."""
+    """Whether ``torch.export.save`` wrote the archive."""
     return _OLD_PROGRAM in archive.records or bool(_configs(archive))
 
 
 def read_export(archive: Archive, key: str | None, load: Callable[[Blob], Loaded]) -> Structure:
-    """The structure of the weights in an archive of ``torch.export``.
+    """Reads the structure of the weights in an archive of ``torch.export.save``.
 
     Args:
         archive: the archive.
-        key: the name of a model in it, where there are several.
-        load: reads a file of ``torch.save`` inside the archive.
+        key: the name of a model in it, needed if there are several.
+        load: a reader of the ``torch.save`` file in an older archive.
     """
     if _OLD_PROGRAM in archive.records:
         require_top(key)
@@ -67,7 +68,7 @@ def read_export(archive: Archive, key: str | None, load: Callable[[Blob], Loaded
         names = sorted(_configs(archive))
         raise RefusalError(
             f"it holds the models {', '.join(map(repr, names[:8]))}",
-            " or ".join(f'key="{name}"' for name in names[:8]),
+            "choose one with " + " or ".join(f'key="{name}"' for name in names[:8]),
         )
     record = archive.records[next(iter(configs.values()))]
     table = parse_object(archive.read(record, limits.JSON_BYTES), f"its record {record.name!r}").get("config")
@@ -84,7 +85,7 @@ def read_export(archive: Archive, key: str | None, load: Callable[[Blob], Loaded
 
 
 def _configs(archive: Archive) -> dict[str, str]:
-    """Model name -> the record with the table of its weights."""
+    """Returns model name -> name of the record with its table of weights."""
     result = {}
     for name in archive.records:
         folder, middle, last = name.partition(_FOLDER)
@@ -98,14 +99,14 @@ def _read_old(archive: Archive, load: Callable[[Blob], Loaded]) -> Structure:
     if record is None or not record.size:
         raise damaged("its weights are missing")
     if record.packed != record.size:
-        raise RefusalError("its weights are packed", "save it again with torch.export.save")
+        raise RefusalError("its weights are compressed", "save it again with torch.export.save")
     blob = archive.blob
     inside = load(blob.part(archive.data_offset(record), record.size))
     return assemble(Loaded(inside.value, blob.path, FORMAT), "")
 
 
 def _tensor(archive: Archive, folder: str, name: str, entry: Any) -> Tensor:
-    """The tensor that an entry of the table describes; it must lie inside its record."""
+    """Returns the tensor that an entry of the table describes. Refuses one beyond its record."""
     try:
         meta = entry["tensor_meta"]
         dtype = _DTYPES[meta["dtype"]]
@@ -115,7 +116,7 @@ def _tensor(archive: Archive, folder: str, name: str, entry: Any) -> Tensor:
         path, pickled, layout = entry["path_name"], entry["use_pickle"], meta["layout"]
         record = archive.records[f"{folder}/{path}"]
     except (KeyError, TypeError, RecursionError):
-        raise damaged(f"its table of weights does not describe {name!r} as known") from None
+        raise damaged(f"its table describes the weight {name!r} in an unknown form") from None
     if pickled is not False or layout != _STRIDED:
         return Tensor(dtype, shape(size))
     numel = int(record.size // ITEM_SIZES[dtype])

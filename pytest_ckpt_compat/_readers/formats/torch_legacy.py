@@ -1,8 +1,8 @@
-"""What ``torch.save`` wrote before 1.6: pickles one after the other, then the data.
+"""Files of ``torch.save`` before torch 1.6: a sequence of pickles, then the data.
 
-Three pickles of header (a magic number, a version, facts about the machine), the object, the list
-of storage names; then for each storage eight bytes with its number of elements, and its bytes.
-After ``torch.serialization._legacy_save`` and ``_legacy_load`` of torch 2.13.
+The pickles are a magic number, a version, facts about the machine, the object, and the list of
+storage names. Each storage follows: its number of elements in eight bytes, and its data. Written
+after ``torch.serialization._legacy_save`` and ``_legacy_load`` of torch 2.13.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pytest_ckpt_compat._core.structure import ITEM_SIZES
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import BrokenOffError, Budget, damaged, over_limit
 from pytest_ckpt_compat._readers.pickle.inert import Storage
-from pytest_ckpt_compat._readers.pickle.pickled import interpret
+from pytest_ckpt_compat._readers.pickle.interpreter import interpret
 from pytest_ckpt_compat._readers.pickle.storages import NoStorages, StorageTable
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.state_dict.assemble import Loaded
@@ -25,30 +25,30 @@ _BINARY = b"\x8a\x0a" + _MAGIC.to_bytes(10, "little") + b"."
 _TEXT = b"L%dL\n." % _MAGIC
 _PROTOCOL = 1001
 _Table = TypeVar("_Table", bound=StorageTable)
-#: Bytes first read of the pickles; the object of a model with 400 tensors fits.
+#: Bytes of the first read: enough for the pickles of a model with 400 tensors.
 _FIRST = 80_000
 
 
 def looks_like(head: bytes) -> bool:
-    """Whether a file begins with the magic number, in whatever protocol of pickle."""
+    """Whether a file begins with the pickled magic number, in any protocol."""
     return (head[:1] == b"\x80" and _BINARY in head[:30]) or head.startswith(_TEXT)
 
 
 def load_torch_legacy(blob: Blob, budget: Budget) -> Loaded:
-    """The whole value in a file of ``torch.save`` before 1.6. The data are not read."""
+    """Reads the whole value in a file of ``torch.save`` before torch 1.6, without the data."""
     pickles = _Pickles(blob, budget)
     magic, version, machine = (pickles.next(NoStorages)[0] for _ in range(3))
     if magic != _MAGIC or version != _PROTOCOL or not isinstance(machine, dict):
-        raise damaged("its header is of no known version of torch.save")
+        raise damaged("its header is not of a known version of torch.save")
     value, storages = pickles.next(_Storages)
     names, _ = pickles.next(NoStorages)
-    _place(blob, storages, names, pickles.position)
+    _locate_storages(blob, storages, names, pickles.position)
     native = machine.get("little_endian") is True
     return Loaded(value, blob.path, FORMAT, blob.locatable and native)
 
 
 class _Pickles:
-    """The pickles at the start of a file, of which no more is read than they take."""
+    """The pickles at the start of a file, read in growing steps."""
 
     def __init__(self, blob: Blob, budget: Budget) -> None:
         self._blob = blob
@@ -57,7 +57,7 @@ class _Pickles:
         self.position = 0
 
     def next(self, make: Callable[[], _Table]) -> tuple[Any, _Table]:
-        """The value of the next pickle, and the storages it refers to."""
+        """Reads the next pickle: its value, and the storages that it refers to."""
         found = None
         while found is None:
             found = self._try(make())
@@ -81,34 +81,34 @@ class _Pickles:
 
 
 class _Storages(StorageTable):
-    """Storages that follow the pickles; where, is known when all of them are."""
+    """Storages that follow the pickles. Their offsets are known once all pickles are read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.views: dict[tuple[str, str], tuple[Storage, int, Storage]] = {}
 
     def load(self, saved: Any) -> Any:
-        """The storage of ``('storage', class, key, device, numel, view)``, or a module's class."""
+        """Returns the storage of ``('storage', class, key, device, numel, view)``, or a module's class."""
         if type(saved) is tuple and len(saved) == 4 and saved[0] == "module":
             return saved[1]
         if type(saved) is not tuple or len(saved) != 6 or saved[0] != "storage":
-            raise damaged("its pickle refers to something that is no storage")
+            raise damaged("its pickle refers to something other than a storage")
         _, kind, name, _, numel, view = saved
         storage = self.storage(kind, name, numel)
         return storage if view is None else self._view(name, storage, view)
 
     def make(self, dtype: str, name: str, numel: int) -> Storage:
-        """A storage without a place yet."""
+        """Makes a storage whose offset is not known yet."""
         del name
         return Storage(dtype, "", numel)
 
     def _view(self, name: str, storage: Storage, view: Any) -> Storage:
-        """A part of a storage, as torch before 0.4 wrote it: ``(key, offset, numel)``."""
+        """Returns the part of a storage at ``(key, offset, numel)``, as torch before 0.4 wrote it."""
         if type(view) is not tuple or len(view) != 3 or type(view[0]) is not str:
             raise damaged("its pickle describes a view in an unknown way")
         part, offset, numel = view
         if any(type(number) is not int or number < 0 for number in (offset, numel)):
-            raise damaged("its pickle describes a view by other things than numbers")
+            raise damaged("its pickle describes a view by something other than numbers")
         if offset + numel > storage.numel:
             raise damaged("its pickle describes a view beyond its storage")
         made = Storage(storage.dtype, "", numel)
@@ -118,19 +118,19 @@ class _Storages(StorageTable):
         return known
 
 
-def _place(blob: Blob, storages: _Storages, names: Any, position: int) -> None:
-    """Gives every storage its place after the pickles. They must fill the file exactly."""
+def _locate_storages(blob: Blob, storages: _Storages, names: Any, position: int) -> None:
+    """Sets the offset of every storage. Refuses a file that they do not fill exactly."""
     if not isinstance(names, list) or any(type(name) is not str for name in names):
-        raise damaged("its list of storages is no list of names")
+        raise damaged("its list of storages is not a list of names")
     if len(set(names)) != len(names) or set(names) != storages.known.keys():
-        raise damaged("its list of storages is not that of the storages it uses")
+        raise damaged("its list of storages differs from the storages that it uses")
     for name in names:
         storage = storages.known[name]
         if blob.locatable and blob.read_at(position, 8) != storage.numel.to_bytes(8, "little"):
-            raise damaged(f"the storage {name!r} has another number of elements than its pickle says")
+            raise damaged(f"the number of elements of storage {name!r} differs from its pickle's")
         storage.start = position + 8
         position = storage.start + int(storage.numel * ITEM_SIZES[storage.dtype])
     if position != blob.size:
-        raise damaged(f"its storages end at byte {position:,}, the file at byte {blob.size:,}")
+        raise damaged(f"its storages end at byte {position:,}, but the file ends at byte {blob.size:,}")
     for base, offset, view in storages.views.values():
         view.start = base.start + int(offset * ITEM_SIZES[base.dtype])

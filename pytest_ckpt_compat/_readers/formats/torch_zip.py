@@ -1,4 +1,4 @@
-"""What ``torch.save`` writes since 1.6: a zip archive with one pickle, and a record per storage."""
+"""Files of ``torch.save`` since torch 1.6: a zip archive with a pickle, and a record per storage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.formats.torch_export import is_export, read_export
 from pytest_ckpt_compat._readers.formats.torchscript import read_torchscript
 from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged
-from pytest_ckpt_compat._readers.pickle.pickled import interpret
+from pytest_ckpt_compat._readers.pickle.interpreter import interpret
 from pytest_ckpt_compat._readers.pickle.storages import ZipStorages
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.zip_directory import Archive, read_directory
@@ -17,7 +17,7 @@ FORMAT = "torch zip"
 
 
 def read_torch_zip(blob: Blob, key: str | None, budget: Budget) -> Structure:
-    """The structure of any zip archive of torch. Only the directory and a pickle or JSON are read."""
+    """Reads the structure of any zip archive of torch: its directory, and a pickle or JSON."""
     archive = read_directory(blob)
     if is_export(archive):
         return read_export(archive, key, lambda part: load_torch_zip(part, budget))
@@ -29,7 +29,7 @@ def read_torch_zip(blob: Blob, key: str | None, budget: Budget) -> Structure:
 
 
 def load_torch_zip(blob: Blob, budget: Budget) -> Loaded:
-    """The whole value in a file of ``torch.save``."""
+    """Reads the whole value in a file of ``torch.save``. Refuses other zip archives."""
     archive = read_directory(blob)
     root = _root(archive)
     if f"{root}/constants.pkl" in archive.records:
@@ -42,24 +42,24 @@ def _load(archive: Archive, root: str, budget: Budget) -> Loaded:
     pickle = archive.read(archive.records[f"{root}/data.pkl"], limits.PICKLE_BYTES)
     value, end = interpret(pickle, storages.load, budget=budget)
     if end != len(pickle):
-        raise damaged("its data.pkl goes on after the pickle has ended")
+        raise damaged("its data.pkl has data after the end of the pickle")
     blob = archive.blob
     return Loaded(value, blob.path, FORMAT, blob.locatable and storages.native_order)
 
 
 def _root(archive: Archive) -> str:
-    """The folder that holds every record of a torch file."""
+    """Returns the folder that holds all records of a torch file. Raises RefusalError."""
     roots = {name.partition("/")[0] for name in archive.records}
     for root in sorted(roots):
         if f"{root}/data.pkl" in archive.records:
             if len(roots) > 1:
-                raise damaged("its zip records lie in several folders")
+                raise damaged("its zip records are in several folders")
             return root
     raise RefusalError(*_foreign(archive))
 
 
 def _foreign(archive: Archive) -> tuple[str, str]:
-    """The problem with a zip archive that torch did not write, and the advice."""
+    """Returns the problem and the advice for a zip archive without ``data.pkl``."""
     names = archive.records
     if "model.weights.h5" in names:
         return (
@@ -76,4 +76,4 @@ def _foreign(archive: Archive) -> tuple[str, str]:
             "it is a TorchScript archive of torch before 1.4, which is not read",
             "load and save it again: torch.jit.load(path).save(new_path)",
         )
-    return "it is a zip archive without data.pkl, not a torch file", "give the file that torch.save wrote"
+    return "it is a zip archive without data.pkl, not a torch file", "give a file that torch.save wrote"

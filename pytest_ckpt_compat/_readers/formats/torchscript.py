@@ -1,8 +1,8 @@
 """TorchScript archives: the parameters and buffers of the module tree in ``data.pkl``.
 
-``torch.jit.save`` writes a module as an object of a class ``__torch__...`` with its attributes.
-Which of them are parameters and which buffers stands in the first lines of the class's source
-text, under ``code/``. That text is searched for those two lines and never run.
+``torch.jit.save`` writes a module as an object of a class ``__torch__...`` with its attributes. The
+first lines of the class's source text, under ``code/``, list the parameters and the buffers. This
+reader searches the text for these two lines and never runs it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pytest_ckpt_compat._readers.pickle.inert import Global, Made, Tensor
 from pytest_ckpt_compat._readers.source.zip_directory import Archive
 from pytest_ckpt_compat._readers.state_dict.assemble import Loaded, structure_of
 from pytest_ckpt_compat._readers.state_dict.containers import require_top
-from pytest_ckpt_compat._readers.state_dict.modules import less
+from pytest_ckpt_compat._readers.state_dict.modules import room_after
 
 FORMAT = "TorchScript"
 _CLASS = re.compile(
@@ -28,10 +28,10 @@ _NAME = re.compile(r'"([^"\\]{1,1000})", ')
 
 
 def read_torchscript(archive: Archive, root: str, loaded: Loaded, key: str | None) -> Structure:
-    """The structure of a TorchScript archive: what ``torch.jit.load(path).state_dict()`` holds."""
+    """Reads the structure of what ``torch.jit.load(path).state_dict()`` returns."""
     require_top(key)
     if not _is_object(loaded.value):
-        raise RefusalError("its root is no TorchScript module", "save a module with torch.jit.save")
+        raise RefusalError("its root is not a TorchScript module", "save a module with torch.jit.save")
     declared = _Declared(archive, root)
     entries: dict[str, Any] = {}
     pending: list[tuple[str, Made, int]] = [("", loaded.value, 0)]
@@ -48,19 +48,19 @@ def read_torchscript(archive: Archive, root: str, loaded: Loaded, key: str | Non
             if name not in attributes:
                 raise damaged(f"the module {prefix[:-1] or 'at its root'!r} lacks its tensor {name!r}")
             if type(attributes[name]) is Tensor:
-                room = less(room, prefix, name)
+                room = room_after(room, prefix, name)
                 entries[prefix + name] = attributes[name]
         children = []
         for name, child in attributes.items():
             if type(name) is str and _is_object(child) and declared.is_module(str(child.maker)):
-                room = less(room, prefix, name)
+                room = room_after(room, prefix, name)
                 children.append((f"{prefix}{name}.", child, depth + 1))
         pending.extend(reversed(children))
     return structure_of(entries, Loaded(None, loaded.path, FORMAT, loaded.locatable))
 
 
 def _is_object(value: Any) -> bool:
-    """Whether a value is an object of a scripted class, with its attributes by name."""
+    """Whether a value is an object of a scripted class, with attributes by name."""
     return (
         type(value) is Made
         and type(value.maker) is Global
@@ -71,7 +71,7 @@ def _is_object(value: Any) -> bool:
 
 
 class _Declared:
-    """What the source texts in an archive say about their classes, each text read once."""
+    """The tensors that the classes in an archive's source texts declare. Each text is read once."""
 
     def __init__(self, archive: Archive, root: str) -> None:
         self._archive = archive
@@ -80,23 +80,23 @@ class _Declared:
         self._room = limits.JSON_BYTES
 
     def is_module(self, name: str) -> bool:
-        """Whether a class is a module; others (named tuples, script classes) have no state_dict."""
+        """Whether a class is a module. Other classes (named tuples, script classes) have no state_dict."""
         module, _, bare = name.rpartition(".")
         return bare in self._classes(module)
 
     def tensors(self, name: str) -> list[str]:
-        """The names of a module's parameters, then of its buffers."""
+        """Returns the names of a module's parameters, then of its buffers."""
         module, _, bare = name.rpartition(".")
         classes = self._classes(module)
         if bare not in classes:
-            raise damaged(f"its source text does not say what the module class {name!r} holds")
+            raise damaged(f"its source text does not declare the tensors of the module class {name!r}")
         return classes[bare]
 
     def _classes(self, module: str) -> dict[str, list[str]]:
         if module not in self._texts:
             record = self._archive.records.get(f"{self._folder}{module.replace('.', '/')}.py")
             if record is None:
-                raise damaged(f"the source text of {module!r} is missing, which says what its classes hold")
+                raise damaged(f"the source text of {module!r}, which declares its tensors, is missing")
             self._room -= record.size
             if self._room < 0:
                 raise over_limit("bytes of source text", limits.JSON_BYTES)

@@ -1,1 +1,1 @@
-"""A pickle's opcodes -> inert values: nothing is imported, nothing is called."""
+"""Pickles read as inert values. Nothing is imported, nothing is called."""

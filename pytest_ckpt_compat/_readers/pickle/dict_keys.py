@@ -1,7 +1,7 @@
-"""Which values may be dictionary keys and set elements.
+"""Checks values before they become dictionary keys or set elements.
 
-Python hashes a tuple by recursion without a bound, and hashes numbers in a way that a file could
-choose to make every key collide. Text and bytes have random hashes, records the hash of their
+Hashing is a risk: Python hashes nested tuples recursively without a limit, and a file could choose
+numbers whose hashes all collide. Text and bytes have randomised hashes, inert records hash by
 identity.
 """
 
@@ -19,14 +19,14 @@ _SMALL = 1 << 32
 
 
 class KeyCheck:
-    """Checks keys before they are hashed, and counts those whose hash a file could choose."""
+    """Checks the keys of one pickle, and counts those whose hashes the file could choose."""
 
     def __init__(self, spend: Callable[[int], None]) -> None:
         self._spend = spend
         self._chosen = 0
 
     def check(self, keys: Iterable[Any]) -> None:
-        """Refuses keys that are unhashable, too long or deep, or too many of a kind that could collide."""
+        """Refuses keys that are unhashable, too long or too deep, or too many that could collide."""
         for key in keys:
             if type(key) is not str or len(key) > limits.NAME_LENGTH:
                 self._check(key, 0)

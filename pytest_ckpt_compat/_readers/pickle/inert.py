@@ -1,6 +1,6 @@
-"""What a pickle turns into here: plain Python values, and inert records for everything else.
+"""The values that a pickle is read as: plain Python values, and inert records for everything else.
 
-No record can be called, and none ever becomes the object that the pickle meant.
+No record can be called, and none ever becomes the object that the pickle describes.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 @dataclass(slots=True, eq=False)
 class Global:
-    """A class or function that the file names. It is never imported.
+    """A class or function that the pickle names. It is never imported.
 
     Attributes:
-        module: dotted module, in its Python 3 spelling.
-        name: qualified name in the module.
+        module: dotted name of its module, in the Python 3 spelling.
+        name: qualified name in that module.
     """
 
     module: str
@@ -27,11 +27,11 @@ class Global:
 
 @dataclass(slots=True, eq=False)
 class Made:
-    """The object that a call of a class or function would have given. The call never happens.
+    """The object that a call would have returned. The call never happens.
 
     Attributes:
-        maker: what would have been called.
-        args: with these arguments.
+        maker: the class or function that would have been called.
+        args: the arguments of the call.
         state: what ``__setstate__`` would have received, or None.
         entries: what item assignment would have added, or None.
         elements: what ``append`` or ``add`` would have added, or None.
@@ -56,13 +56,13 @@ class OrderedMapping(dict[Any, Any]):
 
 @dataclass(slots=True, eq=False)
 class Storage:
-    """A typed stretch of bytes in a record of the file.
+    """A typed range of bytes in a record of the file.
 
     Attributes:
         dtype: dtype name of its elements; ``uint8`` for an untyped storage.
         record: name of the record that holds the bytes; "" for the file itself.
         numel: number of elements.
-        start: bytes from the start of the record to the first element.
+        start: offset of the first element in the record, in bytes.
     """
 
     dtype: str
@@ -73,15 +73,15 @@ class Storage:
 
 @dataclass(slots=True, eq=False)
 class Tensor:
-    """A tensor: what it is, and where its bytes lie if they lie in one storage.
+    """A tensor, and the location of its data if one storage holds it.
 
     Attributes:
         dtype: dtype name.
-        size: the size of each dimension.
+        size: its shape.
         storage: the storage it views, or None (sparse, meta, a wrapper of other tensors).
-        offset: elements from the start of the storage.
+        offset: offset of its first element in the storage, in elements.
         stride: step of each dimension, in elements.
-        plain: whether the bytes alone make the tensor (not quantized, not conjugated).
+        plain: whether its bytes alone determine it (not quantized, not conjugated).
     """
 
     dtype: str
@@ -94,7 +94,7 @@ class Tensor:
 
 @dataclass(slots=True, eq=False)
 class Skipped:
-    """A text or byte string too long to keep."""
+    """The placeholder of text or bytes too long to keep: ``str`` or ``bytes``, and its length in bytes."""
 
     kind: str
     length: int

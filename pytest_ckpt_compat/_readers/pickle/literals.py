@@ -1,4 +1,4 @@
-"""The values that pickle's text opcodes (protocol 0) spell out."""
+"""Parsers of the literals that the text opcodes of protocol 0 contain."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f
 
 
 def integer(text: bytes) -> int:
-    """A decimal integer. Raises ValueError for anything else."""
+    """Parses a decimal integer. Raises ValueError for anything else."""
     if len(text) > limits.INTEGER_LENGTH:
         raise over_limit("digits in one integer", limits.INTEGER_LENGTH)
     if not _INTEGER.fullmatch(text):
@@ -22,7 +22,7 @@ def integer(text: bytes) -> int:
 
 
 def index(text: bytes) -> int:
-    """The number of a memo entry."""
+    """Parses the index of a memo entry. Raises ValueError for anything else."""
     number = integer(text)
     if not 0 <= number < 1 << 32:
         raise ValueError("not a memo index")
@@ -30,26 +30,26 @@ def index(text: bytes) -> int:
 
 
 def int_or_bool(text: bytes) -> int:
-    """An integer; ``01`` and ``00`` are True and False."""
+    """Parses an integer; ``01`` and ``00`` are True and False."""
     return {b"00": False, b"01": True}[text] if text in (b"00", b"01") else integer(text)
 
 
 def real(text: bytes) -> float:
-    """A floating-point number."""
+    """Parses a floating-point number. Raises ValueError for anything else."""
     if len(text) > limits.INTEGER_LENGTH:
         raise over_limit("digits in one number", limits.INTEGER_LENGTH)
     return float(text)
 
 
 def quoted(text: bytes) -> str | bytes:
-    """A Python 2 string literal."""
+    """Parses a Python 2 string literal. Raises ValueError for anything else."""
     if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
         raise ValueError("not a quoted string")
     return text_or_bytes(_ESCAPE.sub(_unescape, text[1:-1]))
 
 
 def text_or_bytes(raw: bytes) -> str | bytes:
-    """A Python 2 string: text if it is UTF-8."""
+    """Decodes a Python 2 string: text if it is UTF-8, otherwise bytes."""
     try:
         return raw.decode()
     except UnicodeDecodeError:

@@ -1,6 +1,6 @@
-"""What calls in a pickle stand for: tensors and plain collections are described, all else is opaque.
+"""Interprets the calls in a pickle: as tensors and plain collections, or else as an inert ``Made``.
 
-The makers are those that ``torch.save`` of torch 2.13 and of its predecessors writes
+The known functions are those that ``torch.save`` writes, in torch 2.13 and earlier
 (``torch/_utils.py``, ``torch/_tensor.py``).
 """
 
@@ -14,22 +14,23 @@ from pytest_ckpt_compat._readers.limits import damaged
 from pytest_ckpt_compat._readers.pickle import dtypes
 from pytest_ckpt_compat._readers.pickle.dict_keys import KeyCheck
 from pytest_ckpt_compat._readers.pickle.inert import Global, Made, OrderedMapping, Skipped, Tensor
-from pytest_ckpt_compat._readers.pickle.tensors import dense, shape, sizes
+from pytest_ckpt_compat._readers.pickle.tensors import dense
+from pytest_ckpt_compat._readers.shapes import shape, sizes
 
 _Args: TypeAlias = tuple[Any, ...]
 
 
 class Rebuilder:
-    """Turns a call into what it describes. Copies are paid for through ``spend``."""
+    """Turns a call into the value that it describes. ``spend`` counts the steps of copies."""
 
     def __init__(self, spend: Callable[[int], None], keys: KeyCheck) -> None:
         self._spend = spend
         self._keys = keys
 
     def reduce(self, maker: Any, args: Any) -> Any:
-        """What ``maker(*args)`` stands for."""
+        """Returns the value that ``maker(*args)`` describes."""
         if type(args) is not tuple:
-            raise damaged("its pickle calls something with arguments that are no tuple")
+            raise damaged("its pickle makes a call whose arguments are not a tuple")
         if type(maker) is Global:
             known = _TENSORS.get(str(maker))
             if known is not None:
@@ -40,15 +41,15 @@ class Rebuilder:
         return Made(maker, args)
 
     def new(self, cls: Any, args: Any) -> Any:
-        """What ``cls.__new__(cls, *args)`` stands for; the items of a dict or list may follow."""
+        """Returns the value that ``cls.__new__(cls, *args)`` describes. Later opcodes may add items."""
         if type(args) is not tuple:
-            raise damaged("its pickle makes an object with arguments that are no tuple")
+            raise damaged("its pickle makes an object whose arguments are not a tuple")
         if type(cls) is Global and str(cls) == "collections.OrderedDict":
             return OrderedMapping()
         return Made(cls, args)
 
     def ordered_dict(self, args: _Args) -> OrderedMapping:
-        """``OrderedDict()``, or from a list of pairs as Python 2 wrote it."""
+        """Handles ``OrderedDict()``, or with a list of pairs as Python 2 wrote it."""
         if not args:
             return OrderedMapping()
         pairs = args[0].items() if isinstance(args[0], dict) else args[0]
@@ -57,14 +58,14 @@ class Rebuilder:
         return OrderedMapping(pairs)
 
     def set(self, args: _Args) -> set[Any] | frozenset[Any]:
-        """``set(list)``, as protocols below 4 write it."""
+        """Handles ``set(list)``, as protocols below 4 write it."""
         items = args[0] if args else []
         self._spend(20 + 4 * len(items))
         self._keys.check(items)
         return set(items)
 
     def encode(self, args: _Args) -> Any:
-        """``_codecs.encode(text, 'latin1')``: bytes, as protocol 2 writes them."""
+        """Handles ``_codecs.encode(text, 'latin1')``: bytes, as protocol 2 writes them."""
         text = args[0]
         if type(text) is Skipped:
             return Skipped("bytes", text.length)
@@ -72,22 +73,22 @@ class Rebuilder:
         return text.encode("latin-1")
 
     def bytes(self, args: _Args) -> Any:
-        """``bytes()``, as protocols below 3 write the empty one."""
+        """Handles ``bytes()``, as protocols below 3 write empty bytes."""
         return Made(Global("builtins", "bytes"), args) if args else b""
 
     def complex(self, args: _Args) -> complex:
-        """``complex(real, imaginary)``."""
+        """Handles ``complex(real, imaginary)``."""
         real, imaginary = args
         if type(real) is not float or type(imaginary) is not float:
-            raise damaged("its pickle has a complex number of other parts than two floats")
+            raise damaged("its pickle has a complex number whose parts are not two floats")
         return complex(real, imaginary)
 
     def size(self, args: _Args) -> tuple[int, ...]:
-        """``torch.Size(tuple)``."""
+        """Handles ``torch.Size(tuple)``."""
         return shape(args[0])
 
     def reconstructed(self, args: _Args) -> Made:
-        """``copyreg._reconstructor(cls, base, state)``, as protocols 0 and 1 write objects."""
+        """Handles ``copyreg._reconstructor(cls, base, state)``, as protocols 0 and 1 write objects."""
         cls, _, state = args
         made = Made(cls, ())
         if isinstance(state, dict):
@@ -97,11 +98,11 @@ class Rebuilder:
         return made
 
     def new_object(self, args: _Args) -> Any:
-        """``copyreg.__newobj__(cls, *args)``."""
+        """Handles ``copyreg.__newobj__(cls, *args)``."""
         return self.new(args[0], args[1:])
 
     def from_type(self, args: _Args) -> Any:
-        """``_rebuild_from_type_v2(function, type, args, state)``: a tensor subclass or attributes."""
+        """Handles ``_rebuild_from_type_v2(function, type, args, state)``: a subclass, or attributes."""
         known = _TENSORS.get(str(args[0])) if type(args[0]) is Global else None
         return known(args[2]) if known else Made(args[0], args[2])
 
@@ -141,7 +142,7 @@ def _sparse(args: _Args) -> Tensor:
 
 
 def _nested(args: _Args) -> Tensor:
-    # The sizes of the components are themselves in a tensor, so only the buffer's shape is known.
+    # The components' sizes are in a tensor, which is not read: only the buffer's shape is known.
     return Tensor(args[0].dtype, args[0].size)
 
 

@@ -1,4 +1,4 @@
-"""The storages that a pickle of torch refers to by persistent ids."""
+"""The storages that a pickle of torch refers to by persistent id."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pytest_ckpt_compat._readers.source.zip_directory import Archive
 
 
 class StorageTable(ABC):
-    """Every storage under its name, each described in one way only."""
+    """The storages of one pickle by name. Each has one description only."""
 
     def __init__(self) -> None:
         self.known: dict[str, Storage] = {}
 
     @abstractmethod
     def load(self, saved: Any) -> Any:
-        """What a persistent id stands for."""
+        """Returns the value of a persistent id. Raises RefusalError."""
 
     @abstractmethod
     def make(self, dtype: str, name: str, numel: int) -> Storage:
-        """A storage met for the first time."""
+        """Makes the storage of a name that is new to the table. Raises RefusalError."""
 
     def storage(self, kind: Any, name: Any, numel: Any) -> Storage:
-        """The storage that a persistent id describes. Refuses a second, different description."""
+        """Returns the storage that a persistent id describes. Refuses a second, different description."""
         if type(name) is not str or type(numel) is not int or not 0 <= numel <= limits.ELEMENTS:
             raise damaged(
-                "its pickle describes a storage by other things than a name and a number of elements"
+                "its pickle describes a storage by something other than a name and a number of elements"
             )
         dtype = dtypes.of_storage(kind)
         known = self.known.get(name)
@@ -43,10 +43,10 @@ class StorageTable(ABC):
 
 
 class NoStorages(StorageTable):
-    """For a pickle that may not refer to any."""
+    """The table of a pickle that may not refer to storages."""
 
     def load(self, saved: Any) -> Any:
-        """Refuses."""
+        """Refuses every persistent id."""
         del saved
         raise damaged("its pickle refers to something outside itself")
 
@@ -56,7 +56,7 @@ class NoStorages(StorageTable):
 
 
 class ZipStorages(StorageTable):
-    """Storages that are records of a zip archive, in the folder ``data`` of its root."""
+    """The storages of a zip archive, one a record in the folder ``data`` of its root."""
 
     def __init__(self, archive: Archive, root: str) -> None:
         super().__init__()
@@ -66,14 +66,14 @@ class ZipStorages(StorageTable):
         self.native_order = order is None or order.size == len(b"little")
 
     def load(self, saved: Any) -> Storage:
-        """The storage of a persistent id ``('storage', class, key, device, numel)``."""
+        """Returns the storage of a persistent id ``('storage', class, key, device, numel)``."""
         if type(saved) is not tuple or len(saved) != 5 or saved[0] != "storage":
-            raise damaged("its pickle refers to something that is no storage")
+            raise damaged("its pickle refers to something other than a storage")
         _, kind, name, _, numel = saved
         return self.storage(kind, name, numel)
 
     def make(self, dtype: str, name: str, numel: int) -> Storage:
-        """Finds the storage's record, which must have its bytes."""
+        """Finds the storage's record. Refuses one that is too short."""
         result = Storage(dtype, f"{self._root}/data/{name}", numel)
         record = self._archive.records.get(result.record)
         if record is None:

@@ -1,1 +1,1 @@
-"""Where bytes come from: files, folders, zip members, addresses."""
+"""Access to bytes: local files, folders, zip records and URLs."""

@@ -1,4 +1,4 @@
-"""A position that moves forward through a file, reading little more than is asked for."""
+"""Sequential reading of a header, a small window at a time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _LARGE = 1 << 16
 
 
 class Cursor:
-    """Reads numbers and texts one after the other; what is skipped is not read.
+    """A forward position in a file. Skipped bytes are not read.
 
-    Windows grow while nothing is skipped, so that a long header takes few reads.
+    The window grows as long as nothing is skipped, so a long header takes few reads.
     """
 
     def __init__(self, blob: Blob, position: int = 0) -> None:
@@ -23,7 +23,7 @@ class Cursor:
         self._size = _WINDOW
 
     def take(self, size: int) -> bytes:
-        """The next bytes."""
+        """Returns the next ``size`` bytes."""
         start = self.position - self._begin
         if start + size > len(self._window):
             self._fill(size)
@@ -32,7 +32,7 @@ class Cursor:
         return self._window[start : start + size]
 
     def skip(self, size: int) -> None:
-        """Moves on without reading. The file must go on that far."""
+        """Moves forward without reading. Refuses a file that ends before."""
         self.position += size
         if self.position > self._blob.size:
             raise damaged(f"it ends at byte {self._blob.size:,}, before the data it announces")
@@ -40,13 +40,13 @@ class Cursor:
             self._size = _WINDOW
 
     def uint(self, size: int) -> int:
-        """A little-endian number of so many bytes."""
+        """Reads a little-endian number of ``size`` bytes."""
         return int.from_bytes(self.take(size), "little")
 
     def varint(self) -> int:
-        """A number of protobuf: seven bits a byte, at most 64 in all."""
+        """Reads a protobuf varint: seven bits a byte, at most 64 bits."""
         start = self.position - self._begin
-        if start < len(self._window) and self._window[start] < 0x80:  # most are of one byte
+        if start < len(self._window) and self._window[start] < 0x80:  # most take one byte
             self.position += 1
             return self._window[start]
         result = 0
@@ -55,7 +55,7 @@ class Cursor:
             result |= (byte & 0x7F) << shift
             if byte < 0x80:
                 return result & 0xFFFF_FFFF_FFFF_FFFF
-        raise damaged(f"it has a number without an end at byte {self.position:,}")
+        raise damaged(f"it has an unterminated number at byte {self.position:,}")
 
     def _fill(self, size: int) -> None:
         room = self._blob.size - self.position

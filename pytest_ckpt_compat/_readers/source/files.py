@@ -1,4 +1,4 @@
-"""Opening a local file without waiting for anything, and reading stretches of it."""
+"""Local files: opened without blocking on a pipe or device, read in parts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _CHECK_PATH = "check the path"
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A file of known size from which any stretch can be read.
+    """An open file of known size, of which any part can be read.
 
     Attributes:
-        path: the path as it was given.
+        path: the path as the user gave it.
         size: bytes in the file.
         stream: the open file.
-        start: where in the stream the file begins, if it lies inside another.
-        locatable: whether it is a whole file on this machine, whose bytes can be loaded later.
+        start: offset of the file in the stream, if it lies inside another file.
+        locatable: whether it is a whole local file, whose tensors can be loaded later.
     """
 
     path: str
@@ -36,28 +36,28 @@ class Blob:
     locatable: bool = True
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Exactly ``size`` bytes from ``offset``. Refuses a file that is shorter than that."""
+        """Reads exactly ``size`` bytes at ``offset``. Refuses a file that is shorter."""
         if offset < 0 or size < 0 or offset + size > self.size:
             raise damaged(f"it ends at byte {self.size:,}, before the data it announces")
         self.stream.seek(self.start + offset)
         data = self.stream.read(size)
         if len(data) != size:
-            raise RefusalError("it changed while it was read", "run again when nothing writes to it")
+            raise RefusalError("it changed while it was read", "run again once nothing writes to it")
         return data
 
     def head(self, size: int) -> bytes:
-        """The first ``size`` bytes, or fewer if the file is shorter."""
+        """Reads the first ``size`` bytes, or fewer if the file is shorter."""
         return self.read_at(0, min(size, self.size))
 
     def part(self, offset: int, size: int) -> Blob:
-        """A file that lies inside this one."""
+        """Returns the file of ``size`` bytes that lies at ``offset`` inside this one."""
         self.read_at(offset + size, 0)
         return Blob(self.path, size, self.stream, self.start + offset, locatable=False)
 
 
 @contextmanager
 def open_blob(path: str) -> Iterator[Blob]:
-    """Opens a regular file; a directory, a pipe or a device is refused before it is opened."""
+    """Opens a regular file. Refuses a directory, a pipe or a device before opening it."""
     try:
         _require_regular(os.stat(path))
         descriptor = os.open(path, _NO_WAITING)
@@ -72,12 +72,12 @@ def open_blob(path: str) -> Iterator[Blob]:
             f"it cannot be opened: {error.strerror or error}", "check the path and its permissions"
         ) from None
     except ValueError:
-        raise RefusalError("it is no path of a file", _CHECK_PATH) from None
+        raise RefusalError("it is not a valid file path", _CHECK_PATH) from None
 
 
 def _require_regular(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise RefusalError(
-            "it is neither a file nor a directory but a device or a pipe",
+            "it is a device or a pipe, not a file or a directory",
             "give the path of a checkpoint file",
         )

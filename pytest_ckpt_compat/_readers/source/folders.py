@@ -1,4 +1,4 @@
-"""The files beside each other that make up one checkpoint, none of them outside their folder."""
+"""Folders that hold the files of one checkpoint. No file outside the folder is opened."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pytest_ckpt_compat._readers.source.files import Blob, open_blob
 
 
 class Folder(Protocol):
-    """Where the parts of a checkpoint are, by their plain names."""
+    """A folder with the files of a checkpoint, addressed by plain file names."""
 
     def open(self, name: str) -> AbstractContextManager[Blob]:
-        """Opens the file of that name."""
+        """Opens the file ``name``. Raises RefusalError."""
         ...
 
     def names(self) -> frozenset[str] | None:
-        """The names of everything in it, or None where they cannot be listed."""
+        """Lists all names in the folder; None where listing is impossible."""
         ...
 
 
@@ -30,19 +30,19 @@ class LocalFolder:
     """A folder on this machine.
 
     Attributes:
-        path: as the user named it.
+        path: the path as the user gave it.
     """
 
     path: str
 
     def open(self, name: str) -> AbstractContextManager[Blob]:
-        """Opens a file in the folder; a link that leads out of it is refused."""
+        """Opens a file in the folder. Refuses a link that leads out of it."""
         path = os.path.join(self.path, plain_name(name))
         self._require_inside(path, name)
         return open_blob(path)
 
     def names(self) -> frozenset[str]:
-        """The names of everything in the folder."""
+        """Lists all names in the folder."""
         found = []
         try:
             with os.scandir(self.path or os.curdir) as entries:
@@ -58,7 +58,7 @@ class LocalFolder:
         return frozenset(found)
 
     def enter(self, name: str) -> LocalFolder:
-        """A folder in the folder."""
+        """Returns a folder inside this one. Refuses a link that leads out of it."""
         path = os.path.join(self.path, plain_name(name))
         self._require_inside(path, name)
         return LocalFolder(path)
@@ -68,7 +68,7 @@ class LocalFolder:
         target = os.path.realpath(path)
         if target.startswith(os.path.join(root, "")):
             return
-        # The cache of Hugging Face keeps every file in blobs/ and links to it from snapshots/<revision>/.
+        # Hugging Face's cache keeps the files in blobs/, and links to them from snapshots/<revision>/.
         snapshots, repository = os.path.dirname(root), os.path.dirname(os.path.dirname(root))
         cached = os.path.basename(snapshots) == "snapshots"
         if cached and os.path.dirname(target) == os.path.join(repository, "blobs"):
@@ -77,7 +77,7 @@ class LocalFolder:
 
 
 def plain_name(name: object) -> str:
-    """A name that can only mean a file in the same folder."""
+    """Returns ``name`` if it can only mean a file in the same folder. Raises RefusalError otherwise."""
     if (
         type(name) is not str
         or not name
@@ -85,8 +85,9 @@ def plain_name(name: object) -> str:
         or name in (".", "..")
         or any(ch in name for ch in "/\\:\0")
     ):
-        shown = name[:100] if type(name) is str else type(name).__name__  # others may be endless to print
-        raise damaged(f"it names the part {shown!r}, which is no plain file name")
+        # Any other value may be too long to print.
+        shown = name[:100] if type(name) is str else type(name).__name__
+        raise damaged(f"it names the part {shown!r}, which is not a plain file name")
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -96,7 +97,7 @@ def plain_name(name: object) -> str:
 
 @contextmanager
 def naming_part(name: str) -> Iterator[None]:
-    """Adds the name of the part to a refusal."""
+    """Adds the name of the file to a refusal raised inside the context."""
     try:
         yield
     except RefusalError as refusal:

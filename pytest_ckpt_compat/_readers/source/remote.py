@@ -1,8 +1,8 @@
-"""Checkpoints behind a URL, through fsspec: the bytes of the header and no others.
+"""Checkpoints behind a URL, read through fsspec. Only headers are fetched, not tensor data.
 
-Credentials are those that fsspec's file systems find for themselves (environment, ``~/.aws``,
-``huggingface-cli login``, ``~/.netrc``). No message shows them: of a URL only scheme, host and path
-are ever written, and of an error only its kind.
+fsspec's file systems find credentials on their own (environment, ``~/.aws``,
+``huggingface-cli login``, ``~/.netrc``). No message shows them: messages contain only the scheme,
+host and path of a URL, and only the kind of an error.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pytest_ckpt_compat._core.addresses import shown
+from pytest_ckpt_compat._core.addresses import redacted
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import RefusalError, UnreachableRefusalError, over_limit
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.folders import plain_name
 
-#: Scheme -> the package that fsspec needs for it.
+#: URL scheme -> the package that fsspec needs for it.
 _PACKAGES = {
     "http": "aiohttp",
     "https": "aiohttp",
@@ -33,36 +33,37 @@ _PACKAGES = {
     "abfs": "adlfs",
     "abfss": "adlfs",
 }
-#: First bytes fetched at once: the pickle of a model with 1,000 tensors, or a safetensors header.
+#: Bytes of the first request: enough for the pickle of 1,000 tensors, or a safetensors header.
 _HEAD = 192 << 10
-#: Last bytes fetched at once: the zip directory of a model with 1,500 tensors.
+#: Bytes of a request at the end of the file: enough for the zip directory of 1,500 tensors.
 _TAIL = 128 << 10
+#: Least bytes of any other request.
 _MORE = 64 << 10
 _SECONDS = 60
 
 
 @contextmanager
 def open_url(url: str) -> Iterator[Blob]:
-    """Opens what is behind a URL. Raises RefusalError where it cannot be read in parts."""
+    """Opens the file behind a URL. Refuses a server that cannot send parts of it."""
     stream = _Stream(url)
     try:
-        yield Blob(shown(url), stream.size, stream, locatable=False)  # type: ignore[arg-type]
+        yield Blob(redacted(url), stream.size, stream, locatable=False)  # type: ignore[arg-type]
     finally:
         stream.close()
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFolder:
-    """What lies beside a file behind a URL.
+    """The remote folder that holds a given file.
 
     Attributes:
-        url: of a file in it.
+        url: the URL of that file.
     """
 
     url: str
 
     def open(self, name: str) -> AbstractContextManager[Blob]:
-        """Opens the file of that name beside the first."""
+        """Opens the file ``name`` in the folder."""
         parts = urlsplit(self.url)
         name = plain_name(name)
         last = quote(name) if parts.scheme in ("http", "https") else name
@@ -70,12 +71,12 @@ class RemoteFolder:
         return open_url(urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")))
 
     def names(self) -> None:
-        """Nothing: listing is a request more, and not every server can."""
+        """Returns None: a listing costs one more request, and not every server offers it."""
         return
 
 
 class _Stream:
-    """A remote file of which stretches are fetched once and kept."""
+    """A remote file. Each part is fetched at most once and kept."""
 
     def __init__(self, url: str) -> None:
         self._file = _open(url)
@@ -85,35 +86,35 @@ class _Stream:
         self._fetched = 0
 
     def seek(self, offset: int) -> None:
-        """Where the next read begins."""
+        """Sets the offset of the next read."""
         self._position = offset
 
     def read(self, size: int) -> bytes:
-        """Exactly ``size`` bytes, of which those not fetched before are fetched now."""
+        """Reads exactly ``size`` bytes, fetching those not fetched before."""
         begin = self._position
         end = begin + size
         self._position = end
-        for place, (start, kept) in enumerate(self._kept):
+        for index, (start, kept) in enumerate(self._kept):
             if start <= begin < start + len(kept) or (start == begin and not size):
                 have = start + len(kept)
                 if end > have:
                     kept += self._fetch(have, min(self.size, max(end, have + _MORE)))
-                    self._kept[place] = (start, kept)
+                    self._kept[index] = (start, kept)
                 return kept[begin - start : end - start]
         if not size:
             return b""
-        start, stop = self._stretch(begin, end)
+        start, stop = self._range(begin, end)
         kept = self._fetch(start, stop)
         self._kept.append((start, kept))
         return kept[begin - start : end - start]
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         with suppress(Exception):
             self._file.close()
 
-    def _stretch(self, begin: int, end: int) -> tuple[int, int]:
-        """What is fetched for a read: more than asked for at the head and the tail of the file."""
+    def _range(self, begin: int, end: int) -> tuple[int, int]:
+        """Returns the range to fetch for a read, larger at the start and the end of the file."""
         if begin >= self.size - _TAIL:
             return max(0, self.size - _TAIL), self.size
         room = _HEAD if begin == 0 else _MORE
@@ -128,17 +129,18 @@ class _Stream:
             data: bytes = self._file.read(stop - start)
         if len(data) != stop - start:
             raise RefusalError(
-                "the server sent another part of it than was asked for", "fetch the file and give its path"
+                "its server sent a different part of the file than requested",
+                "fetch the file and give its path",
             )
         return data
 
 
 def _open(url: str) -> Any:
-    """The file of fsspec for a URL, its own caching turned off."""
+    """Opens a URL with fsspec, whose own caching is turned off."""
     scheme = url.partition("://")[0].lower()
     if scheme not in _PACKAGES or "::" in url:
         raise RefusalError(
-            f"its address is not of a kind that is read ({', '.join(sorted(_PACKAGES))})",
+            f"its URL is not of a supported kind ({', '.join(sorted(_PACKAGES))})",
             "fetch the file and give its path",
         )
     missing = UnreachableRefusalError(
@@ -163,28 +165,28 @@ def _open(url: str) -> Any:
 
 
 def _http_options() -> dict[str, Any]:
-    """Time limits, and a response that is never longer than the range that was asked for."""
+    """Options that limit the time of a request, and its response to the requested range."""
     import aiohttp  # type: ignore[import-not-found, unused-ignore]
 
     class Bounded(aiohttp.ClientResponse):  # type: ignore[misc, unused-ignore]
         def raise_for_status(self) -> None:
-            """Also refuses a whole file in answer to a range."""
+            """Also refuses a response that is the whole file instead of the range."""
             super().raise_for_status()
-            if self.status != 206 and self._asked() is not None:
+            if self.status != 206 and self._requested() is not None:
                 self.close()
                 raise _RangeIgnoredError
 
         async def read(self) -> bytes:
-            chunks, length, asked = [], 0, self._asked() or _MORE
+            chunks, length, most = [], 0, self._requested() or _MORE
             async for chunk in self.content.iter_any():
                 chunks.append(chunk)
                 length += len(chunk)
-                if length > asked:
+                if length > most:
                     self.close()
                     raise _RangeIgnoredError
             return b"".join(chunks)
 
-        def _asked(self) -> int | None:
+        def _requested(self) -> int | None:
             found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.request_info.headers.get("Range", ""))
             return int(found[2]) - int(found[1]) + 1 if found else None
 
@@ -193,12 +195,12 @@ def _http_options() -> dict[str, Any]:
 
 
 class _RangeIgnoredError(Exception):
-    """A server sent more than the range that it was asked for."""
+    """A server sent more than the requested range."""
 
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Turns what libraries raise into a refusal that says nothing but its kind."""
+    """Turns errors of libraries into refusals that name only the kind of error."""
     try:
         yield
     except (ImportError, RefusalError):

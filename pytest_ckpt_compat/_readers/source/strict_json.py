@@ -1,4 +1,4 @@
-"""JSON that can be understood in one way only: no name twice, no number but an integer."""
+"""Unambiguous JSON: no duplicate names, no numbers but integers."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from pytest_ckpt_compat._readers.limits import damaged, over_limit
 
 
 def parse_object(raw: bytes, what: str, *, fractions: bool = False) -> dict[str, Any]:
-    """The JSON object in ``raw``.
+    """Parses ``raw`` as one JSON object. Raises RefusalError.
 
     Args:
-        raw: UTF-8.
-        what: ``its header``: what the refusal speaks of.
-        fractions: whether numbers may be fractions (prose around the data, not sizes).
+        raw: UTF-8 text.
+        what: the subject of a refusal's message, such as ``its header``.
+        fractions: whether numbers may be fractions, as in metadata that holds no sizes.
     """
-    # Each tensor of safetensors has a brace, two brackets, four colons: the parser sees little more.
+    # A tensor of safetensors takes one brace, two brackets and four colons. Counting them first
+    # keeps the parser from building far more than the limit allows.
     if (
         raw.count(b"[") + raw.count(b"{") > 3 * limits.KEYS
         or raw.count(b",") > 12 * limits.KEYS
         or raw.count(b":") > 6 * limits.KEYS
     ):
         raise over_limit("tensors", limits.KEYS)
-    if len(raw) > limits.WIDE_JSON and not raw.isascii():  # a wide character widens all of them
+    if len(raw) > limits.WIDE_JSON and not raw.isascii():  # one wide character makes every character wide
         raise over_limit("bytes of JSON that is not ASCII", limits.WIDE_JSON)
     try:
         value = json.loads(
@@ -35,16 +36,16 @@ def parse_object(raw: bytes, what: str, *, fractions: bool = False) -> dict[str,
             parse_int=_integer,
         )
     except (ValueError, RecursionError):
-        raise damaged(f"{what} is no JSON of the kind that is expected") from None
+        raise damaged(f"{what} is not valid JSON, or has an unexpected number") from None
     if type(value) is not dict:
-        raise damaged(f"{what} is no JSON object")
+        raise damaged(f"{what} is not a JSON object")
     return value
 
 
 def _unique(pairs: list[tuple[str, Any]], what: str) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise damaged(f"{what} has a name twice")
+        raise damaged(f"{what} has a duplicate name")
     return result
 
 

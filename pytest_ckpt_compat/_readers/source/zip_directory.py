@@ -1,6 +1,6 @@
-"""The directory of a zip archive, read strictly: whatever two parsers could read in two ways is refused.
+"""The directory of a zip archive, read strictly: ambiguous archives are refused.
 
-After PKWARE's APPNOTE 6.3.10. Records are not read, except one at a time by ``Archive.read``.
+Written after PKWARE's APPNOTE 6.3.10. Only ``Archive.read`` reads a record's data.
 """
 
 from __future__ import annotations
@@ -26,7 +26,16 @@ _MAX32 = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One member of an archive: where its local header is, and how its bytes are stored."""
+    """One member of a zip archive.
+
+    Attributes:
+        name: its path in the archive.
+        header: offset of its local header in the file.
+        method: compression method, stored (0) or deflated (8).
+        crc: CRC-32 of its data, 0 if none was computed.
+        packed: bytes that it takes in the file.
+        size: bytes of its data.
+    """
 
     name: str
     header: int
@@ -38,13 +47,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A zip file and the records that its directory lists, in order."""
+    """A zip file and its records by name, in the order of its directory."""
 
     blob: Blob
     records: Mapping[str, Record]
 
     def data_offset(self, record: Record) -> int:
-        """Where the record's first byte lies in the file. Its local header must agree."""
+        """Returns the file offset of the record's data. Refuses a local header that disagrees."""
         fixed = self.blob.read_at(record.header, _LOCAL.size)
         magic, _, flags, method, _, _, _, packed, size, name_length, extra_length = _LOCAL.unpack(fixed)
         name = self.blob.read_at(record.header + _LOCAL.size, name_length)
@@ -59,7 +68,7 @@ class Archive:
         return int(record.header + _LOCAL.size + name_length + extra_length)
 
     def read(self, record: Record, limit: int) -> bytes:
-        """The record's bytes, at most ``limit`` of them. A CRC of 0 means that none was computed."""
+        """Reads the record's data. Refuses more than ``limit`` bytes, or a wrong checksum."""
         if record.size > limit:
             raise over_limit(f"bytes in {record.name!r}", limit)
         data = self.blob.read_at(self.data_offset(record), record.packed)
@@ -71,7 +80,7 @@ class Archive:
 
 
 def read_directory(blob: Blob) -> Archive:
-    """Reads the directory of a zip file. Raises RefusalError where it is damaged or ambiguous."""
+    """Reads the directory of a zip file. Refuses a damaged or ambiguous one."""
     count, size, offset, end = _find_directory(blob)
     if size > limits.ZIP_DIRECTORY:
         raise over_limit("bytes in its zip directory", limits.ZIP_DIRECTORY)
@@ -79,43 +88,43 @@ def read_directory(blob: Blob) -> Archive:
         raise over_limit("zip records", limits.ZIP_RECORDS)
     if offset + size != end:
         raise damaged(
-            "its zip directory is not where the end of the file says, as if data were put before or after it"
+            "its zip directory is not where its end record says, as if data were added before or after it"
         )
     records = _entries(blob.read_at(offset, size), count)
     _check_layout(records, offset)
     named = {record.name: record for record in records}
     if len({name.casefold() for name in named}) != count:
-        raise damaged("its zip directory lists one name twice")
+        raise damaged("its zip directory lists a name twice")
     return Archive(blob, named)
 
 
 def _find_directory(blob: Blob) -> tuple[int, int, int, int]:
-    """Number of records, bytes and offset of the directory, and where it must end."""
+    """Returns the directory's number of records, its size, its offset, and the offset of its end."""
     if blob.size < _END.size:
-        raise damaged("its zip directory is missing, the file is cut off")
+        raise damaged("its zip directory is missing: the file is truncated")
     tail = blob.read_at(max(0, blob.size - 1024), min(1024, blob.size))
     fixed = tail[-_END.size :]
     magic, disk, start, here, count, size, offset, comment = _END.unpack(fixed)
     if magic != b"PK\x05\x06" or comment:
-        raise damaged("its zip directory is missing, the file is cut off or has data after its end")
+        raise damaged("its zip directory is missing: the file is truncated, or has data after its end")
     if disk or start or here != count:
-        raise damaged("it is one part of a zip archive in several parts")
+        raise damaged("it is one part of a multi-part zip archive")
     end = blob.size - _END.size
     locator = tail[-_END.size - _END64_LOCATOR.size : -_END.size]
     if len(locator) < _END64_LOCATOR.size or locator[:4] != b"PK\x06\x07":
         if count == 0xFFFF or _MAX32 in (size, offset):
-            raise damaged("the large part of its zip directory is missing")
+            raise damaged("the zip64 part of its directory is missing")
         return count, size, offset, end
     _, _, position, disks = _END64_LOCATOR.unpack(locator)
     if disks > 1 or position + _END64.size != end - _END64_LOCATOR.size:
-        raise damaged("its zip directory has an end record in an unusual place")
+        raise damaged("its zip64 end record is not directly after its directory")
     large = _END64.unpack(blob.read_at(position, _END64.size))
     if large[0] != b"PK\x06\x06" or large[4] or large[5] or large[6] != large[7]:
-        raise damaged("the large part of its zip directory is damaged")
+        raise damaged("the zip64 part of its directory is damaged")
     wide = large[7:]
     narrow = ((count, 0xFFFF), (size, _MAX32), (offset, _MAX32))
     if any(small not in (full, top) for (small, top), full in zip(narrow, wide, strict=True)):
-        raise damaged("its zip directory has two ends that disagree")
+        raise damaged("the two end records of its zip directory disagree")
     return wide[0], wide[1], wide[2], position
 
 
@@ -124,7 +133,7 @@ def _entries(data: bytes, count: int) -> list[Record]:
     position = 0
     for _ in range(count):
         if position + _ENTRY.size > len(data):
-            raise damaged("its zip directory is shorter than it says")
+            raise damaged("its zip directory is shorter than its end record says")
         fields = _ENTRY.unpack_from(data, position)
         magic, flags, method = fields[0], fields[3], fields[4]
         crc, packed, size, name_length, extra_length, comment_length = fields[7:13]
@@ -135,15 +144,17 @@ def _entries(data: bytes, count: int) -> list[Record]:
             raise damaged("its zip directory is damaged")
         name = _name(data[start : start + name_length])
         if flags & ~_ALLOWED_FLAGS or method not in (_STORED, _DEFLATED):
-            raise RefusalError(f"its zip record {name!r} is encrypted or packed in an unusual way", _REPACK)
+            raise RefusalError(
+                f"its zip record {name!r} is encrypted or has an unsupported compression", _REPACK
+            )
         if _MAX32 in (packed, size, header):
             extra = data[start + name_length : start + name_length + extra_length]
             size, packed, header = _large(extra, size, packed, header)
         if method == _STORED and packed != size:
-            raise damaged(f"its zip record {name!r} has two sizes")
+            raise damaged(f"the two sizes of its zip record {name!r} disagree")
         records.append(Record(name, header, method, crc, packed, size))
     if position != len(data):
-        raise damaged("its zip directory is longer than it says")
+        raise damaged("its zip directory is longer than its end record says")
     return records
 
 
@@ -151,7 +162,7 @@ _REPACK = "save it again with torch.save(model.state_dict(), path)"
 
 
 def _large(extra: bytes, *values: int) -> list[int]:
-    """Sizes and offset with those replaced that did not fit in 32 bits, from the zip64 field."""
+    """Returns sizes and offset; the zip64 field supplies those that do not fit in 32 bits."""
     position = 0
     while position + 4 <= len(extra):
         tag, length = struct.unpack_from("<2H", extra, position)
@@ -167,7 +178,7 @@ def _large(extra: bytes, *values: int) -> list[int]:
 
 
 def _name(raw: bytes) -> str:
-    """A record's name. torch writes UTF-8 whatever the flag says."""
+    """Decodes a record's name. torch writes UTF-8 whether or not the flag for it is set."""
     try:
         name = raw.decode()
     except UnicodeDecodeError:
@@ -178,11 +189,11 @@ def _name(raw: bytes) -> str:
 
 
 def _check_layout(records: list[Record], end: int) -> None:
-    """Records lie one after the other before the directory, from the first byte of the file."""
+    """Refuses records that overlap each other or the directory, or do not begin at byte 0."""
     position = 0
     for record in sorted(records, key=lambda record: record.header):
         if record.header < position or (position == 0 and record.header):
-            raise damaged(f"its zip record {record.name!r} overlaps another, or data were put before it")
+            raise damaged(f"its zip record {record.name!r} overlaps another, or other data precede it")
         position = record.header + _LOCAL.size + len(record.name.encode()) + record.packed
     if position > end:
         raise damaged("its zip records reach into the directory")
@@ -193,14 +204,14 @@ def _inflate(data: bytes, record: Record) -> bytes:
     try:
         result = unpacker.decompress(data, record.size + 1)
     except zlib.error:
-        raise damaged(f"the packed bytes of {record.name!r} are damaged") from None
+        raise damaged(f"the compressed data of {record.name!r} are damaged") from None
     if len(result) != record.size or not unpacker.eof:
-        raise damaged(f"the zip record {record.name!r} has another size than it says")
+        raise damaged(f"the zip record {record.name!r} is not of the size that the directory gives")
     return result
 
 
 def offsets_of(path: str, records: set[str]) -> dict[str, int]:
-    """Record name -> offset in the file of its first byte; ``""`` is the file itself."""
+    """Record name -> file offset of its data. ``""`` is the file itself. Raises RefusalError."""
     result: dict[str, int] = {name: 0 for name in records if not name}
     if result.keys() == records:
         return result
@@ -209,6 +220,6 @@ def offsets_of(path: str, records: set[str]) -> dict[str, int]:
         for name in records - result.keys():
             record = archive.records.get(name)
             if record is None or record.method != _STORED:
-                raise damaged(f"its zip record {name!r} is missing, or packed")
+                raise damaged(f"its zip record {name!r} is missing or compressed")
             result[name] = archive.data_offset(record)
     return result

@@ -1,1 +1,1 @@
-"""Inert values -> the state_dict among them, and a Structure of it."""
+"""Finds the state_dict among inert values, and makes a Structure of it."""

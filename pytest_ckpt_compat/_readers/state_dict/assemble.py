@@ -1,4 +1,4 @@
-"""From the inert value of a pickle to the structure of the state_dict in it."""
+"""Makes the structure of the state_dict inside a pickle's inert value."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from pytest_ckpt_compat._readers.pickle.inert import Made, OrderedMapping, Tenso
 from pytest_ckpt_compat._readers.state_dict.containers import choose, mapping_of, no_tensors
 from pytest_ckpt_compat._readers.state_dict.modules import is_module, module_entries
 from pytest_ckpt_compat._readers.state_dict.optimizers import optimizer_states
-from pytest_ckpt_compat._readers.state_dict.plain import exact_items, plain_values
+from pytest_ckpt_compat._readers.state_dict.plain_values import already_plain, plain_values
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a file holds, inert, before its state_dict is looked for.
+    """The inert content of a file, before the search for its state_dict.
 
     Attributes:
         value: the value of its pickle.
-        path: the file, as the user named it.
-        format: for ``Source.format``.
-        locatable: whether its tensors' bytes are in a local file and in this machine's order.
+        path: the path of the file, as the user gave it.
+        format: the value for ``Source.format``.
+        locatable: whether a later load can read its tensors: a local file in this machine's byte order.
     """
 
     value: Any
@@ -42,7 +42,7 @@ class Loaded:
 
 
 def assemble(loaded: Loaded, key: str | None) -> Structure:
-    """The structure of the state_dict in a file, at the dotted path ``key``, or found if None."""
+    """Makes the structure of the state_dict at the dotted path ``key``; None searches for it."""
     found = choose(loaded.value, key)
     entries = module_entries(found.value) if is_module(found.value) else mapping_of(found.value) or {}
     return structure_of(
@@ -51,13 +51,13 @@ def assemble(loaded: Loaded, key: str | None) -> Structure:
         container=found.key,
         versions=_versions(found.value),
         values=plain_values(loaded.value),
-        objects=exact_items(entries, {}),
+        objects=already_plain(entries, {}),
         optimizers=optimizer_states(loaded.value),
     )
 
 
-def structure_of(entries: Mapping[str, Any], loaded: Loaded, container: str = "", **facts: Any) -> Structure:
-    """The structure of the tensors and other values by key; ``facts`` are its further fields."""
+def structure_of(entries: Mapping[str, Any], loaded: Loaded, container: str = "", **fields: Any) -> Structure:
+    """Makes a structure from key -> value. ``fields`` are further fields of the structure."""
     if len(entries) > limits.KEYS:
         raise over_limit("keys in its state_dict", limits.KEYS)
     tensors = {name: entry for name, entry in entries.items() if type(entry) is Tensor}
@@ -74,7 +74,7 @@ def structure_of(entries: Mapping[str, Any], loaded: Loaded, container: str = ""
             for name, tensor in tensors.items()
             if loaded.locatable and tensor.plain
         },
-        **facts,
+        **fields,
     )
 
 
@@ -83,7 +83,7 @@ def _spec(entry: Any) -> TensorSpec:
 
 
 def _identity(tensor: Tensor) -> object:
-    """Equal for tensors that are one: the same view of the same storage, or the same object."""
+    """Returns a value that is equal for aliases: the same view of a storage, or the same object."""
     if tensor.storage is None:
         return id(tensor)
     storage = tensor.storage
@@ -93,7 +93,7 @@ def _identity(tensor: Tensor) -> object:
 def _views(
     tensors: Mapping[str, Tensor], aliases: tuple[tuple[str, ...], ...]
 ) -> tuple[tuple[str, ...], ...]:
-    """Groups of keys in one storage that are not all the same tensor."""
+    """Groups the keys whose tensors share a storage without being aliases."""
     storages: dict[str, object] = {}
     for name, tensor in tensors.items():
         storage = tensor.storage
@@ -110,7 +110,7 @@ def _location(tensor: Tensor, path: str) -> Location:
 
 
 def _versions(state_dict: Any) -> Mapping[str, int] | None:
-    """Module versions other than 1 from ``state_dict()._metadata``, None where there is none."""
+    """Returns the versions other than 1 in ``state_dict()._metadata``; None without ``_metadata``."""
     state = state_dict.state if type(state_dict) is OrderedMapping or type(state_dict) is Made else None
     metadata = mapping_of(state.get("_metadata")) if isinstance(state, dict) else None
     if metadata is None:

@@ -1,9 +1,9 @@
-"""Where in a checkpoint the state_dict is.
+"""Searches a checkpoint for its state_dict.
 
-A state_dict is known by its structure: a mapping whose keys are all text and among whose values
-are tensors, or a pickled ``nn.Module``. Optimizer states are none. Where several are found, one
-under a name that says "the model" goes before one under any other name, and then the less deeply
-nested. Those still equal are the user's choice: ``key="model"``, ``key="ema"``.
+A state_dict is a mapping whose keys are all text and whose values include tensors, or a pickled
+``nn.Module``. The state of an optimizer is neither. Among several, one under a usual name of a model
+goes first, then the least nested one. The user chooses between equals: ``key="model"``,
+``key="ema"``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MODEL_NAMES = frozenset(
     }
 )
 
-#: Never searched: what stands beside a model in training checkpoints, though it may hold tensors.
+#: Never searched: other parts of training checkpoints, which may hold tensors.
 _OTHER_NAMES = frozenset(
     {
         *("opt", "optim", "optimizer", "optimizers", "optimizer_state", "optimizer_states"),
@@ -46,19 +46,19 @@ _SAVE = "save torch.save(model.state_dict(), path) and give that file"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A state_dict, or a module to read one from, and the names that lead to it."""
+    """A value in a checkpoint, and the names that lead to it."""
 
     path: tuple[str, ...]
     value: Any
 
     @property
     def key(self) -> str:
-        """The path as ``key=`` takes it."""
+        """The path, dotted as in ``key=``."""
         return ".".join(self.path)
 
 
 def choose(root: Any, key: str | None) -> Found:
-    """The state_dict that ``key`` names, or the best one. Refuses where there is none, or several."""
+    """Returns the state_dict at ``key``, or the best one. Refuses if there is none, or no single best."""
     start = Found((), root) if not key else _resolve(root, key)
     if key is not None and _is_state(start.value):
         return start
@@ -71,26 +71,26 @@ def choose(root: Any, key: str | None) -> Found:
         listed = ", ".join(
             f"{found.key!r} ({count(_tensors(found.value), 'tensor')})" for found in best[:_SHOWN]
         )
-        raise RefusalError(f"it holds {len(best)} equally good state_dicts: {listed}", _advice(best))
+        raise RefusalError(f"it holds {len(best)} state_dicts of equal rank: {listed}", _advice(best))
     return best[0]
 
 
 def mapping_of(value: Any) -> dict[Any, Any] | None:
-    """The items of a dictionary, or of an object that is one (``defaultdict``, ``EasyDict``)."""
+    """Returns the items of a dictionary, or of an object that acts as one (``defaultdict``, ``EasyDict``)."""
     if isinstance(value, dict):
         return value
     return value.entries if type(value) is Made else None
 
 
 def no_tensors() -> RefusalError:
-    """The refusal of a checkpoint in which there is nothing to compare."""
-    return RefusalError("there is no state_dict in it: no mapping of names to tensors", _SAVE)
+    """Makes the refusal of a checkpoint without tensors to compare."""
+    return RefusalError("it holds no state_dict: no mapping of names to tensors", _SAVE)
 
 
 def require_top(key: str | None) -> None:
-    """Refuses a ``key`` for a format whose tensors all lie at the top."""
+    """Refuses a ``key`` for a format whose tensors are all at the top level."""
     if key:
-        raise RefusalError(f"this format has no containers, so none is called {key!r}", "leave key out")
+        raise RefusalError(f"its format has no containers, so key={key!r} names nothing", "leave key out")
 
 
 def _is_state(value: Any) -> bool:
@@ -110,7 +110,7 @@ def _tensors(value: Any) -> int:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """What a value holds, by name: items, attributes, or elements by number."""
+    """Yields the parts of a value by name: items, attributes, or elements by index."""
     items = mapping_of(value)
     if items is None and type(value) is Made:
         state = value.state
@@ -125,23 +125,23 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _search(start: Found) -> list[Found]:
-    """Every state_dict from ``start`` on, the less deeply nested first; each once."""
+    """Finds every state_dict in ``start``, the least nested first, each once."""
     found = []
     seen = {id(start.value)}
     pending = deque([start])
     while pending:
-        place = pending.popleft()
-        if _is_state(place.value):
-            found.append(place)
-        if is_module(place.value) or len(place.path) >= len(start.path) + limits.SEARCH_DEPTH:
+        current = pending.popleft()
+        if _is_state(current.value):
+            found.append(current)
+        if is_module(current.value) or len(current.path) >= len(start.path) + limits.SEARCH_DEPTH:
             continue
-        parts = dict(_parts(place.value))
+        parts = dict(_parts(current.value))
         if "param_groups" in parts and "state" in parts:  # an optimizer
             continue
         for name, part in parts.items():
             if isinstance(part, (dict, list, tuple, Made)) and id(part) not in seen and _searched(name):
                 seen.add(id(part))
-                pending.append(Found((*place.path, name), part))
+                pending.append(Found((*current.path, name), part))
     return found
 
 
@@ -150,65 +150,65 @@ def _searched(name: str) -> bool:
 
 
 def _best(found: list[Found]) -> list[Found]:
-    """Those of the best rank: by name, then by depth."""
+    """Selects those of the best rank: by name, then by depth."""
     found = _without_nested(found)
-    ranked = [(_rank(place), place) for place in found]
+    ranked = [(_rank(each), each) for each in found]
     top = min((rank for rank, _ in ranked), default=None)
-    return [place for rank, place in ranked if rank == top]
+    return [each for rank, each in ranked if rank == top]
 
 
-def _rank(place: Found) -> tuple[bool, int]:
-    named = not place.path or place.path[-1].lower() in _MODEL_NAMES
-    return not named, len(place.path)
+def _rank(each: Found) -> tuple[bool, int]:
+    named = not each.path or each.path[-1].lower() in _MODEL_NAMES
+    return not named, len(each.path)
 
 
 def _without_nested(found: list[Found]) -> list[Found]:
-    """Decides between a mapping with tensors of its own and the state_dicts inside it.
+    """Decides between a mapping that has tensors of its own and the state_dicts inside it.
 
-    The outer one stands if it reads like a state_dict (dotted names, mostly tensors); otherwise
-    its tensors are asides (``best_loss``) and the inner ones stand.
+    Keeps the outer one if it looks like a state_dict (dotted names, mostly tensors). Otherwise its
+    tensors are additions such as ``best_loss``, and the inner ones are kept.
     """
-    holders = {place.path[:depth] for place in found for depth in range(len(place.path))}
+    holders = {each.path[:depth] for each in found for depth in range(len(each.path))}
     kept: list[Found] = []
     whole: set[tuple[str, ...]] = set()
-    for place in found:
-        if any(place.path[:depth] in whole for depth in range(len(place.path))):
+    for each in found:
+        if any(each.path[:depth] in whole for depth in range(len(each.path))):
             continue
-        if place.path in holders:
-            if not _reads_like_state_dict(place.value):
+        if each.path in holders:
+            if not _looks_like_state_dict(each.value):
                 continue
-            whole.add(place.path)
-        kept.append(place)
+            whole.add(each.path)
+        kept.append(each)
     return kept
 
 
-def _reads_like_state_dict(value: Any) -> bool:
+def _looks_like_state_dict(value: Any) -> bool:
     items = mapping_of(value) or {}
     names = [name for name, part in items.items() if type(part) is Tensor]
     return 2 * len(names) >= len(items) and any("." in name for name in names)
 
 
 def _resolve(root: Any, key: str) -> Found:
-    """The value at a dotted path; a name may itself have dots."""
+    """Returns the value at a dotted path, whose names may contain dots themselves."""
     pending: list[tuple[Found, str]] = [(Found((), root), key)]
     while pending:
-        place, rest = pending.pop()
-        parts = dict(_parts(place.value))
+        current, rest = pending.pop()
+        parts = dict(_parts(current.value))
         if rest in parts:
-            return Found((*place.path, rest), parts[rest])
+            return Found((*current.path, rest), parts[rest])
         pieces = rest.split(".")
         for split in range(1, min(len(pieces), limits.SEARCH_LENGTH)):
             name = ".".join(pieces[:split])
             if name in parts:
-                pending.append((Found((*place.path, name), parts[name]), ".".join(pieces[split:])))
+                pending.append((Found((*current.path, name), parts[name]), ".".join(pieces[split:])))
     raise _no_such_key(key, _best(_search(Found((), root))))
 
 
 def _no_such_key(key: str, others: list[Found]) -> RefusalError:
     if not others:
-        return RefusalError(f"there is no state_dict at key={key!r}, nor anywhere else in it", _SAVE)
-    return RefusalError(f"there is no state_dict at key={key!r}", _advice(others))
+        return RefusalError(f"it holds no state_dict, neither at key={key!r} nor elsewhere", _SAVE)
+    return RefusalError(f"it holds no state_dict at key={key!r}", _advice(others))
 
 
 def _advice(found: list[Found]) -> str:
-    return "choose one with " + " or ".join(f'key="{place.key}"' for place in found[:_SHOWN])
+    return "choose one with " + " or ".join(f'key="{each.key}"' for each in found[:_SHOWN])

@@ -1,7 +1,7 @@
-"""A pickled ``nn.Module``: its parameters and buffers under the keys ``state_dict()`` gives them.
+"""A pickled ``nn.Module``: its parameters and buffers under the keys that ``state_dict()`` gives them.
 
-After ``torch.nn.Module._save_to_state_dict`` of torch 2.13. What a class overrides there
-(``get_extra_state``, hooks) is code, so it cannot be seen in a file.
+Written after ``torch.nn.Module._save_to_state_dict`` of torch 2.13. Overrides and hooks
+(``get_extra_state``, ...) are code, which a file does not hold.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PARTS = ("_parameters", "_buffers", "_modules")
 
 
 def is_module(value: Any) -> bool:
-    """Whether a value is an object with the attributes of every ``nn.Module``."""
+    """Whether a value is an object with the attributes that every ``nn.Module`` has."""
     return (
         type(value) is Made
         and isinstance(value.state, dict)
@@ -40,20 +40,20 @@ def has_tensors(module: Made) -> bool:
 
 
 def module_entries(module: Made) -> dict[str, Any]:
-    """Key -> tensor, in the order of ``state_dict()``."""
+    """Returns key -> tensor, in the order of ``state_dict()``. Raises RefusalError beyond the limits."""
     result: dict[str, Any] = {}
     room = limits.CHARACTERS
     for visited, (prefix, part) in enumerate(_walk(module)):
         for name, value in _own(part):
-            room = less(room, prefix, name)
+            room = room_after(room, prefix, name)
             result[prefix + name] = value
         if visited > limits.KEYS or len(result) > limits.KEYS:
             raise over_limit("modules and tensors", limits.KEYS)
     return result
 
 
-def less(room: int, prefix: str, name: str) -> int:
-    """The room for characters that is left after one more key."""
+def room_after(room: int, prefix: str, name: str) -> int:
+    """Returns how many characters of keys remain after one more. Raises RefusalError below 0."""
     room -= len(prefix) + len(name)
     if room < 0:
         raise over_limit("characters in its keys", limits.CHARACTERS)
@@ -61,7 +61,7 @@ def less(room: int, prefix: str, name: str) -> int:
 
 
 def _walk(root: Made) -> Iterator[tuple[str, Made]]:
-    """Every module below the root with the prefix of its keys; a shared one under each name."""
+    """Yields every module with the prefix of its keys, a shared one under each of its names."""
     pending = [("", root, 0)]
     room = limits.CHARACTERS
     while pending:
@@ -72,7 +72,7 @@ def _walk(root: Made) -> Iterator[tuple[str, Made]]:
         children = []
         for name, child in module.state["_modules"].items():
             if type(name) is str and is_module(child):
-                room = less(room, prefix, name)
+                room = room_after(room, prefix, name)
                 children.append((f"{prefix}{name}.", child, depth + 1))
         pending.extend(reversed(children))
         if len(pending) > limits.KEYS:

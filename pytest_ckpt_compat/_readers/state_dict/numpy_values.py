@@ -1,4 +1,4 @@
-"""NumPy scalars and small arrays from a pickle, as numbers and lists of numbers."""
+"""Converts pickled NumPy scalars and small arrays to numbers and lists of numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_ckpt_compat._readers.pickle.inert import Global, Made
 
-#: Larger arrays are kept as a placeholder.
+#: Elements above which a placeholder replaces an array.
 _ELEMENTS = 10_000
 
 _CODES = {
@@ -28,7 +28,7 @@ _CODES = {
 
 
 def plain(value: Made, name: str, otherwise: Any) -> Any:
-    """The number or the nested lists that a pickled NumPy value stands for, else ``otherwise``."""
+    """Returns a pickled NumPy value as a number or nested lists; ``otherwise`` if it is of another kind."""
     try:
         if name == "numpy.core.multiarray.scalar":
             dtype, raw = value.args
@@ -40,7 +40,7 @@ def plain(value: Made, name: str, otherwise: Any) -> Any:
                 return otherwise
             return _nested(_numbers(dtype, raw, numel), shape)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error):
-        pass  # of another dtype or version than those above
+        pass  # another dtype, or the format of another version
     return otherwise
 
 

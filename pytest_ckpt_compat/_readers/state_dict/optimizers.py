@@ -1,7 +1,7 @@
-"""The states of optimizers in a checkpoint: which parameters they know, and what they keep for each.
+"""Finds the states of optimizers in a checkpoint: their parameters, and the values kept for each.
 
-An optimizer state is known by its structure: a mapping with ``state`` and ``param_groups``, as
-``torch.optim.Optimizer.state_dict`` gives it.
+The state of an optimizer is a mapping with ``state`` and ``param_groups``, as
+``torch.optim.Optimizer.state_dict`` returns it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import over_limit
 from pytest_ckpt_compat._readers.pickle.inert import Made, Tensor
 from pytest_ckpt_compat._readers.state_dict.containers import mapping_of
-from pytest_ckpt_compat._readers.state_dict.plain import exact_items
+from pytest_ckpt_compat._readers.state_dict.plain_values import already_plain
 
 
 def optimizer_states(root: Any) -> dict[str, OptimizerState]:
-    """Dotted path in the checkpoint -> optimizer state, the less deeply nested first; each once."""
+    """Returns dotted path in the checkpoint -> optimizer state, the least nested first, each once."""
     found: dict[str, OptimizerState] = {}
     pending: deque[tuple[tuple[str, ...], Any]] = deque([((), root)])
     seen = {id(root)}
@@ -59,7 +59,7 @@ _States = dict[int | str, dict[Any, Any]]
 
 
 def _is_mapping(value: Any) -> bool:
-    """Whether a value is a mapping; an empty ``defaultdict`` is one to which nothing was added."""
+    """Whether a value is a mapping. An empty ``defaultdict`` has no items to show that it is one."""
     return mapping_of(value) is not None or (
         type(value) is Made and str(value.maker).startswith("collections.")
     )
@@ -75,11 +75,11 @@ def _params(group: dict[Any, Any]) -> list[Any]:
 
 
 def _entries(states: Any, groups: _Groups) -> _States:
-    """The states by number or name; those of a whole optimizer are by parameter, and go by its place."""
-    places = {id(param): place for place, param in enumerate(chain.from_iterable(map(_params, groups)))}
+    """Returns the states by number or name; by index in a pickled optimizer, which keys by parameter."""
+    indexes = {id(param): index for index, param in enumerate(chain.from_iterable(map(_params, groups)))}
     found: _States = {}
     for key, entry in (mapping_of(states) or {}).items():
-        number = key if type(key) in (int, str) else places.get(id(key))
+        number = key if type(key) in (int, str) else indexes.get(id(key))
         fields = mapping_of(entry)
         if number is not None and fields is not None:
             found[number] = fields
@@ -87,15 +87,15 @@ def _entries(states: Any, groups: _Groups) -> _States:
 
 
 def _size(groups: _Groups, states: _States) -> int:
-    """How many entries there are, each counted as often as it stands there."""
+    """Counts the entries, repeated ones each time."""
     return sum(map(len, (*groups, *map(_params, groups), *states.values())))
 
 
 def _state(groups: _Groups, states: _States, known: dict[int, int]) -> OptimizerState:
     settings = [_named(group, but="params") for group in groups]
-    options = [exact_items(each, known) for each in settings]
+    options = [already_plain(each, known) for each in settings]
     unread = (name for each, plain in zip(settings, options, strict=True) for name in each.keys() - plain)
-    values = {number: exact_items(_named(fields), known) for number, fields in states.items()}
+    values = {number: already_plain(_named(fields), known) for number, fields in states.items()}
     opaque = {
         name
         for number, fields in states.items()
@@ -122,9 +122,9 @@ def _specs(fields: dict[Any, Any]) -> dict[str, TensorSpec]:
 
 
 def _ids(groups: _Groups) -> tuple[tuple[int | str, ...], ...]:
-    """The numbers or names of each group's parameters; their places where they are tensors."""
-    places, found = count(), []
+    """Returns the numbers or names of each group's parameters; their indexes if they are tensors."""
+    indexes, found = count(), []
     for group in groups:
-        pairs = zip(_params(group), places, strict=False)
-        found.append(tuple([param if type(param) in (int, str) else place for param, place in pairs]))
+        pairs = zip(_params(group), indexes, strict=False)
+        found.append(tuple([param if type(param) in (int, str) else index for param, index in pairs]))
     return tuple(found)

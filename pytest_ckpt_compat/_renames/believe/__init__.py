@@ -1,1 +1,1 @@
-"""Which of the matches are believed, and how surely."""
+"""Decides which matches are believed, and how confidently."""

@@ -1,1 +1,1 @@
-"""Which unit of one side goes with which of the other."""
+"""Matches the units of one side to those of the other."""

@@ -1,4 +1,7 @@
-"""Which node became which: assignments that teach themselves, from several starts, the best one kept."""
+"""Finds the best assignment of old nodes to new ones.
+
+Each round learns from the pairs of the last one. The best result of several starts is kept.
+"""
 
 from __future__ import annotations
 
@@ -29,30 +32,29 @@ if TYPE_CHECKING:
 
     from pytest_ckpt_compat._renames.match.evidence import Measures
 
-#: Rounds of assigning and learning from one start; most settle in three.
+#: Most rounds of assigning and learning from one start. Usually three are enough.
 _ROUNDS = 6
 
-#: A pair this far ahead of its rivals is believed fully when others learn from it.
+#: A pair with this lead over its rivals has full weight when others learn from it.
 _CLEAR_LEAD = 0.5
 
-#: What a pair that is level with a rival is still believed.
+#: The weight of a pair without a lead over its rivals.
 _LEAST_TRUST = 0.1
 
-
-#: Weights without order.
+#: Changes to the weights that ignore all evidence from order.
 _NO_ORDER = dict.fromkeys(("kind_order", "file_order", "module_order", "numbers", "neighbours"), 0.0)
 
-#: How many pairs are looked at again, over all alternatives of one round. It binds beyond some 700
-#: nodes that no repetition joins; then what was not looked at is not called certain.
+#: Most pairs examined in one round, over all alternatives. Models of more than about 700 nodes outside
+#: repeated blocks reach it; then no match is certain.
 _MOST_LOOKS = 1_500_000
 
-#: An exchange is made if the objective gains more than this.
+#: Least gain in the objective for which an exchange is made.
 _GAIN = 1e-6
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """The cheapest alternative found for an old node: what it costs, and the new node it would get."""
+    """The cheapest alternative for an old node: its cost, and the new node of that alternative."""
 
     cost: float
     other: int
@@ -60,16 +62,16 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Alignment:
-    """An assignment and what speaks for it.
+    """An assignment and the evidence for it.
 
     Attributes:
-        pairs: all candidates.
-        score: the worth of each candidate, given the chosen ones.
-        chosen: indexes of the candidates that were chosen.
-        objective: sum of the worths of the chosen ones; what alternatives are compared by.
-        doubts: old node -> its cheapest alternative, where there is any.
-        examined: whether there was time to look at all alternatives.
-        measures: what speaks for each chosen pair, by kind of evidence.
+        pairs: all candidate pairs.
+        score: the score of each candidate pair, given the chosen ones.
+        chosen: indexes of the chosen pairs.
+        objective: sum of the scores of the chosen pairs, by which assignments are compared.
+        doubts: old node -> its cheapest alternative, if it has one.
+        examined: whether all alternatives were examined.
+        measures: kind of evidence -> its measure for each chosen pair.
     """
 
     pairs: Candidates
@@ -82,7 +84,7 @@ class Alignment:
 
 
 def align(old: Sequence[Unit], new: Sequence[Unit], weights: Weights | None = None) -> Alignment:
-    """The best assignment found of old units to new ones."""
+    """Returns the best assignment found of old units to new ones."""
     weights = weights or Weights()
     old_nodes, new_nodes = unit_nodes(old), unit_nodes(new)
     problem = _Problem.of(old_nodes, new_nodes, weights)
@@ -95,12 +97,13 @@ def align(old: Sequence[Unit], new: Sequence[Unit], weights: Weights | None = No
 
 @dataclass(frozen=True)
 class _Problem:
-    """What does not change while an assignment is looked for."""
+    """The fixed parts of one search for an assignment."""
 
     pairs: Candidates
     weights: Weights
-    #: What speaks for each pair before anything is learnt, by kind and in one number.
+    #: The evidence for each pair before anything is learnt, by kind.
     given: Measures
+    #: The same, weighed in one number.
     base: Floats
     teacher: Teacher
 
@@ -111,14 +114,14 @@ class _Problem:
         return cls(pairs, weights, measures, weighed(measures, weights), Teacher(old, new, pairs))
 
     def measures(self, chosen: Ints) -> Measures:
-        """All that speaks for the chosen pairs, by kind of evidence."""
+        """Returns all evidence for the chosen pairs, by kind."""
         import numpy as np
 
         learnt = self.teacher.learnt(chosen, np.ones(len(chosen)), chosen)
         return {**{name: values[chosen] for name, values in self.given.items()}, **learnt}
 
     def score(self, chosen: Ints, trust: Floats | None = None, at: Ints | None = None) -> Floats:
-        """The worth of all pairs, or of those ``at``, given the chosen ones."""
+        """Returns the scores of all pairs, or of those at the indexes ``at``, given the chosen pairs."""
         import numpy as np
 
         trust = np.ones(len(chosen)) if trust is None else trust
@@ -126,15 +129,15 @@ class _Problem:
         return self.base[at] + weighed(self.teacher.learnt(chosen, trust, at), self.weights)
 
     def objective(self, chosen: Ints) -> float:
-        """The one measure by which assignments are compared."""
+        """Returns the sum of the chosen pairs' scores, by which assignments are compared."""
         return float(self.score(chosen, at=chosen).sum())
 
     def unordered(self, chosen: Ints) -> float:
-        """The objective without what rests on order alone."""
+        """Returns the objective without the evidence from order."""
         return float(weighed(self.measures(chosen), replace(self.weights, **_NO_ORDER)).sum())
 
     def settle(self, score: Floats) -> Alignment:
-        """Assigns and learns in turn until nothing changes."""
+        """Assigns and learns in turn until the assignment no longer changes."""
         import numpy as np
 
         chosen = assign(self.pairs, score)
@@ -147,7 +150,7 @@ class _Problem:
 
 
 def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger) -> Alignment:
-    """Tries alternatives as long as the objective gains; keeps what the best of them would cost."""
+    """Tries alternatives while the objective gains, and notes the cheapest one of each node."""
     for _ in range(_ROUNDS):
         chosen, best = found.chosen, found.objective
         doubts: dict[int, Doubt] = {}
@@ -166,19 +169,19 @@ def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger) -> Align
         score = problem.score(chosen)
         found = Alignment(found.pairs, score, chosen, best)
         found = max(found, problem.settle(score), key=lambda each: each.objective)
-    return replace(found, doubts=_alone(found, doubts), examined=next(proposals, None) is None)
+    return replace(found, doubts=_with_free_partners(found, doubts), examined=next(proposals, None) is None)
 
 
 def _note(doubts: dict[int, Doubt], pairs: Candidates, chosen: Ints, changed: Ints, cost: float) -> None:
-    """Remembers the cheapest alternative of each old node that is matched otherwise."""
-    for place in (chosen != changed).nonzero()[0].tolist():
-        row, other = int(pairs.rows[chosen[place]]), int(pairs.cols[changed[place]])
+    """Updates the cheapest alternative of each old node whose partner changed."""
+    for index in (chosen != changed).nonzero()[0].tolist():
+        row, other = int(pairs.rows[chosen[index]]), int(pairs.cols[changed[index]])
         if row not in doubts or cost < doubts[row].cost:
             doubts[row] = Doubt(cost, other)
 
 
-def _alone(found: Alignment, doubts: dict[int, Doubt]) -> dict[int, Doubt]:
-    """The doubts, with those of pairs that could go elsewhere by themselves."""
+def _with_free_partners(found: Alignment, doubts: dict[int, Doubt]) -> dict[int, Doubt]:
+    """Adds the alternatives of pairs whose old node could take a free new node."""
     import numpy as np
 
     taken = np.zeros(int(found.pairs.cols.max(initial=-1)) + 1, dtype=bool)
@@ -200,7 +203,7 @@ def _alone(found: Alignment, doubts: dict[int, Doubt]) -> dict[int, Doubt]:
 
 
 def _align_modules(old: Sequence[Unit], new: Sequence[Unit], weights: Weights) -> list[tuple[str, str]]:
-    """Whole modules of equal content matched to each other, by the same means as units."""
+    """Matches modules of equal content in the same way as units. Returns (old, new) paths."""
     old_nodes, new_nodes = module_nodes(old), module_nodes(new)
     problem = _Problem.of(old_nodes, new_nodes, weights)
     found = problem.settle(problem.base)
@@ -211,7 +214,7 @@ def _align_modules(old: Sequence[Unit], new: Sequence[Unit], weights: Weights) -
 def _support(
     old: Sequence[Node], new: Sequence[Node], pairs: Candidates, modules: list[tuple[str, str]]
 ) -> Floats:
-    """How far the modules around a pair are among the matched ``modules``."""
+    """Measures, for each pair, how many of the modules around it are matched in ``modules``."""
     import numpy as np
 
     ours, theirs = Groups.of([node.modules for node in old]), Groups.of([node.modules for node in new])
@@ -224,7 +227,7 @@ def _support(
 
 
 def assign(pairs: Candidates, score: Floats) -> Ints:
-    """The pairs of the best assignment, kind by kind."""
+    """Returns the indexes of the best assignment's pairs, kind by kind."""
     import numpy as np
     from scipy.optimize import linear_sum_assignment
 
@@ -236,7 +239,7 @@ def assign(pairs: Candidates, score: Floats) -> Ints:
 
 
 def _trust(pairs: Candidates, score: Floats, chosen: Ints) -> Floats:
-    """How far each chosen pair is ahead of its rivals, as a share of a clear lead."""
+    """Returns the lead of each chosen pair over its rivals, as a share of a clear lead."""
     import numpy as np
 
     lead = np.empty(len(score))
@@ -248,7 +251,7 @@ def _trust(pairs: Candidates, score: Floats, chosen: Ints) -> Floats:
 
 
 def _best_other(table: Floats) -> Floats:
-    """For each entry the best other entry of its row."""
+    """Returns, for each entry, the highest other entry of its row."""
     import numpy as np
 
     if table.shape[1] < 2:

@@ -1,4 +1,4 @@
-"""What can be matched, and which pairs could be the same: those of one shape."""
+"""The nodes to match, and the pairs of them that could be the same: those of one kind."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_ckpt_compat._renames.units.blocks import modules_of
-from pytest_ckpt_compat._renames.units.tokens import numbers
+from pytest_ckpt_compat._renames.units.paths import modules_of, numbers
 from pytest_ckpt_compat._renames.units.units import Unit, shape_class
 
 if TYPE_CHECKING:
@@ -19,20 +18,20 @@ if TYPE_CHECKING:
     Ints = NDArray[np.intp]
 
 
-#: Nodes of one kind are all compared with each other up to this many pairs.
+#: Most pairs of one kind for which all nodes are compared with each other.
 _MOST_PAIRS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A unit or a whole module, as far as matching looks at it.
+    """A unit or a whole module, as matching sees it.
 
     Attributes:
-        path: its place in the module tree.
-        kind: what two nodes must share to be the same.
-        modules: the modules around it that hold more than it does, outermost first.
+        path: its path in the module tree.
+        kind: a value that is equal for nodes that could be the same.
+        modules: the modules around it that hold more than this node, outermost first.
         shape: shape of the main tensor; () for a module.
-        roles: what else it holds, as (role, shape); empty for a module.
+        roles: (role, shape) of its other tensors; empty for a module.
     """
 
     path: str
@@ -43,7 +42,7 @@ class Node:
 
 
 def unit_nodes(units: Sequence[Unit]) -> list[Node]:
-    """Units as nodes."""
+    """Makes a node of each unit."""
     around = _surroundings([unit.path for unit in units])
     return [
         Node(
@@ -58,7 +57,7 @@ def unit_nodes(units: Sequence[Unit]) -> list[Node]:
 
 
 def module_nodes(units: Sequence[Unit]) -> list[Node]:
-    """Modules of several units as nodes."""
+    """Makes a node of each module with several units."""
     contents: defaultdict[str, Counter[Hashable]] = defaultdict(Counter)
     around = _surroundings([unit.path for unit in units])
     for unit in units:
@@ -69,7 +68,7 @@ def module_nodes(units: Sequence[Unit]) -> list[Node]:
 
 
 def _surroundings(paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The modules around each path. Of modules that hold the same, one is enough: a numbered one."""
+    """Returns the modules around each path. Of modules with equal content, it keeps a numbered one."""
     sizes = Counter(module for path in paths for module in modules_of(path))
     known: dict[str, tuple[str, ...]] = {}
     for path in paths:
@@ -92,13 +91,13 @@ def _kind(unit: Unit) -> Hashable:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Pairs of nodes that could be the same, one entry per pair.
+    """The pairs of nodes that could be the same, one entry per pair.
 
     Attributes:
-        rows: index of the old node.
-        cols: index of the new node.
-        classes: for each kind its part of the pairs, and its numbers of old and new nodes; the pairs
-            lie old node by old node.
+        rows: index of the old node of each pair.
+        cols: index of the new node of each pair.
+        classes: for each kind, its slice of the pairs, and its numbers of old and new nodes. The pairs
+            are sorted by old node.
     """
 
     rows: Ints
@@ -106,18 +105,18 @@ class Candidates:
     classes: tuple[tuple[slice, int, int], ...]
 
     def __len__(self) -> int:
-        """How many pairs there are."""
+        """Number of pairs."""
         return len(self.rows)
 
 
 def candidates(old: Sequence[Node], new: Sequence[Node]) -> Candidates:
-    """All pairs of nodes of one kind."""
+    """Makes all pairs of an old and a new node of one kind."""
     import numpy as np
 
     grouped: defaultdict[Hashable, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for side, nodes in enumerate((old, new)):
-        for place, node in enumerate(nodes):
-            grouped[node.kind][side].append(place)
+        for index, node in enumerate(nodes):
+            grouped[node.kind][side].append(index)
     rows, cols = [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
     classes: list[tuple[slice, int, int]] = []
     start = 0
@@ -134,13 +133,13 @@ def candidates(old: Sequence[Node], new: Sequence[Node]) -> Candidates:
 def _comparable(
     old: Sequence[Node], new: Sequence[Node], grouped: Iterable[tuple[list[int], list[int]]]
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """The groups; of one too large to compare all with all, the nodes whose paths have equal numbers."""
+    """Yields the groups, those with too many pairs divided by the numbers in the paths."""
     for ours, theirs in grouped:
         if len(ours) * len(theirs) <= _MOST_PAIRS:
             yield ours, theirs
             continue
         numbered: defaultdict[tuple[int, ...], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
-        for side, (nodes, places) in enumerate(((old, ours), (new, theirs))):
-            for place in places:
-                numbered[numbers(nodes[place].path)][side].append(place)
+        for side, (nodes, indexes) in enumerate(((old, ours), (new, theirs))):
+            for index in indexes:
+                numbered[numbers(nodes[index].path)][side].append(index)
         yield from numbered.values()

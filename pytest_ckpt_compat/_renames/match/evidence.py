@@ -1,4 +1,4 @@
-"""What the two lists themselves say for a pair of nodes: shape, name, order, surroundings."""
+"""Measures the evidence for a pair of nodes in the two key lists: shape, name, order, surroundings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
 from pytest_ckpt_compat._renames.match.groups import Groups, nested_share
-from pytest_ckpt_compat._renames.units.tokens import Names, template
+from pytest_ckpt_compat._renames.units.paths import template
+from pytest_ckpt_compat._renames.units.tokens import Names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-    #: Kind of evidence, as ``Weights`` names it -> how far it speaks for each pair, 1 at most.
+    #: Kind of evidence, a field of ``Weights`` -> its measure for each pair, at most 1.
     Measures = dict[str, Floats]
 
-#: Beyond so many pairs of modules what they hold is not compared, for want of memory.
+#: Pairs of modules above which their contents are not compared, to save memory.
 _MOST_MODULE_PAIRS = 4_000_000
 
 _T = TypeVar("_T", bound=Hashable)
@@ -27,46 +28,46 @@ _T = TypeVar("_T", bound=Hashable)
 
 @dataclass(frozen=True)
 class Weights:
-    """What each kind of evidence is worth in the one objective; each is 1 where all agrees."""
+    """The weight of each kind of evidence in the objective. Full agreement measures 1."""
 
     #: Words of the paths.
     name: float = 1.5
-    #: The very same path.
+    #: The same path.
     same_path: float = 0.6
-    #: The very same shape, not a permutation of it.
+    #: The same shape, not a permutation of it.
     shape: float = 1.0
     #: The same biases and statistics beside the main tensor.
     roles: float = 0.6
-    #: Place among the nodes of the same kind.
+    #: Position among the nodes of the same kind.
     kind_order: float = 0.4
-    #: Place in the file.
+    #: Position in the file.
     file_order: float = 0.3
-    #: Shapes held by the modules around.
+    #: Shapes in the modules around.
     surroundings: float = 1.0
     #: Learnt: the modules around correspond.
     modules: float = 1.5
-    #: Learnt: place within corresponding modules.
+    #: Learnt: position within corresponding modules.
     module_order: float = 0.5
-    #: Learnt: the same path with numbers left open went the same way.
+    #: Learnt: paths that differ only in numbers are matched in the same way.
     templates: float = 0.6
-    #: Learnt: the same ending of the path went the same way.
+    #: Learnt: paths with the same ending are matched in the same way.
     endings: float = 0.4
-    #: Learnt: the numbers of the modules around follow the rule of their family.
+    #: Learnt: the numbers of the modules around follow the index map of their family.
     numbers: float = 0.8
     #: Learnt: the nodes before and after correspond.
     neighbours: float = 0.5
 
 
 def given(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measures:
-    """What there is before anything is learnt from other pairs."""
+    """Measures the evidence that needs no other pairs."""
     import numpy as np
 
     old_paths, new_paths = [template(node.path) for node in old], [template(node.path) for node in new]
-    places = {node.path: place for place, node in enumerate(old)}
-    twin = np.array([places.get(node.path, -1) for node in new], dtype=np.intp)
+    indexes = {node.path: index for index, node in enumerate(old)}
+    namesake = np.array([indexes.get(node.path, -1) for node in new], dtype=np.intp)
     return {
         "name": _by_value(pairs, old_paths, new_paths, Names(old_paths, new_paths).similarity),
-        "same_path": (twin[pairs.cols] == pairs.rows).astype(np.float64),
+        "same_path": (namesake[pairs.cols] == pairs.rows).astype(np.float64),
         "shape": _by_value(pairs, [node.shape for node in old], [node.shape for node in new], _equal),
         "roles": _by_value(pairs, [node.roles for node in old], [node.roles for node in new], _agreement),
         "kind_order": _kind_order(pairs),
@@ -76,7 +77,7 @@ def given(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measur
 
 
 def weighed(measures: Measures, weights: Weights) -> Floats:
-    """All that is measured, in one number per pair."""
+    """Returns the weighted sum of all measures for each pair."""
     import numpy as np
 
     total: Floats = np.sum([getattr(weights, name) * values for name, values in measures.items()], axis=0)
@@ -84,7 +85,7 @@ def weighed(measures: Measures, weights: Weights) -> Floats:
 
 
 def _by_value(pairs: Candidates, old: list[_T], new: list[_T], measure: Callable[[_T, _T], float]) -> Floats:
-    """``measure`` of what each pair has on either side, worked out once per two values."""
+    """Applies ``measure`` to the two values of each pair, once for each combination of values."""
     import numpy as np
 
     olds: dict[_T, int] = {}
@@ -104,7 +105,7 @@ def _equal(a: object, b: object) -> float:
 
 
 def _agreement(a: tuple[tuple[str, object], ...], b: tuple[tuple[str, object], ...]) -> float:
-    """How far two nodes hold the same beside their main tensor; -2 where shapes contradict."""
+    """Measures how similar two nodes' other tensors are; -2 if the shapes of one role differ."""
     if a == b:
         return 1.0
     ours, theirs = dict(a), dict(b)
@@ -125,7 +126,7 @@ def _kind_order(pairs: Candidates) -> Floats:
 
 
 def _surroundings(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Floats:
-    """How alike the modules around two nodes are in the kinds of nodes they hold."""
+    """Measures how similar the modules around two nodes are in the kinds of nodes they hold."""
     import numpy as np
 
     ours, theirs = Groups.of([node.modules for node in old]), Groups.of([node.modules for node in new])

@@ -1,7 +1,7 @@
-"""Other ways to match than the one found: two nodes exchanged, alone or everywhere; a block moved as a whole.
+"""Proposes alternatives to an assignment: exchanges of two nodes, in one block or in all, and moved blocks.
 
-One that the objective likes better is taken; one that it hardly minds shows what the lists cannot
-decide.
+An alternative with a higher objective replaces the assignment. One with almost the same objective
+shows that the key lists cannot decide.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
-from pytest_ckpt_compat._renames.units.tokens import template
+from pytest_ckpt_compat._renames.units.paths import template
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.intp]
 
-#: Of the pairs that compete with one, how many of the closest are looked at.
+#: Number of closest rivals examined for each pair.
 _RIVALS = 3
 
-#: A rival whose exchange costs more than this by itself is not looked at.
+#: Cost of an exchange above which a rival is not examined.
 _FAR = 1.5
 
-#: New partners of old nodes.
+#: Old node -> its new partner.
 Move = dict[int, int]
 
-#: What could be done otherwise: ``exchange`` two nodes, exchange what differs alike ``everywhere``, move
-#: a ``block`` to another, put the blocks of a family ``in order``.
+#: An alternative: ``exchange`` two nodes; exchange nodes with the same difference ``everywhere``; move a
+#: ``block`` to another; match the blocks of a family ``in order``.
 Proposal = tuple[Any, ...]
 
 
@@ -42,20 +42,20 @@ class Exchanger:
         self._old = old
         self._pairs = pairs
         self._segments = [node.path.split(".") for node in old]
-        self._paths = {node.path: place for place, node in enumerate(old)}
+        self._paths = {node.path: index for index, node in enumerate(old)}
         self._sides = _Modules(old), _Modules(new)
         self._first: dict[int, int] = {}
         self._offset: dict[int, int] = {}
         self._class_of: tuple[dict[int, int], dict[int, int]] = ({}, {})
         for number, (part, _, width) in enumerate(pairs.classes):
             rows, cols = pairs.rows[part][::width].tolist(), pairs.cols[part][:width].tolist()
-            self._first.update((row, part.start + place * width) for place, row in enumerate(rows))
-            self._offset.update((col, place) for place, col in enumerate(cols))
+            self._first.update((row, part.start + index * width) for index, row in enumerate(rows))
+            self._offset.update((col, index) for index, col in enumerate(cols))
             self._class_of[0].update(dict.fromkeys(rows, number))
             self._class_of[1].update(dict.fromkeys(cols, number))
 
     def proposals(self, score: Floats, chosen: Ints) -> Iterator[Proposal]:
-        """What to try, the closest rivals of each chosen pair considered; nothing twice."""
+        """Yields alternatives from the closest rivals of each chosen pair, each once."""
         ours, theirs = self._sides
         known: set[Proposal] = set()
         for one, other in self._rivals(score, chosen):
@@ -73,39 +73,39 @@ class Exchanger:
                 ]
             yield from (proposal for proposal in found if proposal not in known)
             known.update(found)
-        for proposal in (*self._torn(chosen), *self._twins(chosen)):
+        for proposal in (*self._divided(chosen), *self._neighbours(chosen)):
             if proposal not in known:
                 known.add(proposal)
                 yield proposal
 
-    def _torn(self, chosen: Ints) -> Iterator[Proposal]:
-        """Blocks of which a part went to a block of equal content, moved there as a whole."""
+    def _divided(self, chosen: Ints) -> Iterator[Proposal]:
+        """Yields moves of whole blocks to where a part of the block is matched."""
         partners = self._partners(chosen)
         ours, theirs = self._sides
         for block in ours.names():
-            places = [place for each in ours.by_kind(block).values() for place in each]
+            indexes = [index for each in ours.by_kind(block).values() for index in each]
             votes = Counter(
                 target
-                for place in places
-                if place in partners
-                for target in theirs.around(partners[place])
+                for index in indexes
+                if index in partners
+                for target in theirs.around(partners[index])
                 if theirs.content(target) == ours.content(block)
             )
-            yield from (("block", block, target) for target, n in votes.items() if n < len(places))
+            yield from (("block", block, target) for target, n in votes.items() if n < len(indexes))
 
-    def _twins(self, chosen: Ints) -> Iterator[Proposal]:
-        """Blocks of equal content, each moved to where the next one is: in such a pair both may be wrong."""
+    def _neighbours(self, chosen: Ints) -> Iterator[Proposal]:
+        """Yields moves of blocks to where the next block of equal content is: both may be wrong."""
         partners = self._partners(chosen)
         ours, theirs = self._sides
         for blocks in ours.alike():
             for block, other in pairwise(blocks):
-                places = [place for each in ours.by_kind(other).values() for place in each]
-                for target in theirs.around(partners[places[0]]) if places[0] in partners else ():
+                indexes = [index for each in ours.by_kind(other).values() for index in each]
+                for target in theirs.around(partners[indexes[0]]) if indexes[0] in partners else ():
                     if theirs.content(target) == ours.content(block):
                         yield "block", block, target
 
     def _rivals(self, score: Floats, chosen: Ints) -> Iterator[tuple[int, int]]:
-        """Chosen pairs that could exchange partners, the closest of each."""
+        """Yields chosen pairs that could exchange partners, for each the closest ones."""
         import numpy as np
 
         for part, height, width in self._pairs.classes:
@@ -123,7 +123,7 @@ class Exchanger:
                         yield int(mine[one]), int(mine[other])
 
     def crosses_names(self, proposal: Proposal, chosen: Ints) -> bool:
-        """Whether it moves a block to where one of another name is, not of another number alone."""
+        """Whether a proposal exchanges blocks whose names differ in more than numbers."""
         if proposal[0] != "block":
             return False
         holders = {new: old for old, new in self._partners(chosen).items()}
@@ -133,7 +133,7 @@ class Exchanger:
         return holder is not None and template(self._old[mine].path) != template(self._old[holder].path)
 
     def carry_out(self, proposal: Proposal, score: Floats, chosen: Ints) -> Ints:
-        """The chosen pairs as the proposal would have them."""
+        """Returns the chosen pairs after the proposal."""
         partners = self._partners(chosen)
         what, *about = proposal
         if what == "exchange":
@@ -145,31 +145,31 @@ class Exchanger:
         else:
             move = self._moved(partners, score, self._in_order(partners, about))
         result = chosen.copy()
-        for place, row in enumerate(self._pairs.rows[chosen].tolist()):
+        for index, row in enumerate(self._pairs.rows[chosen].tolist()):
             if row in move:
-                result[place] = self._pair(row, move[row])
+                result[index] = self._pair(row, move[row])
         return result
 
     def _partners(self, chosen: Ints) -> Move:
-        """Old node -> new node."""
+        """Returns old node -> new node."""
         return dict(zip(self._pairs.rows[chosen].tolist(), self._pairs.cols[chosen].tolist(), strict=True))
 
     def _pair(self, row: int, col: int) -> int:
         return self._first[row] + self._offset[col]
 
     def _comparable(self, rows: Sequence[int], cols: Sequence[int]) -> bool:
-        """Whether all these nodes compete with each other."""
+        """Whether all these nodes are of one kind, and so compete with each other."""
         classes = {self._class_of[0].get(row) for row in rows} | {self._class_of[1].get(col) for col in cols}
         return len(classes) == 1 and None not in classes
 
     def _in_order(self, partners: Move, blocks: Sequence[str]) -> list[tuple[str, str]]:
-        """The blocks of one family, and the blocks they were matched into, both as the files have them."""
+        """Pairs the blocks of one family with the blocks they are matched into, both in file order."""
         ours, theirs = self._sides
         content = ours.content(blocks[0])
         targets: dict[str, int] = {}
         for block in blocks:
             first = min(
-                partners.get(place, -1) for places in ours.by_kind(block).values() for place in places
+                partners.get(index, -1) for indexes in ours.by_kind(block).values() for index in indexes
             )
             for target in theirs.around(first) if first >= 0 else ():
                 if theirs.content(target) == content:
@@ -178,7 +178,7 @@ class Exchanger:
         return list(zip(blocks, ordered, strict=True)) if len(ordered) == len(blocks) else []
 
     def _moved(self, partners: Move, score: Floats, blocks: list[tuple[str, str]]) -> Move:
-        """All nodes of old blocks matched into new ones; nodes that were there take what becomes free."""
+        """Matches all nodes of old blocks into new ones. Nodes displaced there take the freed partners."""
         import numpy as np
         from scipy.optimize import linear_sum_assignment
 
@@ -202,7 +202,7 @@ class Exchanger:
         return {old: new for old, new in after.items() if partners[old] != new}
 
     def _difference(self, a: int, b: int) -> list[tuple[str, str]]:
-        """How two nodes differ: the family of blocks that both lie in, and the rest of either path."""
+        """Returns how two nodes differ: the family of their common block, and the rest of each path."""
         one, other = self._segments[a], self._segments[b]
         shared = 0
         while shared < min(len(one), len(other)) - 1 and one[shared] == other[shared]:
@@ -211,15 +211,15 @@ class Exchanger:
         return [(family, ".".join(one[shared:])), (family, ".".join(other[shared:]))]
 
     def _everywhere(self, one: tuple[str, str], other: tuple[str, str]) -> list[tuple[int, int]]:
-        """All pairs of old nodes that differ so, in any block of the family."""
+        """Finds all pairs of old nodes with this difference, in every block of the family."""
         found: list[tuple[int, int]] = []
         depth = one[1].count(".") + 1
-        for place, segments in enumerate(self._segments):
+        for index, segments in enumerate(self._segments):
             block = ".".join(segments[:-depth])
             if ".".join(segments[-depth:]) == one[1] and template(block) == one[0]:
-                twin = self._paths.get(f"{block}.{other[1]}".lstrip("."))
-                if twin is not None and self._comparable((place, twin), ()):
-                    found.append((place, twin))
+                other_index = self._paths.get(f"{block}.{other[1]}".lstrip("."))
+                if other_index is not None and self._comparable((index, other_index), ()):
+                    found.append((index, other_index))
         return found
 
 
@@ -232,24 +232,24 @@ def _exchange(partners: Move, swaps: Iterable[tuple[int, int]]) -> Move:
 
 
 class _Modules:
-    """The nodes inside each module of one side."""
+    """The modules of one side, and the nodes in each."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._nodes = nodes
         self._inside: defaultdict[str, dict[Hashable, list[int]]] = defaultdict(dict)
-        for place, node in enumerate(nodes):
+        for index, node in enumerate(nodes):
             for module in node.modules:
-                self._inside[module].setdefault(node.kind, []).append(place)
+                self._inside[module].setdefault(node.kind, []).append(index)
         self._contents = {
-            module: frozenset((kind, len(places)) for kind, places in kinds.items())
+            module: frozenset((kind, len(indexes)) for kind, indexes in kinds.items())
             for module, kinds in self._inside.items()
         }
         self._families: defaultdict[Hashable, list[str]] = defaultdict(list)
         for module, content in self._contents.items():
             self._families[template(module), content].append(module)
 
-    def around(self, place: int) -> tuple[str, ...]:
-        return self._nodes[place].modules
+    def around(self, index: int) -> tuple[str, ...]:
+        return self._nodes[index].modules
 
     def by_kind(self, module: str) -> dict[Hashable, list[int]]:
         return self._inside[module]
@@ -261,12 +261,12 @@ class _Modules:
         return list(self._contents)
 
     def alike(self) -> list[list[str]]:
-        """The modules by content, where several have the same."""
+        """Returns the groups of several modules with equal content."""
         grouped: defaultdict[Hashable, list[str]] = defaultdict(list)
         for module, content in self._contents.items():
             grouped[content].append(module)
         return [modules for modules in grouped.values() if len(modules) > 1]
 
     def family(self, module: str) -> list[str]:
-        """The modules of equal content and of a path that differs in numbers alone, in order."""
+        """Returns the modules of equal content whose paths differ only in numbers, in order."""
         return self._families[template(module), self._contents[module]]

@@ -1,7 +1,7 @@
-"""Several tensors on one side, one on the other: q, k, v in one; gate and up in one; stacked experts.
+"""Joins tensors that the other side holds as one: q, k, v; gate and up; stacked experts.
 
-Where one side offers a group whose concatenation (or stack) the other side wants, the group is
-replaced by one joint unit before anything is matched. The joint unit then competes like any other.
+If the other side has a spare tensor of the shape that the concatenation (or stack) of a group has,
+one joint unit replaces the group before the matching, and competes like any other unit.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames.units.tokens import Names, segment_tokens
 from pytest_ckpt_compat._renames.units.units import Tensor, Unit, shape_class
 
-#: Words of layers that are often kept as one, in the order in which they are concatenated.
+#: Words of layers that are often stored as one tensor, in the order of concatenation.
 TOGETHER: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), ("q", "k"), ("gate", "up"))
 
-#: What units must share to hold the same numbers.
+#: A value that is equal for units that can hold the same numbers.
 _Class = tuple[object, ...]
 
 
 def join_groups(old: Sequence[Unit], new: Sequence[Unit]) -> tuple[list[Unit], list[Unit]]:
-    """Both sides, with joint units in place of groups that the other side holds as one."""
+    """Returns both sides, with joint units for groups that the other side holds as one tensor."""
     return _join(old, new), _join(new, old)
 
 
@@ -57,7 +57,7 @@ def _class(unit: Unit) -> _Class:
 
 
 def _closest(joints: list[Unit], wanted: list[Unit]) -> list[Unit]:
-    """The joint units sorted by how well their shapes and names fit a wanted one."""
+    """Sorts the joint units by how well their shapes and names fit a wanted unit."""
     names = Names([joint.path for joint in joints], [unit.path for unit in wanted])
     shapes = {unit.main.shape for unit in wanted}
 
@@ -68,7 +68,7 @@ def _closest(joints: list[Unit], wanted: list[Unit]) -> list[Unit]:
 
 
 def _joints(units: Sequence[Unit], wanted: Mapping[_Class, Sequence[Unit]]) -> Iterator[Unit]:
-    """All groups whose joint shape is wanted."""
+    """Yields a joint unit for every group whose joint shape is wanted."""
     blocks: defaultdict[str, list[Unit]] = defaultdict(list)
     for unit in units:
         blocks[_block(unit.path)].append(unit)
@@ -88,7 +88,7 @@ def _joints(units: Sequence[Unit], wanted: Mapping[_Class, Sequence[Unit]]) -> I
 
 
 def _siblings(units: Sequence[Unit]) -> Iterator[tuple[str, list[Unit]]]:
-    """Sibling layers that are named as parts of one, or are two or three alike; and their joint path."""
+    """Yields groups of sibling layers with a joint path: parts by name, or two or three alike."""
     families: defaultdict[tuple[str, tuple[str, ...], tuple[int, ...]], dict[str, Unit]]
     families = defaultdict(dict)
     alike: defaultdict[tuple[str, tuple[int, ...], tuple[int, ...]], list[Unit]] = defaultdict(list)
@@ -111,7 +111,7 @@ def _siblings(units: Sequence[Unit]) -> Iterator[tuple[str, list[Unit]]]:
 
 
 def _concatenations(path: str, parts: Sequence[Unit]) -> Iterator[Unit]:
-    """The parts put together along their first axis, and along their last."""
+    """Yields the parts concatenated along their first axis, and along their last."""
     shapes = [part.main.shape for part in parts]
     for axis in {0, len(shapes[0]) - 1}:
         around = {shape[:axis] + shape[axis + 1 :] for shape in shapes}
@@ -126,9 +126,9 @@ def _stacks(units: Sequence[Unit], lengths: set[int]) -> Iterator[Unit]:
     rows = defaultdict(lambda: defaultdict(list))
     for unit in units:
         segments = unit.path.split(".")
-        for place, segment in enumerate(segments):
+        for index, segment in enumerate(segments):
             if segment.isdigit():
-                before, after = ".".join(segments[:place]), ".".join(segments[place + 1 :])
+                before, after = ".".join(segments[:index]), ".".join(segments[index + 1 :])
                 rows[before, unit.main.shape, unit.copies][after].append(unit)
         if unit.copies and unit.copies[-1] in lengths:
             yield _joint(unit.path, [unit], (unit.copies[-1], *unit.main.shape), unit.copies[:-1])
@@ -153,7 +153,7 @@ def _joint(path: str, parts: Sequence[Unit], shape: tuple[int, ...], copies: tup
 
 
 def _block(path: str) -> str:
-    """The path up to its last number: the repeated block it lies in."""
+    """Returns the path up to its last number: the repeated block around it."""
     segments = path.split(".")
     while segments and not segments[-1].isdigit():
         segments.pop()

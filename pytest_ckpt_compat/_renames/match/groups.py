@@ -1,4 +1,4 @@
-"""Nodes by what they share (a module around, an ending of the path), and how far groups correspond."""
+"""Groups nodes by what they share (a module, an ending of the path), and measures how groups correspond."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Groups:
-    """Groups of one side, numbered from 1.
+    """The groups of one side, numbered from 1.
 
     Attributes:
-        members: for each node the groups it is in, a column per level; 0 where it has none.
-        sizes: how many nodes each group has.
-        names: the groups in the order of their numbers, from 1.
+        members: for each node, the numbers of its groups, one column per level; 0 for no group.
+        sizes: number of nodes in each group.
+        names: names of the groups, the first for number 1.
     """
 
     members: Ints
@@ -30,31 +30,31 @@ class Groups:
 
     @classmethod
     def of(cls, memberships: Sequence[Sequence[str]]) -> Groups:
-        """From the groups that each node is in."""
+        """Makes the groups from the names of each node's groups."""
         import numpy as np
 
         numbering: dict[str, int] = {}
         members = np.zeros((len(memberships), max(map(len, memberships), default=0)), dtype=np.intp)
-        for place, names in enumerate(memberships):
+        for index, names in enumerate(memberships):
             for level, name in enumerate(names):
-                members[place, level] = numbering.setdefault(name, len(numbering) + 1)
+                members[index, level] = numbering.setdefault(name, len(numbering) + 1)
         sizes = np.bincount(members.ravel(), minlength=len(numbering) + 1).astype(np.float64)
         return cls(members, sizes, tuple(numbering))
 
 
 def nested_share(table: Floats, old: Ints, new: Ints) -> Floats:
-    """For pairs of nodes, the mean over the groups of both of the best counterpart's entry.
+    """Averages, over the groups of both nodes of a pair, the entry of each group's best counterpart.
 
     Args:
-        table: an entry per old and new group; group 0 is none.
-        old: groups of the old node of each pair, a column per level.
-        new: groups of the new node of each pair.
+        table: an entry for each old and new group; number 0 means no group.
+        old: groups of the old node of each pair, one column per level.
+        new: groups of the new node of each pair, likewise.
     """
     return nested_mean(table[old[:, :, None], new[:, None, :]], old > 0, new > 0)
 
 
 def nested_mean(entries: Floats, old: NDArray[np.bool_], new: NDArray[np.bool_]) -> Floats:
-    """As ``nested_share``, from the entries themselves and from which groups there are."""
+    """As ``nested_share``, given the entries and masks of the groups that exist."""
     import numpy as np
 
     entries = entries * old[:, :, None] * new[:, None, :]

@@ -1,4 +1,4 @@
-"""Units that changed their shape, and perhaps their name: heads above all."""
+"""Matches units that changed their shape, and perhaps their name: mostly heads."""
 
 from __future__ import annotations
 
@@ -6,34 +6,35 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pytest_ckpt_compat._core.heads import is_head
-from pytest_ckpt_compat._renames.units.tokens import Names, template
+from pytest_ckpt_compat._renames.units.paths import template
+from pytest_ckpt_compat._renames.units.tokens import Names
 from pytest_ckpt_compat._renames.units.units import Unit
 
-#: More pairs than this are not compared: so much left over is no change of a head.
+#: Most pairs compared. More unmatched units than that are not the change of a head.
 _MOST_PAIRS = 10_000
 
-#: How alike two names must be for a pair of unlike shapes, by name alone or in corresponding modules.
-_ALIKE, _ALIKE_IN_PLACE = 0.75, 0.35
+#: Least similarity of names for different shapes: by name alone, or in corresponding modules.
+_ALIKE, _ALIKE_IN_MODULE = 0.75, 0.35
 
 
 def resized(
     old: Sequence[Unit], new: Sequence[Unit], believed: Sequence[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    """Unmatched units of unlike size that, by name and place, are the same layer.
+    """Finds unmatched units of different size that are the same layer by name and position.
 
-    Units of one path need no such guess and are left out.
+    Units with equal paths are not included: they need no guess.
     """
     matched_old, matched_new = {a for a, _ in believed}, {b for _, b in believed}
     paths_old, paths_new = {unit.path for unit in old}, {unit.path for unit in new}
     left_old = [
-        place
-        for place, unit in enumerate(old)
-        if place not in matched_old and not unit.parts and unit.path not in paths_new
+        index
+        for index, unit in enumerate(old)
+        if index not in matched_old and not unit.parts and unit.path not in paths_new
     ]
     left_new = [
-        place
-        for place, unit in enumerate(new)
-        if place not in matched_new and not unit.parts and unit.path not in paths_old
+        index
+        for index, unit in enumerate(new)
+        if index not in matched_new and not unit.parts and unit.path not in paths_old
     ]
     if len(left_old) * len(left_new) > _MOST_PAIRS or len(believed) * 2 < min(len(old), len(new)):
         return []
@@ -49,7 +50,7 @@ def resized(
         if homes.get(_parent(old[a].path)) != _parent(new[b].path):
             enough = _ALIKE
         else:
-            enough = 0.0 if ends_model(old[a], old) and ends_model(new[b], new) else _ALIKE_IN_PLACE
+            enough = 0.0 if ends_model(old[a], old) and ends_model(new[b], new) else _ALIKE_IN_MODULE
         if alike >= enough and a not in found and b not in found.values():
             found[a] = b
     return sorted(found.items())
@@ -61,7 +62,7 @@ def ends_model(unit: Unit, units: Sequence[Unit]) -> bool:
 
 
 def _could_be(a: Unit, b: Unit) -> bool:
-    """Whether one size alone differs, and both hold the same kinds of tensors."""
+    """Whether the units differ in a single size and hold tensors of the same roles."""
     ours, theirs = a.main.shape, b.main.shape
     return (
         a.copies == b.copies
@@ -74,7 +75,7 @@ def _could_be(a: Unit, b: Unit) -> bool:
 def _homes(
     old: Sequence[Unit], new: Sequence[Unit], believed: Sequence[tuple[int, int]]
 ) -> Mapping[str, str]:
-    """Old module -> the new module that most of its own units went to; the root stays the root."""
+    """Returns old module -> the new module of most of its direct units; the root stays the root."""
     votes: dict[str, Counter[str]] = {}
     for a, b in believed:
         votes.setdefault(_parent(old[a].path), Counter())[_parent(new[b].path)] += 1

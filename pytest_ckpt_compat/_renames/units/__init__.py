@@ -1,1 +1,1 @@
-"""Keys -> the units that are matched: modules, blocks, the words of their names."""
+"""Groups keys into the units that are matched, and compares the words of their names."""

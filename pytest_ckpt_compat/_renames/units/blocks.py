@@ -1,7 +1,7 @@
-"""Repeated blocks: ``layers.0`` to ``layers.60`` of one structure are looked at once.
+"""Repeated blocks: ``layers.0`` to ``layers.60`` with equal structure are treated as one.
 
-Identical blocks carry the same shapes under the same names, so nothing but their order tells them
-apart. One of them stands for all, which also makes a hundred thousand keys as quick as a hundred.
+Identical blocks hold the same shapes under the same names, so only their order distinguishes them.
+One of them represents all, which makes a hundred thousand keys as fast as a hundred.
 """
 
 from __future__ import annotations
@@ -12,35 +12,36 @@ from dataclasses import dataclass
 from itertools import product
 
 from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._renames.units.paths import modules_of
 
-#: Fewer repetitions are not worth the loss of what surrounds each.
+#: Least number of copies. Fewer are kept: their surroundings are evidence that collapsing would remove.
 _MIN_REPEATS = 4
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """A structure in which one block stands for all its copies.
+    """A structure in which one block represents all its copies.
 
     Attributes:
-        specs: key -> spec of what is left, in order.
-        copies: block that stands for others -> all of them, itself first, in the order of the file.
+        specs: key -> spec of the remaining keys, in order.
+        copies: path of a representing block -> paths of all copies in file order, itself first.
     """
 
     specs: Mapping[str, TensorSpec]
     copies: Mapping[str, tuple[str, ...]]
 
     def counts(self, path: str) -> tuple[int, ...]:
-        """How often each repeated block around ``path`` occurs, outermost first."""
+        """Returns the number of copies of each repeated block around ``path``, outermost first."""
         return tuple(len(self.copies[block]) for block in self._around(path))
 
     def numbers(self, path: str) -> tuple[tuple[str, ...], ...]:
-        """The numbers that each repeated block around ``path`` has, outermost first."""
+        """Returns the numbers of the copies of each repeated block around ``path``, outermost first."""
         return tuple(
             tuple(name.rpartition(".")[2] for name in self.copies[block]) for block in self._around(path)
         )
 
     def expand(self, key: str) -> list[str]:
-        """The keys that ``key`` stands for."""
+        """Returns the keys that ``key`` represents, in every copy."""
         pieces: list[tuple[str, ...]] = []
         start = 0
         for block in self._around(key):
@@ -57,7 +58,7 @@ class Repeats:
 
 
 def collapse(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple[Repeats, Repeats]:
-    """Leaves one of every run of identical blocks whose number of copies occurs on both sides."""
+    """Keeps one of each run of identical blocks if both sides have runs of that length."""
     old_runs, new_runs = _runs(old), _runs(new)
     both = {len(run) for run in old_runs} & {len(run) for run in new_runs}
     return _reduce(old, old_runs, both), _reduce(new, new_runs, both)
@@ -73,7 +74,7 @@ def _reduce(specs: Mapping[str, TensorSpec], runs: list[tuple[str, ...]], sizes:
 
 
 def _runs(specs: Mapping[str, TensorSpec]) -> list[tuple[str, ...]]:
-    """Sets of numbered siblings that hold the same keys and specs, in the order of the file."""
+    """Finds runs of numbered siblings with equal keys and specs, in file order."""
     identities = _identities(specs)
     alike: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
     for module, identity in identities.items():
@@ -84,7 +85,7 @@ def _runs(specs: Mapping[str, TensorSpec]) -> list[tuple[str, ...]]:
 
 
 def _identities(specs: Mapping[str, TensorSpec]) -> dict[str, int]:
-    """Module -> a number that it shares with the modules of equal content."""
+    """Returns module -> a number that is equal for modules of equal content."""
     contents: dict[str, list[tuple[str, object]]] = {}
     for key, spec in specs.items():
         for module in modules_of(key):
@@ -100,13 +101,3 @@ def _identities(specs: Mapping[str, TensorSpec]) -> dict[str, int]:
         if parent:
             contents[parent].append((name, identity))
     return identities
-
-
-def modules_of(key: str) -> list[str]:
-    """The modules a key lies in, outermost first."""
-    found: list[str] = []
-    end = key.find(".")
-    while end >= 0:
-        found.append(key[:end])
-        end = key.find(".", end + 1)
-    return found

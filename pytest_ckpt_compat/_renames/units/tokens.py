@@ -1,4 +1,4 @@
-"""The words of a key, and how alike two names are."""
+"""Splits keys into words, and measures how similar two names are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
-#: What the field calls by several words. A word stands for itself unless it is listed here.
+#: Word -> the word that represents its synonyms. Other words represent themselves.
 SYNONYMS: Mapping[str, str] = MappingProxyType(
     {
         word: meaning
@@ -51,7 +51,7 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-#: Words of which one never means another.
+#: Groups of words that exclude each other.
 ALTERNATIVES: tuple[frozenset[str], ...] = tuple(
     frozenset(words.split())
     for words in (
@@ -66,24 +66,24 @@ ALTERNATIVES: tuple[frozenset[str], ...] = tuple(
     )
 )
 
-#: What it costs two names to hold different alternatives.
+#: Reduction in similarity for each group of which two names hold different words.
 _CONTRADICTION = 0.3
 
-#: Words that are written together with others (``dwconv``, ``layernorm1``), longest first.
+#: Words often joined to others without a separator (``dwconv``, ``layernorm1``), longest first.
 _GLUED = ("layer", "batch", "group", "norm", "conv", "attn", "proj", "embed", "linear", "block", "dw", "pw")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _GLUE = re.compile(f"({'|'.join(_GLUED)})")
 
-#: Worth of a word within a name: of its last segment, and of those before it.
+#: Weight of a word in the last segment of a name, and in the segments before.
 _LAST_SEGMENT, _OTHER_SEGMENTS = 2.0, 1.0
 
-#: Share of a word's worth that is missed where the other side does not know the word.
+#: Share of a word's weight that counts as different if the other side never uses the word.
 _UNKNOWN = 0.5
 
 
 @lru_cache(maxsize=65536)
 def segment_tokens(segment: str) -> tuple[str, ...]:
-    """The words of one segment, synonyms replaced; none for a bare number.
+    """Splits one segment into words and replaces synonyms; a bare number has no words.
 
     ``q_proj`` gives ``q proj``, ``layernorm1`` gives ``norm 1``, ``3`` gives nothing.
     """
@@ -102,19 +102,19 @@ def segment_tokens(segment: str) -> tuple[str, ...]:
 
 
 def path_tokens(path: str) -> tuple[tuple[str, float], ...]:
-    """The distinct words of a path, each with its worth by place."""
+    """Returns the distinct words of a path, each with the weight of its position."""
     segments = path.split(".")
     worth: dict[str, float] = {}
     named = [words for words in map(segment_tokens, segments) if words]
-    for place, words in enumerate(named):
+    for index, words in enumerate(named):
         for word in words:
-            worth[word] = _LAST_SEGMENT if place == len(named) - 1 else _OTHER_SEGMENTS
+            worth[word] = _LAST_SEGMENT if index == len(named) - 1 else _OTHER_SEGMENTS
     return tuple(worth.items())
 
 
 @lru_cache(maxsize=262144)
 def token_similarity(a: str, b: str) -> float:
-    """1 for the same word, less for an abbreviation or a like spelling, 0 for different words."""
+    """Returns 1 for equal words, less for an abbreviation or a similar spelling, 0 for different words."""
     if a == b:
         return 1.0
     if a.isdigit() or b.isdigit():
@@ -130,10 +130,11 @@ def token_similarity(a: str, b: str) -> float:
 
 
 class Names:
-    """Similarity of names in the light of both sides.
+    """Similarity of names, weighed by how often both sides use each word.
 
-    What every name contains counts little. So does a word that the other side does not know at all:
-    it was renamed, to what the other evidence must say; a word that it knows, elsewhere, counts fully.
+    A word in many names counts little. A word that the other side never uses counts half as
+    different: it was renamed, and other evidence must show to what. A word that the other side uses
+    elsewhere counts fully.
     """
 
     def __init__(self, old: Iterable[str], new: Iterable[str]) -> None:
@@ -144,13 +145,13 @@ class Names:
         self._known = spreads[0].keys() & spreads[1].keys()
 
     def similarity(self, old: str, new: str) -> float:
-        """How alike two paths are: 1 for the same words, 0 for unlike ones, less for opposite ones."""
+        """Measures two paths: 1 for equal words, 0 for different words, below 0 for exclusive words."""
         a, b = path_tokens(old), path_tokens(new)
         total = found = 0.0
         for words, others in ((a, b), (b, a)):
-            for word, place in words:
+            for word, weight in words:
                 best = max((token_similarity(word, other) for other, _ in others), default=0.0)
-                worth = place * self._weight[word]
+                worth = weight * self._weight[word]
                 found += worth * best
                 total += worth * (best + (1 - best) * (1 if word in self._known else _UNKNOWN))
         return (found / total if total else 0.0) - _CONTRADICTION * _contradictions(a, b)
@@ -159,13 +160,3 @@ class Names:
 def _contradictions(a: Iterable[tuple[str, float]], b: Iterable[tuple[str, float]]) -> int:
     ours, theirs = {word for word, _ in a}, {word for word, _ in b}
     return sum(bool(ours & group and theirs & group) and not ours & theirs & group for group in ALTERNATIVES)
-
-
-def numbers(path: str) -> tuple[int, ...]:
-    """The segments of a path that are numbers, in order."""
-    return tuple(int(segment) for segment in path.split(".") if segment.isdecimal())
-
-
-def template(path: str) -> str:
-    """The path with its bare numbers left open: ``layers.#.attn.q``."""
-    return ".".join("#" if segment.isdigit() else segment for segment in path.split("."))

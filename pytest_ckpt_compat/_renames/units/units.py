@@ -1,6 +1,6 @@
-"""Tensors that belong together: a layer's weight and bias, the five of a batch norm, a lone parameter.
+"""Groups tensors into units: a layer's weight and bias, a batch norm's five tensors, a lone parameter.
 
-Units are matched, not tensors: a bias never goes where its weight does not.
+Units are matched instead of tensors, so a bias always stays with its weight.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import MappingProxyType
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames.units.tokens import segment_tokens
 
-#: Names of parameters and buffers that make up one layer -> their part in it.
+#: Name of a parameter or buffer -> its role in a layer.
 ROLES: Mapping[str, str] = MappingProxyType(
     {
         "weight": "weight",
@@ -31,14 +31,14 @@ ROLES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-#: ``in_proj_weight``, ``q_bias``: a layer written into the name of its parameter.
+#: Parameters whose names include the layer: ``in_proj_weight``, ``q_bias``.
 _SUFFIXED = re.compile(r"(?P<name>.+)_(?P<role>weight|bias)")
 _PARAMETRIZED = re.compile(r"(?:(?P<path>.*)\.)?(?P<leaf>parametrizations\.weight\.original[01])")
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor of a unit: its part in it, its key and its spec."""
+    """One tensor of a unit, with its role in it."""
 
     role: str
     key: str
@@ -47,13 +47,13 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Tensors that move together.
+    """Tensors that are renamed together.
 
     Attributes:
         path: the module, or the key of a lone parameter.
-        tensors: at least one; the first says the most about the unit.
-        copies: how many identical units it stands for, per repeated block around it.
-        parts: for a unit that is several on this side and one on the other, those several.
+        tensors: at least one; the first is the main one.
+        copies: number of identical units that it represents, for each repeated block around it.
+        parts: the units that it joins, if the other side holds them as one.
     """
 
     path: str
@@ -63,12 +63,12 @@ class Unit:
 
     @property
     def main(self) -> TensorSpec:
-        """The spec that says the most."""
+        """Spec of the main tensor."""
         return self.tensors[0].spec
 
     @property
     def numel(self) -> int:
-        """Elements of the unit, copies included."""
+        """Number of elements, copies included."""
         return sum(tensor.spec.numel for tensor in self.tensors) * math.prod(self.copies)
 
 
@@ -88,7 +88,7 @@ def units_of(specs: Mapping[str, TensorSpec]) -> list[Unit]:
 
 
 def _adopt_biases(grouped: dict[str, dict[str, Tensor]]) -> None:
-    """Puts a lone bias to the layer beside it that it is named after (``q_bias`` to ``query``)."""
+    """Adds a lone bias to the sibling layer that it is named after (``q_bias`` to ``query``)."""
     biases = [path for path, tensors in grouped.items() if tensors.keys() == {"bias"}]
     parents = {path.rpartition(".")[0] for path in biases}
     layers = {
@@ -118,12 +118,12 @@ def _locate(key: str) -> tuple[str, str]:
 
 
 def _rank(tensor: Tensor) -> tuple[bool, int]:
-    """Sorts the tensor that says the most about a unit first: its weight, else the largest."""
+    """Sorts the main tensor of a unit first: its weight, else the largest."""
     return tensor.role != "weight", -tensor.spec.numel
 
 
 def shape_class(spec: TensorSpec) -> tuple[object, ...]:
-    """What two specs must share to hold the same numbers: sizes in any order, ones left out."""
+    """Returns a value that is equal for specs that can hold the same numbers: sorted sizes, without 1s."""
     return (_is_floating(spec), *sorted(size for size in spec.shape if size != 1))
 
 

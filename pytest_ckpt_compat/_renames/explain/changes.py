@@ -1,4 +1,4 @@
-"""Matched units as changes: every key that is not unchanged, exactly once."""
+"""Turns matched units into changes. Each key that differs is in exactly one change."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pytest_ckpt_compat._renames.units.units import Tensor, Unit, shape_class
 
 @dataclass(frozen=True)
 class Match:
-    """Two units that are believed to be the same, and why."""
+    """Two units that are believed to be the same, with the evidence."""
 
     old: Unit
     new: Unit
     confidence: Confidence = "likely"
     evidence: tuple[str, ...] = ()
-    #: The new units that it could equally well be, where that cannot be decided.
+    #: The new units that would fit as well, if the match is ambiguous.
     rivals: tuple[Unit, ...] = ()
 
 
 @dataclass(frozen=True)
 class Sides:
-    """The complete maps of both sides, what stands for what in them, and the keys of the new heads."""
+    """Both sides: all specs by key, the repeated blocks, and the keys of the new side's heads."""
 
     old: Mapping[str, TensorSpec]
     new: Mapping[str, TensorSpec]
@@ -36,7 +36,7 @@ class Sides:
 
 
 def changes(sides: Sides, matches: Sequence[Match]) -> list[Change]:
-    """The changes that the matches amount to, then those of keys that are in no match."""
+    """Returns the changes of the matches, then those of the keys outside every match."""
     found: list[Change] = []
     settled_old: set[str] = set()
     settled_new: set[str] = set()
@@ -56,7 +56,7 @@ def _shapes(specs: Sequence[TensorSpec]) -> list[tuple[int, ...]]:
 def _of_match(sides: Sides, match: Match) -> Iterator[Change]:
     if match.old.parts or match.new.parts:
         yield from _of_joint(sides, match)
-    elif _magnitude(match.old) != _magnitude(match.new) or _style(match.old) != _style(match.new):
+    elif _parametrization(match.old) != _parametrization(match.new):
         yield from _of_reparametrized(sides, match)
     else:
         for one, other in _corresponding(match.old.tensors, match.new.tensors):
@@ -64,7 +64,7 @@ def _of_match(sides: Sides, match: Match) -> Iterator[Change]:
 
 
 def _corresponding(old: Sequence[Tensor], new: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """The main tensors, and the others by their part in the unit."""
+    """Pairs the main tensors, then the others by role."""
     yield old[0], new[0]
     others = {tensor.role: tensor for tensor in new[1:]}
     for tensor in old[1:]:
@@ -72,13 +72,10 @@ def _corresponding(old: Sequence[Tensor], new: Sequence[Tensor]) -> Iterator[tup
             yield tensor, others[tensor.role]
 
 
-def _magnitude(unit: Unit) -> bool:
-    return any(tensor.role == "magnitude" for tensor in unit.tensors)
-
-
-def _style(unit: Unit) -> bool:
-    """Whether the weight is kept by ``torch.nn.utils.parametrize``."""
-    return ".parametrizations." in f".{unit.tensors[0].key}"
+def _parametrization(unit: Unit) -> tuple[bool, bool]:
+    """Whether the unit has a magnitude of its own, and whether ``torch.nn.utils.parametrize`` keeps it."""
+    has_magnitude = any(tensor.role == "magnitude" for tensor in unit.tensors)
+    return has_magnitude, ".parametrizations." in f".{unit.tensors[0].key}"
 
 
 def _of_reparametrized(sides: Sides, match: Match) -> Iterator[Change]:
@@ -99,19 +96,19 @@ def _of_reparametrized(sides: Sides, match: Match) -> Iterator[Change]:
 def _pairs(
     sides: Sides, match: Match, old: Sequence[Tensor], new: Sequence[Tensor], kind: Kind | None = None
 ) -> Iterator[Change]:
-    """One change per copy of the units."""
+    """Yields one change per copy of the units."""
     columns = [sides.old_repeats.expand(tensor.key) for tensor in old]
     others = [sides.new_repeats.expand(tensor.key) for tensor in new]
     rivals = [sides.new_repeats.expand(_same_role(unit, new[0]).key) for unit in match.rivals]
     kind = kind or _kind(sides, old[0].spec, new[0].spec, new[0].key)
-    for place, (ours, theirs) in enumerate(
+    for index, (ours, theirs) in enumerate(
         zip(zip(*columns, strict=True), zip(*others, strict=True), strict=True)
     ):
-        yield _change(sides, match, kind, ours, theirs, tuple(keys[place] for keys in rivals))
+        yield _change(sides, match, kind, ours, theirs, tuple(keys[index] for keys in rivals))
 
 
 def _same_role(unit: Unit, tensor: Tensor) -> Tensor:
-    """The tensor of ``unit`` that plays the part of ``tensor``; its main one if none does."""
+    """Returns the tensor of ``unit`` with the role of ``tensor``, or its main one."""
     return next((other for other in unit.tensors if other.role == tensor.role), unit.tensors[0])
 
 
@@ -124,13 +121,13 @@ def _kind(sides: Sides, old: TensorSpec, new: TensorSpec, key: str) -> Kind:
 
 
 def _of_joint(sides: Sides, match: Match) -> Iterator[Change]:
-    """One tensor that became several, or the other way round, for each part of a layer and each copy."""
+    """Yields a split or a fusion for each tensor of a layer and each copy."""
     splits = bool(match.new.parts)
     joint, whole = (match.new, match.old) if splits else (match.old, match.new)
     many, one = (sides.new_repeats, sides.old_repeats) if splits else (sides.old_repeats, sides.new_repeats)
     rivals = tuple(unit.path for unit in match.rivals)
-    for place, tensor in enumerate(whole.tensors):
-        role = "main" if place == 0 else tensor.role
+    for index, tensor in enumerate(whole.tensors):
+        role = "main" if index == 0 else tensor.role
         pieces = [_piece(part, role) for part in joint.parts]
         if any(piece is None for piece in pieces):
             continue
@@ -176,6 +173,7 @@ def _change(
 
 
 def _leftovers(sides: Sides, settled_old: set[str], settled_new: set[str]) -> Iterator[Change]:
+    """Yields the changes of keys outside every match."""
     for key, spec in sides.old.items():
         if key in settled_old:
             continue

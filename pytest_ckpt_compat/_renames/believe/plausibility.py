@@ -1,7 +1,8 @@
-"""Whether matches explain enough to be believed: different models share shapes, and names, by accident.
+"""Decides whether matches explain enough to be believed.
 
-What tells a refactor from another model is the share of the smaller side that is explained, of the
-whole and of every module in it: a refactored model may have one module replaced.
+Different models share shapes and names by accident. The share of the smaller side that the matches
+explain distinguishes a refactor from a different model. It is measured for the whole model and for
+every module, because a refactor may replace one module.
 """
 
 from __future__ import annotations
@@ -12,73 +13,73 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_ckpt_compat._renames.match.alignment import Alignment
-from pytest_ckpt_compat._renames.units.blocks import modules_of
+from pytest_ckpt_compat._renames.units.paths import modules_of
 from pytest_ckpt_compat._renames.units.units import Unit
 
-#: Share of the smaller side that must be explained. Measured: refactors 0.99 and more, unlike models
-#: 0.6 and less, models of one design and width up to 0.86 (and one pair of 0.93).
+#: Least share of the smaller side that matches must explain. Measured: refactors at least 0.99,
+#: different models at most 0.6, models of the same design and width up to 0.86 (one pair 0.93).
 _ENOUGH = 0.86
 
-#: What must still be explained when modules that explain too little were left out.
+#: Least share that must remain once modules that explain too little are excluded.
 _STILL_ENOUGH = 0.7
 
-#: That share times the mean support of the matches. Measured: refactors 0.5 and more, accidents 0.4.
+#: Least product of that share and the mean coherence. Measured: refactors at least 0.5, accidents 0.4.
 _COHERENT = 0.42
 
-#: Likeness of name or modules below which a match of vectors is an accident of their length.
-_KIN = 0.1
+#: Similarity of name or modules below which vectors match only by accident of their length.
+_LEAST_KINSHIP = 0.1
 
-#: Coherence of a match that lies between the same neighbours on both sides, whatever its name.
-_IN_PLACE = 0.5
+#: Coherence of a match that has the same neighbours on both sides, whatever its name.
+_BETWEEN_NEIGHBOURS = 0.5
 
-#: Share from which on nothing inside is looked at separately.
+#: Share from which a module is believed as a whole, without a look at the modules inside.
 _NEARLY_ALL = 0.97
 
 
-def accepted(
+def believed_matches(
     old: Sequence[Unit], new: Sequence[Unit], matches: Mapping[tuple[int, int], Support]
 ) -> list[tuple[int, int]]:
-    """The matches that are believed.
+    """Selects the matches that are believed.
 
-    Units whose keys are the same on both sides are left out of the count: they are no evidence that
-    the rest was renamed, rather than replaced.
+    Units with equal keys on both sides do not count: they do not show whether the rest was renamed
+    or replaced.
 
     Args:
         old: units of the old side.
         new: units of the new side.
-        matches: index of an old and of a new unit -> what supports it.
+        matches: (index of an old unit, index of a new unit) -> the support of that match.
     """
     kept = {(a, b) for a, b in matches if _same(old[a], new[b])}
     moved = {pair: support for pair, support in matches.items() if pair not in kept}
     stayed_old, stayed_new = {a for a, _ in kept}, {b for _, b in kept}
-    left_old = [place for place in range(len(old)) if place not in stayed_old]
-    left_new = [place for place in range(len(new)) if place not in stayed_new]
+    left_old = [index for index in range(len(old)) if index not in stayed_old]
+    left_new = [index for index in range(len(new)) if index not in stayed_new]
     coherence = sum(each.coherence for each in matches.values()) / max(len(matches), 1)
     believed = _Judge(old, new, left_old, left_new, list(moved)).believed(coherence)
     return [
         (a, b)
         for a, b in matches
-        if (a, b) in kept or ((a, b) in believed and (_telling(old[a]) or _kin(moved[a, b])))
+        if (a, b) in kept or ((a, b) in believed and (_has_shape(old[a]) or _is_supported(moved[a, b])))
     ]
 
 
-def _kin(support: Support) -> bool:
-    """Whether more than its length speaks for a match of vectors: its name, its module, its place."""
-    return support.kinship >= _KIN or support.coherence >= _IN_PLACE
+def _is_supported(support: Support) -> bool:
+    """Whether name, modules or neighbours support a match of vectors, not their length alone."""
+    return support.kinship >= _LEAST_KINSHIP or support.coherence >= _BETWEEN_NEIGHBOURS
 
 
-def _telling(unit: Unit) -> bool:
-    """Whether the shape says more than a width that half the model shares."""
+def _has_shape(unit: Unit) -> bool:
+    """Whether the shape is more than one width, which half the model may share."""
     return sum(size > 1 for size in unit.main.shape) > 1
 
 
 @dataclass(frozen=True)
 class Support:
-    """What supports a match besides its shape.
+    """The support of a match besides its shape.
 
     Attributes:
-        coherence: mean of the two that speak best for it, of name, modules and neighbours.
-        kinship: the better of name and modules.
+        coherence: mean of the two highest measures among name, modules and neighbours.
+        kinship: the higher measure of name and modules.
     """
 
     coherence: float
@@ -86,7 +87,7 @@ class Support:
 
 
 def support(found: Alignment) -> dict[tuple[int, int], Support]:
-    """Each chosen pair and what supports it."""
+    """Returns each chosen pair with its support."""
     rows, cols = found.pairs.rows[found.chosen].tolist(), found.pairs.cols[found.chosen].tolist()
     measures = zip(
         *(found.measures[kind].tolist() for kind in ("name", "modules", "neighbours")), strict=True
@@ -102,7 +103,7 @@ def _same(a: Unit, b: Unit) -> bool:
 
 
 class _Judge:
-    """Walks the module tree of the old side."""
+    """Walks the module tree of the old side, and decides which modules explain enough."""
 
     def __init__(
         self,
@@ -117,7 +118,7 @@ class _Judge:
         self._inside_old, self._inside_new = _by_module(old, left_old), _by_module(new, left_new)
 
     def believed(self, coherence: float) -> set[tuple[int, int]]:
-        """All matches, where the whole explains enough, but those of modules that do not."""
+        """Returns the matches of modules that explain enough; none if the whole model does not."""
         share = self._share("")
         if share < _ENOUGH or share * coherence < _COHERENT:
             return set()
@@ -127,40 +128,40 @@ class _Judge:
         return believed if self._share("") >= _STILL_ENOUGH else set()
 
     def _visit(self, module: str, believed: set[tuple[int, int]]) -> None:
-        places = self._inside_old[module]
+        indexes = self._inside_old[module]
         share = self._share(module)
         if share >= _NEARLY_ALL:
-            believed.update((a, self._partner[a]) for a in places if a in self._partner)
+            believed.update((a, self._partner[a]) for a in indexes if a in self._partner)
             return
         start = len(module) + 1 if module else 0
         below: dict[str, None] = {}
-        for place in places:
-            path = self._old[place].path
+        for index in indexes:
+            path = self._old[index].path
             end = path.find(".", start)
             if end >= 0:
                 below[path[:end]] = None
-            elif share >= _ENOUGH and place in self._partner:
-                believed.add((place, self._partner[place]))
+            elif share >= _ENOUGH and index in self._partner:
+                believed.add((index, self._partner[index]))
         for inner in below:
             self._visit(inner, believed)
 
     def _share(self, module: str) -> float:
-        """Share of the smaller of a module and its best counterpart that is explained."""
-        places = self._inside_old[module]
+        """Returns the explained share of a module or its best counterpart, whichever is smaller."""
+        indexes = self._inside_old[module]
         votes: Counter[str] = Counter()
-        for place in places:
-            if place in self._partner:
-                for other in ("", *modules_of(self._new[self._partner[place]].path)):
+        for index in indexes:
+            if index in self._partner:
+                for other in ("", *modules_of(self._new[self._partner[index]].path)):
                     votes[other] += 1
-        total = len(places)
+        total = len(indexes)
         counterpart = max(
             votes, key=lambda other: votes[other] / (total + len(self._inside_new[other])), default=""
         )
-        return self._explained(places, self._inside_new[counterpart if module else ""])
+        return self._explained(indexes, self._inside_new[counterpart if module else ""])
 
     def _explained(self, ours: list[int], theirs: list[int]) -> float:
         inside = set(theirs)
-        matched = [place for place in ours if self._partner.get(place, -1) in inside]
+        matched = [index for index in ours if self._partner.get(index, -1) in inside]
         smaller = min(_weight(self._old, ours), _weight(self._new, theirs))
         fewer = min(_number(self._old, ours), _number(self._new, theirs))
         return (
@@ -168,17 +169,17 @@ class _Judge:
         ) / 2
 
 
-def _by_module(units: Sequence[Unit], places: list[int]) -> defaultdict[str, list[int]]:
+def _by_module(units: Sequence[Unit], indexes: list[int]) -> defaultdict[str, list[int]]:
     inside: defaultdict[str, list[int]] = defaultdict(list)
-    for place in places:
-        for module in ("", *modules_of(units[place].path)):
-            inside[module].append(place)
+    for index in indexes:
+        for module in ("", *modules_of(units[index].path)):
+            inside[module].append(index)
     return inside
 
 
-def _number(units: Sequence[Unit], places: list[int]) -> int:
-    return sum(math.prod(units[place].copies) for place in places)
+def _number(units: Sequence[Unit], indexes: list[int]) -> int:
+    return sum(math.prod(units[index].copies) for index in indexes)
 
 
-def _weight(units: Sequence[Unit], places: list[int]) -> int:
-    return sum(units[place].numel for place in places)
+def _weight(units: Sequence[Unit], indexes: list[int]) -> int:
+    return sum(units[index].numel for index in indexes)

@@ -1,4 +1,4 @@
-"""Index maps ``j = i + c`` and ``j = c - i`` of numbered modules, learnt from all that lies in them."""
+"""Learns index maps ``j = i + c`` and ``j = c - i`` between numbered modules from their contents."""
 
 from __future__ import annotations
 
@@ -16,33 +16,32 @@ if TYPE_CHECKING:
 #: A numbered module, as ``layers.3`` or ``stage3``.
 NUMBERED = re.compile(r"(?P<family>.*?)(?P<number>\d{1,9})")
 
-
-#: Worth of numbers that run backwards, against those that run on; a reversal is rare.
+#: Weight of a reversed order against an equal one. A reversal is rare.
 _FALLING = 0.8
 
 
-class NumberRules:
-    """How the numbers of modules (``layers.3``, ``stage3``) go over into each other.
+class IndexMaps:
+    """The index maps between the numbers of old and new modules (``layers.3``, ``stage3``).
 
     Attributes:
-        old_numbered: for each old module, as ``Groups`` numbers them, whether it has a number.
-        new_numbered: the same of the new modules.
+        old_numbered: whether each old module, by its index in ``Groups``, has a number.
+        new_numbered: the same for the new modules.
     """
 
-    def __init__(self, old: Sequence[str], new: Sequence[str], places: Ints) -> None:
-        """Takes the modules of both sides, and the pairs of them in question.
+    def __init__(self, old: Sequence[str], new: Sequence[str], indexes: Ints) -> None:
+        """Collects the families and numbers of both sides.
 
         Args:
-            old: names of the old modules, counted from 1.
-            new: names of the new modules, counted from 1.
-            places: place of each pair in the flattened table of old and new modules.
+            old: names of the old modules; indexes count from 1.
+            new: names of the new modules; indexes count from 1.
+            indexes: index of each pair in the flattened table of old and new modules.
         """
         import numpy as np
 
         old_families, old_numbers = _families(old)
         new_families, new_numbers = _families(new)
         self.old_numbered, self.new_numbered = old_families > 0, new_families > 0
-        a, b = np.divmod(places, len(new) + 1)
+        a, b = np.divmod(indexes, len(new) + 1)
         self._counts = self.old_numbered[a] & self.new_numbered[b]
         families = old_families[a] * (len(new) + 1) + new_families[b]
         i, j = old_numbers[a], new_numbers[b]
@@ -52,12 +51,12 @@ class NumberRules:
         )
 
     def agreement(self, votes: Floats) -> Floats:
-        """For each pair of modules, the share of the other pairs of the two families that agree with it.
+        """Returns the share of the other pairs of the two families that agree with each pair of modules.
 
-        They agree where they follow the same index map, be it upwards or downwards.
+        Pairs agree if they follow the same index map, rising or falling.
 
         Args:
-            votes: how much speaks for each pair.
+            votes: weight of the evidence for each pair.
         """
         import numpy as np
 
@@ -74,13 +73,13 @@ class NumberRules:
 
 
 def _families(modules: Sequence[str]) -> tuple[Ints, Ints]:
-    """Family and number of each module, counted from 1."""
+    """Returns family and number of each module. Families count from 1; 0 means no number."""
     import numpy as np
 
     known: dict[str, int] = {}
     table = np.zeros((2, len(modules) + 1), dtype=np.intp)
-    for place, module in enumerate(modules, start=1):
+    for index, module in enumerate(modules, start=1):
         found = NUMBERED.fullmatch(module)
         if found:
-            table[:, place] = known.setdefault(found["family"], len(known) + 1), int(found["number"])
+            table[:, index] = known.setdefault(found["family"], len(known) + 1), int(found["number"])
     return table[0], table[1]

@@ -1,9 +1,9 @@
-"""A checkpoint's non-tensor values as plain data: dictionaries, lists, text and numbers.
+"""Converts a checkpoint's non-tensor values to plain data: dictionaries, lists, text and numbers.
 
-An object becomes the dictionary of its items or attributes, so ``args.lr`` of an
-``argparse.Namespace`` is ``values["args"]["lr"]``. Tensors are left out of dictionaries and are
-None in lists and tuples. Whatever has no plain form (a class, a function, a module, what exceeds
-the limits) is an ``Opaque`` that names it.
+An object becomes the dictionary of its items or attributes: ``args.lr`` of an
+``argparse.Namespace`` is ``values["args"]["lr"]``. Dictionaries omit tensors; lists and tuples hold
+None for them. A value without a plain form (a class, a function, a module, a value beyond the
+limits) becomes an ``Opaque`` with its name.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pytest_ckpt_compat._readers.state_dict.modules import is_module
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A value that has no plain form.
+    """A value without a plain form.
 
     Attributes:
-        name: the class or function it is, or would have been made by.
+        name: the class or function that it is, or that would have made it.
     """
 
     name: str
@@ -34,39 +34,39 @@ class Opaque:
 
 
 _SIMPLE = frozenset({type(None), bool, int, float, complex, str, bytes})
-#: More levels than any value may have.
+#: A number of levels above the limit.
 _TOO_MANY = limits.DEPTH + 1
 
 
 def plain_values(root: Any) -> dict[str, Any]:
-    """The plain values of a checkpoint by name; empty where it is not a dictionary or an object."""
+    """Returns a checkpoint's plain values by name; none if it is neither a dictionary nor an object."""
     values = None if is_module(root) else _Walk().convert(root)
     return (
         {name: value for name, value in values.items() if type(name) is str} if type(values) is dict else {}
     )
 
 
-def exact_items(items: Mapping[Any, Any], known: dict[int, int]) -> dict[Any, Any]:
-    """Those of ``items`` that are plain data already, and can be handed to code that expects it.
+def already_plain(items: Mapping[Any, Any], known: dict[int, int]) -> dict[Any, Any]:
+    """Selects the items that are plain data without conversion, so that code gets what was saved.
 
     Args:
         items: inert values by name.
-        known: what earlier calls found out about the same file; give an empty one to the first.
+        known: a cache that calls for the same file share, empty at first: id of a container -> its levels.
     """
     return {name: value for name, value in items.items() if _levels(value, 0, known) <= limits.DEPTH}
 
 
 def _levels(value: Any, above: int, known: dict[int, int]) -> int:
-    """How many levels of plain containers a value has; too many where something is not plain.
+    """Returns how many levels of plain containers a value has; too many if part of it is not plain.
 
-    Each container is looked into once, however often it stands in others.
+    Each container is visited once, however many others hold it.
     """
     if type(value) in _SIMPLE:
         return 0
     if id(value) in known:
         return known[id(value)]
     plain = type(value) in (list, tuple) or (type(value) is dict and all(type(n) in _SIMPLE for n in value))
-    levels = known[id(value)] = _TOO_MANY  # of a value inside itself
+    levels = known[id(value)] = _TOO_MANY  # the answer for a value that contains itself
     if plain and above <= limits.DEPTH:
         items = value.values() if type(value) is dict else value
         levels = known[id(value)] = 1 + max((_levels(item, above + 1, known) for item in items), default=0)
@@ -74,7 +74,7 @@ def _levels(value: Any, above: int, known: dict[int, int]) -> int:
 
 
 class _Walk:
-    """One conversion: how much has been converted, and which values are being converted now."""
+    """One conversion, with the number of converted values and those being converted now."""
 
     def __init__(self) -> None:
         self.converted = 0
@@ -118,7 +118,7 @@ class _Walk:
         }
 
     def key(self, key: Any) -> Any:
-        """A key or set element; the plain form of an object could not be one."""
+        """Converts a key or set element. An object becomes opaque: its plain form is not hashable."""
         if type(key) is Made:
             return Opaque(_name(key))
         if type(key) is tuple:
@@ -177,7 +177,7 @@ def _name(value: Made) -> str:
 
 
 def _attributes(state: Any) -> dict[Any, Any]:
-    """The attributes in a pickled state: a dictionary, or one of them and one of ``__slots__``."""
+    """Returns the attributes in a pickled state: a dictionary, or a pair of it and the ``__slots__``."""
     if isinstance(state, dict):
         return state
     if type(state) is tuple and len(state) == 2:

@@ -1,4 +1,4 @@
-"""Units that nothing but their order tells from others like them."""
+"""Finds units that only their order distinguishes from others."""
 
 from __future__ import annotations
 
@@ -8,35 +8,40 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from itertools import combinations
 
-from pytest_ckpt_compat._renames.units.blocks import modules_of
-from pytest_ckpt_compat._renames.units.tokens import Names, template
+from pytest_ckpt_compat._renames.units.paths import modules_of, template
+from pytest_ckpt_compat._renames.units.tokens import Names
 from pytest_ckpt_compat._renames.units.units import Unit, shape_class
 
-#: Names tell two pairs apart if they are by this much more alike than with the partners exchanged.
-_TELLING = 0.05
+#: Names distinguish two pairs if they are this much more similar than with exchanged partners.
+_CLEARLY_MORE = 0.05
 
-#: Words that say which of two a module is, the earlier first.
+#: Words for the first and for the second of two modules.
 _ORDINALS = (
     frozenset({"before", "pre", "first", "in", "input"}),
     frozenset({"after", "post", "second", "last", "final", "out", "output"}),
 )
 _DIGITS = re.compile(r"\d{1,9}$")
 
-#: Of one kind, units beyond this number are taken for untold without a look at each two.
+#: Number of units of one kind above which all count as interchangeable, without comparing each two.
 _MOST = 1_000
 
 
-def twins(old: Sequence[Unit], new: Sequence[Unit], believed: Sequence[tuple[int, int]]) -> set[int]:
-    """Old units whose match would be as good by name and structure with that of another exchanged.
+def interchangeable(
+    old: Sequence[Unit], new: Sequence[Unit], believed: Sequence[tuple[int, int]]
+) -> set[int]:
+    """Finds old units that could exchange partners with another: names and structure fit as well.
 
-    ``left -> alpha`` beside ``right -> beta``, where both hold the same: the order of the file speaks
-    for it, and nothing else. What an index map explains (``blocks.{0..3} -> layers.{0..3}``) is
-    judged by that map.
+    An example is ``left -> alpha`` and ``right -> beta`` with equal content: only the order in the
+    file supports this match. Numbered blocks (``blocks.{0..3} -> layers.{0..3}``) do not count: their
+    index map decides.
 
     Args:
         old: units of the old side.
         new: units of the new side.
-        believed: matches, as index of an old and of a new unit.
+        believed: matches, as (index of an old unit, index of a new unit).
+
+    Returns:
+        The indexes of these old units.
     """
     names = Names([template(unit.path) for unit in old], [template(unit.path) for unit in new])
     ours, theirs = _contents(old), _contents(new)
@@ -44,16 +49,16 @@ def twins(old: Sequence[Unit], new: Sequence[Unit], believed: Sequence[tuple[int
     def alike(a: int, b: int) -> float:
         return names.similarity(template(old[a].path), template(new[b].path))
 
-    def told(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    def distinct(one: tuple[int, int], other: tuple[int, int]) -> bool:
         (a, b), (c, d) = one, other
-        left, right = _parting(old[a].path, old[c].path), _parting(new[b].path, new[d].path)
+        left, right = _divergence(old[a].path, old[c].path), _divergence(new[b].path, new[d].path)
         numbered = [template(m) == template(n) for m, n in (left, right)]
         if all(numbered) or ours[left[0]] != ours[left[1]] or theirs[right[0]] != theirs[right[1]]:
             return True
         ranks = [(_rank(m), _rank(n)) for m, n in (left, right)]
         if all(m < n for m, n in ranks) or all(m > n for m, n in ranks):
             return True
-        return alike(a, b) + alike(c, d) - alike(a, d) - alike(c, b) >= _TELLING
+        return alike(a, b) + alike(c, d) - alike(a, d) - alike(c, b) >= _CLEARLY_MORE
 
     found: set[int] = set()
     for pairs in _by_kind(old, believed).values():
@@ -61,7 +66,7 @@ def twins(old: Sequence[Unit], new: Sequence[Unit], believed: Sequence[tuple[int
             found.update(a for a, _ in pairs)
             continue
         for one, other in combinations(pairs, 2):
-            if not {one[0], other[0]} <= found and not told(one, other):
+            if not {one[0], other[0]} <= found and not distinct(one, other):
                 found.update((one[0], other[0]))
     return found
 
@@ -77,7 +82,7 @@ def _by_kind(
 
 
 def _contents(units: Sequence[Unit]) -> dict[str, Counter[Hashable]]:
-    """What each module holds, a unit by itself included."""
+    """Counts the units in each module by shape and copies. A unit counts as a module of its own."""
     contents: defaultdict[str, Counter[Hashable]] = defaultdict(Counter)
     for unit in units:
         for module in (*modules_of(unit.path), unit.path):
@@ -86,15 +91,15 @@ def _contents(units: Sequence[Unit]) -> dict[str, Counter[Hashable]]:
 
 
 def _rank(module: str) -> float:
-    """Which of several it says it is: ``norm2`` and ``norm_after`` come after ``norm1`` and ``pre_norm``."""
+    """Returns the rank that a module's name states (``norm2``, ``norm_after``); NaN if it states none."""
     name = module.rpartition(".")[2]
     digits = _DIGITS.search(name)
     ranks = [rank for rank, words in enumerate(_ORDINALS) if not words.isdisjoint(name.split("_"))]
     return float(digits[0]) if digits else float(ranks[0]) if len(ranks) == 1 else math.nan
 
 
-def _parting(one: str, other: str) -> tuple[str, str]:
-    """The modules, or units, at which two paths part: ``a.left`` and ``a.right`` of ``a.left.x``."""
+def _divergence(one: str, other: str) -> tuple[str, str]:
+    """Returns where two paths diverge: ``a.left`` and ``a.right`` for ``a.left.x`` and ``a.right.x``."""
     ours, theirs = one.split("."), other.split(".")
     depth = next((i for i, (x, y) in enumerate(zip(ours, theirs, strict=False)) if x != y), 0)
     return ".".join(ours[: depth + 1]), ".".join(theirs[: depth + 1])

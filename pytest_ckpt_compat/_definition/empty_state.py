@@ -1,4 +1,4 @@
-"""A state_dict like a checkpoint's, of tensors that hold no numbers."""
+"""Makes a state_dict like a checkpoint's, with tensors whose numbers do not matter."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     import torch
 
 _SPARSE = "sparse_coo_"
-#: Layouts of which a copy works only if both sides have as many non-zero numbers, which is not read.
+#: Compressed layouts. A copy needs equal numbers of non-zeros on both sides, which are not read.
 _COMPRESSED = ("sparse_csr_", "sparse_csc_", "sparse_bsr_", "sparse_bsc_")
 
 
 def empty_state(structure: Structure, device: str) -> Mapping[str, Any]:
-    """A state_dict like the checkpoint's, with tensors whose numbers do not matter.
+    """Makes a state_dict like the checkpoint's, with tensors whose numbers do not matter.
 
     Raises:
-        ReadError: whether a tensor can be copied depends on its numbers.
+        ReadError: a tensor is compressed, so its numbers decide whether it can be copied.
     """
     state: dict[str, Any] = {}
     for key, spec in structure.tensors.items():
@@ -30,7 +30,7 @@ def empty_state(structure: Structure, device: str) -> Mapping[str, Any]:
         elif spec.dtype.startswith(_COMPRESSED):
             raise ReadError(
                 structure.source.path,
-                f"{key} ({spec}) is compressed: whether it loads depends on numbers that are not read",
+                f"{key} ({spec}) is compressed: whether it loads depends on its numbers, which are not read",
                 "save it dense, or as sparse_coo",
             )
         else:
@@ -41,11 +41,11 @@ def empty_state(structure: Structure, device: str) -> Mapping[str, Any]:
 
 
 def empty(spec: TensorSpec, device: str) -> torch.Tensor:
-    """A tensor of a spec, whose numbers do not matter."""
+    """Makes a tensor of a spec, whose numbers do not matter."""
     import torch
 
     sparse = spec.dtype.startswith(_SPARSE)
-    # Of a dtype that this torch does not have, the shape is still known.
+    # A dtype that this torch lacks becomes uint8: the shape still counts.
     dtype = getattr(torch, spec.dtype.removeprefix(_SPARSE), torch.uint8)
     if dtype in (torch.qint8, torch.quint8, torch.qint32):
         return torch._empty_affine_quantized(spec.shape, scale=1.0, zero_point=0, dtype=dtype, device=device)
@@ -54,14 +54,14 @@ def empty(spec: TensorSpec, device: str) -> torch.Tensor:
 
 
 def zero(spec: TensorSpec) -> torch.Tensor:
-    """A real zero of a spec without dimensions."""
+    """Makes a zero of the spec's dtype, without dimensions and not on meta."""
     import torch
 
     return torch.zeros((), dtype=getattr(torch, spec.dtype, torch.float32))
 
 
 def with_metadata(state: Mapping[str, Any], structure: Structure) -> Mapping[str, Any]:
-    """Adds ``_metadata`` as the checkpoint had it: versions decide what a load does."""
+    """Adds the checkpoint's ``_metadata``: the versions in it affect the load."""
     ordered: OrderedDict[str, Any] = OrderedDict((key, state[key]) for key in structure.tensors)
     if structure.versions is not None:
         names = {"", *structure.versions}

@@ -1,4 +1,4 @@
-"""The opcodes of pickle that make simple values, and the stack and memo they work on."""
+"""The pickle opcodes of simple values, and the stack and memo that opcodes work on."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from pytest_ckpt_compat._readers.limits import Budget, broken_off, damaged, over
 from pytest_ckpt_compat._readers.pickle import literals
 from pytest_ckpt_compat._readers.pickle.inert import Skipped
 
-#: Opcodes between two looks at the sizes of stack and memo.
+#: Opcodes between two checks of the sizes of stack and memo.
 ROUND = 10_000
 
 
 class Stop(Exception):  # noqa: N818 - a signal, not an error
-    """The STOP opcode: carries the pickled value."""
+    """Signals the STOP opcode, and carries the pickled value."""
 
 
 class ValueMachine:
-    """Stack, memo and position of one run, and a method for each opcode that makes a simple value."""
+    """The stack, memo and position of one run, with a method for each opcode of a simple value."""
 
     def __init__(self, data: bytes, start: int, budget: Budget) -> None:
         self.data = data
         self.pos = start
         self.stack: list[Any] = []
-        self.below: list[list[Any]] = []  # the stacks under the marks
+        self.below: list[list[Any]] = []  # the stack below each mark
         self.memo: dict[int, Any] = {}
         self.spend = budget.spend
 
     def check_sizes(self) -> None:
-        """Refuses a pickle that piles up too much; looks once a round."""
+        """Refuses a pickle that holds too many values. Called once a round."""
         self.spend(ROUND)
         if len(self.memo) > limits.PICKLE_MEMO:
             raise over_limit("memo entries in its pickle", limits.PICKLE_MEMO)
@@ -38,7 +38,7 @@ class ValueMachine:
             raise over_limit("values on its pickle's stack", limits.PICKLE_STACK)
 
     def take(self, size: int) -> bytes:
-        """The next bytes of the pickle."""
+        """Returns the next ``size`` bytes of the pickle."""
         end = self.pos + size
         if end > len(self.data):
             raise broken_off(len(self.data))
@@ -47,29 +47,29 @@ class ValueMachine:
         return piece
 
     def number(self, size: int) -> int:
-        """The next bytes as an unsigned number."""
+        """Returns the next ``size`` bytes as an unsigned little-endian number."""
         return int.from_bytes(self.take(size), "little")
 
     def line(self) -> bytes:
-        """The bytes up to the end of the line."""
+        """Returns the bytes up to the end of the line."""
         end = self.data.find(b"\n", self.pos, self.pos + limits.LONG_VALUE)
         if end < 0:
             if self.pos + limits.LONG_VALUE > len(self.data):
                 raise broken_off(len(self.data))
-            raise damaged(f"its pickle has a line without an end, at byte {self.pos:,}")
+            raise damaged(f"its pickle has an unterminated line at byte {self.pos:,}")
         piece = self.data[self.pos : end]
         self.pos = end + 1
         return piece
 
     def pop_mark(self) -> list[Any]:
-        """Everything above the last mark."""
+        """Removes the last mark, and returns the values above it."""
         below = self.below.pop()
         items = self.stack
         self.stack = below
         return items
 
     def unknown(self) -> None:
-        """Refuses a byte that is no opcode."""
+        """Refuses a byte that is not an opcode."""
         self.pos -= 1
         raise damaged(f"its pickle has the unknown opcode 0x{self.data[self.pos]:02x} at byte {self.pos:,}")
 
@@ -78,7 +78,7 @@ class ValueMachine:
     def _op_proto(self) -> None:
         version = self.number(1)
         if version > 5:
-            raise damaged(f"its pickle has protocol {version}, the newest known is 5")
+            raise damaged(f"its pickle has protocol {version}; the newest known is 5")
 
     def _op_frame(self) -> None:
         if self.number(8) > len(self.data) - self.pos:
@@ -113,7 +113,7 @@ class ValueMachine:
 
     def _op_long_binput(self) -> None:
         start = self.pos
-        self.pos = start + 4  # a pickle that ends within the number has no next opcode
+        self.pos = start + 4  # if the pickle ends inside the number, reading the next opcode fails
         self.memo[int.from_bytes(self.data[start : start + 4], "little")] = self.stack[-1]
 
     def _op_put(self) -> None:
@@ -196,7 +196,7 @@ class ValueMachine:
             self.stack.append(self.take(size))
 
     def _old_text(self, size: int) -> None:
-        """A Python 2 string: text where it can be, as ``torch.load`` decodes it."""
+        """Pushes a Python 2 string as text where it is UTF-8, as ``torch.load`` decodes it."""
         if size > limits.LONG_VALUE:
             self._skip("str", size)
         else:

@@ -1,4 +1,4 @@
-"""Which parameter of today's optimizer goes on with which saved state: torch pairs them by place."""
+"""Finds which parameter of today's optimizer resumes from which saved state: torch pairs by position."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-#: Names that a line gives before it stops.
+#: Most names listed in one line.
 _NAMES = 3
 
 
 @dataclass(frozen=True)
-class Today:
+class CurrentOptimizer:
     """An optimizer as the code makes it now.
 
     Attributes:
         optimizer: the optimizer.
         groups: keys of its parameters, group by group.
         buffers: keys of the model's buffers.
-        in_order: whether each group's parameters come in the order in which the model has them.
+        in_order: whether the parameters of each group are in the model's order.
     """
 
     optimizer: torch.optim.Optimizer
@@ -37,22 +37,22 @@ class Today:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Keys of all its parameters, in the order of the groups."""
+        """Keys of all parameters, in the order of the groups."""
         return tuple(chain.from_iterable(self.groups))
 
     @property
     def parameters(self) -> list[torch.Tensor]:
-        """The parameters themselves, in the same order."""
+        """All parameters, in the order of the groups."""
         return parameters_of(self.optimizer)
 
 
-def today_of(optimizer: torch.optim.Optimizer, module: nn.Module) -> Today:
-    """What is known of an optimizer over a module's parameters."""
+def current_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module) -> CurrentOptimizer:
+    """Describes an optimizer by the keys of a module's parameters."""
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     groups = tuple(tuple(names.get(id(p), "?") for p in g["params"]) for g in optimizer.param_groups)
-    places = {name: place for place, name in enumerate(names.values())}
-    found = [[places.get(name, -1) for name in group] for group in groups]
-    return Today(
+    positions = {name: position for position, name in enumerate(names.values())}
+    found = [[positions.get(name, -1) for name in group] for group in groups]
+    return CurrentOptimizer(
         optimizer,
         groups,
         buffers=frozenset(name for name, _ in module.named_buffers()),
@@ -61,13 +61,13 @@ def today_of(optimizer: torch.optim.Optimizer, module: nn.Module) -> Today:
 
 
 @dataclass(frozen=True)
-class Saved:
-    """An optimizer's state as the checkpoint has it.
+class SavedOptimizer:
+    """The state of an optimizer in the checkpoint.
 
     Attributes:
         state: the state.
-        keys: keys of its parameters as the checkpoint calls them, in order; () where not known.
-        now: those keys as they are called today.
+        keys: keys of its parameters in the checkpoint, in order; () if they are not known.
+        now: the same keys under their present names.
     """
 
     state: OptimizerState
@@ -75,21 +75,23 @@ class Saved:
     now: tuple[str, ...] = ()
 
 
-def saved_of(state: OptimizerState, structure: Structure, renames: Mapping[str, str], today: Today) -> Saved:
-    """What is known of a saved state.
+def saved_optimizer(
+    state: OptimizerState, structure: Structure, renames: Mapping[str, str], today: CurrentOptimizer
+) -> SavedOptimizer:
+    """Finds the keys of a saved state's parameters, as far as they can be known.
 
     Args:
         state: the state.
-        structure: the checkpoint that it is in.
-        renames: key in the checkpoint -> key today.
-        today: the optimizer that it would be loaded into.
+        structure: the checkpoint that holds it.
+        renames: key in the checkpoint -> present key.
+        today: the optimizer to load it into.
     """
     keys = _named(state) or _in_order(state, structure, renames, today)
-    return Saved(state, keys, tuple(renames.get(key, key) for key in keys))
+    return SavedOptimizer(state, keys, tuple(renames.get(key, key) for key in keys))
 
 
 def _named(state: OptimizerState) -> tuple[str, ...]:
-    """The keys of the parameters, if the file tells them."""
+    """Returns the keys of the parameters if the file has them, else ()."""
     numbers = tuple(chain.from_iterable(state.groups))
     if by_name(state):
         return tuple(map(str, numbers or state.states))
@@ -99,17 +101,17 @@ def _named(state: OptimizerState) -> tuple[str, ...]:
 
 
 def _in_order(
-    state: OptimizerState, structure: Structure, renames: Mapping[str, str], today: Today
+    state: OptimizerState, structure: Structure, renames: Mapping[str, str], today: CurrentOptimizer
 ) -> tuple[str, ...]:
-    """The keys of the parameters, where they can be told by their places.
+    """Returns the keys of the parameters if their order determines them, else ().
 
-    An optimizer that takes the model's parameters, group by group, as they come today did so before;
-    then those of a group are in the order of the state_dict: all of them, or all that today's group
-    has, whichever agrees in number and in every shape. A state_dict in the order of the alphabet has
-    no order to go by.
+    If today's optimizer takes the model's parameters in order, group by group, the saved one
+    presumably did too. Then the parameters of a group are in the order of the state_dict: either all
+    of them, or those in today's group, whichever agrees in number and in every shape. An
+    alphabetical state_dict does not show the model's order, so it determines nothing.
     """
-    twins = {key for group in structure.aliases for key in group[1:]}
-    known = [key for key, spec in structure.tensors.items() if spec.dtype != OBJECT and key not in twins]
+    aliases = {key for group in structure.aliases for key in group[1:]}
+    known = [key for key, spec in structure.tensors.items() if spec.dtype != OBJECT and key not in aliases]
     if not today.in_order or len(state.groups) != len(today.groups) or known == sorted(known):
         return ()
     names = {key: renames.get(key, key) for key in known}
@@ -130,7 +132,7 @@ def _in_order(
 def _agree(
     keys: Sequence[str], numbers: Sequence[int | str], state: OptimizerState, structure: Structure
 ) -> bool:
-    """Whether each key's tensor is of a shape to which the state in its place fits."""
+    """Whether the state at each position fits the shape of that key's tensor."""
     return len(keys) == len(numbers) and all(
         _fits(structure.tensors[key].shape, [spec.shape for spec in fields.values() if spec.shape])
         for key, number in zip(keys, numbers, strict=True)
@@ -139,13 +141,13 @@ def _agree(
 
 
 def _fits(shape: tuple[int, ...], shapes: list[tuple[int, ...]]) -> bool:
-    """Whether a state is of a parameter's shape, or has but parts of it: rows and columns."""
+    """Whether a state has the parameter's shape, or only parts of it such as rows and columns."""
     parts = all(set(each) <= {1, *shape} and len(each) <= len(shape) for each in shapes)
     return shape in shapes or parts
 
 
 def pairs_itself(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the project's own code decides which parameter gets which state."""
+    """Whether the project's own code pairs parameters with states, by an override or a hook."""
     import torch
 
     own = type(optimizer).load_state_dict is not torch.optim.Optimizer.load_state_dict
@@ -153,13 +155,13 @@ def pairs_itself(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def by_name(state: OptimizerState) -> bool:
-    """Whether parameters go by their keys, as ``torch.distributed.checkpoint`` saves them."""
+    """Whether the state identifies parameters by key, as ``torch.distributed.checkpoint`` does."""
     numbers = [*chain.from_iterable(state.groups), *state.states]
     return bool(numbers) and all(isinstance(each, str) for each in numbers)
 
 
-def numbers_of(state: OptimizerState, today: Today) -> Sequence[Sequence[int | str]]:
-    """The numbers or names in each group; today's, where the file goes by names or keeps them apart."""
+def numbers_of(state: OptimizerState, today: CurrentOptimizer) -> Sequence[Sequence[int | str]]:
+    """Returns the numbers or names in each group; today's if the file uses names or has no groups."""
     if by_name(state):
         return today.groups
     if state.groups:
@@ -169,12 +171,12 @@ def numbers_of(state: OptimizerState, today: Today) -> Sequence[Sequence[int | s
 
 
 def mismatch(detail: str, old: str | None = None, new: str | None = None) -> Change:
-    """A CK403, about the parameters of these keys if they are given."""
+    """Makes a change of rule CK403, about the parameters ``old`` and ``new`` if they are given."""
     return Change("optimizer-mismatch", (old,) if old else (), (new,) if new else (), detail=detail)
 
 
-def regrouped(saved: Saved, today: Today) -> list[Change]:
-    """Numbers of groups and of parameters in them: what torch compares; then the keys, where known."""
+def regrouped(saved: SavedOptimizer, today: CurrentOptimizer) -> list[Change]:
+    """Compares the numbers of groups and of their parameters, as torch does, and the keys if known."""
     before = [len(numbers) for numbers in saved.state.groups]
     now = [len(keys) for keys in today.groups]
     if len(before) != len(now) and not (by_name(saved.state) and not before):
@@ -182,7 +184,7 @@ def regrouped(saved: Saved, today: Today) -> list[Change]:
         return [mismatch(f"parameter groups {len(before)} -> {len(now)} (today's begin with {begins})")]
     if by_name(saved.state):
         return []
-    found = moved(saved, today) if saved.keys and before != now else []
+    found = on_one_side(saved, today) if saved.keys and before != now else []
     return found or [
         mismatch(f"parameters in group {number} ({_some(keys)}): {old} -> {new}")
         for number, (old, new, keys) in enumerate(zip(before, now, today.groups, strict=True))
@@ -190,28 +192,28 @@ def regrouped(saved: Saved, today: Today) -> list[Change]:
     ]
 
 
-def moved(saved: Saved, today: Today) -> list[Change]:
-    """Parameters that only one side's optimizer has."""
+def on_one_side(saved: SavedOptimizer, today: CurrentOptimizer) -> list[Change]:
+    """Finds parameters that only the saved or only today's optimizer has."""
     known, keys = set(saved.now), set(today.keys)
     pairs = zip(saved.keys, saved.now, strict=True)
-    # By names, what the file has besides is left alone.
-    gone = [] if by_name(saved.state) else [key for key, name in pairs if name not in keys]
-    # A file that keeps its groups apart has names only of parameters that have a state.
-    fresh = [key for key in today.keys if key not in known] if saved.state.groups else []
+    # Loading by name ignores additional entries of the file.
+    dropped = [] if by_name(saved.state) else [key for key, name in pairs if name not in keys]
+    # A file without groups in its header names only the parameters that have a state.
+    added = [key for key in today.keys if key not in known] if saved.state.groups else []
     return [
-        *(mismatch("the optimizer no longer has it", old=key) for key in gone),
-        *(mismatch("new in the optimizer: the checkpoint has no state for it", new=key) for key in fresh),
+        *(mismatch("the optimizer no longer has it", old=key) for key in dropped),
+        *(mismatch("new in the optimizer: the checkpoint has no state for it", new=key) for key in added),
     ]
 
 
-def swapped(saved: Saved, today: Today) -> list[Change]:
-    """Parameters that would go on with the state of another: torch pairs them by their places."""
+def swapped(saved: SavedOptimizer, today: CurrentOptimizer) -> list[Change]:
+    """Finds parameters that would resume from the state of another, because torch pairs by position."""
     keys, state = set(today.keys), saved.state
-    detail = "their order changed: the second would go on with the state of the first"
-    places = zip(chain.from_iterable(state.groups), saved.keys, saved.now, today.keys, strict=False)
+    detail = "their order changed: the second would resume from the state of the first"
+    positions = zip(chain.from_iterable(state.groups), saved.keys, saved.now, today.keys, strict=False)
     return [
         mismatch(detail, old, new)
-        for number, old, now, new in places
+        for number, old, now, new in positions
         if now != new and now in keys and _has_state(state, number)
     ]
 

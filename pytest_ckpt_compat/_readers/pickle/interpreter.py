@@ -1,9 +1,8 @@
 """An interpreter of pickle opcodes that imports nothing and calls nothing.
 
 Written from the documentation of the format: PEP 307, PEP 3154, PEP 574 and the comments of
-CPython's ``pickletools``. Protocols 0 to 5. What a pickle asks to import becomes a ``Global``,
-what it asks to call becomes a ``Made``, except for the few makers in ``rebuild`` that describe
-tensors and plain collections.
+CPython's ``pickletools``. Covers protocols 0 to 5. An import becomes a ``Global``, a call becomes a
+``Made``. Calls of the few functions listed in ``rebuild`` become tensors and plain collections.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import Budget, broken_off, damaged, over_limit
 from pytest_ckpt_compat._readers.pickle.dict_keys import KeyCheck
 from pytest_ckpt_compat._readers.pickle.inert import Global, Made, OrderedMapping, Tensor
-from pytest_ckpt_compat._readers.pickle.pickle_values import ROUND, Stop, ValueMachine
 from pytest_ckpt_compat._readers.pickle.rebuild import Rebuilder
+from pytest_ckpt_compat._readers.pickle.value_opcodes import ROUND, Stop, ValueMachine
 
-#: Gives the value for a persistent id (a storage, in torch's files).
+#: Returns the value of a persistent id (a storage, in torch's files).
 PersistentLoad: TypeAlias = Callable[[Any], Any]
 
-#: Modules whose name depends on the version that wrote the file.
+#: Modules that go by another name in some versions of Python or NumPy -> the name used here.
 _RENAMED_MODULES = {
     "__builtin__": "builtins",
     "copy_reg": "copyreg",
@@ -33,16 +32,17 @@ _RENAMED_MODULES = {
 def interpret(
     data: bytes, persistent_load: PersistentLoad, start: int = 0, budget: Budget | None = None
 ) -> tuple[Any, int]:
-    """The inert value of the pickle at ``data[start:]``, and the position after it.
+    """Returns the inert value of the pickle at ``data[start:]``, and the position after it.
 
-    Raises RefusalError for a pickle that is damaged or beyond the limits; a BrokenOffError if it
-    goes on after ``data``.
+    Raises:
+        RefusalError: the pickle is damaged or exceeds the limits.
+        BrokenOffError: the pickle continues after the end of ``data``.
     """
     machine = _Machine(data, persistent_load, start, budget or Budget())
     try:
         return machine.run(), machine.pos
     except (IndexError, struct.error):
-        problem = "breaks off, or takes more from its stack than it put there,"
+        problem = "breaks off, or takes more values from its stack than there are,"
     except KeyError:
         problem = "refers to a value that was never stored,"
     except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
@@ -53,7 +53,7 @@ def interpret(
 
 
 class _Machine(ValueMachine):
-    """Adds the opcodes for collections, classes and objects."""
+    """Adds the opcodes of collections, classes and objects, and runs them all."""
 
     def __init__(self, data: bytes, persistent_load: PersistentLoad, start: int, budget: Budget) -> None:
         super().__init__(data, start, budget)
@@ -64,7 +64,7 @@ class _Machine(ValueMachine):
         self.rebuilder = Rebuilder(self.spend, self.keys)
 
     def run(self) -> Any:
-        """The pickled value, once STOP is reached."""
+        """Runs the opcodes up to STOP, and returns the pickled value."""
         table = [self.unknown] * 256
         for name, code in _OPCODES.items():
             table[ord(code)] = getattr(self, f"_op_{name}")
@@ -121,7 +121,7 @@ class _Machine(ValueMachine):
                 target.elements = []
             target.elements.extend(items)
         else:
-            raise damaged(f"its pickle appends to something that is no list, at byte {self.pos:,}")
+            raise damaged(f"its pickle appends to something other than a list at byte {self.pos:,}")
 
     def _op_empty_dict(self) -> None:
         self.stack.append({})
@@ -147,9 +147,9 @@ class _Machine(ValueMachine):
                 target.entries = {}
             target = target.entries
         elif type(target) is not dict and type(target) is not OrderedMapping:
-            raise damaged(f"its pickle sets items of something that is no dictionary, at byte {self.pos:,}")
+            raise damaged(f"its pickle sets items of something other than a dictionary at byte {self.pos:,}")
         if len(items) % 2:
-            raise damaged(f"its pickle has a dictionary key without a value, at byte {self.pos:,}")
+            raise damaged(f"its pickle has a dictionary key without a value at byte {self.pos:,}")
         names = items[::2]
         self.keys.check(names)
         target.update(zip(names, items[1::2], strict=True))
@@ -191,7 +191,7 @@ class _Machine(ValueMachine):
 
     def _name(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str:
-            raise damaged(f"its pickle names a class by something that is no text, at byte {self.pos:,}")
+            raise damaged(f"its pickle names a class by something other than text at byte {self.pos:,}")
         if len(module) + len(name) > limits.NAME_LENGTH:
             raise over_limit("characters in the name of a class", limits.NAME_LENGTH)
         found = self.globals.get((module, name))
@@ -244,15 +244,15 @@ class _Machine(ValueMachine):
         if type(target) is Made or type(target) is OrderedMapping:
             target.state = state
         elif type(target) is not Tensor and type(target) is not dict and type(target) is not Global:
-            raise damaged(f"its pickle gives a state to something that has none, at byte {self.pos:,}")
+            raise damaged(f"its pickle sets the state of something that cannot have one at byte {self.pos:,}")
 
     def _op_next_buffer(self) -> None:
-        raise damaged("its pickle refers to buffers outside itself, which no checkpoint format has")
+        raise damaged("its pickle refers to external buffers, which no checkpoint format uses")
 
     _op_readonly_buffer = _op_next_buffer
 
 
-#: Name of an opcode in ``pickletools``, in lower case -> its byte.
+#: Lower-case name of an opcode in ``pickletools`` -> its byte.
 _OPCODES = {
     "mark": b"(",
     "stop": b".",

@@ -1,4 +1,4 @@
-"""The fewest rules that explain many changes; each says exactly which keys it is about."""
+"""Covers many changes with few patterns. Each pattern names exactly the keys that it covers."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.patterns import fold, fold_pairs
-from pytest_ckpt_compat._renames.units.blocks import modules_of
+from pytest_ckpt_compat._renames.units.paths import modules_of
 
 
 @dataclass(frozen=True)
-class Rule:
+class RenamePattern:
     """A rename of several keys at once.
 
     Attributes:
         old: pattern of the old keys.
-        new: pattern of the new keys; the n-th braces of both go together.
-        matches: exactly the pairs that the patterns stand for.
+        new: pattern of the new keys. The n-th braces of both patterns correspond.
+        matches: the (old, new) keys that the patterns cover, and no others.
     """
 
     old: str
@@ -30,25 +30,31 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class RuleSet:
-    """What rules there are, and the pairs that no rule of more than one pair covers."""
+class RenamePatterns:
+    """Patterns that cover several keys each, and the (old, new) keys that none of them covers."""
 
-    rules: tuple[Rule, ...]
+    patterns: tuple[RenamePattern, ...]
     exceptions: tuple[tuple[str, str], ...]
 
 
-def rules(changes: Iterable[Change], old_keys: Collection[str], new_keys: Collection[str]) -> RuleSet:
-    """The rules that all certain and likely one-to-one moves among ``changes`` amount to.
+def rename_patterns(
+    changes: Iterable[Change], old_keys: Collection[str], new_keys: Collection[str]
+) -> RenamePatterns:
+    """Covers the one-to-one renames among ``changes`` that are certain or likely with few patterns.
 
     Args:
-        changes: as ``infer`` gives them.
-        old_keys: all keys of the old side; a rule matches none but those it explains.
+        changes: the return value of ``infer``.
+        old_keys: all keys of the old side. A pattern matches none of them but those it covers.
         new_keys: all keys of the new side.
     """
     moves = [pair for change in changes if change.confidence != "ambiguous" for pair in _moves(change)]
     folded = fold_pairs(moves, old_keys, new_keys)
-    return RuleSet(
-        tuple(Rule(each.old_pattern, each.new_pattern, each.pairs) for each in folded if len(each.pairs) > 1),
+    return RenamePatterns(
+        tuple(
+            RenamePattern(each.old_pattern, each.new_pattern, each.pairs)
+            for each in folded
+            if len(each.pairs) > 1
+        ),
         tuple(each.pairs[0] for each in folded if len(each.pairs) == 1),
     )
 
@@ -56,10 +62,10 @@ def rules(changes: Iterable[Change], old_keys: Collection[str], new_keys: Collec
 def grouped(
     changes: Sequence[Change], old_keys: Collection[str], new_keys: Collection[str]
 ) -> tuple[Change, ...]:
-    """The changes, each with the text of the rule it belongs to."""
+    """Returns the changes with ``group`` set to the pattern that covers each."""
     text: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
-    for kind, doubtful in sorted({_alike(change) for change in changes}):
-        same = [change for change in changes if _alike(change) == (kind, doubtful)]
+    for kind, doubtful in sorted({_category(change) for change in changes}):
+        same = [change for change in changes if _category(change) == (kind, doubtful)]
         owners = {pair: change for change in same for pair in _moves(change)}
         for folded in fold_pairs(list(owners), old_keys, new_keys):
             for pair in folded.pairs:
@@ -76,13 +82,13 @@ def grouped(
     return tuple(replace(change, group=text.get((change.old, change.new), "")) for change in changes)
 
 
-def _alike(change: Change) -> tuple[str, bool]:
-    """Changes of one rule are of one kind, and an ambiguous one shares no rule with a believed one."""
+def _category(change: Change) -> tuple[str, bool]:
+    """Returns what changes under one pattern share: their kind, and whether they are ambiguous."""
     return change.kind, change.confidence == "ambiguous"
 
 
 def _moves(change: Change) -> list[tuple[str, str]]:
-    """The pairs of keys of a change, where its keys go over one by one."""
+    """Returns the (old, new) keys of a change whose keys correspond one to one, else nothing."""
     if len(change.old) != len(change.new):
         return []
     return [(old, new) for old, new in zip(change.old, change.new, strict=True) if old != new]
@@ -91,7 +97,7 @@ def _moves(change: Change) -> list[tuple[str, str]]:
 def _joint(
     changes: Iterable[Change], old_keys: Collection[str], new_keys: Collection[str]
 ) -> dict[tuple[tuple[str, ...], tuple[str, ...]], str]:
-    """The text of splits, fuses and the like: the several keys of each folded, then all of them."""
+    """Returns the patterns of splits and fusions: folds the keys of each change, then all changes."""
     several = {
         (_pattern(change.old), _pattern(change.new)): change
         for change in changes
@@ -106,7 +112,7 @@ def _joint(
 
 
 def _pattern(keys: tuple[str, ...]) -> str:
-    """The keys in one text, every one of them named: no ``*``."""
+    """Returns one text that names each of the keys, without ``*``."""
     if len(keys) == 1:
         return keys[0]
     others = {f"{module}." for key in keys for module in modules_of(key)}

@@ -1,4 +1,4 @@
-"""The formats in which one file holds a state_dict, and which several files may hold together."""
+"""Files of torch and safetensors: a whole checkpoint, or one part of a sharded one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.state_dict.assemble import Loaded, assemble
 
 _ZIP = b"PK\x03\x04"
-#: Bytes by which a format is known.
+#: First bytes of a file that suffice to detect its format.
 HEAD = 512
 
 
 def read_single(blob: Blob, head: bytes, key: str | None, budget: Budget) -> Structure | None:
-    """The structure of a torch or safetensors file; None if it is neither."""
+    """Reads the structure of a torch or safetensors file; returns None if it is neither."""
     if head.startswith(_ZIP):
         return read_torch_zip(blob, key, budget)
     if torch_legacy.looks_like(head):
@@ -26,10 +26,10 @@ def read_single(blob: Blob, head: bytes, key: str | None, budget: Budget) -> Str
 
 
 def load_single(blob: Blob, budget: Budget) -> Loaded:
-    """The whole value in a file of ``torch.save``."""
+    """Reads the whole value in a file of ``torch.save``. Raises RefusalError for another format."""
     head = blob.head(HEAD)
     if head.startswith(_ZIP):
         return load_torch_zip(blob, budget)
     if torch_legacy.looks_like(head):
         return torch_legacy.load_torch_legacy(blob, budget)
-    raise RefusalError("it is no file of torch.save", "fetch or save it again")
+    raise RefusalError("it is not a file that torch.save wrote", "fetch or save it again")

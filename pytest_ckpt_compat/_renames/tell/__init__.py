@@ -1,1 +1,0 @@
-"""Believed matches -> changes, rules and evidence."""
