@@ -1,0 +1,174 @@
+"""The parts of the site that are made from the code: rules, marker options, commands, pytest options.
+
+A page holds ``<!-- generated: NAME -->``; ``conf.py`` puts the Markdown of ``PARTS[NAME]`` there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest_ckpt_compat
+from pytest_ckpt_compat._cli.main import _parser
+from pytest_ckpt_compat._core.rules import RULES
+from pytest_ckpt_compat._pytest_plugin import hooks
+from pytest_ckpt_compat._registry.registration import OPTIONS
+
+_PLACEHOLDER = re.compile(r"<!-- generated: (\w+) -->")
+
+#: What each marker option means. ``path`` is the marker's only positional argument.
+_MEANINGS: Mapping[str, str] = {
+    "path": "The checkpoint, relative to the test file or else to the root folder. A glob registers every file "
+    "that it matches. An address (`hf://`, `https://`, `s3://`, ...) needs the extra `[remote]` and an `id`.",
+    "model": 'A class, a factory, a module instance, or `"package.module:attr"`. A factory with a parameter '
+    "named `checkpoint` receives the file's values that are not tensors (hyper-parameters, epoch) as plain data.",
+    "kwargs": "Keyword arguments for the class or factory.",
+    "key": 'The dotted path of the state_dict inside the file, where the file holds several (`"ema"`).',
+    "strip_prefix": 'A prefix to remove from the keys that begin with it (`"module."`).',
+    "strict": "As in `load_state_dict`. With `strict=False`, missing and unexpected keys are warnings.",
+    "id": "The name of the checkpoint in test ids, reports and its snapshot. The default is its path.",
+    "allow": 'Breaks that you accept, each as rule, keys and reason: `[("CK202", "head.*", "10 classes now")]`.',
+    "level": '`"backward"` (the default), `"forward"`, `"full"` or `"resume"`; see [Levels](#levels).',
+    "optimizer": 'For `level="resume"`: an optimizer class, a factory that takes the model and returns one or '
+    'several optimizers, or `"package.module:attr"`.',
+}
+
+
+@dataclass(frozen=True)
+class RuleText:
+    """What the site prints about one rule."""
+
+    id: str
+    kind: str
+    severity: str
+    meaning: str
+    advice: str
+
+
+def fill(text: str) -> str:
+    """A page's text with every placeholder replaced. Raises KeyError for an unknown name."""
+    return _PLACEHOLDER.sub(lambda match: PARTS[match[1]](), text)
+
+
+def rule_texts() -> tuple[RuleText, ...]:
+    """The rule table, sorted by id: the only function here that knows the fields of a rule."""
+    found = []
+    for rule in sorted(RULES, key=lambda rule: rule.id):
+        lenient = f" (`strict=False`: {rule.lenient.value})" if rule.lenient else ""
+        advice = "" if rule.advice == "see the message" else rule.advice
+        found.append(RuleText(rule.id, rule.kind, rule.severity.value + lenient, rule.meaning, advice))
+    return tuple(found)
+
+
+def rules() -> str:
+    """A table of all rules, then a section for each."""
+    rows = [(f"[{rule.id}](#{rule.id.lower()})", rule.kind, rule.severity, rule.meaning) for rule in rule_texts()]
+    lines = [*_table(("id", "kind", "severity", "meaning"), rows)]
+    for rule in rule_texts():
+        lines += ["", f"({rule.id.lower()})=", f"## {rule.id} {rule.kind}", "", f"{_sentence(rule.meaning)}", ""]
+        lines += [f"- Severity: {rule.severity}"]
+        lines += [f"- What to do: {rule.advice}"] if rule.advice else ["- What to do: the message says it."]
+    return "\n".join(lines)
+
+
+def marker_options() -> str:
+    """A table of the marker's options, in the order of its signature."""
+    rows = [(f"`{name}`", _MEANINGS[name]) for name in ("path", *OPTIONS)]
+    return "\n".join(_table(("option", "meaning"), rows))
+
+
+def commands() -> str:
+    """A section for each command of ``ckpt-compat``, with its usage and its options."""
+    lines = []
+    for name, help_text, parser in _subparsers(_parser()):
+        usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
+        lines += [f"## ckpt-compat {name}", "", _sentence(parser.description or help_text), ""]
+        lines += ["```text", usage, "```", ""]
+        rows = [(_spelling(action), _sentence(_help(action))) for action in _actions(parser)]
+        lines += [*_table(("argument", "meaning"), rows), ""] if rows else []
+    return "\n".join(lines)
+
+
+def pytest_options() -> str:
+    """A table of the options and settings that the plugin adds to pytest."""
+    recorder = _Recorder()
+    hooks.pytest_addoption(recorder)  # type: ignore[arg-type]
+    return "\n".join(_table(("option", "meaning"), recorder.rows))
+
+
+def interface() -> str:
+    """One autodoc directive for each public name."""
+    lines = []
+    for name in pytest_ckpt_compat.__all__:
+        found = getattr(pytest_ckpt_compat, name)
+        is_class = isinstance(found, type)
+        is_error = is_class and issubclass(found, Exception)
+        directive = "autoexception" if is_error else "autoclass" if is_class else "autofunction"
+        lines += ["```{eval-rst}", f".. {directive}:: pytest_ckpt_compat.{name}"]
+        lines += ["   :members:"] if is_class else []
+        lines += ["```", ""]
+    return "\n".join(lines)
+
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    part.__name__: part for part in (rules, marker_options, commands, pytest_options, interface)
+}
+
+
+class _Recorder:
+    """Stands in for pytest's parser, and keeps what the plugin adds to it."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str]] = []
+
+    def getgroup(self, _name: str) -> _Recorder:
+        return self
+
+    def addoption(self, name: str, **options: Any) -> None:
+        value = f" {options['metavar']}" if "metavar" in options else ""
+        self.rows.append((f"`{name}{value}`", _sentence(options["help"])))
+
+    def addini(self, name: str, help_text: str, **_options: Any) -> None:
+        self.rows.append((f"`{name}` (ini)", _sentence(help_text)))
+
+
+def _subparsers(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
+    for group in parser._actions:
+        if isinstance(group, argparse._SubParsersAction):
+            helps = {action.dest: action.help or "" for action in group._choices_actions}
+            yield from ((name, helps[name], each) for name, each in group.choices.items())
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    return (action for action in parser._actions if not isinstance(action, argparse._HelpAction))
+
+
+def _spelling(action: argparse.Action) -> str:
+    names = ", ".join(action.option_strings)
+    takes_value = action.nargs != 0 and not isinstance(action, argparse._CountAction)
+    value = str(action.metavar or "{" + ",".join(action.choices) + "}" if action.choices else action.metavar)
+    shown = value if action.metavar or action.choices else action.dest.upper()
+    return f"`{' '.join(part for part in (names, shown if takes_value else '') if part)}`"
+
+
+def _help(action: argparse.Action) -> str:
+    required = "required; " if action.required and action.option_strings else ""
+    choices = " or ".join(f"`{choice}`" for choice in action.choices or ())
+    default = f", `{action.default}` by default" if action.choices else ""
+    return required + (action.help or choices + default)
+
+
+def _sentence(text: str) -> str:
+    begun = text[:1].upper() + text[1:] if text[:1].islower() and not text.startswith("get_") else text
+    return begun if begun.endswith(".") else begun + "."
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    titles = tuple(head)
+    yield f"| {' | '.join(titles)} |"
+    yield "|" + "---|" * len(titles)
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
