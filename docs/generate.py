@@ -18,22 +18,27 @@ from pytest_ckpt_compat._pytest_plugin import hooks
 from pytest_ckpt_compat._registry.registration import OPTIONS
 
 _PLACEHOLDER = re.compile(r"<!-- generated: (\w+) -->")
+#: Files of the root folder that have a page of the site: a link to one means that page.
+_ROOT_PAGE = re.compile(r"\]\(\.\./(CHANGELOG|CONTRIBUTING|SECURITY)\.md")
 
 #: What each marker option means. ``path`` is the marker's only positional argument.
 _MEANINGS: Mapping[str, str] = {
-    "path": "The checkpoint, relative to the test file or else to the root folder. A glob registers every file "
-    "that it matches. An address (`hf://`, `https://`, `s3://`, ...) needs the extra `[remote]` and an `id`.",
+    "path": "The checkpoint, relative to the test file or else to the root folder. A glob registers every "
+    "file that it matches. An address (`hf://`, `https://`, `s3://`, ...) needs the extra `[remote]` and an "
+    "`id`.",
     "model": 'A class, a factory, a module instance, or `"package.module:attr"`. A factory with a parameter '
-    "named `checkpoint` receives the file's values that are not tensors (hyper-parameters, epoch) as plain data.",
+    "named `checkpoint` receives the file's values that are not tensors (hyper-parameters, epoch) as plain "
+    "data.",
     "kwargs": "Keyword arguments for the class or factory.",
     "key": 'The dotted path of the state_dict inside the file, where the file holds several (`"ema"`).',
     "strip_prefix": 'A prefix to remove from the keys that begin with it (`"module."`).',
     "strict": "As in `load_state_dict`. With `strict=False`, missing and unexpected keys are warnings.",
     "id": "The name of the checkpoint in test ids, reports and its snapshot. The default is its path.",
-    "allow": 'Breaks that you accept, each as rule, keys and reason: `[("CK202", "head.*", "10 classes now")]`.',
+    "allow": "Breaks that you accept, each as rule, keys and reason: "
+    '`[("CK202", "head.*", "10 classes now")]`.',
     "level": '`"backward"` (the default), `"forward"`, `"full"` or `"resume"`; see [Levels](#levels).',
-    "optimizer": 'For `level="resume"`: an optimizer class, a factory that takes the model and returns one or '
-    'several optimizers, or `"package.module:attr"`.',
+    "optimizer": 'For `level="resume"`: an optimizer class, a factory that takes the model and returns one '
+    'or several optimizers, or `"package.module:attr"`.',
 }
 
 
@@ -49,8 +54,9 @@ class RuleText:
 
 
 def fill(text: str) -> str:
-    """A page's text with every placeholder replaced. Raises KeyError for an unknown name."""
-    return _PLACEHOLDER.sub(lambda match: PARTS[match[1]](), text)
+    """A page's text with every placeholder and link replaced. Raises KeyError for an unknown placeholder."""
+    filled = _PLACEHOLDER.sub(lambda match: PARTS[match[1]](), text)
+    return _ROOT_PAGE.sub(lambda match: f"]({match[1].lower()}.md", filled)
 
 
 def rule_texts() -> tuple[RuleText, ...]:
@@ -58,19 +64,18 @@ def rule_texts() -> tuple[RuleText, ...]:
     found = []
     for rule in sorted(RULES, key=lambda rule: rule.id):
         lenient = f" (`strict=False`: {rule.lenient.value})" if rule.lenient else ""
-        advice = "" if rule.advice == "see the message" else rule.advice
-        found.append(RuleText(rule.id, rule.kind, rule.severity.value + lenient, rule.meaning, advice))
+        found.append(RuleText(rule.id, rule.kind, rule.severity.value + lenient, rule.meaning, rule.advice))
     return tuple(found)
 
 
 def rules() -> str:
     """A table of all rules, then a section for each."""
-    rows = [(f"[{rule.id}](#{rule.id.lower()})", rule.kind, rule.severity, rule.meaning) for rule in rule_texts()]
+    found = rule_texts()
+    rows = [(f"[{rule.id}](#{rule.id.lower()})", rule.kind, rule.severity, rule.meaning) for rule in found]
     lines = [*_table(("id", "kind", "severity", "meaning"), rows)]
-    for rule in rule_texts():
-        lines += ["", f"({rule.id.lower()})=", f"## {rule.id} {rule.kind}", "", f"{_sentence(rule.meaning)}", ""]
-        lines += [f"- Severity: {rule.severity}"]
-        lines += [f"- What to do: {rule.advice}"] if rule.advice else ["- What to do: the message says it."]
+    for rule in found:
+        lines += ["", f"({rule.id.lower()})=", f"## {rule.id} {rule.kind}", "", _sentence(rule.meaning), ""]
+        lines += [f"Severity: {rule.severity}.", "", f"What to do: {rule.advice}.", ""]
     return "\n".join(lines)
 
 
@@ -87,7 +92,7 @@ def commands() -> str:
         usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
         lines += [f"## ckpt-compat {name}", "", _sentence(parser.description or help_text), ""]
         lines += ["```text", usage, "```", ""]
-        rows = [(_spelling(action), _sentence(_help(action))) for action in _actions(parser)]
+        rows = [(_spelling(action), _help(action)) for action in _actions(parser)]
         lines += [*_table(("argument", "meaning"), rows), ""] if rows else []
     return "\n".join(lines)
 
@@ -147,18 +152,17 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _spelling(action: argparse.Action) -> str:
-    names = ", ".join(action.option_strings)
-    takes_value = action.nargs != 0 and not isinstance(action, argparse._CountAction)
-    value = str(action.metavar or "{" + ",".join(action.choices) + "}" if action.choices else action.metavar)
-    shown = value if action.metavar or action.choices else action.dest.upper()
-    return f"`{' '.join(part for part in (names, shown if takes_value else '') if part)}`"
+    value = str(action.metavar or action.dest.upper())
+    if action.choices:
+        value = "{" + ",".join(action.choices) + "}"
+    shown = "" if action.nargs == 0 else value
+    return f"`{' '.join(part for part in (', '.join(action.option_strings), shown) if part)}`"
 
 
 def _help(action: argparse.Action) -> str:
-    required = "required; " if action.required and action.option_strings else ""
     choices = " or ".join(f"`{choice}`" for choice in action.choices or ())
-    default = f", `{action.default}` by default" if action.choices else ""
-    return required + (action.help or choices + default)
+    text = _sentence(action.help or f"{choices}; the default is `{action.default}`")
+    return f"{text} Required." if action.required and action.option_strings else text
 
 
 def _sentence(text: str) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,17 +26,16 @@ def show() -> str:
         copy = Path(folder) / PROJECT.name
         unwanted = shutil.ignore_patterns("conftest.py", "__pycache__", ".*")
         shutil.copytree(PROJECT, copy, ignore=unwanted)
-        printed = _run(APPLY, copy) + _run(f'"{sys.executable}" -m {PYTEST}', copy)
+        printed = _run(shlex.split(APPLY), copy) + _run([sys.executable, "-m", *shlex.split(PYTEST)], copy)
     return "\n".join(["A refactor in a copy of this project:", "", f"$ {APPLY}", f"$ {PYTEST}", printed])
 
 
-def _run(command: str, folder: Path) -> str:
+def _run(command: list[str], folder: Path) -> str:
     # git ignores files outside the repository it finds, so it must not find one above the copy.
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PYTEST_"))}
     environment = outside | {"GIT_CEILING_DIRECTORIES": str(folder.parent), "COLUMNS": "80"}
     done = subprocess.run(
         command,
-        shell=True,
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
