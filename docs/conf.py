@@ -28,9 +28,10 @@ smartquotes = False  # it would turn the -- of an option into a dash
 myst_heading_anchors = 3
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
+napoleon_custom_sections = [("Attributes", "params_style")]
 autodoc_member_order = "bysource"
-autodoc_typehints_format = "short"
+autodoc_type_aliases = {"Kind": "Kind", "Confidence": "Confidence"}
+python_maximum_signature_line_length = 100
 
 
 def setup(app: Sphinx) -> None:
