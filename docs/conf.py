@@ -23,6 +23,7 @@ html_show_sourcelink = False
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
+highlight_language = "text"
 smartquotes = False  # it would turn the -- of an option into a dash
 
 myst_heading_anchors = 3

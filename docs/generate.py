@@ -8,49 +8,18 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pytest_ckpt_compat
-from pytest_ckpt_compat._cli.main import _parser
+from pytest_ckpt_compat._cli.main import parser
+from pytest_ckpt_compat._core.rule import Rule
 from pytest_ckpt_compat._core.rules import RULES
 from pytest_ckpt_compat._pytest_plugin import hooks
-from pytest_ckpt_compat._registry.registration import OPTIONS
+from pytest_ckpt_compat._registry import options
 
 _PLACEHOLDER = re.compile(r"<!-- generated: (\w+) -->")
 #: Files of the root folder that have a page of the site: a link to one means that page.
 _ROOT_PAGE = re.compile(r"\]\(\.\./(CHANGELOG|CONTRIBUTING|SECURITY)\.md")
-
-#: What each marker option means. ``path`` is the marker's only positional argument.
-_MEANINGS: Mapping[str, str] = {
-    "path": "The checkpoint, relative to the test file or else to the root folder. A glob registers every "
-    "file that it matches. An address (`hf://`, `https://`, `s3://`, ...) needs the extra `[remote]` and an "
-    "`id`.",
-    "model": 'A class, a factory, a module instance, or `"package.module:attr"`. A factory with a parameter '
-    "named `checkpoint` receives the file's values that are not tensors (hyper-parameters, epoch) as plain "
-    "data.",
-    "kwargs": "Keyword arguments for the class or factory.",
-    "key": 'The dotted path of the state_dict inside the file, where the file holds several (`"ema"`).',
-    "strip_prefix": 'A prefix to remove from the keys that begin with it (`"module."`).',
-    "strict": "As in `load_state_dict`. With `strict=False`, missing and unexpected keys are warnings.",
-    "id": "The name of the checkpoint in test ids, reports and its snapshot. The default is its path.",
-    "allow": "Breaks that you accept, each as rule, keys and reason: "
-    '`[("CK202", "head.*", "10 classes now")]`.',
-    "level": '`"backward"` (the default), `"forward"`, `"full"` or `"resume"`; see [Levels](#levels).',
-    "optimizer": 'For `level="resume"`: an optimizer class, a factory that takes the model and returns one '
-    'or several optimizers, or `"package.module:attr"`.',
-}
-
-
-@dataclass(frozen=True)
-class RuleText:
-    """What the site prints about one rule."""
-
-    id: str
-    kind: str
-    severity: str
-    meaning: str
-    advice: str
 
 
 def fill(text: str) -> str:
@@ -59,40 +28,31 @@ def fill(text: str) -> str:
     return _ROOT_PAGE.sub(lambda match: f"]({match[1].lower()}.md", filled)
 
 
-def rule_texts() -> tuple[RuleText, ...]:
-    """The rule table, sorted by id: the only function here that knows the fields of a rule."""
-    found = []
-    for rule in sorted(RULES, key=lambda rule: rule.id):
-        lenient = f" (`strict=False`: {rule.lenient.value})" if rule.lenient else ""
-        found.append(RuleText(rule.id, rule.kind, rule.severity.value + lenient, rule.meaning, rule.advice))
-    return tuple(found)
-
-
 def rules() -> str:
     """A table of all rules, then a section for each."""
-    found = rule_texts()
-    rows = [(f"[{rule.id}](#{rule.id.lower()})", rule.kind, rule.severity, rule.meaning) for rule in found]
+    found = sorted(RULES, key=lambda rule: rule.id)
+    rows = [(f"[{rule.id}](#{rule.id.lower()})", rule.kind, _severity(rule), rule.meaning) for rule in found]
     lines = [*_table(("id", "kind", "severity", "meaning"), rows)]
     for rule in found:
         lines += ["", f"({rule.id.lower()})=", f"## {rule.id} {rule.kind}", "", _sentence(rule.meaning), ""]
-        lines += [f"Severity: {rule.severity}.", "", f"What to do: {rule.advice}.", ""]
+        lines += [rule.documentation, "", f"- Severity: {_severity(rule)}"]
+        lines += [f"- Advice of the report: {rule.advice}"] if rule.advice else []
     return "\n".join(lines)
 
 
 def marker_options() -> str:
     """A table of the marker's options, in the order of its signature."""
-    rows = [(f"`{name}`", _MEANINGS[name]) for name in ("path", *OPTIONS)]
-    return "\n".join(_table(("option", "meaning"), rows))
+    return options.table()
 
 
 def commands() -> str:
     """A section for each command of ``ckpt-compat``, with its usage and its options."""
     lines = []
-    for name, help_text, parser in _subparsers(_parser()):
-        usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
-        lines += [f"## ckpt-compat {name}", "", _sentence(parser.description or help_text), ""]
+    for name, help_text, each in _subparsers(parser()):
+        usage = " ".join(each.format_usage().removeprefix("usage: ").split())
+        lines += [f"## ckpt-compat {name}", "", _sentence(each.description or help_text), ""]
         lines += ["```text", usage, "```", ""]
-        rows = [(_spelling(action), _help(action)) for action in _actions(parser)]
+        rows = [(_spelling(action), _help(action)) for action in _actions(each)]
         lines += [*_table(("argument", "meaning"), rows), ""] if rows else []
     return "\n".join(lines)
 
@@ -138,6 +98,11 @@ class _Recorder:
 
     def addini(self, name: str, help_text: str, **_options: Any) -> None:
         self.rows.append((f"`{name}` (ini)", _sentence(help_text)))
+
+
+def _severity(rule: Rule) -> str:
+    lenient = f" (`strict=False`: {rule.lenient.value})" if rule.lenient else ""
+    return rule.severity.value + lenient
 
 
 def _subparsers(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str, argparse.ArgumentParser]]:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from pytest_ckpt_compat._check.check import diff as diff
     from pytest_ckpt_compat._core.changes import Change as Change
     from pytest_ckpt_compat._core.changes import Severity as Severity
-    from pytest_ckpt_compat._core.changes import Verdict as Verdict
     from pytest_ckpt_compat._core.errors import CkptCompatError as CkptCompatError
     from pytest_ckpt_compat._core.structure import Structure as Structure
     from pytest_ckpt_compat._core.structure import TensorSpec as TensorSpec
+    from pytest_ckpt_compat._core.verdict import Verdict as Verdict
     from pytest_ckpt_compat._definition import define as define
     from pytest_ckpt_compat._pytest_plugin.fixture import CkptCompat as CkptCompat
     from pytest_ckpt_compat._readers import read as read
@@ -27,7 +27,7 @@ _HOMES = {
     "Severity": "_core.changes",
     "Structure": "_core.structure",
     "TensorSpec": "_core.structure",
-    "Verdict": "_core.changes",
+    "Verdict": "_core.verdict",
     "check": "_check.check",
     "define": "_definition",
     "diff": "_check.check",

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import scipy.optimize  # noqa: F401
 import torch
 from torch import nn
 
 # pytester takes back whatever a run in this process imports. Imported here, these modules stay, and
 # with them the identity of their classes; numpy cannot be imported twice at all.
+for _name in (
+    "scipy.optimize",
+    "pytest_ckpt_compat._check.run",
+    "pytest_ckpt_compat._cli.main",
+    "pytest_ckpt_compat._premerge.merge_base",
+    "pytest_ckpt_compat._pytest_plugin.collection",
+    "pytest_ckpt_compat._pytest_plugin.fixture",
+    "pytest_ckpt_compat._pytest_plugin.merge_base_worker",
+    "pytest_ckpt_compat._report.json",
+    "pytest_ckpt_compat._report.tree",
+):
+    importlib.import_module(_name)
 
 pytest_plugins = ["pytester"]
 

@@ -207,7 +207,7 @@ def test_nothing_to_accept(
     ("text", "complaint"),
     [
         ("<<<<<<< ours", "is not TOML: *"),
-        ("accepted = 3", "has an accepted that is no list of tables; *"),
+        ("accepted = 3", "has a key 'accepted' that is no list of tables; *"),
         ("[[acepted]]", "has a key 'acepted'; its tables are *"),
         ("[[accepted]]\nid = 'x'\nwhy = 1", "number 1, key why: is unknown; *"),
         ("[[accepted]]\nid = 3", "number 1, key id: is 3; *"),
@@ -240,9 +240,11 @@ def test_nonsense_in_the_file(widened: pytest.Pytester, command: Command, text: 
 
 
 def test_names_that_toml_and_shells_would_act_on() -> None:
-    from pytest_ckpt_compat._core.changes import Change, Policy, Verdict
+    from pytest_ckpt_compat._check import acceptance
+    from pytest_ckpt_compat._core.changes import Change, Policy
     from pytest_ckpt_compat._core.rules import judge
     from pytest_ckpt_compat._core.structure import TensorSpec
+    from pytest_ckpt_compat._core.verdict import Verdict
     from pytest_ckpt_compat._snapshots import accepted as module
 
     keys = ('a"b', "c$(rm)", "d\n[[accepted]]", "e\u202e", "f\ud800", "\U0001f600\\")
@@ -250,18 +252,18 @@ def test_names_that_toml_and_shells_would_act_on() -> None:
     changes = judge((Change("missing", new=(key,), new_specs=specs) for key in keys), Policy())
     verdict = Verdict(changes, name="it's")
     wanted = module.Entry("it's", "CK101", "*", 'a "reason"\nof two lines')
-    entry, _ = module.accept(verdict, (), wanted, date.today())
+    entry = acceptance.accept(verdict, (), wanted, date.today())
     import tempfile
     from pathlib import Path
 
     with tempfile.TemporaryDirectory() as name:
-        (Path(name) / module.FILE).write_text(module.dumps([entry]), encoding="utf-8")
+        module.save(Path(name), entry)
         (loaded,) = module.load(Path(name))
     assert loaded.changes == entry.changes
     assert all(
         change.severity is not None and change.severity.value == "accepted"
-        for change in module.apply([verdict], [loaded], date.today(), ())[0].changes
+        for change in acceptance.apply([verdict], [loaded], date.today(), ())[0].changes
     )
-    (line,) = module.commands(Verdict(changes[1:2], name="it's"))
+    (line,) = acceptance.commands(Verdict(changes[1:2], name="it's"))
     assert shlex.split(line)[1:5] == ["accept", "it's", "--rule", "CK101"]
     assert shlex.split(line)[6] == "c$(rm)"

@@ -168,7 +168,7 @@ def test_a_snapshot_that_is_gone_or_renamed(branch: pytest.Pytester, command: Co
     branch.runpytest_inprocess("--ckpt-update", "--ckpt-rewrite", "net-one", "-q").assert_outcomes(passed=1)
     said = command("check", "--against", "main", "-v")
     assert "CK901 net-v1: main (merge base " in said.out
-    assert "nothing registered here stands for it" in said.out
+    assert "nothing registered here uses it" in said.out
 
 
 def test_a_definition_on_one_side_only(branch: pytest.Pytester, command: Command) -> None:

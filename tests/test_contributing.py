@@ -10,7 +10,7 @@ import pytest
 
 from pytest_ckpt_compat._pytest_plugin import hooks
 from pytest_ckpt_compat._readers import formats
-from pytest_ckpt_compat._registry.registration import OPTIONS
+from pytest_ckpt_compat._registry.options import OPTIONS
 from pytest_ckpt_compat._report import publish
 from pytest_ckpt_compat._report.summary import Entry, Run
 from tests.test_architecture import ROOMS
@@ -61,12 +61,12 @@ def test_every_report_is_written_documented_and_tested(tmp_path: Path) -> None:
         written[suffix] = read(file)
         assert f"`{suffix}`" in read(ROOT / "docs" / "reports.md")
         assert f"{suffix}" in read(TESTS / "test_reports.py")
-        for options in (PACKAGE / "_cli" / "main.py", Path(hooks.__file__)):
+        for options in (PACKAGE / "_cli" / "check.py", Path(hooks.__file__)):
             assert re.search(rf"by suffix: .*\{suffix}\b", read(options)), f"{options} does not name {suffix}"
     assert len(set(written.values())) == len(written), "two suffixes give one text"
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", [option.name for option in OPTIONS if not option.positional])
 def test_every_marker_option_is_tested(option: str) -> None:
     tests = [
         path for path in TESTS.glob("test_*.py") if path.name not in ("test_contributing.py", "test_docs.py")

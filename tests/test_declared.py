@@ -124,20 +124,29 @@ def test_a_remote_checkpoint_that_cannot_be_had_and_has_no_snapshot(project: pyt
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("[tool.ckpt_compat]\nlevle = 1", "pyproject.toml [[]tool.ckpt_compat], key levle: is unknown; *"),
-        ("[tool.ckpt_compat]\nlevel = 'up'", "*, key level: is 'up'; levels are backward, *"),
-        ("[tool.ckpt_compat]\nsnapshot_dir = 3", "*, key snapshot_dir: is 3; snapshot_dir is text"),
-        ("[tool.ckpt_compat]\ncheckpoint = 'x'", "*, key checkpoint: is 'x'; *"),
+        (
+            "[tool.ckpt_compat]\nlevle = 1",
+            "pyproject.toml [[]tool.ckpt_compat]: has no option 'levle'; options are *",
+        ),
+        ("[tool.ckpt_compat]\nlevel = 'up'", "*, option level: is 'up'; it must be backward, *"),
+        ("[tool.ckpt_compat]\nsnapshot_dir = 3", "*, option snapshot_dir: is 3; it must be text, a folder"),
+        ("[tool.ckpt_compat]\ncheckpoint = 'x'", "*, option checkpoint: is 'x'; *"),
         ("[tool]\nckpt_compat = 3", "pyproject.toml [[]tool.ckpt_compat]: is not a table; *"),
-        (ENTRY + "modle = 3", "*[[][[]tool.ckpt_compat.checkpoint]] net-v1, key modle: is unknown; *"),
-        (ENTRY + "kwargs = 3", "*checkpoint]] net-v1, key kwargs: is 3; it must be a table"),
-        (ENTRY + "strict = 'no'", "*checkpoint]] net-v1, key strict: is 'no'; it must be true or false"),
-        (ENTRY.replace("path", "#"), "*checkpoint]] net-v1, key path: is not there; *"),
-        (ENTRY.replace("model", "#"), "*checkpoint]] net-v1, key model: is not there; *"),
-        (ENTRY + "level = 'resume'", "*checkpoint]] net-v1: has the level resume and no optimizer=; *"),
-        (ENTRY + "level = 'up'", "*checkpoint]] net-v1: has the level 'up'; levels are *"),
-        (ENTRY + "allow = [['CK202', 'head.*', '']]", "*net-v1: allows CK202 without a reason*"),
-        (ENTRY + ENTRY, "*checkpoint]] net-v1, key id: is registered twice, *; *"),
+        (
+            ENTRY + "modle = 3",
+            "*[[][[]tool.ckpt_compat.checkpoint]] net-v1: has no option 'modle'; options are path, *",
+        ),
+        (ENTRY + "kwargs = 3", "*checkpoint]] net-v1, option kwargs: is 3; it must be a table *"),
+        (ENTRY + "strict = 'no'", "*checkpoint]] net-v1, option strict: is 'no'; it must be true or false"),
+        (ENTRY.replace("path", "#"), "*checkpoint]] net-v1, option path: is missing; *"),
+        (ENTRY.replace("model", "#"), "*checkpoint]] net-v1, option model: is missing; it must be text, *"),
+        (ENTRY + "level = 'resume'", "*checkpoint]] net-v1: has level resume and no optimizer; *"),
+        (ENTRY + "level = 'up'", "*checkpoint]] net-v1, option level: is 'up'; it must be *"),
+        (
+            ENTRY + "allow = [['CK202', 'head.*', '']]",
+            "*net-v1, option allow: accepts CK202 without a reason*",
+        ),
+        (ENTRY + ENTRY, "*checkpoint]] net-v1, option id: is registered twice, *; *"),
         (ENTRY.replace("net.pt", "gone.pt"), "*net-v1: matches nothing: neither gone.pt nor a snapshot*"),
         (ENTRY + "[tool", "*pyproject.toml*"),
     ],
@@ -157,7 +166,7 @@ def test_a_mistake_shows_once_under_xdist(project: pytest.Pytester) -> None:
     declare(project, "[tool.ckpt_compat]\nlevle = 1")
     result = project.runpytest_subprocess("-n2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: pyproject.toml [[]tool.ckpt_compat], key levle: is unknown*"])
+    result.stderr.fnmatch_lines(["ERROR: pyproject.toml [[]tool.ckpt_compat]: has no option 'levle'*"])
 
 
 def test_the_table_stands_in_one_file(project: pytest.Pytester) -> None:
@@ -165,7 +174,7 @@ def test_the_table_stands_in_one_file(project: pytest.Pytester) -> None:
     (project.path / "ckpt_compat.toml").write_text(ENTRY)
     result = project.runpytest_inprocess()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*ckpt_compat.toml [[]tool.ckpt_compat]: stands in pyproject.toml as well*"])
+    result.stderr.fnmatch_lines(["*ckpt_compat.toml [[]tool.ckpt_compat]: is in pyproject.toml as well*"])
 
 
 HOOK = """
@@ -192,8 +201,8 @@ def test_a_registry_alone_is_enough(project: pytest.Pytester) -> None:
 @pytest.mark.parametrize(
     ("entry", "complaint"),
     [
-        ("'strict': 3", "hook pytest_ckpt_compat_checkpoints, from-registry, key strict: is 3; *"),
-        ("'id': 'net-v1'", "checkpoint net-v1, key id: is registered twice, *; *"),
+        ("'strict': 3", "hook pytest_ckpt_compat_checkpoints from-registry, option strict: is 3; *"),
+        ("'id': 'net-v1'", "checkpoint net-v1, option id: is registered twice, *; *"),
     ],
 )
 def test_a_registrys_mistakes(project: pytest.Pytester, entry: str, complaint: str) -> None:

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 import pytest_ckpt_compat
-from pytest_ckpt_compat._cli.main import _parser
+from pytest_ckpt_compat._cli.main import parser
 from pytest_ckpt_compat._core.rules import RULES
 from pytest_ckpt_compat._pytest_plugin import hooks
-from pytest_ckpt_compat._registry.registration import OPTIONS
+from pytest_ckpt_compat._registry.options import OPTIONS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -82,16 +82,16 @@ def test_every_rule_is_documented() -> None:
 
 def test_every_marker_option_is_documented() -> None:
     text = section("registering.md", "Options")
-    for option in ("path", *OPTIONS):
-        assert f"| `{option}` |" in text
+    for option in OPTIONS:
+        assert f"| `{option.name}` |" in text
 
 
 def test_every_command_and_option_is_documented() -> None:
-    options = {name: each for name, _, each in GENERATE._subparsers(_parser())}
+    options = {name: each for name, _, each in GENERATE._subparsers(parser())}
     assert "check" in options
-    for name, parser in options.items():
+    for name, each in options.items():
         text = section("commands.md", f"ckpt-compat {name}")
-        for word in re.findall(r"--[a-z]+", parser.format_help().replace("--help", "")):
+        for word in re.findall(r"--[a-z]+", each.format_help().replace("--help", "")):
             assert word in text
 
 
@@ -139,7 +139,7 @@ def test_shown_commands_are_understood(page: Path) -> None:
     known = Path(hooks.__file__).read_text(encoding="utf-8")
     for words in (shlex.split(line, comments=True) for line in lines):
         if words[:1] == ["ckpt-compat"]:
-            _parser().parse_args(words[1:])
+            parser().parse_args(words[1:])
         for word in words:
             assert not word.startswith("--ckpt-") or f'"{word}"' in known
 

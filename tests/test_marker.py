@@ -130,19 +130,30 @@ def test_a_skipped_test_checks_nothing(project: pytest.Pytester) -> None:
 @pytest.mark.parametrize(
     ("marker", "complaint"),
     [
-        ('"net.pt"', "*net.pt: lacks model=*"),
-        ('"net.pt", models=Net', "*has no option 'models'; options are model,*"),
+        ('"net.pt"', "*net.pt, option model: is missing; it must be a class, a factory, *"),
+        ('"net.pt", models=Net', "*has no option 'models'; options are path, model,*"),
         ("model=Net", "*checkpoint marker: needs one path*"),
         ('"net.pt", "b.pt", model=Net', "*needs one path*"),
         ('"nothing.pt", model=Net', "*nothing.pt: matches nothing: neither nothing.pt nor a snapshot*"),
-        ('"net.pt", model="models"', "*has the model 'models', which names none; write model=*"),
+        ('"net.pt", model="models"', "*option model: is 'models'; it must be *\"package.module:attr\""),
         ('"no/*.pt", model=Net', "*no/[*].pt matches no file in *"),
-        ('"net.pt", model=Net, strict="no"', "*has a strict that is neither True nor False*"),
-        ('"net.pt", model=Net, kwargs=[1]', "*has kwargs that are not a dict*"),
+        ('"net.pt", model=Net, strict="no"', "*option strict: is 'no'; it must be true or false"),
+        (
+            '"net.pt", model=Net, kwargs=[1]',
+            "*option kwargs: is [[]1]; it must be a table (in Python, a dict)",
+        ),
+        ('"net.pt", model=Net, level="up"', "*option level: is 'up'; it must be backward, * or resume"),
+        ('"net.pt", path="b.pt", model=Net', "*needs one path*"),
         ('"net.pt", model=Net, id="../up"', "*has the id '../up', which cannot be a file name*"),
-        ('"net.pt", model=Net, allow=[("CK202", "head.*", " ")]', "*allows CK202 without a reason*"),
-        ('"net.pt", model=Net, allow=[("CK000", "*", "why")]', "*allows 'CK000', which is no rule*"),
-        ('"net.pt", model=Net, allow="CK202"', "*has an allow that is not a list*"),
+        (
+            '"net.pt", model=Net, allow=[("CK202", "head.*", " ")]',
+            "*option allow: accepts CK202 without a reason*",
+        ),
+        (
+            '"net.pt", model=Net, allow=[("CK000", "*", "why")]',
+            "*option allow: names 'CK000', which is no rule*",
+        ),
+        ('"net.pt", model=Net, allow="CK202"', "*option allow: is 'CK202'; it must be a list of *"),
     ],
 )
 @pytest.mark.parametrize("several", [False, True])

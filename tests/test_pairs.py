@@ -46,15 +46,15 @@ def test_every_key_is_accounted_for_once(folder: Path) -> None:
     """Old and new keys of missing, unexpected and moved tensors are exactly those that differ."""
     old, new = side(folder, "old.json"), side(folder, "new.json")
     verdict = ckpt.diff(old, new)
-    told = [change for change in verdict.changes if change.kind not in ("retyped", "retied", "prefixed")]
+    keyed = [change for change in verdict.changes if change.kind not in ("retyped", "retied", "prefixed")]
     if any(change.kind == "prefixed" for change in verdict.changes):
         return  # its other changes are about the keys without the prefix
-    lost = [key for change in told for key in change.old]
-    gained = [key for change in told for key in change.new]
-    assert len(lost) == len(set(lost))
-    assert len(gained) == len(set(gained))
-    assert set(old.tensors) - set(new.tensors) <= set(lost)
-    assert set(new.tensors) - set(old.tensors) <= set(gained)
+    old_keys = [key for change in keyed for key in change.old]
+    new_keys = [key for change in keyed for key in change.new]
+    assert len(old_keys) == len(set(old_keys))
+    assert len(new_keys) == len(set(new_keys))
+    assert set(old.tensors) - set(new.tensors) <= set(old_keys)
+    assert set(new.tensors) - set(old.tensors) <= set(new_keys)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)

@@ -10,6 +10,7 @@ import pytest
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._premerge import process
 from pytest_ckpt_compat._premerge.process import Process
+from pytest_ckpt_compat._pytest_plugin.merge_base_worker import serve
 from pytest_ckpt_compat._snapshots.fingerprint import dumps
 from tests.repository import make_project
 
@@ -25,7 +26,7 @@ REQUEST = {
 
 
 def ask(folder: Path, **others: object) -> dict[str, object]:
-    asked = Process(folder, "", ["."])
+    asked = Process(folder, "", ["."], serve)
     try:
         return asked.ask(REQUEST | others)
     finally:
@@ -33,7 +34,7 @@ def ask(folder: Path, **others: object) -> dict[str, object]:
 
 
 def test_it_answers_again_and_again(tmp_path: Path) -> None:
-    asked = Process(make_project(tmp_path), "", ["."])
+    asked = Process(make_project(tmp_path), "", ["."], serve)
     answers = [asked.ask(REQUEST), asked.ask(REQUEST | {"ids": ["gone"]})]
     asked.close()
     assert [answer["registered"] for answer in answers] == [True, False]
@@ -72,12 +73,12 @@ def test_it_is_not_waited_for_at_the_end(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "conftest.py").write_text("import time\ntime.sleep(100)\n")
     monkeypatch.setattr(process, "_SECONDS", 1)
     monkeypatch.setattr(process, "_PATIENCE", 1)
-    asked = Process(tmp_path, "", ["."])
+    asked = Process(tmp_path, "", ["."], serve)
     started = time.monotonic()
     assert asked.ask(REQUEST) == {"error": "it took more than 1 seconds"}
     assert asked.ask(REQUEST) == {"error": "it took more than 1 seconds"}, "it is not asked twice"
     asked.close()
-    idle = Process(tmp_path, "", ["."])
+    idle = Process(tmp_path, "", ["."], serve)
     idle.close()
     assert time.monotonic() - started < 50
     assert idle._process.poll() is not None

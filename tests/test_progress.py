@@ -7,12 +7,12 @@ import time
 import pytest
 
 from pytest_ckpt_compat._cli import progress
-from pytest_ckpt_compat._cli.progress import told_if_slow
+from pytest_ckpt_compat._cli.progress import reported_if_slow
 
 
 def test_slow_work_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "PATIENCE", 0.01)
-    with told_if_slow("s3://bucket/a\x1b.pt"):
+    with reported_if_slow("s3://bucket/a\x1b.pt"):
         deadline = time.monotonic() + 10
         said = ""
         while not said and time.monotonic() < deadline:
@@ -22,6 +22,6 @@ def test_slow_work_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
 
 
 def test_quick_work_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    with told_if_slow("net.pt"):
+    with reported_if_slow("net.pt"):
         pass
     assert capsys.readouterr().err == ""

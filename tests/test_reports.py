@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ckpt_compat._report import github, markdown
-from pytest_ckpt_compat._report import publish as outlets
+from pytest_ckpt_compat._report import github, markdown, publish
 from pytest_ckpt_compat._report.summary import Entry, Run
 from tests.conftest import Said
 from tests.repository import ENTRY, edit, make_project
@@ -57,16 +56,16 @@ def test_a_report_file(declared: pytest.Pytester, command: Command, how: str) ->
 def test_a_report_of_another_kind(
     declared: pytest.Pytester, command: Command, name: str, complaint: str
 ) -> None:
-    said = command("check", "--report", name)
-    assert said.code == 2
-    assert said.err == f"ckpt-compat: report {name}: {complaint}; name a file that ends in .json or .md\n"
+    done = command("check", "--report", name)
+    assert done.code == 2
+    assert done.err == f"ckpt-compat: report {name}: {complaint}; name a file that ends in .json or .md\n"
     result = declared.runpytest_inprocess("--ckpt-report", name)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: report {name}: {complaint}; *"])
 
 
 @pytest.mark.parametrize("how", ["pytest", "xdist", "check"])
-def test_github_is_told_by_itself(
+def test_github_gets_annotations_and_a_summary(
     declared: pytest.Pytester, command: Command, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     summary = declared.path / "summary.md"
@@ -80,9 +79,11 @@ def test_github_is_told_by_itself(
         lines = declared.runpytest_subprocess("-n2").outlines
     else:
         lines = declared.runpytest_inprocess().outlines
-    (told,) = [line for line in lines if line.startswith("::")]
-    place = f"file={declared.path.name}/models.py,line=6,title=net-v2 checkpoint compatibility"
-    assert told.startswith(f"::error {place}::CK202 net-v2: head resized%0A%0A  net.pt -> models.Net")
+    (annotation,) = [line for line in lines if line.startswith("::")]
+    properties = f"file={declared.path.name}/models.py,line=6,title=net-v2 checkpoint compatibility"
+    assert annotation.startswith(
+        f"::error {properties}::CK202 net-v2: head resized%0A%0A  net.pt -> models.Net"
+    )
     page = summary.read_text()
     assert page.startswith("earlier steps\n## Checkpoint compatibility\n")
     assert page.count("## ") == 1
@@ -90,7 +91,7 @@ def test_github_is_told_by_itself(
 
 def test_a_summary_that_cannot_be_written_fails_nothing(declared: pytest.Pytester) -> None:
     run = Run((), "compared")
-    (line,) = outlets.publish(run, None, {"GITHUB_STEP_SUMMARY": str(declared.path)})
+    (line,) = publish.publish(run, None, {"GITHUB_STEP_SUMMARY": str(declared.path)})
     assert "cannot be written" in line
 
 
@@ -143,17 +144,17 @@ def test_junit(declared: pytest.Pytester, workers: str) -> None:
 
 def test_status(declared: pytest.Pytester, command: Command) -> None:
     command("accept", "net-v2", "--rule", "CK202", "--key", "head.bias", "--reason", "why not")
-    (declared.path / "net.pt").rename(declared.path / "gone.pt")
+    (declared.path / "net.pt").rename(declared.path / "moved.pt")
     assert [line.split(None, 5) for line in command("status").out.splitlines()] == [
         ["checkpoint", "file", "snapshot", "loads", "accepted", "verdict"],
         ["net-v1", "absent", "yes", "yes", "0", "OK net-v1: 6 tensors load"],
         ["net-v2", "absent", "yes", "no", "1", "CK202 net-v2: head resized"],
     ]
-    (declared.path / "gone.pt").rename(declared.path / "net.pt")
+    (declared.path / "moved.pt").rename(declared.path / "net.pt")
     (declared.path / "ckpt_snapshots" / "net-v1.json").unlink()
-    said = command("status")
-    assert said.code == 0
-    assert said.out.splitlines()[1].split(None, 5)[:5] == ["net-v1", "yes", "none", "yes", "0"]
+    done = command("status")
+    assert done.code == 0
+    assert done.out.splitlines()[1].split(None, 5)[:5] == ["net-v1", "yes", "none", "yes", "0"]
 
 
 def test_the_class_is_found_from_the_workspace(tmp_path: Path) -> None:
@@ -162,9 +163,9 @@ def test_the_class_is_found_from_the_workspace(tmp_path: Path) -> None:
     assert line.startswith("::error file=a/m.py,line=7,")
 
 
-def test_a_collection_that_fails_is_told(declared: pytest.Pytester, command: Command) -> None:
-    edit(declared.path / "pyproject.toml", 'path = "net.pt"', 'path = "gone/*.pt"')
-    said = command("status")
-    assert said.code == 2
-    assert "gone/*.pt matches no file" in said.err
-    assert said.err.count("\n") == 1
+def test_a_collection_that_fails_is_reported(declared: pytest.Pytester, command: Command) -> None:
+    edit(declared.path / "pyproject.toml", 'path = "net.pt"', 'path = "nowhere/*.pt"')
+    done = command("status")
+    assert done.code == 2
+    assert "nowhere/*.pt matches no file" in done.err
+    assert done.err.count("\n") == 1

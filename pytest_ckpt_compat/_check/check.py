@@ -1,4 +1,4 @@
-"""The use case: read, load, compare, judge."""
+"""Reads a checkpoint, loads it into a definition, and judges what torch finds."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check.explain import explain
 from pytest_ckpt_compat._core import prefixes
-from pytest_ckpt_compat._core.changes import Change, Policy, Severity, Verdict
+from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.errors import CkptCompatError
 from pytest_ckpt_compat._core.garbage import collector_paused
 from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.structure import Structure, TensorSpec
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.build import build, structure_of
 from pytest_ckpt_compat._definition.find import Definition, find
 from pytest_ckpt_compat._definition.load import Outcome, Shape, try_load
+from pytest_ckpt_compat._report.text import render
 
 
 def diff(old: Structure, new: Structure) -> Verdict:
-    """Compares two structures as a strict load of ``old`` into ``new`` would, hooks aside."""
+    """Compares two structures as a strict load of ``old`` into ``new`` would, without hooks."""
     wrapper = _wrapper(old, new)
     if wrapper:
         bare = wrapper.unwrap(old)
@@ -36,6 +38,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
         old_label=_source(old),
         new_label=_source(new),
         repairs=tuple(_repairs(changes, wrapper)),
+        renderer=render,
     )
 
 
@@ -99,11 +102,12 @@ def check_structure(
         where=definition.where,
         notes=tuple(_notes(outcome)),
         repairs=tuple(_repairs(changes, wrapper)),
+        renderer=render,
     )
 
 
 def _judged(changes: tuple[Change, ...], outcome: Outcome, policy: Policy) -> tuple[Change, ...]:
-    """Judges by the strictness that torch showed: an explanation never changes whether a load raises."""
+    """Judges as strictly as torch loaded: an explanation never changes whether the load raises."""
     judged = judge(changes, replace(policy, strict=policy.strict and outcome.strict))
     errors = any(change.severity is Severity.ERROR for change in judged)
     if outcome.raised and not errors:
@@ -117,7 +121,7 @@ def _judged(changes: tuple[Change, ...], outcome: Outcome, policy: Policy) -> tu
 
 
 def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Policy) -> Verdict:
-    """The verdict of a load, and of loading the optimizer's state of the same checkpoint.
+    """Adds to a load's verdict that of loading the optimizer's state of the same checkpoint.
 
     Args:
         verdict: the load's.
@@ -164,22 +168,22 @@ def _load(structure: Structure, definition: Definition, policy: Policy) -> tuple
 
 
 def _facts(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Change]:
-    """What torch found, in full, and what it does not tell."""
-    told = [
+    """What torch found, in full, and what it does not report."""
+    found = [
         *(_resized(key, shapes, old, new) for key, shapes in outcome.mismatched.items()),
         *(compare.missing(key, new) for key in outcome.missing),
         *(compare.unexpected(key, old) for key in outcome.unexpected),
         *(Change("load-raises", detail=error) for error in outcome.errors),
     ]
-    yield from told
+    yield from found
     if not outcome.complete:
         # torch stopped half-way: what it did not get to is read off the two structures.
-        known = {(key, side) for change in told for side in ("old", "new") for key in getattr(change, side)}
+        known = {(key, side) for change in found for side in ("old", "new") for key in getattr(change, side)}
         for change in compare.compare(old, new):
             rest = {(key, side) for side in ("old", "new") for key in getattr(change, side)}
             if change.kind not in ("retyped", "retied") and not rest & known:
                 yield change
-    if outcome.raised and not told:
+    if outcome.raised and not found:
         yield Change("load-raises", detail="load_state_dict raised without saying why")
     if outcome.untouched:
         specs = tuple(new.tensors[key] for key in outcome.untouched)
@@ -209,7 +213,7 @@ class _Wrapper:
         return prefixes.strip(old, self.prefix) if self.on_checkpoint else prefixes.prepend(old, self.prefix)
 
     def change(self, old: Structure) -> Change:
-        """The fact, as a report tells it."""
+        """The change that a report shows."""
         prefix, keys = self.prefix, (tuple(old.tensors), tuple(self.unwrap(old).tensors))
         if self.on_checkpoint:
             return Change(
@@ -235,9 +239,9 @@ def _wrapper(old: Structure, new: Structure) -> _Wrapper | None:
 def _find_wrapper(
     structure: Structure, new: Structure, outcome: Outcome, definition: Definition, policy: Policy
 ) -> tuple[_Wrapper | None, Outcome]:
-    """The prefix that stops a load, and what the load would find without it.
+    """Finds the prefix that stops a load, and what the load finds without it.
 
-    Where the names alone do not tell, since a hook would rename them, the load itself does.
+    A hook may rename keys, so that names alone explain nothing; then a second load decides.
     """
     named = _wrapper(structure, new)
     if named:

@@ -1,4 +1,4 @@
-"""Two structures -> facts. Finds; judges nothing, prints nothing."""
+"""Compares two structures and returns what differs, as unjudged changes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.heads import is_head
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, Structure, TensorSpec
 
 _V = TypeVar("_V")
-
-#: Names that modules of this field give to their output layers.
-_HEAD_NAMES = frozenset(
-    {"head", "heads", "classifier", "fc", "logits", "lm_head", "cls", "score", "output", "out", "predictor"}
-)
 
 
 class Sides(NamedTuple):
@@ -25,7 +21,7 @@ class Sides(NamedTuple):
 
 
 def sides(old: Mapping[str, _V], new: Mapping[str, _V]) -> Sides:
-    """Splits the keys of two mappings three ways."""
+    """Splits the keys of two mappings by the side they are on."""
     return Sides(
         old_only=tuple(key for key in old if key not in new),
         new_only=tuple(key for key in new if key not in old),
@@ -34,9 +30,9 @@ def sides(old: Mapping[str, _V], new: Mapping[str, _V]) -> Sides:
 
 
 def compare(old: Structure, new: Structure) -> tuple[Change, ...]:
-    """What a strict load of ``old`` into ``new`` would find, without torch and without hooks.
+    """What a strict load of ``old`` into ``new`` would find if there were no hooks.
 
-    In the order of the new side, unexpected keys last.
+    Resized keys first, then missing and unexpected ones, each in the order of its side.
     """
     split = sides(old.tensors, new.tensors)
     return (
@@ -50,39 +46,39 @@ def compare(old: Structure, new: Structure) -> tuple[Change, ...]:
 
 
 def missing(key: str, new: Structure) -> Change:
-    """The definition wants ``key``, the checkpoint lacks it."""
+    """The change for a key that the checkpoint lacks."""
     if _is_extra_state(key):
         return Change("extra-state", new=(key,), new_specs=_specs(new, key), detail="appeared")
-    twins = next((group for group in new.aliases if key in group), ())
-    tied = [twin for twin in twins if twin != key]
+    aliases = next((group for group in new.aliases if key in group), ())
+    tied = [alias for alias in aliases if alias != key]
     return Change(
         "missing", new=(key,), new_specs=_specs(new, key), detail=f"tied to {tied[0]}" if tied else ""
     )
 
 
 def unexpected(key: str, old: Structure) -> Change:
-    """The checkpoint has ``key``, the definition has no use for it."""
+    """The change for a key that the definition has no use for."""
     if _is_extra_state(key):
         return Change("extra-state", old=(key,), old_specs=_specs(old, key), detail="vanished")
     return Change("unexpected", old=(key,), old_specs=_specs(old, key))
 
 
 def resized(key: str, old: Structure, new: Structure) -> Change:
-    """The same key with another shape."""
+    """The change for a key whose shape differs."""
     before, after = old.tensors.get(key), new.tensors.get(key)
-    is_head = before is not None and after is not None and _is_head_resize(key, before, after, new)
+    of_head = before is not None and after is not None and _is_head_resize(key, before, after, new)
     return Change(
-        "head-resized" if is_head else "resized",
+        "head-resized" if of_head else "resized",
         old=(key,),
         new=(key,),
         old_specs=_specs(old, key),
         new_specs=_specs(new, key),
-        detail=f"outputs {before.shape[0]} -> {after.shape[0]}" if is_head and before and after else "",
+        detail=f"outputs {before.shape[0]} -> {after.shape[0]}" if of_head and before and after else "",
     )
 
 
 def retyped(old: Structure, new: Structure) -> Iterator[Change]:
-    """Tensors of one key with different dtypes: ``copy_`` casts without a word."""
+    """The keys whose dtype differs; torch casts them and gives no warning."""
     for key in sides(old.tensors, new.tensors).both:
         before, after = old.tensors[key], new.tensors[key]
         if before.dtype != after.dtype and OBJECT not in (before.dtype, after.dtype):
@@ -90,7 +86,7 @@ def retyped(old: Structure, new: Structure) -> Iterator[Change]:
 
 
 def retied(old: Structure, new: Structure) -> Iterator[Change]:
-    """Tied weights that came apart, and weights that are now tied."""
+    """The groups of keys that are tied on one side only."""
     shared = set(sides(old.tensors, new.tensors).both)
     before, after = _ties(old, shared), _ties(new, shared)
     for group in after:
@@ -115,7 +111,7 @@ def _objects_for_tensors(old: Structure, new: Structure, keys: tuple[str, ...]) 
 
 
 def _fits(old: TensorSpec, new: TensorSpec) -> bool:
-    """Whether torch copies one into the other: equal shapes, or one element into a scalar."""
+    """Whether torch copies one into the other: shapes are equal, or one element goes into a scalar."""
     if OBJECT in (old.dtype, new.dtype):
         return True
     return old.shape == new.shape or (old.shape == (1,) and new.shape == ())
@@ -126,12 +122,23 @@ def _is_extra_state(key: str) -> bool:
 
 
 def _is_head_resize(key: str, before: TensorSpec, after: TensorSpec, new: Structure) -> bool:
-    """Only the number of outputs differs, in a layer that is named as a head or comes last."""
+    """Whether the number of outputs of a head, and nothing else, differs."""
     if not before.shape or len(before.shape) != len(after.shape) or before.shape[1:] != after.shape[1:]:
         return False
-    module = key.rpartition(".")[0]
-    last = list(new.tensors)[-1].rpartition(".")[0]
-    return module == last or not _HEAD_NAMES.isdisjoint(module.split("."))
+    module = _module(key)
+    is_last = module == _module(list(new.tensors)[-1])
+    return is_head(module, is_last, rank=2) and (len(after.shape) > 1 or _rank(module, new) > 1)
+
+
+def _module(key: str) -> str:
+    """The layer that a tensor belongs to, as it was before ``torch.nn.utils.parametrize`` wrapped it."""
+    return key.rpartition(".")[0].partition(".parametrizations.")[0]
+
+
+def _rank(module: str, structure: Structure) -> int:
+    """The most dimensions of a tensor in the module or below it."""
+    below = f"{module}." if module else ""
+    return max((len(s.shape) for key, s in structure.tensors.items() if key.startswith(below)), default=0)
 
 
 def _specs(structure: Structure, key: str) -> tuple[TensorSpec, ...]:

@@ -1,57 +1,53 @@
-"""The snapshot folder as a run works on it: what is in it, what is written and removed, in words."""
+"""Writing a snapshot, and describing how it differs from the one it replaces."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pytest_ckpt_compat._check import compare
+from pytest_ckpt_compat._check.check import diff
 from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.errors import SnapshotError
-from pytest_ckpt_compat._snapshots import folder as snapshots
-
-
-def recorded(folder: Path) -> Iterator[tuple[str, str]]:
-    """(shown path, id) of every checkpoint that has a snapshot."""
-    for name in snapshots.names(folder):
-        if snapshots.is_definition(name):
-            continue
-        identifier = snapshots.identifier(name)
-        try:
-            stored = snapshots.load(folder, name)
-        except SnapshotError:
-            stored = None
-        yield (stored.source.path if stored else identifier), identifier
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._report.text import table
+from pytest_ckpt_compat._snapshots import fingerprint, store
 
 
 def write(folder: Path, name: str, text: str, full: bool = False) -> list[str]:
-    """Writes a snapshot; says so, and how it differs from what was there.
+    """Writes a snapshot; returns lines that describe the change.
+
+    Args:
+        folder: the snapshot folder.
+        name: the snapshot's.
+        text: the fingerprint.
+        full: whether the lines list every key instead of folding.
 
     Raises:
         SnapshotError: the folder cannot be written to.
     """
-    from pytest_ckpt_compat._check.snapshots import difference, recorded_diff
-    from pytest_ckpt_compat._snapshots.fingerprint import loads
-
-    place = shown(folder, name)
-    new = loads(text, place)
+    shown = store.shown(folder, name)
+    new = fingerprint.loads(text, shown)
     tensors = count(len(new.tensors), "tensor")
-    said = [f"recorded  {place}: {tensors}"]
+    lines = [f"recorded  {shown}: {tensors}"]
     try:
-        old = snapshots.load(folder, name)
+        old = store.load(folder, name)
         if old is not None:
-            said = [f"updated   {place}: {difference(old, new)}", *recorded_diff(old, new, full)]
+            lines = [f"updated   {shown}: {difference(old, new)}", *table(diff(old, new), full)]
     except SnapshotError:
-        said = [f"replaced  {place}, which could not be read: {tensors}"]
-    snapshots.save(folder, name, text)
-    return said
+        lines = [f"replaced  {shown}, which could not be read: {tensors}"]
+    store.save(folder, name, text)
+    return lines
 
 
-def unused(folder: Path, used: Iterable[str]) -> list[str]:
-    """Names of the snapshots that are not among those used."""
-    known = set(used)
-    return [name for name in snapshots.names(folder) if name not in known]
-
-
-def shown(folder: Path, name: str) -> str:
-    """A snapshot's name as reports write it."""
-    return f"{folder.name}/{name}"
+def difference(old: Structure, new: Structure) -> str:
+    """``keys: 2 added, 1 removed, 3 changed``, or what else differs."""
+    split = compare.sides(old.tensors, new.tensors)
+    changed = sum(old.tensors[key] != new.tensors[key] for key in split.both)
+    numbers = {"added": len(split.new_only), "removed": len(split.old_only), "changed": changed}
+    parts = [f"{number:,} {word}" for word, number in numbers.items() if number]
+    if parts:
+        return "keys: " + ", ".join(parts)
+    if list(old.tensors) != list(new.tensors):
+        return "order of keys"
+    same = fingerprint.digest(old) == fingerprint.digest(new)
+    return "the state of the optimizer" if same else "tied weights or module versions"

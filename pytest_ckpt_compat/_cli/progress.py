@@ -1,4 +1,4 @@
-"""Telling a person who waits what is being waited for."""
+"""Reports what the user is waiting for."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from contextlib import contextmanager
 
 from pytest_ckpt_compat._core.display import visible
 
-#: Seconds before anything is said: most files are read sooner.
+#: Seconds before the first report; most files are read sooner.
 PATIENCE = 1.0
 
 
 @contextmanager
-def told_if_slow(what: str) -> Iterator[None]:
-    """Says ``reading <what> ...`` on standard error if the work inside takes longer than a second."""
+def reported_if_slow(what: str) -> Iterator[None]:
+    """Prints ``reading <what> ...`` on standard error if the work inside takes longer than a second."""
 
-    def tell() -> None:
+    def report() -> None:
         print(f"ckpt-compat: reading {visible(what)} ...", file=sys.stderr, flush=True)
 
-    timer = threading.Timer(PATIENCE, tell)
+    timer = threading.Timer(PATIENCE, report)
     timer.daemon = True
     timer.start()
     try:

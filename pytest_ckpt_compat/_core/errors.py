@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pytest_ckpt_compat._core.display import visible
 
+#: Exit code of a run that could decide nothing, as diff(1) has it.
+COULD_NOT_CHECK = 2
+
 
 class CkptCompatError(Exception):
     """Root of every expected failure: the check could not be made (exit code 2).

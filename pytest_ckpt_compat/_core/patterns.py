@@ -1,7 +1,7 @@
-"""Many keys as few patterns: ``layers.{0..11}.attn.{q,k,v}.*``. The one place that folds keys.
+"""Folds many keys into few patterns: ``layers.{0..11}.attn.{q,k,v}.*``.
 
-A pattern never says more than its keys: ``{..}`` stands for exactly the listed numbers or names, all
-combinations of which occur, and ``.*`` for a subtree of which every key takes part.
+A pattern stands for exactly its keys. Every combination of the numbers or names in its braces occurs
+among them, and ``.*`` stands for a subtree only if all of its keys do.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-#: A decimal number as Python prints it; ``01`` is a name, since folding it would lose the zero.
+#: A decimal number as Python prints it. ``01`` is a name, since a folded number has no leading zero.
 _NUMBER = re.compile(r"(?<!\d)(0|[1-9]\d*)(?!\d)")
 
-#: How many different index maps one pair of key shapes is searched for before the rest is listed
-#: singly: a permutation without any rule has as many as it has members.
+#: How many index maps are tried for keys of one shape before the rest is listed one by one. A
+#: permutation that follows no rule would need as many maps as it has members.
 _MAX_INDEX_MAPS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """A pattern and exactly the keys it stands for, in the order they came."""
+    """A pattern and the keys that it stands for, in the order in which they were given."""
 
     pattern: str
     keys: tuple[str, ...]
@@ -30,7 +30,7 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class PairFold:
-    """Two patterns and the pairs they stand for; the n-th braces on either side go together."""
+    """Two patterns and the pairs of keys that they stand for; the n-th braces of both correspond."""
 
     old_pattern: str
     new_pattern: str
@@ -42,13 +42,13 @@ class PairFold:
 
 
 def fold(keys: Sequence[str], universe: Iterable[str] = ()) -> tuple[Fold, ...]:
-    """The fewest patterns found that stand for exactly ``keys``.
+    """Folds keys into as few patterns as it finds.
 
     Args:
         keys: distinct keys.
-        universe: all keys of that side, each once; ``backbone.*`` is used only where every key of it
-            below ``backbone`` is among ``keys``. Without it, ``keys`` are taken for everything
-            there is, except that they do not become a bare ``*``.
+        universe: all keys of that side, each once. ``backbone.*`` is used only if every key below
+            ``backbone`` in it is among ``keys``. Without it, ``keys`` count as all keys, but are
+            never folded into a bare ``*``.
     """
     everything = tuple(universe)
     folded = _fold([(key, key) for key in keys], everything or keys, everything or keys, bool(everything))
@@ -58,12 +58,12 @@ def fold(keys: Sequence[str], universe: Iterable[str] = ()) -> tuple[Fold, ...]:
 def fold_pairs(
     pairs: Sequence[tuple[str, str]], old_universe: Iterable[str] = (), new_universe: Iterable[str] = ()
 ) -> tuple[PairFold, ...]:
-    """The fewest pairs of patterns found that stand for exactly these pairs of keys.
+    """Folds pairs of keys into as few pairs of patterns as it finds.
 
     Args:
         pairs: (old key, new key); no key occurs twice on its side.
-        old_universe: all keys of the old side; those of ``pairs`` without it.
-        new_universe: all keys of the new side; those of ``pairs`` without it.
+        old_universe: all keys of the old side; by default those of ``pairs``.
+        new_universe: all keys of the new side; by default those of ``pairs``.
     """
     old_keys, new_keys = tuple(old_universe), tuple(new_universe)
     return _fold(
@@ -76,7 +76,7 @@ def fold_pairs(
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """A pair of keys, or of whole subtrees that correspond key by key."""
+    """A pair of keys, or of whole subtrees whose keys correspond one to one."""
 
     old: str
     new: str
@@ -87,7 +87,7 @@ class _Unit:
 
 @dataclass(slots=True)
 class _Draft:
-    """A pattern being folded, a piece of text per segment."""
+    """A pair of patterns while it is being folded, as texts of segments."""
 
     old: tuple[str, ...]
     new: tuple[str, ...]
@@ -100,7 +100,7 @@ def _fold(
 ) -> tuple[PairFold, ...]:
     units = _subtrees(pairs, old_keys, new_keys, whole)
     drafts = _merge_names(list(_merge_numbers(units)))
-    position = {pair: place for place, pair in enumerate(pairs)}
+    position = {pair: number for number, pair in enumerate(pairs)}
     folded = [_finish(draft, position) for draft in drafts]
     return tuple(sorted(folded, key=lambda each: position[each.pairs[0]]))
 
@@ -108,7 +108,7 @@ def _fold(
 def _subtrees(
     pairs: Sequence[tuple[str, str]], old_keys: Iterable[str], new_keys: Iterable[str], whole: bool
 ) -> list[_Unit]:
-    """Climbs from the pairs to the largest subtrees that correspond entirely."""
+    """Joins pairs into the largest subtrees that correspond as a whole."""
     old_sizes, new_sizes = _sizes(old_keys), _sizes(new_keys)
     levels: defaultdict[int, list[_Unit]] = defaultdict(list)
     for old, new in pairs:
@@ -139,7 +139,7 @@ def _join(parent: str, units: list[_Unit], old_sizes: Counter[str], new_sizes: C
 
 
 def _sizes(keys: Iterable[str]) -> Counter[str]:
-    """Module -> how many keys lie below it; "" is the root."""
+    """Maps each module to the number of keys below it; "" is the root."""
     modules = Counter(map(_parent, keys))
     sizes: Counter[str] = Counter()
     for module, number in modules.items():
@@ -162,7 +162,7 @@ def _name(key: str) -> str:
 
 
 def _merge_numbers(units: list[_Unit]) -> Iterator[_Draft]:
-    """Joins units that differ in numbers alone, where one index map explains the new numbers."""
+    """Joins units that differ only in their numbers, if one index map gives the new from the old."""
     shapes: defaultdict[tuple[object, ...], dict[tuple[int, ...], tuple[tuple[int, ...], _Unit]]]
     shapes = defaultdict(dict)
     for unit in units:
@@ -186,14 +186,14 @@ def _split_numbers(path: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     return tuple(parts[::2]), tuple(map(int, parts[1::2]))
 
 
-#: For each number of the new key: which number of the old key it follows, its sign and its shift.
+#: For each number of the new key: index of the old number that it follows, sign, and shift.
 _IndexMap = tuple[tuple[int, int, int], ...]
 
 
 def _index_maps(
     numbers: dict[tuple[int, ...], tuple[int, ...]],
 ) -> Iterator[tuple[_IndexMap, list[tuple[int, ...]]]]:
-    """Index maps that together explain all ``numbers`` (old -> new), those explaining most first."""
+    """Index maps that together give all ``numbers`` (old -> new), each with the old numbers it covers."""
     left = dict(numbers)
     for _ in range(_MAX_INDEX_MAPS):
         if not left:
@@ -209,18 +209,18 @@ def _index_maps(
 def _widest_map(
     numbers: dict[tuple[int, ...], tuple[int, ...]],
 ) -> tuple[_IndexMap, list[tuple[int, ...]]]:
-    """The map ``new = ±old + shift``, number by number from the left, that most members follow.
+    """The map ``new = ±old + shift``, chosen number by number from the left, that covers most members.
 
-    Old numbers are used in their order, so that the braces of the two patterns correspond. A number
-    that is the same in every member has sign 0: the shift is the number.
+    It uses the old numbers in their order, so that the braces of the two patterns correspond. A number
+    that is the same in every member has sign 0, and its shift is the number.
     """
     covered = list(numbers)
     chosen: list[tuple[int, int, int]] = []
-    for place in range(len(numbers[covered[0]])):
+    for column in range(len(numbers[covered[0]])):
         start = max((i for i, sign, _ in chosen if sign), default=0)
         votes: Counter[tuple[int, int, int]] = Counter()
         for old in covered:
-            new = numbers[old][place]
+            new = numbers[old][column]
             votes[0, 0, new] += 1
             for i in range(start, len(old)):
                 votes[i, 1, new - old[i]] += 1
@@ -228,12 +228,12 @@ def _widest_map(
         best = max(votes, key=lambda way: (votes[way], way[1] == 0, way[1], -way[0]))
         chosen.append(best)
         i, sign, shift = best
-        covered = [old for old in covered if numbers[old][place] == (sign * old[i] if sign else 0) + shift]
+        covered = [old for old in covered if numbers[old][column] == (sign * old[i] if sign else 0) + shift]
     return tuple(chosen), covered
 
 
 def _boxes(points: list[tuple[int, ...]]) -> list[list[list[int]]]:
-    """Cuts a set of points into full products, each a list of values per dimension."""
+    """Divides a set of points into full products, each as lists of values by dimension."""
     if not points[0]:
         return [[]]
     tails: defaultdict[int, list[tuple[int, ...]]] = defaultdict(list)
@@ -265,29 +265,29 @@ def _spell_numbers(values: Sequence[int]) -> str:
 
 
 def _merge_names(drafts: list[_Draft]) -> list[_Draft]:
-    """Joins patterns that differ in one name, the last segment first."""
+    """Joins patterns that differ in one name, beginning with the last segment."""
     longest = max((len(draft.old) for draft in drafts), default=0)
-    for place in range(-1, -longest - 1, -1):
+    for index in range(-1, -longest - 1, -1):
         groups: defaultdict[object, list[_Draft]] = defaultdict(list)
         for draft in drafts:
-            groups[_frame(draft, place)].append(draft)
-        drafts = [_alternate(group, place) if len(group) > 1 else group[0] for group in groups.values()]
+            groups[_frame(draft, index)].append(draft)
+        drafts = [_alternate(group, index) if len(group) > 1 else group[0] for group in groups.values()]
     return drafts
 
 
-def _frame(draft: _Draft, place: int) -> object:
-    """What drafts that may be joined at ``place`` (from the end) have in common."""
-    if min(len(draft.old), len(draft.new)) < -place or "{" in draft.old[place] + draft.new[place]:
+def _frame(draft: _Draft, index: int) -> object:
+    """What drafts have in common that may be joined in one segment; ``index`` counts from the end."""
+    if min(len(draft.old), len(draft.new)) < -index or "{" in draft.old[index] + draft.new[index]:
         return id(draft)
-    before = draft.old[:place], draft.new[:place]
-    after = draft.old[len(draft.old) + place + 1 :], draft.new[len(draft.new) + place + 1 :]
+    before = draft.old[:index], draft.new[:index]
+    after = draft.old[len(draft.old) + index + 1 :], draft.new[len(draft.new) + index + 1 :]
     return before, after, draft.below
 
 
-def _alternate(group: list[_Draft], place: int) -> _Draft:
+def _alternate(group: list[_Draft], index: int) -> _Draft:
     old, new = list(group[0].old), list(group[0].new)
-    old[place] = "{" + ",".join(draft.old[place] for draft in group) + "}"
-    new[place] = "{" + ",".join(draft.new[place] for draft in group) + "}"
+    old[index] = "{" + ",".join(draft.old[index] for draft in group) + "}"
+    new[index] = "{" + ",".join(draft.new[index] for draft in group) + "}"
     units = [unit for draft in group for unit in draft.units]
     return _Draft(tuple(old), tuple(new), group[0].below, units)
 
@@ -301,7 +301,7 @@ def _finish(draft: _Draft, position: dict[tuple[str, str], int]) -> PairFold:
 
 
 def _ending(draft: _Draft) -> str:
-    """``*``, or the rest of the key where every subtree holds the same single one."""
+    """``*``, or the rest of the key if each subtree holds one key and all end alike."""
     if any(len(unit.pairs) > 1 for unit in draft.units):
         return "*"
     endings = {unit.pairs[0][0][len(unit.old) :].lstrip(".") for unit in draft.units}

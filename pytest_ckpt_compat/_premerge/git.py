@@ -1,4 +1,4 @@
-"""What git knows about the commit that a branch is compared with. Reads; checks nothing out."""
+"""Reads the commit that a branch is compared with from git. Checks nothing out."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pytest_ckpt_compat._core.errors import UsageError
 
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ABBREVIATED = re.compile(r"HEAD|@|[0-9a-f]{4,63}")
-_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
+_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
 
 
 @dataclass(frozen=True)
 class Base:
-    """The commit that a branch left its target at.
+    """The commit at which a branch left its target.
 
     Attributes:
         ref: the target, as it was given (``origin/main``).
@@ -43,8 +43,8 @@ class Base:
         """``origin/main (merge base 1a2b3c4d)``."""
         return f"{self.ref} (merge base {self.commit[:8]})"
 
-    def place(self, path: Path) -> str:
-        """A path of the project, as git names it."""
+    def path_of(self, path: Path) -> str:
+        """A path of the project as git writes it."""
         relative = os.path.relpath(path, self.root).replace(os.sep, "/")
         return posixpath.normpath(self.prefix + relative)
 
@@ -59,15 +59,15 @@ def merge_base(root: Path, ref: str) -> Base:
     if ref.startswith("-") or not ref.strip():
         raise UsageError(subject, "is no reference", "give a branch, a tag or a commit, such as origin/main")
     try:
-        asked = _run(root, "rev-parse", "--show-toplevel")
+        done = _run(root, "rev-parse", "--show-toplevel")
     except FileNotFoundError:
         raise UsageError(subject, "git is not installed", "install git") from None
-    top = asked.stdout.decode("utf-8", "surrogateescape").strip()
-    if asked.returncode or not top:
-        said = (asked.stderr.decode(errors="replace").strip().splitlines() or [""])[0]
-        if "not a git repository" in said or not said:
-            said = f"{root} is in no git repository"
-        raise UsageError(subject, said, "run it in a clone of the project that git trusts")
+    top = done.stdout.decode("utf-8", "surrogateescape").strip()
+    if done.returncode or not top:
+        problem = (done.stderr.decode(errors="replace").strip().splitlines() or [""])[0]
+        if "not a git repository" in problem or not problem:
+            problem = f"{root} is in no git repository"
+        raise UsageError(subject, problem, "run it in a clone of the project that git trusts")
     if not _line(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"):
         raise UsageError(subject, "this repository has no commits", "commit first")
     shallow = _line(root, "rev-parse", "--is-shallow-repository") == "true"
@@ -97,26 +97,26 @@ def base_of(root: Path, ref: str, folder: Path) -> Base:
         UsageError: as ``merge_base`` does, or the folder is not part of the repository's commits.
     """
     base = merge_base(root, ref)
-    place = base.place(folder)
-    inside = next((each for each in submodules(base) if (place + "/").startswith(each + "/")), None)
+    path = base.path_of(folder)
+    inside = next((each for each in submodules(base) if (path + "/").startswith(each + "/")), None)
     if inside is not None:
         problem = f"the snapshots are in the submodule {inside}, which has commits of its own"
         raise UsageError(f"--against {ref}", problem, "keep them beside the code that they are of")
-    if place.startswith("../"):
+    if path.startswith("../"):
         raise UsageError(f"--against {ref}", f"{folder} is outside of the repository", "keep it inside")
     return base
 
 
-def read(base: Base, path: Path) -> str | None:
+def read(base: Base, file: Path) -> str | None:
     """The text of a file as the commit has it, or None where it has none.
 
     Raises:
         UsageError: git cannot read the commit.
     """
-    place = base.place(path)
-    if not _list(base, "--name-only", base.commit, "--", place):
+    path = base.path_of(file)
+    if not _list(base, "--name-only", base.commit, "--", path):
         return None
-    return _read(base, "show", f"{base.commit}:{place}").decode("utf-8", "surrogateescape")
+    return _read(base, "show", f"{base.commit}:{path}").decode("utf-8", "surrogateescape")
 
 
 def files(base: Base, folder: Path) -> tuple[str, ...]:
@@ -125,20 +125,20 @@ def files(base: Base, folder: Path) -> tuple[str, ...]:
     Raises:
         UsageError: git cannot read the commit.
     """
-    place = base.place(folder)
-    names = _list(base, "-r", "--name-only", base.commit, "--", place + "/")
-    return tuple(name.removeprefix(place + "/") for name in names)
+    path = base.path_of(folder)
+    names = _list(base, "-r", "--name-only", base.commit, "--", path + "/")
+    return tuple(name.removeprefix(path + "/") for name in names)
 
 
 def submodules(base: Base) -> tuple[str, ...]:
-    """Paths of the submodules of the commit, whose files are not among its ``contents``."""
+    """Paths of the commit's submodules; ``contents`` has none of their files."""
     return tuple(e.partition("\t")[2] for e in _list(base, "-r", base.commit) if e.startswith("160000"))
 
 
 def contents(base: Base, largest: int) -> Iterator[tuple[str, bytes, bool]]:
-    """Name and content of the commit's files as they are stored, and whether it is a link.
+    """Yields name, content and whether it is a link for each file that the commit stores.
 
-    Not by way of ``git archive``, which leaves out what ``export-ignore`` names.
+    ``git archive`` would leave out what ``export-ignore`` names.
 
     Args:
         base: the commit.
@@ -225,6 +225,6 @@ def _run(root: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def _environment() -> dict[str, str]:
-    """Without what a hook is told: the place of its repository, which overrides the folder given here."""
-    own = {name: text for name, text in os.environ.items() if name not in _PLACES}
+    """The environment without git's variables: in a hook they name a repository and override ``-C``."""
+    own = {name: text for name, text in os.environ.items() if name not in _VARIABLES}
     return own | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}

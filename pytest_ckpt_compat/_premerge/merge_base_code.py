@@ -1,4 +1,4 @@
-"""Asking the code of an earlier commit: an extracted tree, a process of its own, answers kept."""
+"""Asks the merge base's code: in an extracted tree, in a process of its own; answers are kept."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pytest_ckpt_compat._core.changes import Change, Severity
+from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.errors import BuildError
-from pytest_ckpt_compat._core.structure import Structure, TensorSpec
+from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition.find import Definition
-from pytest_ckpt_compat._premerge import git
-from pytest_ckpt_compat._premerge import tree as trees
+from pytest_ckpt_compat._premerge import git, trees, wire
 from pytest_ckpt_compat._premerge.process import Process
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._snapshots.fingerprint import dumps, loads
@@ -26,13 +25,13 @@ from pytest_ckpt_compat._snapshots.fingerprint import dumps, loads
 
 @dataclass(frozen=True)
 class Question:
-    """A structure that the earlier definition is to load.
+    """A structure that the merge base's definition is to load.
 
     Attributes:
         structure: what is loaded, as the file has it.
         registered: whether it is the registered checkpoint's: then the prefix that the earlier
             registration strips is stripped, and the optimizer's state counts at level resume.
-        file: the file it was read from, or "": it is read as the earlier registration says.
+        file: the file it was read from, or "". It is read with the options of the earlier registration.
     """
 
     structure: Structure
@@ -42,7 +41,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the earlier code says.
+    """What the merge base's code answers.
 
     Attributes:
         registered: whether the checkpoint was registered there.
@@ -56,17 +55,24 @@ class Answer:
     changes: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
 
 
-class Earlier:
-    """The code of the merge base, in a process that is started when it is first asked.
+class MergeBaseCode:
+    """The code of the merge base, in a process that starts with the first question.
 
-    It serves one run, whatever number of checkpoints that has, and must be closed at its end.
+    It serves all checkpoints of one run. Close it at the end.
 
     Attributes:
         base: the commit.
     """
 
-    def __init__(self, base: git.Base) -> None:
+    def __init__(self, base: git.Base, serve: Callable[..., None]) -> None:
+        """Starts nothing yet.
+
+        Args:
+            base: the commit.
+            serve: answers the questions in the process, as ``Process`` runs it.
+        """
         self.base = base
+        self._serve = serve
         self._process: Process | None = None
 
     def ask(
@@ -82,7 +88,7 @@ class Earlier:
         Args:
             ids: the checkpoint's, then those that it may have had there.
             registration: the checkpoint as it is registered today.
-            definition: today's definition; it tells two registrations of one file apart.
+            definition: today's definition; it distinguishes two registrations of one file.
             values: the checkpoint's non-tensor values, for a definition that takes them.
             questions: the structures, by names that the answer uses.
 
@@ -113,12 +119,15 @@ class Earlier:
             self._process = None
 
     def _with(self, paths: list[str]) -> Process:
-        """The process, started anew where it does not look for modules in all of these folders."""
+        """The process; a new one if the present one does not look for modules in all of these folders."""
         known = self._process.paths if self._process is not None else []
         if self._process is None or not set(paths) <= set(known):
             self.close()
             self._process = Process(
-                trees.extracted(self.base), self.base.prefix, list(dict.fromkeys([*known, *paths]))
+                trees.extracted(self.base),
+                self.base.prefix,
+                list(dict.fromkeys([*known, *paths])),
+                self._serve,
             )
         return self._process
 
@@ -130,7 +139,7 @@ def _request(
     values: Mapping[str, Any],
     questions: Mapping[str, Question],
 ) -> dict[str, Any]:
-    resume = registration.level == "resume"
+    resume = registration.level.loads_optimizer
     return {
         "ids": list(ids),
         "name": definition.name,
@@ -148,7 +157,7 @@ def _request(
 
 
 def _kept(path: Path) -> dict[str, Any] | None:
-    """An earlier answer, unless the code that it used, besides installed packages, has changed since."""
+    """A kept answer, unless code that it used has changed since; installed packages do not count."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         fresh = all(os.stat(file).st_mtime_ns == changed for file, changed in data["files"].items())
@@ -159,7 +168,7 @@ def _kept(path: Path) -> dict[str, Any] | None:
 
 
 def _environment(base: git.Base) -> list[Any]:
-    """What besides the commit's code decides an answer: Python, and what is installed."""
+    """What an answer depends on besides the commit's code: Python, and what is installed."""
     folders = [Path(path) for path in dict.fromkeys(sys.path) if path and os.path.isdir(path)]
     installed = sorted(
         entry
@@ -168,8 +177,8 @@ def _environment(base: git.Base) -> list[Any]:
         if entry.endswith((".dist-info", ".egg-info"))
     )
     own = max(path.stat().st_mtime_ns for path in Path(__file__).parents[1].rglob("*.py"))
-    told = [os.environ.get(name) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTHONPATH")]
-    return [sys.version, base.prefix, installed, importlib.metadata.version("torch"), own, told]
+    settings = [os.environ.get(name) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTHONPATH")]
+    return [sys.version, base.prefix, installed, importlib.metadata.version("torch"), own, settings]
 
 
 def _unbuildable(base: git.Base, definition: Definition, why: str) -> BuildError:
@@ -218,19 +227,5 @@ def _read(data: Mapping[str, Any]) -> Answer:
     return Answer(
         registered=data["registered"],
         definition=None if definition is None else loads(definition, "the earlier definition"),
-        changes={name: tuple(map(_change, changes)) for name, changes in data["changes"].items()},
-    )
-
-
-def _change(data: Mapping[str, Any]) -> Change:
-    return Change(
-        kind=data["kind"],
-        old=tuple(data["old"]),
-        new=tuple(data["new"]),
-        old_specs=tuple(map(TensorSpec.parse, data["old_specs"])),
-        new_specs=tuple(map(TensorSpec.parse, data["new_specs"])),
-        group=data.get("group", ""),
-        detail=data.get("detail", ""),
-        rule=data["rule"],
-        severity=Severity(data["severity"]),
+        changes={name: tuple(map(wire.from_data, changes)) for name, changes in data["changes"].items()},
     )

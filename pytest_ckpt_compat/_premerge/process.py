@@ -1,87 +1,112 @@
-"""A process that works on the code of an earlier commit, and is asked by files."""
+"""A process that runs the code of an earlier commit and answers questions through its pipes."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import queue
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-#: Seconds after which an answer is no longer waited for.
+#: Seconds after which an answer counts as failed.
 _SECONDS = 600
-#: Seconds in which it may come to an end by itself.
+#: Seconds between two looks whether the process still lives: a child of its own may hold the pipe open.
+_LOOK = 1
+#: Seconds that the process has to end by itself once its input has ended.
 _PATIENCE = 5
-#: Seconds between two looks for an answer.
-_PAUSE = 0.005
 
 
 class Process:
-    """``at_base`` at work in an extracted tree.
+    """A process in an extracted tree; each question and each answer is a line of JSON.
 
     Attributes:
-        paths: the folders of the tree in which it looks for modules, relative to it.
+        paths: the folders of the tree in which it looks for modules, relative to the tree.
     """
 
-    def __init__(self, tree: Path, prefix: str, paths: list[str]) -> None:
+    def __init__(self, tree: Path, prefix: str, paths: list[str], serve: Callable[..., None]) -> None:
+        """Starts the process.
+
+        Args:
+            tree: the extracted tree.
+            prefix: the project's folder in it, the working directory of the process.
+            paths: the folders in which it looks for modules, relative to the tree.
+            serve: a function of an importable module, to be run there with the tree, the paths as JSON
+                and a folder for temporary files; it answers what comes in on its standard input.
+        """
         self.paths = paths
         self._folder = tempfile.TemporaryDirectory()
-        self._asked = 0
         self._failed: dict[str, Any] | None = None
-        self._complaints = (Path(self._folder.name) / "stderr").open("wb")
+        self._errors = (Path(self._folder.name) / "stderr").open("wb")
         package = str(Path(__file__).parents[2])
         code = f"import sys; sys.path.append({package!r})\n"
-        code += "from pytest_ckpt_compat._pytest_plugin.worker import main; main(*sys.argv[1:])"
-        place = tree / prefix
+        code += f"from {serve.__module__} import {serve.__name__} as serve; serve(*sys.argv[1:])"
+        folder = tree / prefix
         self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-c", code, str(tree), json.dumps(paths)],
-            cwd=place if place.is_dir() else tree,
+            [sys.executable, "-c", code, str(tree), json.dumps(paths), self._folder.name],
+            cwd=folder if folder.is_dir() else tree,
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self._complaints,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
         )
+        self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        self._reader = threading.Thread(target=_read, args=(self._process.stdout, self._answers), daemon=True)
+        self._reader.start()
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer, or ``{"error": ...}`` where there is none."""
+        """Waits for the answer; it is ``{"error": ...}`` where there is none."""
         if self._failed is not None:
             return self._failed
-        self._asked += 1
-        question = Path(self._folder.name) / f"{self._asked}.json"
-        answer = question.with_suffix(".answer")
-        question.write_text(json.dumps(request), encoding="utf-8")
-        with contextlib.suppress(OSError):  # it has ended: that is seen below
-            self._tell(f"{question}\n")
-        until = time.monotonic() + _SECONDS
-        while not answer.exists() and self._process.poll() is None:
-            if time.monotonic() > until:
-                self._process.kill()
-                return self._fail(f"it took more than {_SECONDS} seconds")
-            time.sleep(_PAUSE)
-        if answer.exists():
-            return dict(json.loads(answer.read_text(encoding="utf-8")))
-        lines = (Path(self._folder.name) / "stderr").read_text(errors="replace").strip().splitlines()
-        said = f": {lines[-1]}" if lines else ""
-        return self._fail(f"its process ended with {self._process.poll()}{said}")
+        with contextlib.suppress(OSError):  # the process has ended, which is noticed below
+            self._send(json.dumps(request).encode() + b"\n")
+        for _ in range(0, _SECONDS, _LOOK):
+            with contextlib.suppress(queue.Empty):
+                line = self._answers.get(timeout=_LOOK)
+                return dict(json.loads(line)) if line else self._ended()
+            if self._process.poll() is not None and self._answers.empty():
+                return self._ended()
+        self._process.kill()
+        return self._fail(f"it took more than {_SECONDS} seconds")
 
     def close(self) -> None:
         """Ends the process and removes its files."""
         try:
-            self._process.communicate(timeout=_PATIENCE)  # the end of its input is the end of its work
-        except (OSError, subprocess.TimeoutExpired):
+            assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+            self._process.wait(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._complaints.close()
+        self._reader.join(timeout=_PATIENCE)
+        self._errors.close()
         self._folder.cleanup()
 
-    def _tell(self, line: str) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.write(line.encode())
-            self._process.stdin.flush()
+    def _send(self, line: bytes) -> None:
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        self._process.stdin.write(line)
+        self._process.stdin.flush()
+
+    def _ended(self) -> dict[str, Any]:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_PATIENCE)
+        lines = (Path(self._folder.name) / "stderr").read_text(errors="replace").strip().splitlines()
+        reason = f": {lines[-1]}" if lines else ""
+        return self._fail(f"its process ended with {self._process.poll()}{reason}")
 
     def _fail(self, problem: str) -> dict[str, Any]:
         self._failed = {"error": problem}
         return self._failed
+
+
+def _read(stream: IO[bytes], answers: queue.SimpleQueue[bytes]) -> None:
+    """Hands on line after line, and an empty one at the end."""
+    with stream:
+        for line in stream:
+            answers.put(line)
+    answers.put(b"")

@@ -1,4 +1,4 @@
-"""A project's registered checkpoints, for commands: what pytest would collect, none of it run."""
+"""Collects a project's registered checkpoints for a command, and runs no test."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Generic, TypeVar
 
 import pytest
 
-from pytest_ckpt_compat._check.snapshots import Context
+from pytest_ckpt_compat._check.context import Context
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._pytest_plugin.completeness import asked_for_everything
 from pytest_ckpt_compat._pytest_plugin.hooks import session_of
 from pytest_ckpt_compat._pytest_plugin.items import REGISTRATIONS
+from pytest_ckpt_compat._registry.names import MARKER
 from pytest_ckpt_compat._registry.registration import Registration
 
 _T = TypeVar("_T")
@@ -43,12 +44,12 @@ class Project:
 
 
 def in_project(work: Callable[[Project], _T], args: Sequence[str] = (), whole: bool = True) -> _T:
-    """Has pytest collect the project's checkpoints, and works on them meanwhile.
+    """Lets pytest collect the project's checkpoints, and works on them before it ends.
 
-    What pytest and the project's code print is dropped: a command prints its result alone.
+    Drops what pytest and the project's code print: a command prints its result alone.
 
     Args:
-        work: is given the project while its ``pythonpath`` and conftest files are in force.
+        work: gets the project while its ``pythonpath`` and conftest files are in force.
         args: more arguments for pytest.
         whole: whether a failure to collect something, or nothing to work on, is an error.
 
@@ -57,9 +58,9 @@ def in_project(work: Callable[[Project], _T], args: Sequence[str] = (), whole: b
         CkptCompatError: as ``work`` raises it.
     """
     finder = _Finder(work, whole)
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = pytest.main(["--collect-only", "-q", "-m", "checkpoint", *args], plugins=[finder])
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        code = pytest.main(["--collect-only", "-q", "-m", MARKER, *args], plugins=[finder])
     if finder.error is not None:
         raise finder.error
     if finder.result:
@@ -70,9 +71,9 @@ def in_project(work: Callable[[Project], _T], args: Sequence[str] = (), whole: b
             "@pytest.mark.checkpoint(path, model=...) to a test"
         )
         raise UsageError(finder.root, "no checkpoint is registered", advice)
-    if code == pytest.ExitCode.INTERRUPTED and "KeyboardInterrupt" in said.getvalue():
+    if code == pytest.ExitCode.INTERRUPTED and "KeyboardInterrupt" in output.getvalue():
         raise KeyboardInterrupt
-    problem = (*finder.problems, _complaint(said.getvalue()))[0]
+    problem = (*finder.problems, _complaint(output.getvalue()))[0]
     raise UsageError("collection", problem, "run pytest to see it all")
 
 
@@ -90,13 +91,13 @@ class _Finder(Generic[_T]):
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Takes back what the project's ``addopts`` may ask of a test run: this is none."""
+        """Resets options that the project's ``addopts`` may set for test runs."""
         for name in ("ckpt_against", "ckpt_report", "xmlpath"):
             setattr(config.option, name, None)
         config.option.ckpt_update = config.option.ckpt_prune = False
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Below the root folder, with nothing named, has the whole project collected all the same."""
+        """Collects the whole project even below its root folder, if no path was given."""
         config = session.config
         self.root = str(config.rootpath)
         elsewhere = config.invocation_params.dir != config.rootpath
@@ -106,7 +107,7 @@ class _Finder(Generic[_T]):
             config.args_source = pytest.Config.ArgsSource.TESTPATHS
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Holds on to what was not collected."""
+        """Keeps what was not collected, and why."""
         if report.failed:
             lines = str(report.longrepr).strip().splitlines()
             last = lines[-1].removeprefix("E ").strip() if lines else "failed"
@@ -133,7 +134,7 @@ class _Finder(Generic[_T]):
 
 
 def _same(one: Registration, other: Registration) -> bool:
-    """Whether two tests register a checkpoint in the same way; kwargs may hold what cannot be compared."""
+    """Whether two tests register a checkpoint alike. Values in kwargs need not be comparable."""
     plain = ("id", "path", "model", "key", "strip_prefix", "policy", "level", "optimizer")
     return one is other or (
         all(getattr(one, name) == getattr(other, name) for name in plain)
@@ -141,7 +142,7 @@ def _same(one: Registration, other: Registration) -> bool:
     )
 
 
-def _complaint(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def _complaint(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("ERROR", "E  ", "Exit:", "! _pytest"))]
     return (errors or lines or ["pytest collected nothing"])[0].removeprefix("ERROR: ")

@@ -1,17 +1,17 @@
-"""Whether a run was complete: only then is a snapshot that nobody used known to be unused."""
+"""Whether a run was complete. Only after a complete run is a snapshot known to be unused."""
 
 from __future__ import annotations
 
 import pytest
 
-#: What a comparison says that was not of the whole project.
-NOT_ALL = "what is no longer registered was not looked for: this is not the whole project"
+from pytest_ckpt_compat._registry.names import MARKER
+
 #: Options that leave tests out.
 _NARROWING = ("keyword", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
 
 
 def ran_everything(session: pytest.Session) -> bool:
-    """Whether the run was asked for every checkpoint of the project, and came to its end."""
+    """Whether the run covered every checkpoint of the project and came to its end."""
     stopped = session.shouldfail or session.shouldstop or session.config.getoption("collectonly")
     ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     return ended and not stopped and asked_for_everything(session.config)
@@ -20,7 +20,7 @@ def ran_everything(session: pytest.Session) -> bool:
 def asked_for_everything(config: pytest.Config) -> bool:
     """Whether no option leaves a checkpoint out; ``-m checkpoint`` leaves none."""
     narrowed = any(getattr(config.option, name, None) for name in _NARROWING)
-    marks = getattr(config.option, "markexpr", "") in ("", None, "checkpoint")
+    marks = getattr(config.option, "markexpr", "") in ("", None, MARKER)
     return marks and not narrowed and _whole_project(config)
 
 

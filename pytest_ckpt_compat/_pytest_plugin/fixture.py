@@ -12,9 +12,10 @@ import pytest
 from pytest_ckpt_compat._check.check import check
 from pytest_ckpt_compat._check.checkpoint import load
 from pytest_ckpt_compat._core.addresses import is_url
-from pytest_ckpt_compat._core.changes import Verdict
 from pytest_ckpt_compat._core.errors import CkptCompatError
-from pytest_ckpt_compat._registry.registration import Place, Registration, find_file
+from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._registry.paths import SearchPath, find_file
+from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._report import text
 
 if TYPE_CHECKING:
@@ -27,12 +28,12 @@ class CkptCompat:
 
     Attributes:
         registrations: the checkpoints that the test's markers register; usually one.
-        place: where relative paths are looked for.
+        search: where relative paths are looked for.
         full: whether failures print every key (``-vv``).
     """
 
     registrations: tuple[Registration, ...]
-    place: Place = field(repr=False)
+    search: SearchPath = field(repr=False)
     full: bool = False
 
     def check(
@@ -51,7 +52,7 @@ class CkptCompat:
         """
         __tracebackhide__ = True
         given = os.fspath(path)
-        found = given if is_url(given) else find_file(given, self.place)[0]
+        found = given if is_url(given) else find_file(given, self.search)[0]
         try:
             verdict = check(found, model, kwargs, key, strip_prefix, strict)
         except CkptCompatError as error:

@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_ckpt_compat._registry.names import MARKER, OWN_FILE, PARAMETER, PROJECT_FILES
+
 if TYPE_CHECKING:
     from pytest_ckpt_compat._pytest_plugin.fixture import CkptCompat
     from pytest_ckpt_compat._pytest_plugin.items import CheckpointFile
     from pytest_ckpt_compat._pytest_plugin.session import Session
 
-_MARKER = "checkpoint"
-#: The attribute of a test report that carries what a checkpoint's item has to say, as JSON text.
-_RECORD = "ckpt_compat"
+#: The attribute of a test report that carries what the item adds to the run, as JSON text.
+_CONTRIBUTION = "ckpt_compat"
 _SESSION = pytest.StashKey["Session"]()
-
-
-#: Files that register checkpoints, in the root folder alone.
-_FILES = ("pyproject.toml", "ckpt_compat.toml")
 
 
 class Hooks:
@@ -32,12 +29,12 @@ class Hooks:
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Adds the hook by which a project's own registry contributes checkpoints."""
+    """Adds the hook through which a project's own registry contributes checkpoints."""
     pluginmanager.add_hookspecs(Hooks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds the options, all of them about snapshots."""
+    """Adds the command-line options and the ini setting."""
     group = parser.getgroup("checkpoint compatibility")
     group.addoption(
         "--ckpt-update",
@@ -65,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--ckpt-prune",
         action="store_true",
-        help="remove the snapshots that no test of a complete run stands for",
+        help="remove the snapshots that no test of a complete run uses",
     )
     parser.addini("ckpt_snapshot_dir", "folder of the snapshots, relative to the root folder", default="")
 
@@ -73,16 +70,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker, and the hooks that need the configuration."""
     config.pluginmanager.register(Reports(config), "ckpt_compat_reports")
-    config.addinivalue_line(
-        "markers",
-        "checkpoint(path, *, model, kwargs=None, key=None, strip_prefix=None, strict=True, id=None, "
-        "allow=(), level=None, optimizer=None): "
-        "fail unless the checkpoint at path still loads into model",
-    )
+    from pytest_ckpt_compat._registry import options
+
+    purpose = "fail unless the checkpoint at path still loads into model"
+    config.addinivalue_line("markers", f"{options.signature(MARKER)}: {purpose}")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Has the registered checkpoints collected where the project's ``testpaths`` would leave them out."""
+    """Collects the registered checkpoints even where the project's ``testpaths`` would leave them out."""
     config = session.config
     path = _declaring(config)
     if path is not None and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
@@ -92,7 +87,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Ends what a session has started."""
+    """Ends the processes that the session has started."""
     if _SESSION in config.stash:
         config.stash[_SESSION].close()
 
@@ -100,37 +95,37 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CheckpointFile | None:
     """Collects the checkpoints that are registered without test code."""
     config = parent.config
-    ours = file_path.name in _FILES and file_path.parent == config.rootpath
+    ours = file_path.name in PROJECT_FILES and file_path.parent == config.rootpath
     if ours and file_path == _declaring(config):
         return session_of(config).collector(file_path, parent)
     return None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Several checkpoints on one test become several items."""
-    if metafunc.definition.get_closest_marker(_MARKER):
+    """Makes an item for each checkpoint of a test."""
+    if metafunc.definition.get_closest_marker(MARKER):
         session_of(metafunc.config).parametrize(metafunc)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Reads the markers of each item, so that a mistake shows at collection."""
-    if item.get_closest_marker(_MARKER):
+    """Reads the markers of each item, so that mistakes show at collection."""
+    if item.get_closest_marker(MARKER):
         session_of(item.config).register(item)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
-    """Checks before the body runs, in the call phase: a break is a failure, not a set-up error."""
-    if item.get_closest_marker(_MARKER):
+    """Checks before the body runs, in the call phase, so that a break is a failure and not a set-up error."""
+    if item.get_closest_marker(MARKER):
         session_of(item.config).check(item)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Puts the record on the report: reports reach the controller even when a worker dies later."""
+    """Puts the contribution on the report: reports reach the controller even when a worker dies later."""
     report = yield
-    if item.get_closest_marker(_MARKER):
-        setattr(report, _RECORD, session_of(item.config).record(item, report.when))
+    if item.get_closest_marker(MARKER):
+        setattr(report, _CONTRIBUTION, session_of(item.config).contribution(item, report.when))
     return report
 
 
@@ -140,7 +135,7 @@ def ckpt_compat(request: pytest.FixtureRequest) -> CkptCompat:
     return session_of(request.config).fixture(request.node)
 
 
-@pytest.fixture(name="_ckpt_registration")
+@pytest.fixture(name=PARAMETER)
 def _ckpt_registration(request: pytest.FixtureRequest) -> Any:
     return request.param
 
@@ -152,20 +147,20 @@ class Reports:
         self._config = config
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collects the records, in the one process that writes."""
-        record = getattr(report, _RECORD, None)
-        if record is not None:
-            session_of(self._config).collect(record)
+        """Collects the contributions, in the one process that writes."""
+        contribution = getattr(report, _CONTRIBUTION, None)
+        if contribution is not None:
+            session_of(self._config).collect(contribution)
         elif report.when not in ("setup", "call", "teardown"):  # xdist's report of a dead worker
             session_of(self._config).partial = True
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Notes that a run is not complete."""
-        if any(item.get_closest_marker(_MARKER) for item in items):
+        if any(item.get_closest_marker(MARKER) for item in items):
             session_of(self._config).partial = True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Notes that a run is not complete: a module that is skipped has tests that nobody knows."""
+        """Notes that a run is not complete: a skipped module may register checkpoints."""
         if not report.passed:
             session_of(self._config).partial = True
 
@@ -176,29 +171,31 @@ class Reports:
             session_of(self._config).finish(session)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Says what was recorded, and what passed with a warning."""
+        """Prints what was recorded, and what passed with a warning."""
         if self._wanted():
             session_of(self._config).summarize(terminalreporter)
 
     def _wanted(self) -> bool:
-        asked = any(map(self._config.getoption, ("ckpt_update", "ckpt_prune", "ckpt_against", "ckpt_report")))
-        return not hasattr(self._config, "workerinput") and (asked or _SESSION in self._config.stash)
+        wanted = any(
+            map(self._config.getoption, ("ckpt_update", "ckpt_prune", "ckpt_against", "ckpt_report"))
+        )
+        return not hasattr(self._config, "workerinput") and (wanted or _SESSION in self._config.stash)
 
 
 def _declaring(config: pytest.Config) -> Path | None:
-    """The file whose items are the registered checkpoints; a look at its bytes, without a parser."""
-    there = [path for path in (config.rootpath / name for name in _FILES) if path.is_file()]
+    """The file whose items are the registered checkpoints, found by its bytes and not parsed."""
+    there = [path for path in (config.rootpath / name for name in PROJECT_FILES) if path.is_file()]
     for path in there:
-        if path.name == _FILES[1] or b"ckpt_compat" in path.read_bytes():
+        if path.name == OWN_FILE or b"ckpt_compat" in path.read_bytes():
             return path
     hooked = config.hook.pytest_ckpt_compat_checkpoints.get_hookimpls()
     return there[-1] if there and hooked else None
 
 
 def session_of(config: pytest.Config) -> Session:
-    """The run's session, made when it is first asked for."""
+    """The run's session, made on first use."""
     if _SESSION not in config.stash:
-        from pytest_ckpt_compat._pytest_plugin.opening import from_config
+        from pytest_ckpt_compat._pytest_plugin.open_session import open_session
 
-        config.stash[_SESSION] = from_config(config)
+        config.stash[_SESSION] = open_session(config)
     return config.stash[_SESSION]

@@ -12,7 +12,7 @@ from pytest_ckpt_compat._renames.believe.confidence import judge
 from pytest_ckpt_compat._renames.believe.twins import twins
 from pytest_ckpt_compat._renames.match.alignment import align
 from pytest_ckpt_compat._renames.match.fusion import join_groups
-from pytest_ckpt_compat._renames.match.leftovers import is_head, resized
+from pytest_ckpt_compat._renames.match.leftovers import ends_model, resized
 from pytest_ckpt_compat._renames.tell.clauses import evidence
 from pytest_ckpt_compat._renames.tell.explain import Match, Sides, changes
 from pytest_ckpt_compat._renames.tell.rules import Rule, RuleSet, grouped, rules
@@ -57,7 +57,9 @@ def infer(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple
         Match(old_units[a], new_units[b], "likely", ("the same place and name, but for one size",))
         for a, b in resized(old_units, new_units, believed)
     ]
-    heads = frozenset(tensor.key for unit in new_units if is_head(unit, new_units) for tensor in unit.tensors)
+    heads = frozenset(
+        tensor.key for unit in new_units if ends_model(unit, new_units) for tensor in unit.tensors
+    )
     sides = Sides(old, new, old_repeats, new_repeats, heads)
     return grouped(changes(sides, matches), old, new)
 

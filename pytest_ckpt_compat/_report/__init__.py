@@ -1,1 +1,1 @@
-"""Verdicts as text."""
+"""Turns verdicts into text, JSON, Markdown and GitHub annotations."""

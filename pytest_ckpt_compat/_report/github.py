@@ -1,4 +1,4 @@
-"""The report as GitHub's workflow commands: annotations on the line of the class."""
+"""The report as GitHub annotations, on the line where the class is defined."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._report.summary import Entry, Run, State
 
-#: GitHub shows ten annotations of a level for each step and drops the rest without a word.
+#: GitHub shows ten annotations of a level for each step and silently drops the rest.
 _MOST = 9
 _LEVELS: dict[State, str] = {
     "broken": "error",
@@ -19,11 +19,11 @@ _LEVELS: dict[State, str] = {
 
 
 def render(run: Run, workspace: str = "") -> list[str]:
-    """Workflow commands, a line each, fewer than ten of each level.
+    """The workflow commands that make the annotations, one line each, fewer than ten of each level.
 
     Args:
-        run: what was found.
-        workspace: the folder to which GitHub's file names are relative.
+        run: what to report.
+        workspace: the folder that file names are relative to, or "" for names as they are.
     """
     lines: list[str] = []
     for level in ("error", "warning", "notice"):
@@ -43,9 +43,9 @@ def _command(level: str, entry: Entry, workspace: str) -> str:
     properties = [f"title={_property(visible(entry.id) + ' checkpoint compatibility')}"]
     file, _, line = entry.where.rpartition(":")
     if file and line.isdigit():
-        place = os.path.relpath(Path(file).resolve(), Path(workspace).resolve()) if workspace else file
-        if not place.startswith(".."):
-            properties = [f"file={_property(place.replace(os.sep, '/'))}", f"line={line}", *properties]
+        path = os.path.relpath(Path(file).resolve(), Path(workspace).resolve()) if workspace else file
+        if not path.startswith(".."):
+            properties = [f"file={_property(path.replace(os.sep, '/'))}", f"line={line}", *properties]
     text = entry.text if level == "error" else entry.headline
     return f"::{level} {','.join(properties)}::{_data(text)}"
 

@@ -6,10 +6,12 @@ import json
 from collections import Counter
 from typing import Any
 
-from pytest_ckpt_compat._core.changes import Change, Verdict
+from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._snapshots.fingerprint import digest
 
+#: Version of the JSON report; it grows when a program that reads the report would have to change.
 SCHEMA = 1
 
 
@@ -19,7 +21,7 @@ def render(verdict: Verdict) -> str:
 
 
 def as_data(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as plain data, as the documentation of the JSON report lays it down."""
+    """The verdict as plain data, in the documented form of the JSON report."""
     return {
         "schema": SCHEMA,
         "compatible": verdict.compatible,
@@ -33,7 +35,7 @@ def as_data(verdict: Verdict) -> dict[str, Any]:
 
 
 def _rules(verdict: Verdict) -> list[dict[str, Any]]:
-    """The fewest renaming rules, each with exactly the pairs of keys that it explains."""
+    """The renaming rules, as few as found, each with exactly the pairs of keys that it explains."""
     if not verdict.old or not verdict.new or not verdict.changes:
         return []
     from pytest_ckpt_compat._renames import Rule, rules

@@ -1,19 +1,19 @@
-"""The report for a pull request's page."""
+"""The report as Markdown, for the page of a pull request."""
 
 from __future__ import annotations
 
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._report.summary import Entry, Run, State
 
-#: Bytes that GitHub takes for a step's summary, with room to spare.
+#: Bytes, somewhat fewer than GitHub accepts for a step's summary.
 LIMIT = 1_000_000
 _SIGNS: dict[State, str] = {"broken": "❌", "unknown": "❓", "before": "⚠️", "warning": "⚠️", "ok": "✅"}
-#: As entities, since a backslash helps neither inside of a table nor in HTML.
+#: Entities, since a backslash escapes neither in a table cell nor in HTML.
 _ESCAPES = {sign: f"&#{ord(sign)};" for sign in "&<>|@#\\`*_[]~"}
 
 
 def render(run: Run, limit: int = LIMIT) -> str:
-    """The run as Markdown of at most ``limit`` bytes; details are left out before lines are."""
+    """The run as Markdown of at most ``limit`` bytes; whole reports are left out before table rows."""
     lines = ["## Checkpoint compatibility", "", _cell(run.compared), ""]
     lines += ["| | checkpoint | verdict |", "|---|---|---|"]
     lines += [f"| {_SIGNS[each.state]} | {_cell(each.id)} | {_cell(each.headline)} |" for each in run.entries]
@@ -40,7 +40,7 @@ def _details(entry: Entry) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that Markdown and HTML leave alone."""
+    """``text`` with every sign escaped that Markdown or HTML would interpret."""
     return "".join(_ESCAPES.get(sign, sign) for sign in visible(text))
 
 

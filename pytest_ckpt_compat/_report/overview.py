@@ -1,32 +1,21 @@
-"""The report on all registered checkpoints: what fails, what failed before, how much was compared."""
+"""The report on all registered checkpoints: what fails, what failed before, and how much was compared."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pytest_ckpt_compat._core.changes import Severity, Verdict
 from pytest_ckpt_compat._core.display import count, visible
-from pytest_ckpt_compat._report import text
+from pytest_ckpt_compat._report.summary import Run, State
 
 
-def render(
-    verdicts: Sequence[Verdict],
-    counts: tuple[int, int],
-    label: str = "",
-    said: Sequence[str] = (),
-    full: bool = False,
-) -> str:
+def render(run: Run, remarks: Sequence[str] = ()) -> str:
     """The overview as text.
 
     Args:
-        verdicts: of every checkpoint, and of definitions.
-        counts: how many checkpoints and tensors were compared.
-        label: the reference, or "" for a plain check.
-        said: remarks on the whole.
-        full: whether every key is printed.
+        run: what was found.
+        remarks: remarks on the whole, a line each.
     """
-    sections = list(_sections(verdicts, label, full))
-    return "\n".join([*sections, *map(visible, said), compared(counts, label)])
+    return "\n".join([*_sections(run), *map(visible, remarks), run.compared])
 
 
 def compared(counts: tuple[int, int], label: str) -> str:
@@ -38,22 +27,18 @@ def compared(counts: tuple[int, int], label: str) -> str:
     return f"compared  {count(checkpoints, 'checkpoint')}, {count(tensors, 'tensor')}{where}"
 
 
-def _sections(verdicts: Sequence[Verdict], label: str, full: bool) -> Iterator[str]:
-    failing = [verdict for verdict in verdicts if any(verdict.of(Severity.ERROR))]
-    unknown = [v for v in verdicts if v not in failing and any(v.of(Severity.INCOMPLETE))]
-    rest = [verdict for verdict in verdicts if verdict.compatible]
-    before = [verdict for verdict in rest if any(verdict.of(Severity.EXISTING))]
-    if failing:
-        title = "breaks introduced here" if label else "breaks"
-        yield f"{title}: {len(failing)}\n"
-        yield from (text.render(verdict, full) + "\n" for verdict in failing)
-    if unknown:
-        yield f"could not be checked: {len(unknown)}\n"
-        yield from (text.render(verdict, full) + "\n" for verdict in unknown)
-    if before:
-        yield f"breaks already on {label.partition(' (')[0]}: {len(before)}\n"
-        yield from (text.render(verdict, full) + "\n" for verdict in before)
-    for verdict in rest:
-        if verdict not in before:
-            yield text.headline(verdict)
-            yield from (f"  note: {visible(note)}" for note in verdict.notes)
+def _sections(run: Run) -> Iterator[str]:
+    where = run.label.partition(" (")[0]
+    titles: dict[State, str] = {
+        "broken": "breaks introduced here" if where else "breaks",
+        "unknown": "could not be checked",
+        "before": f"breaks already on {where}",
+    }
+    for state, title in titles.items():
+        entries = run.of(state)
+        if entries:
+            yield f"{title}: {len(entries)}\n"
+            yield from (each.text + "\n" for each in entries)
+    for each in run.of("warning", "ok"):
+        yield each.headline
+        yield from (f"  note: {visible(note)}" for note in each.data["notes"])

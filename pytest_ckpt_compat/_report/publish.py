@@ -1,4 +1,4 @@
-"""Where a run's report goes besides the terminal: a file, GitHub's step summary, annotations."""
+"""Writes a run's report where it is wanted besides the terminal: a file, and GitHub's pages."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
 from pytest_ckpt_compat._report import github, markdown
+from pytest_ckpt_compat._report.json import SCHEMA
 from pytest_ckpt_compat._report.summary import Run
 from pytest_ckpt_compat._snapshots.writing import write
 
-SCHEMA = 1
 _SUFFIXES = (".json", ".md")
 
 
 def check_name(file: str) -> None:
-    """Raises UsageError for a report that could not be written, before anything is run."""
+    """Raises UsageError if a report of this name cannot be written; call it before the run."""
     suffix = Path(file).suffix
     if suffix not in _SUFFIXES:
         problem = "is reserved for a later release" if suffix == ".html" else "is of no known kind"
@@ -24,30 +24,30 @@ def check_name(file: str) -> None:
 
 
 def publish(run: Run, file: str | None, environment: Mapping[str, str]) -> list[str]:
-    """Writes the report wherever it is wanted; returns lines for the terminal.
+    """Writes the report to a file and, on GitHub, to the step summary; returns lines for the terminal.
 
     Args:
-        run: what was found.
-        file: a report to write, by its suffix, or None.
-        environment: where GitHub's runner says what it wants.
+        run: what to report.
+        file: path of the file, whose suffix gives the format, or None.
+        environment: the environment variables, among them those of GitHub's runner.
 
     Raises:
         SnapshotError: the report file cannot be written.
     """
-    said: list[str] = []
+    lines: list[str] = []
     if environment.get("GITHUB_ACTIONS") == "true":
-        said += github.render(run, environment.get("GITHUB_WORKSPACE", ""))
+        lines += github.render(run, environment.get("GITHUB_WORKSPACE", ""))
     if environment.get("GITHUB_STEP_SUMMARY"):
-        said += _append(Path(environment["GITHUB_STEP_SUMMARY"]), run)
+        lines += _append(Path(environment["GITHUB_STEP_SUMMARY"]), run)
     if file:
         text = as_json(run) if Path(file).suffix == ".json" else markdown.render(run)
         write(Path(file), text)
-        said.append(f"report    {file}")
-    return said
+        lines.append(f"report    {file}")
+    return lines
 
 
 def as_json(run: Run) -> str:
-    """The run for programs: every verdict, in the form of ``ckpt-compat diff --format json``."""
+    """The run as JSON; each verdict has the form of ``ckpt-compat diff --format json``."""
     data = {
         "schema": SCHEMA,
         "compatible": not run.of("broken", "unknown") and bool(run.entries),
@@ -62,10 +62,10 @@ def as_json(run: Run) -> str:
 
 
 def _append(path: Path, run: Run) -> list[str]:
-    """Adds to what earlier steps wrote; a summary that cannot be written fails no check."""
+    """Appends to the summary of earlier steps; returns a line if it cannot be written."""
     try:
-        there = path.stat().st_size if path.exists() else 0
-        page = markdown.render(run, max(markdown.LIMIT - there, 0))
+        used = path.stat().st_size if path.exists() else 0
+        page = markdown.render(run, max(markdown.LIMIT - used, 0))
         with path.open("a", encoding="utf-8", newline="\n") as stream:
             stream.write(page)
     except OSError as error:

@@ -1,36 +1,16 @@
-"""A verdict's changes as few rows: what every report that people read is made of."""
+"""A verdict's changes as rows, as few as possible: the body of every report for people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_ckpt_compat._core.changes import Change, Kind, Severity, Verdict
+from pytest_ckpt_compat._core.changes import Change, Severity
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.patterns import fold
 from pytest_ckpt_compat._core.rules import BY_KIND
 from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
-
-#: + the definition gained it, - it lost it, ~ the same tensor otherwise, ! it does not fit.
-_SIGNS: dict[Kind, str] = {
-    "missing": "+",
-    "unexpected": "-",
-    "extra-state": "!",
-    "resized": "!",
-    "head-resized": "!",
-    "load-raises": "!",
-    "stale-snapshot": "!",
-    "no-baseline": "?",
-    "unreadable": "?",
-    "unbuildable": "?",
-    "retyped": "*",
-    "retied": "*",
-    "partial-load": "*",
-    "definition-changed": "*",
-    "optimizer-mismatch": "!",
-    "unused-acceptance": "*",
-    "expired-acceptance": "!",
-}
+from pytest_ckpt_compat._core.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -40,10 +20,10 @@ class Row:
     Attributes:
         rule: the rule that judged it.
         severity: the judgement.
-        sign: ``+ - ~ ! * ?``, or ``=`` for an accepted change.
+        sign: the rule's sign, or ``=`` for a change that is accepted or existed before.
         subject: the keys, folded, safe to print.
-        note: what happened to them, safe to print.
-        tensors: how many tensors it stands for.
+        note: specs, how many tensors, and the change's detail, safe to print.
+        tensors: how many tensors the row stands for.
     """
 
     rule: str
@@ -55,7 +35,7 @@ class Row:
 
 
 def rows(verdict: Verdict, full: bool = False) -> tuple[Row, ...]:
-    """The verdict's changes in report order, folded; ``full`` gives one row a change."""
+    """The verdict's changes in report order, folded into patterns; ``full`` gives each its own row."""
     groups: dict[tuple[object, ...], list[Change]] = {}
     for change in verdict.changes:
         groups.setdefault(_alike(change), []).append(change)
@@ -63,7 +43,7 @@ def rows(verdict: Verdict, full: bool = False) -> tuple[Row, ...]:
 
 
 def _alike(change: Change) -> tuple[object, ...]:
-    """Changes with equal values here may share a row."""
+    """What changes must have in common to share a row."""
     specs = (change.old_specs, change.new_specs) if change.old == change.new else ()
     return change.kind, change.severity, change.reason, change.detail, specs
 
@@ -85,24 +65,24 @@ def _rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[R
 
 
 def _pair_rows(changes: Sequence[Change], full: bool) -> Iterator[Row]:
-    """Rows of changes whose keys differ: ``backbone.* -> encoder.*``, by the rule that explains them."""
+    """Rows of changes between different keys, one for each group: ``backbone.* -> encoder.*``."""
     if full:
         for change in changes:
-            note = "   ".join(part for part in (_moved_note([change]), ", ".join(change.evidence)) if part)
+            note = "   ".join(part for part in (_pair_note([change]), ", ".join(change.evidence)) if part)
             yield _row(change, f"{_list(change.old)} -> {_list(change.new)}", note, 1)
         return
     groups: dict[str, list[Change]] = {}
     for change in changes:
         groups.setdefault(change.group or f"{_list(change.old)} -> {_list(change.new)}", []).append(change)
     for group, members in groups.items():
-        yield _row(members[0], group, _moved_note(members), len(members))
+        yield _row(members[0], group, _pair_note(members), len(members))
 
 
 def _list(keys: Sequence[str]) -> str:
     return keys[0] if len(keys) == 1 else "{" + ", ".join(keys) + "}"
 
 
-def _moved_note(changes: Sequence[Change]) -> str:
+def _pair_note(changes: Sequence[Change]) -> str:
     """``24 tensors   split in 3   likely``."""
     first = changes[0]
     parts = [_number(len(changes)), first.detail]
@@ -131,7 +111,7 @@ def _moved_note(changes: Sequence[Change]) -> str:
 
 
 def _key_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[Row]:
-    """Rows of changes that are about keys of one name: ``blocks.{6..11}.*``."""
+    """Rows of changes that concern one key each, folded: ``blocks.{6..11}.*``."""
     first = changes[0]
     specs: dict[str, TensorSpec | None] = {}
     for change in changes:
@@ -148,8 +128,8 @@ def _key_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterat
 
 
 def _row(change: Change, subject: str, note: str, tensors: int) -> Row:
-    severity = change.severity or BY_KIND[change.kind].severity
-    sign = _SIGNS.get(change.kind, "~")
+    rule = BY_KIND[change.kind]
+    severity, sign = change.severity or rule.severity, str(rule.sign)
     if severity is Severity.ACCEPTED:
         sign, note = "=", f"{note}   accepted: {change.reason}"
     if severity is Severity.EXISTING:
@@ -171,14 +151,9 @@ def _note(change: Change, specs: Sequence[TensorSpec], number: int) -> str:
 
 
 def _consequence(change: Change) -> str:
-    """What a load that does not raise leaves behind."""
-    if change.kind == "partial-load":
-        return "left as initialised: nothing was loaded into it"
-    if change.kind == "missing" and change.severity is Severity.WARNING:
-        return "stays at random initialisation"
-    if change.kind == "unexpected" and change.severity is Severity.WARNING:
-        return "is thrown away"
-    return ""
+    """What the change means where the load succeeds; "" where it raises."""
+    rule = BY_KIND[change.kind]
+    return rule.consequence if Severity.WARNING in (rule.severity, change.severity) else ""
 
 
 def _number(number: int) -> str:

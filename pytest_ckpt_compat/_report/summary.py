@@ -1,4 +1,4 @@
-"""What a run found, as plain data: it travels between processes, and every report is made of it."""
+"""A run as plain data: it is passed between processes, and reports are made from it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from pytest_ckpt_compat._core.changes import Severity, Verdict
+from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.display import visible
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import json as json_report
 from pytest_ckpt_compat._report import text
 
@@ -16,15 +17,15 @@ State = Literal["broken", "unknown", "before", "warning", "ok"]
 
 @dataclass(frozen=True)
 class Entry:
-    """One verdict.
+    """One verdict, rendered.
 
     Attributes:
         id: the checkpoint or definition.
-        state: what it comes to: it breaks, it could not be checked, it was broken before, it loads
-            with something to say, it loads.
-        headline: one line.
+        state: ``broken``; ``unknown`` if it could not be checked; ``before`` if it was broken
+            before; ``warning`` if it loads with warnings; ``ok``.
+        headline: the first line of the text report.
         text: the whole text report.
-        where: ``models/net.py:88``, the class, or "".
+        where: file and line of the class (``models/net.py:88``), or "".
         data: the JSON report.
     """
 
@@ -36,7 +37,7 @@ class Entry:
     data: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def as_data(self) -> dict[str, Any]:
-        """For JSON; ``Entry(**data)`` is the way back."""
+        """The entry as JSON holds it; ``Entry(**data)`` restores it."""
         return asdict(self)
 
 
@@ -45,8 +46,8 @@ class Run:
     """A whole run.
 
     Attributes:
-        entries: one a verdict, in order.
-        compared: the line that says how much was compared.
+        entries: one for each verdict, in order.
+        compared: the line on how much was compared.
         label: the git reference, or "".
     """
 
@@ -59,25 +60,25 @@ class Run:
         return [entry for entry in self.entries if entry.state in states]
 
 
-def entry(verdict: Verdict) -> Entry:
-    """A verdict as an entry."""
+def entry(verdict: Verdict, full: bool = False) -> Entry:
+    """Renders a verdict; ``full`` lists every key in its text."""
     return Entry(
         verdict.name,
         _state(verdict),
         text.headline(verdict),
-        text.render(verdict),
+        text.render(verdict, full),
         verdict.where,
         json_report.as_data(verdict),
     )
 
 
 def unique(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    """The entries without repetition: two checkpoints may share a definition."""
+    """The entries without duplicates, which arise where two checkpoints share a definition."""
     return tuple({(each.id, each.text): each for each in entries}.values())
 
 
 def remarks(entries: Iterable[Entry]) -> Iterator[str]:
-    """What verdicts that fail nothing have to say: what was so before, a line for a warning, notes."""
+    """Lines on what does not fail: earlier breaks in full, a headline for each warning, and notes."""
     for each in entries:
         if each.state == "before":
             yield each.text

@@ -1,4 +1,4 @@
-"""A structure as a tree of modules, for ``ckpt-compat show``."""
+"""A structure as a tree of modules: what ``ckpt-compat show`` prints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_ckpt_compat._core.structure import Structure, TensorSpec
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _WIDEST = 60
-#: Levels of modules; what is deeper stays one name.
+#: Levels of modules; a path below them stays one name.
 _DEEPEST = 50
 
 
@@ -22,9 +22,9 @@ class _Node:
 
 
 def render(structure: Structure) -> str:
-    """The file, a line for each module and tensor with its size, and the totals.
+    """The file, one line for each module and tensor with its size, and the totals.
 
-    Numbered siblings that are alike, the blocks of a network, share their lines.
+    Consecutive numbered siblings that are equal, such as the blocks of a network, share one line.
     """
     sizes = {key: spec.nbytes for key, spec in structure.tensors.items()}
     lines = list(_lines(_tree(structure, sizes), 0))
@@ -56,7 +56,7 @@ def _lines(node: _Node, depth: int) -> Iterator[tuple[str, str, str]]:
 
 
 def _alike(node: _Node) -> Iterator[tuple[list[str], _Node]]:
-    """The children, runs of consecutive numbers with equal subtrees together."""
+    """The children; consecutive numbers with equal subtrees share one entry."""
     names: list[str] = []
     for name, child in node.children.items():
         first = node.children[names[0]] if names else None
@@ -95,7 +95,7 @@ def _foot(structure: Structure, sizes: Mapping[str, int]) -> Iterator[str]:
 
 
 def size(nbytes: int) -> str:
-    """``340 B``, ``1.7 kB``, ``2.0 GB``; powers of 1,000."""
+    """``340 B``, ``1.7 kB``, ``2.0 GB``, in powers of 1,000."""
     amount, unit = float(nbytes), _UNITS[0]
     for unit in _UNITS:
         if amount < 1000 or unit == _UNITS[-1]:

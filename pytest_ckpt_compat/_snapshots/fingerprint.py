@@ -14,7 +14,7 @@ from pytest_ckpt_compat._snapshots.optimizer_data import plain
 
 FORMAT = "ckpt-compat fingerprint"
 VERSION = 1
-#: ``Source.format`` of a structure that was read from such a file.
+#: ``Source.format`` of a structure that comes from a fingerprint file.
 SOURCE = "fingerprint"
 
 _CONFLICT_MARKERS = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
@@ -25,8 +25,8 @@ def digest(structure: Structure, optimizers: bool = False) -> str:
     """``sha256:...`` over keys in order, specs, aliases and versions; never over prose or source.
 
     Args:
-        structure: what it is of.
-        optimizers: whether the states of optimizers count, too.
+        structure: what to digest.
+        optimizers: whether to include the states of optimizers.
     """
     facts: dict[str, Any] = {
         "tensors": [[key, str(spec)] for key, spec in structure.tensors.items()],
@@ -46,8 +46,8 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
 
     Args:
         structure: what to write down.
-        values: non-tensor values to keep with it, for a factory that takes ``checkpoint``; those
-            that JSON cannot hold are left out.
+        values: non-tensor values to keep with it, for a factory that takes ``checkpoint``, without
+            those that JSON cannot hold.
         optimizers: whether to keep the states of optimizers with it, for level ``resume``.
     """
     source = {"path": structure.source.path, "container": structure.source.container}
@@ -72,14 +72,14 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
 
 
 def loads(text: str, path: str) -> Structure:
-    """Reads a fingerprint file; of a file that someone else made, only ``tensors`` is required.
+    """Reads a fingerprint file. ``tensors`` alone is required, so that other programs can write one.
 
     Args:
         text: the file's text.
-        path: where it came from, for messages.
+        path: where the text comes from, for messages.
 
     Raises:
-        SnapshotError: it is not one, was edited by hand, or is of a newer version.
+        SnapshotError: the text is no fingerprint, was edited by hand, or is of a newer version.
     """
     fields = _parse(text, path)
     version = fields.get("version", VERSION)
@@ -104,9 +104,9 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
     versions = fields.get("versions")
     tensors = {key: TensorSpec.parse(spec) for key, spec in fields["tensors"].items()}
     aliases = tuple(tuple(group) for group in fields.get("aliases", ()))
-    strange = [key for group in aliases for key in group if key not in tensors]
-    if strange:
-        raise ValueError(f'"aliases" names {strange[0]!r}, which is not in "tensors"')
+    unknown = [key for group in aliases for key in group if key not in tensors]
+    if unknown:
+        raise ValueError(f'"aliases" names {unknown[0]!r}, which is not in "tensors"')
     if versions is not None and not all(type(number) is int for number in versions.values()):
         raise ValueError('"versions" holds something that is not a whole number')
     return Structure(
@@ -145,7 +145,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice!r} stands in it twice")
+        raise ValueError(f"{twice!r} is in it twice")
     return fields
 
 

@@ -9,7 +9,7 @@ from pytest_ckpt_compat._core.structure import OptimizerState, TensorSpec
 
 
 def as_data(state: OptimizerState) -> dict[str, list[Any]]:
-    """Lists of groups and of states, an entry each; what JSON cannot hold is left out."""
+    """Lists of groups and states, an entry each, without what JSON cannot hold."""
     options = [*state.options, *[{}] * len(state.groups)][: len(state.groups)]
     settings = [plain(each) for each in options]
     values = {number: _numbers(fields) for number, fields in state.values.items()}
@@ -65,7 +65,7 @@ def _numbers(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """What JSON can hold of a value; the rest is left out."""
+    """The part of a value that JSON can hold."""
     if isinstance(value, Mapping):
         return {key: plain(v) for key, v in value.items() if isinstance(key, str) and _holds(v)}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""The one way in which files are written: whole, or not at all."""
+"""Writes a file whole, or not at all."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pytest_ckpt_compat._core.errors import SnapshotError
 
 
 def write(path: Path, text: str) -> None:
-    """Writes UTF-8 text with Unix line ends in one step.
+    """Writes text as UTF-8 in one step; its line ends stay as they are.
 
     Raises:
-        SnapshotError: the folder cannot be written to; what was there is as it was.
+        SnapshotError: the folder cannot be written to; what was there stays.
     """
-    # Beside the target, so that replacing it is one step; a killed run leaves only this name behind.
+    # In the same folder, so that one system call replaces the target; a killed run leaves this file alone.
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from pytest_ckpt_compat._core.display import count
+from pytest_ckpt_compat._core.structure import EXTRA_STATE
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import RefusalError
 from pytest_ckpt_compat._readers.pickle.inert import Made, Tensor
@@ -39,7 +40,6 @@ _OTHER_NAMES = frozenset(
     }
 )
 
-_EXTRA_STATE = "_extra_state"
 _SHOWN = 8
 _SAVE = "save torch.save(model.state_dict(), path) and give that file"
 
@@ -146,7 +146,7 @@ def _search(start: Found) -> list[Found]:
 
 
 def _searched(name: str) -> bool:
-    return name.lower() not in _OTHER_NAMES and not name.endswith(_EXTRA_STATE)
+    return name.lower() not in _OTHER_NAMES and not name.endswith(EXTRA_STATE)
 
 
 def _best(found: list[Found]) -> list[Found]:

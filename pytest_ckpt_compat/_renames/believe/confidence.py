@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Hashable, Sequence
 from dataclasses import dataclass
 
 from pytest_ckpt_compat._core.changes import Confidence
 from pytest_ckpt_compat._renames.match.alignment import Alignment
+from pytest_ckpt_compat._renames.match.number_rules import NUMBERED
 from pytest_ckpt_compat._renames.units.blocks import modules_of
 from pytest_ckpt_compat._renames.units.units import Unit, shape_class
 
@@ -16,8 +16,6 @@ from pytest_ckpt_compat._renames.units.units import Unit, shape_class
 #: one costs less than that. Of 27,000 certain matches on known refactors, read in both directions, none
 #: was wrong.
 _CERTAIN, _AMBIGUOUS = 2.0, 0.75
-
-_NUMBERED = re.compile(r"(?P<family>.*?)(?P<number>\d{1,9})")
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def _unanchored(
                 inside[module].append((a, b))
     for module, members in inside.items():
         target = _counterpart([new[b].path for _, b in members])
-        ours, theirs = _NUMBERED.fullmatch(module), _NUMBERED.fullmatch(target)
+        ours, theirs = NUMBERED.fullmatch(module), NUMBERED.fullmatch(target)
         if ours and theirs:
             content = frozenset(
                 Counter((*shape_class(old[a].main), old[a].copies) for a, _ in members).items()
@@ -119,7 +117,7 @@ def _renumbered(
     stayed: defaultdict[tuple[str, Hashable], list[tuple[int, int]]] = defaultdict(list)
     left: list[tuple[int, int, int, tuple[str, Hashable]]] = []
     for a, b in believed:
-        ours, theirs = _NUMBERED.fullmatch(old[a].path), _NUMBERED.fullmatch(new[b].path)
+        ours, theirs = NUMBERED.fullmatch(old[a].path), NUMBERED.fullmatch(new[b].path)
         if not ours or old[a].parts:
             continue
         family = ours["family"], tuple((tensor.role, tensor.spec.shape) for tensor in old[a].tensors)

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from pytest_ckpt_compat._renames.units.tokens import Names, segment_tokens, template
+from pytest_ckpt_compat._core.heads import is_head
+from pytest_ckpt_compat._renames.units.tokens import Names, template
 from pytest_ckpt_compat._renames.units.units import Unit
-
-#: Words of the layers that end a model, anywhere, and at its top level only.
-_HEAD_WORDS = frozenset(("head", "heads", "cls", "logits", "score", "predictor", "prediction", "lm"))
-_TOP_HEAD_WORDS = frozenset(("linear", "o", "proj"))
 
 #: More pairs than this are not compared: so much left over is no change of a head.
 _MOST_PAIRS = 10_000
@@ -52,18 +49,15 @@ def resized(
         if homes.get(_parent(old[a].path)) != _parent(new[b].path):
             enough = _ALIKE
         else:
-            enough = 0.0 if is_head(old[a], old) and is_head(new[b], new) else _ALIKE_IN_PLACE
+            enough = 0.0 if ends_model(old[a], old) and ends_model(new[b], new) else _ALIKE_IN_PLACE
         if alike >= enough and a not in found and b not in found.values():
             found[a] = b
     return sorted(found.items())
 
 
-def is_head(unit: Unit, units: Sequence[Unit]) -> bool:
-    """Whether the unit ends the model: last in the file, or named like a head, and no mere vector."""
-    segments = unit.path.split(".")
-    words = {word for segment in segments[-2:] for word in segment_tokens(segment)}
-    named = words & _HEAD_WORDS or (len(segments) == 1 and words & _TOP_HEAD_WORDS)
-    return len(unit.main.shape) > 1 and (unit is units[-1] or bool(named))
+def ends_model(unit: Unit, units: Sequence[Unit]) -> bool:
+    """Whether the unit is a head of the model that the units make up."""
+    return is_head(unit.path, unit is units[-1], len(unit.main.shape))
 
 
 def _could_be(a: Unit, b: Unit) -> bool:

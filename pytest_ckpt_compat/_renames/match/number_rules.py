@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.intp]
 
-_NUMBERED = re.compile(r"(?P<family>.*?)(?P<number>\d{1,9})")
+#: A numbered module, as ``layers.3`` or ``stage3``.
+NUMBERED = re.compile(r"(?P<family>.*?)(?P<number>\d{1,9})")
 
 
 #: Worth of numbers that run backwards, against those that run on; a reversal is rare.
@@ -79,7 +80,7 @@ def _families(modules: Sequence[str]) -> tuple[Ints, Ints]:
     known: dict[str, int] = {}
     table = np.zeros((2, len(modules) + 1), dtype=np.intp)
     for place, module in enumerate(modules, start=1):
-        found = _NUMBERED.fullmatch(module)
+        found = NUMBERED.fullmatch(module)
         if found:
             table[:, place] = known.setdefault(found["family"], len(known) + 1), int(found["number"])
     return table[0], table[1]

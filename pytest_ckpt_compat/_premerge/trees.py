@@ -1,4 +1,4 @@
-"""The cache: the trees of earlier commits, extracted, and what their code has answered."""
+"""The cache: trees of earlier commits, and the answers of their code."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from pathlib import Path
 from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._premerge import git
 
-#: Bytes of the largest file that is extracted: code and settings are smaller, weights are not.
+#: Bytes of the largest file that is extracted; code and settings are smaller, weights are larger.
 LARGEST = 10 << 20
-#: Days after which a tree that nobody asked for is removed.
+#: Days after which an unused tree is removed.
 _DAYS = 30
 
 
 def cache_folder() -> Path:
-    """Where trees and answers are kept: outside of every project, unless the user says otherwise."""
+    """The folder of trees and answers, outside of every project unless the user sets it there."""
     try:
         home = Path.home()
     except RuntimeError:  # a user without a home
         home = Path(tempfile.gettempdir())
     if sys.platform == "win32":
-        place = os.environ.get("LOCALAPPDATA") or str(home / "AppData" / "Local")
+        parent = os.environ.get("LOCALAPPDATA") or str(home / "AppData" / "Local")
     else:
-        place = os.environ.get("XDG_CACHE_HOME") or str(home / ".cache")
-    return Path(place).absolute() / "pytest-ckpt-compat"
+        parent = os.environ.get("XDG_CACHE_HOME") or str(home / ".cache")
+    return Path(parent).absolute() / "pytest-ckpt-compat"
 
 
 def folder_of(base: git.Base) -> Path:
@@ -39,7 +39,7 @@ def folder_of(base: git.Base) -> Path:
 
 
 def extracted(base: git.Base) -> Path:
-    """The commit's tree on disk; extracted once, whole or not at all.
+    """Extracts the commit's tree once, whole or not at all, and returns its folder.
 
     Links that lead out of the tree are left out, and so are large files.
 
@@ -58,12 +58,12 @@ def extracted(base: git.Base) -> Path:
         temporary = Path(tempfile.mkdtemp(dir=folder))
         try:
             for name, content, is_link in git.contents(base, LARGEST):
-                place = temporary / name
-                place.parent.mkdir(parents=True, exist_ok=True)
+                path = temporary / name
+                path.parent.mkdir(parents=True, exist_ok=True)
                 if is_link:
-                    _link(place, name, os.fsdecode(content))
+                    _link(path, name, os.fsdecode(content))
                 else:
-                    place.write_bytes(content)
+                    path.write_bytes(content)
             os.replace(temporary, tree)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -74,15 +74,15 @@ def extracted(base: git.Base) -> Path:
     return tree
 
 
-def _link(place: Path, name: str, target: str) -> None:
+def _link(path: Path, name: str, target: str) -> None:
     end = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
     if not posixpath.isabs(end) and end.partition("/")[0] != "..":
         with contextlib.suppress(OSError):  # not every system makes links for everybody
-            place.symlink_to(target)
+            path.symlink_to(target)
 
 
 def keep(path: Path, text: str) -> None:
-    """Writes an answer, whole or not at all; one that cannot be kept is asked for again."""
+    """Writes an answer, whole or not at all. If it cannot be kept, the code has to answer again."""
     temporary = path.with_suffix(f".{os.getpid()}")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def keep(path: Path, text: str) -> None:
 
 
 def _forget_old(cache: Path) -> None:
-    """Removes the trees that nobody has asked for in a while."""
+    """Removes the trees that have not been used for a while."""
     with contextlib.suppress(OSError):
         for folder in cache.iterdir():
             if folder.stat().st_mtime < time.time() - _DAYS * 86_400:

@@ -1,4 +1,4 @@
-"""The other end of ``basecode``: run in a process of its own, on the code of an earlier commit."""
+"""Runs in a process of its own on the code of an earlier commit, and answers questions about it."""
 
 from __future__ import annotations
 
@@ -9,79 +9,89 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pytest_ckpt_compat import _readers as readers
+from pytest_ckpt_compat._check.breaks import at_level
 from pytest_ckpt_compat._check.check import check_structure, resumed
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, ReadError
 from pytest_ckpt_compat._definition.build import build, structure_of
 from pytest_ckpt_compat._definition.find import Definition, brief, find
-from pytest_ckpt_compat._premerge.new_breaks import at_level
+from pytest_ckpt_compat._premerge.wire import as_data
 from pytest_ckpt_compat._pytest_plugin.collection import Project, in_project
 from pytest_ckpt_compat._registry.registration import Registration
-from pytest_ckpt_compat._report.json import as_data
 from pytest_ckpt_compat._snapshots.fingerprint import dumps, loads
 
 _PACKAGE = __name__.partition(".")[0]
 
 
-def main(tree: str, paths: str) -> None:
-    """Answers the questions whose file names come in, a line each, until no more do."""
-    # pytest puts another file in the place of the standard input while it collects.
-    requests = iter(os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8").readline, "")
+def serve(tree: str, paths: str, folder: str) -> None:
+    """Answers the questions on the standard input, a line of JSON each, until it ends.
+
+    Args:
+        tree: the extracted tree.
+        paths: the folders of the tree in which modules are looked for, as JSON.
+        folder: for temporary files.
+    """
+    questions, answers = _pipes()
     sys.path[:0] = [str(Path(tree) / path) for path in json.loads(paths)]
-    first = next(requests, "")
+    first = next(questions, "")
     if not first:
         return
     try:
         in_project(
-            lambda project: _serve(tree, project, itertools.chain([first], requests)),
-            ["-o", f"cache_dir={Path(first).parent / 'cache'}", f"--rootdir={os.getcwd()}"],
+            lambda project: _serve(tree, project, itertools.chain([first], questions), answers),
+            ["-o", f"cache_dir={Path(folder) / 'cache'}", f"--rootdir={os.getcwd()}"],
             whole=False,
         )
-    except BaseException as error:  # also what the earlier code exits with: the other end has to say it
-        _tell(first, _error(error))
-        for request in requests:
-            _tell(request, _error(error))
+    except BaseException as error:  # also what the earlier code exits with: the answer has to name it
+        for _ in itertools.chain([first], questions):
+            _send(answers, _error(error))
 
 
-def _serve(tree: str, project: Project, requests: Iterator[str]) -> None:
-    for request in requests:
-        asked = json.loads(Path(request.strip()).read_text(encoding="utf-8"))
+def _pipes() -> tuple[Iterator[str], IO[str]]:
+    """Takes the standard input and output for itself; whatever else reads or prints has an empty file."""
+    questions = os.fdopen(os.dup(0), encoding="utf-8")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    return iter(questions.readline, ""), answers
+
+
+def _serve(tree: str, project: Project, questions: Iterator[str], answers: IO[str]) -> None:
+    for question in questions:
         try:
-            found = _answer(asked | {"tree": tree}, project)
+            found = _answer(json.loads(question) | {"tree": tree}, project)
         except BaseException as error:
             found = _error(error)
-        _tell(request, found)
+        _send(answers, found)
 
 
 def _error(error: BaseException) -> dict[str, Any]:
     return {"error": error.problem if isinstance(error, CkptCompatError) else f"it raised {brief(error)}"}
 
 
-def _tell(request: str, found: Mapping[str, Any]) -> None:
-    """Writes an answer, whole, beside its question."""
-    place = Path(request.strip()).with_suffix(".answer")
-    temporary = place.with_suffix(".tmp")
-    temporary.write_text(json.dumps(found), encoding="utf-8")
-    os.replace(temporary, place)
+def _send(answers: IO[str], found: Mapping[str, Any]) -> None:
+    answers.write(json.dumps(found) + "\n")
+    answers.flush()
 
 
-def _answer(asked: Mapping[str, Any], project: Project) -> dict[str, Any]:
-    """The answer, from the code that pytest has collected."""
-    registration = _registration(asked, project)
+def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
+    """Answers from the code that pytest has collected."""
+    registration = _registration(question, project)
     if registration is None:
         if project.problems:
             problem = f"pytest could not collect {project.problems[0]}"
-            raise BuildError(asked["ids"][0], problem, "see pytest at that commit")
-        files = _changed(asked["tree"])
+            raise BuildError(question["ids"][0], problem, "see pytest at that commit")
+        files = _changed(question["tree"])
         return {"registered": False, "definition": None, "changes": {}, "files": files}
     definition = find(registration.model, registration.kwargs)
-    values = _values(asked, registration)
-    changes = {name: _changes(each, registration, definition) for name, each in asked["questions"].items()}
+    values = _values(question, registration)
+    changes = {name: _changes(each, registration, definition) for name, each in question["questions"].items()}
     built = dumps(structure_of(build(definition, values), definition))
-    _require_old_code(asked, definition)
-    return {"registered": True, "definition": built, "changes": changes, "files": _changed(asked["tree"])}
+    _require_old_code(question, definition)
+    return {"registered": True, "definition": built, "changes": changes, "files": _changed(question["tree"])}
 
 
 def _changed(tree: str) -> dict[str, int]:
@@ -90,25 +100,25 @@ def _changed(tree: str) -> dict[str, int]:
     return {file: os.stat(file).st_mtime_ns for file in outside if os.path.isfile(file)}
 
 
-def _registration(asked: Mapping[str, Any], project: Project) -> Registration | None:
+def _registration(question: Mapping[str, Any], project: Project) -> Registration | None:
     """The checkpoint as it was registered, by its id or the one that it had.
 
-    Two registrations of one id are told apart by their models.
+    Models distinguish two registrations of one id.
     """
-    for identifier in asked["ids"]:
+    for identifier in question["ids"]:
         same = [each for each in project.registrations if each.id == identifier]
-        alike = [each for each in same if _name(each) == asked["name"]]
+        alike = [each for each in same if _name(each) == question["name"]]
         if same:
             return (alike or same)[0]
     return None
 
 
-def _values(asked: Mapping[str, Any], registration: Registration) -> Mapping[str, Any]:
+def _values(question: Mapping[str, Any], registration: Registration) -> Mapping[str, Any]:
     """The non-tensor values, from the file if it is there: JSON has neither tuples nor numbers as keys."""
-    if asked["file"]:
+    if question["file"]:
         with contextlib.suppress(ReadError):
-            return readers.read(asked["file"], registration.key).values
-    return loads(asked["values"], "values").values
+            return readers.read(question["file"], registration.key).values
+    return loads(question["values"], "values").values
 
 
 def _name(registration: Registration) -> str | None:
@@ -131,17 +141,17 @@ def _changes(
             return []
     prefix = registration.strip_prefix if own else None
     verdict = check_structure(structure, definition, registration.policy, prefix)
-    if own and registration.level == "resume":
+    if own and registration.level.loads_optimizer:
         verdict = resumed(verdict, definition, registration.optimizer, registration.policy)
-    return list(as_data(at_level(verdict, registration.level))["changes"])
+    return list(map(as_data, at_level(verdict, registration.level).changes))
 
 
-def _require_old_code(asked: Mapping[str, Any], definition: Definition) -> None:
+def _require_old_code(question: Mapping[str, Any], definition: Definition) -> None:
     """Refuses when today's files were imported instead of the earlier commit's."""
-    tree, top = asked["tree"] + os.sep, asked["top"] + os.sep
+    tree, top = question["tree"] + os.sep, question["top"] + os.sep
     package = str(getattr(definition.target, "__module__", "")).partition(".")[0]
     owned = any(
-        (Path(tree) / path / f"{package}{end}").exists() for path in asked["paths"] for end in ("", ".py")
+        (Path(tree) / path / f"{package}{end}").exists() for path in question["paths"] for end in ("", ".py")
     )
     for name, file in _files(tree):
         today = file.startswith(top) and "site-packages" not in file

@@ -1,15 +1,15 @@
-"""The folder of stored fingerprints."""
+"""The folder that stores the snapshots, one fingerprint file each."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.structure import Structure
-from pytest_ckpt_compat._registry.registration import DEFINITIONS
+from pytest_ckpt_compat._registry.names import DEFINITIONS
 from pytest_ckpt_compat._snapshots import fingerprint
 from pytest_ckpt_compat._snapshots.writing import write
 
@@ -30,7 +30,7 @@ def load(folder: Path, name: str) -> Structure | None:
     """The stored structure, or None where none is stored.
 
     Raises:
-        SnapshotError: the file is there and cannot be used.
+        SnapshotError: the file exists and cannot be used.
     """
     path = folder / name
     return _load(path) if path.exists() else None
@@ -59,10 +59,10 @@ def _load(path: Path) -> Structure:
 
 
 def save(folder: Path, name: str, text: str) -> None:
-    """Writes a snapshot whole or not at all.
+    """Writes a snapshot, whole or not at all.
 
     Raises:
-        SnapshotError: the folder cannot be written to; what was there is as it was.
+        SnapshotError: the folder cannot be written to; what was there stays.
     """
     write(folder / name, text)
 
@@ -90,5 +90,28 @@ def is_definition(name: str) -> bool:
 
 
 def identifier(name: str) -> str:
-    """The id that ``checkpoint_name`` or ``definition_name`` made a file name of."""
+    """The id in a file name of ``checkpoint_name`` or ``definition_name``."""
     return name.removesuffix(_SUFFIX).removeprefix(DEFINITIONS + "/")
+
+
+def recorded(folder: Path) -> Iterator[tuple[str, str]]:
+    """(path as reports show it, id) of every checkpoint that has a snapshot."""
+    for name in names(folder):
+        if is_definition(name):
+            continue
+        try:
+            stored = load(folder, name)
+        except SnapshotError:
+            stored = None
+        yield (stored.source.path if stored else identifier(name)), identifier(name)
+
+
+def unused(folder: Path, used: Iterable[str]) -> list[str]:
+    """Names of the snapshots that are not among those used."""
+    known = set(used)
+    return [name for name in names(folder) if name not in known]
+
+
+def shown(folder: Path, name: str) -> str:
+    """A snapshot's name as reports show it."""
+    return f"{folder.name}/{name}"

@@ -1,0 +1,195 @@
+"""Accepted breaks and verdicts: what an entry covers, what a new one covers, how to accept what fails."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date
+from fnmatch import fnmatchcase
+
+from pytest_ckpt_compat._core.changes import Change, Policy, Severity
+from pytest_ckpt_compat._core.display import visible
+from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.rules import BY_ID, judge
+from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._snapshots.accepted import FILE, FORWARD, Entry, fact
+
+_FAILING = (Severity.ERROR, Severity.INCOMPLETE)
+#: Commands that a failure prints at most.
+_COMMANDS = 3
+
+
+def accept(verdict: Verdict, entries: Iterable[Entry], wanted: Entry, today: date) -> Entry:
+    """The entry for the failing changes that a rule and a glob over keys choose.
+
+    It also covers what earlier entries of the same id, rule and key still cover.
+
+    Args:
+        verdict: what fails, with the accepted changes in it.
+        entries: the project's.
+        wanted: what is to be accepted; its ``changes`` are chosen here.
+        today: an entry may not end before it.
+
+    Raises:
+        UsageError: nothing is chosen, no reason is given, or the date has passed.
+    """
+    rule, key = wanted.rule, wanted.key
+    if wanted.until is not None and wanted.until < today:
+        raise UsageError(f"--until {wanted.until}", "has passed", "give the last day on which it is accepted")
+    if not wanted.reason.strip(" ."):
+        raise UsageError(
+            f"accept {verdict.name}", "has no reason", 'say why: --reason "the new task has 10 classes"'
+        )
+    chosen = tuple(
+        fact(change)
+        for change in verdict.of(*_FAILING)
+        if change.rule == rule and _acceptable(change) and _matches(change, key)
+    )
+    if not chosen:
+        raise UsageError(
+            f"accept {verdict.name}", f"has no failing {rule} whose keys match {key}", _failing(verdict)
+        )
+    identity = (visible(wanted.id), rule, visible(key))
+    same = [entry for entry in entries if (entry.id, entry.rule, entry.key) == identity]
+    covered = {fact(change) for change in verdict.of(Severity.ACCEPTED) if change.rule == rule}
+    before = (text for entry in same for text in entry.changes if text in covered)
+    return replace(wanted, reason=wanted.reason.strip(), changes=tuple(dict.fromkeys((*before, *chosen))))
+
+
+def cover(verdicts: Sequence[Verdict], entries: Iterable[Entry], today: date) -> tuple[Verdict, ...]:
+    """The verdicts with what entries cover accepted; unused and expired entries are passed over."""
+    standing = [entry for entry in entries if not _expired(entry, today)]
+    return tuple(_accept(verdict, standing, set()) for verdict in verdicts)
+
+
+def apply(
+    verdicts: Sequence[Verdict], entries: Iterable[Entry], today: date, whole: Iterable[str]
+) -> tuple[Verdict, ...]:
+    """Accepts what entries cover; unused and expired entries become changes of their own.
+
+    Args:
+        verdicts: all those of one registered checkpoint, its own first.
+        entries: the project's.
+        today: the date that decides what has expired.
+        whole: ids of which every verdict is among these, so that an entry for them can be unused.
+    """
+    names = {*whole, *(verdict.name for verdict in verdicts)}
+    own = [entry for entry in entries if entry.id in names]
+    if not own:
+        return tuple(verdicts)
+    standing = [entry for entry in own if not _expired(entry, today)]
+    used: set[Entry] = set()
+    applied = [_accept(verdict, standing, used) for verdict in verdicts]
+    found = [
+        Change(
+            "expired-acceptance",
+            detail=f"{_about(entry)} expired on {entry.until}; repair the break, or accept it anew",
+        )
+        for entry in own
+        if entry not in standing
+    ]
+    found += [
+        Change("unused-acceptance", detail=f"{_about(entry)} no longer occurs; take the entry out")
+        for entry in standing
+        if entry not in used and entry.id in set(whole)
+    ]
+    first = replace(applied[0], changes=(*judge(found, Policy()), *applied[0].changes))
+    return (first, *applied[1:])
+
+
+def unregistered(entries: Iterable[Entry], known: Iterable[str]) -> Iterator[str]:
+    """A line for each entry whose id is none of those known."""
+    ids = set(known)
+    for entry in entries:
+        if entry.id.removesuffix(FORWARD) not in ids:
+            yield f"CK903 {_about(entry)}: nothing registered goes by this id; take the entry out"
+
+
+def commands(verdict: Verdict, ref: str = "") -> Iterator[str]:
+    """The command lines, ready to paste, that would accept what fails.
+
+    Args:
+        verdict: what fails.
+        ref: the reference that it was compared with, or "".
+    """
+    rules: dict[str, list[Change]] = {}
+    against = f" --against {_word(ref)}" if ref else ""
+    for change in verdict.of(*_FAILING):
+        if _acceptable(change):
+            rules.setdefault(change.rule, []).append(change)
+    for rule, changes in list(rules.items())[:_COMMANDS]:
+        keys = [each for change in changes for each in _keys(change)]
+        chosen = f"--rule {rule}" + (f" --key {_word(_glob(keys), True)}" if keys else "")
+        yield f'ckpt-compat accept {_word(verdict.name)} {chosen} --reason "..."{against}'
+
+
+def _accept(verdict: Verdict, entries: Sequence[Entry], used: set[Entry]) -> Verdict:
+    """The verdict with what entries cover accepted; adds those entries to ``used``."""
+    changes = []
+    for change in verdict.changes:
+        entry = next((e for e in entries if e.id == verdict.name and _covers(e, change)), None)
+        if entry is not None:
+            used.add(entry)
+            change = replace(change, severity=Severity.ACCEPTED, reason=entry.reason)
+        changes.append(change)
+    return replace(verdict, changes=tuple(changes))
+
+
+def _covers(entry: Entry, change: Change) -> bool:
+    return entry.rule == change.rule and fact(change) in entry.changes
+
+
+def _expired(entry: Entry, today: date) -> bool:
+    return entry.until is not None and entry.until < today
+
+
+def _about(entry: Entry) -> str:
+    return f"{FILE}: the accepted {entry.rule} {entry.key} of {entry.id} ({entry.reason})"
+
+
+def _failing(verdict: Verdict) -> str:
+    found = dict.fromkeys(
+        f"{change.rule} {(_keys(change) or ('*',))[0]}"
+        for change in verdict.of(*_FAILING)
+        if _acceptable(change)
+    )
+    shown = ", ".join([*list(found)[:_COMMANDS], *(["..."] if len(found) > _COMMANDS else [])])
+    return f"what fails and can be accepted: {shown or 'nothing'}"
+
+
+def _keys(change: Change) -> tuple[str, ...]:
+    return (*change.old, *change.new)
+
+
+def _acceptable(change: Change) -> bool:
+    """Whether an entry can cover a change: it has keys, or its detail says what went wrong."""
+    return bool(_keys(change)) or BY_ID[change.rule].keyless
+
+
+def _matches(change: Change, key: str) -> bool:
+    """Whether a glob matches every key of one side; ``*`` matches a change without keys, too."""
+    sides = (side for side in (change.old, change.new) if side)
+    return key == "*" or any(all(fnmatchcase(each, key) for each in side) for side in sides)
+
+
+def _glob(keys: Sequence[str]) -> str:
+    """The tightest dotted glob that matches all keys."""
+    keys = [glob.escape(key) for key in keys]
+    parts = [key.split(".") for key in keys]
+    common = []
+    for column in zip(*(each[:-1] for each in parts), strict=False):
+        if len(set(column)) > 1:
+            break
+        common.append(column[0])
+    if len(set(keys)) == 1:
+        return keys[0]
+    return ".".join([*common, "*"])
+
+
+def _word(text: str, glob: bool = False) -> str:
+    """One word for a shell; a glob in double quotes, which every shell knows, where they are safe."""
+    import shlex
+
+    safe = glob and not set(text) & set('"$`\\!')
+    return f'"{text}"' if safe and text.isprintable() else shlex.quote(visible(text))

@@ -1,0 +1,115 @@
+"""What the checks of one run have in common, and the merge base that they may be compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Protocol
+
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._registry.registration import Registration
+from pytest_ckpt_compat._snapshots import fingerprint, store
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A registered checkpoint and its definition: what is compared with the merge base.
+
+    Attributes:
+        registration: the checkpoint.
+        definition: its definition in today's code.
+        folder: the snapshot folder.
+        name: name of the definition's snapshot.
+        structure: the checkpoint as its file or its snapshot has it, no prefix stripped.
+    """
+
+    registration: Registration
+    definition: Definition
+    folder: Path
+    name: str
+    structure: Structure
+
+    @property
+    def identifier(self) -> str:
+        """The definition's id, as in the name of its snapshot."""
+        return store.identifier(self.name)
+
+    @property
+    def from_file(self) -> bool:
+        """Whether the structure was read from the checkpoint on this disk."""
+        return self.structure.source.format != fingerprint.SOURCE and self.registration.path.exists()
+
+
+class MergeBase(Protocol):
+    """The commit that a branch started from: its snapshots, and its code."""
+
+    @property
+    def ref(self) -> str:
+        """The reference as the user gave it (``origin/main``)."""
+
+    @property
+    def label(self) -> str:
+        """``origin/main (merge base 1a2b3c4d)``."""
+
+    def compare(self, subject: Subject, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+        """Marks as existing the breaks that the merge base has too, and adds what only it shows.
+
+        Raises:
+            SnapshotError: a snapshot in the work tree cannot be used.
+            UsageError: git cannot read the commit.
+        """
+
+    def require_recorded(self, subject: Subject, verdict: Verdict) -> Verdict:
+        """Fails a definition that changed on this branch and was not recorded."""
+
+    def missing_snapshots(
+        self, folder: Path, used: Iterable[str]
+    ) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
+        """Finds snapshots of the merge base that nothing registered here uses any more.
+
+        Args:
+            folder: the snapshot folder.
+            used: names of all snapshots that registered checkpoints use.
+
+        Returns:
+            A verdict for each, and a line for each that was only renamed.
+        """
+
+    def close(self) -> None:
+        """Ends the process that runs the merge base's code, if there is one."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the checks of one run have in common.
+
+    Attributes:
+        folder: the snapshot folder.
+        update: whether snapshots are being recorded: then a missing one is no fault, and neither is a
+            definition that differs from its own.
+        rewrite: ids of the checkpoints whose frozen snapshot may be recorded anew.
+        today: decides which acceptances have expired.
+        merge_base: what the run is compared with, or None.
+        snapshots_only: whether a snapshot replaces its checkpoint even where the file is there.
+    """
+
+    folder: Path
+    update: bool = False
+    rewrite: frozenset[str] = frozenset()
+    today: date = field(default_factory=date.today)
+    merge_base: MergeBase | None = None
+    snapshots_only: bool = False
+
+    @property
+    def ref(self) -> str:
+        """The reference that the run is compared with, or ""."""
+        return self.merge_base.ref if self.merge_base is not None else ""
+
+    @property
+    def label(self) -> str:
+        """The reference and its merge base, or ""."""
+        return self.merge_base.label if self.merge_base is not None else ""

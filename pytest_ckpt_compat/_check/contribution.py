@@ -1,0 +1,84 @@
+"""What one test or one check adds to its run. Plain data, since xdist's workers send it as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from pytest_ckpt_compat._check.checkpoint import Result, used_names
+from pytest_ckpt_compat._core.errors import CkptCompatError
+from pytest_ckpt_compat._registry.registration import Registration
+from pytest_ckpt_compat._report import summary
+from pytest_ckpt_compat._report.summary import Entry
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What one phase of one test adds to its run.
+
+    Attributes:
+        partial: whether some checkpoint is known not to have been collected.
+        gap: why the snapshots that are in use are not all known, or "".
+        ids: the registered checkpoints.
+        used: names of the snapshots that they use.
+        writes: snapshot name -> text to write at the end of the run.
+        compared: id -> number of tensors, of the checkpoints that were loaded.
+        entries: the verdicts.
+    """
+
+    partial: bool = False
+    gap: str = ""
+    ids: tuple[str, ...] = ()
+    used: tuple[str, ...] = ()
+    writes: Mapping[str, str] = field(default_factory=dict)
+    compared: Mapping[str, int] = field(default_factory=dict)
+    entries: tuple[Entry, ...] = ()
+
+    @property
+    def unknown(self) -> bool:
+        """Whether something could not be checked, and nothing broke."""
+        states = {entry.state for entry in self.entries}
+        return "unknown" in states and "broken" not in states
+
+    def dumps(self) -> str:
+        """The text that a test report carries between processes."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def loads(cls, text: str) -> Contribution:
+        """The inverse of ``dumps``."""
+        data = json.loads(text)
+        data["entries"] = tuple(Entry(**entry) for entry in data["entries"])
+        return cls(**data)
+
+
+def of_registrations(registrations: Sequence[Registration]) -> Contribution:
+    """What is known before a check: which checkpoints, and which snapshots they use."""
+    ids = tuple(each.id for each in registrations)
+    try:
+        used = tuple(sorted({name for each in registrations for name in used_names(each)}))
+    except CkptCompatError as error:  # the name of the definition's snapshot is unknown
+        return Contribution(gap=str(error), ids=ids)
+    return Contribution(ids=ids, used=used)
+
+
+def of_results(
+    registrations: Sequence[Registration], results: Sequence[Result], full: bool = False
+) -> Contribution:
+    """What checks found.
+
+    Args:
+        registrations: the checkpoints.
+        results: one each, or fewer where a check ended the test.
+        full: whether texts list every key instead of folding.
+    """
+    return Contribution(
+        writes={name: text for each in results for name, text in each.writes.items()},
+        compared={
+            each.id: result.tensors
+            for each, result in zip(registrations, results, strict=False)
+            if result.tensors is not None
+        },
+        entries=tuple(summary.entry(verdict, full) for result in results for verdict in result.verdicts),
+    )

@@ -1,0 +1,185 @@
+"""One run, whoever conducts it: what all its checks add up to, and what is written at its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_ckpt_compat._check import acceptance, update
+from pytest_ckpt_compat._check.checkpoint import with_commands
+from pytest_ckpt_compat._check.context import Context
+from pytest_ckpt_compat._check.contribution import Contribution
+from pytest_ckpt_compat._core.changes import Severity
+from pytest_ckpt_compat._core.errors import CkptCompatError, UsageError
+from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._report import overview, summary
+from pytest_ckpt_compat._snapshots import accepted, store
+
+#: The remark on a comparison that did not cover the whole project.
+NOT_ALL = "what is no longer registered was not looked for: this is not the whole project"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        entries: every verdict, once.
+        counts: how many checkpoints and how many tensors were loaded.
+        label: the merge base that was compared with, or "".
+        missing: verdicts about snapshots of the merge base that nothing uses any more.
+        lines: what was written, removed, unused or remarked, a line each.
+        refused: whether nothing was written because an id is not registered.
+        failed: whether something could not be read or written at the end.
+    """
+
+    entries: tuple[summary.Entry, ...] = ()
+    counts: tuple[int, int] = (0, 0)
+    label: str = ""
+    missing: tuple[Verdict, ...] = ()
+    lines: tuple[str, ...] = ()
+    refused: bool = False
+    failed: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """1 if a checkpoint breaks, 2 if one could not be checked or none was, else 0: as diff(1) has it."""
+        states = {each.state for each in self.entries}
+        if "broken" in states:
+            return 1
+        return 2 if "unknown" in states or not self.counts[0] or self.refused or self.failed else 0
+
+    @property
+    def report(self) -> summary.Run:
+        """The run as reports take it."""
+        return summary.Run(self.entries, overview.compared(self.counts, self.label), self.label)
+
+
+def conclude(
+    contributions: Sequence[Contribution],
+    context: Context,
+    complete: bool,
+    prune: bool | None = None,
+    full: bool = False,
+) -> Outcome:
+    """Writes the snapshots that a run has to write, looks for those that nothing uses, and sums up.
+
+    Args:
+        contributions: of every check, in order.
+        context: of the run.
+        complete: whether the run covered every registered checkpoint of the project.
+        prune: whether unused snapshots are removed; None if they are not looked for.
+        full: whether the lines about a snapshot list every key instead of folding.
+    """
+    lines: list[str] = []
+    missing: tuple[Verdict, ...] = ()
+    refused = failed = False
+    used = {name for each in contributions for name in each.used}
+    ids = {identifier for each in contributions for identifier in each.ids}
+    gap = next((each.gap for each in contributions if each.gap), "")
+    complete = complete and not any(each.partial for each in contributions)
+    whole = complete and not gap
+    try:
+        require_registered(context.rewrite, ids)
+        lines += _write(contributions, context, full)
+        if prune is not None:
+            lines += _unused(context, used, whole, prune)
+        if whole:
+            missing, renamed = _missing(context, used)
+            known = {*ids, *map(store.identifier, used), *(each.name for each in missing)}
+            lines += [*renamed, *acceptance.unregistered(accepted.load(context.folder), known)]
+        elif complete:
+            lines.append(f"what is no longer used was not looked for: {gap}")
+        elif context.merge_base is not None:
+            lines.append(NOT_ALL)
+    except UsageError as error:
+        lines.append(f"failed    {error}")
+        refused = True
+    except CkptCompatError as error:
+        lines.append(f"failed    {error}")
+        failed = True
+    compared = {key: number for each in contributions for key, number in each.compared.items()}
+    entries = [entry for each in contributions for entry in each.entries]
+    return Outcome(
+        entries=summary.unique([*_once(entries, ids), *map(summary.entry, missing)]),
+        counts=(len(compared), sum(compared.values())),
+        label=context.label,
+        missing=missing,
+        lines=tuple(lines),
+        refused=refused,
+        failed=failed,
+    )
+
+
+def _once(entries: Sequence[summary.Entry], ids: set[str]) -> Iterator[summary.Entry]:
+    """The checkpoints' verdicts, then those of definitions that show an error which no checkpoint shows."""
+    own = [each for each in entries if each.id in ids]
+    shown = [(_definition(each), _errors(each)) for each in own]
+    yield from own
+    for each in entries:
+        errors = _errors(each)
+        known = any(label == _definition(each) and errors <= found for label, found in shown)
+        if each.id not in ids and not (errors and known):
+            yield each
+
+
+def _definition(entry: summary.Entry) -> str:
+    return str(entry.data["new"]["source"])
+
+
+def _errors(entry: summary.Entry) -> set[str]:
+    """The errors of a verdict, to compare: rule, keys and specs, and the words of one without keys."""
+    errors = (each for each in entry.data["changes"] if each["severity"] == Severity.ERROR.value)
+    facts = ("rule", "old", "new", "old_specs", "new_specs")
+    return {
+        json.dumps([*(each[name] for name in facts), "" if each["old"] or each["new"] else each["detail"]])
+        for each in errors
+    }
+
+
+def require_registered(rewrite: Iterable[str], ids: Iterable[str]) -> None:
+    """Raises UsageError for the id of a snapshot to be recorded anew that is not registered."""
+    known = sorted(set(ids))
+    for identifier in sorted(rewrite):
+        if identifier not in known:
+            problem = "is no registered checkpoint; nothing was written"
+            raise UsageError(identifier, problem, f"known are {', '.join(known) or 'none'}")
+
+
+def _write(contributions: Sequence[Contribution], context: Context, full: bool) -> list[str]:
+    writes = {name: text for each in contributions for name, text in each.writes.items()}
+    lines = [
+        line for name in sorted(writes) for line in update.write(context.folder, name, writes[name], full)
+    ]
+    if context.update and not lines:
+        failed = any(entry.state in ("broken", "unknown") for each in contributions for entry in each.entries)
+        lines.append("no snapshot was written" if failed else "every snapshot is up to date")
+    return lines
+
+
+def _unused(context: Context, used: set[str], whole: bool, prune: bool) -> Iterator[str]:
+    """Removes the snapshots that nothing uses, or names them."""
+    if prune and not whole:
+        yield "nothing was pruned: the run was not complete (run all tests, without a selection)"
+    for name in store.unused(context.folder, used) if whole else ():
+        shown = store.shown(context.folder, name)
+        if prune:
+            store.remove(context.folder, name)
+            yield f"removed   {shown}: no test uses it"
+        else:
+            yield f"unused    {shown}: no test uses it; remove it with --ckpt-prune"
+
+
+def _missing(context: Context, used: set[str]) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
+    """Finds snapshots of the merge base that nothing uses, and those that were only renamed.
+
+    Raises:
+        CkptCompatError: git or a file cannot be read.
+    """
+    if context.merge_base is None:
+        return (), ()
+    entries = accepted.load(context.folder)
+    found, renamed = context.merge_base.missing_snapshots(context.folder, used)
+    covered = (acceptance.apply([each], entries, context.today, ())[0] for each in found)
+    return tuple(with_commands(each, context.ref) for each in covered), renamed

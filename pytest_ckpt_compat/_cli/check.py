@@ -1,0 +1,119 @@
+"""``ckpt-compat check``: checks every registered checkpoint, and runs no test."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat._check.checkpoint import Result
+    from pytest_ckpt_compat._check.context import Context
+    from pytest_ckpt_compat._check.run import Outcome
+    from pytest_ckpt_compat._pytest_plugin.collection import Project
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's parser."""
+    parser = commands.add_parser(
+        "check",
+        help="check every registered checkpoint; no test is run",
+        description="Checks every registered checkpoint, and runs no test. Options that are not known here, "
+        "and all after --, are passed on to pytest, which collects them.",
+    )
+    parser.add_argument(
+        "--against", metavar="REF", help="fail on what this branch breaks since it left REF (origin/main)"
+    )
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="-vv prints every key")
+    parser.add_argument("--report", metavar="FILE", help="write a report, by suffix: .json, .md")
+    parser.add_argument(
+        "--snapshots", action="store_true", help="open no checkpoint that has a snapshot, though it is there"
+    )
+    parser.set_defaults(run=run, passes_on=True)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the overview and writes the report; returns the exit code."""
+    from pytest_ckpt_compat._pytest_plugin.collection import in_project
+    from pytest_ckpt_compat._report import publish
+    from pytest_ckpt_compat._report.overview import render
+
+    if arguments.report:
+        publish.check_name(arguments.report)
+    full = arguments.verbose >= 2
+    checked = in_project(
+        lambda project: check(project, arguments.against, arguments.snapshots, full), arguments.pytest_args
+    )
+    print(render(checked.outcome.report, checked.remarks))
+    for line in publish.publish(checked.outcome.report, arguments.report, os.environ):
+        print(line)
+    return checked.outcome.exit_code
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check of all registered checkpoints found.
+
+    Attributes:
+        results: one a registration, in order of collection.
+        outcome: what they add up to.
+        remarks: remarks on the whole, a line each.
+    """
+
+    results: tuple[Result, ...]
+    outcome: Outcome
+    remarks: tuple[str, ...]
+
+
+def check(project: Project, ref: str | None, snapshots_only: bool = False, full: bool = False) -> Checked:
+    """Checks a project's registered checkpoints.
+
+    Args:
+        project: what was collected.
+        ref: the reference that they are compared with, or None.
+        snapshots_only: whether no checkpoint is opened that has a snapshot.
+        full: whether texts list every key instead of folding.
+
+    Raises:
+        CkptCompatError: a registration cannot be meant, or the reference is not known.
+    """
+    with compared_with(project, ref) as context:
+        results, outcome = check_all(project, replace(context, snapshots_only=snapshots_only), full)
+    skipped = (
+        f"skipped   {each}: its checkpoints, if it has any, were not checked" for each in project.skipped
+    )
+    return Checked(results, outcome, (*skipped, *outcome.lines))
+
+
+@contextmanager
+def compared_with(project: Project, ref: str | None) -> Iterator[Context]:
+    """The project's context, with the merge base of ``ref`` if there is one."""
+    if ref is None:
+        yield project.context
+        return
+    from pytest_ckpt_compat._premerge.merge_base import GitMergeBase
+    from pytest_ckpt_compat._pytest_plugin.merge_base_worker import serve
+
+    merge_base = GitMergeBase(project.root, ref, project.context.folder, serve)
+    try:
+        yield replace(project.context, merge_base=merge_base)
+    finally:
+        merge_base.close()
+
+
+def check_all(project: Project, context: Context, full: bool = False) -> tuple[tuple[Result, ...], Outcome]:
+    """Checks every registration and concludes the run."""
+    from pytest_ckpt_compat._check import contribution
+    from pytest_ckpt_compat._check.checkpoint import check_registered
+    from pytest_ckpt_compat._check.run import conclude
+
+    registrations = project.registrations
+    results = tuple(check_registered(each, context) for each in registrations)
+    contributions = [
+        contribution.of_registrations(registrations),
+        contribution.of_results(registrations, results, full),
+    ]
+    return results, conclude(contributions, context, project.complete)

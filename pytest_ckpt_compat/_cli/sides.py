@@ -1,0 +1,60 @@
+"""What a user names on the command line: a checkpoint, a fingerprint file or a definition."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat._core.structure import Structure
+    from pytest_ckpt_compat._core.verdict import Verdict
+
+_DEFINITION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def compare(old: str, new: str) -> Verdict:
+    """Compares two sides; a definition as the new one is really loaded into.
+
+    Raises:
+        CkptCompatError: a side cannot be read, found or built.
+    """
+    from pytest_ckpt_compat._check import check
+    from pytest_ckpt_compat._core.changes import Policy
+    from pytest_ckpt_compat._definition.build import search_path
+
+    with search_path(str(Path.cwd())):
+        if not _is_definition(new):
+            return check.diff(_side(old), _side(new))
+        from pytest_ckpt_compat._definition.find import find
+
+        return check.check_structure(_side(old), find(new), Policy())
+
+
+def read(path: str, key: str | None = None) -> Structure:
+    """Reads a checkpoint or a fingerprint file; reports on standard error if it takes long.
+
+    Raises:
+        CkptCompatError: it cannot be read.
+    """
+    from pytest_ckpt_compat import _readers
+    from pytest_ckpt_compat._cli.progress import reported_if_slow
+    from pytest_ckpt_compat._snapshots import store
+
+    stored = store.read_file(path)
+    if stored is not None:
+        return stored
+    with reported_if_slow(path):
+        return _readers.read(path, key)
+
+
+def _side(text: str) -> Structure:
+    if _is_definition(text):
+        from pytest_ckpt_compat._definition import define
+
+        return define(text)
+    return read(text)
+
+
+def _is_definition(text: str) -> bool:
+    return bool(_DEFINITION.fullmatch(text)) and not Path(text).exists()

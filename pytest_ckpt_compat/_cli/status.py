@@ -1,0 +1,63 @@
+"""``ckpt-compat status``: lists every registered checkpoint and how it stands."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat._core.verdict import Verdict
+    from pytest_ckpt_compat._pytest_plugin.collection import Project
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's parser."""
+    parser = commands.add_parser("status", help="list every registered checkpoint and how it stands")
+    parser.set_defaults(run=run)
+
+
+def run(_arguments: argparse.Namespace) -> int:
+    """Prints the table."""
+    from pytest_ckpt_compat._pytest_plugin.collection import in_project
+
+    print(in_project(_table))
+    return 0
+
+
+def _table(project: Project) -> str:
+    from pytest_ckpt_compat._check.checkpoint import check_registered
+    from pytest_ckpt_compat._core.display import visible
+    from pytest_ckpt_compat._report import text
+    from pytest_ckpt_compat._snapshots import accepted, store
+
+    folder = project.context.folder
+    entries = accepted.load(folder)
+    rows = [("checkpoint", "file", "snapshot", "loads", "accepted", "verdict")]
+    for each in project.registrations:
+        result = check_registered(each, project.context)
+        rows.append(
+            (
+                visible(each.id),
+                "remote" if each.address else "yes" if each.path.exists() else "absent",
+                "yes" if (folder / store.checkpoint_name(each.id)).exists() else "none",
+                _loads(result.verdicts[0]),
+                str(sum(entry.id == each.id for entry in entries)),
+                "; ".join(text.headline(verdict) for verdict in result.verdicts),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = ("   ".join([*map(str.ljust, row[:5], widths), row[5]]).rstrip() for row in rows)
+    return "\n".join(lines)
+
+
+def _loads(verdict: Verdict) -> str:
+    """Whether the code loads the checkpoint, whatever its snapshot holds."""
+    from pytest_ckpt_compat._core.changes import Severity
+    from pytest_ckpt_compat._core.rules import BY_KIND
+
+    severities = {change.severity for change in verdict.changes if BY_KIND[change.kind].about == "load"}
+    if Severity.ERROR in severities:
+        return "no"
+    if verdict.new is None or Severity.INCOMPLETE in severities:
+        return "unknown"
+    return "accepted" if Severity.ACCEPTED in severities else "yes"

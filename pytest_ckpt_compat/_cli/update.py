@@ -1,0 +1,46 @@
+"""``ckpt-compat update``: records snapshots, and runs no test."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat._check.run import Outcome
+    from pytest_ckpt_compat._pytest_plugin.collection import Project
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's parser."""
+    parser = commands.add_parser(
+        "update",
+        help="record snapshots; no test is run",
+        description="Records the snapshots that are missing, and those of definitions that have changed; "
+        "runs no test. The snapshot of a checkpoint is frozen: it is recorded anew only if its ID is given. "
+        "Options that are not known here, and all after --, are passed on to pytest, which collects.",
+    )
+    parser.add_argument(
+        "ids", metavar="ID", nargs="*", help="a checkpoint whose file was replaced on purpose"
+    )
+    parser.set_defaults(run=run, passes_on=True)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints what failed and what was recorded; returns the exit code."""
+    from pytest_ckpt_compat._pytest_plugin.collection import in_project
+
+    outcome = in_project(lambda project: _update(project, arguments.ids), arguments.pytest_args)
+    failing = [entry.text for entry in outcome.report.of("broken", "unknown")]
+    print("\n".join([*failing, *outcome.lines]))
+    return outcome.exit_code
+
+
+def _update(project: Project, identifiers: Sequence[str]) -> Outcome:
+    from pytest_ckpt_compat._check.run import require_registered
+    from pytest_ckpt_compat._cli.check import check_all
+
+    require_registered(identifiers, [each.id for each in project.registrations])
+    context = replace(project.context, update=True, rewrite=frozenset(identifiers))
+    return check_all(project, context)[1]

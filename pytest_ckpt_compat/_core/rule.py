@@ -1,0 +1,51 @@
+"""What a rule is: everything that the package knows about one kind of change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_ckpt_compat._core.changes import Kind, Severity
+
+#: ``load``: what today's code does with the checkpoint. The others do not depend on what the code
+#: does with it: ``snapshot``, a file in the snapshot folder; ``acceptance``, an entry in
+#: ``accepted.toml``; ``check``, whether the check could be made at all.
+About = Literal["load", "snapshot", "acceptance", "check"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One kind of change: how it is judged, reported and documented.
+
+    Attributes:
+        id: stable name, used in reports and acceptances (``CK101``).
+        kind: the kind of change that it judges.
+        about: what its changes are about.
+        severity: under a strict load.
+        lenient: severity under ``strict=False``, or None for the same.
+        keyless: whether a change of it may have no keys; then its detail identifies it.
+        sign: first sign of its rows. ``+`` the definition gained it, ``-`` the definition dropped
+            it, ``~`` the same tensor in another form, ``!`` it does not fit, ``?`` it is not known,
+            ``*`` it loads, but look at it.
+        phrase: its words in a headline. ``{tensors}`` stands for how many (``36 of 44 tensors``),
+            ``{detail}`` for the first line of the change's detail.
+        detail_ends: the sign before which a headline ends a detail; "" for the whole line.
+        consequence: what a load that succeeds leaves behind, for a row; "" for nothing to say.
+        advice: what to do, in one line; "" where the change's own words say it.
+        meaning: one line for the table of rules.
+        documentation: the rule's page, in Markdown, without a heading.
+    """
+
+    id: str
+    kind: Kind
+    about: About
+    severity: Severity
+    meaning: str
+    documentation: str
+    lenient: Severity | None = None
+    keyless: bool = False
+    sign: Literal["+", "-", "~", "!", "?", "*"] = "~"
+    phrase: str = "{detail}"
+    detail_ends: str = ""
+    consequence: str = ""
+    advice: str = ""

@@ -1,0 +1,195 @@
+"""The rules about the check itself, its snapshots and its acceptances: CK9xx."""
+
+from __future__ import annotations
+
+from inspect import cleandoc
+
+from pytest_ckpt_compat._core.changes import Severity
+from pytest_ckpt_compat._core.rule import Rule
+
+#: In report order.
+RULES: tuple[Rule, ...] = (
+    Rule(
+        id="CK905",
+        kind="unreadable",
+        about="check",
+        severity=Severity.INCOMPLETE,
+        sign="?",
+        meaning="a checkpoint or snapshot is corrupt, hostile or of an unknown format",
+        documentation=cleandoc(
+            """
+            The checkpoint, its snapshot or `accepted.toml` could not be read, so the check was not
+            made. The message names the file, what is wrong with it, and what to do next. Typical
+            causes are an interrupted download, a Git LFS pointer in place of the file, a format that
+            is not supported, a snapshot that was edited by hand, and an address that cannot be
+            reached.
+
+            ```
+            CK905 v1: checkpoints/v1.pt: it is a Git LFS pointer, not the file itself; run: git lfs pull
+            ```
+
+            Nothing is known about compatibility until the file can be read. For this reason the check
+            ends with exit code 2 rather than 0, and the result cannot be accepted: restore the file,
+            fetch it again, or save it in a format that is read.
+            """
+        ),
+    ),
+    Rule(
+        id="CK906",
+        kind="unbuildable",
+        about="check",
+        severity=Severity.INCOMPLETE,
+        sign="?",
+        meaning="the definition raised while it was built",
+        documentation=cleandoc(
+            """
+            The model, or the optimizer at level `resume`, could not be imported or built, so the check
+            was not made. The message names the definition, the exception, and the line that raised it.
+            When a branch is compared with a git reference, the same rule reports that the earlier code
+            could not be run, and that it is therefore unknown which breaks are new.
+
+            ```
+            CK906 classifier-v1: models:Clasifier: models has no attribute Clasifier; check the spelling
+            ```
+
+            A misspelt `"package.module:attr"`, a required constructor argument that `kwargs` does not
+            give, or a dependency that is not installed are the usual causes. If the constructor needs
+            values from the checkpoint, register a factory with a parameter named `checkpoint`: it is
+            given the file's non-tensor values, such as its hyper-parameters.
+            """
+        ),
+    ),
+    Rule(
+        id="CK901",
+        kind="no-baseline",
+        about="snapshot",
+        severity=Severity.INCOMPLETE,
+        sign="?",
+        advice="record one with pytest --ckpt-update",
+        meaning="no snapshot has been recorded, or neither checkpoint nor snapshot is there",
+        documentation=cleandoc(
+            """
+            There is nothing to compare with. Either no snapshot of the checkpoint or of its definition
+            has been recorded yet, or neither the checkpoint nor its snapshot is on this machine. Under
+            `--against`, a snapshot that exists at the merge base and belongs to nothing that is
+            registered now is reported as well: a checkpoint that is no longer registered is no longer
+            guarded. At level `resume`, the rule also reports a checkpoint or snapshot without any
+            optimizer state.
+
+            ```
+            CK901 classifier-v1: no snapshot of checkpoints/v1.pt has been recorded; run pytest --ckpt-update
+            ```
+
+            Run `pytest --ckpt-update`, or `ckpt-compat update`, and commit the snapshot folder. Where
+            the checkpoint is absent too, fetch it first. If a registration was removed on purpose,
+            accept the loss of its snapshot with the command that the failure prints.
+            """
+        ),
+    ),
+    Rule(
+        id="CK902",
+        kind="stale-snapshot",
+        about="snapshot",
+        severity=Severity.ERROR,
+        sign="!",
+        advice="restore the file, or record the new one with ckpt-compat update and its id",
+        meaning="the checkpoint is no longer the file that was fingerprinted",
+        documentation=cleandoc(
+            """
+            The structure of the checkpoint differs from its snapshot. A released checkpoint should not
+            change, so its snapshot is frozen: `pytest --ckpt-update` does not replace it. The message
+            counts the keys that were added, removed or changed.
+
+            Only the structure is compared: keys and their order, shapes, dtypes, tied weights and
+            module versions, and at level `resume` the optimizer's state. A file with the same structure
+            and other numbers passes.
+
+            If the file was overwritten by mistake, restore it. If it was replaced on purpose, record
+            the new one by naming it, and commit the snapshot:
+
+            ```sh
+            ckpt-compat update classifier-v1
+            ```
+            """
+        ),
+    ),
+    Rule(
+        id="CK907",
+        kind="definition-changed",
+        about="snapshot",
+        severity=Severity.WARNING,
+        sign="*",
+        phrase="the definition differs from its snapshot",
+        advice="record it with pytest --ckpt-update",
+        meaning="the definition differs from its own snapshot, yet loads what it saved",
+        documentation=cleandoc(
+            """
+            The definition's `state_dict` is no longer the one in its snapshot, and a checkpoint with
+            the recorded structure still loads. A `load_state_dict` hook that renames keys has this
+            effect, for example, and so has another dtype.
+
+            The change breaks nothing, but the snapshot no longer describes what the code saves, and
+            checkpoints saved from now on are not guarded. Record the definition, and commit the
+            snapshot with the change that caused it:
+
+            ```sh
+            pytest --ckpt-update
+            ```
+
+            Under `--against`, a definition that changed on this branch and was not recorded is an
+            error. One that already differed at the merge base is listed and does not fail.
+            """
+        ),
+    ),
+    Rule(
+        id="CK904",
+        kind="expired-acceptance",
+        about="acceptance",
+        severity=Severity.ERROR,
+        sign="!",
+        detail_ends=";",
+        meaning="the date until which a break was accepted has passed",
+        documentation=cleandoc(
+            """
+            An entry in `accepted.toml` has an `until` date, and that day is over. The entry no longer
+            covers anything, and the check fails even if the break has been repaired in the meantime:
+            the date was a promise to look again.
+
+            ```
+            CK904 v1: accepted.toml: the accepted CK202 head.* of v1 (retrain by May) expired on 2026-05-31
+            ```
+
+            Repair the break and take the entry out. If the break has to stay, accept it again, with a
+            reason that is still true and a later date:
+
+            ```sh
+            ckpt-compat accept v1 --rule CK202 --key "head.*" --reason "..." --until 2026-09-30
+            ```
+            """
+        ),
+    ),
+    Rule(
+        id="CK903",
+        kind="unused-acceptance",
+        about="acceptance",
+        severity=Severity.WARNING,
+        sign="*",
+        detail_ends=";",
+        advice="take the entry out of accepted.toml",
+        meaning="an accepted break that no longer occurs",
+        documentation=cleandoc(
+            """
+            An entry in `accepted.toml` covers a break that no longer occurs, or belongs to an id that
+            is no longer registered. An entry covers exact changes: rule, keys, shapes and dtypes. After
+            a further change, such as a head that grows from 6 to 8 classes when 4 to 6 was accepted,
+            the old entry is unused and the new break fails.
+
+            Take the entry out. Left in, it would silently accept the same break if it came back.
+
+            ```
+            CK903 v1: loads, accepted.toml: the accepted CK202 head.* of v1 (six shapes) no longer occurs
+            ```
+            """
+        ),
+    ),
+)

@@ -1,0 +1,234 @@
+"""The rules about what a load finds missing, ignores, refuses, or does without an error."""
+
+from __future__ import annotations
+
+from inspect import cleandoc
+
+from pytest_ckpt_compat._core.changes import Severity
+from pytest_ckpt_compat._core.rule import Rule
+
+#: In report order.
+RULES: tuple[Rule, ...] = (
+    Rule(
+        id="CK101",
+        kind="missing",
+        about="load",
+        severity=Severity.ERROR,
+        lenient=Severity.WARNING,
+        sign="+",
+        phrase="{tensors} missing",
+        consequence="stays at random initialisation",
+        advice="give it a default in a load_state_dict pre-hook, or take the layer out",
+        meaning="the definition needs it, the checkpoint lacks it",
+        documentation=cleandoc(
+            """
+            The definition has a parameter or a persistent buffer for which the checkpoint has no
+            value, and no tensor of the checkpoint that is left over explains it. A layer was added:
+
+            ```
+            + norm.*   float32[16]   2 tensors
+            ```
+
+            Decide what the layer should be for old checkpoints. If it can start as the identity, give
+            it that value in a hook. If the buffer can be computed, register it with
+            `persistent=False`, and it leaves the `state_dict`. If old checkpoints are to work without
+            the layer, make it optional and register them without it.
+
+            ```python
+            def default_norm(module, state_dict, prefix, *_):
+                state_dict.setdefault(prefix + "norm.weight", torch.ones_like(module.norm.weight))
+                state_dict.setdefault(prefix + "norm.bias", torch.zeros_like(module.norm.bias))
+            ```
+
+            Under `strict=False` the load succeeds and the layer keeps its random initialisation, which
+            the report says.
+            """
+        ),
+    ),
+    Rule(
+        id="CK102",
+        kind="unexpected",
+        about="load",
+        severity=Severity.ERROR,
+        lenient=Severity.WARNING,
+        sign="-",
+        phrase="{tensors} unexpected",
+        consequence="is thrown away",
+        advice="drop it in a load_state_dict pre-hook, or put the layer back",
+        meaning="the checkpoint has it, the definition dropped it",
+        documentation=cleandoc(
+            """
+            The checkpoint holds a tensor that the definition has no use for, and nothing that is
+            missing from the checkpoint explains it. A layer or buffer was removed:
+
+            ```
+            - aux_head.*   4 tensors
+            ```
+
+            If the tensor is no longer needed, drop it in a hook. If outputs depended on it, put the
+            layer back.
+
+            ```python
+            def drop_aux_head(module, state_dict, prefix, *_):
+                for key in [key for key in state_dict if key.startswith(prefix + "aux_head.")]:
+                    del state_dict[key]
+            ```
+
+            Under `strict=False` the load succeeds and the tensor is ignored.
+            """
+        ),
+    ),
+    Rule(
+        id="CK302",
+        kind="extra-state",
+        about="load",
+        severity=Severity.ERROR,
+        lenient=Severity.WARNING,
+        sign="!",
+        phrase="extra state {detail}",
+        advice="keep it, or drop the key in a load_state_dict pre-hook",
+        meaning="get_extra_state appeared or vanished",
+        documentation=cleandoc(
+            """
+            A module defines `get_extra_state`, and its value is stored in the `state_dict` under
+            `_extra_state`. One side has such a key and the other has not: the method was added or
+            removed since the checkpoint was saved. A strict load raises either way.
+
+            ```
+            ! fc._extra_state   vanished
+            ```
+
+            If the state vanished, keep accepting it, or drop the key in a hook. If it appeared, old
+            checkpoints need a default, which a hook can put under the same key. Libraries that store
+            settings of low-precision training this way add the key to every layer they replace.
+            """
+        ),
+    ),
+    Rule(
+        id="CK401",
+        kind="load-raises",
+        about="load",
+        severity=Severity.ERROR,
+        keyless=True,
+        sign="!",
+        meaning="the real load failed for a cause that no other rule names",
+        documentation=cleandoc(
+            """
+            `load_state_dict` raised something other than missing keys, unexpected keys or unequal
+            shapes. As a rule, a hook or an override of `load_state_dict` or `_load_from_state_dict`
+            raised, or the checkpoint holds something that is not a tensor where a parameter is.
+
+            ```
+            CK401 classifier-v1: KeyError: 'pos_embed' (models/net.py:41)
+            ```
+
+            The message gives the exception and the line in your code. Correct the hook there; one that
+            is written for a new layout often fails on old checkpoints. A break of this kind has no
+            keys and is accepted by its words: `ckpt-compat accept ID --rule CK401 --reason "..."`.
+            """
+        ),
+    ),
+    Rule(
+        id="CK402",
+        kind="partial-load",
+        about="load",
+        severity=Severity.WARNING,
+        sign="*",
+        phrase="{tensors} left as initialised",
+        consequence="left as initialised: nothing was loaded into it",
+        advice="check that this is meant: torch does not report it",
+        meaning="the load succeeds and leaves tensors as they were initialised",
+        documentation=cleandoc(
+            """
+            The load raised nothing and reported no key as missing, and yet it wrote nothing into some
+            tensors of the definition. An override of `load_state_dict` that skips keys it cannot use,
+            or a hook that takes keys out of torch's list of missing keys, has this effect.
+
+            ```
+            * head.*   2 tensors   left as initialised: nothing was loaded into it
+            ```
+
+            If the layers are meant to be trained anew, there is nothing to do. If not, the model runs
+            with random weights and nothing will raise: correct the code that skips them.
+            """
+        ),
+    ),
+    Rule(
+        id="CK203",
+        kind="retyped",
+        about="load",
+        severity=Severity.WARNING,
+        sign="*",
+        phrase="{tensors} of another dtype",
+        advice="torch casts it on loading",
+        meaning="the same key with another dtype",
+        documentation=cleandoc(
+            """
+            The checkpoint and the definition have the same key with different dtypes. Torch casts the
+            values while it copies them and gives no warning.
+
+            ```
+            * layers.*   float16[64, 64] -> float32[64, 64]   24 tensors
+            ```
+
+            A wider type keeps every value. A narrower one, such as `float32` to `float16` or to an
+            integer type, rounds values, and large ones overflow. If that is not meant, build the
+            definition in the checkpoint's dtype, or convert it after loading.
+            """
+        ),
+    ),
+    Rule(
+        id="CK301",
+        kind="retied",
+        about="load",
+        severity=Severity.WARNING,
+        sign="*",
+        phrase="weights {detail}",
+        detail_ends=":",
+        advice="see that both still get the values they need",
+        meaning="tied weights came apart, or two became tied",
+        documentation=cleandoc(
+            """
+            Two keys are one tensor on one side and two tensors on the other. Input and output
+            embeddings of a language model are the usual pair:
+
+            ```
+            * embed.weight = lm_head.weight   now tied: the last one read wins
+            ```
+
+            Where weights are *now tied*, the load copies both values into one tensor, and the one that
+            is copied last remains; if they differ in the checkpoint, the other is overwritten. Where they are
+            *no longer tied*, both get the same values and then train apart. Neither raises. Make sure
+            that this is what you want, and tie the weights in the constructor if it is not.
+            """
+        ),
+    ),
+    Rule(
+        id="CK403",
+        kind="optimizer-mismatch",
+        about="load",
+        severity=Severity.ERROR,
+        keyless=True,
+        sign="!",
+        phrase="the optimizer's state does not fit",
+        advice="restore the parameters and their groups, or start the optimizer anew",
+        meaning="the optimizer's state does not fit today's parameters (level `resume`)",
+        documentation=cleandoc(
+            """
+            At level `resume`, the optimizer's state in the checkpoint is loaded into an optimizer over
+            today's parameters, and a step is made, all without reading weights. This rule reports what
+            would go wrong: another number of parameter groups, or of parameters in a group; state of
+            another shape than its parameter; parts of the state that a step needs and the checkpoint
+            lacks; and a parameter whose position in the order changed.
+
+            The last is the dangerous one. Torch matches saved state to parameters by their order
+            alone. Two parameters of one shape that were swapped go on with each other's momentum, and
+            nothing raises.
+
+            Restore the order and the groups, or reorder the saved state before
+            `optimizer.load_state_dict`. If the run is not going to be resumed, start the optimizer
+            anew and lower the checkpoint's level to `backward`.
+            """
+        ),
+    ),
+)

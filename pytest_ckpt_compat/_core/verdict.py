@@ -1,0 +1,68 @@
+"""What judged changes add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from pytest_ckpt_compat._core.changes import Change, Severity
+from pytest_ckpt_compat._core.structure import Structure
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Judged changes between an old and a new side, and what they add up to.
+
+    Attributes:
+        changes: the judged changes, in report order.
+        name: id of the registered checkpoint, or "" for a plain comparison.
+        old: the old side (the checkpoint or its snapshot), where it could be had.
+        new: the new side (the definition), where it could be had.
+        old_label: how the report names the old side (a path).
+        new_label: how the report names the new side (``models.Classifier (models/net.py:88)``).
+        where: the file and line of the definition (``models/net.py:88``), or "".
+        notes: remarks on how the check was made, a line each.
+        repairs: (label, command) lines that a report prints for the user to paste.
+        renderer: writes the report that ``str`` gives; whoever makes a verdict for a user sets it.
+    """
+
+    changes: tuple[Change, ...] = ()
+    name: str = ""
+    old: Structure | None = field(default=None, repr=False)
+    new: Structure | None = field(default=None, repr=False)
+    old_label: str = ""
+    new_label: str = ""
+    where: str = ""
+    notes: tuple[str, ...] = ()
+    repairs: tuple[tuple[str, str], ...] = ()
+    renderer: Callable[[Verdict], str] = field(default=repr, repr=False, compare=False)
+
+    def of(self, *severities: Severity) -> Iterator[Change]:
+        """The changes of these severities."""
+        return (change for change in self.changes if change.severity in severities)
+
+    def with_severity(
+        self, chosen: Callable[[Change], bool], severity: Severity, reason: str = ""
+    ) -> Verdict:
+        """Gives the chosen changes another severity, and a reason if there is one."""
+        changes = (
+            replace(each, severity=severity, reason=reason or each.reason) if chosen(each) else each
+            for each in self.changes
+        )
+        return replace(self, changes=tuple(changes))
+
+    @property
+    def compatible(self) -> bool:
+        """Whether the check was made and found nothing that stops the load."""
+        return not any(self.of(Severity.ERROR, Severity.INCOMPLETE))
+
+    @property
+    def exit_code(self) -> int:
+        """0 compatible, 1 incompatible, 2 could not check, as diff(1) has it."""
+        if any(self.of(Severity.ERROR)):
+            return 1
+        return 2 if any(self.of(Severity.INCOMPLETE)) else 0
+
+    def __str__(self) -> str:
+        """The text report; its first line stands alone."""
+        return self.renderer(self)

@@ -1,0 +1,68 @@
+"""Snapshots that the merge base has and that nothing registered here uses any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pytest_ckpt_compat._core.changes import Change, Policy
+from pytest_ckpt_compat._core.errors import SnapshotError
+from pytest_ckpt_compat._core.rules import judge
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._premerge import git
+from pytest_ckpt_compat._snapshots import fingerprint, store
+
+
+def missing(base: git.Base, folder: Path, used: Iterable[str]) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
+    """Finds the merge base's snapshots that nothing registered here uses.
+
+    Args:
+        base: the merge base.
+        folder: the snapshot folder.
+        used: names of all snapshots that registered checkpoints use.
+
+    Returns:
+        A verdict for each of them, and a line for each that only has another name here.
+    """
+    used = set(used)
+    before = [name for name in git.files(base, folder) if name.endswith(".json")]
+    unmatched: dict[tuple[bool, str], list[str]] = {}
+    for name in sorted(used - set(before)):
+        structure = store.load(folder, name)
+        if structure is not None:
+            key = store.is_definition(name), fingerprint.digest(structure)
+            unmatched.setdefault(key, []).append(name)
+    verdicts: list[Verdict] = []
+    lines = [] if before else [f"{base.label} has no snapshots in {folder.name}"]
+    for name in before:
+        if name in used:
+            continue
+        stored, _ = stored_at(base, folder, name)
+        digest = fingerprint.digest(stored) if stored is not None else ""
+        same = unmatched.get((store.is_definition(name), digest))
+        if same:
+            old, new = store.shown(folder, name), store.shown(folder, same.pop(0))
+            lines.append(f"renamed   {old} of {base.label} is {new} here")
+        else:
+            verdicts.append(_verdict(name, base))
+    return tuple(verdicts), tuple(lines)
+
+
+def stored_at(base: git.Base, folder: Path, name: str) -> tuple[Structure | None, str]:
+    """Reads a snapshot as the commit has it; returns it, or None and, if it cannot be used, why not."""
+    text = git.read(base, folder / name)
+    try:
+        return (None if text is None else fingerprint.loads(text, store.shown(folder, name))), ""
+    except SnapshotError as error:
+        return None, f"in {base.label}, {error.subject} {error.problem}: not compared with it"
+
+
+def _verdict(name: str, base: git.Base) -> Verdict:
+    identifier = store.identifier(name)
+    detail = (
+        f"{base.label} has a snapshot of {identifier}, and nothing registered here uses it: "
+        "register it again, or accept that it was removed"
+    )
+    changes = judge([Change("no-baseline", old=(identifier,), detail=detail)], Policy())
+    return Verdict(changes, name=identifier)

@@ -1,0 +1,58 @@
+"""Opens a run's session from the project's file and pytest's options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, UsageError
+from pytest_ckpt_compat._pytest_plugin.session import Session
+from pytest_ckpt_compat._registry import project_file
+from pytest_ckpt_compat._registry.names import SNAPSHOT_DIR
+
+
+def open_session(config: pytest.Config) -> Session:
+    """A session with the run's settings.
+
+    Raises:
+        pytest.UsageError: the project's file, or the name of a report, cannot be meant.
+    """
+    try:
+        settings = project_file.read(config.rootpath)
+        if config.getoption("ckpt_report"):
+            from pytest_ckpt_compat._report.publish import check_name
+
+            check_name(config.getoption("ckpt_report"))
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+    folder = config.rootpath / str(
+        config.getini("ckpt_snapshot_dir") or settings.snapshot_dir or SNAPSHOT_DIR
+    )
+    session = Session(
+        config=config,
+        settings=settings,
+        folder=folder,
+        update=bool(config.getoption("ckpt_update")),
+        rewrite=frozenset(config.getoption("ckpt_rewrite")),
+        merge_base=None,
+        prune=bool(config.getoption("ckpt_prune")),
+    )
+    ref = config.getoption("ckpt_against")
+    if ref is not None:
+        try:
+            _compare_with(session, ref, folder)
+        except UsageError as error:
+            pytest.exit(str(error), returncode=COULD_NOT_CHECK)
+    return session
+
+
+def _compare_with(session: Session, ref: str, folder: Path) -> None:
+    from pytest_ckpt_compat._premerge.merge_base import GitMergeBase
+    from pytest_ckpt_compat._pytest_plugin.merge_base_worker import serve
+
+    if session.update:
+        raise UsageError(
+            "--ckpt-update", "records, and --ckpt-against compares", "record first, then compare"
+        )
+    session.merge_base = GitMergeBase(session.config.rootpath, ref, folder, serve)

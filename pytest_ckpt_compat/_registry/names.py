@@ -1,0 +1,16 @@
+"""The fixed names: pytest loads this module at start-up, so it imports nothing."""
+
+from __future__ import annotations
+
+#: The marker that registers a checkpoint.
+MARKER = "checkpoint"
+#: The fixture by which a test with several checkpoints becomes an item for each.
+PARAMETER = "_ckpt_registration"
+#: Files in the root folder that register checkpoints.
+PROJECT_FILES = ("pyproject.toml", "ckpt_compat.toml")
+#: The one of them that holds nothing else.
+OWN_FILE = PROJECT_FILES[1]
+#: Folder of the snapshots, relative to the root folder, where no setting names another.
+SNAPSHOT_DIR = "ckpt_snapshots"
+#: Subfolder of the definitions' snapshots; a checkpoint's id may not begin with it.
+DEFINITIONS = "definitions"

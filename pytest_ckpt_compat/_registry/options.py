@@ -1,0 +1,181 @@
+"""What a registration may say: one record an option, for marker, project file, hook and documentation.
+
+pytest needs the marker's signature at start-up, so this module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.levels import Level
+
+LEVELS = tuple(level.value for level in Level)
+
+_NONE = type(None)
+_NAMED = 'text, "package.module:attr"'
+
+
+@dataclass(frozen=True)
+class Option:
+    """One thing that a registration may say.
+
+    Attributes:
+        name: as users write it.
+        types: Python types of its value.
+        wanted: what its value must be, in words; completes "it must be ...".
+        documentation: its line in the documentation's table, Markdown.
+        default: as the marker's signature shows it, or "" where the option must be given.
+        objects: what else it may be where Python code writes it, in words, or "" for nothing else.
+        valid: whether a value of these types is allowed.
+        positional: whether the marker takes it without its name.
+    """
+
+    name: str
+    types: tuple[type, ...]
+    wanted: str
+    documentation: str = ""
+    default: str = ""
+    objects: str = ""
+    valid: Callable[[Any], bool] = lambda _: True
+    positional: bool = False
+
+
+def _is_address(value: Any) -> bool:
+    return value is None or re.fullmatch(r"[\w.]+:[\w.]+", value) is not None
+
+
+#: In the order of the marker's signature and of the documentation's table.
+OPTIONS = (
+    Option(
+        "path",
+        (str,),
+        "text, a file, a glob or an address",
+        "relative to the test file, or else to the root folder; a glob stands for every file it matches; an "
+        "address (`hf://`, `https://`, `s3://`, ...) needs the extra `[remote]` and an `id`",
+        positional=True,
+    ),
+    Option(
+        "model",
+        (str,),
+        _NAMED,
+        'a class, a factory, a module instance, or `"package.module:attr"`; a factory with a parameter '
+        "`checkpoint` is given the file's non-tensor values (hyper-parameters, epoch) as plain data",
+        objects="a class, a factory, a module instance",
+        valid=_is_address,
+    ),
+    Option(
+        "kwargs",
+        (Mapping, _NONE),
+        "a table (in Python, a dict)",
+        "keyword arguments for the class or factory",
+        default="None",
+    ),
+    Option(
+        "key",
+        (str, _NONE),
+        "text",
+        'dotted path of the state_dict inside the file, where it holds more than one (`"ema"`)',
+        default="None",
+    ),
+    Option(
+        "strip_prefix",
+        (str, _NONE),
+        "text",
+        'taken off the keys that begin with it (`"module."`)',
+        default="None",
+    ),
+    Option(
+        "strict",
+        (bool,),
+        "true or false",
+        "as in `load_state_dict`; `strict=False` turns missing and unexpected keys into warnings that are "
+        "shown",
+        default="True",
+    ),
+    Option(
+        "id",
+        (str, _NONE),
+        "text",
+        "names the checkpoint in test ids, reports and its snapshot; the path, if not given",
+        default="None",
+    ),
+    Option(
+        "allow",
+        (list, tuple, _NONE),
+        'a list of ["CK202", "head.*", "the reason"]',
+        'breaks that are meant: `[("CK202", "head.*", "the new task has 10 classes")]`, rule, keys, reason',
+        default="()",
+    ),
+    Option(
+        "level",
+        (str, _NONE),
+        f"{', '.join(LEVELS[:-1])} or {LEVELS[-1]}",
+        '`"backward"` (the default: today\'s code loads the checkpoint), `"forward"`, `"full"` or `"resume"`',
+        default="None",
+        valid=lambda value: value is None or value in LEVELS,
+    ),
+    Option(
+        "optimizer",
+        (str, _NONE),
+        _NAMED,
+        'for `level="resume"`: an optimizer class, a factory that takes the model and gives one or several, '
+        'or `"package.module:attr"`',
+        default="None",
+        objects="a class, a factory",
+        valid=_is_address,
+    ),
+)
+
+
+def signature(marker: str) -> str:
+    """The marker's signature: ``checkpoint(path, *, model, kwargs=None, ...)``."""
+    first = [option.name for option in OPTIONS if option.positional]
+    named = (option for option in OPTIONS if not option.positional)
+    written = [f"{option.name}={option.default}" if option.default else option.name for option in named]
+    return f"{marker}({', '.join([*first, '*', *written])})"
+
+
+def table() -> str:
+    """The documentation's table of all options, Markdown."""
+    rows = (f"| `{option.name}` | {option.documentation} |" for option in OPTIONS)
+    return "\n".join(["| option | meaning |", "|---|---|", *rows])
+
+
+def check(
+    subject: str,
+    values: Mapping[str, Any],
+    declared: Sequence[Option] | None = None,
+    objects: bool = False,
+) -> None:
+    """Checks names and types of what a marker, a table or a hook gives.
+
+    Args:
+        subject: where it is written, for messages.
+        values: name -> value.
+        declared: the options that may stand there; ``OPTIONS`` if not given.
+        objects: whether Python code wrote the values, so that classes and instances can be among them.
+
+    Raises:
+        UsageError: an option is unknown, missing, or has an invalid value.
+    """
+    known = {option.name: option for option in (OPTIONS if declared is None else declared)}
+    unknown = next((name for name in values if name not in known), None)
+    if unknown is not None:
+        raise UsageError(subject, f"has no option {unknown!r}", f"options are {', '.join(known)}")
+    for name, option in known.items():
+        wanted = f"{option.objects} or {option.wanted}" if objects and option.objects else option.wanted
+        value = values.get(name)
+        if not option.default and (value is None or (isinstance(value, str) and not value)):
+            raise UsageError(f"{subject}, option {name}", "is missing", f"it must be {wanted}")
+        if name in values and not _fits(option, value, objects):
+            raise UsageError(f"{subject}, option {name}", f"is {value!r}", f"it must be {wanted}")
+
+
+def _fits(option: Option, value: Any, objects: bool) -> bool:
+    if isinstance(value, option.types):
+        return option.valid(value)
+    return objects and bool(option.objects)
