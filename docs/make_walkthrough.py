@@ -1,6 +1,6 @@
-"""Writes ``walkthrough.md``: a pull request that breaks two things, on a real repository.
+"""Writes ``walkthrough.md``: a pull request that breaks two things, in a real repository.
 
-``python docs/make_walkthrough.py`` runs every command of the page and writes down what it prints.
+``python docs/make_walkthrough.py`` runs every command of the page and records what it prints.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ model = "shapes.models:Classifier"
 _CHECK = "ckpt-compat check --against main"
 _REASON = '--reason "version 3 knows six shapes"'
 
-#: What is said, and the commands that are run, each with the exit code that the walk expects of it.
+#: A sentence of the page, and the commands below it, each with the exit code that it must have.
 SCRIPT: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
     (
-        "`main` has two released checkpoints, registered in `pyproject.toml`, and their snapshots. A branch "
-        "renames a block and widens the head:",
+        "On `main`, `pyproject.toml` registers two released checkpoints, and their snapshots are committed. "
+        "A branch renames a block and widens the head:",
         (
             ("git switch -q -c refactor", 0),
             ("git apply refactors/rename_block.patch", 0),
@@ -46,26 +46,27 @@ SCRIPT: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
             ("git commit -q -a -m 'Rename the blocks, tell six shapes apart'", 0),
         ),
     ),
-    ("The check is red, with both:", ((_CHECK, 1),)),
+    ("The check fails and shows both breaks:", ((_CHECK, 1),)),
     (
-        "The head is meant. The failure printed the command that says so, and it needs a reason:",
+        "The new head is intended. The failure printed the command that accepts it; it needs a reason:",
         (
             (f'ckpt-compat accept shapes-v1 --rule CK202 --key "head.*" {_REASON}', 0),
             (f'ckpt-compat accept shapes-v2 --rule CK202 --key "head.*" {_REASON}', 0),
         ),
     ),
-    ("The check is red with one:", ((_CHECK, 1),)),
+    ("The check still fails, with one break:", ((_CHECK, 1),)),
     (
-        "The renaming was not worth it. It is taken back, and the definition is recorded as it is now:",
+        "The new name is not worth a break. The author takes it back, and records the definition as it is "
+        "now:",
         (
             ("git checkout -q main -- shapes", 0),
             ("git apply refactors/widen_head.patch", 0),
             ("ckpt-compat update", 0),
         ),
     ),
-    ("The check is green, and the pull request shows what was accepted, and why:", ((_CHECK, 0),)),
+    ("The check passes, and shows what was accepted and why:", ((_CHECK, 0),)),
     (
-        "After the merge, the next branch is green as well:",
+        "After the merge, the check passes on the next branch as well:",
         (
             ("git add -A", 0),
             ("git commit -q -m 'Tell six shapes apart'", 0),
@@ -84,10 +85,10 @@ class Step:
     """A command that was run.
 
     Attributes:
-        prose: what is said before it, or "".
+        prose: the sentence before it, or "".
         command: as a person would type it.
-        expected: the exit code that the walk expects.
-        code: its exit code.
+        expected: the exit code that it must have.
+        code: the exit code that it had.
         output: what it printed.
     """
 
@@ -99,8 +100,10 @@ class Step:
 
 
 def walk(folder: Path) -> Iterator[Step]:
-    """Makes a repository of the example project in a folder, and goes through the commands in it."""
-    ignored = shutil.ignore_patterns("__pycache__", ".*", "tests", "ckpt_snapshots")
+    """Makes a repository of the example project in a folder, and runs the commands in it."""
+    ignored = shutil.ignore_patterns(
+        "__pycache__", ".*", "tests", "ckpt_snapshots", "conftest.py", "show_a_break.py"
+    )
     shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True, ignore=ignored)
     pyproject = folder / "pyproject.toml"
     text = pyproject.read_text(encoding="utf-8").replace('testpaths = ["tests"]\n', "")
@@ -116,16 +119,16 @@ def walk(folder: Path) -> Iterator[Step]:
         if code:
             raise RuntimeError(f"{command}: {output}")
     for prose, commands in SCRIPT:
-        said = prose
+        before = prose
         for command, expected in commands:
-            yield Step(said, command, expected, *_run(folder, command))
-            said = ""
+            yield Step(before, command, expected, *_run(folder, command))
+            before = ""
 
 
 def page(steps: list[Step]) -> str:
     """The steps as Markdown."""
     lines = ["# A pull request that breaks two things", ""]
-    lines += ["Every command here was run, and printed this: `python docs/make_walkthrough.py`.", ""]
+    lines += ["`python docs/make_walkthrough.py` ran these commands and recorded what they print.", ""]
     is_open = False
     for step in steps:
         if step.prose:
@@ -152,7 +155,7 @@ def _run(folder: Path, command: str) -> tuple[int, str]:
     done = subprocess.run(
         ["bash", "-c", real], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
-    # The id of a commit and the time a run took are of this run alone.
+    # The id of a commit and the duration differ from run to run.
     output = re.sub(r"\(merge base [0-9a-f]{8}\)", "(merge base 1a2b3c4d)", done.stdout + done.stderr)
     return done.returncode, re.sub(r" in \d+\.\d+s", "", output)
 

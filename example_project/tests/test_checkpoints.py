@@ -10,7 +10,7 @@ from shapes.data import pictures
 from shapes.models import Classifier
 from torch import nn
 
-from pytest_ckpt_compat._pytest_plugin.fixture import CkptCompat
+from pytest_ckpt_compat import CkptCompat
 
 
 def trained_with(checkpoint: dict[str, Any]) -> Classifier:

@@ -141,7 +141,7 @@ def _acceptances(subject: str, allow: Iterable[Any]) -> Iterator[Acceptance]:
             raise UsageError(
                 f"{subject}, option allow",
                 f"names {rule!r}, which is no rule",
-                "see the rule table in the README",
+                "see the rules in the documentation",
             )
         if not reason.strip():
             raise UsageError(f"{subject}, option allow", f"accepts {rule} without a reason", usage)
