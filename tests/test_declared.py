@@ -90,6 +90,7 @@ def test_a_glob_and_settings(project: pytest.Pytester) -> None:
     assert (project.path / "prints" / "runs" / "b.pt.json").exists()
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_a_remote_checkpoint_is_recorded_and_then_checked_without_a_network(
     project: pytest.Pytester,
     server: Server,  # noqa: F811
@@ -110,6 +111,7 @@ def test_a_remote_checkpoint_is_recorded_and_then_checked_without_a_network(
     assert "secret" not in stored + recorded.stdout.str() + result.stdout.str()
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_a_remote_checkpoint_that_cannot_be_had_and_has_no_snapshot(project: pytest.Pytester) -> None:
     pytest.importorskip("aiohttp", reason="reads URLs")
     declare(project, ENTRY.replace('"net.pt"', '"http://127.0.0.1:9/net.pt"'))
@@ -153,6 +155,7 @@ def test_mistakes_name_file_table_and_key(project: pytest.Pytester, text: str, c
     assert not any("Traceback" in line or "INTERNALERROR" in line for line in lines)
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_a_mistake_shows_once_under_xdist(project: pytest.Pytester) -> None:
     declare(project, "[tool.ckpt_compat]\nlevle = 1")
     result = project.runpytest_subprocess("-n2")

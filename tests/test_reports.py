@@ -21,7 +21,9 @@ TWO = ENTRY + ENTRY.replace("net-v1", "net-v2") + "kwargs = { classes = 7 }\n"
 
 
 @pytest.fixture
-def declared(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+def declared(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, warm_python: str
+) -> pytest.Pytester:
     """A project with a checkpoint that loads and one that does not."""
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
         monkeypatch.delenv(name, raising=False)

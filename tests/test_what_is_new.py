@@ -76,6 +76,7 @@ def both(
     command: Callable[..., Said],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
+    warm_python: str,
 ) -> Both:
     """A branch of a project with four checkpoints, all of which main loads."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
