@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import sys
 from pathlib import Path
 
 import pytest
@@ -211,6 +211,6 @@ def test_a_file_without_the_table_is_not_parsed(tmp_path: Path, monkeypatch: pyt
     from pytest_ckpt_compat._registry import project_file as settings
 
     (tmp_path / "pyproject.toml").write_text("this is [not toml, and nobody asks\n" * 100)
-    started = time.perf_counter()
+    for parser in ("tomllib", "tomli", "tomlkit"):
+        monkeypatch.setitem(sys.modules, parser, None)  # to import it is an error
     assert settings.read(tmp_path) == settings.Settings()
-    assert time.perf_counter() - started < 0.1

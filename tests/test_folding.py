@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_ckpt_compat._core.patterns import fold, fold_pairs
+from tests.counting import Text, calls
 
 
 def patterns(keys: list[str], universe: list[str] | None = None) -> list[str]:
@@ -100,17 +99,24 @@ def test_every_pair_is_in_one_fold(keys: list[str], prefixes: list[str]) -> None
     assert sorted(pair for each in folded for pair in each.pairs) == sorted(pairs)
 
 
-def test_a_mixture_of_experts_folds_into_few_lines_quickly() -> None:
-    keys = [
-        f"model.layers.{layer}.mlp.experts.{expert}.{name}_proj.weight"
-        for layer in range(61)
-        for expert in range(256)
+def work_of_folding(layers: int) -> int:
+    """Calls and comparisons until the keys of a mixture of experts are folded, alone and as pairs."""
+    keys: list[str] = [
+        Text(f"model.layers.{layer}.mlp.experts.{expert}.{name}_proj.weight")
+        for layer in range(layers)
+        for expert in range(32)
         for name in ("gate", "up", "down")
     ]
-    start = time.perf_counter()
-    assert patterns(keys, [*keys, "lm_head.weight"]) == ["model.*"]
-    assert len(fold_pairs([(key, key.replace("experts", "pool")) for key in keys], keys)) == 1
-    assert time.perf_counter() - start < 10
+    pairs: list[tuple[str, str]] = [(key, Text(key.replace("experts", "pool"))) for key in keys]
+    Text.compared = 0
+    with calls() as counted:
+        assert patterns(keys, [*keys, "lm_head.weight"]) == ["model.*"]
+        assert len(fold_pairs(pairs, keys)) == 1
+    return counted() + Text.compared
+
+
+def test_a_mixture_of_experts_folds_into_few_lines_and_stays_linear() -> None:
+    assert work_of_folding(32) < 2.2 * work_of_folding(16)
 
 
 def test_a_permutation_without_a_rule_is_listed_and_stays_linear() -> None:
