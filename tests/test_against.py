@@ -17,6 +17,8 @@ from tests.repository import ENTRY, commit, edit, git, make_project
 
 Command = Callable[..., Said]
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(autouse=True)
 def _cache(

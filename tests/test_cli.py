@@ -151,6 +151,7 @@ def test_a_bug_of_ours_is_never_taken_for_a_break(
     assert "internal error: KeyError" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_update_records_snapshots(project: pytest.Pytester) -> None:
     project.makepyfile(
         """

@@ -55,6 +55,7 @@ def test_it_can_be_selected(project: pytest.Pytester, selection: list[str]) -> N
     )
 
 
+@pytest.mark.long
 def test_it_runs_under_xdist(project: pytest.Pytester) -> None:
     declare(project, ENTRY + BROKEN)
     result = project.runpytest_subprocess("--ckpt-update", "-n2")
@@ -90,6 +91,7 @@ def test_a_glob_and_settings(project: pytest.Pytester) -> None:
     assert (project.path / "prints" / "runs" / "b.pt.json").exists()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("warm_python")
 def test_a_remote_checkpoint_is_recorded_and_then_checked_without_a_network(
     project: pytest.Pytester,
@@ -155,6 +157,7 @@ def test_mistakes_name_file_table_and_key(project: pytest.Pytester, text: str, c
     assert not any("Traceback" in line or "INTERNALERROR" in line for line in lines)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("warm_python")
 def test_a_mistake_shows_once_under_xdist(project: pytest.Pytester) -> None:
     declare(project, "[tool.ckpt_compat]\nlevle = 1")

@@ -20,7 +20,10 @@ WORKFLOW = (ROOT / ".github/workflows/ckpt-compat.yml").read_text(encoding="utf-
 HOOKS = (ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
 SCRIPT = textwrap.dedent(ACTION.partition("      run: |\n")[2])
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the runner's bash is not that of Windows")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(sys.platform == "win32", reason="the runner's bash is not that of Windows"),
+]
 
 
 @pytest.fixture

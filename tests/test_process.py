@@ -13,6 +13,8 @@ from pytest_ckpt_compat._premerge.process import Process
 from pytest_ckpt_compat._snapshots.fingerprint import dumps
 from tests.repository import make_project
 
+pytestmark = pytest.mark.long
+
 REQUEST = {
     "ids": ["net-v1"],
     "name": "models.Net",

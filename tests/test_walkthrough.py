@@ -11,6 +11,7 @@ import pytest
 MAKE = Path(__file__).parent.parent / "docs" / "make_walkthrough.py"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="the page is written in a POSIX shell's language")
 @pytest.mark.usefixtures("warm_python")
 def test_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

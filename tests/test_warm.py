@@ -17,7 +17,13 @@ def end_of(python: str, folder: Path, *argv: str) -> tuple[int, str, str]:
     """Exit code, output, and the last line of complaint of a process."""
     environment = {**os.environ, "A": "a value", "PYTHONPATH": str(folder / "library")}
     done = subprocess.run(
-        [python, *argv], cwd=folder, env=environment, input="given", capture_output=True, text=True, check=False
+        [python, *argv],
+        cwd=folder,
+        env=environment,
+        input="given",
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.returncode, done.stdout, done.stderr.replace(python, "python").rpartition("\n")[0]
 

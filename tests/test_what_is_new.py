@@ -18,6 +18,8 @@ import torch
 from tests.conftest import Net, Said, save
 from tests.repository import commit, edit, git, make_project
 
+pytestmark = pytest.mark.long
+
 ENTRIES = """
 [[tool.ckpt_compat.checkpoint]]
 id = "net-v1"

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import fcntl
 import gc
+import io
 import json
 import os
 import runpy
@@ -74,7 +75,6 @@ def _attended(connection: socket.socket) -> dict[str, Any]:
 
 def become(request: dict[str, Any]) -> None:
     """Takes over the client's files, folder, environment and arguments."""
-    sys.stdin.close()
     high = {target: fcntl.fcntl(number, fcntl.F_DUPFD, _HIGH) for target, number in request["files"].items()}
     for number in request["files"].values():
         os.close(number)
@@ -86,13 +86,9 @@ def become(request: dict[str, Any]) -> None:
     os.environ.update(request["environment"])
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     sys.executable = request["executable"]
-    buffering = {"write_through": request["unbuffered"]}
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)
-    for name, number, errors in (("stdout", 1, "strict"), ("stderr", 2, "backslashreplace")):
-        stream = open(number, "w", encoding="utf-8", errors=errors, closefd=False)
-        stream.reconfigure(line_buffering=name == "stderr" or stream.isatty(), **buffering)
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
+    for stream in (sys.stdout, sys.stderr):
+        assert isinstance(stream, io.TextIOWrapper)
+        stream.reconfigure(write_through=request["unbuffered"])
     first = "" if request["kind"] == "-c" else request["folder"]
     more = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:0] = [first, *more]
