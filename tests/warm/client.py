@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 
-#: What a fork of the server can be told; Python itself runs where more is asked of it.
+#: What a fork of the server understands; Python itself runs where more is asked for.
 _OPTIONS = {"-u"}
 _VARIABLES = {"PYTHON", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
 

@@ -27,7 +27,7 @@ def serve(address: str) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
-        signal.signal(signal.SIGCHLD, lambda *_: _forget_the_dead())
+        signal.signal(signal.SIGCHLD, lambda *_: _reap())
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         while True:
@@ -42,14 +42,15 @@ def serve(address: str) -> dict[str, Any]:
     return _attended(connection)
 
 
-def _forget_the_dead() -> None:
+def _reap() -> None:
+    """Collects the forks that have ended, and with them the time that they took."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
 def _attended(connection: socket.socket) -> dict[str, Any]:
-    """Forks once more: one runs, the other tells the client of its end, and ends it if the client dies."""
+    """Forks once more: one runs, the other reports its end to the client, and ends it if the client dies."""
     _, received, _, _ = socket.recv_fds(connection, 1, 253)
     request: dict[str, Any] = json.loads(connection.makefile().readline())
     process = os.fork()
