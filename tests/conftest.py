@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+
+from tests import warm
 
 # pytester takes back whatever a run in this process imports. Imported here, these modules stay, and
 # with them the identity of their classes; numpy cannot be imported twice at all.
@@ -110,6 +112,19 @@ def command(
         return Said(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def _warm_python() -> Iterator[str]:
+    with warm.interpreter() as path:
+        yield path
+
+
+@pytest.fixture
+def warm_python(_warm_python: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Python has imported torch already in the processes of this test; ``sys.executable`` is its path."""
+    monkeypatch.setattr(sys, "executable", _warm_python)
+    return _warm_python
 
 
 def save(path: Path, classes: int = 4, body: str = "body", **others: object) -> Path:

@@ -101,6 +101,7 @@ def agrees(verdict: ckpt.Verdict, missing: set[str], unexpected: set[str], misma
 _SHAPES = ("resized", "head-resized", "transposed")
 
 
+@pytest.mark.long
 @_EXAMPLES
 @given(pair=pairs(), strict=st.booleans())
 def test_a_saved_checkpoint_is_judged_as_torch_judges_it(
@@ -121,6 +122,7 @@ def test_a_saved_checkpoint_is_judged_as_torch_judges_it(
         agrees(verdict, missing, unexpected, mismatched)
 
 
+@pytest.mark.long
 @settings(_EXAMPLES, max_examples=100)
 @given(pair=pairs(), strict=st.booleans())
 def test_a_fingerprint_stands_in_for_its_file(
@@ -143,6 +145,7 @@ def test_a_fingerprint_stands_in_for_its_file(
     assert verdict.compatible is torchs_word(state, lambda: build(new), strict)[0]
 
 
+@pytest.mark.long
 @settings(_EXAMPLES, max_examples=100)
 @given(pair=pairs(), strict=st.booleans())
 def test_safetensors_have_no_versions_and_are_judged_so(
@@ -161,6 +164,7 @@ def test_safetensors_have_no_versions_and_are_judged_so(
     assert verdict.compatible is torchs_word(tensors, lambda: build(new), strict)[0]
 
 
+@pytest.mark.long
 @settings(_EXAMPLES, max_examples=100)
 @given(pair=pairs())
 def test_a_comparison_without_hooks_agrees_with_torch(pair: tuple[Recipe, Recipe]) -> None:
@@ -176,6 +180,7 @@ def test_a_comparison_without_hooks_agrees_with_torch(pair: tuple[Recipe, Recipe
     )
 
 
+@pytest.mark.long
 @settings(_EXAMPLES, max_examples=100)
 @given(recipe=recipes)
 def test_a_definition_against_itself_gives_nothing(recipe: Recipe) -> None:

@@ -20,7 +20,10 @@ WORKFLOW = (ROOT / ".github/workflows/ckpt-compat.yml").read_text(encoding="utf-
 HOOKS = (ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
 SCRIPT = textwrap.dedent(ACTION.partition("      run: |\n")[2])
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the runner's bash is not that of Windows")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(sys.platform == "win32", reason="the runner's bash is not that of Windows"),
+]
 
 
 @pytest.fixture
@@ -78,6 +81,7 @@ def test_a_pull_request_that_breaks_is_red(pull_request: Path) -> None:
     assert git(pull_request, "status", "--porcelain") == ""
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_a_pull_request_that_breaks_nothing_is_green(pull_request: Path) -> None:
     edit(pull_request / "models.py", "classes=5", "classes=4")
     for _ in range(2):  # the second time there is nothing left to unshallow
@@ -86,12 +90,14 @@ def test_a_pull_request_that_breaks_nothing_is_green(pull_request: Path) -> None
         assert "compared  1 checkpoint, 6 tensors, with origin/main (merge base " in done.stdout
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_a_push_is_checked_without_a_reference(pull_request: Path) -> None:
     done = run(pull_request)
     assert done.returncode == 1
     assert done.stdout.startswith("breaks: 1\n")
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize("against", ["origin/work", "v1.0", "HEAD~1"])
 def test_a_given_reference(pull_request: Path, pytester: pytest.Pytester, against: str) -> None:
     git(pytester.path, "tag", "v1.0", "main")
@@ -101,12 +107,14 @@ def test_a_given_reference(pull_request: Path, pytester: pytest.Pytester, agains
     assert f"compared  1 checkpoint, 6 tensors, with {against} (merge base " in done.stdout
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_a_reference_that_nobody_has(pull_request: Path) -> None:
     done = run(pull_request, AGAINST="v2.0", GITHUB_BASE_REF="main")
     assert done.returncode == 2
     assert "--against v2.0: is not known here; run: git fetch origin" in done.stderr
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_a_branchs_name_is_never_run(pull_request: Path) -> None:
     for name in ("$(touch pwned)", '"; touch pwned; "', "-x --upload-pack=touch"):
         done = run(pull_request, GITHUB_BASE_REF=name)
@@ -115,6 +123,7 @@ def test_a_branchs_name_is_never_run(pull_request: Path) -> None:
     assert "${{" not in SCRIPT
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_the_hook_needs_no_checkpoint_file(pull_request: Path) -> None:
     fields = dict(re.findall(r"^[- ] (\w+): (.*)$", HOOKS, re.MULTILINE))
     assert (fields["language"], fields["pass_filenames"]) == ("system", "false")

@@ -109,6 +109,8 @@ def test_resume_notices_another_state_in_the_file(resumable: pytest.Pytester) ->
     result.stdout.fnmatch_lines(["*taken of (the state of the optimizer)"])
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("warm_python")
 def test_a_resume_that_was_broken_before(
     resumable: pytest.Pytester, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +126,8 @@ def test_a_resume_that_was_broken_before(
     assert command("check", "--against", "main").code == 1
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize(("level", "code"), [("backward", 0), ("forward", 1), ("full", 1)])
 def test_forward(
     pytester: pytest.Pytester,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ from pytest_ckpt_compat._premerge.process import Process
 from pytest_ckpt_compat._pytest_plugin.merge_base_worker import serve
 from pytest_ckpt_compat._snapshots.fingerprint import dumps
 from tests.repository import make_project
+
+pytestmark = pytest.mark.long
 
 REQUEST = {
     "ids": ["net-v1"],
@@ -74,11 +76,10 @@ def test_it_is_not_waited_for_at_the_end(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(process, "_SECONDS", 1)
     monkeypatch.setattr(process, "_PATIENCE", 1)
     asked = Process(tmp_path, "", ["."], serve)
-    started = time.monotonic()
     assert asked.ask(REQUEST) == {"error": "it took more than 1 seconds"}
     assert asked.ask(REQUEST) == {"error": "it took more than 1 seconds"}, "it is not asked twice"
     asked.close()
     idle = Process(tmp_path, "", ["."], serve)
     idle.close()
-    assert time.monotonic() - started < 50
-    assert idle._process.poll() is not None
+    assert asked._process.returncode == (1 if sys.platform == "win32" else -9), "killed, not waited for"
+    assert idle._process.returncode is not None

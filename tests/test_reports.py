@@ -20,7 +20,7 @@ TWO = ENTRY + ENTRY.replace("net-v1", "net-v2") + "kwargs = { classes = 7 }\n"
 
 
 @pytest.fixture
-def declared(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+def declared(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, warm_python: str) -> pytest.Pytester:
     """A project with a checkpoint that loads and one that does not."""
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
         monkeypatch.delenv(name, raising=False)
@@ -29,7 +29,7 @@ def declared(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
     return pytester
 
 
-@pytest.mark.parametrize("how", ["pytest", "xdist", "check"])
+@pytest.mark.parametrize("how", ["pytest", pytest.param("xdist", marks=pytest.mark.long), "check"])
 def test_a_report_file(declared: pytest.Pytester, command: Command, how: str) -> None:
     for name in ("r.json", "r.md"):
         if how == "check":
@@ -64,7 +64,7 @@ def test_a_report_of_another_kind(
     result.stderr.fnmatch_lines([f"ERROR: report {name}: {complaint}; *"])
 
 
-@pytest.mark.parametrize("how", ["pytest", "xdist", "check"])
+@pytest.mark.parametrize("how", ["pytest", pytest.param("xdist", marks=pytest.mark.long), "check"])
 def test_github_gets_annotations_and_a_summary(
     declared: pytest.Pytester, command: Command, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -127,6 +127,7 @@ def test_markdown_leaves_names_alone_and_stays_below_its_limit() -> None:
     assert len(markdown.render(Run(many, "compared"), limit=1_000).encode()) <= 1_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", ["-n0", "-n2"])
 def test_junit(declared: pytest.Pytester, workers: str) -> None:
     declared.runpytest_subprocess("--junit-xml=junit.xml", workers)

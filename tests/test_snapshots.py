@@ -271,6 +271,8 @@ def test_prune_keeps_what_it_cannot_tell_about(project: pytest.Pytester, trouble
     assert stored(project) == before
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize("workers", ["-n2", "-n0"])
 def test_one_process_writes_under_xdist(project: pytest.Pytester, workers: str) -> None:
     for name in "abcd":
@@ -292,6 +294,8 @@ def test_one_process_writes_under_xdist(project: pytest.Pytester, workers: str) 
     assert "runs/d.pt.json" in stored(project), "the only record of a file that is not here"
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("warm_python")
 def test_a_killed_worker_loses_nobodys_snapshot(project: pytest.Pytester) -> None:
     for name in "ab":
         save(project.path / "runs" / f"{name}.pt")

@@ -11,7 +11,9 @@ import pytest
 MAKE = Path(__file__).parent.parent / "docs" / "make_walkthrough.py"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="the page is written in a POSIX shell's language")
+@pytest.mark.usefixtures("warm_python")
 def test_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(MAKE.parent.parent))

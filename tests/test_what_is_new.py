@@ -18,6 +18,8 @@ import torch
 from tests.conftest import Net, Said, save
 from tests.repository import commit, edit, git, make_project
 
+pytestmark = pytest.mark.long
+
 ENTRIES = """
 [[tool.ckpt_compat.checkpoint]]
 id = "net-v1"
@@ -76,6 +78,7 @@ def both(
     command: Callable[..., Said],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
+    warm_python: str,
 ) -> Both:
     """A branch of a project with four checkpoints, all of which main loads."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -1,0 +1,61 @@
+"""The process that the caller sees: hands all it was given to the server, and ends as the fork ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+
+#: What a fork of the server understands; Python itself runs where more is asked for.
+_OPTIONS = {"-u"}
+_VARIABLES = {"PYTHON", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
+
+
+def main(address: str, command: str, python: str, *argv: str) -> None:
+    """Runs ``python *argv`` by the server that listens at the address."""
+    options, rest = [], list(argv)
+    while rest and rest[0] in _OPTIONS:
+        options.append(rest.pop(0))
+    asked = {name for name in os.environ if name.startswith("PYTHON")}
+    if not rest or rest[0][:2] not in ("-c", "-m") or asked - _VARIABLES:
+        os.execv(python, [python, *argv])
+    files = _open_files()
+    request = {
+        "kind": rest[0][:2],
+        "argv": [rest[0][2:], *rest[1:]] if rest[0][2:] else rest[1:],
+        "unbuffered": bool(options) or bool(os.environ.get("PYTHONUNBUFFERED")),
+        "executable": command,
+        "folder": os.getcwd(),
+        "environment": dict(os.environ),
+        "files": files,
+    }
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(address)
+        socket.send_fds(connection, [b"f"], files)
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        for number in files:  # only the fork holds them open from here on
+            os.close(number)
+        status = int(connection.makefile().readline())
+    if status < 0:
+        with contextlib.suppress(OSError):  # SIGKILL has no other handler
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    os._exit(status)
+
+
+def _open_files() -> list[int]:
+    found = []
+    for number in map(int, os.listdir("/proc/self/fd")):
+        try:
+            os.fstat(number)
+        except OSError:  # that of the listing itself
+            continue
+        found.append(number)
+    return sorted(found)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
