@@ -39,12 +39,6 @@ class Result:
     verdicts: tuple[Verdict, ...]
     writes: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def tensors(self) -> int | None:
-        """How many tensors of the checkpoint were loaded, or None if the check did not get that far."""
-        main = self.verdicts[0]
-        return len(main.old.tensors) if main.old is not None and main.new is not None else None
-
 
 def used_names(registration: Registration) -> tuple[str, ...]:
     """Names of the snapshots that a registration uses.

@@ -23,7 +23,6 @@ class Contribution:
         ids: the registered checkpoints.
         used: names of the snapshots that they use.
         writes: snapshot name -> text to write at the end of the run.
-        compared: id -> number of tensors, of the checkpoints that were loaded.
         entries: the verdicts.
     """
 
@@ -32,7 +31,6 @@ class Contribution:
     ids: tuple[str, ...] = ()
     used: tuple[str, ...] = ()
     writes: Mapping[str, str] = field(default_factory=dict)
-    compared: Mapping[str, int] = field(default_factory=dict)
     entries: tuple[Entry, ...] = ()
 
     @property
@@ -63,22 +61,14 @@ def of_registrations(registrations: Sequence[Registration]) -> Contribution:
     return Contribution(ids=ids, used=used)
 
 
-def of_results(
-    registrations: Sequence[Registration], results: Sequence[Result], full: bool = False
-) -> Contribution:
+def of_results(results: Sequence[Result], full: bool = False) -> Contribution:
     """What checks found.
 
     Args:
-        registrations: the checkpoints.
-        results: one each, or fewer where a check ended the test.
+        results: one a checkpoint.
         full: whether texts list every key instead of folding.
     """
     return Contribution(
         writes={name: text for each in results for name, text in each.writes.items()},
-        compared={
-            each.id: result.tensors
-            for each, result in zip(registrations, results, strict=False)
-            if result.tensors is not None
-        },
         entries=tuple(summary.entry(verdict, full) for result in results for verdict in result.verdicts),
     )

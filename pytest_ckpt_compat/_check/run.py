@@ -99,17 +99,27 @@ def conclude(
     except CkptCompatError as error:
         lines.append(f"failed    {error}")
         failed = True
-    compared = {key: number for each in contributions for key, number in each.compared.items()}
     entries = [entry for each in contributions for entry in each.entries]
     return Outcome(
         entries=summary.unique([*_once(entries, ids), *map(summary.entry, missing)]),
-        counts=(len(compared), sum(compared.values())),
+        counts=_counts(entries, ids),
         label=context.label,
         missing=missing,
         lines=tuple(lines),
         refused=refused,
         failed=failed,
     )
+
+
+def _counts(entries: Sequence[summary.Entry], ids: set[str]) -> tuple[int, int]:
+    """How many checkpoints, and how many tensors of them, were loaded into how they are defined."""
+    sides = ((each.id, each.data["old"], each.data["new"]) for each in entries if each.id in ids)
+    loaded = {
+        (identifier, old["digest"], new["digest"]): old["tensors"]
+        for identifier, old, new in sides
+        if old["digest"] and new["digest"]
+    }
+    return len(loaded), sum(loaded.values())
 
 
 def _once(entries: Sequence[summary.Entry], ids: set[str]) -> Iterator[summary.Entry]:

@@ -114,6 +114,6 @@ def check_all(project: Project, context: Context, full: bool = False) -> tuple[t
     results = tuple(check_registered(each, context) for each in registrations)
     contributions = [
         contribution.of_registrations(registrations),
-        contribution.of_results(registrations, results, full),
+        contribution.of_results(results, full),
     ]
     return results, conclude(contributions, context, project.complete)

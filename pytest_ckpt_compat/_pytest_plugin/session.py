@@ -132,7 +132,7 @@ class Session:
             found = contribution.of_registrations(registrations)
         else:
             results = item.stash.get(_RESULTS, []) if when == "call" else []
-            found = contribution.of_results(registrations, results)
+            found = contribution.of_results(results)
         return replace(found, partial=self.partial).dumps()
 
     def collect(self, text: str) -> None:
