@@ -257,7 +257,7 @@ def test_a_factory_is_given_the_checkpoints_values(project: pytest.Pytester) -> 
         ("'modles:Net'", "CK906 net.pt: modles:Net: importing modles raised ModuleNotFoundError*"),
         ("'models:broken'", "CK906 net.pt: models.broken (*models.py:*): raised ValueError: no such size (*"),
         ("lambda: 3", "CK906 net.pt: the model (*): gave int, not a torch.nn.Module; *"),
-        ("7", "7: is neither a class, a factory nor a module instance; *"),
+        ("7", "CK906 net.pt: 7: is neither a class, a factory nor a module instance; *"),
     ],
 )
 def test_a_model_that_cannot_be_built(project: pytest.Pytester, model: str, complaint: str) -> None:

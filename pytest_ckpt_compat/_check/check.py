@@ -14,6 +14,7 @@ from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.errors import CkptCompatError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
+from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.structure import Structure, TensorSpec
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -26,17 +27,17 @@ from pytest_ckpt_compat._report.text import render
 def diff(old: Structure, new: Structure) -> Verdict:
     """Compares two structures as a strict load of ``old`` into ``new`` would, without hooks."""
     wrapper = _wrapper(old, new)
+    bare = wrapper.unwrap(old) if wrapper else old
+    changes, notes = _explained(compare.compare(bare, new), bare, new)
     if wrapper:
-        bare = wrapper.unwrap(old)
-        changes = (wrapper.change(old), *explain(compare.compare(bare, new), bare, new))
-    else:
-        changes = explain(compare.compare(old, new), old, new)
+        changes = (wrapper.change(old), *changes)
     return Verdict(
         judge(changes, Policy()),
         old=old,
         new=new,
         old_label=_source(old),
         new_label=_source(new),
+        notes=notes,
         repairs=tuple(_repairs(changes, wrapper)),
         renderer=render,
     )
@@ -87,10 +88,14 @@ def check_structure(
         structure = prefixes.strip(structure, strip_prefix)
     new, outcome = _load(structure, definition, policy)
     wrapper, unwrapped = None, outcome
+    failed: tuple[str, ...] = ()
     if outcome.missing:
-        wrapper, unwrapped = _find_wrapper(structure, new, outcome, definition, policy)
+        try:
+            wrapper, unwrapped = _find_wrapper(structure, new, outcome, definition, policy)
+        except Exception as error:  # the verdict stands without this second load
+            failed = _failed("looking for a prefix", error)
     bare = wrapper.unwrap(structure) if wrapper else structure
-    changes = explain(_facts(bare, new, unwrapped), bare, new)
+    changes, notes = _explained(_facts(bare, new, unwrapped), bare, new)
     if wrapper:
         changes = (wrapper.change(structure), *changes)
     return Verdict(
@@ -100,10 +105,27 @@ def check_structure(
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
-        notes=tuple(_notes(outcome)),
+        notes=(*_notes(outcome), *failed, *notes),
         repairs=tuple(_repairs(changes, wrapper)),
         renderer=render,
     )
+
+
+def _explained(
+    facts: Iterable[Change], old: Structure, new: Structure
+) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """The changes and no note, or the bare facts and a note if explaining them failed."""
+    facts = tuple(facts)
+    try:
+        return explain(facts, old, new), ()
+    except Exception as error:  # an explanation serves the reader; the facts stand without it
+        return facts, _failed("explaining the changes", error)
+
+
+def _failed(what: str, error: Exception) -> tuple[str, ...]:
+    if isinstance(error, CkptCompatError):
+        return (f"{what} was not possible: {error}",)
+    return (f"{what} failed; what torch found is complete: {located(error)}; please report it",)
 
 
 def _judged(changes: tuple[Change, ...], outcome: Outcome, policy: Policy) -> tuple[Change, ...]:
@@ -155,10 +177,13 @@ def _renamed(changes: Iterable[Change]) -> dict[str, str]:
     return moved | {old: moved.get(new, new) for old, new in bare.items()}
 
 
-def could_not_check(error: CkptCompatError, name: str = "") -> Verdict:
-    """The verdict of a check that an error stopped."""
-    rule = BY_ID[error.rule or "CK905"]
-    return Verdict(judge([Change(rule.kind, detail=str(error))], Policy()), name=name)
+def could_not_check(error: Exception, name: str = "") -> Verdict:
+    """The verdict of a check that an exception stopped."""
+    if isinstance(error, CkptCompatError):
+        found = Change(BY_ID[error.rule or "CK906"].kind, detail=str(error))
+    else:
+        found = Change("internal", detail=f"{located(error)}; please report it")
+    return Verdict(judge([found], Policy()), name=name)
 
 
 def _load(structure: Structure, definition: Definition, policy: Policy) -> tuple[Structure, Outcome]:

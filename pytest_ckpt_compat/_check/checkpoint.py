@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from pytest_ckpt_compat._check import acceptance, snapshots
 from pytest_ckpt_compat._check.breaks import at_level
 from pytest_ckpt_compat._check.check import check_structure, could_not_check, resumed
-from pytest_ckpt_compat._check.context import Context, Subject
+from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
 from pytest_ckpt_compat._check.snapshots import Finding, definition_name
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Policy
-from pytest_ckpt_compat._core.errors import CkptCompatError
 from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import find
@@ -53,29 +52,32 @@ def used_names(registration: Registration) -> tuple[str, ...]:
 def check_registered(registration: Registration, context: Context) -> Result:
     """Checks a registered checkpoint; returns what an update would write, and writes nothing.
 
-    Raises:
-        UsageError: the registration cannot be meant, or git cannot answer.
+    Whatever raises becomes a verdict that the checkpoint could not be checked, so that no checkpoint costs
+    another its own.
     """
     writes: dict[str, str] = {}
     try:
-        entries = accepted.load(context.folder)
-        definition = find(registration.model, registration.kwargs)
-        structure, stored = snapshots.of_checkpoint(registration, definition, context)
-        writes.update(stored.writes)
-        verdict = check_structure(structure, definition, registration.policy, registration.strip_prefix)
-        if registration.level.loads_optimizer:
-            verdict = resumed(verdict, definition, registration.optimizer, registration.policy)
-        name = definition_name(registration, definition)
-        subject = Subject(registration, definition, context.folder, name, structure)
-        own = snapshots.of_definition(subject, verdict, context)
-        verdicts = _with_snapshots(subject, verdict, stored, own, context)
-        if context.merge_base is not None:
-            verdicts = acceptance.cover(verdicts, entries, context.today)
-            verdicts = context.merge_base.compare(subject, verdicts)
-    except CkptCompatError as error:
-        if error.rule is None:
-            raise
+        return _checked(registration, context, writes)
+    except Exception as error:
         return Result((could_not_check(error, registration.id),), writes)
+
+
+def _checked(registration: Registration, context: Context, writes: dict[str, str]) -> Result:
+    """The check; ``writes`` gets the checkpoint's snapshot as soon as it is known."""
+    entries = accepted.load(context.folder)
+    definition = find(registration.model, registration.kwargs)
+    structure, stored = snapshots.of_checkpoint(registration, definition, context)
+    writes.update(stored.writes)
+    verdict = check_structure(structure, definition, registration.policy, registration.strip_prefix)
+    if registration.level.loads_optimizer:
+        verdict = resumed(verdict, definition, registration.optimizer, registration.policy)
+    name = definition_name(registration, definition)
+    subject = Subject(registration, definition, context.folder, name, structure)
+    own = snapshots.of_definition(subject, verdict, context)
+    verdicts = _with_snapshots(subject, verdict, stored, own, context)
+    if context.merge_base is not None:
+        verdicts = acceptance.cover(verdicts, entries, context.today)
+        verdicts = _compared(subject, verdicts, context.merge_base)
     whole = {registration.id, *([subject.identifier] if context.merge_base else [])}
     verdicts = acceptance.apply(verdicts, entries, context.today, whole)
     if own.later and verdicts[0].compatible:
@@ -84,6 +86,15 @@ def check_registered(registration: Registration, context: Context) -> Result:
             first = context.merge_base.require_recorded(subject, first)
         verdicts = (first, *verdicts[1:])
     return Result(tuple(with_commands(each, context.ref) for each in verdicts), writes | dict(own.writes))
+
+
+def _compared(subject: Subject, verdicts: tuple[Verdict, ...], merge_base: MergeBase) -> tuple[Verdict, ...]:
+    """The verdicts, compared with the merge base; if that fails, what torch found stays in them."""
+    try:
+        return merge_base.compare(subject, verdicts)
+    except Exception as error:
+        failed = could_not_check(error).changes
+        return (replace(verdicts[0], changes=(*failed, *verdicts[0].changes)), *verdicts[1:])
 
 
 def _with_snapshots(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 from pytest_ckpt_compat._check.checkpoint import Result, used_names
 from pytest_ckpt_compat._core.errors import CkptCompatError
+from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._report import summary
 from pytest_ckpt_compat._report.summary import Entry
@@ -56,8 +57,9 @@ def of_registrations(registrations: Sequence[Registration]) -> Contribution:
     ids = tuple(each.id for each in registrations)
     try:
         used = tuple(sorted({name for each in registrations for name in used_names(each)}))
-    except CkptCompatError as error:  # the name of the definition's snapshot is unknown
-        return Contribution(gap=str(error), ids=ids)
+    except Exception as error:  # the name of the definition's snapshot is unknown
+        gap = str(error) if isinstance(error, CkptCompatError) else located(error)
+        return Contribution(gap=gap, ids=ids)
     return Contribution(ids=ids, used=used)
 
 

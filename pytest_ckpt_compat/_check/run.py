@@ -12,6 +12,7 @@ from pytest_ckpt_compat._check.context import Context
 from pytest_ckpt_compat._check.contribution import Contribution
 from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.errors import CkptCompatError, UsageError
+from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import overview, summary
 from pytest_ckpt_compat._snapshots import accepted, store
@@ -96,8 +97,9 @@ def conclude(
     except UsageError as error:
         lines.append(f"failed    {error}")
         refused = True
-    except CkptCompatError as error:
-        lines.append(f"failed    {error}")
+    except Exception as error:  # what the checks found is reported all the same
+        known_kind = isinstance(error, CkptCompatError)
+        lines.append(f"failed    {error if known_kind else f'{located(error)}; please report it'}")
         failed = True
     entries = [entry for each in contributions for entry in each.entries]
     return Outcome(

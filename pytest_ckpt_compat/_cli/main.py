@@ -34,10 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return COULD_NOT_CHECK
     except Exception as error:  # an uncaught exception would exit with 1, which means incompatible
-        import traceback
+        from pytest_ckpt_compat._core.internal import located
 
-        traceback.print_exc()
-        _complain(f"internal error: {type(error).__name__}; this is a bug, please report it")
+        _complain(f"internal error: {located(error)}; this is a bug, please report it")
         return COULD_NOT_CHECK
     return code
 

@@ -32,6 +32,7 @@ Kind = Literal[
     "unused-acceptance",
     "expired-acceptance",
     "definition-changed",
+    "internal",
 ]
 
 Confidence = Literal["certain", "likely", "ambiguous"]

@@ -60,6 +60,29 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        id="CK908",
+        kind="internal",
+        about="check",
+        severity=Severity.INCOMPLETE,
+        sign="?",
+        meaning="something of this plugin's own raised while the checkpoint was checked",
+        documentation=cleandoc(
+            """
+            The plugin has a bug, and this checkpoint met it. The message names the exception and the
+            line of the plugin that raised it; please report both, with the two lists of keys if they
+            are not secret (`ckpt-compat show FILE` prints one).
+
+            ```
+            CK908 classifier-v1: IndexError: list index out of range (_check/check.py:88); please report it
+            ```
+
+            Nothing is known about this checkpoint, so the check ends with exit code 2 rather than 0.
+            The others keep their verdicts, and all reports are written. If only the explanation
+            failed, the checkpoint keeps torch's verdict instead, and a note names the exception.
+            """
+        ),
+    ),
+    Rule(
         id="CK901",
         kind="no-baseline",
         about="snapshot",

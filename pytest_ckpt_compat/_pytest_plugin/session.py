@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError, UsageError
+from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._pytest_plugin.completeness import ran_everything
 from pytest_ckpt_compat._pytest_plugin.items import REGISTRATIONS, CheckpointFile, collector_of
 from pytest_ckpt_compat._registry import project_file
@@ -99,14 +100,7 @@ class Session:
         from pytest_ckpt_compat._check.checkpoint import check_registered
         from pytest_ckpt_compat._report import text
 
-        registrations = item.stash[REGISTRATIONS]
-        results, complaint = [], ""
-        try:
-            results = [check_registered(each, self.context()) for each in registrations]
-        except UsageError as error:
-            complaint = str(error)
-        if complaint:  # not in the handler: pytest would print the error once more, as the context
-            pytest.fail(complaint, pytrace=False)
+        results = [check_registered(each, self.context()) for each in item.stash[REGISTRATIONS]]
         item.stash[_RESULTS] = results
         item.user_properties += [
             (f"ckpt_compat.{verdict.name}", text.headline(verdict))
@@ -150,8 +144,9 @@ class Session:
         code = self._exit_code(session, self.outcome)
         try:
             self._publish(self.outcome)
-        except CkptCompatError as error:
-            self.published.append(f"failed    {error}")
+        except Exception as error:  # pytest's own report goes on
+            known = isinstance(error, CkptCompatError)
+            self.published.append(f"failed    {error if known else f'{located(error)}; please report it'}")
             code = COULD_NOT_CHECK if code == pytest.ExitCode.OK else code
         session.exitstatus = code
 

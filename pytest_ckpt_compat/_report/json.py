@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._snapshots.fingerprint import digest
@@ -22,6 +23,7 @@ def render(verdict: Verdict) -> str:
 
 def as_data(verdict: Verdict) -> dict[str, Any]:
     """The verdict as plain data, in the documented form of the JSON report."""
+    rules, notes = _rules_or_note(verdict)
     return {
         "schema": SCHEMA,
         "compatible": verdict.compatible,
@@ -29,9 +31,16 @@ def as_data(verdict: Verdict) -> dict[str, Any]:
         "new": _side(verdict.new, verdict.new_label),
         "counts": dict(Counter(change.kind for change in verdict.changes)),
         "changes": [_change(change) for change in verdict.changes],
-        "rules": _rules(verdict),
-        "notes": list(verdict.notes),
+        "rules": rules,
+        "notes": [*verdict.notes, *notes],
     }
+
+
+def _rules_or_note(verdict: Verdict) -> tuple[list[dict[str, Any]], list[str]]:
+    try:
+        return _rules(verdict), []
+    except Exception as error:  # the rules only sum up the changes, which are complete
+        return [], [f"summing up the renames as rules failed: {located(error)}; please report it"]
 
 
 def _rules(verdict: Verdict) -> list[dict[str, Any]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
+from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._report import github, markdown
 from pytest_ckpt_compat._report.json import SCHEMA
 from pytest_ckpt_compat._report.summary import Run
@@ -36,14 +37,30 @@ def publish(run: Run, file: str | None, environment: Mapping[str, str]) -> list[
     """
     lines: list[str] = []
     if environment.get("GITHUB_ACTIONS") == "true":
-        lines += github.render(run, environment.get("GITHUB_WORKSPACE", ""))
+        lines += _guarded("GitHub's annotations", lambda: _annotations(run, environment))
     if environment.get("GITHUB_STEP_SUMMARY"):
-        lines += _append(Path(environment["GITHUB_STEP_SUMMARY"]), run)
+        lines += _guarded("GitHub's step summary", lambda: _summary(run, environment))
     if file:
         text = as_json(run) if Path(file).suffix == ".json" else markdown.render(run)
         write(Path(file), text)
         lines.append(f"report    {file}")
     return lines
+
+
+def _guarded(name: str, make: Callable[[], list[str]]) -> list[str]:
+    """What ``make`` returns; if it fails, a line that names what is missing, so that the rest is written."""
+    try:
+        return make()
+    except Exception as error:
+        return [f"failed    {name}: {located(error)}; please report it"]
+
+
+def _annotations(run: Run, environment: Mapping[str, str]) -> list[str]:
+    return github.render(run, environment.get("GITHUB_WORKSPACE", ""))
+
+
+def _summary(run: Run, environment: Mapping[str, str]) -> list[str]:
+    return _append(Path(environment["GITHUB_STEP_SUMMARY"]), run)
 
 
 def as_json(run: Run) -> str:

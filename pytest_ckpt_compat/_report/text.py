@@ -9,6 +9,7 @@ from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.rule import Rule
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._report import bare
 from pytest_ckpt_compat._report.rows import Row, rows
 
 #: Rows of a folded report: with the lines around them it fits on one screen.
@@ -19,6 +20,13 @@ _WIDEST = 64
 
 def render(verdict: Verdict, full: bool = False) -> str:
     """The whole report; ``full`` prints every key instead of patterns."""
+    try:
+        return _whole(verdict, full)
+    except Exception as error:
+        return bare.report(verdict, error)
+
+
+def _whole(verdict: Verdict, full: bool) -> str:
     lines = [headline(verdict)]
     if verdict.changes and (verdict.old_label or verdict.new_label):
         lines += ["", f"  {visible(verdict.old_label)} -> {visible(verdict.new_label)}"]
@@ -38,6 +46,13 @@ def table(verdict: Verdict, full: bool = False) -> list[str]:
 
 def headline(verdict: Verdict) -> str:
     """One line that stands alone: the worst rule, the checkpoint, and what happened to it."""
+    try:
+        return _headline(verdict)
+    except Exception:
+        return bare.headline(verdict)
+
+
+def _headline(verdict: Verdict) -> str:
     name = visible(verdict.name or verdict.old_label)
     worst = next(_worst_first(verdict), None)
     if worst is None:
