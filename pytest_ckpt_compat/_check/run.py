@@ -17,6 +17,8 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import overview, summary
 from pytest_ckpt_compat._snapshots import accepted, store
 
+#: Exit codes of pytest.
+_TESTS_FAILED, _USAGE_ERROR = 1, 4
 #: The remark on a comparison that did not cover the whole project.
 NOT_ALL = "what is no longer registered was not looked for: this is not the whole project"
 
@@ -50,6 +52,19 @@ class Outcome:
         if "broken" in states:
             return 1
         return 2 if "unknown" in states or not self.counts[0] or self.refused or self.failed else 0
+
+    def exit_code_of_pytest(self, own: int, compared: bool) -> int:
+        """Pytest's own exit code, but for a run that would pass though something is unknown or unwritten.
+
+        Args:
+            own: what pytest would exit with.
+            compared: whether the run is compared with a merge base.
+        """
+        if self.refused:
+            return _USAGE_ERROR
+        missing = any(not verdict.compatible for verdict in self.missing)
+        unsure = self.failed or missing or (compared and not self.counts[0])
+        return _TESTS_FAILED if own == 0 and unsure else own
 
     @property
     def report(self) -> summary.Run:
@@ -89,7 +104,7 @@ def conclude(
         if whole:
             missing, renamed = _missing(context, used)
             known = {*ids, *map(store.identifier, used), *(each.name for each in missing)}
-            lines += [*renamed, *acceptance.unregistered(accepted.load(context.folder), known)]
+            lines += [*renamed, *_unregistered(context, known)]
         elif complete:
             lines.append(f"what is no longer used was not looked for: {gap}")
         elif context.merge_base is not None:
@@ -102,6 +117,7 @@ def conclude(
         lines.append(f"failed    {error if known_kind else f'{located(error)}; please report it'}")
         failed = True
     entries = [entry for each in contributions for entry in each.entries]
+    entries += _unchecked(contributions, ids - {entry.id for entry in entries})
     return Outcome(
         entries=summary.unique([*_once(entries, ids), *map(summary.entry, missing)]),
         counts=_counts(entries, ids),
@@ -111,6 +127,24 @@ def conclude(
         refused=refused,
         failed=failed,
     )
+
+
+def _unchecked(contributions: Sequence[Contribution], ids: Iterable[str]) -> Iterator[summary.Entry]:
+    """An entry for each registered checkpoint without a verdict: skipped, or unknown."""
+    skipped = {key: reason for each in contributions for key, reason in each.skipped.items()}
+    for identifier in sorted(ids):
+        if identifier in skipped:
+            yield summary.unchecked(identifier, "skipped", skipped[identifier])
+        else:
+            yield summary.unchecked(identifier, "unknown", "its test ended before the check")
+
+
+def _unregistered(context: Context, known: Iterable[str]) -> list[str]:
+    """Acceptances of no registered checkpoint; that of a removed one is used only in a comparison."""
+    entries = accepted.load(context.folder)
+    if context.merge_base is None:
+        entries = tuple(entry for entry in entries if entry.rule != "CK901")
+    return list(acceptance.unregistered(entries, known))
 
 
 def _counts(entries: Sequence[summary.Entry], ids: set[str]) -> tuple[int, int]:

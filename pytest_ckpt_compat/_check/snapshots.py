@@ -109,7 +109,7 @@ def _from_snapshot(registration: Registration, folder: Path, why: str) -> tuple[
     stored = store.load(folder, name)
     if stored is None:
         problem = f"neither the file nor its snapshot {folder.name}/{name} is there"
-        raise NoBaselineError(shown, problem, "fetch the file")
+        raise NoBaselineError(shown, problem, "fetch the file, or correct the path")
     note = f"{shown} {why}: checked from its snapshot {folder.name}/{name}"
     structure = replace(stored, source=replace(stored.source, path=shown))
     return structure, Finding(notes=(note,) if why else ())

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pytest_ckpt_compat._check.context import Context
     from pytest_ckpt_compat._check.run import Outcome
     from pytest_ckpt_compat._pytest_plugin.collection import Project
+    from pytest_ckpt_compat._pytest_plugin.marks import Marks
+    from pytest_ckpt_compat._registry.registration import Registration
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -110,10 +112,19 @@ def check_all(project: Project, context: Context, full: bool = False) -> tuple[t
     from pytest_ckpt_compat._check.checkpoint import check_registered
     from pytest_ckpt_compat._check.run import conclude
 
-    registrations = project.registrations
-    results = tuple(check_registered(each, context) for each in registrations)
+    marks = project.marks
+    registrations = [each for each in project.registrations if each.id not in marks.skipped]
+    results = tuple(_expected(each, check_registered(each, context), marks) for each in registrations)
     contributions = [
-        contribution.of_registrations(registrations),
+        replace(contribution.of_registrations(project.registrations), skipped=marks.skipped),
         contribution.of_results(results, full),
     ]
     return results, conclude(contributions, context, project.complete)
+
+
+def _expected(registration: Registration, result: Result, marks: Marks) -> Result:
+    """The result, as the test's xfail mark has it."""
+    from pytest_ckpt_compat._check.checkpoint import expected_to_break
+
+    xfail = marks.xfailed.get(registration.id)
+    return result if xfail is None else expected_to_break(result, xfail.reason, xfail.strict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -14,8 +14,8 @@ import pytest
 from pytest_ckpt_compat._check.context import Context
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._pytest_plugin.completeness import asked_for_everything
-from pytest_ckpt_compat._pytest_plugin.hooks import session_of
-from pytest_ckpt_compat._pytest_plugin.items import REGISTRATIONS
+from pytest_ckpt_compat._pytest_plugin.keys import REGISTRATIONS, SESSION
+from pytest_ckpt_compat._pytest_plugin.marks import Marks, read_marks
 from pytest_ckpt_compat._registry.names import MARKER
 from pytest_ckpt_compat._registry.registration import Registration
 
@@ -33,6 +33,7 @@ class Project:
         skipped: test modules that were skipped, whose checkpoints are not known.
         problems: what could not be collected, a line each.
         complete: whether these are all the checkpoints of the project.
+        marks: what the tests' skip and xfail marks say about them.
     """
 
     root: Path
@@ -41,6 +42,7 @@ class Project:
     skipped: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     complete: bool = True
+    marks: Marks = field(default_factory=Marks)
 
 
 def in_project(work: Callable[[Project], _T], args: Sequence[str] = (), whole: bool = True) -> _T:
@@ -60,7 +62,9 @@ def in_project(work: Callable[[Project], _T], args: Sequence[str] = (), whole: b
     finder = _Finder(work, whole)
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-        code = pytest.main(["--collect-only", "-q", "-m", MARKER, *args], plugins=[finder])
+        # Nothing is run. With rewriting, pytest warns of modules that are imported already.
+        options = ["--collect-only", "-q", "--assert=plain", "-m", MARKER]
+        code = pytest.main([*options, *args], plugins=[finder])
     if finder.error is not None:
         raise finder.error
     if finder.result:
@@ -95,6 +99,7 @@ class _Finder(Generic[_T]):
         for name in ("ckpt_against", "ckpt_report", "xmlpath"):
             setattr(config.option, name, None)
         config.option.ckpt_update = config.option.ckpt_prune = False
+        config.option.ckpt_collecting = True
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Collects the whole project even below its root folder, if no path was given."""
@@ -121,13 +126,14 @@ class _Finder(Generic[_T]):
         for each in (each for item in session.items for each in item.stash.get(REGISTRATIONS, ())):
             if not any(_same(each, other) for other in found):
                 found.append(each)
+        marks = read_marks(session.items)
         if self._whole and (self.problems or not found):
             return
         config, problems, skipped = session.config, tuple(self.problems), tuple(self._skipped)
         complete = asked_for_everything(config) and not problems and not skipped
         try:
-            context = session_of(config).context()
-            project = Project(config.rootpath, context, tuple(found), skipped, problems, complete)
+            context = config.stash[SESSION].context()
+            project = Project(config.rootpath, context, tuple(found), skipped, problems, complete, marks)
             self.result.append(self._work(project))
         except Exception as error:  # raised again outside of pytest, which would print it
             self.error = error

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._pytest_plugin.keys import REGISTRATIONS
 from pytest_ckpt_compat._registry.registration import Registration
-
-REGISTRATIONS = pytest.StashKey[tuple[Registration, ...]]()
 
 
 class CheckpointItem(pytest.Item):

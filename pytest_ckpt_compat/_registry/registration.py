@@ -33,6 +33,7 @@ class Registration:
         level: what the checkpoint is held to.
         optimizer: a class or factory, or ``"package.module:attr"``, for level ``resume``.
         address: the address of a checkpoint that is not on this machine, as it was given; else "".
+        problem: why the registration cannot be resolved, or None; then nothing but the id counts.
     """
 
     id: str
@@ -46,11 +47,17 @@ class Registration:
     level: Level = Level.BACKWARD
     optimizer: Any = field(default=None, repr=False)
     address: str = field(default="", repr=False)
+    problem: UsageError | None = field(default=None, repr=False)
 
     @property
     def there(self) -> bool:
         """Whether the checkpoint can be read: it is on this disk, or it has an address."""
         return bool(self.address) or self.path.exists()
+
+
+def unresolved(name: str, problem: UsageError) -> Registration:
+    """A registration that fails its own check, and no other, with the reason."""
+    return Registration(name, Path(), name, None, problem=problem)
 
 
 def definition_id(name: str, kwargs: Mapping[str, Any], fallback: str) -> str:
@@ -75,7 +82,7 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
         search: where relative paths are looked for.
 
     Raises:
-        UsageError: the options contradict each other, or the path matches nothing.
+        UsageError: the options contradict each other, or a glob matches nothing.
     """
     level = Level(values["level"]) if values.get("level") else search.level
     if level.loads_optimizer and values.get("optimizer") is None:
@@ -90,14 +97,6 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
             subject, f"gives one id to {len(found)} files", "leave id out: each file gets one from its path"
         )
     address = path if addresses.is_url(path) else ""
-    first, shown = found[0]
-    there = address or first.exists()
-    if not there and (identifier or shown) not in {recorded for _, recorded in search.recorded()}:
-        raise UsageError(
-            subject,
-            f"matches nothing: neither {shown} nor a snapshot of it is there",
-            "fetch the file, or correct the path",
-        )
     return tuple(
         Registration(
             id=_checked_id(subject, identifier or shown),
