@@ -1,4 +1,4 @@
-"""Accepting a break: by exact changes, with a reason, until a date; nonsense is told."""
+"""Accepting a break: by exact changes, with a reason, until a date; mistakes are reported."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from datetime import date, timedelta
 
 import pytest
 
-from tests.conftest import SETTINGS, Said
+from tests.conftest import SETTINGS, Printed
 from tests.test_snapshots import change_model
 
-Command = Callable[..., Said]
+Command = Callable[..., Printed]
 
 ENTRY = """
 [[tool.ckpt_compat.checkpoint]]
@@ -49,9 +49,9 @@ def test_the_failure_prints_the_command_and_the_command_works(
     assert refused.code == 2
     assert refused.err.startswith("ckpt-compat: accept net-v1: has no reason; ")
     assert accepted(widened) == ""
-    said = command(*words[:-1], "five classes now")
-    assert said.code == 0
-    assert said.out.splitlines() == [
+    printed = command(*words[:-1], "five classes now")
+    assert printed.code == 0
+    assert printed.out.splitlines() == [
         "accepted  CK202 head.* of net-v1 (2 changes) in ckpt_snapshots/accepted.toml",
         "  head.weight float32[4, 8] -> head.weight float32[5, 8]",
         "  head.bias float32[4] -> head.bias float32[5]",
@@ -106,10 +106,10 @@ def test_a_date(widened: pytest.Pytester, command: Command, until: str) -> None:
 
 
 def test_a_date_that_has_passed_is_refused(widened: pytest.Pytester, command: Command) -> None:
-    said = command("accept", "net-v1", "--rule", "CK202", "--reason", "late", "--until", YESTERDAY)
-    assert said.code == 2
+    printed = command("accept", "net-v1", "--rule", "CK202", "--reason", "late", "--until", YESTERDAY)
+    assert printed.code == 2
     assert (
-        said.err
+        printed.err
         == f"ckpt-compat: --until {YESTERDAY}: has passed; give the last day on which it is accepted\n"
     )
     assert accepted(widened) == ""
@@ -133,15 +133,15 @@ def test_an_entry_that_is_accepted_again_keeps_what_it_covers(
     change_model(
         widened, "self.scale =", "self.shift = nn.Parameter(torch.ones(1))\n            self.scale ="
     )
-    said = command("check")
-    assert (said.code, "CK101 net-v1: 1 of 8 tensors missing" in said.out) == (1, True), said.out
+    printed = command("check")
+    assert (printed.code, "CK101 net-v1: 1 of 8 tensors missing" in printed.out) == (1, True), printed.out
     assert command("accept", "net-v1", "--rule", "CK101", "--reason", "both").code == 0
     assert accepted(widened).count("[[accepted]]") == 1
     assert 'reason = "both"' in accepted(widened)
     assert command("check").code == 0
 
 
-def test_an_entry_of_nobody_is_told(widened: pytest.Pytester, command: Command) -> None:
+def test_an_entry_with_an_unknown_id_is_reported(widened: pytest.Pytester, command: Command) -> None:
     command("accept", "net-v1", "--rule", "CK202", "--reason", "five classes now")
     path = widened.path / "ckpt_snapshots" / "accepted.toml"
     path.write_text(path.read_text() + path.read_text().partition("\n\n")[2].replace("net-v1", "net-v0"))
@@ -149,8 +149,8 @@ def test_an_entry_of_nobody_is_told(widened: pytest.Pytester, command: Command) 
         "CK903 accepted.toml: the accepted CK202 * of net-v0 (five classes now): "
         "nothing registered goes by this id; take the entry out"
     )
-    said = command("check")
-    assert (said.code, line in said.out.splitlines()) == (0, True), said.out
+    printed = command("check")
+    assert (printed.code, line in printed.out.splitlines()) == (0, True), printed.out
     result = widened.runpytest_inprocess()
     result.assert_outcomes(passed=1)
     assert line in result.outlines
@@ -166,18 +166,18 @@ RAISING = """
 def test_a_load_that_raises_is_accepted_by_its_words(widened: pytest.Pytester, command: Command) -> None:
     change_model(widened, "classes=5", "classes=4")
     change_model(widened, "\n    def forward", RAISING + "\n    def forward")
-    said = command("check")
-    assert said.code == 1
-    line = next(line for line in said.out.splitlines() if "ckpt-compat accept" in line)
+    printed = command("check")
+    assert printed.code == 1
+    line = next(line for line in printed.out.splitlines() if "ckpt-compat accept" in line)
     words = shlex.split(line.partition("ckpt-compat ")[2])
     assert words == ["accept", "net-v1", "--rule", "CK401", "--reason", "..."]
     assert command(*words[:-1], "it is to be converted").code == 0
-    said = command("check")
-    assert said.code == 0
-    assert "CK401 net-v1: accepted, KeyError: 'gone' (models.py:" in said.out
+    printed = command("check")
+    assert printed.code == 0
+    assert "CK401 net-v1: accepted, KeyError: 'gone' (models.py:" in printed.out
     change_model(widened, "import torch\n", "import torch\n\n")
     assert command("check").code == 0, "the line moved, and nothing else"
-    change_model(widened, '"gone"', '"lost"')
+    change_model(widened, '"gone"', '"other"')
     assert command("check").code == 1
 
 
@@ -197,9 +197,9 @@ def test_nothing_to_accept(
 ) -> None:
     from fnmatch import fnmatchcase
 
-    said = command("accept", *argv, "--reason", "why not")
-    assert said.code == 2
-    assert fnmatchcase(said.err.strip(), f"ckpt-compat: {complaint}"), said.err
+    printed = command("accept", *argv, "--reason", "why not")
+    assert printed.code == 2
+    assert fnmatchcase(printed.err.strip(), f"ckpt-compat: {complaint}"), printed.err
     assert accepted(widened) == ""
 
 
@@ -233,9 +233,9 @@ def test_nonsense_in_the_file(widened: pytest.Pytester, command: Command, text: 
     result.assert_outcomes(failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines([f"CK905 net-v1: ckpt_snapshots/accepted.toml*{complaint}"])
-    said = command("accept", "net-v1", "--rule", "CK202", "--reason", "because")
-    assert said.code == 2
-    assert "Traceback" not in said.err
+    printed = command("accept", "net-v1", "--rule", "CK202", "--reason", "because")
+    assert printed.code == 2
+    assert "Traceback" not in printed.err
     assert accepted(widened) == text
 
 

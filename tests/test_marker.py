@@ -17,7 +17,7 @@ def test_net():
 
 
 def run(project: pytest.Pytester, *args: str, update: bool = True) -> pytest.RunResult:
-    """Records snapshots first, unless told not to, so that what fails is the load."""
+    """Records snapshots first, unless asked not to, so that what fails is the load."""
     if update:
         project.runpytest_inprocess("--ckpt-update", "-q")
     return project.runpytest_inprocess("--strict-markers", *args)

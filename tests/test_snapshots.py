@@ -40,7 +40,7 @@ def change_model(project: pytest.Pytester, old: str, new: str) -> None:
     os.utime(path, (later, later))
 
 
-def test_nothing_is_written_without_the_flag_and_the_command_is_told(project: pytest.Pytester) -> None:
+def test_nothing_is_written_without_the_flag_and_the_command_is_named(project: pytest.Pytester) -> None:
     project.makepyfile(TEST)
     result = project.runpytest_inprocess()
     result.assert_outcomes(failed=1)
@@ -296,7 +296,7 @@ def test_one_process_writes_under_xdist(project: pytest.Pytester, workers: str) 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("warm_python")
-def test_a_killed_worker_loses_nobodys_snapshot(project: pytest.Pytester) -> None:
+def test_a_killed_worker_loses_no_snapshot(project: pytest.Pytester) -> None:
     for name in "ab":
         save(project.path / "runs" / f"{name}.pt")
     project.makepyfile(TEST.replace("net.pt", "runs/*.pt"))
