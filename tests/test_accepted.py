@@ -70,7 +70,7 @@ def test_the_failure_prints_the_command_and_the_command_works(
     result = widened.runpytest_inprocess()
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["CK907 net-v1: loads but for what is accepted, the definition differs from its snapshot"]
+        ["CK907 net-v1: loads, apart from accepted breaks, the definition differs from its snapshot"]
     )
 
 
@@ -123,6 +123,31 @@ def test_entries_are_kept(widened: pytest.Pytester, command: Command) -> None:
     widened.runpytest_inprocess().assert_outcomes(passed=1)
 
 
+def test_what_is_accepted_already_is_not_accepted_again(widened: pytest.Pytester, command: Command) -> None:
+    words = ("accept", "net-v1", "--rule", "CK202", "--key", "head.*", "--reason", "five classes now")
+    assert command(*words).code == 0
+    printed = command(*words)
+    assert (printed.code, printed.err) == (
+        2,
+        "ckpt-compat: accept net-v1: CK202 head.* is already accepted; to change its reason or date, edit its "
+        "entry in accepted.toml\n",
+    )
+
+
+def test_two_entries_of_one_break_are_named(widened: pytest.Pytester, command: Command) -> None:
+    words = ("accept", "net-v1", "--rule", "CK202", "--reason", "five classes now")
+    assert command(*words).code == 0
+    path = widened.path / "ckpt_snapshots" / "accepted.toml"
+    entry = path.read_text().partition("\n\n")[2].replace("float32[4", "float32[9")
+    path.write_text(f"{entry}\n{entry}")
+    printed = command(*words)
+    assert printed.code == 0
+    assert printed.out.splitlines()[-1] == (
+        "note: ckpt_snapshots/accepted.toml has 2 entries of this id, rule and key; the first was updated"
+    )
+    assert path.read_text().endswith(entry)
+
+
 def test_an_entry_that_is_accepted_again_keeps_what_it_covers(
     widened: pytest.Pytester, command: Command
 ) -> None:
@@ -147,7 +172,7 @@ def test_an_entry_with_an_unknown_id_is_reported(widened: pytest.Pytester, comma
     path.write_text(path.read_text() + path.read_text().partition("\n\n")[2].replace("net-v1", "net-v0"))
     line = (
         "CK903 accepted.toml: the accepted CK202 * of net-v0 (five classes now): "
-        "nothing registered goes by this id; take the entry out"
+        "no registered checkpoint has this id; take the entry out"
     )
     printed = command("check")
     assert (printed.code, line in printed.out.splitlines()) == (0, True), printed.out
@@ -184,7 +209,7 @@ def test_a_load_that_raises_is_accepted_by_its_words(widened: pytest.Pytester, c
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
-        (["gone", "--rule", "CK202"], "gone: is no registered checkpoint, and no definition that fails; *"),
+        (["gone", "--rule", "CK202"], "gone: is neither a registered checkpoint nor a failing definition; *"),
         (
             ["net-v1", "--rule", "CK101"],
             "*has no failing CK101 whose keys match [*]; *accepted: CK202 head.weight, CK202 head.bias",
@@ -207,22 +232,25 @@ def test_nothing_to_accept(
     ("text", "complaint"),
     [
         ("<<<<<<< ours", "is not TOML: *"),
-        ("accepted = 3", "has a key 'accepted' that is no list of tables; *"),
+        ("accepted = 3", "has a key 'accepted' that is not a list of tables; *"),
         ("[[acepted]]", "has a key 'acepted'; its tables are *"),
         ("[[accepted]]\nid = 'x'\nwhy = 1", "number 1, key why: is unknown; *"),
         ("[[accepted]]\nid = 3", "number 1, key id: is 3; *"),
         (
             "[[accepted]]\nid = 'x'\nrule = 'CK202'\nreason = ' '",
-            "number 1, key reason: is not there or empty*",
+            "number 1, key reason: is missing or empty*",
         ),
-        ("[[accepted]]\nid='x'\nrule='CK000'\nreason='r'\nchanges=['a -> b']", "*'CK000', which is no rule*"),
+        (
+            "[[accepted]]\nid='x'\nrule='CK000'\nreason='r'\nchanges=['a -> b']",
+            "*'CK000', which is not a rule*",
+        ),
         (
             "[[accepted]]\nid='x'\nrule='CK202'\nreason='r'\nchanges=['ab']",
-            "*holds something that is no change*",
+            "*holds something that is not a change*",
         ),
         (
             "[[accepted]]\nid='x'\nrule='CK401'\nreason='r'\nchanges=['(none) -> (none)']",
-            "*holds something that is no change*",
+            "*holds something that is not a change*",
         ),
         ("[[accepted]]\nuntil = 2026-01-01T00:00:00", "number 1, key until: is *"),
     ],
@@ -246,6 +274,7 @@ def test_names_that_toml_and_shells_would_act_on() -> None:
     from pytest_ckpt_compat._core.structure import TensorSpec
     from pytest_ckpt_compat._core.verdict import Verdict
     from pytest_ckpt_compat._snapshots import accepted as module
+    from pytest_ckpt_compat._snapshots import accepted_edit
 
     keys = ('a"b', "c$(rm)", "d\n[[accepted]]", "e\u202e", "f\ud800", "\U0001f600\\")
     specs = (TensorSpec("float32", (1,)),)
@@ -257,7 +286,7 @@ def test_names_that_toml_and_shells_would_act_on() -> None:
     from pathlib import Path
 
     with tempfile.TemporaryDirectory() as name:
-        module.save(Path(name), entry)
+        accepted_edit.save(Path(name), entry)
         (loaded,) = module.load(Path(name))
     assert loaded.changes == entry.changes
     assert all(

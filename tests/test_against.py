@@ -234,13 +234,13 @@ def test_references_that_cannot_be_used(branch: pytest.Pytester, command: Comman
     git(branch.path, "switch", "-q", "--detach", "work")
     assert command("check", "--against", "main").code == 0, "a detached head is as good as a branch"
     shutil.rmtree(branch.path / ".git")
-    bad(command, "main", "* is in no git repository; run it in a clone of the project that git trusts")
+    bad(command, "main", "* is not in a git repository; run it in a clone of the project that git trusts")
 
 
 def test_a_reference_that_is_no_reference(branch: pytest.Pytester, command: Command) -> None:
     printed = command("check", "--against=--upload-pack=x")
     assert printed.code == 2
-    assert "is no reference" in printed.err
+    assert "is not a reference" in printed.err
 
 
 def test_pytest_stops_at_once_with_2(branch: pytest.Pytester) -> None:
@@ -328,7 +328,7 @@ def test_an_old_snapshot_that_cannot_be_used(branch: pytest.Pytester, command: C
     path.write_text(good)
     printed = command("check", "--against", "main")
     assert printed.code == 0
-    why = "ckpt_snapshots/definitions/models.Net.json has conflict markers (line 1): not compared with it"
+    why = "ckpt_snapshots/definitions/models.Net.json has conflict markers (line 1); the comparison skips this snapshot"
     assert f"  note: in main (merge base {git(branch.path, 'rev-parse', 'main')[:8]}), {why}" in printed.out
     edit(branch.path / "models.py", "nn.Linear(8, 8)", "nn.Linear(8, 8, bias=False)")
     printed = command("check", "--against", "main")

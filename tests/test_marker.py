@@ -154,7 +154,7 @@ def test_a_skipped_test_checks_nothing(project: pytest.Pytester) -> None:
         ),
         (
             '"net.pt", model=Net, allow=[("CK000", "*", "why")]',
-            "*option allow: names 'CK000', which is no rule*",
+            "*option allow: names 'CK000', which is not a rule*",
         ),
         ('"net.pt", model=Net, allow="CK202"', "*option allow: is 'CK202'; it must be a list of *"),
     ],

@@ -227,7 +227,7 @@ def test_snapshots_that_nothing_stands_for(both: Both) -> None:
     edit(root / "models.py", "class Other", "class Another")
     printed = both.command("check", "--against", "main", "-k", "wide")
     assert printed.code == 0, "a selection cannot show what is missing"
-    assert "what is no longer registered was not looked for" in printed.out
+    assert "did not look for unregistered checkpoints" in printed.out
 
 
 def test_a_definition_is_no_twin_of_a_checkpoint(both: Both) -> None:
@@ -412,7 +412,7 @@ def test_snapshots_in_a_submodule(both: Both, tmp_path: Path) -> None:
     assert printed.code == 2
     assert printed.err == (
         "ckpt-compat: --against work: the snapshots are in the submodule ckpt_snapshots, which has commits "
-        "of its own; keep them beside the code that they are of\n"
+        "of its own; keep them in the repository of the code they describe\n"
     )
 
 
@@ -420,7 +420,7 @@ def test_an_empty_reference_is_a_mistake(both: Both) -> None:
     """``--against "$UNSET"`` would compare with nothing."""
     printed = both.command("check", "--against", "")
     assert printed.code == 2
-    assert "is no reference" in printed.err
+    assert "is not a reference" in printed.err
     assert both.pytester.runpytest_inprocess("--ckpt-against", "").ret == 2
 
 
