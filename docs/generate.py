@@ -1,6 +1,7 @@
 """The parts of the site that are made from the code: rules, marker options, commands, pytest options.
 
-A page holds ``<!-- generated: NAME -->``; ``conf.py`` puts the Markdown of ``PARTS[NAME]`` there.
+A page holds ``<!-- generated: NAME -->``; ``conf.py`` puts the Markdown of ``PARTS[NAME]`` there. The tables
+in ``TABLES`` are committed: ``python docs/generate.py`` writes them between two comments of their page.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest_ckpt_compat
@@ -18,6 +20,7 @@ from pytest_ckpt_compat._pytest_plugin import hooks
 from pytest_ckpt_compat._registry import options
 
 _PLACEHOLDER = re.compile(r"<!-- generated: (\w+) -->")
+_TABLE = re.compile(r"(<!-- table: (\w+) -->)\n.*?(<!-- end of table -->)", re.DOTALL)
 #: Files of the root folder that have a page of the site: a link to one means that page.
 _ROOT_PAGE = re.compile(r"\]\(\.\./(CHANGELOG|CONTRIBUTING|SECURITY)\.md")
 
@@ -28,16 +31,26 @@ def fill(text: str) -> str:
     return _ROOT_PAGE.sub(lambda match: f"]({match[1].lower()}.md", filled)
 
 
+def tables(text: str) -> str:
+    """A page's text with its committed tables as the code gives them today."""
+    return _TABLE.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]}\n{match[3]}", text)
+
+
 def rules() -> str:
-    """A table of all rules, then a section for each."""
-    found = sorted(RULES, key=lambda rule: rule.id)
-    rows = [(f"[{rule.id}](#{rule.id.lower()})", rule.kind, _severity(rule), rule.meaning) for rule in found]
-    lines = [*_table(("id", "kind", "severity", "meaning"), rows)]
-    for rule in found:
+    """A section for each rule."""
+    lines = []
+    for rule in sorted(RULES, key=lambda rule: rule.id):
         lines += ["", f"({rule.id.lower()})=", f"## {rule.id} {rule.kind}", "", _sentence(rule.meaning), ""]
         lines += [rule.documentation, "", f"- Severity: {_severity(rule)}"]
         lines += [f"- Advice of the report: {rule.advice}"] if rule.advice else []
     return "\n".join(lines)
+
+
+def rule_table() -> str:
+    """A table of all rules."""
+    found = sorted(RULES, key=lambda rule: rule.id)
+    rows = [(f"[{rule.id}](#{rule.id.lower()})", rule.kind, _severity(rule), rule.meaning) for rule in found]
+    return "\n".join(_table(("id", "kind", "severity", "meaning"), rows))
 
 
 def marker_options() -> str:
@@ -79,8 +92,9 @@ def interface() -> str:
 
 
 PARTS: Mapping[str, Callable[[], str]] = {
-    part.__name__: part for part in (rules, marker_options, commands, pytest_options, interface)
+    part.__name__: part for part in (rules, commands, pytest_options, interface)
 }
+TABLES: Mapping[str, Callable[[], str]] = {part.__name__: part for part in (rule_table, marker_options)}
 
 
 class _Recorder:
@@ -141,3 +155,8 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
     yield "|" + "---|" * len(titles)
     for row in rows:
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+
+
+if __name__ == "__main__":
+    for page in sorted(Path(__file__).parent.glob("*.md")):
+        page.write_text(tables(page.read_text(encoding="utf-8")), encoding="utf-8")

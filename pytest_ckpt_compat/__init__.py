@@ -3,11 +3,9 @@
 Names load on first use: importing the package costs nothing.
 """
 
-from __future__ import annotations
+import typing as _typing
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from pytest_ckpt_compat._check.check import check as check
     from pytest_ckpt_compat._check.check import diff as diff
     from pytest_ckpt_compat._core.changes import Change as Change
@@ -47,6 +45,10 @@ __all__ = [
     "diff",
     "read",
 ]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
 
 
 def __getattr__(name: str) -> object:

@@ -234,3 +234,5 @@ def test_the_public_names_are_these() -> None:
         assert getattr(pytest_ckpt_compat, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         pytest_ckpt_compat.nonsense  # noqa: B018
+    assert sorted(pytest_ckpt_compat._HOMES) == pytest_ckpt_compat.__all__ == dir(pytest_ckpt_compat)
+    assert {name for name in vars(pytest_ckpt_compat) if not name.startswith("_")} <= {*names.split()}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_ckpt_compat import _report
 from pytest_ckpt_compat._pytest_plugin import hooks
 from pytest_ckpt_compat._readers import formats
 from pytest_ckpt_compat._registry.options import OPTIONS
@@ -48,6 +49,16 @@ def test_every_format_is_recognized_and_tested(name: str) -> None:
     assert any(word.search(read(path)) for path in readers), f"no reader calls _readers/formats/{name}.py"
     tests = [path for path in (TESTS / "readers").glob("*.py") if path.name != "test_documentation.py"]
     assert any(name in path.stem or word.search(read(path)) for path in tests), f"no test names {name}"
+
+
+#: Modules of the folder that a report is made with: they write none themselves.
+PARTS = {"bare", "github", "overview", "publish", "rows", "summary", "text", "tree"}
+
+
+def test_every_report_module_is_published() -> None:
+    text = read(PACKAGE / "_report" / "publish.py")
+    for name in {found.name for found in pkgutil.iter_modules(_report.__path__)} - PARTS:
+        assert re.search(rf"\b{name}\b", text), f"_report/publish.py does not use _report/{name}.py"
 
 
 def test_every_report_is_written_documented_and_tested(tmp_path: Path) -> None:

@@ -80,6 +80,13 @@ def test_every_rule_is_documented() -> None:
         assert f"| [{rule.id}](#{rule.id.lower()}) | {rule.kind} |" in text_of(ROOT / "docs" / "rules.md")
 
 
+@pytest.mark.parametrize("page", ["rules.md", "registering.md"])
+def test_the_committed_tables_are_those_of_the_code(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert text.count("<!-- table: ") == 1
+    assert text == GENERATE.tables(text), "run python docs/generate.py"
+
+
 def test_every_marker_option_is_documented() -> None:
     text = section("registering.md", "Options")
     for option in OPTIONS:

@@ -46,7 +46,7 @@ class Severity(enum.Enum):
     #: The code at the merge base breaks in the same way.
     EXISTING = "existing"
     WARNING = "warning"
-    #: The check could not be made: nothing is known about compatibility.
+    #: The check could not be made, so nothing is known about compatibility.
     INCOMPLETE = "incomplete"
     #: The checkpoint does not load.
     ERROR = "error"

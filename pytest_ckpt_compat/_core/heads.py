@@ -25,7 +25,8 @@ _WORDS = frozenset(
 _TOP_WORDS = frozenset(
     ["fc", "lin", "linear", "dense", "out", "output", "o", "proj", "projection", "projector"]
 )
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+#: A word of a name: ``convBlock2`` has three.
+WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
 def is_head(path: str, is_last: bool, rank: int) -> bool:
@@ -38,6 +39,6 @@ def is_head(path: str, is_last: bool, rank: int) -> bool:
     """
     if rank < 2:
         return False
-    segments = [{word.lower() for word in _WORD.findall(segment)} for segment in path.split(".")]
+    segments = [{word.lower() for word in WORD.findall(segment)} for segment in path.split(".")]
     named = any(segment & _WORDS for segment in segments[-2:])
     return is_last or named or (len(segments) == 1 and bool(segments[0]) and segments[0] <= _TOP_WORDS)

@@ -35,7 +35,7 @@ class Verdict:
     where: str = ""
     notes: tuple[str, ...] = ()
     repairs: tuple[tuple[str, str], ...] = ()
-    renderer: Callable[[Verdict], str] = field(default=repr, repr=False, compare=False)
+    renderer: Callable[[Verdict], str] = field(default_factory=lambda: repr, repr=False, compare=False)
 
     def of(self, *severities: Severity) -> Iterator[Change]:
         """The changes of these severities."""

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
+from pytest_ckpt_compat._core.heads import WORD
+
 #: Word -> the word that represents its synonyms. Other words represent themselves.
 SYNONYMS: Mapping[str, str] = MappingProxyType(
     {
@@ -71,7 +73,6 @@ _CONTRADICTION = 0.3
 
 #: Words often joined to others without a separator (``dwconv``, ``layernorm1``), longest first.
 _GLUED = ("layer", "batch", "group", "norm", "conv", "attn", "proj", "embed", "linear", "block", "dw", "pw")
-_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _GLUE = re.compile(f"({'|'.join(_GLUED)})")
 
 #: Weight of a word in the last segment of a name, and in the segments before.
@@ -90,7 +91,7 @@ def segment_tokens(segment: str) -> tuple[str, ...]:
     if segment.isdigit():
         return ()
     words: list[str] = []
-    for part in _PARTS.findall(segment):
+    for part in WORD.findall(segment):
         word = part.lower()
         if word in SYNONYMS or word.isdigit():
             words.append(SYNONYMS.get(word, word))
