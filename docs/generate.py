@@ -33,7 +33,7 @@ def fill(text: str) -> str:
 
 def tables(text: str) -> str:
     """A page's text with its committed tables as the code gives them today."""
-    return _TABLE.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]}\n{match[3]}", text)
+    return _TABLE.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]()}\n{match[3]}", text)
 
 
 def rules() -> str:

@@ -48,14 +48,16 @@ SCRIPT: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
     ),
     ("The check fails and shows both breaks:", ((_CHECK, 1),)),
     (
-        "The new head is intended. The failure printed the commands that accept it; only the reason is missing:",
+        "The new head is intended. The failure printed the commands that accept it; only the reason is "
+        "missing:",
         (
             (f'ckpt-compat accept shapes-v1 --rule CK202 --key "head.*" {_REASON} --against main', 0),
             (f'ckpt-compat accept shapes-v2 --rule CK202 --key "head.*" {_REASON} --against main', 0),
         ),
     ),
     (
-        "The check still fails. The rename breaks a checkpoint, and also the definition as `main` recorded it:",
+        "The check still fails. The rename breaks a checkpoint, and also the definition as `main` recorded "
+        "it:",
         ((_CHECK, 1),),
     ),
     (

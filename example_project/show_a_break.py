@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 PROJECT = Path(__file__).parent
+#: In a copy outside of a repository; docs/first_five_minutes.md has the command for a clone.
 APPLY = "git apply refactors/rename_block.patch"
 PYTEST = 'pytest -qq -rN -k "shapes-v2 and not settings"'
 

@@ -58,10 +58,8 @@ def test_a_report_of_another_kind(
 ) -> None:
     done = command("check", "--report", name)
     assert done.code == 2
-    assert (
-        done.err
-        == f"ckpt-compat: report {name}: {complaint}; name a file that ends in {' or '.join(publish._SUFFIXES)}\n"
-    )
+    kinds = " or ".join(publish._SUFFIXES)
+    assert done.err == f"ckpt-compat: report {name}: {complaint}; name a file that ends in {kinds}\n"
     result = declared.runpytest_inprocess("--ckpt-report", name)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: report {name}: {complaint}; *"])

@@ -79,8 +79,13 @@ def _attempt(edit: Callable[[], str], wanted: Sequence[Entry]) -> str | None:
 
 
 def _as_written(entry: Entry) -> Entry:
-    texts = {name: visible(getattr(entry, name)) for name in ("id", "rule", "key", "reason")}
-    return replace(entry, **texts, changes=tuple(dict.fromkeys(map(visible, entry.changes))))
+    return replace(
+        entry,
+        id=visible(entry.id),
+        key=visible(entry.key),
+        reason=visible(entry.reason),
+        changes=tuple(dict.fromkeys(map(visible, entry.changes))),
+    )
 
 
 def _equal(found: Sequence[Entry], wanted: Sequence[Entry]) -> bool:
