@@ -180,10 +180,11 @@ def _renamed(changes: Iterable[Change]) -> dict[str, str]:
 def could_not_check(error: Exception, name: str = "") -> Verdict:
     """The verdict of a check that an exception stopped."""
     if isinstance(error, CkptCompatError):
-        found = Change(BY_ID[error.rule or "CK906"].kind, detail=str(error))
+        rule, detail = BY_ID[error.rule or "CK906"], str(error)
     else:
-        found = Change("internal", detail=f"{located(error)}; please report it")
-    return Verdict(judge([found], Policy()), name=name)
+        rule, detail = BY_ID["CK908"], f"{located(error)}; please report it"
+    found = Change(rule.kind, detail=detail, rule=rule.id, severity=rule.severity)
+    return Verdict((found,), name=name)
 
 
 def _load(structure: Structure, definition: Definition, policy: Policy) -> tuple[Structure, Outcome]:
