@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Said, save
+from tests.repository import commit, edit, git, make_project
 
 Command = Callable[..., Said]
 
@@ -213,3 +214,25 @@ def test_a_test_that_ends_before_its_check_leaves_its_checkpoint_unknown(project
     data = json.loads((project.path / "r.json").read_text())
     assert data["compatible"] is False
     assert [each["state"] for each in data["checkpoints"]] == ["unknown"]
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("warm_python")
+@pytest.mark.parametrize("what", ["process.Process.ask", "new_breaks._graded", "trees.extracted"])
+def test_a_comparison_that_fails_leaves_torchs_verdict(
+    pytester: pytest.Pytester, command: Command, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    project = make_project(pytester.path)
+    pytester.runpytest_inprocess("--ckpt-update")
+    commit(project)
+    git(project, "switch", "-q", "-c", "branch")
+    edit(project / "models.py", "nn.Linear(8, classes)", "nn.Linear(8, classes + 1)")
+    monkeypatch.setattr(f"pytest_ckpt_compat._premerge.{what}", fail)
+    done = command("check", "--against", "main", "--report", "r.json")
+    assert done.code == 1
+    assert "CK202 net-v1: head resized" in done.out
+    assert "IndexError: injected" in done.out
+    assert "please report it" in done.out
+    data = json.loads((project / "r.json").read_text())
+    assert data["compatible"] is False
+    assert pytester.runpytest_inprocess("--ckpt-against=main").ret == pytest.ExitCode.TESTS_FAILED
