@@ -13,6 +13,9 @@ from pathlib import Path
 
 from pytest_ckpt_compat._core.errors import UsageError
 
+#: Modes of a link and of an executable file, as git writes them.
+LINK, EXECUTABLE = "120000", "100755"
+
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ABBREVIATED = re.compile(r"HEAD|@|[0-9a-f]{4,63}")
 _VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
@@ -135,8 +138,8 @@ def submodules(base: Base) -> tuple[str, ...]:
     return tuple(e.partition("\t")[2] for e in _list(base, "-r", base.commit) if e.startswith("160000"))
 
 
-def contents(base: Base, largest: int) -> Iterator[tuple[str, bytes, bool]]:
-    """Yields name, content and whether it is a link for each file that the commit stores.
+def contents(base: Base, largest: int) -> Iterator[tuple[str, bytes, str]]:
+    """Yields name, content and mode of each file and link that the commit stores.
 
     ``git archive`` would leave out what ``export-ignore`` names.
 
@@ -159,14 +162,20 @@ def contents(base: Base, largest: int) -> Iterator[tuple[str, bytes, bool]]:
         for entry in _list(base, "-r", "-l", base.commit):
             facts, _, name = entry.partition("\t")
             mode, kind, digest, size = facts.split()
-            if kind != "blob" or int(size) > largest or ".." in name.split("/"):
+            if kind != "blob" or int(size) > largest or not _stays_inside(name):
                 continue
             process.stdin.write(digest.encode() + b"\n")
             process.stdin.flush()
             answer = process.stdout.readline().split()
             if len(answer) != 3:
                 raise _unreadable(base, f"it has no {name}")
-            yield name, process.stdout.read(int(answer[2]) + 1)[:-1], mode == "120000"
+            yield name, process.stdout.read(int(answer[2]) + 1)[:-1], mode
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether a file of this name lies in the folder that it is written to, on every system."""
+    odd = os.name == "nt" and set(name) & set("\\:")
+    return not odd and not {"", ".", ".."} & set(name.split("/"))
 
 
 def _list(base: Base, *args: str) -> list[str]:
