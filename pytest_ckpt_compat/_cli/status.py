@@ -47,7 +47,7 @@ def _table(project: Project) -> str:
         )
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = ("   ".join([*map(str.ljust, row[:5], widths), row[5]]).rstrip() for row in rows)
-    return "\n".join(lines)
+    return "\n".join([*lines, *project.left_out])
 
 
 def _loads(verdict: Verdict) -> str:
