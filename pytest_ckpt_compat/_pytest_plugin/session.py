@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from pytest_ckpt_compat._pytest_plugin.completeness import ran_everything
 from pytest_ckpt_compat._pytest_plugin.items import REGISTRATIONS, CheckpointFile, collector_of
 from pytest_ckpt_compat._registry import project_file
 from pytest_ckpt_compat._registry.hook import from_hook
+from pytest_ckpt_compat._registry.ids import Ids
 from pytest_ckpt_compat._registry.marker import from_marker
 from pytest_ckpt_compat._registry.names import MARKER, PARAMETER
 from pytest_ckpt_compat._registry.paths import SearchPath, is_glob
@@ -49,6 +51,7 @@ class Session:
         contributions: what the tests have reported.
         outcome: what the run came to, at its end.
         published: where the reports went, a line each.
+        ids: those of all checkpoints that were collected.
     """
 
     config: pytest.Config
@@ -62,6 +65,7 @@ class Session:
     contributions: list[Contribution] = field(default_factory=list)
     outcome: Outcome | None = None
     published: list[str] = field(default_factory=list)
+    ids: Ids = field(default_factory=Ids)
 
     def collector(self, path: Path, parent: pytest.Collector) -> CheckpointFile:
         """A collector of the checkpoints that are registered without test code."""
@@ -214,6 +218,7 @@ class Session:
             raise UsageError(
                 f"checkpoint {twice}", f"is registered twice on {node.name}", "give one of them another id="
             )
+        self._claim(found)
         return found
 
     def _declared(self) -> tuple[Registration, ...]:
@@ -221,7 +226,12 @@ class Session:
         given = self.config.hook.pytest_ckpt_compat_checkpoints(config=self.config)
         tables = [table for tables in reversed(given) for table in tables or ()]
         found = (*project_file.registrations(self.settings, search), *from_hook(tables, search))
+        self._claim(found)
         return without_duplicates(found, "checkpoint")
+
+    def _claim(self, found: Iterable[Registration]) -> None:
+        for each in found:
+            self.ids.add(each.id)
 
     def _search(self, *folders: Path) -> SearchPath:
         root = self.config.rootpath

@@ -10,10 +10,9 @@ from pathlib import Path, PurePosixPath
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._registry.names import DEFINITIONS
+from pytest_ckpt_compat._registry.names import SNAPSHOT_SUFFIX as _SUFFIX
 from pytest_ckpt_compat._snapshots import fingerprint
 from pytest_ckpt_compat._snapshots.writing import write
-
-_SUFFIX = ".json"
 
 
 def checkpoint_name(identifier: str) -> str:
