@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.files import require_size
 
 #: Modes of a link and of an executable file, as git writes them.
 LINK, EXECUTABLE = "120000", "100755"
@@ -110,15 +111,19 @@ def base_of(root: Path, ref: str, folder: Path) -> Base:
     return base
 
 
-def read(base: Base, file: Path) -> str | None:
+def read(base: Base, file: Path, most: int) -> str | None:
     """The text of a file as the commit has it, or None where it has none.
 
     Raises:
         UsageError: git cannot read the commit.
+        ValueError: the file has more than ``most`` bytes.
     """
     path = base.path_of(file)
-    if not _list(base, "--name-only", base.commit, "--", path):
+    found = _list(base, "-l", base.commit, "--", path)
+    if not found:
         return None
+    size = found[0].partition("\t")[0].split()[3]
+    require_size(int(size) if size.isdecimal() else 0, most)
     return _read(base, "show", f"{base.commit}:{path}").decode("utf-8", "surrogateescape")
 
 

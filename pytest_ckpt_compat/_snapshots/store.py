@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from pytest_ckpt_compat._core import files
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._registry.names import DEFINITIONS
@@ -51,9 +52,9 @@ def read_file(path: str | os.PathLike[str]) -> Structure | None:
 
 def _load(path: Path) -> Structure:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = files.read_text(path, files.SNAPSHOT_BYTES)
     except (OSError, ValueError) as error:
-        raise SnapshotError(str(path), f"cannot be read ({error})", "check the file") from error
+        raise SnapshotError(str(path), f"cannot be read: {error}", "check the file") from error
     return fingerprint.loads(text, str(path))
 
 
@@ -61,8 +62,13 @@ def save(folder: Path, name: str, text: str) -> None:
     """Writes a snapshot, whole or not at all.
 
     Raises:
-        SnapshotError: the folder cannot be written to; what was there stays.
+        SnapshotError: the folder cannot be written to, or the text is too long; what was there stays.
     """
+    try:
+        files.require_size(len(text.encode()), files.SNAPSHOT_BYTES)
+    except ValueError as error:
+        problem = f"cannot be written: {error}"
+        raise SnapshotError(str(folder / name), problem, "check fewer tensors as one checkpoint") from error
     write(folder / name, text)
 
 
