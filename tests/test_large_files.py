@@ -141,7 +141,7 @@ def test_texts_that_would_take_long(text: str, problem: str) -> None:
 
 
 def test_the_largest_checkpoint_has_a_snapshot() -> None:
-    """At the readers' limit on keys, of which this is a hundredth, with names and shapes as they are in use."""
+    """At the readers' limit on keys, of which this is a hundredth, with names and shapes as in use."""
     spec = TensorSpec("bfloat16", (4096, 4096, 3, 3))
     keys = (f"model.layers.100{n}.self_attn.q_proj.weight" for n in range(2_500))
     text = fingerprint.dumps(Structure(dict.fromkeys(keys, spec)))

@@ -39,7 +39,7 @@ def _table(project: Project) -> str:
             (
                 visible(each.id),
                 "remote" if each.address else "yes" if each.path.exists() else "absent",
-                "yes" if (folder / store.checkpoint_name(each.id)).exists() else "none",
+                "yes" if store.exists(folder, store.checkpoint_name(each.id)) else "none",
                 _loads(result.verdicts[0]),
                 str(sum(entry.id == each.id for entry in entries)),
                 "; ".join(text.headline(verdict) for verdict in result.verdicts),

@@ -7,6 +7,7 @@ import posixpath
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pytest_ckpt_compat._core.files import require_size
 #: Modes of a link and of an executable file, as git writes them.
 LINK, EXECUTABLE = "120000", "100755"
 
+_ENCODING = sys.getfilesystemencoding()
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ABBREVIATED = re.compile(r"HEAD|@|[0-9a-f]{4,63}")
 _VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
@@ -66,7 +68,7 @@ def merge_base(root: Path, ref: str) -> Base:
         done = _run(root, "rev-parse", "--show-toplevel")
     except FileNotFoundError:
         raise UsageError(subject, "git is not installed", "install git") from None
-    top = done.stdout.decode("utf-8", "surrogateescape").strip()
+    top = _path(done.stdout).strip()
     if done.returncode or not top:
         problem = (done.stderr.decode(errors="replace").strip().splitlines() or [""])[0]
         if "not a git repository" in problem or not problem:
@@ -128,14 +130,15 @@ def read(base: Base, file: Path, most: int) -> str | None:
 
 
 def files(base: Base, folder: Path) -> tuple[str, ...]:
-    """Names of the files in a folder as the commit has it, relative to the folder.
+    """Names of the files in a folder as the commit has it, relative to the folder; UTF-8 in every locale.
 
     Raises:
         UsageError: git cannot read the commit.
     """
     path = base.path_of(folder)
     names = _list(base, "-r", "--name-only", base.commit, "--", path + "/")
-    return tuple(name.removeprefix(path + "/") for name in names)
+    found = (name.removeprefix(path + "/") for name in names)
+    return tuple(n.encode(_ENCODING, "surrogateescape").decode("utf-8", "surrogateescape") for n in found)
 
 
 def submodules(base: Base) -> tuple[str, ...]:
@@ -184,7 +187,7 @@ def _stays_inside(name: str) -> bool:
 
 
 def _list(base: Base, *args: str) -> list[str]:
-    text = _read(base, "ls-tree", "-z", "--full-tree", *args).decode("utf-8", "surrogateescape")
+    text = _path(_read(base, "ls-tree", "-z", "--full-tree", *args))
     return [entry for entry in text.split("\0") if entry]
 
 
@@ -227,10 +230,15 @@ def _sources(ref: str, remotes: list[str]) -> tuple[str, list[str]]:
     return remotes[0], [f"+refs/{kind}/{name}*:refs/{kind}/{name}*" for kind in ("heads", "tags")]
 
 
+def _path(data: bytes) -> str:
+    """What git prints, as this system writes paths: given back to git, it is the same bytes."""
+    return data.decode(_ENCODING, "surrogateescape")
+
+
 def _line(root: Path, *args: str) -> str:
     """What a git command prints, or "" where it fails."""
     done = _run(root, *args)
-    return "" if done.returncode else done.stdout.decode("utf-8", "surrogateescape").strip()
+    return "" if done.returncode else _path(done.stdout).strip()
 
 
 def _run(root: Path, *args: str) -> subprocess.CompletedProcess[bytes]:

@@ -54,7 +54,7 @@ def stored_at(base: git.Base, folder: Path, name: str) -> tuple[Structure | None
     """Reads a snapshot as the commit has it; returns it, or None and, if it cannot be used, why not."""
     shown = store.shown(folder, name)
     try:
-        text = git.read(base, folder / name, files.SNAPSHOT_BYTES)
+        text = git.read(base, store.path_of(folder, name), files.SNAPSHOT_BYTES)
         return (None if text is None else fingerprint.loads(text, shown)), ""
     except ValueError as error:
         return None, f"in {base.label}, {shown} cannot be read: {error}: not compared with it"

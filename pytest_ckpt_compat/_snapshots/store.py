@@ -26,14 +26,23 @@ def definition_name(identifier: str) -> str:
     return f"{DEFINITIONS}/{identifier}{_SUFFIX}"
 
 
+def path_of(folder: Path, name: str) -> Path:
+    """The path of a snapshot, whose name on the disk is UTF-8 whatever the locale's encoding is."""
+    return folder / os.fsdecode(name.encode("utf-8", "surrogateescape"))
+
+
+def exists(folder: Path, name: str) -> bool:
+    """Whether a snapshot is stored."""
+    return os.path.exists(path_of(folder, name))
+
+
 def load(folder: Path, name: str) -> Structure | None:
     """The stored structure, or None where none is stored.
 
     Raises:
         SnapshotError: the file exists and cannot be used.
     """
-    path = folder / name
-    return _load(path) if path.exists() else None
+    return _load(path_of(folder, name)) if exists(folder, name) else None
 
 
 def read_file(path: str | os.PathLike[str]) -> Structure | None:
@@ -68,19 +77,22 @@ def save(folder: Path, name: str, text: str) -> None:
         files.require_size(len(text.encode()), files.SNAPSHOT_BYTES)
     except ValueError as error:
         problem = f"cannot be written: {error}"
-        raise SnapshotError(str(folder / name), problem, "check fewer tensors as one checkpoint") from error
-    write(folder / name, text)
+        raise SnapshotError(
+            str(path_of(folder, name)), problem, "check fewer tensors as one checkpoint"
+        ) from error
+    write(path_of(folder, name), text)
 
 
 def names(folder: Path) -> Iterator[str]:
     """Names of all stored snapshots, sorted, relative to the folder."""
     for path in sorted(folder.rglob("*" + _SUFFIX)):
-        yield PurePosixPath(path.relative_to(folder)).as_posix()
+        name = PurePosixPath(path.relative_to(folder)).as_posix()
+        yield os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def remove(folder: Path, name: str) -> None:
     """Removes a snapshot, and the folders that it leaves empty."""
-    path = folder / name
+    path = path_of(folder, name)
     path.unlink(missing_ok=True)
     for parent in path.parents:
         if parent == folder:
