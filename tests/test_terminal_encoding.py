@@ -115,7 +115,8 @@ def test_every_output_in_a_terminal_of_ascii(tmp_path: Path) -> None:
 
 def _parts(out: str) -> list[str]:
     """What was printed before each mark."""
-    parts, lines = [], []
+    parts: list[str] = []
+    lines: list[str] = []
     for line in out.splitlines():
         if re.fullmatch(r"== \w+ \d", line):
             parts.append("\n".join(lines))
