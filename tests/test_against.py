@@ -132,23 +132,33 @@ def test_without_a_snapshot_the_old_definition_is_built(branch: pytest.Pytester,
     assert git(branch.path, "status", "--porcelain", "--ignored") == before
 
 
-def test_the_old_code_is_run_once(
+def test_the_old_code_is_asked_once_in_a_run_and_anew_in_the_next(
     branch: pytest.Pytester, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pytest_ckpt_compat._premerge.process import Process
 
-    edit(branch.path / "models.py", "classes=4", "classes=6")
-    runs = []
-    ask = Process.ask
+    edit(branch.path / "models.py", "nn.Linear(8, classes)", "nn.Linear(8, classes).half()")
+    second = ENTRY.replace("net-v1", "net-v2").replace("model =", "strict = false\nmodel =")
+    edit(branch.path / "pyproject.toml", ENTRY, ENTRY + second)
+    branch.runpytest_inprocess("--ckpt-update", "-q")
+    edit(branch.path / "models.py", ".half()", ".double()")
+    runs: list[str] = []
+    start, ask = Process.__init__, Process.ask
+
+    def counted_start(process: Process, *args: Any) -> None:
+        runs.append("process")
+        start(process, *args)
 
     def counted(process: Process, request: Mapping[str, Any]) -> dict[str, Any]:
-        runs.append(1)
+        runs.append(request["ids"][0])
         return ask(process, request)
 
+    monkeypatch.setattr(Process, "__init__", counted_start)
     monkeypatch.setattr(Process, "ask", counted)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(branch.path / ".." / "own-cache"))
-    assert [command("check", "--against", "main").code for _ in range(2)] == [1, 1]
-    assert len(runs) == 1
+    for _ in range(2):
+        command("check", "--against", "main")
+        assert runs == ["process", "net-v1", "net-v2"]
+        runs.clear()
 
 
 def test_a_rewritten_snapshot_hides_nothing(branch: pytest.Pytester, command: Command) -> None:

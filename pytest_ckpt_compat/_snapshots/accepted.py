@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pytest_ckpt_compat._core import toml
+from pytest_ckpt_compat._core import files, toml
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.errors import SnapshotError
@@ -65,7 +65,7 @@ def load(folder: Path) -> tuple[Entry, ...]:
     if not path.exists() and not path.is_symlink():
         return ()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = files.read_text(path, files.SETTINGS_BYTES)
     except (OSError, ValueError) as error:
         raise SnapshotError(shown, f"cannot be read: {error}", _REDO) from error
     return loads(text, shown)
