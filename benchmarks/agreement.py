@@ -35,7 +35,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.number):
             each = case(kinds[number % len(kinds)], arguments.seed + number // len(kinds))
-            found[each.kind].append((each.text, compare(each, Path(folder) / "model.pt")))
+            result = compare(each, Path(folder) / "model.pt")
+            found.setdefault(result.kind, []).append((each.text, result))
     _print_failures(found)
     wrong = _print_table(found)
     print(f"\n{arguments.number} examples, seed {arguments.seed}, {time.perf_counter() - started:.0f} s")
@@ -55,7 +56,7 @@ def _print_table(found: dict[str, list[tuple[str, Found]]]) -> list[str]:
     total: Counter[str] = Counter()
     wrong = []
     for kind, examples in found.items():
-        counts = Counter(each.word for _, each in examples)
+        counts = Counter[str](each.word for _, each in examples)
         total += counts
         fails = any(counts[word] for word in ("disagreed", "unchecked", "crashed"))
         remark = ""

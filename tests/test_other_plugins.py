@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -227,7 +226,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture
-def project(recorded: Project, tmp_path: Path) -> Iterator[Project]:
+def project(recorded: Project, tmp_path: Path) -> Project:
     """A copy of the project, and an empty folder for reports."""
     shutil.copytree(recorded.path, tmp_path / "project")
     (tmp_path / "out").mkdir()

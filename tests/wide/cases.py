@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import pickle
 import random
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -27,29 +29,80 @@ KINDS: dict[str, tuple[Variant, ...]] = {
     **constructors.KINDS,
 }
 
+#: Two more kinds, which come up among cases of every other.
+NO_TENSOR = "any: a file without tensors"
+NOTHING_LOADS = "any: nothing loads"
+
+_LISTED = re.compile(r"(?:Missing|Unexpected) key\(s\) in state_dict: (.*)")
+_T = TypeVar("_T")
+
 Word = Literal["agreed", "disagreed", "unchecked", "crashed", "no case"]
 
 #: Kinds whose verdict is not always torch's, or not always there, and why. Every other kind agrees.
-KNOWN: dict[str, str] = {}
+KNOWN: dict[str, str] = {
+    NO_TENSOR: "is refused",
+    NOTHING_LOADS: "is a warning without strict, as torch has it",
+    **dict.fromkeys(
+        (
+            "look: numpy, caught",
+            "look: data_ptr",
+            "look: is_meta",
+            "look: device",
+            "look: device, gently",
+            "look: text",
+            "constructor: catches item",
+            "constructor: catches numpy",
+            "constructor: asks is_meta",
+            "constructor: asks device",
+            "constructor: asks data_ptr",
+        ),
+        "the code can see that a tensor is on meta, and does something else there",
+    ),
+    "look: stride": "strides of the file are not those of the tensors that are loaded",
+    "state_dict: no arguments": "it is called with keep_vars",
+    "extra state: item": "it is asked of a module on meta",
+    "extra state: bytes of a tensor": "it is asked of a module on meta",
+    "tensor: expanded": "meta tensors can be written to where real ones cannot",
+    "tensor: float4": "meta tensors convert where real ones cannot",
+    "tensor: bits8": "meta tensors convert where real ones cannot",
+    "tensor: compressed": "whether it loads depends on its numbers",
+    "tensor: quantized per channel": "is loaded as if it were quantized per tensor",
+    "class: parameter with arguments": "its copy on meta is made without them",
+    "class: tensor": "its copy on meta is made as of a Parameter",
+    "norm: old weight_norm": "an instance cannot be copied",
+    "norm: weight_norm": "an instance of old weight_norm cannot be copied",
+    "pruned": "an instance cannot be copied",
+    "constructor: holds a lock": "an instance cannot be copied",
+    "constructor: holds a generator": "an instance cannot be copied",
+    "constructor: holds a result": "an instance cannot be copied",
+    "parametrized: orthogonal": "its buffer depends on numbers",
+    **dict.fromkeys(("lazy: linear", "lazy: convolution", "lazy: batch norm"), "is not read before a batch"),
+    "layer: quantized": "its packed parameters are not read",
+    "layer: dynamically quantized": "its packed parameters are not read",
+    "constructor: seeds and draws": "initialisations that are skipped draw no random numbers",
+    "constructor: draws": "initialisations that are skipped draw no random numbers",
+}
 
 
 @dataclass(frozen=True)
 class Case:
-    """An old and a new definition. What is printed of it makes it again: ``case(kind, seed)``."""
+    """An old and a new definition. Its text names the call that makes it again: ``case(kind, seed)``."""
 
     kind: str
     seed: int
     old: Callable[[], nn.Module]
     new: Callable[[], nn.Module]
     strict: bool
+    instance: bool
     text: str
 
 
 @dataclass(frozen=True)
 class Found:
-    """How our verdict compares with torch's, and why it could not be compared."""
+    """How our verdict compares with torch's, in which kind it counts, and what differs."""
 
     word: Word
+    kind: str
     detail: str = ""
 
 
@@ -65,14 +118,15 @@ def case(kind: str, seed: int) -> Case:
         )
     )
     name = rng.choice(("", "", "body", "0", "a.b"))
-    edit = rng.choice(("", "", "", "", "rename", "drop", "add")) if name else ""
-    strict = rng.random() < 0.75
+    edit = rng.choice(("", "", "", "", "rename", "drop", "add", "wrap")) if name else ""
+    strict, instance = rng.random() < 0.75, rng.random() < 0.15
     makers = [
         _within(name, variants[variant], size, edit if new else "")
         for new, (variant, size) in enumerate(sides)
     ]
-    text = f"case({kind!r}, {seed}): variant and size {sides[0]} -> {sides[1]}, in {name!r} {edit}, {strict=}"
-    return Case(kind, seed, makers[0], makers[1], strict, text)
+    sizes = f"variant and size {sides[0]} -> {sides[1]}"
+    text = f"case({kind!r}, {seed}): {sizes}, in {name!r} {edit}, {strict=}, {instance=}"
+    return Case(kind, seed, makers[0], makers[1], strict, instance, text)
 
 
 def _within(name: str, variant: Variant, size: int, edit: str) -> Callable[[], nn.Module]:
@@ -81,68 +135,109 @@ def _within(name: str, variant: Variant, size: int, edit: str) -> Callable[[], n
     def make() -> nn.Module:
         if not name:
             return variant(size)
-        inner: nn.Module = variant(size)
-        for part in reversed((f"{name}2" if edit == "rename" else name).split(".")):
-            outer = nn.Module()
-            outer.add_module(part, inner)
-            inner = outer
+        module = _under(f"{name}2" if edit == "rename" else name, variant(size))
         if edit != "drop":
-            inner.add_module("head", nn.Linear(2, 3))
+            module.add_module("head", nn.Linear(2, 3))
         if edit == "add":
-            inner.add_module("tail", nn.Linear(2, 1))
-        return inner
+            module.add_module("tail", nn.Linear(2, 1))
+        return _under("module", module) if edit == "wrap" else module
 
     return make
+
+
+def _under(name: str, module: nn.Module) -> nn.Module:
+    for part in reversed(name.split(".")):
+        outer = nn.Module()
+        outer.add_module(part, module)
+        module = outer
+    return module
 
 
 def compare(case: Case, path: Path) -> Found:
     """Saves the old definition's checkpoint at ``path``, and compares our verdict on it with torch's."""
     with _quiet():
         try:
-            torch.save(_seeded(case.old).state_dict(), path)
+            torch.save(_filled(_seeded(case.old).state_dict()), path)
             state = _load(path)
         except Exception as error:
-            return Found("no case", f"torch saves no checkpoint: {_brief(error)}")
-        loads, why = _torchs_word(case, state)
-        random.seed(0)
-        torch.manual_seed(0)
+            return Found("no case", case.kind, f"torch saves no checkpoint: {_brief(error)}")
+        torchs = _torchs_word(case, state)
+        kind = torchs.kind or case.kind
         try:
-            verdict = ckpt.check(path, case.new, strict=case.strict)
+            model = _seeded(case.new) if case.instance and torchs.loads is not None else case.new
+            verdict = _seeded(lambda: ckpt.check(path, model, strict=case.strict))
         except BuildError as error:
-            return Found("agreed" if loads is None else "unchecked", str(error))
+            return Found("agreed" if torchs.loads is None else "unchecked", kind, str(error))
         except CkptCompatError as error:
-            return Found("unchecked", str(error))
+            return Found("unchecked", kind, str(error))
         except Exception as error:
-            return Found("crashed", _brief(error))
-    if loads is None:
-        return Found("disagreed", f"torch does not build it ({why}), we say compatible={verdict.compatible}")
-    if verdict.compatible is loads:
-        return Found("agreed")
+            return Found("crashed", kind, _brief(error))
     ours = "; ".join(f"{change.kind} {change.detail}" for change in verdict.changes) or "nothing"
-    return Found("disagreed", f"torch: {why}; ours: {ours}")
+    if verdict.compatible is not torchs.loads:
+        return Found("disagreed", kind, f"torch: {torchs.why}; ours: {ours}")
+    shown = {key for change in verdict.changes for key in (*change.old, *change.new)}
+    if not torchs.keys <= shown and not any(change.kind == "prefixed" for change in verdict.changes):
+        return Found("disagreed", kind, f"not shown: {sorted(torchs.keys - shown)}; ours: {ours}")
+    return Found("agreed", kind)
 
 
-def _torchs_word(case: Case, state: Any) -> tuple[bool | None, str]:
-    """Whether the state_dict loads, and why not; None if the definition cannot be built."""
+@dataclass(frozen=True)
+class _Torchs:
+    """What torch finds: whether it loads, None if the definition cannot be built; and which keys do not.
+
+    ``kind`` is one of those that come up among cases of every kind, or "".
+    """
+
+    loads: bool | None
+    why: str
+    keys: frozenset[str] = frozenset()
+    kind: str = ""
+
+
+def _torchs_word(case: Case, state: Any) -> _Torchs:
+    kind = "" if any(isinstance(value, torch.Tensor) for value in state.values()) else NO_TENSOR
     try:
         module = _seeded(case.new)
     except Exception as error:
-        return None, _brief(error)
-    keys: set[str] = set()
-    with contextlib.suppress(Exception):
-        keys = set(module.state_dict())
+        return _Torchs(None, _brief(error), kind=kind)
+    before = _contents(module)
+    parameters = inspect.signature(module.load_state_dict).parameters.values()
+    strict = {"strict": case.strict}
+    if not any(each.name == "strict" or each.kind is each.VAR_KEYWORD for each in parameters):
+        strict = {}
     try:
-        result = module.load_state_dict(state, *([] if case.strict else [False]))
-    except TypeError as error:
-        if "positional argument" not in str(error) or case.strict:
-            return False, _brief(error)
-        return _torchs_word(Case(case.kind, case.seed, case.old, case.new, True, case.text), state)
+        module.load_state_dict(state, **strict)
     except Exception as error:
-        return False, _brief(error)
-    missing = set(getattr(result, "missing_keys", ()))
-    if keys and keys <= missing and not case.strict:
-        return False, "nothing is loaded, which torch takes without strict"
-    return True, "loads"
+        keys = [key for line in _LISTED.findall(str(error)) for key in re.findall(r'"([^"]+)"', line)]
+        return _Torchs(False, _brief(error), frozenset(keys), kind)
+    if before and not kind and _unchanged(before, _contents(module)):
+        return _Torchs(False, "nothing is loaded, and torch is silent", kind=NOTHING_LOADS)
+    return _Torchs(True, "loads", kind=kind)
+
+
+def _filled(state: Any) -> Any:
+    """The state_dict, its tensors filled with a number that no newly built module has."""
+    for value in state.values():
+        with contextlib.suppress(Exception), torch.no_grad():
+            value.fill_(7)
+    return state
+
+
+def _contents(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of a module's tensors that are not empty; none if it gives no state_dict."""
+    found: dict[str, torch.Tensor] = {}
+    with contextlib.suppress(Exception):
+        for key, value in module.state_dict().items():
+            if isinstance(value, torch.Tensor) and value.numel():
+                found[key] = value.detach().clone()
+    return found
+
+
+def _unchanged(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> bool:
+    try:
+        return all(torch.equal(value, after[key]) for key, value in before.items())
+    except Exception:  # of a layout or dtype that cannot be compared
+        return False
 
 
 def _load(path: Path) -> Any:
@@ -152,7 +247,8 @@ def _load(path: Path) -> Any:
         return torch.load(path, weights_only=False)
 
 
-def _seeded(make: Callable[[], nn.Module]) -> nn.Module:
+def _seeded(make: Callable[[], _T]) -> _T:
+    """What ``make`` makes of equal random numbers; it changes no setting of torch."""
     random.seed(0)
     torch.manual_seed(0)
     dtype = torch.get_default_dtype()

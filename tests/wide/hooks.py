@@ -29,12 +29,12 @@ def before(hook: Callable[..., Any], *names: str, public: bool = False) -> Varia
     """A hook before the load, which is given the state_dict and the prefix."""
 
     def make(size: int) -> nn.Module:
-        module = Named(size, *names)
+        module: Any = Named(size, *names)
         if public and hasattr(module, "register_load_state_dict_pre_hook"):
             module.register_load_state_dict_pre_hook(lambda _module, *rest: hook(*rest))
         else:
-            module._register_load_state_dict_pre_hook(hook)  # type: ignore[no-untyped-call]
-        return module
+            module._register_load_state_dict_pre_hook(hook)
+        return module  # type: ignore[no-any-return]
 
     return make
 
@@ -43,9 +43,9 @@ def after(hook: Callable[[Any], Any], *names: str) -> Variant:
     """A hook after the load, which is given the missing and unexpected keys."""
 
     def make(size: int) -> nn.Module:
-        module = Named(size, *names)
+        module: Any = Named(size, *names)
         module.register_load_state_dict_post_hook(lambda _module, keys: hook(keys))
-        return module
+        return module  # type: ignore[no-any-return]
 
     return make
 
@@ -166,7 +166,19 @@ def _readable(tensor: torch.Tensor) -> bool:
 def _tied(state: Any, prefix: str, *_rest: Any) -> None:
     first, second = state.get(prefix + "weight"), state.get(prefix + "other")
     if first is not None and second is not None and first.data_ptr() == second.data_ptr():
-        raise ValueError("tied")
+        del state[prefix + "other"]
+
+
+def _transposed(hook: Callable[..., Any]) -> Variant:
+    """A hook on a module whose parameter is a transposed view."""
+
+    def make(size: int) -> nn.Module:
+        module: Any = nn.Module()
+        module.weight = nn.Parameter(torch.randn(2, size).t())
+        module._register_load_state_dict_pre_hook(hook)
+        return module  # type: ignore[no-any-return]
+
+    return make
 
 
 _PLACES = {"cpu": 1, "cuda": 2}
@@ -193,10 +205,15 @@ KINDS: dict[str, tuple[Variant, ...]] = {
     "look: tolist": (before(_look(lambda t: t.tolist()), "weight"),),
     "look: numpy, caught": (before(_look(_readable), "weight"),),
     "look: data_ptr": (before(_tied, "weight", "other"),),
-    "look: is_meta": (before(_refuse(lambda t: t.is_meta), "weight"),),
+    "look: is_meta": (before(_look(lambda t: not t.is_meta), "weight"),),
+    "look: is_meta, refused": (before(_refuse(lambda t: t.is_meta), "weight"),),
     "look: device": (before(_look(lambda t: _PLACES[t.device.type]), "weight"),),
     "look: device, gently": (before(_look(lambda t: t.device == torch.device("cpu")), "weight"),),
-    "look: stride": (before(_look(lambda t: t.stride() == (2, 1)), "weight"),),
+    "look: stride": (
+        before(_look(lambda t: t.stride() == (2, 1)), "weight"),
+        _transposed(_look(lambda t: t.stride() != (2, 1))),
+        _transposed(_look(lambda t: not t.is_contiguous())),
+    ),
     "look: type": (before(_look(lambda t: type(t) is torch.Tensor), "weight"),),
     "look: requires_grad": (before(_refuse(lambda t: t.requires_grad), "weight"),),
     "look: deepcopy": (before(_look(lambda t: copy.deepcopy(t) is not None), "weight"),),

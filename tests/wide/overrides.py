@@ -99,7 +99,7 @@ class Custom:
 class WithState(Named):
     """Its extra state is what ``get`` makes of it."""
 
-    def __init__(self, size: int, get: Callable[[WithState], Any], take: Callable[[Any], Any]) -> None:
+    def __init__(self, size: int, get: Callable[[Any], Any], take: Callable[[Any], Any]) -> None:
         super().__init__(size, "weight")
         self.get, self.take = get, take
 
@@ -110,7 +110,7 @@ class WithState(Named):
         self.take(state)
 
 
-def _with(get: Callable[[WithState], Any], take: Callable[[Any], Any] = lambda _state: None) -> Variant:
+def _with(get: Callable[[Any], Any], take: Callable[[Any], Any] = lambda _state: None) -> Variant:
     return lambda size: WithState(size, get, take)
 
 
@@ -142,7 +142,11 @@ KINDS: dict[str, tuple[Variant, ...]] = {
     "state_dict: detached": _both(SavesDetached),
     "state_dict: less": _both(SavesLess),
     "state_dict: own names": _both(SavesIntoADestination),
-    "extra state: dict": (_with(lambda m: {"n": 1}, lambda s: s["n"]), _with(lambda m: {"m": 1}), named("weight")),
+    "extra state: dict": (
+        _with(lambda m: {"n": 1}, lambda s: s["n"]),
+        _with(lambda m: {"m": 1}),
+        named("weight"),
+    ),
     "extra state: tensor": (
         _with(lambda m: torch.ones(2), lambda s: s + torch.ones(2)),
         _with(lambda m: torch.ones(3)),

@@ -10,7 +10,23 @@ from torch import nn
 
 from tests.wide.hooks import Variant
 
-_ODD = ("a b", "é", "0", "_orig_mod", "weight_g", "base", "a:b", "a/b", "*", "module", "x[0]", "-1", "'", "A", "data")
+_ODD = (
+    "a b",
+    "é",
+    "0",
+    "_orig_mod",
+    "weight_g",
+    "base",
+    "a:b",
+    "a/b",
+    "*",
+    "module",
+    "x[0]",
+    "-1",
+    "'",
+    "A",
+    "data",
+)
 
 
 class Holder(nn.Module):
@@ -88,7 +104,7 @@ class Tagged(nn.Parameter):
     tag: str
 
     def __new__(cls, data: torch.Tensor, tag: str) -> Tagged:
-        made: Tagged = torch.Tensor._make_subclass(cls, data, True)  # type: ignore[assignment,arg-type]
+        made: Tagged = torch.Tensor._make_subclass(cls, data, True)
         made.tag = tag
         return made
 
@@ -102,7 +118,7 @@ class Strange(torch.Tensor):
 
 
 def _strange(size: int) -> torch.Tensor:
-    return torch.randn(size, 2).as_subclass(Strange)  # type: ignore[no-any-return]
+    return torch.randn(size, 2).as_subclass(Strange)
 
 
 def _sparse(size: int) -> torch.Tensor:
@@ -127,7 +143,10 @@ KINDS: dict[str, tuple[Variant, ...]] = {
     "tensor: 0-d": (*_both(lambda n: torch.tensor(1.0)), parameter(lambda n: torch.randn(n))),
     "tensor: empty": (*_both(lambda n: torch.empty(0, n)), buffer(lambda n: torch.empty(n - 1))),
     "tensor: strided": (*_both(lambda n: torch.randn(2, n).t()), *_both(lambda n: torch.randn(n, 4)[:, ::2])),
-    "tensor: expanded": (*_both(lambda n: torch.randn(1, 2).expand(n, 2)), parameter(lambda n: torch.randn(n, 2))),
+    "tensor: expanded": (
+        *_both(lambda n: torch.randn(1, 2).expand(n, 2)),
+        parameter(lambda n: torch.randn(n, 2)),
+    ),
     "tensor: overlapping": (buffer(lambda n: torch.randn(n + 1).as_strided((n, 2), (1, 1))),),
     "tensor: complex and bool": _dtypes("complex64", "bool", "float32", "complex128"),
     "tensor: integers": _dtypes("int8", "uint8", "int16", "uint16", "int32", "int64", "float32"),

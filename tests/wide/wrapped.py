@@ -7,9 +7,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations, parametrize, prune
+from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import prune as untyped_prune
 
 from tests.wide.hooks import Variant
+
+prune: Any = untyped_prune  # some of its functions have no annotations
 
 
 def _linear(size: int) -> nn.Module:
@@ -107,6 +110,25 @@ def _lazy(name: str) -> tuple[Variant, ...]:
     return (lambda size: make(), _materialized(make, dimensions))
 
 
+def _scripted(size: int) -> nn.Module:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(nn.Linear(size, 3))
+
+
+def _dynamic(size: int) -> nn.Module:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        float_model = nn.Sequential(nn.Linear(size, 2))
+        quantization: Any = torch.ao.quantization
+        made: nn.Module = quantization.quantize_dynamic(float_model, {nn.Linear}, torch.qint8)
+        return made
+
+
 KINDS: dict[str, tuple[Variant, ...]] = {
     "norm: old weight_norm": (_on(_old_weight_norm), _linear),
     "norm: weight_norm": (_on(parametrizations.weight_norm), _on(_old_weight_norm), _linear),
@@ -131,6 +153,7 @@ KINDS: dict[str, tuple[Variant, ...]] = {
         _orthogonal("matrix_exp", True),
         _orthogonal("cayley", False),
         _orthogonal("householder", False),
+        _on(parametrizations.orthogonal),
         _linear,
     ),
     "pruned": (
@@ -151,13 +174,6 @@ KINDS: dict[str, tuple[Variant, ...]] = {
         lambda n: torch.ao.nn.quantized.Embedding(n, 4),
         lambda n: nn.Embedding(n, 4),
     ),
-    "layer: scripted": (lambda n: _scripted(n), _linear),
+    "layer: dynamically quantized": (_dynamic, lambda n: nn.Sequential(nn.Linear(n, 2))),
+    "layer: scripted": (_scripted, _linear),
 }
-
-
-def _scripted(size: int) -> nn.Module:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.jit.script(nn.Linear(size, 3))  # type: ignore[no-any-return]
