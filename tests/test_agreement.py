@@ -22,6 +22,7 @@ from pytest_ckpt_compat._core.changes import Policy, Severity
 from pytest_ckpt_compat._definition.find import find
 from pytest_ckpt_compat._snapshots import fingerprint
 from tests.random_models import Recipe, build, edits, recipes
+from tests.wide import cases as wide
 
 
 def _takes_the_first() -> bool:
@@ -36,7 +37,7 @@ def _takes_the_first() -> bool:
 
 FIRST_OF_A_VECTOR_INTO_A_SCALAR = _takes_the_first()
 
-_EXAMPLES = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+_EXAMPLES = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite
@@ -194,6 +195,15 @@ def test_a_definition_against_itself_gives_nothing(recipe: Recipe) -> None:
     ours = {key: (f"torch.{s.dtype}", s.shape) for key, s in structure.tensors.items() if s.dtype != "object"}
     assert list(structure.tensors) == list(state)
     assert ours == specs
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", wide.KINDS)
+def test_definitions_of_many_kinds_are_judged_as_torch_judges_them(kind: str, folder: Path) -> None:
+    for seed in range(3):  # "python -m benchmarks.agreement" tries thousands
+        each = wide.case(kind, seed)
+        found = wide.compare(each, folder / "model.pt")
+        assert found.word in ("agreed", "no case") or found.kind in wide.KNOWN, f"{each.text}: {found}"
 
 
 def test_warnings_never_make_a_verdict_incompatible() -> None:

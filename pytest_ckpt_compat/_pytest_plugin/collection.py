@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -21,6 +21,9 @@ from pytest_ckpt_compat._registry.names import MARKER
 from pytest_ckpt_compat._registry.registration import Registration
 
 _T = TypeVar("_T")
+
+#: Options, of this plugin, pytest, pytest-html and pytest-split, that write a report on the tests that ran.
+_REPORTS = ("ckpt_against", "ckpt_report", "xmlpath", "htmlpath", "store_durations")
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,16 @@ class _Finder(Generic[_T]):
         self.error: Exception | None = None
         self.problems: list[str] = []
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_load_initial_conftests(self, early_config: pytest.Config) -> Generator[None, None, None]:
+        """Resets the option that makes pytest-cov start, which it does at this early moment."""
+        early_config.known_args_namespace.cov_source = None
+        return (yield)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
         """Resets options that the project's ``addopts`` may set for test runs."""
-        for name in ("ckpt_against", "ckpt_report", "xmlpath"):
+        for name in _REPORTS:
             setattr(config.option, name, None)
         config.option.ckpt_update = config.option.ckpt_prune = False
         config.option.ckpt_collecting = True

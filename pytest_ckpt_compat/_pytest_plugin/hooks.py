@@ -152,6 +152,8 @@ class Reports:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collects the contributions, in the one process that writes."""
         contribution = getattr(report, _CONTRIBUTION, None)
+        if report.outcome not in ("passed", "failed", "skipped"):
+            return  # "rerun", of pytest-rerunfailures: what the test's last run finds counts
         if contribution is not None:
             session_of(self._config).collect(contribution)
         elif report.when not in ("setup", "call", "teardown"):  # xdist's report of a dead worker

@@ -101,11 +101,15 @@ class Session:
 
         results = [check_registered(each, self.context()) for each in item.stash[REGISTRATIONS]]
         item.stash[_RESULTS] = results
-        item.user_properties += [
-            (f"ckpt_compat.{verdict.name}", text.headline(verdict))
+        headlines = {
+            f"ckpt_compat.{verdict.name}": text.headline(verdict)
             for result in results
             for verdict in result.verdicts
-        ]
+        }
+        others = [
+            pair for pair in item.user_properties if pair[0] not in headlines
+        ]  # a rerun adds them again
+        item.user_properties[:] = [*others, *headlines.items()]
         failing = [verdict for result in results for verdict in result.verdicts if not verdict.compatible]
         if failing:
             pytest.fail("\n\n".join(text.render(verdict, self._full) for verdict in failing), pytrace=False)
