@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_ckpt_compat._renames.match.alignment import Alignment
+from pytest_ckpt_compat._renames.units.parametrized import MAIN
 from pytest_ckpt_compat._renames.units.paths import prefixes_of
 from pytest_ckpt_compat._renames.units.units import Unit
 
@@ -99,7 +100,17 @@ def support(found: Alignment) -> dict[tuple[int, int], Support]:
 
 
 def _same(a: Unit, b: Unit) -> bool:
-    return not a.parts and not b.parts and {t.key for t in a.tensors} == {t.key for t in b.tensors}
+    """Whether both have the same keys, or the same parameters that only one of them has parametrized."""
+    if a.parts or b.parts:
+        return False
+    if {tensor.key for tensor in a.tensors} == {tensor.key for tensor in b.tensors}:
+        return True
+    forms = [{tensor.form for tensor in unit.tensors} for unit in (a, b)]
+    return a.path == b.path and forms[0] != forms[1] and _parameters(a) == _parameters(b)
+
+
+def _parameters(unit: Unit) -> set[tuple[str, tuple[int, ...]]]:
+    return {(tensor.role, tensor.spec.shape) for tensor in unit.tensors if tensor.part == MAIN}
 
 
 class _Judge:

@@ -87,9 +87,13 @@ def _corresponding(
 
 def _of_parameter(sides: Sides, match: Match, old: _Parameter, new: _Parameter) -> Iterator[Change]:
     """Yields the changes of one parameter; none if it is not known how to make the new parts."""
-    if old[MAIN].form == new[MAIN].form and old.keys() == new.keys():
+    same_form = old[MAIN].form == new[MAIN].form
+    if old.keys() == new.keys() and (same_form or MAGNITUDE not in old):
         for part, tensor in old.items():
-            yield from _pairs(sides, match, [tensor], [new[part]])
+            if same_form or tensor.spec.shape == new[part].spec.shape:
+                yield from _pairs(
+                    sides, match, [tensor], [new[part]], None if same_form else "reparametrized"
+                )
     elif _shapes([old[MAIN].spec]) == _shapes([new[MAIN].spec]) and (
         old.keys() <= new.keys() or old.keys() >= new.keys()
     ):
