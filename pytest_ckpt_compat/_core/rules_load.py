@@ -86,7 +86,7 @@ RULES: tuple[Rule, ...] = (
         lenient=Severity.WARNING,
         sign="!",
         phrase="extra state {detail}",
-        advice="keep it, or drop the key in a load_state_dict pre-hook",
+        advice="in a load_state_dict pre-hook, drop the key if it vanished, or add a default if it appeared",
         meaning="get_extra_state appeared or vanished",
         documentation=cleandoc(
             """
