@@ -87,15 +87,15 @@ EXPLANATIONS = {"renamed", "split", "fused", "reparametrized", "transposed", "re
 
 
 def agrees(verdict: ckpt.Verdict, missing: set[str], unexpected: set[str], mismatched: set[str]) -> None:
-    """Every key that torch names is told, and no other, explanations aside."""
+    """Every key that torch names is reported, and no other, explanations aside."""
     plain = [change for change in verdict.changes if change.old != change.new or change.kind in _SHAPES]
-    told = [change for change in plain if change.kind not in ("retyped", "retied", "partial-load")]
-    lost = {key for change in told for key in change.old}
-    gained = {key for change in told for key in change.new}
-    assert unexpected | mismatched <= lost
+    reported = [change for change in plain if change.kind not in ("retyped", "retied", "partial-load")]
+    removed = {key for change in reported for key in change.old}
+    gained = {key for change in reported for key in change.new}
+    assert unexpected | mismatched <= removed
     assert missing | mismatched <= gained
-    moved = [change for change in told if change.kind in EXPLANATIONS and change.old != change.new]
-    assert lost - unexpected - mismatched <= {key for change in moved for key in change.old}
+    moved = [change for change in reported if change.kind in EXPLANATIONS and change.old != change.new]
+    assert removed - unexpected - mismatched <= {key for change in moved for key in change.old}
     assert gained - missing - mismatched <= {key for change in moved for key in change.new}
 
 

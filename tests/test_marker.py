@@ -17,7 +17,7 @@ def test_net():
 
 
 def run(project: pytest.Pytester, *args: str, update: bool = True) -> pytest.RunResult:
-    """Records snapshots first, unless told not to, so that what fails is the load."""
+    """Records snapshots first, unless asked not to, so that what fails is the load."""
     if update:
         project.runpytest_inprocess("--ckpt-update", "-q")
     return project.runpytest_inprocess("--strict-markers", *args)
@@ -154,7 +154,7 @@ def test_a_skipped_test_checks_nothing(project: pytest.Pytester) -> None:
         ),
         (
             '"net.pt", model=Net, allow=[("CK000", "*", "why")]',
-            "*option allow: names 'CK000', which is no rule*",
+            "*option allow: names 'CK000', which is not a rule*",
         ),
         ('"net.pt", model=Net, allow="CK202"', "*option allow: is 'CK202'; it must be a list of *"),
     ],

@@ -63,7 +63,7 @@ def test_code_that_fails(tmp_path: Path, file: str, code: str, complaint: str) -
     assert "\n" not in error
 
 
-def test_what_the_code_prints_is_nobodys(tmp_path: Path) -> None:
+def test_what_the_code_prints_is_not_an_answer(tmp_path: Path) -> None:
     make_project(tmp_path)
     noise = "import os\nprint('x' * 200_000)\nos.write(1, b'y' * 200_000)\n"
     (tmp_path / "models.py").write_text(noise + (tmp_path / "models.py").read_text())

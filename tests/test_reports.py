@@ -11,10 +11,10 @@ import pytest
 
 from pytest_ckpt_compat._report import github, markdown, publish
 from pytest_ckpt_compat._report.summary import Entry, Run
-from tests.conftest import Said
+from tests.conftest import Printed
 from tests.repository import ENTRY, edit, make_project
 
-Command = Callable[..., Said]
+Command = Callable[..., Printed]
 
 TWO = ENTRY + ENTRY.replace("net-v1", "net-v2") + "kwargs = { classes = 7 }\n"
 

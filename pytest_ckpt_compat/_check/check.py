@@ -38,7 +38,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
         old_label=_source(old),
         new_label=_source(new),
         notes=notes,
-        repairs=tuple(_repairs(changes, wrapper)),
+        repairs=tuple(_repairs(wrapper)),
         renderer=render,
     )
 
@@ -106,7 +106,7 @@ def check_structure(
         new_label=definition.label,
         where=definition.where,
         notes=(*_notes(outcome), *failed, *notes),
-        repairs=tuple(_repairs(changes, wrapper)),
+        repairs=tuple(_repairs(wrapper)),
         renderer=render,
     )
 
@@ -166,7 +166,7 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
 
 
 def _renamed(changes: Iterable[Change]) -> dict[str, str]:
-    """Key in the checkpoint -> key in the definition, of those that have another."""
+    """Maps old to new keys for renamed tensors."""
     moved = {change.old[0]: change.new[0] for change in changes if change.kind == "renamed"}
     bare = {
         old: new
@@ -178,7 +178,7 @@ def _renamed(changes: Iterable[Change]) -> dict[str, str]:
 
 
 def could_not_check(error: Exception, name: str = "") -> Verdict:
-    """The verdict of a check that an exception stopped."""
+    """The verdict on a checkpoint whose check raised an exception."""
     if isinstance(error, CkptCompatError):
         rule, detail = BY_ID[error.rule or "CK906"], str(error)
     else:
@@ -226,7 +226,9 @@ def _resized(key: str, shapes: tuple[Shape, Shape], old: Structure, new: Structu
     if both and shapes == (old.tensors[key].shape, new.tensors[key].shape):
         return compare.resized(key, old, new)
     before, after = (TensorSpec("any", shape) for shape in shapes)
-    return Change("resized", (key,), (key,), (before,), (after,), detail="as a load_state_dict hook left it")
+    return Change(
+        "resized", (key,), (key,), (before,), (after,), detail="the shape after a load_state_dict hook"
+    )
 
 
 @dataclass(frozen=True)
@@ -285,7 +287,7 @@ def _find_wrapper(
     return None, outcome
 
 
-def _repairs(changes: Iterable[Change], wrapper: _Wrapper | None) -> Iterator[tuple[str, str]]:
+def _repairs(wrapper: _Wrapper | None) -> Iterator[tuple[str, str]]:
     if wrapper and wrapper.on_checkpoint:
         yield (
             "fix",
@@ -293,10 +295,6 @@ def _repairs(changes: Iterable[Change], wrapper: _Wrapper | None) -> Iterator[tu
         )
     elif wrapper:
         yield "fix", "register the model without its wrapper"
-    heads = [change.new[0] for change in changes if change.kind == "head-resized"]
-    if heads:
-        keys = heads[0].rpartition(".")[0] + ".*"
-        yield "accept", f'pass allow=[("CK202", "{keys}", "why")], and load the rest without the head'
 
 
 def _notes(outcome: Outcome) -> Iterator[str]:

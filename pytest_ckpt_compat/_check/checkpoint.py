@@ -133,7 +133,7 @@ def _with_snapshots(
     found = judge((*stored.changes, *own.changes), Policy())
     notes = [*stored.notes, *own.notes, *verdict.notes]
     if level.loads_in_merge_base and context.merge_base is None:
-        notes.append(f"level {level.value}: the merge base's code was not asked; pass --ckpt-against")
+        notes.append(f"level {level.value}: not checked against the merge base; pass --ckpt-against REF")
     verdict = replace(
         verdict, name=subject.registration.id, changes=(*found, *verdict.changes), notes=tuple(notes)
     )

@@ -93,7 +93,7 @@ def retied(old: Structure, new: Structure) -> Iterator[Change]:
     before, after = _ties(old, shared), _ties(new, shared)
     for group in after:
         if group not in before:
-            yield Change("retied", old=group, new=group, detail="now tied: the last one read wins")
+            yield Change("retied", old=group, new=group, detail="now tied: the load keeps the last value")
     for group in before:
         if not any(set(group) <= set(other) for other in after):
             yield Change("retied", old=group, new=group, detail="no longer tied")

@@ -1,4 +1,4 @@
-"""One run, whoever conducts it: what all its checks add up to, and what is written at its end."""
+"""Concludes a run of pytest or of the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pytest_ckpt_compat._snapshots import accepted, store
 #: Exit codes of pytest.
 _TESTS_FAILED, _USAGE_ERROR = 1, 4
 #: The remark on a comparison that did not cover the whole project.
-NOT_ALL = "what is no longer registered was not looked for: this is not the whole project"
+NOT_ALL = "did not look for unregistered checkpoints: the run did not cover the whole project"
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def conclude(
             known = {*ids, *map(store.identifier, used), *(each.name for each in missing)}
             lines += [*renamed, *_unregistered(context, known)]
         elif complete:
-            lines.append(f"what is no longer used was not looked for: {gap}")
+            lines.append(f"did not look for unused snapshots: {gap}")
         elif context.merge_base is not None:
             lines.append(NOT_ALL)
     except UsageError as error:
@@ -148,7 +148,7 @@ def _unregistered(context: Context, known: Iterable[str]) -> list[str]:
 
 
 def _counts(entries: Sequence[summary.Entry], ids: set[str]) -> tuple[int, int]:
-    """How many checkpoints, and how many tensors of them, were loaded into how they are defined."""
+    """How many checkpoints, and how many of their tensors, were loaded into their definitions."""
     sides = ((each.id, each.data["old"], each.data["new"]) for each in entries if each.id in ids)
     loaded = {
         (identifier, old["digest"], new["digest"]): old["tensors"]
@@ -159,7 +159,7 @@ def _counts(entries: Sequence[summary.Entry], ids: set[str]) -> tuple[int, int]:
 
 
 def _once(entries: Sequence[summary.Entry], ids: set[str]) -> Iterator[summary.Entry]:
-    """The checkpoints' verdicts, then those of definitions that show an error which no checkpoint shows."""
+    """Checkpoint verdicts, then definition verdicts with errors that no checkpoint shows."""
     own = [each for each in entries if each.id in ids]
     shown = [(_definition(each), _errors(each)) for each in own]
     yield from own
@@ -189,7 +189,7 @@ def require_registered(rewrite: Iterable[str], ids: Iterable[str]) -> None:
     known = sorted(set(ids))
     for identifier in sorted(rewrite):
         if identifier not in known:
-            problem = "is no registered checkpoint; nothing was written"
+            problem = "is not a registered checkpoint; nothing was written"
             raise UsageError(identifier, problem, f"known are {', '.join(known) or 'none'}")
 
 
@@ -207,7 +207,7 @@ def _write(contributions: Sequence[Contribution], context: Context, full: bool) 
 def _unused(context: Context, used: set[str], whole: bool, prune: bool) -> Iterator[str]:
     """Removes the snapshots that nothing uses, or names them."""
     if prune and not whole:
-        yield "nothing was pruned: the run was not complete (run all tests, without a selection)"
+        yield "pruned nothing: the run was incomplete; run all tests without a selection"
     for name in store.unused(context.folder, used) if whole else ():
         shown = store.shown(context.folder, name)
         if prune:

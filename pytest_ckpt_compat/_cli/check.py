@@ -32,7 +32,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("-v", "--verbose", action="count", default=0, help="-vv prints every key")
     parser.add_argument("--report", metavar="FILE", help="write a report, by suffix: .json, .md")
     parser.add_argument(
-        "--snapshots", action="store_true", help="open no checkpoint that has a snapshot, though it is there"
+        "--snapshots", action="store_true", help="check from the snapshot even where the file is present"
     )
     parser.set_defaults(run=run, passes_on=True)
 
@@ -76,7 +76,7 @@ def check(project: Project, ref: str | None, snapshots_only: bool = False, full:
     Args:
         project: what was collected.
         ref: the reference that they are compared with, or None.
-        snapshots_only: whether no checkpoint is opened that has a snapshot.
+        snapshots_only: whether snapshots are used even where the files are present.
         full: whether texts list every key instead of folding.
 
     Raises:

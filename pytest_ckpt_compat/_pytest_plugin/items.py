@@ -18,7 +18,7 @@ class CheckpointItem(pytest.Item):
     """One registered checkpoint; the check itself is the plugin's, as for a marked test."""
 
     def runtest(self) -> None:
-        """Nothing besides the check."""
+        """Does nothing: the plugin makes the check."""
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
         """Where the checkpoint is registered, and its id as the report's headline."""

@@ -108,7 +108,7 @@ def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
     if registration is None:
         if project.problems:
             problem = f"pytest could not collect {project.problems[0]}"
-            raise BuildError(question["ids"][0], problem, "see pytest at that commit")
+            raise BuildError(question["ids"][0], problem, "run pytest at that commit to see why")
         return {"registered": False, "definition": None, "changes": {}}
     definition = find(registration.model, registration.kwargs)
     values = _values(question, registration)
@@ -182,7 +182,7 @@ def _require_old_code(question: Mapping[str, Any], definition: Definition) -> No
 
 
 def _files(tree: str) -> Iterator[tuple[str, str]]:
-    """Name and file of the modules that are neither of the tree, nor of Python, nor of this package."""
+    """Name and file of each imported module outside the tree, Python and this package."""
     known = tuple(os.path.realpath(path) + os.sep for path in (tree, sys.prefix, sys.base_prefix))
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)

@@ -165,7 +165,7 @@ class Session:
             self.merge_base.close()
 
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
-        """Prints what passed with a remark, and what was written."""
+        """Prints the remarks of checks that passed, and the files that were written."""
         if self.outcome is None:
             return
         from pytest_ckpt_compat._report import summary, text

@@ -142,7 +142,7 @@ def _acceptances(subject: str, allow: Iterable[Any]) -> Iterator[Acceptance]:
         if rule not in BY_ID and rule not in BY_KIND:
             raise UsageError(
                 f"{subject}, option allow",
-                f"names {rule!r}, which is no rule",
+                f"names {rule!r}, which is not a rule",
                 "see the rules in the documentation",
             )
         if not reason.strip():

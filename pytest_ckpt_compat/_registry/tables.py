@@ -20,7 +20,7 @@ def check_tables(subject: str, tables: Iterable[Any], objects: bool = False) -> 
         objects: whether Python code wrote them.
 
     Raises:
-        UsageError: one is no table, or has an option that is unknown, missing or invalid.
+        UsageError: one is not a table, or has an option that is unknown, missing or invalid.
     """
     checked = []
     for number, table in enumerate(tables, 1):
