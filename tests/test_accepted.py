@@ -129,8 +129,8 @@ def test_what_is_accepted_already_is_not_accepted_again(widened: pytest.Pytester
     printed = command(*words)
     assert (printed.code, printed.err) == (
         2,
-        "ckpt-compat: accept net-v1: CK202 head.* is already accepted; to change its reason or date, edit its "
-        "entry in accepted.toml\n",
+        "ckpt-compat: accept net-v1: CK202 head.* is already accepted; to change its reason or date, edit "
+        "its entry in accepted.toml\n",
     )
 
 

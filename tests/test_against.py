@@ -338,7 +338,8 @@ def test_an_old_snapshot_that_cannot_be_used(branch: pytest.Pytester, command: C
     path.write_text(good)
     printed = command("check", "--against", "main")
     assert printed.code == 0
-    why = "ckpt_snapshots/definitions/models.Net.json has conflict markers (line 1); the comparison skips this snapshot"
+    why = "ckpt_snapshots/definitions/models.Net.json has conflict markers (line 1)"
+    why += "; the comparison skips this snapshot"
     assert f"  note: in main (merge base {git(branch.path, 'rev-parse', 'main')[:8]}), {why}" in printed.out
     edit(branch.path / "models.py", "nn.Linear(8, 8)", "nn.Linear(8, 8, bias=False)")
     printed = command("check", "--against", "main")

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Said, save
+from tests.conftest import Printed, save
 from tests.repository import commit, edit, git, make_project
 
-Command = Callable[..., Said]
+Command = Callable[..., Printed]
 
 ENTRIES = """
 [[tool.ckpt_compat.checkpoint]]

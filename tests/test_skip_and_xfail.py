@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import Said, save
+from tests.conftest import Printed, save
 
-Command = Callable[..., Said]
+Command = Callable[..., Printed]
 
 
 @pytest.fixture

@@ -401,7 +401,7 @@ def test_an_empty_reference_is_a_mistake(both: Both) -> None:
 def test_recording_and_comparing_at_once(both: Both) -> None:
     result = both.pytester.runpytest_inprocess("--ckpt-update", "--ckpt-against", "main")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["Exit: --ckpt-update: records, and --ckpt-against compares; record first*"])
+    result.stderr.fnmatch_lines(["ERROR: --ckpt-update: records, and --ckpt-against compares; record first*"])
 
 
 def test_from_a_folder_below(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
