@@ -12,6 +12,7 @@ from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check.explain import explain
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
+from pytest_ckpt_compat._core.contents import DISTRIBUTED, subclass_of
 from pytest_ckpt_compat._core.errors import CkptCompatError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.internal import located
@@ -19,6 +20,7 @@ from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.structure import Structure, TensorSpec
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.build import build, structure_of
+from pytest_ckpt_compat._definition.contents import ONE_RANK
 from pytest_ckpt_compat._definition.find import Definition, find
 from pytest_ckpt_compat._definition.load import Outcome, Shape, try_load
 from pytest_ckpt_compat._report.text import render
@@ -105,7 +107,7 @@ def check_structure(
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
-        notes=(*_notes(outcome), *failed, *notes),
+        notes=(*_notes(outcome), *_one_rank(structure), *failed, *notes),
         repairs=tuple(_repairs(wrapper)),
         renderer=render,
     )
@@ -302,6 +304,11 @@ def _notes(outcome: Outcome) -> Iterator[str]:
         yield "the definition's loading code reads numbers: checked with the real weights"
     for key in outcome.unapplied:
         yield f"{key}: its value is of a class that is not read, so set_extra_state was not called"
+
+
+def _one_rank(structure: Structure) -> Iterator[str]:
+    if any(subclass_of(spec.dtype) == DISTRIBUTED for spec in structure.tensors.values()):
+        yield ONE_RANK
 
 
 def _source(structure: Structure) -> str:

@@ -176,8 +176,10 @@ class Structure:
         source: its origin.
         values: the checkpoint's other, non-tensor values (hyper-parameters, epoch, ...) as plain
             data.
-        objects: key -> value of the entries that are not tensors but plain data.
+        objects: key -> value of the entries that are not tensors but plain data, tensors and dtypes.
         locations: key -> location of its data, for keys that can be loaded later.
+        contents: key -> what its tensor is made of, for tensors that dtype and shape do not determine
+            (quantized, sparse, a tensor subclass).
         views: groups of keys whose tensors share a storage without being one tensor; ``locations``
             has their offsets and strides.
         optimizers: dotted path in the file (``optimizer``) -> the state of an optimizer.
@@ -190,12 +192,13 @@ class Structure:
     values: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     objects: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     locations: Mapping[str, Location] = field(default_factory=dict, compare=False, repr=False)
+    contents: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     views: tuple[tuple[str, ...], ...] = field(default=(), compare=False, repr=False)
     optimizers: Mapping[str, OptimizerState] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Makes the mappings read-only."""
-        for name in ("tensors", "versions", "values", "objects", "locations", "optimizers"):
+        for name in ("tensors", "versions", "values", "objects", "locations", "contents", "optimizers"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, MappingProxyType(dict(value)))

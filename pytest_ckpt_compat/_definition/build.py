@@ -107,7 +107,29 @@ def spec_of(value: object) -> TensorSpec:
     dtype = str(value.dtype).removeprefix("torch.")
     if value.layout is not torch.strided:
         dtype = f"{str(value.layout).removeprefix('torch.')}_{dtype}"
-    return TensorSpec(dtype, tuple(value.shape))
+    elif value.is_quantized and value.qscheme() is not torch.per_tensor_affine:
+        dtype = f"{str(value.qscheme()).removeprefix('torch.')}_{dtype}"
+    return TensorSpec(f"{_wrapper_class(value)}{dtype}", tuple(value.shape))
+
+
+def _wrapper_class(tensor: torch.Tensor) -> str:
+    """The class of a tensor that wraps others, with a dot, as readers name it; "" for ordinary tensors."""
+    import torch
+
+    kind = type(tensor)
+    if kind.__torch_dispatch__ is torch.Tensor.__torch_dispatch__ or not _wraps(tensor):
+        return ""
+    return f"{kind.__module__}.{kind.__qualname__}."
+
+
+def _wraps(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has no storage of its own, for which torch saves its attributes instead."""
+    if tensor.is_meta:
+        return hasattr(type(tensor), "__tensor_flatten__")
+    try:
+        return tensor.data_ptr() == 0 and tensor.numel() > 0
+    except (NotImplementedError, RuntimeError):
+        return True
 
 
 def is_lazy(tensor: torch.Tensor) -> bool:

@@ -45,7 +45,8 @@ def find_file(text: str, search: SearchPath) -> tuple[Path, str]:
     Where no folder has the file, the path is that of its snapshot, or else in the first folder.
     """
     if addresses.is_url(text):
-        return Path(text), addresses.redacted(text)
+        shown = addresses.redacted(text)
+        return Path(shown), shown
     candidates = [Path(os.path.normpath(folder / text)) for folder in search.folders]
     path = next((path for path in candidates if os.path.exists(path)), None)
     if path is None:

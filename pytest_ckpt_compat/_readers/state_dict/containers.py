@@ -20,6 +20,7 @@ from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import RefusalError
 from pytest_ckpt_compat._readers.pickle.inert import Made, Tensor
 from pytest_ckpt_compat._readers.state_dict.modules import has_tensors, is_module, module_entries
+from pytest_ckpt_compat._readers.state_dict.quantized import is_packed
 
 _MODEL_NAMES = frozenset(
     {
@@ -101,7 +102,7 @@ def _is_state_dict(value: Any) -> bool:
     items = mapping_of(value)
     if not items or any(type(name) is not str for name in items):
         return False
-    return any(type(part) is Tensor for part in items.values())
+    return any(type(part) is Tensor or is_packed(part) for part in items.values())
 
 
 def _tensors(value: Any) -> int:
