@@ -21,6 +21,16 @@ def _escape(code: int) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
+def size(number: int) -> str:
+    """Shows a number of bytes: ``512 bytes``, ``1.5 kB``, ``14.2 GB``."""
+    shown, units = float(number), ("bytes", "kB", "MB", "GB", "TB", "PB")
+    for unit in units:
+        if shown < 1000 or unit == units[-1]:
+            return f"{shown:,.1f}".removesuffix(".0") + f" {unit}"
+        shown /= 1000
+    raise AssertionError(number)
+
+
 def count(number: int, noun: str) -> str:
     """Counts a noun: ``1 tensor``, ``312 tensors``, ``1,024 tensors``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

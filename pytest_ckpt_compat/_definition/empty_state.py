@@ -34,14 +34,18 @@ def empty_state(structure: Structure, device: str) -> Mapping[str, Any]:
                 "save it dense, or as sparse_coo",
             )
         else:
-            state[key] = empty(spec, device)
+            location = structure.locations.get(key)
+            state[key] = empty(spec, device, location and location.stride)
     for first, *others in structure.aliases:
         state.update(dict.fromkeys(others, state[first]))
     return with_metadata(state, structure)
 
 
-def empty(spec: TensorSpec, device: str) -> torch.Tensor:
-    """Makes a tensor of a spec, whose numbers do not matter."""
+def empty(spec: TensorSpec, device: str, stride: tuple[int, ...] | None = None) -> torch.Tensor:
+    """Makes a tensor of a spec, whose numbers do not matter; contiguous if no stride is given.
+
+    On the CPU the numbers are zeros.
+    """
     import torch
 
     sparse = spec.dtype.startswith(_SPARSE)
@@ -49,8 +53,17 @@ def empty(spec: TensorSpec, device: str) -> torch.Tensor:
     dtype = getattr(torch, spec.dtype.removeprefix(_SPARSE), torch.uint8)
     if dtype in (torch.qint8, torch.quint8, torch.qint32):
         return torch._empty_affine_quantized(spec.shape, scale=1.0, zero_point=0, dtype=dtype, device=device)
-    layout = torch.sparse_coo if sparse else torch.strided
-    return torch.empty(spec.shape, dtype=dtype, device=device, layout=layout)
+    if sparse:
+        return torch.empty(spec.shape, dtype=dtype, device=device, layout=torch.sparse_coo)
+    if stride is None:
+        stride = torch.empty(spec.shape, device="meta").stride()
+    if device == "meta" or not spec.numel:
+        return torch.empty_strided(spec.shape, stride, dtype=dtype, device=device)
+    steps = zip(spec.shape, stride, strict=True)
+    length = sum((size - 1) * step for size, step in steps) + 1
+    # Not every dtype can be filled: float4_e2m1fn_x2 has nothing but copies.
+    zeros = torch.zeros(length * dtype.itemsize, dtype=torch.uint8).untyped_storage()
+    return torch.empty(0, dtype=dtype).set_(zeros, 0, spec.shape, stride)
 
 
 def zero(spec: TensorSpec) -> torch.Tensor:

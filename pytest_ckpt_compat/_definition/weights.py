@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     import torch
 
 
+def is_readable(structure: Structure) -> bool:
+    """Whether the numbers of every tensor can be read."""
+    tensors = (key for key, spec in structure.tensors.items() if spec.dtype != OBJECT)
+    return all(key in structure.locations for key in tensors)
+
+
 def read_weights(structure: Structure) -> dict[str, Any]:
     """Reads every entry of a structure with its real numbers. Keys that shared a tensor share it again.
 

@@ -225,7 +225,14 @@ class Session:
 
     def _search(self, *folders: Path) -> SearchPath:
         root = self.config.rootpath
-        return SearchPath((*folders, root), root, lambda: store.recorded(self.folder), self.settings.level)
+        settings = self.settings
+        return SearchPath(
+            (*folders, root),
+            root,
+            lambda: store.recorded(self.folder),
+            settings.level,
+            settings.memory_budget,
+        )
 
 
 def _in_order(node: _Node) -> list[pytest.Mark]:
