@@ -284,9 +284,11 @@ def _find_wrapper(
         wrapper = _Wrapper(prefix, on_checkpoint)
         others = new.tensors if on_checkpoint else structure.tensors
         if prefix and prefixes.first(others) != prefix:
-            found = _load(wrapper.unwrap(structure), definition, policy)[1]
+            bare = wrapper.unwrap(structure)
+            # On meta alone first: as a rule the prefix explains nothing.
+            found = _load(bare, definition, replace(policy, memory_budget=0))[1]
             if 2 * len(found.missing) < len(outcome.missing):
-                return wrapper, found
+                return wrapper, _load(bare, definition, policy)[1]
     return None, outcome
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import inspect
 import random
 import sys
@@ -253,6 +254,7 @@ class _MetaTensors:
 
 @contextlib.contextmanager
 def _parameters_on_meta(meta: _MetaTensors, doubts: Doubts) -> Iterator[None]:
+    import torch
     from torch import nn
 
     register = nn.Module.register_parameter
@@ -260,7 +262,8 @@ def _parameters_on_meta(meta: _MetaTensors, doubts: Doubts) -> Iterator[None]:
     def register_on_meta(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
         register(module, name, param)
         if param is not None:
-            module._parameters[name] = meta.to_meta(param)  # type: ignore[assignment]
+            with torch._C.DisableTorchFunction():  # what this package asks is no question of the user's
+                module._parameters[name] = meta.to_meta(param)  # type: ignore[assignment]
 
     nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign,assignment]
     try:
@@ -297,6 +300,7 @@ class _Operators:
         return found
 
 
+@functools.cache
 def _only_fills(operator: Any) -> bool:
     """Whether an operator is one of torch's own that write into a tensor without changing its shape."""
     import torch

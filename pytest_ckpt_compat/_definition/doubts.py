@@ -84,17 +84,13 @@ class Doubts:
             kwargs: its keyword arguments.
             tensors: its tensors, those that it returns included.
         """
-        import torch
-
-        tags = operator.tags
-        if torch.Tag.nondeterministic_seeded in tags and kwargs.get("generator") is None:
+        draws, reads = _randomness(operator)
+        if draws and kwargs.get("generator") is None:
             if any(tensor.is_meta for tensor in tensors):
                 self._skipped = True
             else:
                 self._drawn = self._drawn or self._skipped
-        elif self._drawn and (
-            torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags
-        ):
+        elif self._drawn and reads:
             self._read_random()
 
     def questions(self) -> AbstractContextManager[Any]:
@@ -140,6 +136,15 @@ def tensors_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[torch.T
 
 
 @functools.cache
+def _randomness(operator: Any) -> tuple[bool, bool]:
+    """Whether an operator draws random numbers, and whether its result depends on numbers that it reads."""
+    import torch
+
+    reads = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+    return torch.Tag.nondeterministic_seeded in operator.tags, not reads.isdisjoint(operator.tags)
+
+
+@functools.cache
 def _watched() -> Mapping[Any, str]:
     """Function, as ``__torch_function__`` gets it -> its name."""
     import torch
@@ -153,13 +158,17 @@ def _watched() -> Mapping[Any, str]:
 
 def _asked_by_the_user() -> bool:
     """Whether the call that a mode has intercepted came from code outside of torch and this package."""
+    frame = sys._getframe(3)
+    while (owner := _owner(frame.f_code.co_filename)) == "between" and frame.f_back is not None:
+        frame = frame.f_back
+    return owner == "user"
+
+
+@functools.cache
+def _owner(filename: str) -> str:
     import torch
 
-    torchs = os.path.dirname(torch.__file__) + os.sep
-    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-    frame = sys._getframe(3)
-    while frame is not None and frame.f_code.co_filename.startswith(torchs):
-        if os.path.basename(frame.f_code.co_filename) not in _BETWEEN:
-            return False
-        frame = frame.f_back  # type: ignore[assignment]
-    return frame is not None and not frame.f_code.co_filename.startswith(ours)
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if filename.startswith(os.path.dirname(torch.__file__) + os.sep):
+        return "between" if os.path.basename(filename) in _BETWEEN else "torch"
+    return "ours" if filename.startswith(ours + os.sep) else "user"

@@ -135,10 +135,11 @@ def attempt(
     """
     entries = entries_of(module, definition)
     before = {key: storage_of(value) for key, value in entries.items()}
+    users = _has_loading_code(module)
     recorder = _Recorder(module)
     unapplied = _shield_extra_state(module, structure)
     raised: Exception | None = None
-    with untouched_globals(), warnings.catch_warnings(), watch_operators(state) as watched:
+    with untouched_globals(), warnings.catch_warnings(), watch_operators(state, users) as watched:
         # BatchNorm adds a real number that old checkpoints lack. Copying it to meta is a harmless no-op.
         warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
         try:
@@ -172,6 +173,20 @@ def attempt(
     wants_numbers = watched.refused or watched.doubts.asked or _wants_numbers(raised, own)
     read = any(storage_of(tensor) in watched.derived for tensor in watched.doubts.read)
     return Attempt(outcome, wants_numbers, watched.refused, read, watched.doubts)
+
+
+#: The methods that a load calls.
+_LOADING = ("load_state_dict", "_load_from_state_dict", "set_extra_state", "__setattr__", "__setstate__")
+
+
+def _has_loading_code(module: nn.Module) -> bool:
+    """Whether a load may run code that is not torch's: an overridden method, or a hook."""
+    kinds = {type(part): part for part in module.modules()}
+    methods = (getattr(kind, name, None) for kind in kinds for name in _LOADING)
+    if not all(getattr(each, "__module__", "torch").split(".")[0] == "torch" for each in methods if each):
+        return True
+    hooks = ("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks", *_LOADING)
+    return any(part.__dict__.get(name) for part in module.modules() for name in hooks)
 
 
 def _reached_nothing(

@@ -32,11 +32,12 @@ class Watched:
 
 
 @contextlib.contextmanager
-def watch_operators(state: Mapping[str, Any]) -> Iterator[Watched]:
+def watch_operators(state: Mapping[str, Any], questions: bool) -> Iterator[Watched]:
     """Observes every call of a torch operator inside the context, and what code asks tensors.
 
     Args:
         state: the checkpoint.
+        questions: whether there is any code outside of torch that may ask.
     """
     watched = Watched(derived=_storages(state.values()))
 
@@ -53,7 +54,7 @@ def watch_operators(state: Mapping[str, Any]) -> Iterator[Watched]:
             watched.derived |= written | _storages(_flat((found,)))
         return found
 
-    with intercept(watch), watched.doubts.questions():
+    with intercept(watch), watched.doubts.questions() if questions else contextlib.nullcontext():
         yield watched
 
 
