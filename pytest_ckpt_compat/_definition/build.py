@@ -286,17 +286,17 @@ class _Operators:
     def __call__(self, operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         import torch
 
-        tensors = tensors_in(args, kwargs)
+        tensors = tensors_in((*args, *kwargs.values()))
         dense = len(tensors) == 1 and tensors[0].is_meta and tensors[0].layout is torch.strided
         if dense and _only_fills(operator):
-            self._doubts.random(operator, kwargs, tensors)
+            self._doubts.random(operator, args, kwargs, tensors[0])
             return tensors[0]
         try:
             found = operator(*args, **kwargs)
         except Exception:
             self._doubts.raised(operator, args, kwargs)
             raise
-        self._doubts.random(operator, kwargs, [*tensors, *tensors_in((found,), {})])
+        self._doubts.random(operator, args, kwargs, found)
         return found
 
 

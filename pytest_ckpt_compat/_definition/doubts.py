@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,7 @@ class Doubts:
     reasons: dict[str, None] = field(default_factory=dict)
     asked: bool = False
     read: list[torch.Tensor] = field(default_factory=list)
-    _drawn: bool = field(default=False, repr=False)
+    _drawn: set[int] = field(default_factory=set, repr=False)
     _skipped: bool = field(default=False, repr=False)
 
     def add(self, reason: str) -> None:
@@ -69,29 +69,39 @@ class Doubts:
         """Forgets everything: what was built in this way is not used."""
         self.reasons.clear()
         self.read.clear()
-        self.asked = self._drawn = self._skipped = False
+        self._drawn.clear()
+        self.asked = self._skipped = False
 
     def raised(self, operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Notes that an operator raised, if a meta tensor was among its arguments."""
-        if any(tensor.is_meta for tensor in tensors_in(args, kwargs)):
+        if any(tensor.is_meta for tensor in tensors_in((*args, *kwargs.values()))):
             self.add(f"{operator._schema.name} raised")
 
-    def random(self, operator: Any, kwargs: Mapping[str, Any], tensors: list[torch.Tensor]) -> None:
+    def random(self, operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], found: Any) -> None:
         """Notes an operator that draws from the default generator, or reads what was drawn.
+
+        Where an initialisation was skipped, the generator did not advance, so what is drawn after it
+        is not what a real build draws. That matters only if its numbers are read.
 
         Args:
             operator: any operator.
+            args: its arguments.
             kwargs: its keyword arguments.
-            tensors: its tensors, those that it returns included.
+            found: what it returned, or the tensor that it was not run on.
         """
         draws, reads = _randomness(operator)
         if draws and kwargs.get("generator") is None:
-            if any(tensor.is_meta for tensor in tensors):
+            given = tensors_in((*args, *kwargs.values(), found))
+            if any(tensor.is_meta for tensor in given):
                 self._skipped = True
-            else:
-                self._drawn = self._drawn or self._skipped
-        elif self._drawn and reads:
-            self._read_random()
+            elif self._skipped:
+                self._drawn |= {id_ for tensor in given if (id_ := _storage(tensor))}
+        elif self._drawn:
+            given = tensors_in((*args, *kwargs.values()))
+            if not self._drawn.isdisjoint(map(_storage, given)):
+                if reads:
+                    self._read_random()
+                self._drawn |= {id_ for tensor in tensors_in((found, *args)) if (id_ := _storage(tensor))}
 
     def questions(self) -> AbstractContextManager[Any]:
         """Notices, inside the context, what code outside of torch asks tensors."""
@@ -117,7 +127,7 @@ class Doubts:
         if not tensor.is_meta:
             if name in _READ:
                 self.read.append(tensor)
-                if self._drawn:
+                if _storage(tensor) in self._drawn:
                     self._read_random()
             return
         if name in _READ:
@@ -128,11 +138,24 @@ class Doubts:
         self.add("its constructor reads random numbers after an initialisation that was skipped")
 
 
-def tensors_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
-    """Returns the tensors among an operator's arguments, lists not searched."""
+def tensors_in(values: Iterable[Any]) -> list[torch.Tensor]:
+    """Returns the tensors among values, and in lists among them."""
     import torch
 
-    return [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+    found = []
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found += [each for each in value if isinstance(each, torch.Tensor)]
+    return found
+
+
+def _storage(tensor: torch.Tensor) -> int | None:
+    try:
+        return None if tensor.is_meta else int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):
+        return None
 
 
 @functools.cache

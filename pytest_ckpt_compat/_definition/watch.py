@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_ckpt_compat._definition.build import is_lazy, storage_identity
-from pytest_ckpt_compat._definition.doubts import Doubts
+from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
 from pytest_ckpt_compat._definition.intercept import intercept
 
 
@@ -49,9 +49,9 @@ def watch_operators(state: Mapping[str, Any], questions: bool) -> Iterator[Watch
         except Exception:
             watched.refused = True
             raise
-        if not watched.derived.isdisjoint(_storages(_flat((*args, *kwargs.values())))):
+        if not watched.derived.isdisjoint(_storages(tensors_in((*args, *kwargs.values())))):
             watched.reached |= written
-            watched.derived |= written | _storages(_flat((found,)))
+            watched.derived |= written | _storages(tensors_in((found,)))
         return found
 
     with intercept(watch), watched.doubts.questions() if questions else contextlib.nullcontext():
@@ -68,14 +68,6 @@ def storage_of(value: object) -> int | None:
         return storage_identity(value)
     except (NotImplementedError, RuntimeError):  # sparse tensors and other layouts
         return None
-
-
-def _flat(values: Iterable[Any]) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, (list, tuple)):
-            yield from value
-        else:
-            yield value
 
 
 def _storages(values: Iterable[Any]) -> set[int]:
