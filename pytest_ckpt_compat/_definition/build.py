@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
-from pytest_ckpt_compat._core.structure import OBJECT, Source, Structure, TensorSpec, alias_groups
+from pytest_ckpt_compat._core.structure import (
+    OBJECT,
+    UNINITIALIZED,
+    Source,
+    Structure,
+    TensorSpec,
+    alias_groups,
+)
 from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
 from pytest_ckpt_compat._definition.find import Definition, brief, is_module
 from pytest_ckpt_compat._definition.instances import copied
@@ -112,11 +119,13 @@ def entries_of(module: nn.Module, definition: Definition) -> Mapping[str, Any]:
 
 
 def spec_of(value: object) -> TensorSpec:
-    """Returns the spec of a state_dict entry: an object unless it is a tensor of known shape."""
+    """Returns the spec of a state_dict entry: an object unless it is a tensor."""
     import torch
 
-    if not isinstance(value, torch.Tensor) or is_lazy(value):
+    if not isinstance(value, torch.Tensor):
         return TensorSpec(OBJECT)
+    if is_lazy(value):
+        return TensorSpec(UNINITIALIZED)
     dtype = str(value.dtype).removeprefix("torch.")
     if value.layout is not torch.strided:
         dtype = f"{str(value.layout).removeprefix('torch.')}_{dtype}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 #: dtypes that meta tensors copy as real ones do. Others (``float4_e2m1fn_x2``, ``bits8``) are in doubt.
-_COPIED_ALIKE = frozenset(name for name in ITEM_SIZES if not name.startswith(("q", "float4"))) | {"object"}
+_COPIED_ALIKE = frozenset(name for name in ITEM_SIZES if not name.startswith(("q", "float4"))) | {
+    "object",
+    "uninitialized",
+}
 
 
 def load(
@@ -165,7 +167,7 @@ def _bytes(module: nn.Module) -> int:
 
 
 def _spec_bytes(spec: Any) -> int:
-    return spec.nbytes or math.ceil(spec.numel * 8)
+    return int(spec.nbytes or spec.numel * 8)
 
 
 def _too_large(needed: int, budget: int) -> str:

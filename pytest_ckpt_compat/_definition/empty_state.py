@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import ReadError
-from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
+from pytest_ckpt_compat._core.structure import OBJECT, UNINITIALIZED, Structure, TensorSpec
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +48,8 @@ def empty(spec: TensorSpec, device: str, stride: tuple[int, ...] | None = None) 
     """
     import torch
 
+    if spec.dtype == UNINITIALIZED:
+        return torch.nn.UninitializedParameter(device=device)
     sparse = spec.dtype.startswith(_SPARSE)
     # A dtype that this torch lacks becomes uint8: the shape still counts.
     dtype = getattr(torch, spec.dtype.removeprefix(_SPARSE), torch.uint8)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import ReadError
-from pytest_ckpt_compat._core.structure import OBJECT, Location, Structure, TensorSpec
+from pytest_ckpt_compat._core.structure import OBJECT, UNINITIALIZED, Location, Structure, TensorSpec
+from pytest_ckpt_compat._definition.empty_state import empty
 
 if TYPE_CHECKING:
     import torch
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 def is_readable(structure: Structure) -> bool:
     """Whether the numbers of every tensor can be read."""
-    tensors = (key for key, spec in structure.tensors.items() if spec.dtype != OBJECT)
+    tensors = (key for key, spec in structure.tensors.items() if spec.dtype not in (OBJECT, UNINITIALIZED))
     return all(key in structure.locations for key in tensors)
 
 
@@ -33,6 +34,9 @@ def read_weights(structure: Structure) -> dict[str, Any]:
     for key, spec in structure.tensors.items():
         if spec.dtype == OBJECT:
             state[key] = structure.objects.get(key)
+            continue
+        if spec.dtype == UNINITIALIZED:
+            state[key] = empty(spec, "cpu")
             continue
         location = structure.locations.get(key)
         if location is None:
