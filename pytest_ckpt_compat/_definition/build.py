@@ -103,7 +103,8 @@ def structure_of(module: nn.Module, definition: Definition) -> Structure:
 def entries_of(module: nn.Module, definition: Definition) -> Mapping[str, Any]:
     """Returns ``module.state_dict()`` with the module's own tensors instead of detached ones.
 
-    An override that takes no ``keep_vars`` gives detached tensors: they share the storages of the module's own.
+    An override that takes no ``keep_vars`` gives detached tensors, which share the storages of the
+    module's own.
 
     Raises:
         BuildError: ``state_dict()`` raises.
@@ -111,7 +112,7 @@ def entries_of(module: nn.Module, definition: Definition) -> Mapping[str, Any]:
     try:
         parameters = inspect.signature(module.state_dict).parameters.values()
         keeps = any(p.name == "keep_vars" or p.kind is p.VAR_KEYWORD for p in parameters)
-        return module.state_dict(**({"keep_vars": True} if keeps else {}))
+        return module.state_dict(keep_vars=True) if keeps else module.state_dict()
     except Exception as error:
         raise BuildError(
             definition.label, f"state_dict() raised {brief(error)}", "make it work on a newly built model"

@@ -96,7 +96,7 @@ def add_doubts(module: nn.Module, doubts: Doubts) -> None:
     import torch
 
     tensors = [tensor for tensor in (*module.parameters(), *module.buffers()) if not is_lazy(tensor)]
-    overlap: Any = torch._debug_has_internal_overlap  # type: ignore[attr-defined]
+    overlap: Any = torch._debug_has_internal_overlap
     if any(tensor.layout is torch.strided and overlap(tensor) for tensor in tensors):
         doubts.add("elements of a parameter or buffer share memory")
     _add_dtypes({str(tensor.dtype).removeprefix("torch.") for tensor in tensors}, doubts)

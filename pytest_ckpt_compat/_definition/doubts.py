@@ -109,7 +109,7 @@ class Doubts:
 
         doubts, watched = self, _watched()
 
-        class Mode(TorchFunctionMode):  # type: ignore[no-untyped-call]
+        class Mode(TorchFunctionMode):
             def __torch_function__(
                 self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
             ) -> Any:
@@ -118,7 +118,7 @@ class Doubts:
                     doubts._question(name, args)
                 return func(*args, **(kwargs or {}))
 
-        return Mode()  # type: ignore[no-untyped-call]
+        return Mode()
 
     def _question(self, name: str, args: tuple[Any, ...]) -> None:
         tensor = args[0]

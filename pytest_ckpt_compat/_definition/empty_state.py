@@ -35,7 +35,7 @@ def empty_state(structure: Structure, device: str) -> Mapping[str, Any]:
             )
         else:
             location = structure.locations.get(key)
-            state[key] = empty(spec, device, location and location.stride)
+            state[key] = empty(spec, device, location.stride if location else None)
     for first, *others in structure.aliases:
         state.update(dict.fromkeys(others, state[first]))
     return with_metadata(state, structure)
@@ -49,7 +49,8 @@ def empty(spec: TensorSpec, device: str, stride: tuple[int, ...] | None = None) 
     import torch
 
     if spec.dtype == UNINITIALIZED:
-        return torch.nn.UninitializedParameter(device=device)
+        kind: Any = torch.nn.UninitializedParameter
+        return kind(device=device)  # type: ignore[no-any-return]
     sparse = spec.dtype.startswith(_SPARSE)
     # A dtype that this torch lacks becomes uint8: the shape still counts.
     dtype = getattr(torch, spec.dtype.removeprefix(_SPARSE), torch.uint8)
