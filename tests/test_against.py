@@ -134,23 +134,33 @@ def test_without_a_snapshot_the_old_definition_is_built(branch: pytest.Pytester,
     assert git(branch.path, "status", "--porcelain", "--ignored") == before
 
 
-def test_the_old_code_is_run_once(
+def test_the_old_code_is_asked_once_in_a_run_and_anew_in_the_next(
     branch: pytest.Pytester, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pytest_ckpt_compat._premerge.process import Process
 
-    edit(branch.path / "models.py", "classes=4", "classes=6")
-    runs = []
-    ask = Process.ask
+    edit(branch.path / "models.py", "nn.Linear(8, classes)", "nn.Linear(8, classes).half()")
+    second = ENTRY.replace("net-v1", "net-v2").replace("model =", "strict = false\nmodel =")
+    edit(branch.path / "pyproject.toml", ENTRY, ENTRY + second)
+    branch.runpytest_inprocess("--ckpt-update", "-q")
+    edit(branch.path / "models.py", ".half()", ".double()")
+    runs: list[str] = []
+    start, ask = Process.__init__, Process.ask
+
+    def counted_start(process: Process, *args: Any) -> None:
+        runs.append("process")
+        start(process, *args)
 
     def counted(process: Process, request: Mapping[str, Any]) -> dict[str, Any]:
-        runs.append(1)
+        runs.append(request["ids"][0])
         return ask(process, request)
 
+    monkeypatch.setattr(Process, "__init__", counted_start)
     monkeypatch.setattr(Process, "ask", counted)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(branch.path / ".." / "own-cache"))
-    assert [command("check", "--against", "main").code for _ in range(2)] == [1, 1]
-    assert len(runs) == 1
+    for _ in range(2):
+        command("check", "--against", "main")
+        assert runs == ["process", "net-v1", "net-v2"]
+        runs.clear()
 
 
 def test_a_rewritten_snapshot_hides_nothing(branch: pytest.Pytester, command: Command) -> None:
@@ -243,10 +253,10 @@ def test_a_reference_that_is_no_reference(branch: pytest.Pytester, command: Comm
     assert "is not a reference" in printed.err
 
 
-def test_pytest_stops_at_once_with_2(branch: pytest.Pytester) -> None:
+def test_pytest_stops_at_once(branch: pytest.Pytester) -> None:
     result = branch.runpytest_inprocess("--ckpt-against", "origin/main")
-    assert result.ret == 2
-    result.stderr.fnmatch_lines(["Exit: --against origin/main: is not known here; run: git fetch *"])
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --against origin/main: is not known here; run: git fetch *"])
     branch.runpytest_inprocess("--ckpt-against", "main", "-k", "nothing").stdout.fnmatch_lines(
         ["could not check: no checkpoint was compared, with main *"]
     )
@@ -259,7 +269,7 @@ def test_nothing_compared_is_no_pass(branch: pytest.Pytester, command: Command) 
     assert "no checkpoint is registered" in printed.err
     branch.makepyfile("def test_other(): pass")
     result = branch.runpytest_inprocess("--ckpt-against", "main")
-    assert result.ret == 2
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.mark.parametrize("depth", ["1", "2"])
@@ -328,8 +338,8 @@ def test_an_old_snapshot_that_cannot_be_used(branch: pytest.Pytester, command: C
     path.write_text(good)
     printed = command("check", "--against", "main")
     assert printed.code == 0
-    why = "ckpt_snapshots/definitions/models.Net.json has conflict markers (line 1); the comparison skips "
-    why += "this snapshot"
+    why = "ckpt_snapshots/definitions/models.Net.json has conflict markers (line 1)"
+    why += "; the comparison skips this snapshot"
     assert f"  note: in main (merge base {git(branch.path, 'rev-parse', 'main')[:8]}), {why}" in printed.out
     edit(branch.path / "models.py", "nn.Linear(8, 8)", "nn.Linear(8, 8, bias=False)")
     printed = command("check", "--against", "main")

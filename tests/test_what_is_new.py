@@ -68,7 +68,7 @@ class Both:
     def __call__(self, ref: str = "main") -> tuple[int, str]:
         printed = self.command("check", "--against", ref)
         result = self.pytester.runpytest_inprocess("--ckpt-against", ref, "-q")
-        assert int(result.ret) == printed.code, (printed.out + printed.err, result.outlines)
+        assert int(result.ret) == min(printed.code, 1), (printed.out + printed.err, result.outlines)
         return printed.code, printed.out
 
 
@@ -350,34 +350,10 @@ def test_a_cache_inside_of_the_repository(both: Both, monkeypatch: pytest.Monkey
     assert code == 1, out
 
 
-def test_a_cache_that_cannot_be_written(both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert both()[0] == 0, "nothing has to be asked"
-    edit(both.pytester.path / "models.py", "nn.Linear(8, classes)", "nn.Linear(8, classes + 1)")
-    code, out = both()
-    assert code == 2
-    assert "cannot be written (Not a directory); set XDG_CACHE_HOME to a folder that can be" in out
-
-
-def test_answers_that_are_damaged(both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    edit(both.pytester.path / "models.py", "nn.Linear(8, classes)", "nn.Linear(8, classes + 1)")
-    printed = both.command("check", "--against", "main")
-    answers = sorted(tmp_path.glob("pytest-ckpt-compat/*/answers/*.json"))
-    assert len(answers) == 4
-    good = [path.read_text() for path in answers]
-    for texts in (("{}", "[]", "null", "3"), ('{"definition": null}', "<<<", "", good[3][:-9])):
-        for path, text in zip(answers, texts, strict=True):
-            path.write_text(text)
-        assert both.command("check", "--against", "main") == printed
-        assert [path.read_text() for path in answers] == good
-
-
-def test_an_answer_is_as_good_as_the_code_it_came_from(
+def test_code_outside_of_the_repository_has_changed(
     both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Code outside of the repository that the earlier code imports is none of its tree."""
+    """Code that the earlier code imports and that is none of its tree: each run asks anew."""
     root, library = both.pytester.path, tmp_path / "library"
     library.mkdir()
     (library / "widths.py").write_text("MORE = 1\n")
@@ -391,8 +367,6 @@ def test_an_answer_is_as_good_as_the_code_it_came_from(
     assert both.command("check", "--against", "main").code == 0
     sys.modules.pop("widths", None)
     edit(library / "widths.py", "MORE = 1", "MORE = 0")
-    assert both.command("check", "--against", "main").code == 0
-    sys.modules.pop("widths", None)
     edit(root / "models.py", "classes + widths.MORE", "classes + 1")
     printed = both.command("check", "--against", "main")
     assert printed.code == 1, "main loads it now"
@@ -421,13 +395,13 @@ def test_an_empty_reference_is_a_mistake(both: Both) -> None:
     printed = both.command("check", "--against", "")
     assert printed.code == 2
     assert "is not a reference" in printed.err
-    assert both.pytester.runpytest_inprocess("--ckpt-against", "").ret == 2
+    assert both.pytester.runpytest_inprocess("--ckpt-against", "").ret == pytest.ExitCode.USAGE_ERROR
 
 
 def test_recording_and_comparing_at_once(both: Both) -> None:
     result = both.pytester.runpytest_inprocess("--ckpt-update", "--ckpt-against", "main")
-    assert result.ret == 2
-    result.stderr.fnmatch_lines(["Exit: --ckpt-update: records, and --ckpt-against compares; record first*"])
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --ckpt-update: records, and --ckpt-against compares; record first*"])
 
 
 def test_from_a_folder_below(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:

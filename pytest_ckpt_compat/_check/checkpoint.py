@@ -111,7 +111,7 @@ def expected_to_break(result: Result, reason: str, strict: bool = False) -> Resu
     """
     first, *others = result.verdicts
     if strict and all(verdict.compatible for verdict in result.verdicts):
-        detail = f"it loads, and its test is marked xfail(strict=True) ({reason}); take the mark off"
+        detail = f"it loads, and its test is marked xfail(strict=True) ({reason}): take the mark off"
         (found,) = judge([Change("unused-acceptance", detail=detail)], Policy())
         failing = replace(found, severity=Severity.ERROR)
         return replace(result, verdicts=(replace(first, changes=(failing, *first.changes)), *others))

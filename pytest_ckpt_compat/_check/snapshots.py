@@ -55,12 +55,12 @@ def of_checkpoint(
     """
     folder, shown = context.folder, registration.shown
     name = store.checkpoint_name(registration.id)
-    if not registration.there or (context.snapshots_only and (folder / name).exists()):
+    if not registration.there or (context.snapshots_only and store.exists(folder, name)):
         return _from_snapshot(registration, folder, "" if registration.there else "is absent")
     try:
         structure = read(registration)
     except UnreachableError as error:
-        if context.update or not (folder / name).exists():
+        if context.update or not store.exists(folder, name):
             raise
         return _from_snapshot(registration, folder, f"cannot be reached ({error.problem})")
     structure = replace(structure, source=replace(structure.source, path=shown))

@@ -84,10 +84,7 @@ def check(project: Project, ref: str | None, snapshots_only: bool = False, full:
     """
     with compared_with(project, ref) as context:
         results, outcome = check_all(project, replace(context, snapshots_only=snapshots_only), full)
-    skipped = (
-        f"skipped   {each}: its checkpoints, if it has any, were not checked" for each in project.skipped
-    )
-    return Checked(results, outcome, (*skipped, *outcome.lines))
+    return Checked(results, outcome, (*project.left_out, *outcome.lines))
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 
 def visible(text: str) -> str:
     r"""Escapes everything in ``text`` that a terminal would act on or hide.
@@ -19,6 +21,23 @@ def _escape(code: int) -> str:
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def escape_what_cannot_be_shown(*streams: object) -> None:
+    r"""Lets text streams write ``\xe9`` for a letter that their encoding lacks, instead of an error."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def size(number: int) -> str:
+    """Shows a number of bytes: ``512 bytes``, ``1.5 kB``, ``14.2 GB``."""
+    shown, units = float(number), ("bytes", "kB", "MB", "GB", "TB", "PB")
+    for unit in units:
+        if shown < 1000 or unit == units[-1]:
+            return f"{shown:,.1f}".removesuffix(".0") + f" {unit}"
+        shown /= 1000
+    raise AssertionError(number)
 
 
 def count(number: int, noun: str) -> str:

@@ -198,7 +198,6 @@ RULES: tuple[Rule, ...] = (
         severity=Severity.WARNING,
         sign="*",
         detail_ends=";",
-        advice="take the entry out of accepted.toml",
         meaning="an accepted break that no longer occurs",
         documentation=cleandoc(
             """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from pytest_ckpt_compat._core import files
 from pytest_ckpt_compat._core.changes import Change, Policy
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.rules import judge
@@ -51,9 +52,12 @@ def missing(base: git.Base, folder: Path, used: Iterable[str]) -> tuple[tuple[Ve
 
 def stored_at(base: git.Base, folder: Path, name: str) -> tuple[Structure | None, str]:
     """Reads a snapshot at the commit; returns it, or None and, if it cannot be used, why not."""
-    text = git.read(base, folder / name)
+    shown = store.shown(folder, name)
     try:
-        return (None if text is None else fingerprint.loads(text, store.shown(folder, name))), ""
+        text = git.read(base, store.path_of(folder, name), files.SNAPSHOT_BYTES)
+        return (None if text is None else fingerprint.loads(text, shown)), ""
+    except ValueError as error:
+        return None, f"in {base.label}, {shown} cannot be read: {error}; the comparison skips this snapshot"
     except SnapshotError as error:
         return None, f"in {base.label}, {error.subject} {error.problem}; the comparison skips this snapshot"
 

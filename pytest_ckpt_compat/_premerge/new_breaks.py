@@ -112,7 +112,7 @@ def _ids(subject: Subject, base: git.Base) -> list[str]:
     if store.checkpoint_name(identifier) in before:
         return [identifier]
     digest = fingerprint.digest(subject.structure)
-    removed = [n for n in before if not store.is_definition(n) and not (folder / n).exists()]
+    removed = [n for n in before if not store.is_definition(n) and not store.exists(folder, n)]
     stored = {name: stored_at(base, folder, name)[0] for name in removed}
     same = [name for name, each in stored.items() if each is not None and fingerprint.digest(each) == digest]
     return [identifier, *map(store.identifier, same)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_ckpt_compat._core.files import mentions
 from pytest_ckpt_compat._pytest_plugin.keys import SESSION
 from pytest_ckpt_compat._registry.names import MARKER, OWN_FILE, PARAMETER, PROJECT_FILES
 
@@ -151,6 +152,8 @@ class Reports:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collects the contributions, in the one process that writes."""
         contribution = getattr(report, _CONTRIBUTION, None)
+        if report.outcome not in ("passed", "failed", "skipped"):
+            return  # "rerun", of pytest-rerunfailures: what the test's last run finds counts
         if contribution is not None:
             session_of(self._config).collect(contribution)
         elif report.when not in ("setup", "call", "teardown"):  # xdist's report of a dead worker
@@ -188,7 +191,7 @@ def _declaring(config: pytest.Config) -> Path | None:
     """The file whose items are the registered checkpoints, found by its bytes and not parsed."""
     there = [path for path in (config.rootpath / name for name in PROJECT_FILES) if path.is_file()]
     for path in there:
-        if path.name == OWN_FILE or b"ckpt_compat" in path.read_bytes():
+        if path.name == OWN_FILE or mentions(path, b"ckpt_compat"):
             return path
     hooked = config.hook.pytest_ckpt_compat_checkpoints.get_hookimpls()
     return there[-1] if there and hooked else None

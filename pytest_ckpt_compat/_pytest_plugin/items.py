@@ -41,10 +41,16 @@ class CheckpointFile(pytest.File):
         except UsageError as error:
             raise self.CollectError(str(error)) from error
         for registration in registrations:
-            item = CheckpointItem.from_parent(self, name=registration.id)
+            item = CheckpointItem.from_parent(self, name=_name(registration.id))
             item.add_marker(pytest.mark.checkpoint)
             item.stash[REGISTRATIONS] = (registration,)
             yield item
+
+
+def _name(identifier: str) -> str:
+    """The id as pytest can put it into an environment variable, which takes no more than file names do."""
+    encoding = sys.getfilesystemencoding()
+    return identifier.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def collector_of(

@@ -109,20 +109,13 @@ def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
         if project.problems:
             problem = f"pytest could not collect {project.problems[0]}"
             raise BuildError(question["ids"][0], problem, "run pytest at that commit to see why")
-        files = _changed(question["tree"])
-        return {"registered": False, "definition": None, "changes": {}, "files": files}
+        return {"registered": False, "definition": None, "changes": {}}
     definition = find(registration.model, registration.kwargs)
     values = _values(question, registration)
     changes = {name: _changes(each, registration, definition) for name, each in question["questions"].items()}
     built = dumps(structure_of(build(definition, values), definition))
     _require_old_code(question, definition)
-    return {"registered": True, "definition": built, "changes": changes, "files": _changed(question["tree"])}
-
-
-def _changed(tree: str) -> dict[str, int]:
-    """When the code was changed that is neither the tree's nor installed: then an answer is out of date."""
-    outside = [file for _, file in _files(tree) if "site-packages" not in file]
-    return {file: os.stat(file).st_mtime_ns for file in outside if os.path.isfile(file)}
+    return {"registered": True, "definition": built, "changes": changes}
 
 
 def _registration(question: Mapping[str, Any], project: Project) -> Registration | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from pytest_ckpt_compat._core.display import escape_what_cannot_be_shown
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._pytest_plugin.session import Session
 from pytest_ckpt_compat._registry import project_file
@@ -18,6 +20,7 @@ def open_session(config: pytest.Config) -> Session:
     Raises:
         pytest.UsageError: the project's file, the name of a report or the reference is not valid.
     """
+    escape_what_cannot_be_shown(sys.__stdout__, sys.__stderr__)  # pytest's own, while it captures
     try:
         settings = project_file.read(config.rootpath)
         if config.getoption("ckpt_report"):

@@ -17,6 +17,7 @@ from pytest_ckpt_compat._pytest_plugin.items import CheckpointFile, collector_of
 from pytest_ckpt_compat._pytest_plugin.keys import REGISTRATIONS
 from pytest_ckpt_compat._registry import project_file
 from pytest_ckpt_compat._registry.hook import from_hook
+from pytest_ckpt_compat._registry.ids import Ids
 from pytest_ckpt_compat._registry.marker import from_marker
 from pytest_ckpt_compat._registry.names import MARKER, PARAMETER
 from pytest_ckpt_compat._registry.paths import SearchPath, is_glob
@@ -51,6 +52,7 @@ class Session:
         contributions: what the tests have reported.
         outcome: what the run came to, at its end.
         published: where the reports went, a line each.
+        ids: those of all checkpoints that were collected.
     """
 
     config: pytest.Config
@@ -64,6 +66,7 @@ class Session:
     contributions: list[Contribution] = field(default_factory=list)
     outcome: Outcome | None = None
     published: list[str] = field(default_factory=list)
+    ids: Ids = field(default_factory=Ids)
 
     def collector(self, path: Path, parent: pytest.Collector) -> CheckpointFile:
         """A collector of the checkpoints that are registered without test code."""
@@ -98,11 +101,15 @@ class Session:
 
         results = [check_registered(each, self.context()) for each in item.stash[REGISTRATIONS]]
         item.stash[_RESULTS] = results
-        item.user_properties += [
-            (f"ckpt_compat.{verdict.name}", text.headline(verdict))
+        headlines = {
+            f"ckpt_compat.{verdict.name}": text.headline(verdict)
             for result in results
             for verdict in result.verdicts
-        ]
+        }
+        others = [
+            pair for pair in item.user_properties if pair[0] not in headlines
+        ]  # a rerun adds them again
+        item.user_properties[:] = [*others, *headlines.items()]
         failing = [verdict for result in results for verdict in result.verdicts if not verdict.compatible]
         if failing:
             pytest.fail("\n\n".join(text.render(verdict, self._full) for verdict in failing), pytrace=False)
@@ -206,7 +213,7 @@ class Session:
                 registrations = from_marker(mark.args, mark.kwargs, search)
             except UsageError as error:
                 registrations = (unresolved(str(next(iter(mark.args), node.name)), error),)
-            for each in registrations:
+            for each in map(self._claimed, registrations):
                 found[each.id] = each if each.id not in found else _twice(each, node)
         return list(found.values())
 
@@ -215,11 +222,27 @@ class Session:
         given = self.config.hook.pytest_ckpt_compat_checkpoints(config=self.config)
         tables = [table for tables in reversed(given) for table in tables or ()]
         found = (*project_file.registrations(self.settings, search), *from_hook(tables, search))
-        return without_duplicates(found, "checkpoint")
+        return without_duplicates(map(self._claimed, found), "checkpoint")
+
+    def _claimed(self, registration: Registration) -> Registration:
+        """The registration, unless its snapshot would be in the way of another's."""
+        try:
+            if registration.problem is None:
+                self.ids.add(registration.id)
+        except UsageError as error:
+            return unresolved(registration.id, error)
+        return registration
 
     def _search(self, *folders: Path) -> SearchPath:
         root = self.config.rootpath
-        return SearchPath((*folders, root), root, lambda: store.recorded(self.folder), self.settings.level)
+        settings = self.settings
+        return SearchPath(
+            (*folders, root),
+            root,
+            lambda: store.recorded(self.folder),
+            settings.level,
+            settings.memory_budget,
+        )
 
 
 def _skip_reason(report: pytest.TestReport) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_ckpt_compat._core import toml
+from pytest_ckpt_compat._core import files, toml
+from pytest_ckpt_compat._core.changes import MEMORY_BUDGET
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.levels import Level
 from pytest_ckpt_compat._registry import options
@@ -30,12 +31,14 @@ class Settings:
         file: name of the file that was read, or "" where none has the table.
         snapshot_dir: folder of the snapshots, or "" where it is not set.
         level: the level of a registration that names none.
+        memory_budget: bytes of real tensors with which a verdict may be confirmed.
         checkpoints: one table a checkpoint, its options checked.
     """
 
     file: str = ""
     snapshot_dir: str = ""
     level: Level = Level.BACKWARD
+    memory_budget: int = MEMORY_BUDGET
     checkpoints: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
 
@@ -64,11 +67,15 @@ def registrations(settings: Settings, search: SearchPath) -> tuple[Registration,
 def _table(path: Path) -> Mapping[str, Any] | None:
     """The settings in a file, or None; a file without the table's name is not parsed."""
     own = path.name == OWN_FILE
-    if not (path.is_file() if own else _mentions(path)):
+    if not (path.is_file() if own else files.mentions(path, b"ckpt_compat")):
         return None
     try:
-        data = toml.parse(path.read_text(encoding="utf-8"))
+        text = files.read_text(path, files.SETTINGS_BYTES)
     except (OSError, ValueError) as error:
+        raise UsageError(path.name, f"cannot be read: {error}", "check the file") from error
+    try:
+        data = toml.parse(text)
+    except ValueError as error:
         raise UsageError(path.name, f"is not TOML: {error}", "correct it") from error
     if own:
         unknown = next((name for name in data if name != "tool"), None)
@@ -83,16 +90,16 @@ def _table(path: Path) -> Mapping[str, Any] | None:
     return table
 
 
-def _mentions(path: Path) -> bool:
-    try:
-        return b"ckpt_compat" in path.read_bytes()
-    except OSError:
-        return False
-
-
 def _settings(file: str, table: Mapping[str, Any]) -> Settings:
     declared = (
         Option("snapshot_dir", (str,), "text, a folder", default='""'),
+        Option(
+            "memory_budget",
+            (int,),
+            "a number of bytes",
+            default=str(MEMORY_BUDGET),
+            valid=lambda value: value >= 0 and not isinstance(value, bool),
+        ),
         *(option for option in options.OPTIONS if option.name == "level"),
         Option("checkpoint", (list,), f"a list of tables, {CHECKPOINTS}", default="[]"),
     )
@@ -101,6 +108,7 @@ def _settings(file: str, table: Mapping[str, Any]) -> Settings:
     return Settings(
         file=file,
         snapshot_dir=table.get("snapshot_dir", ""),
+        memory_budget=table.get("memory_budget", MEMORY_BUDGET),
         level=Level(table.get("level", Settings.level)),
         checkpoints=checkpoints,
     )

@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pytest_ckpt_compat._core import toml
+from pytest_ckpt_compat._core import files, toml
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import SnapshotError
@@ -74,7 +74,7 @@ def read(folder: Path) -> str:
     if not path.exists() and not path.is_symlink():
         return ""
     try:
-        return path.read_bytes().decode("utf-8")
+        return files.read_bytes(path, files.SETTINGS_BYTES).decode("utf-8")
     except (OSError, ValueError) as error:
         raise SnapshotError(f"{folder.name}/{FILE}", f"cannot be read: {error}", _REDO) from error
 
