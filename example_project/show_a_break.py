@@ -14,8 +14,9 @@ import tempfile
 from pathlib import Path
 
 PROJECT = Path(__file__).parent
-#: In a copy outside of a repository; docs/first_five_minutes.md has the command for a clone.
+#: In a copy outside of a repository.
 APPLY = "git apply refactors/rename_block.patch"
+IN_A_CLONE = "git apply --directory=example_project example_project/refactors/rename_block.patch"
 PYTEST = 'pytest -qq -rN -k "shapes-v2 and not settings"'
 
 
@@ -28,7 +29,8 @@ def show() -> str:
         unwanted = shutil.ignore_patterns("conftest.py", "__pycache__", ".*")
         shutil.copytree(PROJECT, copy, ignore=unwanted)
         printed = _run(shlex.split(APPLY), copy) + _run([sys.executable, "-m", *shlex.split(PYTEST)], copy)
-    return "\n".join(["A refactor in a copy of this project:", "", f"$ {APPLY}", f"$ {PYTEST}", printed])
+    head = "A refactor in a copy of this project. In a clone, run from its root:"
+    return "\n".join([head, f"  {IN_A_CLONE}", "", f"$ {APPLY}", f"$ {PYTEST}", printed])
 
 
 def _run(command: list[str], folder: Path) -> str:
