@@ -40,7 +40,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
         old_label=_source(old),
         new_label=_source(new),
         notes=notes,
-        repairs=tuple(_repairs(changes, wrapper)),
+        repairs=tuple(_repairs(wrapper)),
         renderer=render,
     )
 
@@ -108,7 +108,7 @@ def check_structure(
         new_label=definition.label,
         where=definition.where,
         notes=(*_notes(outcome), *_one_rank(structure), *failed, *notes),
-        repairs=tuple(_repairs(changes, wrapper)),
+        repairs=tuple(_repairs(wrapper)),
         renderer=render,
     )
 
@@ -168,7 +168,7 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
 
 
 def _renamed(changes: Iterable[Change]) -> dict[str, str]:
-    """Key in the checkpoint -> key in the definition, of those that have another."""
+    """Maps old to new keys for renamed tensors."""
     moved = {change.old[0]: change.new[0] for change in changes if change.kind == "renamed"}
     bare = {
         old: new
@@ -180,12 +180,13 @@ def _renamed(changes: Iterable[Change]) -> dict[str, str]:
 
 
 def could_not_check(error: Exception, name: str = "") -> Verdict:
-    """The verdict of a check that an exception stopped."""
+    """The verdict on a checkpoint whose check raised an exception."""
     if isinstance(error, CkptCompatError):
-        found = Change(BY_ID[error.rule or "CK906"].kind, detail=str(error))
+        rule, detail = BY_ID[error.rule or "CK906"], str(error)
     else:
-        found = Change("internal", detail=f"{located(error)}; please report it")
-    return Verdict(judge([found], Policy()), name=name)
+        rule, detail = BY_ID["CK908"], f"{located(error)}; please report it"
+    found = Change(rule.kind, detail=detail, rule=rule.id, severity=rule.severity)
+    return Verdict((found,), name=name)
 
 
 def _load(structure: Structure, definition: Definition, policy: Policy) -> tuple[Structure, Outcome]:
@@ -198,24 +199,26 @@ def _facts(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Change]
     """What torch found, in full, and what it does not report."""
     found = [
         *(_resized(key, shapes, old, new) for key, shapes in outcome.mismatched.items()),
-        *(compare.missing(key, new) for key in outcome.missing),
+        *(compare.missing(key, new, outcome.missing) for key in outcome.missing),
         *(compare.unexpected(key, old) for key in outcome.unexpected),
         *(Change("load-raises", detail=error) for error in outcome.errors),
     ]
     yield from found
+    unloaded = {*outcome.untouched, *(key for change in found for key in change.new)}
     if not outcome.complete:
         # torch stopped half-way: what it did not get to is read off the two structures.
         known = {(key, side) for change in found for side in ("old", "new") for key in getattr(change, side)}
         for change in compare.compare(old, new):
             rest = {(key, side) for side in ("old", "new") for key in getattr(change, side)}
             if change.kind not in ("retyped", "retied") and not rest & known:
+                unloaded.update(change.new)
                 yield change
     if outcome.raised and not found:
         yield Change("load-raises", detail="load_state_dict raised without saying why")
     if outcome.untouched:
         specs = tuple(new.tensors[key] for key in outcome.untouched)
         yield Change("partial-load", new=outcome.untouched, new_specs=specs)
-    yield from compare.retyped(old, new)
+    yield from compare.retyped(old, new, unloaded)
     yield from compare.retied(old, new)
 
 
@@ -225,7 +228,9 @@ def _resized(key: str, shapes: tuple[Shape, Shape], old: Structure, new: Structu
     if both and shapes == (old.tensors[key].shape, new.tensors[key].shape):
         return compare.resized(key, old, new)
     before, after = (TensorSpec("any", shape) for shape in shapes)
-    return Change("resized", (key,), (key,), (before,), (after,), detail="as a load_state_dict hook left it")
+    return Change(
+        "resized", (key,), (key,), (before,), (after,), detail="the shape after a load_state_dict hook"
+    )
 
 
 @dataclass(frozen=True)
@@ -284,7 +289,7 @@ def _find_wrapper(
     return None, outcome
 
 
-def _repairs(changes: Iterable[Change], wrapper: _Wrapper | None) -> Iterator[tuple[str, str]]:
+def _repairs(wrapper: _Wrapper | None) -> Iterator[tuple[str, str]]:
     if wrapper and wrapper.on_checkpoint:
         yield (
             "fix",
@@ -292,10 +297,6 @@ def _repairs(changes: Iterable[Change], wrapper: _Wrapper | None) -> Iterator[tu
         )
     elif wrapper:
         yield "fix", "register the model without its wrapper"
-    heads = [change.new[0] for change in changes if change.kind == "head-resized"]
-    if heads:
-        keys = heads[0].rpartition(".")[0] + ".*"
-        yield "accept", f'pass allow=[("CK202", "{keys}", "why")], and load the rest without the head'
 
 
 def _notes(outcome: Outcome) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from pytest_ckpt_compat._cli import accept, check, diff, show, status, update
 from pytest_ckpt_compat._core.addresses import redacted_in
+from pytest_ckpt_compat._core.display import escape_what_cannot_be_shown
 from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError
 
 _COMMANDS = (show, diff, update, accept, check, status)
@@ -21,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 compatible (or done), 1 incompatible, 2 could not check.
     """
+    escape_what_cannot_be_shown(sys.stdout, sys.stderr)
     arguments = _parsed(list(sys.argv[1:] if argv is None else argv))
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:

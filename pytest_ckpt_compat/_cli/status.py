@@ -39,7 +39,7 @@ def _table(project: Project) -> str:
             (
                 visible(each.id),
                 "remote" if each.address else "yes" if each.path.exists() else "absent",
-                "yes" if (folder / store.checkpoint_name(each.id)).exists() else "none",
+                "yes" if store.exists(folder, store.checkpoint_name(each.id)) else "none",
                 _loads(result.verdicts[0]),
                 str(sum(entry.id == each.id for entry in entries)),
                 "; ".join(text.headline(verdict) for verdict in result.verdicts),
@@ -47,7 +47,7 @@ def _table(project: Project) -> str:
         )
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = ("   ".join([*map(str.ljust, row[:5], widths), row[5]]).rstrip() for row in rows)
-    return "\n".join(lines)
+    return "\n".join([*lines, *project.left_out])
 
 
 def _loads(verdict: Verdict) -> str:

@@ -31,16 +31,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints what failed and what was recorded; returns the exit code."""
     from pytest_ckpt_compat._pytest_plugin.collection import in_project
 
-    outcome = in_project(lambda project: _update(project, arguments.ids), arguments.pytest_args)
+    outcome, left_out = in_project(lambda project: _update(project, arguments.ids), arguments.pytest_args)
     failing = [entry.text for entry in outcome.report.of("broken", "unknown")]
-    print("\n".join([*failing, *outcome.lines]))
+    print("\n".join([*failing, *left_out, *outcome.lines]))
     return outcome.exit_code
 
 
-def _update(project: Project, identifiers: Sequence[str]) -> Outcome:
+def _update(project: Project, identifiers: Sequence[str]) -> tuple[Outcome, tuple[str, ...]]:
     from pytest_ckpt_compat._check.run import require_registered
     from pytest_ckpt_compat._cli.check import check_all
 
     require_registered(identifiers, [each.id for each in project.registrations])
     context = replace(project.context, update=True, rewrite=frozenset(identifiers))
-    return check_all(project, context)[1]
+    return check_all(project, context)[1], project.left_out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 
 def visible(text: str) -> str:
     r"""Escapes everything in ``text`` that a terminal would act on or hide.
@@ -19,6 +21,13 @@ def _escape(code: int) -> str:
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def escape_what_cannot_be_shown(*streams: object) -> None:
+    r"""Lets text streams write ``\xe9`` for a letter that their encoding lacks, instead of an error."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def count(number: int, noun: str) -> str:

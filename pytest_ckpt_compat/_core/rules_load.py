@@ -86,12 +86,12 @@ RULES: tuple[Rule, ...] = (
         lenient=Severity.WARNING,
         sign="!",
         phrase="extra state {detail}",
-        advice="keep it, or drop the key in a load_state_dict pre-hook",
+        advice="in a load_state_dict pre-hook, drop the key if it vanished, or add a default if it appeared",
         meaning="get_extra_state appeared or vanished",
         documentation=cleandoc(
             """
             A module defines `get_extra_state`, and its value is stored in the `state_dict` under
-            `_extra_state`. One side has such a key and the other has not: the method was added or
+            `_extra_state`. One side has such a key and the other does not: the method was added or
             removed since the checkpoint was saved. A strict load raises either way.
 
             ```
@@ -193,7 +193,7 @@ RULES: tuple[Rule, ...] = (
             embeddings of a language model are the usual pair:
 
             ```
-            * embed.weight = lm_head.weight   now tied: the last one read wins
+            * embed.weight = lm_head.weight   now tied: the load keeps the last value
             ```
 
             Where weights are *now tied*, the load copies both values into one tensor, and the one that

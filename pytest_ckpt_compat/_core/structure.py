@@ -158,7 +158,7 @@ class OptimizerState:
         object.__setattr__(self, "options", tuple(MappingProxyType(dict(each)) for each in self.options))
 
     def __hash__(self) -> int:
-        """Agrees with equality."""
+        """Equal states hash alike."""
         return hash((self.groups, frozenset(self.states)))
 
 
@@ -204,7 +204,7 @@ class Structure:
                 object.__setattr__(self, name, MappingProxyType(dict(value)))
 
     def __hash__(self) -> int:
-        """Agrees with equality, which ignores the order of keys. The digest does not."""
+        """Equal structures hash alike, whatever the order of their keys; the digest depends on the order."""
         return hash((frozenset(self.tensors.items()), self.aliases))
 
 

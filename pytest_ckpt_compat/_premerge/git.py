@@ -7,12 +7,18 @@ import posixpath
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.files import require_size
 
+#: Modes of a link and of an executable file, as git writes them.
+LINK, EXECUTABLE = "120000", "100755"
+
+_ENCODING = sys.getfilesystemencoding()
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ABBREVIATED = re.compile(r"HEAD|@|[0-9a-f]{4,63}")
 _VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
@@ -57,16 +63,18 @@ def merge_base(root: Path, ref: str) -> Base:
     """
     subject = f"--against {ref}"
     if ref.startswith("-") or not ref.strip():
-        raise UsageError(subject, "is no reference", "give a branch, a tag or a commit, such as origin/main")
+        raise UsageError(
+            subject, "is not a reference", "give a branch, a tag or a commit, such as origin/main"
+        )
     try:
         done = _run(root, "rev-parse", "--show-toplevel")
     except FileNotFoundError:
         raise UsageError(subject, "git is not installed", "install git") from None
-    top = done.stdout.decode("utf-8", "surrogateescape").strip()
+    top = _path(done.stdout).strip()
     if done.returncode or not top:
         problem = (done.stderr.decode(errors="replace").strip().splitlines() or [""])[0]
         if "not a git repository" in problem or not problem:
-            problem = f"{root} is in no git repository"
+            problem = f"{root} is not in a git repository"
         raise UsageError(subject, problem, "run it in a clone of the project that git trusts")
     if not _line(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"):
         raise UsageError(subject, "this repository has no commits", "commit first")
@@ -101,33 +109,38 @@ def base_of(root: Path, ref: str, folder: Path) -> Base:
     inside = next((each for each in submodules(base) if (path + "/").startswith(each + "/")), None)
     if inside is not None:
         problem = f"the snapshots are in the submodule {inside}, which has commits of its own"
-        raise UsageError(f"--against {ref}", problem, "keep them beside the code that they are of")
+        raise UsageError(f"--against {ref}", problem, "keep them in the repository of the code they describe")
     if path.startswith("../"):
         raise UsageError(f"--against {ref}", f"{folder} is outside of the repository", "keep it inside")
     return base
 
 
-def read(base: Base, file: Path) -> str | None:
-    """The text of a file as the commit has it, or None where it has none.
+def read(base: Base, file: Path, most: int) -> str | None:
+    """The text of a file at the commit, or None where it is not there.
 
     Raises:
         UsageError: git cannot read the commit.
+        ValueError: the file has more than ``most`` bytes.
     """
     path = base.path_of(file)
-    if not _list(base, "--name-only", base.commit, "--", path):
+    found = _list(base, "-l", base.commit, "--", path)
+    if not found:
         return None
+    size = found[0].partition("\t")[0].split()[3]
+    require_size(int(size) if size.isdecimal() else 0, most)
     return _read(base, "show", f"{base.commit}:{path}").decode("utf-8", "surrogateescape")
 
 
 def files(base: Base, folder: Path) -> tuple[str, ...]:
-    """Names of the files in a folder as the commit has it, relative to the folder.
+    """Names of the files in a folder at the commit, relative to the folder; UTF-8 in every locale.
 
     Raises:
         UsageError: git cannot read the commit.
     """
     path = base.path_of(folder)
     names = _list(base, "-r", "--name-only", base.commit, "--", path + "/")
-    return tuple(name.removeprefix(path + "/") for name in names)
+    found = (name.removeprefix(path + "/") for name in names)
+    return tuple(n.encode(_ENCODING, "surrogateescape").decode("utf-8", "surrogateescape") for n in found)
 
 
 def submodules(base: Base) -> tuple[str, ...]:
@@ -135,8 +148,8 @@ def submodules(base: Base) -> tuple[str, ...]:
     return tuple(e.partition("\t")[2] for e in _list(base, "-r", base.commit) if e.startswith("160000"))
 
 
-def contents(base: Base, largest: int) -> Iterator[tuple[str, bytes, bool]]:
-    """Yields name, content and whether it is a link for each file that the commit stores.
+def contents(base: Base, largest: int) -> Iterator[tuple[str, bytes, str]]:
+    """Yields name, content and mode of each file and link that the commit stores.
 
     ``git archive`` would leave out what ``export-ignore`` names.
 
@@ -159,18 +172,24 @@ def contents(base: Base, largest: int) -> Iterator[tuple[str, bytes, bool]]:
         for entry in _list(base, "-r", "-l", base.commit):
             facts, _, name = entry.partition("\t")
             mode, kind, digest, size = facts.split()
-            if kind != "blob" or int(size) > largest or ".." in name.split("/"):
+            if kind != "blob" or int(size) > largest or not _stays_inside(name):
                 continue
             process.stdin.write(digest.encode() + b"\n")
             process.stdin.flush()
             answer = process.stdout.readline().split()
             if len(answer) != 3:
                 raise _unreadable(base, f"it has no {name}")
-            yield name, process.stdout.read(int(answer[2]) + 1)[:-1], mode == "120000"
+            yield name, process.stdout.read(int(answer[2]) + 1)[:-1], mode
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether a file of this name lies in the folder that it is written to, on every system."""
+    odd = os.name == "nt" and set(name) & set("\\:")
+    return not odd and not {"", ".", ".."} & set(name.split("/"))
 
 
 def _list(base: Base, *args: str) -> list[str]:
-    text = _read(base, "ls-tree", "-z", "--full-tree", *args).decode("utf-8", "surrogateescape")
+    text = _path(_read(base, "ls-tree", "-z", "--full-tree", *args))
     return [entry for entry in text.split("\0") if entry]
 
 
@@ -213,10 +232,15 @@ def _sources(ref: str, remotes: list[str]) -> tuple[str, list[str]]:
     return remotes[0], [f"+refs/{kind}/{name}*:refs/{kind}/{name}*" for kind in ("heads", "tags")]
 
 
+def _path(data: bytes) -> str:
+    """What git prints, as this system writes paths: given back to git, it is the same bytes."""
+    return data.decode(_ENCODING, "surrogateescape")
+
+
 def _line(root: Path, *args: str) -> str:
     """What a git command prints, or "" where it fails."""
     done = _run(root, *args)
-    return "" if done.returncode else done.stdout.decode("utf-8", "surrogateescape").strip()
+    return "" if done.returncode else _path(done.stdout).strip()
 
 
 def _run(root: Path, *args: str) -> subprocess.CompletedProcess[bytes]:

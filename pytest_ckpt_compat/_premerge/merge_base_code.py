@@ -1,15 +1,13 @@
-"""Asks the merge base's code: in an extracted tree, in a process of its own; answers are kept."""
+"""Asks the merge base's code: in a tree extracted for the run, in a process of its own."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +56,14 @@ class Answer:
 class MergeBaseCode:
     """The code of the merge base, in a process that starts with the first question.
 
-    It serves all checkpoints of one run. Close it at the end.
+    It serves all checkpoints of one run. Nothing of it is kept for another. Close it at the end.
 
     Attributes:
         base: the commit.
     """
 
     def __init__(self, base: git.Base, serve: Callable[..., None]) -> None:
-        """Starts nothing yet.
+        """The process starts with the first question.
 
         Args:
             base: the commit.
@@ -73,7 +71,9 @@ class MergeBaseCode:
         """
         self.base = base
         self._serve = serve
+        self._tree: Path | None = None
         self._process: Process | None = None
+        self._answers: dict[str, Answer] = {}
 
     def ask(
         self,
@@ -98,22 +98,22 @@ class MergeBaseCode:
         """
         request = _request(ids, registration, definition, values, questions)
         paths = _paths(self.base, definition)
-        digest = hashlib.sha256(json.dumps([request, paths, *self._environment]).encode()).hexdigest()
-        kept = trees.folder_of(self.base) / "answers" / f"{digest}.json"
-        data = _kept(kept)
-        if data is None:
+        key = hashlib.sha256(json.dumps([request, paths]).encode()).hexdigest()
+        if key not in self._answers:
             data = self._with(paths).ask(request | {"paths": paths, "top": str(self.base.top)})
             if "error" in data:
                 raise _unbuildable(self.base, definition, data["error"])
-            trees.keep(kept, json.dumps(data))
-        return _read(data)
-
-    @cached_property
-    def _environment(self) -> list[Any]:
-        return _environment(self.base)
+            self._answers[key] = _read(data)
+        return self._answers[key]
 
     def close(self) -> None:
-        """Ends the process, if there is one."""
+        """Ends the process, if there is one, and removes the tree."""
+        self._end()
+        if self._tree is not None:
+            trees.remove(self._tree)
+            self._tree = None
+
+    def _end(self) -> None:
         if self._process is not None:
             self._process.close()
             self._process = None
@@ -122,13 +122,11 @@ class MergeBaseCode:
         """The process; a new one if the present one does not look for modules in all of these folders."""
         known = self._process.paths if self._process is not None else []
         if self._process is None or not set(paths) <= set(known):
-            self.close()
-            self._process = Process(
-                trees.extracted(self.base),
-                self.base.prefix,
-                list(dict.fromkeys([*known, *paths])),
-                self._serve,
-            )
+            self._end()
+            if self._tree is None:
+                self._tree = trees.extract(self.base)
+            wanted = list(dict.fromkeys([*known, *paths]))
+            self._process = Process(self._tree, self.base.prefix, wanted, self._serve)
         return self._process
 
 
@@ -156,31 +154,6 @@ def _request(
     }
 
 
-def _kept(path: Path) -> dict[str, Any] | None:
-    """A kept answer, unless code that it used has changed since; installed packages do not count."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        fresh = all(os.stat(file).st_mtime_ns == changed for file, changed in data["files"].items())
-        _read(data)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None
-    return data if fresh else None
-
-
-def _environment(base: git.Base) -> list[Any]:
-    """What an answer depends on besides the commit's code: Python, and what is installed."""
-    folders = [Path(path) for path in dict.fromkeys(sys.path) if path and os.path.isdir(path)]
-    installed = sorted(
-        entry
-        for folder in folders
-        for entry in os.listdir(folder)
-        if entry.endswith((".dist-info", ".egg-info"))
-    )
-    own = max(path.stat().st_mtime_ns for path in Path(__file__).parents[1].rglob("*.py"))
-    settings = [os.environ.get(name) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTHONPATH")]
-    return [sys.version, base.prefix, installed, importlib.metadata.version("torch"), own, settings]
-
-
 def _unbuildable(base: git.Base, definition: Definition, why: str) -> BuildError:
     advice = "make it importable from what is committed there, with what is installed here"
     inside = git.submodules(base)
@@ -198,7 +171,7 @@ def _paths(base: git.Base, definition: Definition) -> list[str]:
     found = [_import_root(definition), str(base.root), str(base.root / "src"), *sys.path, *_packages(top)]
     inside = [os.path.realpath(path) for path in found if path]
     kept = [path for path in inside if (path + os.sep).startswith(top + os.sep)]
-    outside = (os.path.realpath(sys.prefix) + os.sep, str(trees.cache_folder()) + os.sep)
+    outside = os.path.realpath(sys.prefix) + os.sep
     ours = [path for path in kept if not (path + os.sep).startswith(outside) and "site-packages" not in path]
     return list(dict.fromkeys(os.path.relpath(path, top) for path in ours))
 

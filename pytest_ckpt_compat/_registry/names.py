@@ -14,3 +14,5 @@ OWN_FILE = PROJECT_FILES[1]
 SNAPSHOT_DIR = "ckpt_snapshots"
 #: Subfolder of the definitions' snapshots; a checkpoint's id may not begin with it.
 DEFINITIONS = "definitions"
+#: Ends the name of a snapshot's file.
+SNAPSHOT_SUFFIX = ".json"

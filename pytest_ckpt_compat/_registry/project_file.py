@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_ckpt_compat._core import toml
+from pytest_ckpt_compat._core import files, toml
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.levels import Level
 from pytest_ckpt_compat._registry import options
@@ -64,11 +64,15 @@ def registrations(settings: Settings, search: SearchPath) -> tuple[Registration,
 def _table(path: Path) -> Mapping[str, Any] | None:
     """The settings in a file, or None; a file without the table's name is not parsed."""
     own = path.name == OWN_FILE
-    if not (path.is_file() if own else _mentions(path)):
+    if not (path.is_file() if own else files.mentions(path, b"ckpt_compat")):
         return None
     try:
-        data = toml.parse(path.read_text(encoding="utf-8"))
+        text = files.read_text(path, files.SETTINGS_BYTES)
     except (OSError, ValueError) as error:
+        raise UsageError(path.name, f"cannot be read: {error}", "check the file") from error
+    try:
+        data = toml.parse(text)
+    except ValueError as error:
         raise UsageError(path.name, f"is not TOML: {error}", "correct it") from error
     if own:
         unknown = next((name for name in data if name != "tool"), None)
@@ -81,13 +85,6 @@ def _table(path: Path) -> Mapping[str, Any] | None:
     if table is not None and not isinstance(table, dict):
         raise UsageError(f"{path.name} [{TABLE}]", "is not a table", f"write [{TABLE}]")
     return table
-
-
-def _mentions(path: Path) -> bool:
-    try:
-        return b"ckpt_compat" in path.read_bytes()
-    except OSError:
-        return False
 
 
 def _settings(file: str, table: Mapping[str, Any]) -> Settings:

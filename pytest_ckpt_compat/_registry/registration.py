@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from pytest_ckpt_compat._core.changes import Acceptance, Policy
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.levels import Level
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
-from pytest_ckpt_compat._registry.names import DEFINITIONS
+from pytest_ckpt_compat._registry import ids
 from pytest_ckpt_compat._registry.paths import SearchPath, find_files
 
 
@@ -33,6 +34,7 @@ class Registration:
         level: what the checkpoint is held to.
         optimizer: a class or factory, or ``"package.module:attr"``, for level ``resume``.
         address: the address of a checkpoint that is not on this machine, as it was given; else "".
+        problem: why the registration cannot be resolved, or None; then nothing but the id counts.
     """
 
     id: str
@@ -46,11 +48,17 @@ class Registration:
     level: Level = Level.BACKWARD
     optimizer: Any = field(default=None, repr=False)
     address: str = field(default="", repr=False)
+    problem: UsageError | None = field(default=None, repr=False)
 
     @property
     def there(self) -> bool:
         """Whether the checkpoint can be read: it is on this disk, or it has an address."""
-        return bool(self.address) or self.path.exists()
+        return bool(self.address) or os.path.exists(self.path)
+
+
+def unresolved(name: str, problem: UsageError) -> Registration:
+    """A registration that fails its own check, and no other, with the reason."""
+    return Registration(name, Path(), name, None, problem=problem)
 
 
 def definition_id(name: str, kwargs: Mapping[str, Any], fallback: str) -> str:
@@ -62,8 +70,8 @@ def definition_id(name: str, kwargs: Mapping[str, Any], fallback: str) -> str:
     given = ",".join(f"{key}={value}" for key, value in sorted(kwargs.items()))
     identifier = f"{name}({given})" if given else name
     plain = all(isinstance(value, (str, int, float, bool, type(None))) for value in kwargs.values())
-    usable = name and plain and len(identifier) <= 120 and not set(identifier) & set('/\\:*?"<>|\n')
-    return identifier if usable and identifier.isprintable() else fallback
+    short = plain and len(identifier) <= 120 and "/" not in identifier
+    return identifier if name and short and not ids.problem_of(identifier) else fallback
 
 
 def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tuple[Registration, ...]:
@@ -75,7 +83,7 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
         search: where relative paths are looked for.
 
     Raises:
-        UsageError: the options contradict each other, or the path matches nothing.
+        UsageError: the options contradict each other, or a glob matches nothing.
     """
     level = Level(values["level"]) if values.get("level") else search.level
     if level.loads_optimizer and values.get("optimizer") is None:
@@ -90,17 +98,11 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
             subject, f"gives one id to {len(found)} files", "leave id out: each file gets one from its path"
         )
     address = path if addresses.is_url(path) else ""
-    first, shown = found[0]
-    there = address or first.exists()
-    if not there and (identifier or shown) not in {recorded for _, recorded in search.recorded()}:
-        raise UsageError(
-            subject,
-            f"matches nothing: neither {shown} nor a snapshot of it is there",
-            "fetch the file, or correct the path",
-        )
+    for _, shown in found:
+        ids.check(subject, identifier or shown, given=bool(identifier))
     return tuple(
         Registration(
-            id=_checked_id(subject, identifier or shown),
+            id=identifier or shown,
             path=each,
             address=address,
             shown=shown,
@@ -140,22 +142,9 @@ def _acceptances(subject: str, allow: Iterable[Any]) -> Iterator[Acceptance]:
         if rule not in BY_ID and rule not in BY_KIND:
             raise UsageError(
                 f"{subject}, option allow",
-                f"names {rule!r}, which is no rule",
+                f"names {rule!r}, which is not a rule",
                 "see the rules in the documentation",
             )
         if not reason.strip():
             raise UsageError(f"{subject}, option allow", f"accepts {rule} without a reason", usage)
         yield Acceptance(rule, keys, reason)
-
-
-def _checked_id(subject: str, identifier: str) -> str:
-    parts = identifier.split("/")
-    forbidden = next((sign for sign in identifier if sign in '\\:*?"<>|' or not sign.isprintable()), "")
-    if forbidden or {"", ".", ".."} & set(parts):
-        why = f": {forbidden!r}" if forbidden else ""
-        problem = f"has the id {identifier!r}, which cannot be a file name{why}"
-        raise UsageError(subject, problem, 'give another id="..."')
-    if parts[0] == DEFINITIONS:
-        problem = f"has the id {identifier!r}, and those in {DEFINITIONS}/ are reserved for definitions"
-        raise UsageError(subject, problem, 'give another id="..."')
-    return identifier

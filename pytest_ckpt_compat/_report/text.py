@@ -59,7 +59,7 @@ def _headline(verdict: Verdict) -> str:
         return f"OK {name}: {_size(verdict)}"
     phrases = list(_phrases(verdict, worst.severity))
     if worst.severity is Severity.WARNING:
-        loads = "loads but for what is accepted" if any(verdict.of(Severity.ACCEPTED)) else "loads"
+        loads = "loads, apart from accepted breaks" if any(verdict.of(Severity.ACCEPTED)) else "loads"
         phrases.insert(0, f"does not load, which {visible(worst.reason)} allows" if worst.reason else loads)
     if worst.severity is Severity.ACCEPTED:
         phrases = ["accepted", *phrases[:-1], f"{phrases[-1]} ({visible(worst.reason)})"]

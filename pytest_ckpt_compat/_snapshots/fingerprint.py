@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.structure import OptimizerState, Source, Structure, TensorSpec
+from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._snapshots import optimizer_data
 from pytest_ckpt_compat._snapshots.optimizer_data import plain
 
 FORMAT = "ckpt-compat fingerprint"
 VERSION = 1
-#: ``Source.format`` of a structure that comes from a fingerprint file.
+#: ``Source.format`` of a structure that comes from a snapshot.
 SOURCE = "fingerprint"
 
-_CONFLICT_MARKERS = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
+_CONFLICT_MARKER = re.compile(r"^(<{7}|\|{7}|={7}|>{7})", re.MULTILINE)
+#: How often signs may stand in the text. A tensor takes one colon, and a comma for each dimension.
+_MOST = {
+    "brackets": ("[{", 12 * limits.KEYS),
+    "colons": (":", 6 * limits.KEYS),
+    "commas": (",", 24 * limits.KEYS),
+}
+#: Characters of a tensor's dtype and shape; each dimension has 19 digits at most.
+_LONGEST_SPEC = 100 + 21 * limits.DIMENSIONS
 _REDO = "restore it from git, or record it again with pytest --ckpt-update"
 
 
@@ -42,7 +53,7 @@ def digest(structure: Structure, optimizers: bool = False) -> str:
 
 
 def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimizers: bool = False) -> str:
-    """The fingerprint file: one line per tensor, ASCII, Unix line ends.
+    """A fingerprint: one line per tensor, ASCII, Unix line ends.
 
     Args:
         structure: what to write down.
@@ -72,14 +83,14 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
 
 
 def loads(text: str, path: str) -> Structure:
-    """Reads a fingerprint file. ``tensors`` alone is required, so that other programs can write one.
+    """Reads a fingerprint. ``tensors`` alone is required, so that other programs can write one.
 
     Args:
         text: the file's text.
         path: where the text comes from, for messages.
 
     Raises:
-        SnapshotError: the text is no fingerprint, was edited by hand, or is of a newer version.
+        SnapshotError: the text is not a fingerprint, was edited by hand, or is of a newer version.
     """
     fields = _parse(text, path)
     version = fields.get("version", VERSION)
@@ -102,8 +113,15 @@ def loads(text: str, path: str) -> Structure:
 def _structure(fields: Mapping[str, Any], path: str) -> Structure:
     source = fields.get("source", {})
     versions = fields.get("versions")
+    if len(fields["tensors"]) > limits.KEYS:
+        raise ValueError(f"it has more than {limits.KEYS:,} tensors, the limit for reading it")
+    long = next((key for key, spec in fields["tensors"].items() if len(spec) > _LONGEST_SPEC), None)
+    if long is not None:
+        raise ValueError(f"{long[:100]!r} has too many dimensions")
     tensors = {key: TensorSpec.parse(spec) for key, spec in fields["tensors"].items()}
     aliases = tuple(tuple(group) for group in fields.get("aliases", ()))
+    if sum(map(len, aliases)) > len(tensors):
+        raise ValueError('"aliases" names a key twice')
     unknown = [key for group in aliases for key in group if key not in tensors]
     if unknown:
         raise ValueError(f'"aliases" names {unknown[0]!r}, which is not in "tensors"')
@@ -126,11 +144,14 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
 
 
 def _parse(text: str, path: str) -> dict[str, Any]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith(_CONFLICT_MARKERS):
-            raise SnapshotError(
-                path, f"has conflict markers (line {number})", "merge it: keep one side, or record it again"
-            )
+    marker = _CONFLICT_MARKER.search(text)
+    if marker is not None:
+        problem = f"has conflict markers (line {text.count(chr(10), 0, marker.start()) + 1})"
+        raise SnapshotError(path, problem, "merge it: keep one side, or record it again")
+    for name, (signs, most) in _MOST.items():
+        if sum(map(text.count, signs)) > most:  # counted first, so that the parser never builds them
+            problem = f"cannot be read: it has more than {most:,} {name}, the limit for reading it"
+            raise SnapshotError(path, problem, _REDO)
     try:
         fields = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -143,8 +164,8 @@ def _parse(text: str, path: str) -> dict[str, Any]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        numbers = Counter(name for name, _ in pairs)
+        twice = next(name for name, number in numbers.items() if number > 1)
         raise ValueError(f"{twice!r} is in it twice")
     return fields
 

@@ -1,4 +1,4 @@
-"""The folder that stores the snapshots, one fingerprint file each."""
+"""The folder that stores the snapshots, a text file each."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from pytest_ckpt_compat._core import files
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._registry.names import DEFINITIONS
+from pytest_ckpt_compat._registry.names import SNAPSHOT_SUFFIX as _SUFFIX
 from pytest_ckpt_compat._snapshots import fingerprint
 from pytest_ckpt_compat._snapshots.writing import write
-
-_SUFFIX = ".json"
 
 
 def checkpoint_name(identifier: str) -> str:
@@ -26,18 +26,27 @@ def definition_name(identifier: str) -> str:
     return f"{DEFINITIONS}/{identifier}{_SUFFIX}"
 
 
+def path_of(folder: Path, name: str) -> Path:
+    """The path of a snapshot, whose name on the disk is UTF-8 whatever the locale's encoding is."""
+    return folder / os.fsdecode(name.encode("utf-8", "surrogateescape"))
+
+
+def exists(folder: Path, name: str) -> bool:
+    """Whether a snapshot is stored."""
+    return os.path.exists(path_of(folder, name))
+
+
 def load(folder: Path, name: str) -> Structure | None:
     """The stored structure, or None where none is stored.
 
     Raises:
         SnapshotError: the file exists and cannot be used.
     """
-    path = folder / name
-    return _load(path) if path.exists() else None
+    return _load(path_of(folder, name)) if exists(folder, name) else None
 
 
 def read_file(path: str | os.PathLike[str]) -> Structure | None:
-    """The structure in a fingerprint file anywhere, or None for a file of another kind.
+    """The structure in a snapshot anywhere, or None for a file of another kind.
 
     Raises:
         SnapshotError: it is JSON text and not a usable fingerprint.
@@ -52,9 +61,9 @@ def read_file(path: str | os.PathLike[str]) -> Structure | None:
 
 def _load(path: Path) -> Structure:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = files.read_text(path, files.SNAPSHOT_BYTES)
     except (OSError, ValueError) as error:
-        raise SnapshotError(str(path), f"cannot be read ({error})", "check the file") from error
+        raise SnapshotError(str(path), f"cannot be read: {error}", "check the file") from error
     return fingerprint.loads(text, str(path))
 
 
@@ -62,20 +71,28 @@ def save(folder: Path, name: str, text: str) -> None:
     """Writes a snapshot, whole or not at all.
 
     Raises:
-        SnapshotError: the folder cannot be written to; what was there stays.
+        SnapshotError: the folder cannot be written to, or the text is too long; what was there stays.
     """
-    write(folder / name, text)
+    try:
+        files.require_size(len(text.encode()), files.SNAPSHOT_BYTES)
+    except ValueError as error:
+        problem = f"cannot be written: {error}"
+        raise SnapshotError(
+            str(path_of(folder, name)), problem, "check fewer tensors as one checkpoint"
+        ) from error
+    write(path_of(folder, name), text)
 
 
 def names(folder: Path) -> Iterator[str]:
     """Names of all stored snapshots, sorted, relative to the folder."""
     for path in sorted(folder.rglob("*" + _SUFFIX)):
-        yield PurePosixPath(path.relative_to(folder)).as_posix()
+        name = PurePosixPath(path.relative_to(folder)).as_posix()
+        yield os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def remove(folder: Path, name: str) -> None:
     """Removes a snapshot, and the folders that it leaves empty."""
-    path = folder / name
+    path = path_of(folder, name)
     path.unlink(missing_ok=True)
     for parent in path.parents:
         if parent == folder:

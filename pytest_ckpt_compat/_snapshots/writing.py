@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import stat
 from pathlib import Path
 
 from pytest_ckpt_compat._core.errors import SnapshotError
 
 
 def write(path: Path, text: str) -> None:
-    """Writes text as UTF-8 in one step; its line ends stay as they are.
+    """Writes text as UTF-8 in one step; its line ends stay as they are, and so do the file's permissions.
 
     The text goes to a new file of a name of its own, opened exclusively, which then replaces the target:
     two writers never share a file, and a link that lies in the way is replaced, not followed.
@@ -19,34 +19,30 @@ def write(path: Path, text: str) -> None:
     Raises:
         SnapshotError: the folder cannot be written to; what was there stays.
     """
-    temporary = None
+    # In the same folder, so that one system call replaces the target.
+    temporary = path.with_name(f".ckpt-{os.urandom(8).hex()}.tmp")
+    made = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # In the same folder, so that one system call replaces the target.
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=".ckpt-", suffix=".tmp", delete=False
-        ) as stream:
-            temporary = stream.name
+        with temporary.open("x", encoding="utf-8", newline="\n") as stream:
+            made = True
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, _mode(path))
+        _keep_permissions(path, temporary)
         os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
+    except BaseException as error:
+        if made:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
         raise SnapshotError(str(path), f"cannot be written ({error.strerror})", "check the folder") from error
 
 
-def _mode(path: Path) -> int:
-    """The permissions of the file that is replaced, or those that a new file gets."""
-    with contextlib.suppress(OSError):
-        return os.lstat(path).st_mode & 0o777 if not path.is_symlink() else _new_mode()
-    return _new_mode()
-
-
-def _new_mode() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+def _keep_permissions(path: Path, temporary: Path) -> None:
+    """Gives the new file the permissions of the regular file that it replaces, if there is one."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = os.lstat(path).st_mode
+        if stat.S_ISREG(mode):
+            os.chmod(temporary, mode & 0o777)

@@ -151,8 +151,8 @@ def _(folder: Path) -> Path:
 
 @writer("dcp: an endless name")
 def _(folder: Path) -> Path:
-    place = b"cm\nP\n)\x81}U\rrelative_pathLAUGHINGsb"
-    return dcp_of(folder, b"N", b"U\x0cstorage_data}U\1w" + place + b"s")
+    storage_info = b"cm\nP\n)\x81}U\rrelative_pathLAUGHINGsb"
+    return dcp_of(folder, b"N", b"U\x0cstorage_data}U\1w" + storage_info + b"s")
 
 
 @writer("onnx: fields")
