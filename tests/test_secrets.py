@@ -11,14 +11,14 @@ from pytest_ckpt_compat._cli import progress
 from pytest_ckpt_compat._core.addresses import redacted, redacted_in
 from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.internal import located
-from tests.conftest import Said, save
+from tests.conftest import Printed, save
 from tests.readers.test_remote import Server, server
 from tests.test_declared import ENTRY, declare
 
 __all__ = ["server"]
 
 SECRETS = ("hunter2", "tokentoken", "SIGNATURE")
-Command = Callable[..., Said]
+Command = Callable[..., Printed]
 
 
 def secret_address(server: Server, name: str) -> str:
@@ -50,9 +50,9 @@ def test_commands_that_are_given_an_address(
             ("show", "simplecache::" + address),
             ("show", address.replace("http://", "http:/")),
         ):
-            said = command(*words)
-            assert said.code in (0, 1, 2)
-            assert_silent(project.path, said.out, said.err)
+            printed = command(*words)
+            assert printed.code in (0, 1, 2)
+            assert_silent(project.path, printed.out, printed.err)
     assert server.requests
 
 
@@ -83,7 +83,7 @@ def test_commands_on_a_registered_address(
         ("update", "net-v1"),
     )
     steps += [command(*words) for words in later]
-    assert_silent(project.path, *(said.out + said.err for said in steps))
+    assert_silent(project.path, *(printed.out + printed.err for printed in steps))
     result = project.runpytest_inprocess("--ckpt-report=p.json", "--junitxml=j.xml", "-vv", "-l")
     assert_silent(project.path, result.stdout.str(), result.stderr.str())
     assert (project.path / "p.json").exists()
