@@ -112,8 +112,6 @@ def test_a_saved_checkpoint_is_judged_as_torch_judges_it(
     path = folder / "model.pt"
     torch.save(build(old).state_dict(), path)
     state = torch.load(path, weights_only=True)
-    if not any(isinstance(value, torch.Tensor) for value in state.values()):
-        return  # a checkpoint without any tensor is refused, by a test of its own
     loads, missing, unexpected, mismatched = torchs_word(state, lambda: build(new), strict)
 
     verdict = ckpt.check(path, lambda: build(new), strict=strict)
@@ -134,7 +132,7 @@ def test_a_fingerprint_stands_in_for_its_file(
     torch.save({"state_dict": build(old).state_dict(), "epoch": 3}, path)
     state = torch.load(path, weights_only=True)["state_dict"]
     if not any(isinstance(value, torch.Tensor) for value in state.values()):
-        return
+        return  # nothing tells it from a checkpoint without a state_dict
     structure = ckpt.read(path)
 
     recorded = fingerprint.loads(fingerprint.dumps(structure), "model.json")

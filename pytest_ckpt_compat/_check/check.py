@@ -13,16 +13,17 @@ from pytest_ckpt_compat._check.explain import explain
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.contents import DISTRIBUTED, subclass_of
+from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.errors import CkptCompatError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.rules import BY_ID, judge
-from pytest_ckpt_compat._core.structure import Structure, TensorSpec
+from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._definition.build import build, structure_of
+from pytest_ckpt_compat._definition import confirm
 from pytest_ckpt_compat._definition.contents import ONE_RANK
 from pytest_ckpt_compat._definition.find import Definition, find
-from pytest_ckpt_compat._definition.load import Outcome, Shape, try_load
+from pytest_ckpt_compat._definition.load import Outcome, Shape
 from pytest_ckpt_compat._report.text import render
 
 
@@ -100,6 +101,8 @@ def check_structure(
     changes, notes = _explained(_facts(bare, new, unwrapped), bare, new)
     if wrapper:
         changes = (wrapper.change(structure), *changes)
+    if outcome.nothing:
+        changes = (Change("nothing-loaded", detail=_nothing(structure)), *changes)
     return Verdict(
         _judged(changes, outcome, policy),
         old=structure,
@@ -138,10 +141,17 @@ def _judged(changes: tuple[Change, ...], outcome: Outcome, policy: Policy) -> tu
         return judge(changes, replace(policy, strict=True))
     if errors and not outcome.raised:
         return tuple(
-            replace(change, severity=Severity.WARNING) if change.severity is Severity.ERROR else change
+            replace(change, severity=Severity.WARNING)
+            if change.severity is Severity.ERROR and change.kind != "nothing-loaded"
+            else change
             for change in judged
         )
     return judged
+
+
+def _nothing(structure: Structure) -> str:
+    tensors = count(sum(spec.dtype != OBJECT for spec in structure.tensors.values()), "tensor")
+    return f"none of {tensors} reaches the definition"
 
 
 def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Policy) -> Verdict:
@@ -190,9 +200,7 @@ def could_not_check(error: Exception, name: str = "") -> Verdict:
 
 
 def _load(structure: Structure, definition: Definition, policy: Policy) -> tuple[Structure, Outcome]:
-    module = build(definition, structure.values)
-    new = structure_of(module, definition)
-    return new, try_load(module, structure, definition, policy.strict)
+    return confirm.load(structure, definition, policy.strict, policy.memory_budget)
 
 
 def _facts(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Change]:
@@ -283,9 +291,11 @@ def _find_wrapper(
         wrapper = _Wrapper(prefix, on_checkpoint)
         others = new.tensors if on_checkpoint else structure.tensors
         if prefix and prefixes.first(others) != prefix:
-            found = _load(wrapper.unwrap(structure), definition, policy)[1]
+            bare = wrapper.unwrap(structure)
+            # On meta alone first: as a rule the prefix explains nothing.
+            found = _load(bare, definition, replace(policy, memory_budget=0))[1]
             if 2 * len(found.missing) < len(outcome.missing):
-                return wrapper, found
+                return wrapper, _load(bare, definition, policy)[1]
     return None, outcome
 
 
@@ -300,6 +310,8 @@ def _repairs(wrapper: _Wrapper | None) -> Iterator[tuple[str, str]]:
 
 
 def _notes(outcome: Outcome) -> Iterator[str]:
+    if outcome.unconfirmed:
+        yield outcome.unconfirmed
     if outcome.read_weights:
         yield "the definition's loading code reads numbers: checked with the real weights"
     for key in outcome.unapplied:

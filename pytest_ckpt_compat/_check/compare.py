@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.heads import is_head
-from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, Structure, TensorSpec
+from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, UNINITIALIZED, Structure, TensorSpec
 
 _V = TypeVar("_V")
 
@@ -83,7 +83,8 @@ def retyped(old: Structure, new: Structure, refused: Collection[str] = ()) -> It
     refused = frozenset(refused)
     for key in sides(old.tensors, new.tensors).both:
         before, after = old.tensors[key], new.tensors[key]
-        if before.dtype != after.dtype and OBJECT not in (before.dtype, after.dtype) and key not in refused:
+        differ = before.dtype != after.dtype and not {OBJECT, UNINITIALIZED} & {before.dtype, after.dtype}
+        if differ and key not in refused:
             yield Change("retyped", (key,), (key,), (before,), (after,))
 
 
@@ -113,9 +114,14 @@ def _objects_for_tensors(old: Structure, new: Structure, keys: tuple[str, ...]) 
 
 
 def _fits(old: TensorSpec, new: TensorSpec) -> bool:
-    """Whether torch copies one into the other: shapes are equal, or one element goes into a scalar."""
-    if OBJECT in (old.dtype, new.dtype):
+    """Whether torch copies one into the other: shapes are equal, or one element goes into a scalar.
+
+    What has no shape yet takes that of the checkpoint, and goes into nothing that has one.
+    """
+    if OBJECT in (old.dtype, new.dtype) or new.dtype == UNINITIALIZED:
         return True
+    if old.dtype == UNINITIALIZED:
+        return False
     return old.shape == new.shape or (old.shape == (1,) and new.shape == ())
 
 

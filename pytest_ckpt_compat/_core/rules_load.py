@@ -154,6 +154,32 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        id="CK406",
+        kind="nothing-loaded",
+        about="load",
+        severity=Severity.ERROR,
+        keyless=True,
+        sign="!",
+        advice="rename the keys before the load, or correct the prefix: the model keeps its initial weights",
+        meaning="the load succeeds and no tensor of the checkpoint reaches the definition",
+        documentation=cleandoc(
+            """
+            The load raised nothing, and yet it wrote no tensor of the checkpoint into any tensor of the
+            definition. Torch does not report it: under `strict=False`, or with an override of
+            `load_state_dict` that skips what does not fit, a checkpoint with a prefix on every key
+            loads without an error and leaves the model as it was initialised.
+
+            ```
+            CK406 encoder-v1: none of 24 tensors reaches the definition
+            ```
+
+            Make the keys those of the definition: pass `strip_prefix`, or rename them before the load.
+            It is an error under `strict=False` too. A break of this kind has no keys and is accepted by
+            its words: `ckpt-compat accept ID --rule CK406 --reason "..."`.
+            """
+        ),
+    ),
+    Rule(
         id="CK203",
         kind="retyped",
         about="load",

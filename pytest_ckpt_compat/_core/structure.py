@@ -44,10 +44,16 @@ ITEM_SIZES: Mapping[str, float] = MappingProxyType(
 )
 
 #: dtypes of ordinary dense tensors, and of objects. Quantized and sparse tensors load differently.
-PLAIN_DTYPES = frozenset(name for name in ITEM_SIZES if not name.startswith("q")) | {"object"}
+PLAIN_DTYPES = frozenset(name for name in ITEM_SIZES if not name.startswith("q")) | {
+    "object",
+    "uninitialized",
+}
 
 #: dtype of a state_dict entry that is not a tensor, such as the return value of ``get_extra_state``.
 OBJECT = "object"
+
+#: dtype of a parameter or buffer whose shape the first input decides (``LazyLinear``). It has no numbers.
+UNINITIALIZED = "uninitialized"
 
 #: Last segment of the key under which torch stores the return value of ``get_extra_state``.
 EXTRA_STATE = "_extra_state"
@@ -60,8 +66,8 @@ class TensorSpec:
     """The dtype and the shape of one tensor.
 
     Attributes:
-        dtype: torch's name without ``torch.`` (``float32``, ``bfloat16``), or ``object`` for an
-            entry that is not a tensor.
+        dtype: torch's name without ``torch.`` (``float32``, ``bfloat16``), ``object`` for an
+            entry that is not a tensor, or ``uninitialized``.
         shape: the size of each dimension, outermost first; ``()`` for a scalar.
     """
 
@@ -69,14 +75,14 @@ class TensorSpec:
     shape: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        """``float32[16, 3, 3, 3]``, ``int64[]``, or ``object``."""
-        return OBJECT if self.dtype == OBJECT else f"{self.dtype}{list(self.shape)}"
+        """``float32[16, 3, 3, 3]``, ``int64[]``, ``object``, or ``uninitialized``."""
+        return self.dtype if self.dtype in (OBJECT, UNINITIALIZED) else f"{self.dtype}{list(self.shape)}"
 
     @classmethod
     def parse(cls, text: str) -> TensorSpec:
         """Parses the output of ``str``. Raises ValueError for anything else."""
-        if text == OBJECT:
-            return cls(OBJECT)
+        if text in (OBJECT, UNINITIALIZED):
+            return cls(text)
         match = _SPEC.fullmatch(text)
         if match is None:
             raise ValueError(f"not a tensor specification: {text!r}")
@@ -85,8 +91,8 @@ class TensorSpec:
 
     @property
     def numel(self) -> int:
-        """Number of elements; 0 for an object."""
-        return 0 if self.dtype == OBJECT else math.prod(self.shape)
+        """Number of elements; 0 for an object, and for what has no shape yet."""
+        return 0 if self.dtype in (OBJECT, UNINITIALIZED) else math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pytest_ckpt_compat._core.contents import PER_CHANNEL, Content, subclass_of
+from pytest_ckpt_compat._core.contents import Content, subclass_of
 from pytest_ckpt_compat._core.errors import ReadError
-from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
-from pytest_ckpt_compat._definition.contents import Maker, quantized
+from pytest_ckpt_compat._core.structure import OBJECT, Structure
+from pytest_ckpt_compat._definition.contents import Maker
+from pytest_ckpt_compat._definition.empty import empty
 from pytest_ckpt_compat._definition.weights import files_of
 
-if TYPE_CHECKING:
-    import torch
-
-_SPARSE = "sparse_coo_"
 #: Compressed layouts. A copy needs equal numbers of non-zeros on both sides.
 _COMPRESSED = ("sparse_csr_", "sparse_csc_", "sparse_bsr_", "sparse_bsc_")
 
@@ -45,30 +42,11 @@ def empty_state(structure: Structure, device: str) -> Mapping[str, Any]:
                 "check the file itself, or save it dense or as sparse_coo",
             )
         else:
-            state[key] = empty(spec, device)
+            location = structure.locations.get(key)
+            state[key] = empty(spec, device, location.stride if location else None)
     for first, *others in structure.aliases:
         state.update(dict.fromkeys(others, state[first]))
     return with_metadata(state, structure)
-
-
-def empty(spec: TensorSpec, device: str) -> torch.Tensor:
-    """Makes a tensor of a spec, whose numbers do not matter."""
-    import torch
-
-    sparse = spec.dtype.startswith(_SPARSE)
-    # A dtype that this torch lacks becomes uint8: the shape still counts.
-    dtype = getattr(torch, spec.dtype.removeprefix(_SPARSE), torch.uint8)
-    if dtype in (torch.qint8, torch.quint8, torch.qint32) or spec.dtype.startswith(PER_CHANNEL):
-        return quantized(spec, {})
-    layout = torch.sparse_coo if sparse else torch.strided
-    return torch.empty(spec.shape, dtype=dtype, device=device, layout=layout)
-
-
-def zero(spec: TensorSpec) -> torch.Tensor:
-    """Makes a zero of the spec's dtype, without dimensions and not on meta."""
-    import torch
-
-    return torch.zeros((), dtype=getattr(torch, spec.dtype, torch.float32))
 
 
 def with_metadata(state: Mapping[str, Any], structure: Structure) -> Mapping[str, Any]:

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.contents import Content, subclass_of
 from pytest_ckpt_compat._core.errors import ReadError
-from pytest_ckpt_compat._core.structure import ITEM_SIZES, OBJECT, Location, Structure, TensorSpec
+from pytest_ckpt_compat._core.structure import (
+    ITEM_SIZES,
+    OBJECT,
+    UNINITIALIZED,
+    Location,
+    Structure,
+    TensorSpec,
+)
 from pytest_ckpt_compat._definition.contents import Maker
+from pytest_ckpt_compat._definition.empty import empty
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +45,9 @@ def read_weights(structure: Structure) -> dict[str, Any]:
         if content is not None and (content.readable or subclass_of(spec.dtype)):
             state[key] = maker.value(content)
             continue
+        if spec.dtype == UNINITIALIZED:
+            state[key] = empty(spec, "cpu")
+            continue
         location = structure.locations.get(key)
         if location is None:
             raise ReadError(
@@ -54,7 +65,7 @@ def read_weights(structure: Structure) -> dict[str, Any]:
 def is_readable(structure: Structure) -> bool:
     """Whether the numbers of every tensor can be read."""
     readable = {key for key, content in structure.contents.items() if content.readable}
-    tensors = (key for key, spec in structure.tensors.items() if spec.dtype != OBJECT)
+    tensors = (key for key, spec in structure.tensors.items() if spec.dtype not in (OBJECT, UNINITIALIZED))
     return all(key in structure.locations or key in readable for key in tensors)
 
 

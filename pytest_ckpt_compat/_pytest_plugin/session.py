@@ -235,7 +235,14 @@ class Session:
 
     def _search(self, *folders: Path) -> SearchPath:
         root = self.config.rootpath
-        return SearchPath((*folders, root), root, lambda: store.recorded(self.folder), self.settings.level)
+        settings = self.settings
+        return SearchPath(
+            (*folders, root),
+            root,
+            lambda: store.recorded(self.folder),
+            settings.level,
+            settings.memory_budget,
+        )
 
 
 def _skip_reason(report: pytest.TestReport) -> str:

@@ -110,7 +110,7 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
             kwargs=values.get("kwargs") or {},
             key=values.get("key"),
             strip_prefix=values.get("strip_prefix"),
-            policy=Policy(strict=values.get("strict", True), accepted=accepted),
+            policy=Policy(values.get("strict", True), accepted, search.memory_budget),
             level=level,
             optimizer=values.get("optimizer"),
         )

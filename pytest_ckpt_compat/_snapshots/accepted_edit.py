@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,14 @@ def _attempt(edit: Callable[[], str], wanted: Sequence[Entry]) -> str | None:
 
 def _as_written(entry: Entry) -> Entry:
     texts = {name: visible(getattr(entry, name)) for name in ("id", "rule", "key", "reason")}
-    return replace(entry, **texts, changes=tuple(dict.fromkeys(map(visible, entry.changes))))
+    return Entry(
+        texts["id"],
+        texts["rule"],
+        texts["key"],
+        texts["reason"],
+        entry.until,
+        tuple(dict.fromkeys(map(visible, entry.changes))),
+    )
 
 
 def _equal(found: Sequence[Entry], wanted: Sequence[Entry]) -> bool:

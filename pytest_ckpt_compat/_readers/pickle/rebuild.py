@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from pytest_ckpt_compat._core.contents import DISTRIBUTED, PER_CHANNEL
+from pytest_ckpt_compat._core.structure import UNINITIALIZED
 from pytest_ckpt_compat._readers.limits import damaged
 from pytest_ckpt_compat._readers.pickle import dtypes
 from pytest_ckpt_compat._readers.pickle.dict_keys import KeyCheck
@@ -192,6 +193,10 @@ def _from_numpy(args: _Args) -> Tensor:
     return Tensor(dtypes.of_global(args[1]), shape(args[0].state[1]))
 
 
+def _uninitialized(_: _Args) -> Tensor:
+    return Tensor(UNINITIALIZED, ())
+
+
 _TENSORS: Mapping[str, Callable[[_Args], Any]] = MappingProxyType(
     {
         "torch._utils._rebuild_tensor": _tensor,
@@ -209,6 +214,8 @@ _TENSORS: Mapping[str, Callable[[_Args], Any]] = MappingProxyType(
         "torch._utils._rebuild_xla_tensor": _from_numpy,
         "torch.nn.parameter.Parameter": _parameter,
         "torch.nn.parameter.Buffer": _parameter,
+        "torch.nn.parameter.UninitializedParameter": _uninitialized,
+        "torch.nn.parameter.UninitializedBuffer": _uninitialized,
     }
 )
 

@@ -61,11 +61,13 @@ class Found:
 def choose(root: Any, key: str | None) -> Found:
     """Returns the state_dict at ``key``, or the best one. Refuses if there is none, or no single best."""
     start = Found((), root) if not key else _resolve(root, key)
-    if key is not None and _is_state(start.value):
+    if key is not None and (_is_state(start.value) or has_only_extra_state(start.value)):
         return start
     best = _best(_search(start))
     if key is not None:
         raise _no_such_key(key, best)
+    if not best and has_only_extra_state(start.value):
+        return start
     if not best:
         raise no_tensors()
     if len(best) > 1:
@@ -92,6 +94,12 @@ def require_top(key: str | None) -> None:
     """Refuses a ``key`` for a format whose tensors are all at the top level."""
     if key:
         raise RefusalError(f"its format has no containers, so key={key!r} names nothing", "leave key out")
+
+
+def has_only_extra_state(value: Any) -> bool:
+    """Whether a mapping is a state_dict without tensors: empty, or the extra states of modules."""
+    items = mapping_of(value)
+    return items is not None and all(type(name) is str and name.endswith(EXTRA_STATE) for name in items)
 
 
 def _is_state(value: Any) -> bool:
