@@ -46,21 +46,11 @@ def read(path: str, key: str | None = None) -> Structure:
     from pytest_ckpt_compat._cli.progress import reported_if_slow
     from pytest_ckpt_compat._snapshots import store
 
-    stored = None if _is_too_large(path) else store.read_file(path)
+    stored = store.read_file(path)
     if stored is not None:
         return stored
     with reported_if_slow(path):
         return _readers.read(path, key)
-
-
-def _is_too_large(path: str) -> bool:
-    """Whether a file is larger than any fingerprint file."""
-    from pytest_ckpt_compat._readers.limits import JSON_BYTES
-
-    try:
-        return Path(path).stat().st_size > JSON_BYTES
-    except (OSError, ValueError):
-        return False
 
 
 def _side(text: str) -> Structure:
