@@ -206,11 +206,12 @@ def _torchs_word(case: Case, state: Any) -> _Torchs:
     if not any(each.name == "strict" or each.kind is each.VAR_KEYWORD for each in parameters):
         strict = {}
     try:
-        module.load_state_dict(state, **strict)
+        result = module.load_state_dict(state, **strict)
     except Exception as error:
         keys = [key for line in _LISTED.findall(str(error)) for key in re.findall(r'"([^"]+)"', line)]
         return _Torchs(False, _brief(error), frozenset(keys), kind)
-    if before and not kind and _unchanged(before, _contents(module)):
+    none = before.keys() <= set(getattr(result, "missing_keys", ()))
+    if before and not kind and (none or (_is_filled(state) and _unchanged(before, _contents(module)))):
         return _Torchs(False, "nothing is loaded, and torch is silent", kind=NOTHING_LOADS)
     return _Torchs(True, "loads", kind=kind)
 
@@ -221,6 +222,14 @@ def _filled(state: Any) -> Any:
         with contextlib.suppress(Exception), torch.no_grad():
             value.fill_(7)
     return state
+
+
+def _is_filled(state: Any) -> bool:
+    """Whether every tensor could be filled: some dtypes and layouts cannot."""
+    tensors = [value for value in state.values() if isinstance(value, torch.Tensor)]
+    with contextlib.suppress(Exception):
+        return all(each.dtype is torch.bool or bool((each.float() == 7).all()) for each in tensors)
+    return False
 
 
 def _contents(module: nn.Module) -> dict[str, torch.Tensor]:

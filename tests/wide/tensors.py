@@ -60,7 +60,7 @@ def _dtypes(*names: str) -> tuple[Variant, ...]:
     """As buffers: not every dtype can be a parameter. Those that this torch lacks are left out."""
 
     def variant(dtype: torch.dtype) -> Variant:
-        return buffer(lambda size: torch.empty(size, 2, dtype=dtype))
+        return buffer(lambda size: torch.zeros(size, 2 * dtype.itemsize, dtype=torch.uint8).view(dtype))
 
     return tuple(variant(getattr(torch, name)) for name in names if hasattr(torch, name))
 
