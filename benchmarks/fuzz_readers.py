@@ -40,23 +40,23 @@ def changed(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
     """The content with a few bytes replaced, moved, repeated or taken from another file."""
     result = bytearray(content)
     for _ in range(rng.randint(1, 8)):
-        place = rng.randrange(len(result) + 1)
+        index = rng.randrange(len(result) + 1)
         span = rng.choice((1, 2, 4, 8, rng.randint(1, 200)))
         match rng.randrange(6):
             case 0:
-                result[place : place + 1] = bytes([rng.randrange(256)])
+                result[index : index + 1] = bytes([rng.randrange(256)])
             case 1:
-                del result[place : place + span]
+                del result[index : index + span]
             case 2:
-                result[place:place] = result[place : place + span]
+                result[index:index] = result[index : index + span]
             case 3:
-                result[place : place + 4] = rng.randbytes(4)
+                result[index : index + 4] = rng.randbytes(4)
             case 4:
                 other = rng.choice(others)
                 start = rng.randrange(len(other))
-                result[place : place + span] = other[start : start + span]
+                result[index : index + span] = other[start : start + span]
             case _:
-                result[place : place + 1] = rng.choice(_TOKENS)
+                result[index : index + 1] = rng.choice(_TOKENS)
     return bytes(result)
 
 

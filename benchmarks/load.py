@@ -166,8 +166,8 @@ def _report(costs: dict[str, Cost]) -> bool:
         ):
             fits = part <= target * whole
             met = met and fits
-            said = f"target 1/{1 / target:.0f}: {'met' if fits else 'MISSED'}"
-            print(f"{what:7}{_ratio(part, whole)} of {way} ({aside}); {said}")
+            outcome = f"target 1/{1 / target:.0f}: {'met' if fits else 'MISSED'}"
+            print(f"{what:7}{_ratio(part, whole)} of {way} ({aside}); {outcome}")
     return met
 
 

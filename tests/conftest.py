@@ -92,7 +92,7 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
 
 
 @dataclass(frozen=True)
-class Said:
+class Printed:
     """What a command printed, and its exit code."""
 
     code: int
@@ -103,11 +103,11 @@ class Said:
 @pytest.fixture
 def command(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Said]:
+) -> Callable[..., Printed]:
     """Runs ``ckpt-compat`` in the project's folder, in this process."""
     from pytest_ckpt_compat._cli import main as cli
 
-    def run(*argv: str) -> Said:
+    def run(*argv: str) -> Printed:
         before = set(sys.modules)
         monkeypatch.chdir(pytester.path)
         capsys.readouterr()
@@ -118,7 +118,7 @@ def command(
                 file = getattr(sys.modules[name], "__file__", None) or ""
                 if file.startswith(str(pytester.path)):
                     del sys.modules[name]
-        return Said(code, *capsys.readouterr())
+        return Printed(code, *capsys.readouterr())
 
     return run
 

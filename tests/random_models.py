@@ -140,24 +140,24 @@ def _one_edit(draw: st.DrawFn, recipe: Recipe) -> Recipe:
     if recipe.leaf is not None:
         return draw(_leaf_edit(recipe))
     children = list(recipe.children)
-    place = draw(st.integers(0, len(children) - 1))
-    name, child = children[place]
+    index = draw(st.integers(0, len(children) - 1))
+    name, child = children[index]
     taken = {each for each, _ in children}
     what = draw(st.sampled_from(["inside", "inside", "rename", "drop", "add", "wrap", "tie", "move"]))
     if what == "inside":
-        children[place] = (name, draw(_one_edit(child)))
+        children[index] = (name, draw(_one_edit(child)))
     elif what == "rename":
-        children[place] = (draw(_NAMES.filter(lambda n: n == name or n not in taken)), child)
+        children[index] = (draw(_NAMES.filter(lambda n: n == name or n not in taken)), child)
     elif what == "drop" and len(children) > 1:
-        del children[place]
+        del children[index]
     elif what == "add":
-        children.insert(place, (draw(_NAMES.filter(lambda n: n not in taken)), Recipe(draw(_LEAVES))))
+        children.insert(index, (draw(_NAMES.filter(lambda n: n not in taken)), Recipe(draw(_LEAVES))))
     elif what == "wrap":
         return Recipe(None, (("module", recipe),))
     elif what == "tie":
         return replace(recipe, tied=not recipe.tied)
     elif what == "move":
-        children.insert(0, children.pop(place))
+        children.insert(0, children.pop(index))
     return replace(recipe, children=tuple(children))
 
 

@@ -1,4 +1,4 @@
-"""Accepting a break: by exact changes, with a reason, until a date; nonsense is told."""
+"""Accepting a break: by exact changes, with a reason, until a date; mistakes are reported."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from datetime import date, timedelta
 
 import pytest
 
-from tests.conftest import SETTINGS, Said
+from tests.conftest import SETTINGS, Printed
 from tests.test_snapshots import change_model
 
-Command = Callable[..., Said]
+Command = Callable[..., Printed]
 
 ENTRY = """
 [[tool.ckpt_compat.checkpoint]]
@@ -49,9 +49,9 @@ def test_the_failure_prints_the_command_and_the_command_works(
     assert refused.code == 2
     assert refused.err.startswith("ckpt-compat: accept net-v1: has no reason; ")
     assert accepted(widened) == ""
-    said = command(*words[:-1], "five classes now")
-    assert said.code == 0
-    assert said.out.splitlines() == [
+    printed = command(*words[:-1], "five classes now")
+    assert printed.code == 0
+    assert printed.out.splitlines() == [
         "accepted  CK202 head.* of net-v1 (2 changes) in ckpt_snapshots/accepted.toml",
         "  head.weight float32[4, 8] -> head.weight float32[5, 8]",
         "  head.bias float32[4] -> head.bias float32[5]",
@@ -70,7 +70,7 @@ def test_the_failure_prints_the_command_and_the_command_works(
     result = widened.runpytest_inprocess()
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["CK907 net-v1: loads but for what is accepted, the definition differs from its snapshot"]
+        ["CK907 net-v1: loads, apart from accepted breaks, the definition differs from its snapshot"]
     )
 
 
@@ -106,10 +106,10 @@ def test_a_date(widened: pytest.Pytester, command: Command, until: str) -> None:
 
 
 def test_a_date_that_has_passed_is_refused(widened: pytest.Pytester, command: Command) -> None:
-    said = command("accept", "net-v1", "--rule", "CK202", "--reason", "late", "--until", YESTERDAY)
-    assert said.code == 2
+    printed = command("accept", "net-v1", "--rule", "CK202", "--reason", "late", "--until", YESTERDAY)
+    assert printed.code == 2
     assert (
-        said.err
+        printed.err
         == f"ckpt-compat: --until {YESTERDAY}: has passed; give the last day on which it is accepted\n"
     )
     assert accepted(widened) == ""
@@ -123,6 +123,31 @@ def test_entries_are_kept(widened: pytest.Pytester, command: Command) -> None:
     widened.runpytest_inprocess().assert_outcomes(passed=1)
 
 
+def test_what_is_accepted_already_is_not_accepted_again(widened: pytest.Pytester, command: Command) -> None:
+    words = ("accept", "net-v1", "--rule", "CK202", "--key", "head.*", "--reason", "five classes now")
+    assert command(*words).code == 0
+    printed = command(*words)
+    assert (printed.code, printed.err) == (
+        2,
+        "ckpt-compat: accept net-v1: CK202 head.* is already accepted; to change its reason or date, edit "
+        "its entry in accepted.toml\n",
+    )
+
+
+def test_two_entries_of_one_break_are_named(widened: pytest.Pytester, command: Command) -> None:
+    words = ("accept", "net-v1", "--rule", "CK202", "--reason", "five classes now")
+    assert command(*words).code == 0
+    path = widened.path / "ckpt_snapshots" / "accepted.toml"
+    entry = path.read_text().partition("\n\n")[2].replace("float32[4", "float32[9")
+    path.write_text(f"{entry}\n{entry}")
+    printed = command(*words)
+    assert printed.code == 0
+    assert printed.out.splitlines()[-1] == (
+        "note: ckpt_snapshots/accepted.toml has 2 entries of this id, rule and key; the first was updated"
+    )
+    assert path.read_text().endswith(entry)
+
+
 def test_an_entry_that_is_accepted_again_keeps_what_it_covers(
     widened: pytest.Pytester, command: Command
 ) -> None:
@@ -133,24 +158,24 @@ def test_an_entry_that_is_accepted_again_keeps_what_it_covers(
     change_model(
         widened, "self.scale =", "self.shift = nn.Parameter(torch.ones(1))\n            self.scale ="
     )
-    said = command("check")
-    assert (said.code, "CK101 net-v1: 1 of 8 tensors missing" in said.out) == (1, True), said.out
+    printed = command("check")
+    assert (printed.code, "CK101 net-v1: 1 of 8 tensors missing" in printed.out) == (1, True), printed.out
     assert command("accept", "net-v1", "--rule", "CK101", "--reason", "both").code == 0
     assert accepted(widened).count("[[accepted]]") == 1
     assert 'reason = "both"' in accepted(widened)
     assert command("check").code == 0
 
 
-def test_an_entry_of_nobody_is_told(widened: pytest.Pytester, command: Command) -> None:
+def test_an_entry_with_an_unknown_id_is_reported(widened: pytest.Pytester, command: Command) -> None:
     command("accept", "net-v1", "--rule", "CK202", "--reason", "five classes now")
     path = widened.path / "ckpt_snapshots" / "accepted.toml"
     path.write_text(path.read_text() + path.read_text().partition("\n\n")[2].replace("net-v1", "net-v0"))
     line = (
         "CK903 accepted.toml: the accepted CK202 * of net-v0 (five classes now): "
-        "nothing registered goes by this id; take the entry out"
+        "no registered checkpoint has this id; take the entry out"
     )
-    said = command("check")
-    assert (said.code, line in said.out.splitlines()) == (0, True), said.out
+    printed = command("check")
+    assert (printed.code, line in printed.out.splitlines()) == (0, True), printed.out
     result = widened.runpytest_inprocess()
     result.assert_outcomes(passed=1)
     assert line in result.outlines
@@ -166,25 +191,25 @@ RAISING = """
 def test_a_load_that_raises_is_accepted_by_its_words(widened: pytest.Pytester, command: Command) -> None:
     change_model(widened, "classes=5", "classes=4")
     change_model(widened, "\n    def forward", RAISING + "\n    def forward")
-    said = command("check")
-    assert said.code == 1
-    line = next(line for line in said.out.splitlines() if "ckpt-compat accept" in line)
+    printed = command("check")
+    assert printed.code == 1
+    line = next(line for line in printed.out.splitlines() if "ckpt-compat accept" in line)
     words = shlex.split(line.partition("ckpt-compat ")[2])
     assert words == ["accept", "net-v1", "--rule", "CK401", "--reason", "..."]
     assert command(*words[:-1], "it is to be converted").code == 0
-    said = command("check")
-    assert said.code == 0
-    assert "CK401 net-v1: accepted, KeyError: 'gone' (models.py:" in said.out
+    printed = command("check")
+    assert printed.code == 0
+    assert "CK401 net-v1: accepted, KeyError: 'gone' (models.py:" in printed.out
     change_model(widened, "import torch\n", "import torch\n\n")
     assert command("check").code == 0, "the line moved, and nothing else"
-    change_model(widened, '"gone"', '"lost"')
+    change_model(widened, '"gone"', '"other"')
     assert command("check").code == 1
 
 
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
-        (["gone", "--rule", "CK202"], "gone: is no registered checkpoint, and no definition that fails; *"),
+        (["gone", "--rule", "CK202"], "gone: is neither a registered checkpoint nor a failing definition; *"),
         (
             ["net-v1", "--rule", "CK101"],
             "*has no failing CK101 whose keys match [*]; *accepted: CK202 head.weight, CK202 head.bias",
@@ -197,9 +222,9 @@ def test_nothing_to_accept(
 ) -> None:
     from fnmatch import fnmatchcase
 
-    said = command("accept", *argv, "--reason", "why not")
-    assert said.code == 2
-    assert fnmatchcase(said.err.strip(), f"ckpt-compat: {complaint}"), said.err
+    printed = command("accept", *argv, "--reason", "why not")
+    assert printed.code == 2
+    assert fnmatchcase(printed.err.strip(), f"ckpt-compat: {complaint}"), printed.err
     assert accepted(widened) == ""
 
 
@@ -207,22 +232,25 @@ def test_nothing_to_accept(
     ("text", "complaint"),
     [
         ("<<<<<<< ours", "is not TOML: *"),
-        ("accepted = 3", "has a key 'accepted' that is no list of tables; *"),
+        ("accepted = 3", "has a key 'accepted' that is not a list of tables; *"),
         ("[[acepted]]", "has a key 'acepted'; its tables are *"),
         ("[[accepted]]\nid = 'x'\nwhy = 1", "number 1, key why: is unknown; *"),
         ("[[accepted]]\nid = 3", "number 1, key id: is 3; *"),
         (
             "[[accepted]]\nid = 'x'\nrule = 'CK202'\nreason = ' '",
-            "number 1, key reason: is not there or empty*",
+            "number 1, key reason: is missing or empty*",
         ),
-        ("[[accepted]]\nid='x'\nrule='CK000'\nreason='r'\nchanges=['a -> b']", "*'CK000', which is no rule*"),
+        (
+            "[[accepted]]\nid='x'\nrule='CK000'\nreason='r'\nchanges=['a -> b']",
+            "*'CK000', which is not a rule*",
+        ),
         (
             "[[accepted]]\nid='x'\nrule='CK202'\nreason='r'\nchanges=['ab']",
-            "*holds something that is no change*",
+            "*holds something that is not a change*",
         ),
         (
             "[[accepted]]\nid='x'\nrule='CK401'\nreason='r'\nchanges=['(none) -> (none)']",
-            "*holds something that is no change*",
+            "*holds something that is not a change*",
         ),
         ("[[accepted]]\nuntil = 2026-01-01T00:00:00", "number 1, key until: is *"),
     ],
@@ -231,11 +259,11 @@ def test_nonsense_in_the_file(widened: pytest.Pytester, command: Command, text: 
     (widened.path / "ckpt_snapshots" / "accepted.toml").write_text(text)
     result = widened.runpytest_inprocess()
     result.assert_outcomes(failed=1)
-    assert result.ret == 2, "nothing is known to be broken"
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines([f"CK905 net-v1: ckpt_snapshots/accepted.toml*{complaint}"])
-    said = command("accept", "net-v1", "--rule", "CK202", "--reason", "because")
-    assert said.code == 2
-    assert "Traceback" not in said.err
+    printed = command("accept", "net-v1", "--rule", "CK202", "--reason", "because")
+    assert printed.code == 2
+    assert "Traceback" not in printed.err
     assert accepted(widened) == text
 
 
@@ -246,6 +274,7 @@ def test_names_that_toml_and_shells_would_act_on() -> None:
     from pytest_ckpt_compat._core.structure import TensorSpec
     from pytest_ckpt_compat._core.verdict import Verdict
     from pytest_ckpt_compat._snapshots import accepted as module
+    from pytest_ckpt_compat._snapshots import accepted_edit
 
     keys = ('a"b', "c$(rm)", "d\n[[accepted]]", "e\u202e", "f\ud800", "\U0001f600\\")
     specs = (TensorSpec("float32", (1,)),)
@@ -257,7 +286,7 @@ def test_names_that_toml_and_shells_would_act_on() -> None:
     from pathlib import Path
 
     with tempfile.TemporaryDirectory() as name:
-        module.save(Path(name), entry)
+        accepted_edit.save(Path(name), entry)
         (loaded,) = module.load(Path(name))
     assert loaded.changes == entry.changes
     assert all(

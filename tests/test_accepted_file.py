@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import SnapshotError
-from pytest_ckpt_compat._snapshots import accepted
-from pytest_ckpt_compat._snapshots.accepted import Entry, loads, put
+from pytest_ckpt_compat._snapshots import accepted, accepted_edit
+from pytest_ckpt_compat._snapshots.accepted import Entry, loads
+from pytest_ckpt_compat._snapshots.accepted_edit import put, save
 
 #: A busy machine is no failure.
 _EXAMPLES = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
@@ -65,7 +67,7 @@ SPACES = st.sampled_from(["", " ", "  ", "\t"])
 def written(draw: st.DrawFn, text: str) -> str:
     """A TOML string in one of the ways in which it can be written."""
     text = visible(text)
-    styles = [accepted._quote(text)]
+    styles = [accepted_edit._quote(text)]
     if "'" not in text:
         styles += [f"'{text}'"]
     if '"' not in text and "\\" not in text:
@@ -73,10 +75,30 @@ def written(draw: st.DrawFn, text: str) -> str:
     return draw(st.sampled_from(styles))
 
 
+HEADERS = st.sampled_from(["[[accepted]]", "[[ accepted ]]", '[["accepted"]]'])
+LAYOUTS = st.sampled_from(["one line", "one a line", "comment at the end", "brackets beside values"])
+
+
+def array(layout: str, texts: list[str], comment: Callable[[], str], after: Callable[[], str]) -> list[str]:
+    """The lines of a list of changes in a layout that people use."""
+    first, last = texts[:-1], texts[-1]
+    if layout == "one line":
+        return [f"changes = [{', '.join(texts)}]"]
+    if layout == "one a line":
+        return [f"changes = [ # {len(texts)} changes", *(f"  {text},{after()}" for text in texts), "]"]
+    if layout == "comment at the end":
+        return ["changes = [", *(f"  {text}," for text in first), f"  {last}{after()}", f"  {comment()}", "]"]
+    return [f"changes = [{after()}", *(f"  {text},{after()}" for text in first), f"  {last} ]"]
+
+
 @st.composite
 def edited(draw: st.DrawFn) -> Edited:
-    """A file with comments, blank lines, and its own layout."""
+    """A file with comments, blank lines, and its own layout and line ends."""
     number = iter(range(1000))
+    endings = draw(st.sampled_from([["\n"], ["\r\n"], ["\n", "\r\n"]]))
+
+    def end() -> str:
+        return draw(st.sampled_from(endings))
 
     def comment() -> str:
         return f"# comment {next(number)} é, \"]\" [[accepted]] = 'x'"
@@ -85,30 +107,24 @@ def edited(draw: st.DrawFn) -> Edited:
         return draw(SPACES) + (comment() if draw(st.booleans()) else "")
 
     found = draw(st.lists(entries(), max_size=3, unique_by=lambda each: (each.id, each.rule, each.key)))
-    end = draw(st.sampled_from(["\n", "\r\n"]))
     pieces, comments = [], []
     for entry in found:
         indent = draw(SPACES)
         lines = [comment() if draw(st.booleans()) else "" for _ in range(draw(st.integers(0, 2)))]
-        lines.append(f"{indent}[[accepted]]{after()}")
-        fields = [f"id={written(draw, entry.id)}", f"reason = {written(draw, entry.reason)}"]
-        fields.append(f"rule{draw(SPACES)}= {written(draw, entry.rule)}")
+        lines.append(f"{indent}{draw(HEADERS)}{after()}")
+        fields = [[f"id={written(draw, entry.id)}"], [f"reason = {written(draw, entry.reason)}"]]
+        fields.append([f"rule{draw(SPACES)}= {written(draw, entry.rule)}"])
         if entry.key != "*" or draw(st.booleans()):
-            fields.append(f'"key" = {written(draw, entry.key)}')
+            fields.append([f'"key" = {written(draw, entry.key)}'])
         if entry.until is not None:
-            fields.append(f"until = {entry.until}")
-        changes = [written(draw, text) for text in entry.changes]
-        if draw(st.booleans()):
-            fields.append(f"changes = [{', '.join(changes)}]")
-        else:
-            inner = "".join(f"{indent}  {text},{after()}{end}" for text in changes)
-            fields.append(f"changes = [ # {len(changes)} changes{end}{inner}{indent}]")
-        lines += [f"{indent}{field}{after()}" for field in draw(st.permutations(fields))]
-        piece = "".join(line + end for line in lines)
-        pieces.append(piece)
+            fields.append([f"until = {entry.until}"])
+        fields.append(array(draw(LAYOUTS), [written(draw, text) for text in entry.changes], comment, after))
+        for *inner, last in draw(st.permutations(fields)):
+            lines += [*(indent + line for line in inner), f"{indent}{last}{after()}"]
+        pieces.append("".join(line + end() for line in lines))
         comments.append(tuple(line.strip() for line in lines if line.strip().startswith("#")))
-    tail = draw(st.sampled_from(["", end, f"# the end{end}", "# the end"]))
-    head = draw(st.sampled_from(["", f"# by hand{end}{end}"]))
+    tail = draw(st.sampled_from(["", endings[0], f"# the end{endings[0]}", "# the end"]))
+    head = draw(st.sampled_from(["", f"# by hand{endings[0]}{endings[0]}"]))
     return Edited(head, tuple(pieces), tuple(comments), tuple(map(read_back, found)), tail)
 
 
@@ -121,7 +137,7 @@ def test_a_new_entry_leaves_the_file_as_it_is(file: Edited, entry: Entry) -> Non
     text = put(file.text, entry)
     assert text.startswith(file.text)
     assert loads(text, "accepted.toml") == (*file.entries, read_back(entry))
-    if "\r\n" in file.text:
+    if "\n" not in file.text.replace("\r\n", "") and "\r\n" in file.text:
         assert "\n" not in text.replace("\r\n", "")
 
 
@@ -221,11 +237,90 @@ def test_a_list_of_inline_tables_goes_on_as_one() -> None:
     assert loads(put("accepted = []", new), "accepted.toml") == (new,)
 
 
+BROKEN = (
+    """\
+[[accepted]]
+id = "net-v1"
+rule = "CK202"
+reason = """
+    + '"""\n[[accepted]]\n# no comment"""'
+    + """  # why
+changes = [
+    "a -> b"  # the only one
+    # more to come
+]  # CK202
+# about what follows
+[[ accepted ]]
+id = "net-v2"
+rule = "CK202"
+reason = "r"
+changes = [ # 1 change
+    "a -> b" ]
+"""
+)
+
+
+def test_layouts_that_a_library_may_break() -> None:
+    first, second = loads(BROKEN, "accepted.toml")
+    more = replace(first, changes=(*first.changes, "c -> d"))
+    text = put(BROKEN, more)
+    assert loads(text, "accepted.toml") == (more, second)
+    assert text == BROKEN.replace('"a -> b"  #', '"a -> b",  #').replace("come\n", 'come\n    "c -> d",\n')
+    text = put(BROKEN, replace(second, changes=("c -> d",)))
+    assert text == BROKEN.replace('    "a -> b" ]', '    "c -> d"\n    ]')
+
+
+def test_an_entry_that_the_library_cannot_edit_is_written_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tomlkit
+    from tomlkit.exceptions import ParseError
+
+    def parse(text: str) -> None:
+        raise ParseError(1, 1)
+
+    monkeypatch.setattr(tomlkit, "parse", parse)
+    first, second = loads(BROKEN, "accepted.toml")
+    second = replace(second, changes=("c -> d",), until=date(2030, 1, 1))
+    text = put(BROKEN, second)
+    assert text.startswith(BROKEN[: BROKEN.index('id = "net-v2"')] + "# 1 change\nid =")
+    assert loads(text, "accepted.toml") == (first, second)
+    old = loads(INLINE, "accepted.toml")
+    new = replace(old[1], changes=("c -> d",))
+    text = put(INLINE, new)
+    assert text.startswith('# one a line\n# the first\n\n[[accepted]]\nid = "a"')
+    assert loads(text, "accepted.toml") == (old[0], new)
+
+
+def test_of_two_entries_of_one_change_the_first_is_updated() -> None:
+    text = FILE.replace('"net-v2"', '"net-v1"').replace('"CK101"', '"CK202"')
+    first, second = loads(text, "accepted.toml")
+    found = loads(put(text, replace(first, reason="new")), "accepted.toml")
+    assert found == (replace(first, reason="new"), second)
+
+
+def test_an_id_with_a_control_character_is_found_again() -> None:
+    text = FILE.replace('"net-v1"', r'"net\u0007"')
+    first, second = loads(text, "accepted.toml")
+    assert first.id == r"net\x07"
+    found = loads(put(text, replace(first, id="net\x07", reason="new")), "accepted.toml")
+    assert found == (replace(first, reason="new"), second)
+
+
+@pytest.mark.parametrize("line_end", [b"\r", b"\r\r\n"])
+def test_line_ends_that_are_not_toml_are_refused(tmp_path: Path, line_end: bytes) -> None:
+    content = FILE.encode().replace(b"\n", line_end)
+    (tmp_path / accepted.FILE).write_bytes(content)
+    with pytest.raises(SnapshotError, match=r"accepted\.toml: is not TOML"):
+        accepted.load(tmp_path)
+    with pytest.raises(SnapshotError, match=r"accepted\.toml: is not TOML"):
+        save(tmp_path, Entry("a", "CK101", "*", "new", None, ("(none) -> b",)))
+    assert (tmp_path / accepted.FILE).read_bytes() == content
+
+
 def test_a_file_that_cannot_be_used_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / accepted.FILE
     path.write_text("[[accepted]]\nid = 3\n")
     with pytest.raises(SnapshotError, match="number 1, key id: is 3"):
-        accepted.save(tmp_path, Entry("a", "CK101", "*", "new", None, ("(none) -> b",)))
+        save(tmp_path, Entry("a", "CK101", "*", "new", None, ("(none) -> b",)))
     assert path.read_text() == "[[accepted]]\nid = 3\n"
 
 
@@ -233,7 +328,7 @@ def test_line_ends_stay(tmp_path: Path) -> None:
     path = tmp_path / accepted.FILE
     path.write_bytes(FILE.replace("\n", "\r\n").encode())
     new = Entry("a", "CK101", "*", "new", None, ("(none) -> b",))
-    accepted.save(tmp_path, new)
+    save(tmp_path, new)
     assert path.read_bytes().replace(b"\r\n", b"").count(b"\n") == 0
     assert path.read_bytes().startswith(FILE.replace("\n", "\r\n").encode())
     assert accepted.load(tmp_path)[-1] == new

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Said, save
+from tests.conftest import Printed, save
 from tests.repository import ENTRY, commit, edit, git, make_project
 
-Command = Callable[..., Said]
+Command = Callable[..., Printed]
 
 pytestmark = pytest.mark.long
 
@@ -38,10 +38,10 @@ def branch(pytester: pytest.Pytester) -> pytest.Pytester:
 
 
 def test_nothing_changed(branch: pytest.Pytester, command: Command) -> None:
-    said = command("check", "--against", "main")
+    printed = command("check", "--against", "main")
     short = git(branch.path, "rev-parse", "main")[:8]
-    assert (said.code, said.err) == (0, "")
-    assert said.out.splitlines() == [
+    assert (printed.code, printed.err) == (0, "")
+    assert printed.out.splitlines() == [
         "OK net-v1: 6 tensors load",
         f"compared  1 checkpoint, 6 tensors, with main (merge base {short})",
     ]
@@ -52,10 +52,10 @@ def test_nothing_changed(branch: pytest.Pytester, command: Command) -> None:
 
 def test_a_break_of_this_branch_fails(branch: pytest.Pytester, command: Command) -> None:
     edit(branch.path / "models.py", "classes=4", "classes=5")
-    said = command("check", "--against", "main")
-    assert said.code == 1
-    assert said.out.startswith("breaks introduced here: 1\n\nCK202 net-v1: head resized\n")
-    assert "already" not in said.out
+    printed = command("check", "--against", "main")
+    assert printed.code == 1
+    assert printed.out.startswith("breaks introduced here: 1\n\nCK202 net-v1: head resized\n")
+    assert "already" not in printed.out
     branch.runpytest_inprocess("--ckpt-against", "main").assert_outcomes(failed=1)
 
 
@@ -66,17 +66,19 @@ def test_a_break_that_main_has_is_listed(branch: pytest.Pytester, command: Comma
     git(branch.path, "switch", "-q", "main")
     git(branch.path, "merge", "-q", "work")
     git(branch.path, "switch", "-q", "-c", "next")
-    said = command("check", "--against", "main")
-    assert said.code == 0
-    assert said.out.startswith("breaks already on main: 1\n\nCK202 net-v1: already on main, head resized\n")
+    printed = command("check", "--against", "main")
+    assert printed.code == 0
+    assert printed.out.startswith(
+        "breaks already on main: 1\n\nCK202 net-v1: already on main, head resized\n"
+    )
     result = branch.runpytest_inprocess("--ckpt-against", "main")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["CK202 net-v1: already on main, head resized", "*already on main*"])
     edit(branch.path / "models.py", "extra=False", "extra=True")
-    said = command("check", "--against", "main")
-    assert said.code == 1
-    assert "= head.weight" in said.out
-    assert "+ scale" in said.out
+    printed = command("check", "--against", "main")
+    assert printed.code == 1
+    assert "= head.weight" in printed.out
+    assert "+ scale" in printed.out
 
 
 def test_a_layer_that_only_main_has_trained(branch: pytest.Pytester, command: Command) -> None:
@@ -92,11 +94,11 @@ def test_a_layer_that_only_main_has_trained(branch: pytest.Pytester, command: Co
     assert command("check").code == 1
     branch.runpytest_inprocess("--ckpt-update", "-q")
     assert command("check").code == 0
-    said = command("check", "--against", "main")
-    assert said.code == 1
-    assert "CK102 models.Net: 1 of 7 tensors unexpected" in said.out
-    assert "models.Net as main (merge base " in said.out
-    line = next(line for line in said.out.splitlines() if "ckpt-compat accept" in line)
+    printed = command("check", "--against", "main")
+    assert printed.code == 1
+    assert "CK102 models.Net: 1 of 7 tensors unexpected" in printed.out
+    assert "models.Net as main (merge base " in printed.out
+    line = next(line for line in printed.out.splitlines() if "ckpt-compat accept" in line)
     words = shlex.split(line.partition("ckpt-compat ")[2])
     assert words[-4:] == ["--reason", "...", "--against", "main"]
     accepted = command(*(word.replace("...", "never released") for word in words))
@@ -107,9 +109,9 @@ def test_a_layer_that_only_main_has_trained(branch: pytest.Pytester, command: Co
 def test_a_definition_that_changed_must_be_recorded(branch: pytest.Pytester, command: Command) -> None:
     edit(branch.path / "models.py", "nn.Linear(8, classes)", "nn.Linear(8, classes).half()")
     assert command("check").code == 0
-    said = command("check", "--against", "main")
-    assert said.code == 1
-    assert said.out.splitlines()[2].startswith("CK907 net-v1: the definition differs from its snapshot")
+    printed = command("check", "--against", "main")
+    assert printed.code == 1
+    assert printed.out.splitlines()[2].startswith("CK907 net-v1: the definition differs from its snapshot")
     branch.runpytest_inprocess("--ckpt-update", "-q")
     assert command("check", "--against", "main").code == 0
 
@@ -123,12 +125,12 @@ def test_without_a_snapshot_the_old_definition_is_built(branch: pytest.Pytester,
     edit(branch.path / "pyproject.toml", 'model = "models:Net"', 'model = "models:Net"\nstrict = false')
     branch.runpytest_inprocess("--ckpt-update", "-q")
     before = git(branch.path, "status", "--porcelain", "--ignored")
-    said = command("check", "--against", "main")
-    assert said.code == 0, said.out
+    printed = command("check", "--against", "main")
+    assert printed.code == 0, printed.out
     edit(branch.path / "pyproject.toml", "strict = false", "strict = true")
-    said = command("check", "--against", "main")
-    assert said.code == 1
-    assert "CK102 net-v1" in said.out
+    printed = command("check", "--against", "main")
+    assert printed.code == 1
+    assert "CK102 net-v1" in printed.out
     assert git(branch.path, "status", "--porcelain", "--ignored") == before
 
 
@@ -166,23 +168,23 @@ def test_a_rewritten_snapshot_hides_nothing(branch: pytest.Pytester, command: Co
     save(branch.path / "net.pt", classes=5)
     branch.runpytest_inprocess("--ckpt-update", "--ckpt-rewrite", "net-v1", "-q").assert_outcomes(passed=1)
     assert command("check").code == 0
-    said = command("check", "--against", "main")
-    assert said.code == 1
-    assert "net.pt as main (merge base " in said.out
+    printed = command("check", "--against", "main")
+    assert printed.code == 1
+    assert "net.pt as main (merge base " in printed.out
 
 
-def test_a_snapshot_that_is_gone_or_renamed(branch: pytest.Pytester, command: Command) -> None:
+def test_a_snapshot_that_is_missing_or_renamed(branch: pytest.Pytester, command: Command) -> None:
     edit(branch.path / "pyproject.toml", '"net-v1"', '"net-one"')
     shutil.move(branch.path / "ckpt_snapshots/net-v1.json", branch.path / "ckpt_snapshots/net-one.json")
-    said = command("check", "--against", "main")
-    assert said.code == 0
-    assert "renamed   ckpt_snapshots/net-v1.json of main" in said.out
+    printed = command("check", "--against", "main")
+    assert printed.code == 0
+    assert "renamed   ckpt_snapshots/net-v1.json of main" in printed.out
     save(branch.path / "net.pt", body="trunk")
     edit(branch.path / "models.py", 'body="body"', 'body="trunk"')
     branch.runpytest_inprocess("--ckpt-update", "--ckpt-rewrite", "net-one", "-q").assert_outcomes(passed=1)
-    said = command("check", "--against", "main", "-v")
-    assert "CK901 net-v1: main (merge base " in said.out
-    assert "nothing registered here uses it" in said.out
+    printed = command("check", "--against", "main", "-v")
+    assert "CK901 net-v1: main (merge base " in printed.out
+    assert "nothing registered here uses it" in printed.out
 
 
 def test_a_definition_on_one_side_only(branch: pytest.Pytester, command: Command) -> None:
@@ -192,9 +194,9 @@ def test_a_definition_on_one_side_only(branch: pytest.Pytester, command: Command
     edit(branch.path / "pyproject.toml", "models:Net", "models:Network")
     edit(branch.path / "models.py", "super().__init__()", "super().__init__()  #")
     branch.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
-    said = command("check", "--against", "main")
-    assert said.code == 0, said.out
-    assert "renamed   ckpt_snapshots/definitions/models.Net.json" in said.out
+    printed = command("check", "--against", "main")
+    assert printed.code == 0, printed.out
+    assert "renamed   ckpt_snapshots/definitions/models.Net.json" in printed.out
 
 
 def test_a_base_that_cannot_be_imported(branch: pytest.Pytester, command: Command) -> None:
@@ -205,19 +207,21 @@ def test_a_base_that_cannot_be_imported(branch: pytest.Pytester, command: Comman
     edit(branch.path / "models.py", "import nothing_of_that_name\n", "")
     assert command("check", "--against", "main").code == 0, "snapshots answer without the old code"
     edit(branch.path / "models.py", "classes=4", "classes=5")
-    said = command("check", "--against", "main")
-    assert said.code == 2
-    assert "CK906 net-v1: models.Net at main (merge base " in said.out
-    assert "importing models raised ModuleNotFoundError: No module named 'nothing_of_that_name'" in said.out
-    assert "Traceback" not in said.out + said.err
+    printed = command("check", "--against", "main")
+    assert printed.code == 2
+    assert "CK906 net-v1: models.Net at main (merge base " in printed.out
+    assert (
+        "importing models raised ModuleNotFoundError: No module named 'nothing_of_that_name'" in printed.out
+    )
+    assert "Traceback" not in printed.out + printed.err
 
 
 def bad(command: Command, ref: str, complaint: str) -> str:
-    said = command("check", "--against", ref)
-    assert said.code == 2
-    assert said.out == ""
-    assert fnmatchcase(said.err.strip(), f"ckpt-compat: --against {ref}: {complaint}"), said.err
-    return said.err.strip()
+    printed = command("check", "--against", ref)
+    assert printed.code == 2
+    assert printed.out == ""
+    assert fnmatchcase(printed.err.strip(), f"ckpt-compat: --against {ref}: {complaint}"), printed.err
+    return printed.err.strip()
 
 
 def test_references_that_cannot_be_used(branch: pytest.Pytester, command: Command) -> None:
@@ -240,19 +244,19 @@ def test_references_that_cannot_be_used(branch: pytest.Pytester, command: Comman
     git(branch.path, "switch", "-q", "--detach", "work")
     assert command("check", "--against", "main").code == 0, "a detached head is as good as a branch"
     shutil.rmtree(branch.path / ".git")
-    bad(command, "main", "* is in no git repository; run it in a clone of the project that git trusts")
+    bad(command, "main", "* is not in a git repository; run it in a clone of the project that git trusts")
 
 
 def test_a_reference_that_is_no_reference(branch: pytest.Pytester, command: Command) -> None:
-    said = command("check", "--against=--upload-pack=x")
-    assert said.code == 2
-    assert "is no reference" in said.err
+    printed = command("check", "--against=--upload-pack=x")
+    assert printed.code == 2
+    assert "is not a reference" in printed.err
 
 
-def test_pytest_stops_at_once_with_2(branch: pytest.Pytester) -> None:
+def test_pytest_stops_at_once(branch: pytest.Pytester) -> None:
     result = branch.runpytest_inprocess("--ckpt-against", "origin/main")
-    assert result.ret == 2
-    result.stderr.fnmatch_lines(["Exit: --against origin/main: is not known here; run: git fetch *"])
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --against origin/main: is not known here; run: git fetch *"])
     branch.runpytest_inprocess("--ckpt-against", "main", "-k", "nothing").stdout.fnmatch_lines(
         ["could not check: no checkpoint was compared, with main *"]
     )
@@ -260,12 +264,12 @@ def test_pytest_stops_at_once_with_2(branch: pytest.Pytester) -> None:
 
 def test_nothing_compared_is_no_pass(branch: pytest.Pytester, command: Command) -> None:
     edit(branch.path / "pyproject.toml", ENTRY, "")
-    said = command("check", "--against", "main")
-    assert said.code == 2
-    assert "no checkpoint is registered" in said.err
+    printed = command("check", "--against", "main")
+    assert printed.code == 2
+    assert "no checkpoint is registered" in printed.err
     branch.makepyfile("def test_other(): pass")
     result = branch.runpytest_inprocess("--ckpt-against", "main")
-    assert result.ret == 2
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.mark.parametrize("depth", ["1", "2"])
@@ -281,9 +285,9 @@ def test_a_shallow_clone_says_what_to_fetch(
     branch._path = path
     error = bad(command, "origin/main", "is not known here; run: git fetch --unshallow origin *")
     git(path, *shlex.split(error.partition("run: ")[2])[1:])
-    said = command("check", "--against", "origin/main")
-    assert said.code == 0, said.err
-    assert "compared  1 checkpoint, 6 tensors, with origin/main" in said.out
+    printed = command("check", "--against", "origin/main")
+    assert printed.code == 0, printed.err
+    assert "compared  1 checkpoint, 6 tensors, with origin/main" in printed.out
     branch._path = origin
 
 
@@ -314,8 +318,8 @@ def test_a_project_below_the_top_and_one_in_a_submodule(
     commit(top)
     git(top, "switch", "-q", "-c", "work")
     edit(project / "models.py", "classes=4", "classes=5")
-    said = command("check", "--against", "main")
-    assert (said.code, said.out.splitlines()[0]) == (1, "breaks introduced here: 1")
+    printed = command("check", "--against", "main")
+    assert (printed.code, printed.out.splitlines()[0]) == (1, "breaks introduced here: 1")
     outer = tmp_path / "outer"
     outer.mkdir()
     git(outer, "init", "-q", "-b", "main")
@@ -332,13 +336,14 @@ def test_an_old_snapshot_that_cannot_be_used(branch: pytest.Pytester, command: C
     commit(branch.path)
     git(branch.path, "switch", "-q", "-c", "repaired")
     path.write_text(good)
-    said = command("check", "--against", "main")
-    assert said.code == 0
-    why = "ckpt_snapshots/definitions/models.Net.json has conflict markers (line 1): not compared with it"
-    assert f"  note: in main (merge base {git(branch.path, 'rev-parse', 'main')[:8]}), {why}" in said.out
+    printed = command("check", "--against", "main")
+    assert printed.code == 0
+    why = "ckpt_snapshots/definitions/models.Net.json has conflict markers (line 1)"
+    why += "; the comparison skips this snapshot"
+    assert f"  note: in main (merge base {git(branch.path, 'rev-parse', 'main')[:8]}), {why}" in printed.out
     edit(branch.path / "models.py", "nn.Linear(8, 8)", "nn.Linear(8, 8, bias=False)")
-    said = command("check", "--against", "main")
-    assert said.code == 1, "its code answers instead"
+    printed = command("check", "--against", "main")
+    assert printed.code == 1, "its code answers instead"
 
 
 def test_it_runs_under_xdist(branch: pytest.Pytester) -> None:

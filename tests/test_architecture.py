@@ -59,8 +59,10 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                submodule = whole.removeprefix(f"{NAME}.") in MODULES
+                yield whole if submodule or node.module == NAME else node.module or ""
 
 
 def strings(tree: ast.AST) -> Iterator[str]:
@@ -78,7 +80,10 @@ def strings(tree: ast.AST) -> Iterator[str]:
 
 
 def named(text: str) -> Iterator[str]:
-    """The modules of the package that a text names."""
+    """The modules of the package that a text names; a public name is the package's own."""
+    public = {f"{NAME}.{name}" for name in pytest_ckpt_compat.__all__}
+    if text == NAME or text in public:
+        yield "__init__"
     for found in re.findall(rf"\b{NAME}((?:\.\w+)+)", text):
         name = found[1:]
         while name and name not in MODULES:
@@ -87,17 +92,32 @@ def named(text: str) -> Iterator[str]:
             yield name
 
 
-def used(source: str) -> set[str]:
-    """The modules of the package that a module imports, by statement or by name in a text."""
+def used(source: str, types: bool = True) -> set[str]:
+    """The modules of the package that a module imports, by statement or by name in a text.
+
+    Args:
+        source: the module's.
+        types: whether imports count that only a type checker follows.
+    """
     tree = ast.parse(source)
+    if not types:
+        tree.body = [node for node in tree.body if not _is_for_types(node)]
     return {name for text in (*imports(tree), *strings(tree)) for name in named(text)}
+
+
+def _is_for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def _rank(name: str) -> int:
+    room = name.split(".")[0]
+    return ROOMS.index("__init__" if room == "__main__" else room)
 
 
 def upward(module: str, source: str) -> list[str]:
     """The imports of a module's source that go against the direction."""
     room, _, inside = module.partition(".")
-    place = ROOMS.index("__init__" if room == "__main__" else room)
-    strange = [name for name in used(source) if ROOMS.index(name.split(".")[0]) > place]
+    strange = [name for name in used(source) if _rank(name) > _rank(module)]
     order, folder = INNER.get(room, ()), inside.split(".")[0]
     if folder in order:
         beside = [name.split(".")[1] for name in used(source) if name.startswith(room + ".")]
@@ -115,6 +135,8 @@ def test_imports_go_one_way(module: str) -> None:
     [
         f"from {NAME}._report.text import render",
         f"from {NAME}._report import text",
+        f"from {NAME} import check",
+        f"import {NAME} as ckpt",
         f"def late():\n    import {NAME}._cli.main",
         f'code = "from {NAME}._cli.main import main"',
         f'importlib.import_module("{NAME}._check")',
@@ -127,6 +149,19 @@ def test_an_import_against_the_direction_is_seen(source: str) -> None:
 def test_an_import_against_the_direction_within_a_room_is_seen() -> None:
     assert upward("_readers.pickle.inert", f"from {NAME}._readers.formats import onnx")
     assert not upward("_readers.formats.onnx", f"from {NAME}._readers.pickle import inert")
+
+
+def test_no_module_imports_itself_in_the_end() -> None:
+    edges = {
+        name: used(path.read_text(encoding="utf-8"), types=False) - {name} for name, path in MODULES.items()
+    }
+    below = dict(edges)
+    while True:
+        wider = {name: found.union(*(below[each] for each in found)) for name, found in below.items()}
+        if wider == below:
+            break
+        below = wider
+    assert not [name for name, found in below.items() if name in found]
 
 
 def test_every_module_has_a_room_and_every_room_says_what_it_is_for() -> None:
@@ -166,7 +201,13 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
 def test_the_plugin_imports_pytest_alone() -> None:
     code = f"import pytest\nbefore = set(sys.modules)\nimport {NAME}._pytest_plugin.hooks\n"
     code += "new = set(sys.modules) - before\n"
-    allowed = ("_pytest_plugin", "_pytest_plugin.hooks", "_registry", "_registry.names")
+    allowed = (
+        "_pytest_plugin",
+        "_pytest_plugin.hooks",
+        "_pytest_plugin.keys",
+        "_registry",
+        "_registry.names",
+    )
     code += f"assert new <= { {NAME, *(f'{NAME}.{name}' for name in allowed)} }, new"
     loaded_after(code)
 

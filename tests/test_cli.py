@@ -171,7 +171,15 @@ def test_update_records_snapshots(project: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["recorded  ckpt_snapshots/net.pt.json: 6 tensors"])
 
 
-def test_update_without_any_marker_is_told(project: pytest.Pytester) -> None:
+def test_show_names_the_command_for_definitions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["show", "models:Net"]) == 2
+    assert capsys.readouterr().err == (
+        "ckpt-compat: models:Net: is a definition; show reads files; to see a definition's keys: "
+        "ckpt-compat diff FILE models:Net\n"
+    )
+
+
+def test_update_without_any_marker_names_the_problem(project: pytest.Pytester) -> None:
     project.makepyfile("def test_other(): pass")
     result = project.run(sys.executable, "-m", "pytest_ckpt_compat", "update")
     assert result.ret == 2

@@ -195,7 +195,7 @@ def test_a_hook_that_reads_numbers_cannot_be_judged_from_a_snapshot(tmp_path: Pa
         check_structure(snapshot, find(Hooked), Policy())
 
 
-def test_a_load_that_silently_skips_is_told(tmp_path: Path) -> None:
+def test_a_load_that_silently_skips_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     state = {"layer.weight": torch.ones(2, 2), "layer.bias": torch.ones(2), "head.weight": torch.ones(9, 2)}
     torch.save(state, path)

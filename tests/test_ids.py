@@ -12,7 +12,7 @@ from pytest_ckpt_compat._registry import ids
 from pytest_ckpt_compat._registry.ids import Ids
 from pytest_ckpt_compat._registry.registration import definition_id
 from pytest_ckpt_compat._snapshots import store
-from tests.conftest import SETTINGS, Said, save
+from tests.conftest import SETTINGS, Printed, save
 from tests.repository import ENTRY
 
 LONG = "is too long for a file name: more than 250 bytes without a slash; "
@@ -129,7 +129,7 @@ def pytest_ckpt_compat_checkpoints(config):
 
 @pytest.mark.parametrize("where", ["file", "hook", "marker", "modules", "test"])
 def test_clashes_are_found_across_the_session(
-    project: pytest.Pytester, command: Callable[..., Said], where: str
+    project: pytest.Pytester, command: Callable[..., Printed], where: str
 ) -> None:
     first = ENTRY.replace("net-v1", "Model")
     (project.path / "pyproject.toml").write_text(
@@ -150,10 +150,10 @@ def test_clashes_are_found_across_the_session(
     result = project.runpytest_inprocess("--ckpt-update")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([CLASH.replace("'Model'", "'Model'")])
-    said = command("check")
-    assert said.code == 2
-    assert "'Model' in case alone" in said.err
-    assert said.err.count("\n") == 1
+    printed = command("check")
+    assert printed.code == 2
+    assert "'Model' in case alone" in printed.err
+    assert printed.err.count("\n") == 1
 
 
 def test_one_id_on_two_tests_is_no_clash(project: pytest.Pytester) -> None:
@@ -163,14 +163,14 @@ def test_one_id_on_two_tests_is_no_clash(project: pytest.Pytester) -> None:
 
 @pytest.mark.parametrize("identifier", ["x" * 300, "é" * 130])
 def test_nothing_is_written_where_an_id_is_too_long(
-    project: pytest.Pytester, command: Callable[..., Said], identifier: str
+    project: pytest.Pytester, command: Callable[..., Printed], identifier: str
 ) -> None:
     text = SETTINGS + ENTRY + ENTRY.replace("net-v1", identifier)
     (project.path / "pyproject.toml").write_text(text, encoding="utf-8")
-    said = command("update")
-    assert said.code == 2
-    assert LONG in said.err
-    assert said.err.count("\n") == 1
+    printed = command("update")
+    assert printed.code == 2
+    assert LONG in printed.err
+    assert printed.err.count("\n") == 1
     assert not (project.path / "ckpt_snapshots").exists()
 
 

@@ -14,7 +14,7 @@ from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
 from pytest_ckpt_compat._core.structure import Structure, TensorSpec
 from pytest_ckpt_compat._registry import project_file
 from pytest_ckpt_compat._snapshots import accepted, fingerprint, store
-from tests.conftest import SETTINGS, Said
+from tests.conftest import SETTINGS, Printed
 from tests.counting import calls
 from tests.repository import ENTRY, commit, git
 
@@ -32,7 +32,7 @@ def sparse(path: Path, begins: bytes = b"{") -> Path:
 
 
 @pytest.fixture
-def recorded(project: pytest.Pytester, command: Callable[..., Said]) -> pytest.Pytester:
+def recorded(project: pytest.Pytester, command: Callable[..., Printed]) -> pytest.Pytester:
     """A project with a checkpoint that is recorded."""
     project.makepyfile("def test_other(): pass")
     (project.path / "pyproject.toml").write_text(SETTINGS)
@@ -42,11 +42,11 @@ def recorded(project: pytest.Pytester, command: Callable[..., Said]) -> pytest.P
 
 
 @pytest.mark.parametrize("name", ["net-v1.json", "definitions/models.Net.json", "accepted.toml"])
-def test_a_terabyte(recorded: pytest.Pytester, command: Callable[..., Said], name: str) -> None:
+def test_a_terabyte(recorded: pytest.Pytester, command: Callable[..., Printed], name: str) -> None:
     path = sparse(recorded.path / "ckpt_snapshots" / name)
-    said = command("check")
-    assert said.code == 2
-    line = next(line for line in said.out.splitlines() if line.startswith("CK905 net-v1: "))
+    printed = command("check")
+    assert printed.code == 2
+    line = next(line for line in printed.out.splitlines() if line.startswith("CK905 net-v1: "))
     assert f"{name}: {OTHER if name == 'accepted.toml' else SNAPSHOT}" in line
     recorded.runpytest_inprocess().stdout.fnmatch_lines(
         [f"CK905 net-v1: *{name}: cannot be read: it has more *"]
@@ -56,10 +56,10 @@ def test_a_terabyte(recorded: pytest.Pytester, command: Callable[..., Said], nam
         assert SNAPSHOT in command("diff", str(path), "net.pt").err
 
 
-def test_settings_of_a_terabyte(recorded: pytest.Pytester, command: Callable[..., Said]) -> None:
+def test_settings_of_a_terabyte(recorded: pytest.Pytester, command: Callable[..., Printed]) -> None:
     sparse(recorded.path / "ckpt_compat.toml", b"#")
-    said = command("check")
-    assert (said.code, said.err) == (
+    printed = command("check")
+    assert (printed.code, printed.err) == (
         2,
         f"ckpt-compat: collection: ckpt_compat.toml: {OTHER}check the file; run pytest to see it all\n",
     )
@@ -152,7 +152,7 @@ def test_the_largest_checkpoint_has_a_snapshot() -> None:
 @pytest.mark.long
 @pytest.mark.usefixtures("warm_python")
 def test_a_snapshot_of_the_merge_base(
-    recorded: pytest.Pytester, command: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+    recorded: pytest.Pytester, command: Callable[..., Printed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = recorded.path
     git(root, "init", "-q", "-b", "main")
@@ -163,7 +163,7 @@ def test_a_snapshot_of_the_merge_base(
     git(root, "switch", "-q", "-c", "work")
     path.write_text(good)
     monkeypatch.setattr(files, "SNAPSHOT_BYTES", 5_000)
-    said = command("check", "--against", "main")
-    assert said.code == 0, said.out
+    printed = command("check", "--against", "main")
+    assert printed.code == 0, printed.out
     why = "ckpt_snapshots/definitions/models.Net.json cannot be read: it has more than 5,000 bytes, the limit"
-    assert why in said.out
+    assert why in printed.out

@@ -17,7 +17,7 @@ def test_net():
 
 
 def run(project: pytest.Pytester, *args: str, update: bool = True) -> pytest.RunResult:
-    """Records snapshots first, unless told not to, so that what fails is the load."""
+    """Records snapshots first, unless asked not to, so that what fails is the load."""
     if update:
         project.runpytest_inprocess("--ckpt-update", "-q")
     return project.runpytest_inprocess("--strict-markers", *args)
@@ -134,7 +134,10 @@ def test_a_skipped_test_checks_nothing(project: pytest.Pytester) -> None:
         ('"net.pt", models=Net', "*has no option 'models'; options are path, model,*"),
         ("model=Net", "*checkpoint marker: needs one path*"),
         ('"net.pt", "b.pt", model=Net', "*needs one path*"),
-        ('"nothing.pt", model=Net', "*nothing.pt: matches nothing: neither nothing.pt nor a snapshot*"),
+        (
+            '"nothing.pt", model=Net',
+            "nothing.pt: nothing.pt: neither the file nor its snapshot * is there; fetch the file, *",
+        ),
         ('"net.pt", model="models"', "*option model: is 'models'; it must be *\"package.module:attr\""),
         ('"no/*.pt", model=Net', "*no/[*].pt matches no file in *"),
         ('"net.pt", model=Net, strict="no"', "*option strict: is 'no'; it must be true or false"),
@@ -151,21 +154,25 @@ def test_a_skipped_test_checks_nothing(project: pytest.Pytester) -> None:
         ),
         (
             '"net.pt", model=Net, allow=[("CK000", "*", "why")]',
-            "*option allow: names 'CK000', which is no rule*",
+            "*option allow: names 'CK000', which is not a rule*",
         ),
         ('"net.pt", model=Net, allow="CK202"', "*option allow: is 'CK202'; it must be a list of *"),
     ],
 )
 @pytest.mark.parametrize("several", [False, True])
-def test_mistakes_are_told_at_collection(
+def test_a_mistake_fails_its_test_and_no_other(
     project: pytest.Pytester, marker: str, complaint: str, several: bool
 ) -> None:
     second = '@pytest.mark.checkpoint("net.pt", model=Net, id="second")' if several else ""
     body = f"{second}\n@pytest.mark.checkpoint({marker})\ndef test_net(): pass"
-    project.makepyfile(f"import pytest\nfrom models import Net\n{body}")
-    result = project.runpytest_inprocess()
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([complaint])
+    other = '@pytest.mark.checkpoint("net.pt", model=Net, id="other")\ndef test_other(): pass'
+    project.makepyfile(f"import pytest\nfrom models import Net\n{body}\n{other}")
+    project.runpytest_inprocess("--ckpt-update")
+    result = project.runpytest_inprocess("--ckpt-report=r.json")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(failed=1, passed=2 if several else 1)
+    result.stdout.fnmatch_lines([f"CK90[16] {complaint}"])
+    assert '"compatible": false' in (project.path / "r.json").read_text()
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*raise *")
 
@@ -179,15 +186,17 @@ def test_mistakes_in_markers_that_come_late(project: pytest.Pytester, scope: str
     }
     project.makepyfile(f"import pytest\nfrom models import Net\n{bodies[scope]}")
     result = project.runpytest_inprocess()
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: checkpoint marker net.pt: has no option 'modle'; options are *"])
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["CK906 net.pt: checkpoint marker net.pt: has no option 'modle'; options are *"]
+    )
 
 
 def test_one_id_for_two_checkpoints_is_a_mistake(project: pytest.Pytester) -> None:
     mark = '@pytest.mark.checkpoint("net.pt", model=Net)\n'
     project.makepyfile(f"import pytest\nfrom models import Net\n{mark}{mark}def test_net(): pass")
     result = project.runpytest_inprocess()
-    result.assert_outcomes(errors=1)
+    result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*checkpoint net.pt: is registered twice on test_net; give one of them*"])
 
 

@@ -63,7 +63,7 @@ def test_code_that_fails(tmp_path: Path, file: str, code: str, complaint: str) -
     assert "\n" not in error
 
 
-def test_what_the_code_prints_is_nobodys(tmp_path: Path) -> None:
+def test_what_the_code_prints_is_not_an_answer(tmp_path: Path) -> None:
     make_project(tmp_path)
     noise = "import os\nprint('x' * 200_000)\nos.write(1, b'y' * 200_000)\n"
     (tmp_path / "models.py").write_text(noise + (tmp_path / "models.py").read_text())
@@ -83,3 +83,34 @@ def test_it_is_not_waited_for_at_the_end(tmp_path: Path, monkeypatch: pytest.Mon
     idle.close()
     assert asked._process.returncode == (1 if sys.platform == "win32" else -9), "killed, not waited for"
     assert idle._process.returncode is not None
+
+
+def test_a_fork_does_not_answer(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    forking = "import os\nos.fork()\n" + (tmp_path / "models.py").read_text()
+    (tmp_path / "models.py").write_text(
+        forking.replace("super().__init__()", "super().__init__(); os.fork()")
+    )
+    asked = Process(tmp_path, "", ["."], serve)
+    answers = [asked.ask(REQUEST), asked.ask(REQUEST | {"ids": ["gone"]}), asked.ask(REQUEST)]
+    asked.close()
+    assert [answer["registered"] for answer in answers] == [True, False, True]
+
+
+def test_what_python_prints_at_its_start_is_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("print('hello'); print(1); print('[]', end='')")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    make_project(tmp_path / "project")
+    assert ask(tmp_path / "project")["registered"] is True
+
+
+def test_code_that_closes_the_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    (tmp_path / "models.py").write_text(
+        "import os\nos.closerange(3, 256)\n" + (tmp_path / "models.py").read_text()
+    )
+    assert "its process ended with 1" in str(ask(tmp_path)["error"])

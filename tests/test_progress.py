@@ -1,4 +1,4 @@
-"""Whoever waits longer than a second is told what for."""
+"""Whoever waits longer than a second sees what for."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def test_agrees_with_torch(tmp_path: Path, name: str, options: dict[str, Any], s
     assert (not resumption.changes) == resumes, lines(resumption)
 
 
-def test_shapes_are_told_by_key(tmp_path: Path) -> None:
+def test_shapes_are_reported_by_key(tmp_path: Path) -> None:
     structure = save(tmp_path / "run.pt", FACTORIES["Adam"])
     changes = found(structure, FACTORIES["Adam"], width=5).changes
     assert {(c.old, str(c.old_specs[0]), str(c.new_specs[0])) for c in changes} == {
@@ -170,7 +170,7 @@ def test_an_order_that_does_not_matter(tmp_path: Path) -> None:
 
 
 def test_a_rename_is_followed(tmp_path: Path) -> None:
-    """``x`` became ``a`` in the same place; the state of ``a`` is at home in ``b``'s."""
+    """``x`` became ``a`` in the same position; the state of ``a`` is at home in ``b``'s."""
     structure = save(tmp_path / "run.pt", named)
     renames = {
         f"{old}.{p}": f"{new}.{p}" for old, new in (("a", "b"), ("b", "a")) for p in ("weight", "bias")
@@ -220,8 +220,8 @@ def test_another_optimizer(tmp_path: Path) -> None:
     assert lines(found(structure, FACTORIES["Adam"])) == [": load_state_dict raised KeyError: 'step'"]
     plain = save(tmp_path / "plain.pt", FACTORIES["SGD"])
     assert not torch_resumes(tmp_path / "plain.pt", FACTORIES["Adam"])
-    said = ": step() with the settings of the checkpoint raises KeyError: 'betas'"
-    assert lines(found(plain, FACTORIES["Adam"])) == [said]
+    found_lines = ": step() with the settings of the checkpoint raises KeyError: 'betas'"
+    assert lines(found(plain, FACTORIES["Adam"])) == [found_lines]
 
 
 def test_state_that_is_incomplete(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_the_order_within_groups(tmp_path: Path, name: str) -> None:
     assert sorted(swapped) == sorted(pairs)
 
 
-def test_an_order_that_cannot_be_told(tmp_path: Path) -> None:
+def test_an_order_that_cannot_be_known(tmp_path: Path) -> None:
     def reverse(model: Any) -> torch.optim.Optimizer:
         return torch.optim.Adam(list(model.parameters())[::-1])
 
@@ -392,9 +392,11 @@ def test_an_optimizer_of_ones_own(
     structure = read(path)
     if stored:
         structure = fingerprint.loads(fingerprint.dumps(structure, optimizers=True), "run.json")
-    said = lines(found(structure, make(Odd, **today)))
+    found_lines = lines(found(structure, make(Odd, **today)))
     assert torch_resumes(path, make(Odd, **today)) == (not complaint)
-    assert [line.startswith(f": {complaint}") for line in said] == ([True] if complaint else []), said
+    assert [line.startswith(f": {complaint}") for line in found_lines] == ([True] if complaint else []), (
+        found_lines
+    )
 
 
 def test_a_step_that_the_loaded_state_breaks(tmp_path: Path) -> None:

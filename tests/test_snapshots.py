@@ -40,7 +40,7 @@ def change_model(project: pytest.Pytester, old: str, new: str) -> None:
     os.utime(path, (later, later))
 
 
-def test_nothing_is_written_without_the_flag_and_the_command_is_told(project: pytest.Pytester) -> None:
+def test_nothing_is_written_without_the_flag_and_the_command_is_named(project: pytest.Pytester) -> None:
     project.makepyfile(TEST)
     result = project.runpytest_inprocess()
     result.assert_outcomes(failed=1)
@@ -80,7 +80,7 @@ def test_a_changed_file_is_stale_until_it_is_recorded(project: pytest.Pytester) 
     result = project.runpytest_inprocess()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["CK902 net.pt: net.pt is not the file that ckpt_snapshots/net.pt.json was taken of (keys: 2 *"]
+        ["CK902 net.pt: net.pt differs from its snapshot ckpt_snapshots/net.pt.json (keys: 2 *"]
     )
 
 
@@ -110,7 +110,7 @@ def test_an_update_of_a_checkpoint_that_is_not_there(project: pytest.Pytester) -
     result = project.runpytest_inprocess("--ckpt-update", "--ckpt-rewrite", "nte.pt")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stdout.fnmatch_lines(
-        ["failed    nte.pt: is no registered checkpoint; nothing was written; known *"]
+        ["failed    nte.pt: is not a registered checkpoint; nothing was written; known *"]
     )
 
 
@@ -296,7 +296,7 @@ def test_one_process_writes_under_xdist(project: pytest.Pytester, workers: str) 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("warm_python")
-def test_a_killed_worker_loses_nobodys_snapshot(project: pytest.Pytester) -> None:
+def test_a_killed_worker_loses_no_snapshot(project: pytest.Pytester) -> None:
     for name in "ab":
         save(project.path / "runs" / f"{name}.pt")
     project.makepyfile(TEST.replace("net.pt", "runs/*.pt"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SETTINGS, Said, save
+from tests.conftest import SETTINGS, Printed, save
 from tests.repository import ENTRY
 
 MARKED = """
@@ -21,7 +21,7 @@ IDS = {"net-v1", "net-v2", "marked"}
 
 
 @pytest.fixture(params=["testpaths", "everywhere"])
-def spread(request: pytest.FixtureRequest, project: pytest.Pytester, command: Callable[..., Said]) -> Path:
+def spread(request: pytest.FixtureRequest, project: pytest.Pytester, command: Callable[..., Printed]) -> Path:
     """A project with two checkpoints in its file and one on a test in ``tests``, and a folder ``src``."""
     settings = SETTINGS
     if request.param == "testpaths":
@@ -34,7 +34,7 @@ def spread(request: pytest.FixtureRequest, project: pytest.Pytester, command: Ca
     return project.path
 
 
-def below(pytester: pytest.Pytester, command: Callable[..., Said], folder: Path, *argv: str) -> Said:
+def below(pytester: pytest.Pytester, command: Callable[..., Printed], folder: Path, *argv: str) -> Printed:
     """Runs a command in a folder."""
     root, pytester._path = pytester.path, folder
     try:
@@ -46,15 +46,15 @@ def below(pytester: pytest.Pytester, command: Callable[..., Said], folder: Path,
 @pytest.mark.parametrize("folder", ["src", "src/deep", "tests", "ckpt_snapshots"])
 @pytest.mark.parametrize("settings", ["", '[project]\nname = "x"\nversion = "1"\n'])
 def test_the_whole_project_is_seen(
-    spread: Path, pytester: pytest.Pytester, command: Callable[..., Said], folder: str, settings: str
+    spread: Path, pytester: pytest.Pytester, command: Callable[..., Printed], folder: str, settings: str
 ) -> None:
     """Also where the folder has a ``pyproject.toml`` that says nothing of pytest."""
     if settings:
         (spread / folder / "pyproject.toml").write_text(settings)
-    said = below(pytester, command, spread / folder, "check")
-    assert said.code == 0, said.out + said.err
-    assert {line.split()[1].rstrip(":") for line in said.out.splitlines()[:3]} == IDS
-    assert said.out.splitlines()[3:] == ["compared  3 checkpoints, 18 tensors"]
+    printed = below(pytester, command, spread / folder, "check")
+    assert printed.code == 0, printed.out + printed.err
+    assert {line.split()[1].rstrip(":") for line in printed.out.splitlines()[:3]} == IDS
+    assert printed.out.splitlines()[3:] == ["compared  3 checkpoints, 18 tensors"]
     listed = below(pytester, command, spread / folder, "status").out.splitlines()
     assert {line.split()[0] for line in listed[1:]} == IDS
     again = below(pytester, command, spread / folder, "update")
@@ -62,19 +62,19 @@ def test_the_whole_project_is_seen(
 
 
 def test_what_another_project_around_it_registers(
-    spread: Path, pytester: pytest.Pytester, command: Callable[..., Said]
+    spread: Path, pytester: pytest.Pytester, command: Callable[..., Printed]
 ) -> None:
     """A folder with settings of its own for pytest is a project of its own."""
     inner = spread / "src"
     (inner / "pyproject.toml").write_text(SETTINGS + ENTRY.replace("net-v1", "inner"))
     (inner / "models.py").write_text((spread / "models.py").read_text())
     save(inner / "net.pt")
-    said = below(pytester, command, inner, "update")
+    printed = below(pytester, command, inner, "update")
     line = f"skipped   {spread / 'pyproject.toml'}: it is above {inner}, the root folder of this run"
-    assert (said.code, said.out.splitlines()[0]) == (0, line), said.out + said.err
-    said = below(pytester, command, inner, "check")
-    assert said.code == 0
-    assert said.out.splitlines() == [
+    assert (printed.code, printed.out.splitlines()[0]) == (0, line), printed.out + printed.err
+    printed = below(pytester, command, inner, "check")
+    assert printed.code == 0
+    assert printed.out.splitlines() == [
         "OK inner: 6 tensors load",
         line,
         "compared  1 checkpoint, 6 tensors",
@@ -86,7 +86,7 @@ def test_what_another_project_around_it_registers(
     assert "skipped" not in below(pytester, command, inner, "check").out, "a repository ends there"
 
 
-def test_a_root_that_pytest_does_not_know(project: pytest.Pytester, command: Callable[..., Said]) -> None:
+def test_a_root_that_pytest_does_not_know(project: pytest.Pytester, command: Callable[..., Printed]) -> None:
     """Without any settings for pytest, its root folder is where one stands."""
     (project.path / "pyproject.toml").unlink()
     (project.path / "ckpt_compat.toml").write_text(ENTRY)
@@ -95,9 +95,9 @@ def test_a_root_that_pytest_does_not_know(project: pytest.Pytester, command: Cal
     (inner / "models.py").write_text((project.path / "models.py").read_text())
     save(inner / "net.pt")
     (inner / "test_it.py").write_text(MARKED)
-    said = below(project, command, inner, "update")
-    assert f"skipped   {project.path / 'ckpt_compat.toml'}: it is above {inner}" in said.out
+    printed = below(project, command, inner, "update")
+    assert f"skipped   {project.path / 'ckpt_compat.toml'}: it is above {inner}" in printed.out
     (inner / "test_it.py").unlink()
-    said = below(project, command, inner, "check")
-    assert said.code == 2
-    assert f"{inner}: no checkpoint is registered" in said.err
+    printed = below(project, command, inner, "check")
+    assert printed.code == 2
+    assert f"{inner}: no checkpoint is registered" in printed.err

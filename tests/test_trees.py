@@ -15,7 +15,7 @@ import pytest
 from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._premerge import git as premerge_git
 from pytest_ckpt_compat._premerge import trees
-from tests.conftest import Said
+from tests.conftest import Printed
 from tests.repository import commit, edit, git, make_project
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="owners, modes and links are POSIX's")
@@ -222,7 +222,7 @@ def test_what_cannot_be_written(
 @pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize("runner", ["command", "pytest"])
 def test_what_lies_there_is_neither_run_nor_believed(
-    pytester: pytest.Pytester, command: Callable[..., Said], places: tuple[Path, Path], runner: str
+    pytester: pytest.Pytester, command: Callable[..., Printed], places: tuple[Path, Path], runner: str
 ) -> None:
     """A folder where earlier versions looked, with other code in it; and settings above the tree."""
     root = make_project(pytester.path)
@@ -246,8 +246,8 @@ def test_what_lies_there_is_neither_run_nor_believed(
         (above / "pytest.ini").write_text("[pytest]\npythonpath = .\naddopts = -p evil\n")
     before = sorted(inside(cache))
     if runner == "command":
-        said = command("check", "--against", "main")
-        assert (said.code, "CK202 net-v1: head resized" in said.out) == (1, True), said.out
+        printed = command("check", "--against", "main")
+        assert (printed.code, "CK202 net-v1: head resized" in printed.out) == (1, True), printed.out
     else:
         pytester.runpytest_inprocess("--ckpt-against", "main").assert_outcomes(failed=1)
     assert not marker.exists()

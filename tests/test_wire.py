@@ -27,7 +27,7 @@ VALUES = {
 
 
 @given(st.builds(Change, **VALUES))
-def test_nothing_is_lost(change: Change) -> None:
+def test_every_fact_arrives(change: Change) -> None:
     assert from_data(json.loads(json.dumps(as_data(change)))) == change
 
 

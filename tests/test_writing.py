@@ -14,7 +14,7 @@ import pytest
 from pytest_ckpt_compat._check import update
 from pytest_ckpt_compat._snapshots import store
 from pytest_ckpt_compat._snapshots.writing import write
-from tests.conftest import SETTINGS, Said, save
+from tests.conftest import SETTINGS, Printed, save
 from tests.repository import ENTRY
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links and modes are POSIX's")
@@ -134,7 +134,7 @@ def test_a_text_that_is_no_text_leaves_nothing(tmp_path: Path) -> None:
 
 
 @posix
-def test_a_planted_link_at_an_update(project: pytest.Pytester, command: Callable[..., Said]) -> None:
+def test_a_planted_link_at_an_update(project: pytest.Pytester, command: Callable[..., Printed]) -> None:
     (project.path / "pyproject.toml").write_text(SETTINGS + ENTRY)
     folder, victim = project.path / "ckpt_snapshots", project.path / "victim"
     folder.mkdir()
@@ -153,14 +153,14 @@ def test_a_planted_link_at_an_update(project: pytest.Pytester, command: Callable
 
 @pytest.mark.parametrize("runner", ["command", "pytest"])
 def test_an_update_that_changes_nothing(
-    project: pytest.Pytester, command: Callable[..., Said], runner: str
+    project: pytest.Pytester, command: Callable[..., Printed], runner: str
 ) -> None:
     (project.path / "pyproject.toml").write_text(SETTINGS + ENTRY)
     assert command("update").code == 0
     before = {path: path.stat().st_mtime_ns for path in (project.path / "ckpt_snapshots").rglob("*")}
     if runner == "command":
         for argv in (["update"], ["update", "net-v1"]):
-            assert command(*argv) == Said(0, "every snapshot is up to date\n", "")
+            assert command(*argv) == Printed(0, "every snapshot is up to date\n", "")
     else:
         for argv in (["--ckpt-update"], ["--ckpt-update", "--ckpt-rewrite", "net-v1"]):
             project.runpytest_inprocess(*argv).stdout.fnmatch_lines(["every snapshot is up to date"])

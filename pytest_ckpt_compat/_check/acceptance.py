@@ -41,17 +41,20 @@ def accept(verdict: Verdict, entries: Iterable[Entry], wanted: Entry, today: dat
         raise UsageError(
             f"accept {verdict.name}", "has no reason", 'say why: --reason "the new task has 10 classes"'
         )
-    chosen = tuple(
-        fact(change)
-        for change in verdict.of(*_FAILING)
-        if change.rule == rule and _acceptable(change) and _matches(change, key)
-    )
+
+    def choose(*severities: Severity) -> tuple[str, ...]:
+        found = (change for change in verdict.of(*severities) if change.rule == rule)
+        return tuple(fact(change) for change in found if _acceptable(change) and _matches(change, key))
+
+    chosen = choose(*_FAILING)
+    if not chosen and choose(Severity.ACCEPTED):
+        problem, advice = f"{rule} {key} is already accepted", "to change its reason or date, edit its entry"
+        raise UsageError(f"accept {verdict.name}", problem, f"{advice} in {FILE}")
     if not chosen:
         raise UsageError(
             f"accept {verdict.name}", f"has no failing {rule} whose keys match {key}", _failing(verdict)
         )
-    identity = (visible(wanted.id), rule, visible(key))
-    same = [entry for entry in entries if (entry.id, entry.rule, entry.key) == identity]
+    same = [entry for entry in entries if entry.identity == wanted.identity]
     covered = {fact(change) for change in verdict.of(Severity.ACCEPTED) if change.rule == rule}
     before = (text for entry in same for text in entry.changes if text in covered)
     return replace(wanted, reason=wanted.reason.strip(), changes=tuple(dict.fromkeys((*before, *chosen))))
@@ -72,9 +75,10 @@ def apply(
         verdicts: all those of one registered checkpoint, its own first.
         entries: the project's.
         today: the date that decides what has expired.
-        whole: ids of which every verdict is among these, so that an entry for them can be unused.
+        whole: ids whose verdicts are all given; only their entries can be unused.
     """
-    names = {*whole, *(verdict.name for verdict in verdicts)}
+    whole = {*map(visible, whole)}
+    names = {*whole, *(visible(verdict.name) for verdict in verdicts)}
     own = [entry for entry in entries if entry.id in names]
     if not own:
         return tuple(verdicts)
@@ -92,18 +96,18 @@ def apply(
     found += [
         Change("unused-acceptance", detail=f"{_about(entry)} no longer occurs; take the entry out")
         for entry in standing
-        if entry not in used and entry.id in set(whole)
+        if entry not in used and entry.id in whole
     ]
     first = replace(applied[0], changes=(*judge(found, Policy()), *applied[0].changes))
     return (first, *applied[1:])
 
 
 def unregistered(entries: Iterable[Entry], known: Iterable[str]) -> Iterator[str]:
-    """A line for each entry whose id is none of those known."""
-    ids = set(known)
+    """A line for each entry with an unknown id."""
+    ids = {*map(visible, known)}
     for entry in entries:
         if entry.id.removesuffix(FORWARD) not in ids:
-            yield f"CK903 {_about(entry)}: nothing registered goes by this id; take the entry out"
+            yield f"CK903 {_about(entry)}: no registered checkpoint has this id; take the entry out"
 
 
 def commands(verdict: Verdict, ref: str = "") -> Iterator[str]:
@@ -125,10 +129,10 @@ def commands(verdict: Verdict, ref: str = "") -> Iterator[str]:
 
 
 def _accept(verdict: Verdict, entries: Sequence[Entry], used: set[Entry]) -> Verdict:
-    """The verdict with what entries cover accepted; adds those entries to ``used``."""
-    changes = []
+    """Marks as accepted what the entries cover; adds those entries to ``used``."""
+    name, changes = visible(verdict.name), []
     for change in verdict.changes:
-        entry = next((e for e in entries if e.id == verdict.name and _covers(e, change)), None)
+        entry = next((e for e in entries if e.id == name and _covers(e, change)), None)
         if entry is not None:
             used.add(entry)
             change = replace(change, severity=Severity.ACCEPTED, reason=entry.reason)
@@ -188,7 +192,7 @@ def _glob(keys: Sequence[str]) -> str:
 
 
 def _word(text: str, glob: bool = False) -> str:
-    """One word for a shell; a glob in double quotes, which every shell knows, where they are safe."""
+    """Quotes a text for the shell; a glob gets double quotes where they are safe."""
     import shlex
 
     safe = glob and not set(text) & set('"$`\\!')

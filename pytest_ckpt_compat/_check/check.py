@@ -12,15 +12,18 @@ from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check.explain import explain
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
+from pytest_ckpt_compat._core.contents import DISTRIBUTED, subclass_of
+from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.errors import CkptCompatError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.rules import BY_ID, judge
-from pytest_ckpt_compat._core.structure import Structure, TensorSpec
+from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._definition.build import build, structure_of
+from pytest_ckpt_compat._definition import confirm
+from pytest_ckpt_compat._definition.contents import ONE_RANK
 from pytest_ckpt_compat._definition.find import Definition, find
-from pytest_ckpt_compat._definition.load import Outcome, Shape, try_load
+from pytest_ckpt_compat._definition.load import Outcome, Shape
 from pytest_ckpt_compat._report.text import render
 
 
@@ -38,7 +41,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
         old_label=_source(old),
         new_label=_source(new),
         notes=notes,
-        repairs=tuple(_repairs(changes, wrapper)),
+        repairs=tuple(_repairs(wrapper)),
         renderer=render,
     )
 
@@ -98,6 +101,8 @@ def check_structure(
     changes, notes = _explained(_facts(bare, new, unwrapped), bare, new)
     if wrapper:
         changes = (wrapper.change(structure), *changes)
+    if outcome.nothing:
+        changes = (Change("nothing-loaded", detail=_nothing(structure)), *changes)
     return Verdict(
         _judged(changes, outcome, policy),
         old=structure,
@@ -105,8 +110,8 @@ def check_structure(
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
-        notes=(*_notes(outcome), *failed, *notes),
-        repairs=tuple(_repairs(changes, wrapper)),
+        notes=(*_notes(outcome), *_one_rank(structure), *failed, *notes),
+        repairs=tuple(_repairs(wrapper)),
         renderer=render,
     )
 
@@ -136,10 +141,17 @@ def _judged(changes: tuple[Change, ...], outcome: Outcome, policy: Policy) -> tu
         return judge(changes, replace(policy, strict=True))
     if errors and not outcome.raised:
         return tuple(
-            replace(change, severity=Severity.WARNING) if change.severity is Severity.ERROR else change
+            replace(change, severity=Severity.WARNING)
+            if change.severity is Severity.ERROR and change.kind != "nothing-loaded"
+            else change
             for change in judged
         )
     return judged
+
+
+def _nothing(structure: Structure) -> str:
+    tensors = count(sum(spec.dtype != OBJECT for spec in structure.tensors.values()), "tensor")
+    return f"none of {tensors} reaches the definition"
 
 
 def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Policy) -> Verdict:
@@ -166,7 +178,7 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
 
 
 def _renamed(changes: Iterable[Change]) -> dict[str, str]:
-    """Key in the checkpoint -> key in the definition, of those that have another."""
+    """Maps old to new keys for renamed tensors."""
     moved = {change.old[0]: change.new[0] for change in changes if change.kind == "renamed"}
     bare = {
         old: new
@@ -178,42 +190,43 @@ def _renamed(changes: Iterable[Change]) -> dict[str, str]:
 
 
 def could_not_check(error: Exception, name: str = "") -> Verdict:
-    """The verdict of a check that an exception stopped."""
+    """The verdict on a checkpoint whose check raised an exception."""
     if isinstance(error, CkptCompatError):
-        found = Change(BY_ID[error.rule or "CK906"].kind, detail=str(error))
+        rule, detail = BY_ID[error.rule or "CK906"], str(error)
     else:
-        found = Change("internal", detail=f"{located(error)}; please report it")
-    return Verdict(judge([found], Policy()), name=name)
+        rule, detail = BY_ID["CK908"], f"{located(error)}; please report it"
+    found = Change(rule.kind, detail=detail, rule=rule.id, severity=rule.severity)
+    return Verdict((found,), name=name)
 
 
 def _load(structure: Structure, definition: Definition, policy: Policy) -> tuple[Structure, Outcome]:
-    module = build(definition, structure.values)
-    new = structure_of(module, definition)
-    return new, try_load(module, structure, definition, policy.strict)
+    return confirm.load(structure, definition, policy.strict, policy.memory_budget)
 
 
 def _facts(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Change]:
     """What torch found, in full, and what it does not report."""
     found = [
         *(_resized(key, shapes, old, new) for key, shapes in outcome.mismatched.items()),
-        *(compare.missing(key, new) for key in outcome.missing),
+        *(compare.missing(key, new, outcome.missing) for key in outcome.missing),
         *(compare.unexpected(key, old) for key in outcome.unexpected),
         *(Change("load-raises", detail=error) for error in outcome.errors),
     ]
     yield from found
+    unloaded = {*outcome.untouched, *(key for change in found for key in change.new)}
     if not outcome.complete:
         # torch stopped half-way: what it did not get to is read off the two structures.
         known = {(key, side) for change in found for side in ("old", "new") for key in getattr(change, side)}
         for change in compare.compare(old, new):
             rest = {(key, side) for side in ("old", "new") for key in getattr(change, side)}
             if change.kind not in ("retyped", "retied") and not rest & known:
+                unloaded.update(change.new)
                 yield change
     if outcome.raised and not found:
         yield Change("load-raises", detail="load_state_dict raised without saying why")
     if outcome.untouched:
         specs = tuple(new.tensors[key] for key in outcome.untouched)
         yield Change("partial-load", new=outcome.untouched, new_specs=specs)
-    yield from compare.retyped(old, new)
+    yield from compare.retyped(old, new, unloaded)
     yield from compare.retied(old, new)
 
 
@@ -223,7 +236,9 @@ def _resized(key: str, shapes: tuple[Shape, Shape], old: Structure, new: Structu
     if both and shapes == (old.tensors[key].shape, new.tensors[key].shape):
         return compare.resized(key, old, new)
     before, after = (TensorSpec("any", shape) for shape in shapes)
-    return Change("resized", (key,), (key,), (before,), (after,), detail="as a load_state_dict hook left it")
+    return Change(
+        "resized", (key,), (key,), (before,), (after,), detail="the shape after a load_state_dict hook"
+    )
 
 
 @dataclass(frozen=True)
@@ -276,13 +291,15 @@ def _find_wrapper(
         wrapper = _Wrapper(prefix, on_checkpoint)
         others = new.tensors if on_checkpoint else structure.tensors
         if prefix and prefixes.first(others) != prefix:
-            found = _load(wrapper.unwrap(structure), definition, policy)[1]
+            bare = wrapper.unwrap(structure)
+            # On meta alone first: as a rule the prefix explains nothing.
+            found = _load(bare, definition, replace(policy, memory_budget=0))[1]
             if 2 * len(found.missing) < len(outcome.missing):
-                return wrapper, found
+                return wrapper, _load(bare, definition, policy)[1]
     return None, outcome
 
 
-def _repairs(changes: Iterable[Change], wrapper: _Wrapper | None) -> Iterator[tuple[str, str]]:
+def _repairs(wrapper: _Wrapper | None) -> Iterator[tuple[str, str]]:
     if wrapper and wrapper.on_checkpoint:
         yield (
             "fix",
@@ -290,17 +307,20 @@ def _repairs(changes: Iterable[Change], wrapper: _Wrapper | None) -> Iterator[tu
         )
     elif wrapper:
         yield "fix", "register the model without its wrapper"
-    heads = [change.new[0] for change in changes if change.kind == "head-resized"]
-    if heads:
-        keys = heads[0].rpartition(".")[0] + ".*"
-        yield "accept", f'pass allow=[("CK202", "{keys}", "why")], and load the rest without the head'
 
 
 def _notes(outcome: Outcome) -> Iterator[str]:
+    if outcome.unconfirmed:
+        yield outcome.unconfirmed
     if outcome.read_weights:
         yield "the definition's loading code reads numbers: checked with the real weights"
     for key in outcome.unapplied:
         yield f"{key}: its value is of a class that is not read, so set_extra_state was not called"
+
+
+def _one_rank(structure: Structure) -> Iterator[str]:
+    if any(subclass_of(spec.dtype) == DISTRIBUTED for spec in structure.tensors.values()):
+        yield ONE_RANK
 
 
 def _source(structure: Structure) -> str:

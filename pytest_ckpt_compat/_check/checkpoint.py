@@ -12,7 +12,7 @@ from pytest_ckpt_compat._check.check import check_structure, could_not_check, re
 from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
 from pytest_ckpt_compat._check.snapshots import Finding, definition_name
 from pytest_ckpt_compat._core import prefixes
-from pytest_ckpt_compat._core.changes import Policy
+from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import find
@@ -45,6 +45,8 @@ def used_names(registration: Registration) -> tuple[str, ...]:
     Raises:
         CkptCompatError: the definition cannot be found, so the name of its snapshot is unknown.
     """
+    if registration.problem is not None:
+        raise registration.problem
     definition = find(registration.model, registration.kwargs)
     return store.checkpoint_name(registration.id), definition_name(registration, definition)
 
@@ -56,6 +58,8 @@ def check_registered(registration: Registration, context: Context) -> Result:
     another its own.
     """
     writes: dict[str, str] = {}
+    if registration.problem is not None:
+        return Result((could_not_check(registration.problem, registration.id),))
     try:
         return _checked(registration, context, writes)
     except Exception as error:
@@ -97,6 +101,30 @@ def _compared(subject: Subject, verdicts: tuple[Verdict, ...], merge_base: Merge
         return (replace(verdicts[0], changes=(*failed, *verdicts[0].changes)), *verdicts[1:])
 
 
+def expected_to_break(result: Result, reason: str, strict: bool = False) -> Result:
+    """The result of a checkpoint whose test is marked ``xfail``: its breaks are accepted.
+
+    Args:
+        result: what the check found.
+        reason: the mark's.
+        strict: whether a checkpoint that does not break is a failure.
+    """
+    first, *others = result.verdicts
+    if strict and all(verdict.compatible for verdict in result.verdicts):
+        detail = f"it loads, and its test is marked xfail(strict=True) ({reason}): take the mark off"
+        (found,) = judge([Change("unused-acceptance", detail=detail)], Policy())
+        failing = replace(found, severity=Severity.ERROR)
+        return replace(result, verdicts=(replace(first, changes=(failing, *first.changes)), *others))
+    failing_severities = (Severity.ERROR, Severity.INCOMPLETE)
+    accepted_verdicts = (
+        verdict.with_severity(
+            lambda c: c.severity in failing_severities, Severity.ACCEPTED, f"xfail: {reason}"
+        )
+        for verdict in result.verdicts
+    )
+    return replace(result, verdicts=tuple(accepted_verdicts))
+
+
 def _with_snapshots(
     subject: Subject, verdict: Verdict, stored: Finding, own: Finding, context: Context
 ) -> tuple[Verdict, ...]:
@@ -105,7 +133,7 @@ def _with_snapshots(
     found = judge((*stored.changes, *own.changes), Policy())
     notes = [*stored.notes, *own.notes, *verdict.notes]
     if level.loads_in_merge_base and context.merge_base is None:
-        notes.append(f"level {level.value}: the merge base's code was not asked; pass --ckpt-against")
+        notes.append(f"level {level.value}: not checked against the merge base; pass --ckpt-against REF")
     verdict = replace(
         verdict, name=subject.registration.id, changes=(*found, *verdict.changes), notes=tuple(notes)
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.heads import is_head
-from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, Structure, TensorSpec
+from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, UNINITIALIZED, Structure, TensorSpec
 
 _V = TypeVar("_V")
 
@@ -35,22 +35,23 @@ def compare(old: Structure, new: Structure) -> tuple[Change, ...]:
     Resized keys first, then missing and unexpected ones, each in the order of its side.
     """
     split = sides(old.tensors, new.tensors)
+    refused = [key for key in split.both if not _fits(old.tensors[key], new.tensors[key])]
     return (
-        *(resized(key, old, new) for key in split.both if not _fits(old.tensors[key], new.tensors[key])),
-        *(missing(key, new) for key in split.new_only),
+        *(resized(key, old, new) for key in refused),
+        *(missing(key, new, split.new_only) for key in split.new_only),
         *(unexpected(key, old) for key in split.old_only),
         *_objects_for_tensors(old, new, split.both),
-        *retyped(old, new),
+        *retyped(old, new, refused),
         *retied(old, new),
     )
 
 
-def missing(key: str, new: Structure) -> Change:
-    """The change for a key that the checkpoint lacks."""
+def missing(key: str, new: Structure, absent: Container[str]) -> Change:
+    """The change for a key that the checkpoint lacks, as it lacks all ``absent`` ones."""
     if _is_extra_state(key):
         return Change("extra-state", new=(key,), new_specs=_specs(new, key), detail="appeared")
     aliases = next((group for group in new.aliases if key in group), ())
-    tied = [alias for alias in aliases if alias != key]
+    tied = [alias for alias in aliases if alias != key and alias not in absent]
     return Change(
         "missing", new=(key,), new_specs=_specs(new, key), detail=f"tied to {tied[0]}" if tied else ""
     )
@@ -77,11 +78,13 @@ def resized(key: str, old: Structure, new: Structure) -> Change:
     )
 
 
-def retyped(old: Structure, new: Structure) -> Iterator[Change]:
-    """The keys whose dtype differs; torch casts them and gives no warning."""
+def retyped(old: Structure, new: Structure, refused: Collection[str] = ()) -> Iterator[Change]:
+    """The keys whose dtype differs; torch casts all but the ``refused`` ones and gives no warning."""
+    refused = frozenset(refused)
     for key in sides(old.tensors, new.tensors).both:
         before, after = old.tensors[key], new.tensors[key]
-        if before.dtype != after.dtype and OBJECT not in (before.dtype, after.dtype):
+        differ = before.dtype != after.dtype and not {OBJECT, UNINITIALIZED} & {before.dtype, after.dtype}
+        if differ and key not in refused:
             yield Change("retyped", (key,), (key,), (before,), (after,))
 
 
@@ -91,7 +94,7 @@ def retied(old: Structure, new: Structure) -> Iterator[Change]:
     before, after = _ties(old, shared), _ties(new, shared)
     for group in after:
         if group not in before:
-            yield Change("retied", old=group, new=group, detail="now tied: the last one read wins")
+            yield Change("retied", old=group, new=group, detail="now tied: the load keeps the last value")
     for group in before:
         if not any(set(group) <= set(other) for other in after):
             yield Change("retied", old=group, new=group, detail="no longer tied")
@@ -111,9 +114,14 @@ def _objects_for_tensors(old: Structure, new: Structure, keys: tuple[str, ...]) 
 
 
 def _fits(old: TensorSpec, new: TensorSpec) -> bool:
-    """Whether torch copies one into the other: shapes are equal, or one element goes into a scalar."""
-    if OBJECT in (old.dtype, new.dtype):
+    """Whether torch copies one into the other: shapes are equal, or one element goes into a scalar.
+
+    What has no shape yet takes that of the checkpoint, and goes into nothing that has one.
+    """
+    if OBJECT in (old.dtype, new.dtype) or new.dtype == UNINITIALIZED:
         return True
+    if old.dtype == UNINITIALIZED:
+        return False
     return old.shape == new.shape or (old.shape == (1,) and new.shape == ())
 
 

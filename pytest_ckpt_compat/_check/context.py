@@ -69,7 +69,7 @@ class MergeBase(Protocol):
     def missing_snapshots(
         self, folder: Path, used: Iterable[str]
     ) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
-        """Finds snapshots of the merge base that nothing registered here uses any more.
+        """Finds snapshots of the merge base that no registered checkpoint uses any more.
 
         Args:
             folder: the snapshot folder.
@@ -89,12 +89,12 @@ class Context:
 
     Attributes:
         folder: the snapshot folder.
-        update: whether snapshots are being recorded: then a missing one is no fault, and neither is a
-            definition that differs from its own.
+        update: whether snapshots are being recorded; then missing snapshots and changed definitions do
+            not fail.
         rewrite: ids of the checkpoints whose frozen snapshot may be recorded anew.
         today: decides which acceptances have expired.
         merge_base: what the run is compared with, or None.
-        snapshots_only: whether a snapshot replaces its checkpoint even where the file is there.
+        snapshots_only: whether snapshots are used even where the files are present.
     """
 
     folder: Path

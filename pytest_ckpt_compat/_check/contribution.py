@@ -25,6 +25,7 @@ class Contribution:
         used: names of the snapshots that they use.
         writes: snapshot name -> text to write at the end of the run.
         entries: the verdicts.
+        skipped: id -> why the test was skipped before its checkpoint was checked.
     """
 
     partial: bool = False
@@ -33,12 +34,7 @@ class Contribution:
     used: tuple[str, ...] = ()
     writes: Mapping[str, str] = field(default_factory=dict)
     entries: tuple[Entry, ...] = ()
-
-    @property
-    def unknown(self) -> bool:
-        """Whether something could not be checked, and nothing broke."""
-        states = {entry.state for entry in self.entries}
-        return "unknown" in states and "broken" not in states
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def dumps(self) -> str:
         """The text that a test report carries between processes."""

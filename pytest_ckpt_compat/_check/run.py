@@ -1,4 +1,4 @@
-"""One run, whoever conducts it: what all its checks add up to, and what is written at its end."""
+"""Concludes a run of pytest or of the command line."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import overview, summary
 from pytest_ckpt_compat._snapshots import accepted, store
 
+#: Exit codes of pytest.
+_TESTS_FAILED, _USAGE_ERROR = 1, 4
 #: The remark on a comparison that did not cover the whole project.
-NOT_ALL = "what is no longer registered was not looked for: this is not the whole project"
+NOT_ALL = "did not look for unregistered checkpoints: the run did not cover the whole project"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,19 @@ class Outcome:
         if "broken" in states:
             return 1
         return 2 if "unknown" in states or not self.counts[0] or self.refused or self.failed else 0
+
+    def exit_code_of_pytest(self, own: int, compared: bool) -> int:
+        """Pytest's own exit code, but for a run that would pass though something is unknown or unwritten.
+
+        Args:
+            own: what pytest would exit with.
+            compared: whether the run is compared with a merge base.
+        """
+        if self.refused:
+            return _USAGE_ERROR
+        missing = any(not verdict.compatible for verdict in self.missing)
+        unsure = self.failed or missing or (compared and not self.counts[0])
+        return _TESTS_FAILED if own == 0 and unsure else own
 
     @property
     def report(self) -> summary.Run:
@@ -89,9 +104,9 @@ def conclude(
         if whole:
             missing, renamed = _missing(context, used)
             known = {*ids, *map(store.identifier, used), *(each.name for each in missing)}
-            lines += [*renamed, *acceptance.unregistered(accepted.load(context.folder), known)]
+            lines += [*renamed, *_unregistered(context, known)]
         elif complete:
-            lines.append(f"what is no longer used was not looked for: {gap}")
+            lines.append(f"did not look for unused snapshots: {gap}")
         elif context.merge_base is not None:
             lines.append(NOT_ALL)
     except UsageError as error:
@@ -102,6 +117,7 @@ def conclude(
         lines.append(f"failed    {error if known_kind else f'{located(error)}; please report it'}")
         failed = True
     entries = [entry for each in contributions for entry in each.entries]
+    entries += _unchecked(contributions, ids - {entry.id for entry in entries})
     return Outcome(
         entries=summary.unique([*_once(entries, ids), *map(summary.entry, missing)]),
         counts=_counts(entries, ids),
@@ -113,8 +129,26 @@ def conclude(
     )
 
 
+def _unchecked(contributions: Sequence[Contribution], ids: Iterable[str]) -> Iterator[summary.Entry]:
+    """An entry for each registered checkpoint without a verdict: skipped, or unknown."""
+    skipped = {key: reason for each in contributions for key, reason in each.skipped.items()}
+    for identifier in sorted(ids):
+        if identifier in skipped:
+            yield summary.unchecked(identifier, "skipped", skipped[identifier])
+        else:
+            yield summary.unchecked(identifier, "unknown", "its test ended before the check")
+
+
+def _unregistered(context: Context, known: Iterable[str]) -> list[str]:
+    """Acceptances of no registered checkpoint; that of a removed one is used only in a comparison."""
+    entries = accepted.load(context.folder)
+    if context.merge_base is None:
+        entries = tuple(entry for entry in entries if entry.rule != "CK901")
+    return list(acceptance.unregistered(entries, known))
+
+
 def _counts(entries: Sequence[summary.Entry], ids: set[str]) -> tuple[int, int]:
-    """How many checkpoints, and how many tensors of them, were loaded into how they are defined."""
+    """How many checkpoints, and how many of their tensors, were loaded into their definitions."""
     sides = ((each.id, each.data["old"], each.data["new"]) for each in entries if each.id in ids)
     loaded = {
         (identifier, old["digest"], new["digest"]): old["tensors"]
@@ -125,7 +159,7 @@ def _counts(entries: Sequence[summary.Entry], ids: set[str]) -> tuple[int, int]:
 
 
 def _once(entries: Sequence[summary.Entry], ids: set[str]) -> Iterator[summary.Entry]:
-    """The checkpoints' verdicts, then those of definitions that show an error which no checkpoint shows."""
+    """Checkpoint verdicts, then definition verdicts with errors that no checkpoint shows."""
     own = [each for each in entries if each.id in ids]
     shown = [(_definition(each), _errors(each)) for each in own]
     yield from own
@@ -155,7 +189,7 @@ def require_registered(rewrite: Iterable[str], ids: Iterable[str]) -> None:
     known = sorted(set(ids))
     for identifier in sorted(rewrite):
         if identifier not in known:
-            problem = "is no registered checkpoint; nothing was written"
+            problem = "is not a registered checkpoint; nothing was written"
             raise UsageError(identifier, problem, f"known are {', '.join(known) or 'none'}")
 
 
@@ -173,7 +207,7 @@ def _write(contributions: Sequence[Contribution], context: Context, full: bool) 
 def _unused(context: Context, used: set[str], whole: bool, prune: bool) -> Iterator[str]:
     """Removes the snapshots that nothing uses, or names them."""
     if prune and not whole:
-        yield "nothing was pruned: the run was not complete (run all tests, without a selection)"
+        yield "pruned nothing: the run was incomplete; run all tests without a selection"
     for name in store.unused(context.folder, used) if whole else ():
         shown = store.shown(context.folder, name)
         if prune:

@@ -90,10 +90,7 @@ def _compared(
         )
         return Finding(changes=(Change("no-baseline", detail=f"{what}; run {UPDATE_COMMAND}"),))
     if not same or (resume and fingerprint.digest(stored, True) != fingerprint.digest(structure, True)):
-        detail = (
-            f"{shown} is not the file that {folder.name}/{name} was taken of "
-            f"({difference(stored, structure)})"
-        )
+        detail = f"{shown} differs from its snapshot {folder.name}/{name} ({difference(stored, structure)})"
         return Finding(changes=(Change("stale-snapshot", detail=detail),))
     return Finding()
 
@@ -109,7 +106,7 @@ def _from_snapshot(registration: Registration, folder: Path, why: str) -> tuple[
     stored = store.load(folder, name)
     if stored is None:
         problem = f"neither the file nor its snapshot {folder.name}/{name} is there"
-        raise NoBaselineError(shown, problem, "fetch the file")
+        raise NoBaselineError(shown, problem, "fetch the file, or correct the path")
     note = f"{shown} {why}: checked from its snapshot {folder.name}/{name}"
     structure = replace(stored, source=replace(stored.source, path=shown))
     return structure, Finding(notes=(note,) if why else ())
@@ -145,7 +142,8 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     if verdict.compatible:
         return Finding(changes=changed)
     if facts(verdict.of(Severity.ERROR)) <= facts(main.of(Severity.ERROR)):
-        note = f"{folder.name}/{name}, the definition as recorded, breaks in the same way"
+        recorded_breaks = f"{folder.name}/{name}, the definition as recorded, breaks in the same way"
+        note = f"{recorded_breaks}; ckpt-compat update records today's"
         return Finding(notes=(note,), later=changed)
     label = f"{verdict.old_label} (the definition as recorded)"
     repairs = (*verdict.repairs, ("record", f"{UPDATE_COMMAND}, if nothing was trained with it"))

@@ -28,9 +28,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--key", default="*", help='a glob over keys ("head.*"); all keys, if not given')
     parser.add_argument("--reason", required=True, help="why; shown in every report")
     parser.add_argument(
-        "--until", type=_date, metavar="DATE", help="the last day it is accepted (2026-12-31)"
+        "--until", type=_date, metavar="DATE", help="last day on which the break is accepted (2026-12-31)"
     )
-    parser.add_argument("--against", metavar="REF", help="as the check that failed had it")
+    parser.add_argument("--against", metavar="REF", help="the REF that the failing check used")
     parser.set_defaults(run=run)
 
 
@@ -38,7 +38,7 @@ def _date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date; write 2026-12-31") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date; write it as 2026-12-31") from None
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,13 +50,19 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from pytest_ckpt_compat._check import acceptance
     from pytest_ckpt_compat._pytest_plugin.collection import in_project
-    from pytest_ckpt_compat._snapshots import accepted
+    from pytest_ckpt_compat._snapshots import accepted, accepted_edit
 
     wanted = accepted.Entry(arguments.id, arguments.rule, arguments.key, arguments.reason, arguments.until)
     context, verdict = in_project(lambda project: _find(project, wanted.id, arguments.against))
-    entry = acceptance.accept(verdict, accepted.load(context.folder), wanted, context.today)
-    accepted.save(context.folder, entry)
-    print("\n".join(_lines(entry, f"{context.folder.name}/{accepted.FILE}")))
+    entries = accepted.load(context.folder)
+    entry = acceptance.accept(verdict, entries, wanted, context.today)
+    accepted_edit.save(context.folder, entry)
+    file = f"{context.folder.name}/{accepted.FILE}"
+    lines = _lines(entry, file)
+    same = [each for each in entries if each.identity == entry.identity]
+    if len(same) > 1:
+        lines.append(f"note: {file} has {len(same)} entries of this id, rule and key; the first was updated")
+    print("\n".join(lines))
     return 0
 
 
@@ -81,8 +87,9 @@ def _find(project: Project, identifier: str, ref: str | None) -> tuple[Context, 
     if identifier not in known:
         raise UsageError(
             identifier,
-            "is no registered checkpoint, and no definition that fails",
-            f"known are {', '.join(known)}; what fails with --against is accepted with --against",
+            "is neither a registered checkpoint nor a failing definition",
+            f"known are {', '.join(known)}; a break that only `check --against REF` shows is accepted with "
+            "`--against REF`",
         )
     first, *others = known[identifier]
     changes = dict.fromkeys(change for each in (first, *others) for change in each.changes)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pytest_ckpt_compat._check.context import Context
     from pytest_ckpt_compat._check.run import Outcome
     from pytest_ckpt_compat._pytest_plugin.collection import Project
+    from pytest_ckpt_compat._pytest_plugin.marks import Marks
+    from pytest_ckpt_compat._registry.registration import Registration
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,7 +32,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("-v", "--verbose", action="count", default=0, help="-vv prints every key")
     parser.add_argument("--report", metavar="FILE", help="write a report, by suffix: .json, .md")
     parser.add_argument(
-        "--snapshots", action="store_true", help="open no checkpoint that has a snapshot, though it is there"
+        "--snapshots", action="store_true", help="check from the snapshot even where the file is present"
     )
     parser.set_defaults(run=run, passes_on=True)
 
@@ -74,7 +76,7 @@ def check(project: Project, ref: str | None, snapshots_only: bool = False, full:
     Args:
         project: what was collected.
         ref: the reference that they are compared with, or None.
-        snapshots_only: whether no checkpoint is opened that has a snapshot.
+        snapshots_only: whether snapshots are used even where the files are present.
         full: whether texts list every key instead of folding.
 
     Raises:
@@ -107,10 +109,19 @@ def check_all(project: Project, context: Context, full: bool = False) -> tuple[t
     from pytest_ckpt_compat._check.checkpoint import check_registered
     from pytest_ckpt_compat._check.run import conclude
 
-    registrations = project.registrations
-    results = tuple(check_registered(each, context) for each in registrations)
+    marks = project.marks
+    registrations = [each for each in project.registrations if each.id not in marks.skipped]
+    results = tuple(_expected(each, check_registered(each, context), marks) for each in registrations)
     contributions = [
-        contribution.of_registrations(registrations),
+        replace(contribution.of_registrations(project.registrations), skipped=marks.skipped),
         contribution.of_results(results, full),
     ]
     return results, conclude(contributions, context, project.complete)
+
+
+def _expected(registration: Registration, result: Result, marks: Marks) -> Result:
+    """The result, as the test's xfail mark has it."""
+    from pytest_ckpt_compat._check.checkpoint import expected_to_break
+
+    xfail = marks.xfailed.get(registration.id)
+    return result if xfail is None else expected_to_break(result, xfail.reason, xfail.strict)

@@ -1,4 +1,4 @@
-"""``ckpt-compat diff``: compares two sides, each a checkpoint, a fingerprint file or a definition."""
+"""``ckpt-compat diff``: compares two sides, each a checkpoint, a snapshot or a definition."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pytest_ckpt_compat._cli.sides import compare
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command's parser."""
-    parser = commands.add_parser("diff", help="compare two sides; a definition as NEW is really loaded into")
-    side = "a checkpoint, a fingerprint file or package.module:attr"
+    parser = commands.add_parser(
+        "diff", help="compare two checkpoints or definitions; if NEW is a definition, load OLD into it"
+    )
+    side = "a checkpoint, a snapshot or package.module:attr"
     parser.add_argument("old", metavar="OLD", help=side)
     parser.add_argument("new", metavar="NEW", help=side)
     parser.add_argument("--format", choices=("text", "json"), default="text")

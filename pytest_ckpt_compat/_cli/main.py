@@ -6,8 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from pytest_ckpt_compat._cli import accept, check, diff, show, status, update
+from pytest_ckpt_compat._core.addresses import redacted_in
 from pytest_ckpt_compat._core.display import escape_what_cannot_be_shown
 from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError
 
@@ -43,9 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints quote no secret of an address."""
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the usage and the message; exits with 2."""
+        super().error(redacted_in(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    whole = argparse.ArgumentParser(
+    whole = _Parser(
         prog="ckpt-compat",
         description="Does today's model code still load the checkpoints you have?",
         epilog="exit codes: 0 compatible, 1 incompatible, 2 could not check",

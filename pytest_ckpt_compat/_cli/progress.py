@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pytest_ckpt_compat._core.addresses import redacted
 from pytest_ckpt_compat._core.display import visible
 
 #: Seconds before the first report; most files are read sooner.
@@ -18,7 +19,7 @@ def reported_if_slow(what: str) -> Iterator[None]:
     """Prints ``reading <what> ...`` on standard error if the work inside takes longer than a second."""
 
     def report() -> None:
-        print(f"ckpt-compat: reading {visible(what)} ...", file=sys.stderr, flush=True)
+        print(f"ckpt-compat: reading {visible(redacted(what))} ...", file=sys.stderr, flush=True)
 
     timer = threading.Timer(PATIENCE, report)
     timer.daemon = True

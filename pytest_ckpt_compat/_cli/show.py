@@ -10,7 +10,7 @@ from pytest_ckpt_compat._cli.sides import read
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command's parser."""
     parser = commands.add_parser("show", help="print the structure of a checkpoint; reads no weights")
-    parser.add_argument("file", metavar="FILE", help="a checkpoint or a fingerprint file")
+    parser.add_argument("file", metavar="FILE", help="a checkpoint or a snapshot")
     parser.add_argument("--key", help="dotted path of the state_dict in the file")
     parser.set_defaults(run=run)
 

@@ -1,10 +1,12 @@
-"""What a user names on the command line: a checkpoint, a fingerprint file or a definition."""
+"""What a user names on the command line: a checkpoint, a snapshot or a definition."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pytest_ckpt_compat._core.errors import UsageError
 
 if TYPE_CHECKING:
     from pytest_ckpt_compat._core.structure import Structure
@@ -14,7 +16,7 @@ _DEFINITION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 def compare(old: str, new: str) -> Verdict:
-    """Compares two sides; a definition as the new one is really loaded into.
+    """Compares two sides; loads the old one into the new one if that is a definition.
 
     Raises:
         CkptCompatError: a side cannot be read, found or built.
@@ -32,20 +34,33 @@ def compare(old: str, new: str) -> Verdict:
 
 
 def read(path: str, key: str | None = None) -> Structure:
-    """Reads a checkpoint or a fingerprint file; reports on standard error if it takes long.
+    """Reads a checkpoint or a snapshot; reports on standard error if it takes long.
 
     Raises:
         CkptCompatError: it cannot be read.
     """
+    if _is_definition(path):
+        advice = f"show reads files; to see a definition's keys: ckpt-compat diff FILE {path}"
+        raise UsageError(path, "is a definition", advice)
     from pytest_ckpt_compat import _readers
     from pytest_ckpt_compat._cli.progress import reported_if_slow
     from pytest_ckpt_compat._snapshots import store
 
-    stored = store.read_file(path)
+    stored = None if _is_too_large(path) else store.read_file(path)
     if stored is not None:
         return stored
     with reported_if_slow(path):
         return _readers.read(path, key)
+
+
+def _is_too_large(path: str) -> bool:
+    """Whether a file is larger than any fingerprint file."""
+    from pytest_ckpt_compat._readers.limits import JSON_BYTES
+
+    try:
+        return Path(path).stat().st_size > JSON_BYTES
+    except (OSError, ValueError):
+        return False
 
 
 def _side(text: str) -> Structure:

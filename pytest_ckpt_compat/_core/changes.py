@@ -24,6 +24,7 @@ Kind = Literal[
     "extra-state",
     "load-raises",
     "partial-load",
+    "nothing-loaded",
     "no-baseline",
     "stale-snapshot",
     "unreadable",
@@ -34,6 +35,9 @@ Kind = Literal[
     "definition-changed",
     "internal",
 ]
+
+#: Bytes of real tensors with which a verdict may be confirmed, by default.
+MEMORY_BUDGET = 2_000_000_000
 
 Confidence = Literal["certain", "likely", "ambiguous"]
 
@@ -105,12 +109,14 @@ class Acceptance:
 
 @dataclass(frozen=True)
 class Policy:
-    """What the judgement depends on besides the changes.
+    """What a load and its judgement depend on besides the two sides.
 
     Attributes:
         strict: whether the load under test is strict, as ``load_state_dict`` means it.
         accepted: breaks that the registration accepts.
+        memory_budget: bytes of real tensors with which a verdict may be confirmed.
     """
 
     strict: bool = True
     accepted: tuple[Acceptance, ...] = ()
+    memory_budget: int = MEMORY_BUDGET

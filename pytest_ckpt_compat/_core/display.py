@@ -30,6 +30,16 @@ def escape_what_cannot_be_shown(*streams: object) -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def size(number: int) -> str:
+    """Shows a number of bytes: ``512 bytes``, ``1.5 kB``, ``14.2 GB``."""
+    shown, units = float(number), ("bytes", "kB", "MB", "GB", "TB", "PB")
+    for unit in units:
+        if shown < 1000 or unit == units[-1]:
+            return f"{shown:,.1f}".removesuffix(".0") + f" {unit}"
+        shown /= 1000
+    raise AssertionError(number)
+
+
 def count(number: int, noun: str) -> str:
     """Counts a noun: ``1 tensor``, ``312 tensors``, ``1,024 tensors``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_ckpt_compat._core.addresses import redacted, redacted_in
 from pytest_ckpt_compat._core.display import visible
 
 #: Exit code of a run that could decide nothing, as diff(1) has it.
@@ -27,8 +28,8 @@ class CkptCompatError(Exception):
         self.advice = advice
 
     def __str__(self) -> str:
-        """One complete line. Text from a file in it is safe to print."""
-        return visible(f"{self.subject}: {self.problem}; {self.advice}")
+        """One complete line. Text from a file in it is safe to print, and no address in it holds a secret."""
+        return visible(f"{redacted(self.subject)}: {redacted_in(self.problem)}; {self.advice}")
 
 
 class ReadError(CkptCompatError):

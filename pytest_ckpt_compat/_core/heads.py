@@ -34,7 +34,7 @@ def is_head(path: str, is_last: bool, rank: int) -> bool:
     Args:
         path: dotted path of the module (``classifier.1``).
         is_last: whether no module comes after it.
-        rank: the most dimensions of a tensor in it; a norm, which holds vectors only, is no head.
+        rank: the most dimensions of a tensor in it; a norm, which holds vectors only, is not a head.
     """
     if rank < 2:
         return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import traceback
 
+from pytest_ckpt_compat._core.addresses import redacted_in
+
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Characters of an exception's own text: it may quote whole structures.
 _LONGEST = 200
@@ -12,7 +14,7 @@ _LONGEST = 200
 
 def located(error: BaseException) -> str:
     """``IndexError: list index out of range (_renames/match/fusion.py:88)``: the last line of ours."""
-    text = " ".join(str(error).split())[:_LONGEST]
+    text = redacted_in(" ".join(str(error).split()))[:_LONGEST]
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if os.path.abspath(frame.filename).startswith(_PACKAGE)]
     name = f"{type(error).__name__}: {text}" if text else type(error).__name__

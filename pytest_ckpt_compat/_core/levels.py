@@ -1,4 +1,4 @@
-"""What a registered checkpoint is held to."""
+"""Which loads must succeed for a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import enum
 class Level(enum.Enum):
     """Which loads have to succeed.
 
-    Each member knows the directions that it asks for, so that nobody else compares levels.
+    Each member knows its directions, so that no other module compares levels.
     """
 
     #: Today's code loads the checkpoint.

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from itertools import product
 
 #: A decimal number as Python prints it. ``01`` is a name, since a folded number has no leading zero.
-_NUMBER = re.compile(r"(?<!\d)(0|[1-9]\d*)(?!\d)")
+_NUMBER = re.compile(r"(?<!\d)(0|[1-9][0-9]{0,17})(?!\d)")
+
+#: Most numbers in a path that are folded. A path with more is a name as a whole.
+_MOST_NUMBERS = 32
 
 #: How many index maps are tried for keys of one shape before the rest is listed one by one. A
 #: permutation that follows no rule would need as many maps as it has members.
@@ -80,7 +83,7 @@ class _Unit:
 
     old: str
     new: str
-    #: Whether ``old`` and ``new`` are subtrees.
+    #: Whether ``old`` and ``new`` are subtrees: prefixes with their last dot, "" for the root.
     below: bool
     pairs: tuple[tuple[str, str], ...]
 
@@ -117,7 +120,7 @@ def _subtrees(
     for depth in range(max(levels, default=0), 0, -1):
         siblings: defaultdict[str, list[_Unit]] = defaultdict(list)
         for unit in levels.pop(depth, ()):
-            siblings[_parent(unit.old)].append(unit)
+            siblings[_around(unit.old, unit.below)].append(unit)
         for parent, units in siblings.items():
             joined = _join(parent, units, old_sizes, new_sizes) if depth > 1 or whole else None
             if joined is None:
@@ -128,10 +131,10 @@ def _subtrees(
 
 
 def _join(parent: str, units: list[_Unit], old_sizes: Counter[str], new_sizes: Counter[str]) -> _Unit | None:
-    new_parents = {_parent(unit.new) for unit in units}
-    if len(new_parents) > 1 or any(_name(unit.old) != _name(unit.new) for unit in units):
-        return None
+    new_parents = {_around(unit.new, unit.below) for unit in units}
     new_parent = new_parents.pop()
+    if new_parents or any(unit.old[len(parent) :] != unit.new[len(new_parent) :] for unit in units):
+        return None
     size = sum(len(unit.pairs) for unit in units)
     if not size == old_sizes[parent] == new_sizes[new_parent]:
         return None
@@ -139,26 +142,21 @@ def _join(parent: str, units: list[_Unit], old_sizes: Counter[str], new_sizes: C
 
 
 def _sizes(keys: Iterable[str]) -> Counter[str]:
-    """Maps each module to the number of keys below it; "" is the root."""
-    modules = Counter(map(_parent, keys))
+    """Maps each subtree to the number of its keys."""
+    innermost = Counter(_around(key, False) for key in keys)
     sizes: Counter[str] = Counter()
-    for module, number in modules.items():
+    for prefix, number in innermost.items():
         sizes[""] += number
-        end = module.find(".")
-        while end >= 0:
-            sizes[module[:end]] += number
-            end = module.find(".", end + 1)
-        if module:
-            sizes[module] += number
+        end = prefix.find(".") + 1
+        while end:
+            sizes[prefix[:end]] += number
+            end = prefix.find(".", end) + 1
     return sizes
 
 
-def _parent(key: str) -> str:
-    return key.rpartition(".")[0]
-
-
-def _name(key: str) -> str:
-    return key.rpartition(".")[2]
+def _around(path: str, below: bool) -> str:
+    """Returns the subtree around a key, or around a subtree if ``below``."""
+    return path[: path.rfind(".", 0, len(path) - below) + 1]
 
 
 def _merge_numbers(units: list[_Unit]) -> Iterator[_Draft]:
@@ -183,6 +181,8 @@ def _merge_numbers(units: list[_Unit]) -> Iterator[_Draft]:
 
 def _split_numbers(path: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     parts = _NUMBER.split(path)
+    if len(parts) > 2 * _MOST_NUMBERS:
+        return (path,), ()
     return tuple(parts[::2]), tuple(map(int, parts[1::2]))
 
 
@@ -247,6 +247,8 @@ def _boxes(points: list[tuple[int, ...]]) -> list[list[list[int]]]:
 
 def _spell(path: str, box: Sequence[Sequence[int]]) -> tuple[str, ...]:
     """The segments of ``path`` with its numbers replaced by the values of ``box``."""
+    if not box:
+        return tuple(path.split("."))
     values = iter(box)
     return tuple(_NUMBER.sub(lambda _: _spell_numbers(next(values)), name) for name in path.split("."))
 
@@ -295,18 +297,12 @@ def _alternate(group: list[_Draft], index: int) -> _Draft:
 def _finish(draft: _Draft, position: dict[tuple[str, str], int]) -> PairFold:
     pairs = sorted((pair for unit in draft.units for pair in unit.pairs), key=position.__getitem__)
     ending = _ending(draft) if draft.below else ""
-    return PairFold(
-        _with_ending(".".join(draft.old), ending), _with_ending(".".join(draft.new), ending), tuple(pairs)
-    )
+    return PairFold(".".join(draft.old) + ending, ".".join(draft.new) + ending, tuple(pairs))
 
 
 def _ending(draft: _Draft) -> str:
     """``*``, or the rest of the key if each subtree holds one key and all end alike."""
     if any(len(unit.pairs) > 1 for unit in draft.units):
         return "*"
-    endings = {unit.pairs[0][0][len(unit.old) :].lstrip(".") for unit in draft.units}
+    endings = {unit.pairs[0][0][len(unit.old) :] for unit in draft.units}
     return endings.pop() if len(endings) == 1 else "*"
-
-
-def _with_ending(path: str, ending: str) -> str:
-    return f"{path}.{ending}" if path and ending else path or ending

@@ -76,6 +76,7 @@ def _rename(structure: Structure, key_of: Callable[[str], str], name_of: Callabl
         versions=None if versions is None else {name_of(name): v for name, v in versions.items()},
         objects=keys(structure.objects),
         locations=keys(structure.locations),
+        contents=keys(structure.contents),
         optimizers={path: _renamed(state, key_of) for path, state in structure.optimizers.items()},
     )
 

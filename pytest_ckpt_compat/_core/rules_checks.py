@@ -116,7 +116,7 @@ RULES: tuple[Rule, ...] = (
         severity=Severity.ERROR,
         sign="!",
         advice="restore the file, or record the new one with ckpt-compat update and its id",
-        meaning="the checkpoint is no longer the file that was fingerprinted",
+        meaning="the checkpoint differs from its snapshot",
         documentation=cleandoc(
             """
             The structure of the checkpoint differs from its snapshot. A released checkpoint should not
@@ -198,7 +198,6 @@ RULES: tuple[Rule, ...] = (
         severity=Severity.WARNING,
         sign="*",
         detail_ends=";",
-        advice="take the entry out of accepted.toml",
         meaning="an accepted break that no longer occurs",
         documentation=cleandoc(
             """

@@ -86,12 +86,12 @@ RULES: tuple[Rule, ...] = (
         lenient=Severity.WARNING,
         sign="!",
         phrase="extra state {detail}",
-        advice="keep it, or drop the key in a load_state_dict pre-hook",
+        advice="in a load_state_dict pre-hook, drop the key if it vanished, or add a default if it appeared",
         meaning="get_extra_state appeared or vanished",
         documentation=cleandoc(
             """
             A module defines `get_extra_state`, and its value is stored in the `state_dict` under
-            `_extra_state`. One side has such a key and the other has not: the method was added or
+            `_extra_state`. One side has such a key and the other does not: the method was added or
             removed since the checkpoint was saved. A strict load raises either way.
 
             ```
@@ -154,6 +154,32 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        id="CK406",
+        kind="nothing-loaded",
+        about="load",
+        severity=Severity.ERROR,
+        keyless=True,
+        sign="!",
+        advice="rename the keys before the load, or correct the prefix: the model keeps its initial weights",
+        meaning="the load succeeds and no tensor of the checkpoint reaches the definition",
+        documentation=cleandoc(
+            """
+            The load raised nothing, and yet it wrote no tensor of the checkpoint into any tensor of the
+            definition. Torch does not report it: under `strict=False`, or with an override of
+            `load_state_dict` that skips what does not fit, a checkpoint with a prefix on every key
+            loads without an error and leaves the model as it was initialised.
+
+            ```
+            CK406 encoder-v1: none of 24 tensors reaches the definition
+            ```
+
+            Make the keys those of the definition: pass `strip_prefix`, or rename them before the load.
+            It is an error under `strict=False` too. A break of this kind has no keys and is accepted by
+            its words: `ckpt-compat accept ID --rule CK406 --reason "..."`.
+            """
+        ),
+    ),
+    Rule(
         id="CK203",
         kind="retyped",
         about="load",
@@ -193,7 +219,7 @@ RULES: tuple[Rule, ...] = (
             embeddings of a language model are the usual pair:
 
             ```
-            * embed.weight = lm_head.weight   now tied: the last one read wins
+            * embed.weight = lm_head.weight   now tied: the load keeps the last value
             ```
 
             Where weights are *now tied*, the load copies both values into one tensor, and the one that

@@ -14,7 +14,7 @@ RULES: tuple[Rule, ...] = (
         kind="prefixed",
         about="load",
         severity=Severity.ERROR,
-        meaning="every key carries a prefix that the other side has not",
+        meaning="every key carries a prefix that the other side does not have",
         documentation=cleandoc(
             """
             Every key on one side begins with a prefix that the other side lacks. Wrappers do this:

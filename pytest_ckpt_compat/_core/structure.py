@@ -44,10 +44,16 @@ ITEM_SIZES: Mapping[str, float] = MappingProxyType(
 )
 
 #: dtypes of ordinary dense tensors, and of objects. Quantized and sparse tensors load differently.
-PLAIN_DTYPES = frozenset(name for name in ITEM_SIZES if not name.startswith("q")) | {"object"}
+PLAIN_DTYPES = frozenset(name for name in ITEM_SIZES if not name.startswith("q")) | {
+    "object",
+    "uninitialized",
+}
 
 #: dtype of a state_dict entry that is not a tensor, such as the return value of ``get_extra_state``.
 OBJECT = "object"
+
+#: dtype of a parameter or buffer whose shape the first input decides (``LazyLinear``). It has no numbers.
+UNINITIALIZED = "uninitialized"
 
 #: Last segment of the key under which torch stores the return value of ``get_extra_state``.
 EXTRA_STATE = "_extra_state"
@@ -60,8 +66,8 @@ class TensorSpec:
     """The dtype and the shape of one tensor.
 
     Attributes:
-        dtype: torch's name without ``torch.`` (``float32``, ``bfloat16``), or ``object`` for an
-            entry that is not a tensor.
+        dtype: torch's name without ``torch.`` (``float32``, ``bfloat16``), ``object`` for an
+            entry that is not a tensor, or ``uninitialized``.
         shape: the size of each dimension, outermost first; ``()`` for a scalar.
     """
 
@@ -69,14 +75,14 @@ class TensorSpec:
     shape: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        """``float32[16, 3, 3, 3]``, ``int64[]``, or ``object``."""
-        return OBJECT if self.dtype == OBJECT else f"{self.dtype}{list(self.shape)}"
+        """``float32[16, 3, 3, 3]``, ``int64[]``, ``object``, or ``uninitialized``."""
+        return self.dtype if self.dtype in (OBJECT, UNINITIALIZED) else f"{self.dtype}{list(self.shape)}"
 
     @classmethod
     def parse(cls, text: str) -> TensorSpec:
         """Parses the output of ``str``. Raises ValueError for anything else."""
-        if text == OBJECT:
-            return cls(OBJECT)
+        if text in (OBJECT, UNINITIALIZED):
+            return cls(text)
         match = _SPEC.fullmatch(text)
         if match is None:
             raise ValueError(f"not a tensor specification: {text!r}")
@@ -85,8 +91,8 @@ class TensorSpec:
 
     @property
     def numel(self) -> int:
-        """Number of elements; 0 for an object."""
-        return 0 if self.dtype == OBJECT else math.prod(self.shape)
+        """Number of elements; 0 for an object, and for what has no shape yet."""
+        return 0 if self.dtype in (OBJECT, UNINITIALIZED) else math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -158,7 +164,7 @@ class OptimizerState:
         object.__setattr__(self, "options", tuple(MappingProxyType(dict(each)) for each in self.options))
 
     def __hash__(self) -> int:
-        """Agrees with equality."""
+        """Equal states hash alike."""
         return hash((self.groups, frozenset(self.states)))
 
 
@@ -176,8 +182,10 @@ class Structure:
         source: its origin.
         values: the checkpoint's other, non-tensor values (hyper-parameters, epoch, ...) as plain
             data.
-        objects: key -> value of the entries that are not tensors but plain data.
+        objects: key -> value of the entries that are not tensors but plain data, tensors and dtypes.
         locations: key -> location of its data, for keys that can be loaded later.
+        contents: key -> what its tensor is made of, for tensors that dtype and shape do not determine
+            (quantized, sparse, a tensor subclass).
         views: groups of keys whose tensors share a storage without being one tensor; ``locations``
             has their offsets and strides.
         optimizers: dotted path in the file (``optimizer``) -> the state of an optimizer.
@@ -190,18 +198,19 @@ class Structure:
     values: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     objects: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     locations: Mapping[str, Location] = field(default_factory=dict, compare=False, repr=False)
+    contents: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     views: tuple[tuple[str, ...], ...] = field(default=(), compare=False, repr=False)
     optimizers: Mapping[str, OptimizerState] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Makes the mappings read-only."""
-        for name in ("tensors", "versions", "values", "objects", "locations", "optimizers"):
+        for name in ("tensors", "versions", "values", "objects", "locations", "contents", "optimizers"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, MappingProxyType(dict(value)))
 
     def __hash__(self) -> int:
-        """Agrees with equality, which ignores the order of keys. The digest does not."""
+        """Equal structures hash alike, whatever the order of their keys; the digest depends on the order."""
         return hash((frozenset(self.tensors.items()), self.aliases))
 
 

@@ -22,8 +22,7 @@ def define(model: Any, kwargs: Mapping[str, Any] | None = None) -> Structure:
         BuildError: the definition cannot be imported, or raises while it is built.
         UsageError: ``model`` is none of the above.
     """
-    from pytest_ckpt_compat._definition.build import build, structure_of
+    from pytest_ckpt_compat._definition.confirm import defined
     from pytest_ckpt_compat._definition.find import find
 
-    definition = find(model, kwargs)
-    return structure_of(build(definition), definition)
+    return defined(find(model, kwargs))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
+import inspect
 import random
 import sys
 import weakref
@@ -12,8 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
-from pytest_ckpt_compat._core.structure import OBJECT, Source, Structure, TensorSpec, alias_groups
+from pytest_ckpt_compat._core.structure import (
+    OBJECT,
+    UNINITIALIZED,
+    Source,
+    Structure,
+    TensorSpec,
+    alias_groups,
+)
+from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
 from pytest_ckpt_compat._definition.find import Definition, brief, is_module
+from pytest_ckpt_compat._definition.instances import copied
 from pytest_ckpt_compat._definition.intercept import intercept
 
 if TYPE_CHECKING:
@@ -21,7 +32,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def build(definition: Definition, checkpoint: Mapping[str, Any] | None = None) -> nn.Module:
+def build(
+    definition: Definition, checkpoint: Mapping[str, Any] | None = None, doubts: Doubts | None = None
+) -> nn.Module:
     """Builds a module with parameters and buffers on the meta device, where they take no memory.
 
     Each parameter moves to meta when it is registered, as in accelerate's ``init_empty_weights``, so
@@ -32,19 +45,22 @@ def build(definition: Definition, checkpoint: Mapping[str, Any] | None = None) -
     Args:
         definition: what to build.
         checkpoint: the checkpoint's non-tensor values, for a factory that takes them.
+        doubts: receives the reasons why a real build may give another module.
 
     Raises:
         BuildError: the constructor raises, or returns something other than a module.
     """
+    doubts = Doubts() if doubts is None else doubts
+    meta = _MetaTensors(doubts)
     if is_module(definition.target):
-        return _meta_copy(definition.target)
-    meta = _MetaTensors()
+        return copied(definition, {id(t): meta.to_meta(t) for t in _tensors_of(definition.target)})
     with untouched_globals():
         try:
-            with _parameters_on_meta(meta):
+            with _parameters_on_meta(meta, doubts):
                 module = _construct(definition, checkpoint)
         except (Exception, SystemExit):
             # A failure on meta may have any cause. A real run shows whether the constructor works.
+            doubts.clear()
             module = _construct_or_explain(definition, checkpoint)
         _require_module(module, definition)
         _move_all(module, meta)
@@ -58,7 +74,7 @@ def build_real(definition: Definition, checkpoint: Mapping[str, Any] | None = No
         BuildError: the constructor raises, or returns something other than a module.
     """
     if is_module(definition.target):
-        return copy.deepcopy(definition.target)  # type: ignore[no-any-return]
+        return copied(definition, {})
     with untouched_globals():
         module = _construct_or_explain(definition, checkpoint)
     _require_module(module, definition)
@@ -87,11 +103,16 @@ def structure_of(module: nn.Module, definition: Definition) -> Structure:
 def entries_of(module: nn.Module, definition: Definition) -> Mapping[str, Any]:
     """Returns ``module.state_dict()`` with the module's own tensors instead of detached ones.
 
+    An override that takes no ``keep_vars`` gives detached tensors, which share the storages of the
+    module's own.
+
     Raises:
         BuildError: ``state_dict()`` raises.
     """
     try:
-        return module.state_dict(keep_vars=True)
+        parameters = inspect.signature(module.state_dict).parameters.values()
+        keeps = any(p.name == "keep_vars" or p.kind is p.VAR_KEYWORD for p in parameters)
+        return module.state_dict(keep_vars=True) if keeps else module.state_dict()
     except Exception as error:
         raise BuildError(
             definition.label, f"state_dict() raised {brief(error)}", "make it work on a newly built model"
@@ -99,15 +120,39 @@ def entries_of(module: nn.Module, definition: Definition) -> Mapping[str, Any]:
 
 
 def spec_of(value: object) -> TensorSpec:
-    """Returns the spec of a state_dict entry: an object unless it is a tensor of known shape."""
+    """Returns the spec of a state_dict entry: an object unless it is a tensor."""
     import torch
 
-    if not isinstance(value, torch.Tensor) or is_lazy(value):
+    if not isinstance(value, torch.Tensor):
         return TensorSpec(OBJECT)
+    if is_lazy(value):
+        return TensorSpec(UNINITIALIZED)
     dtype = str(value.dtype).removeprefix("torch.")
     if value.layout is not torch.strided:
         dtype = f"{str(value.layout).removeprefix('torch.')}_{dtype}"
-    return TensorSpec(dtype, tuple(value.shape))
+    elif value.is_quantized and value.qscheme() is not torch.per_tensor_affine:
+        dtype = f"{str(value.qscheme()).removeprefix('torch.')}_{dtype}"
+    return TensorSpec(f"{_wrapper_class(value)}{dtype}", tuple(value.shape))
+
+
+def _wrapper_class(tensor: torch.Tensor) -> str:
+    """The class of a tensor that wraps others, with a dot, as readers name it; "" for ordinary tensors."""
+    import torch
+
+    kind = type(tensor)
+    if kind.__torch_dispatch__ is torch.Tensor.__torch_dispatch__ or not _wraps(tensor):
+        return ""
+    return f"{kind.__module__}.{kind.__qualname__}."
+
+
+def _wraps(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has no storage of its own, for which torch saves its attributes instead."""
+    if tensor.is_meta:
+        return hasattr(type(tensor), "__tensor_flatten__")
+    try:
+        return tensor.data_ptr() == 0 and tensor.numel() > 0
+    except (NotImplementedError, RuntimeError):
+        return True
 
 
 def is_lazy(tensor: torch.Tensor) -> bool:
@@ -190,7 +235,8 @@ def search_path(*folders: str) -> Iterator[None]:
 class _MetaTensors:
     """The meta counterparts of real tensors. Tied weights and views stay tied."""
 
-    def __init__(self) -> None:
+    def __init__(self, doubts: Doubts) -> None:
+        self._doubts = doubts
         self._tensors: dict[int, tuple[weakref.ref[torch.Tensor], torch.Tensor]] = {}
         self._storages: dict[int, tuple[Any, torch.UntypedStorage]] = {}
 
@@ -201,9 +247,11 @@ class _MetaTensors:
         known = self._tensors.get(id(tensor))
         if known is not None and known[0]() is tensor:
             return known[1]
+        if type(tensor) not in _plain_types():
+            self._doubts.add(f"{type(tensor).__name__} is a tensor subclass")
         try:
             counterpart = self._counterpart(tensor)
-        except (NotImplementedError, RuntimeError):  # quantized and sparse tensors have no meta
+        except Exception:  # quantized and sparse tensors have no meta; a subclass may want more arguments
             return tensor
         self._tensors[id(tensor)] = (weakref.ref(tensor), counterpart)
         return counterpart
@@ -237,7 +285,8 @@ class _MetaTensors:
 
 
 @contextlib.contextmanager
-def _parameters_on_meta(meta: _MetaTensors) -> Iterator[None]:
+def _parameters_on_meta(meta: _MetaTensors, doubts: Doubts) -> Iterator[None]:
+    import torch
     from torch import nn
 
     register = nn.Module.register_parameter
@@ -245,31 +294,45 @@ def _parameters_on_meta(meta: _MetaTensors) -> Iterator[None]:
     def register_on_meta(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
         register(module, name, param)
         if param is not None:
-            module._parameters[name] = meta.to_meta(param)  # type: ignore[assignment]
+            with torch._C.DisableTorchFunction():  # what this package asks is no question of the user's
+                module._parameters[name] = meta.to_meta(param)  # type: ignore[assignment]
 
     nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign,assignment]
     try:
-        with intercept(_skip_fills), garbage_collection_paused():
+        with intercept(_Operators(doubts)), doubts.questions(), garbage_collection_paused():
             yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
-def _skip_fills(operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Runs an operator, unless it can only fill a meta tensor with numbers.
+class _Operators:
+    """Runs operators, except those that can only fill a meta tensor with numbers.
 
     Filling has no effect on meta. Yet torch runs many such operators (``normal_``, ``clamp_``) in
     Python code that imports ``torch._dynamo``, which takes a second and 80 MB.
     """
-    import torch
 
-    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
-    dense = len(tensors) == 1 and tensors[0].is_meta and tensors[0].layout is torch.strided
-    if dense and _only_fills(operator):
-        return tensors[0]
-    return operator(*args, **kwargs)
+    def __init__(self, doubts: Doubts) -> None:
+        self._doubts = doubts
+
+    def __call__(self, operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        import torch
+
+        tensors = tensors_in((*args, *kwargs.values()))
+        dense = len(tensors) == 1 and tensors[0].is_meta and tensors[0].layout is torch.strided
+        if dense and _only_fills(operator):
+            self._doubts.random(operator, args, kwargs, tensors[0])
+            return tensors[0]
+        try:
+            found = operator(*args, **kwargs)
+        except Exception:
+            self._doubts.raised(operator, args, kwargs)
+            raise
+        self._doubts.random(operator, args, kwargs, found)
+        return found
 
 
+@functools.cache
 def _only_fills(operator: Any) -> bool:
     """Whether an operator is one of torch's own that write into a tensor without changing its shape."""
     import torch
@@ -279,6 +342,23 @@ def _only_fills(operator: Any) -> bool:
     return public and name.endswith("_") and torch.Tag.inplace_view not in operator.tags
 
 
+def _tensors_of(module: nn.Module) -> Iterator[torch.Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
+
+
+def _plain_types() -> tuple[type, ...]:
+    import torch
+    from torch.nn import parameter
+
+    return (
+        torch.Tensor,
+        parameter.Parameter,
+        parameter.UninitializedParameter,
+        parameter.UninitializedBuffer,
+    )
+
+
 def _move_all(module: nn.Module, meta: _MetaTensors) -> None:
     """Moves the buffers, and the parameters registered without ``register_parameter``."""
     for part in module.modules():
@@ -286,12 +366,3 @@ def _move_all(module: nn.Module, meta: _MetaTensors) -> None:
             for name, tensor in registered.items():
                 if tensor is not None:
                     registered[name] = meta.to_meta(tensor)  # type: ignore[assignment]
-
-
-def _meta_copy(module: nn.Module) -> nn.Module:
-    """Copies a user's module to meta. The copy shares nothing with it."""
-    meta = _MetaTensors()
-    tensors = [*module.parameters(), *module.buffers()]
-    # deepcopy takes an object from its memo, if it is there, instead of copying it.
-    memo: dict[int, Any] = {id(tensor): meta.to_meta(tensor) for tensor in tensors}
-    return copy.deepcopy(module, memo)

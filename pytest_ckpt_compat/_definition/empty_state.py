@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pytest_ckpt_compat._core.contents import Content, subclass_of
 from pytest_ckpt_compat._core.errors import ReadError
-from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
+from pytest_ckpt_compat._core.structure import OBJECT, Structure
+from pytest_ckpt_compat._definition.contents import Maker
+from pytest_ckpt_compat._definition.empty import empty
+from pytest_ckpt_compat._definition.weights import files_of
 
-if TYPE_CHECKING:
-    import torch
-
-_SPARSE = "sparse_coo_"
-#: Compressed layouts. A copy needs equal numbers of non-zeros on both sides, which are not read.
+#: Compressed layouts. A copy needs equal numbers of non-zeros on both sides.
 _COMPRESSED = ("sparse_csr_", "sparse_csc_", "sparse_bsr_", "sparse_bsc_")
 
 
@@ -21,43 +21,32 @@ def empty_state(structure: Structure, device: str) -> Mapping[str, Any]:
     """Makes a state_dict like the checkpoint's, with tensors whose numbers do not matter.
 
     Raises:
-        ReadError: a tensor is compressed, so its numbers decide whether it can be copied.
+        ReadError: a tensor cannot be made: it is of a class that nothing imported, or compressed, and a
+            snapshot does not keep how many numbers it holds.
     """
     state: dict[str, Any] = {}
+    path = structure.source.path
+    objects, contents = Maker(path, files_of(structure.objects)), Maker(path, None)
     for key, spec in structure.tensors.items():
         if spec.dtype == OBJECT:
-            state[key] = structure.objects.get(key)
+            state[key] = objects.value(structure.objects.get(key))
+        elif key in structure.contents:
+            state[key] = contents.value(structure.contents[key])
+        elif subclass_of(spec.dtype):
+            state[key] = contents.value(Content(spec, "unknown"))
         elif spec.dtype.startswith(_COMPRESSED):
             raise ReadError(
-                structure.source.path,
-                f"{key} ({spec}) is compressed: whether it loads depends on its numbers, which are not read",
-                "save it dense, or as sparse_coo",
+                path,
+                f"{key} ({spec}) is compressed: whether it loads depends on how many numbers it holds, which "
+                "a snapshot does not keep",
+                "check the file itself, or save it dense or as sparse_coo",
             )
         else:
-            state[key] = empty(spec, device)
+            location = structure.locations.get(key)
+            state[key] = empty(spec, device, location.stride if location else None)
     for first, *others in structure.aliases:
         state.update(dict.fromkeys(others, state[first]))
     return with_metadata(state, structure)
-
-
-def empty(spec: TensorSpec, device: str) -> torch.Tensor:
-    """Makes a tensor of a spec, whose numbers do not matter."""
-    import torch
-
-    sparse = spec.dtype.startswith(_SPARSE)
-    # A dtype that this torch lacks becomes uint8: the shape still counts.
-    dtype = getattr(torch, spec.dtype.removeprefix(_SPARSE), torch.uint8)
-    if dtype in (torch.qint8, torch.quint8, torch.qint32):
-        return torch._empty_affine_quantized(spec.shape, scale=1.0, zero_point=0, dtype=dtype, device=device)
-    layout = torch.sparse_coo if sparse else torch.strided
-    return torch.empty(spec.shape, dtype=dtype, device=device, layout=layout)
-
-
-def zero(spec: TensorSpec) -> torch.Tensor:
-    """Makes a zero of the spec's dtype, without dimensions and not on meta."""
-    import torch
-
-    return torch.zeros((), dtype=getattr(torch, spec.dtype, torch.float32))
 
 
 def with_metadata(state: Mapping[str, Any], structure: Structure) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Calls the real ``load_state_dict`` of a definition, with meta tensors of a checkpoint's shapes."""
+"""Calls the real ``load_state_dict`` of a definition once, and notes what torch reports."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import inspect
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pytest_ckpt_compat._core.errors import NoBaselineError, ReadError
+from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, PLAIN_DTYPES, Structure
-from pytest_ckpt_compat._definition.build import (
-    build_real,
-    entries_of,
-    untouched_globals,
-)
-from pytest_ckpt_compat._definition.empty_state import empty_state, with_metadata
+from pytest_ckpt_compat._definition.build import build_real, entries_of, is_lazy, untouched_globals
+from pytest_ckpt_compat._definition.doubts import Doubts
+from pytest_ckpt_compat._definition.empty_state import with_metadata
 from pytest_ckpt_compat._definition.find import Definition, brief
-from pytest_ckpt_compat._definition.watch import storage_of, watch_operators
+from pytest_ckpt_compat._definition.watch import Watched, storage_of, watch_operators
 from pytest_ckpt_compat._definition.weights import read_weights
 
 if TYPE_CHECKING:
@@ -55,7 +52,10 @@ class Outcome:
         strict: whether missing and unexpected keys made the load raise. An override of
             ``load_state_dict`` may ignore ``strict=True``.
         complete: whether torch visited every module. If not, its lists are incomplete.
+        nothing: whether the load raised nothing and yet brought no tensor of the checkpoint into any
+            tensor of the definition, although both have some.
         read_weights: whether the load needed the real weights.
+        unconfirmed: why the outcome could not be confirmed with real tensors, or "".
     """
 
     raised: bool
@@ -67,53 +67,31 @@ class Outcome:
     errors: tuple[str, ...] = ()
     untouched: tuple[str, ...] = ()
     unapplied: tuple[str, ...] = ()
+    nothing: bool = False
     read_weights: bool = False
+    unconfirmed: str = ""
 
 
-def try_load(module: nn.Module, structure: Structure, definition: Definition, strict: bool = True) -> Outcome:
-    """Loads meta tensors of ``structure``'s shapes with the module's own ``load_state_dict``.
+@dataclass(frozen=True)
+class Attempt:
+    """One load.
 
-    The load changes ``module``, so use each built module once. A load that needs numbers (a hook that
-    calls ``.item()``) is repeated with the real weights in a really built module.
-
-    Args:
-        module: a module from ``build``.
-        structure: the structure of the checkpoint.
-        definition: the definition of ``module``.
-        strict: as in ``load_state_dict``.
-
-    Raises:
-        NoBaselineError: the load needs numbers, and the weights are not available.
-        ReadError: the load needs an object that readers do not support.
+    Attributes:
+        outcome: as torch reported it.
+        wants_numbers: whether it may have failed only because it needs numbers.
+        refused: whether an operator raised.
+        read: whether loading code read real numbers that came from the checkpoint.
+        doubts: what loading code asked tensors.
     """
-    outcome = _find_outcome(module, structure, definition, strict)
-    if not outcome.complete:
-        _require_objects(structure, outcome)
-    return outcome
+
+    outcome: Outcome
+    wants_numbers: bool
+    refused: bool
+    read: bool
+    doubts: Doubts
 
 
-def _find_outcome(module: nn.Module, structure: Structure, definition: Definition, strict: bool) -> Outcome:
-    if not _fits_on_meta(structure, module):
-        # Quantized and sparse tensors do not exist on meta, and have copy rules of their own.
-        real, state = build_real(definition, structure.values), empty_state(structure, "cpu")
-        return _attempt(real, state, structure, definition, strict)[0]
-    outcome, needs_numbers = _attempt(module, empty_state(structure, "meta"), structure, definition, strict)
-    if not needs_numbers:
-        return outcome
-    tensors = (key for key, spec in structure.tensors.items() if spec.dtype != OBJECT)
-    if any(key not in structure.locations for key in tensors):
-        raise NoBaselineError(
-            structure.source.path or definition.label,
-            f"loading it into {definition.label} reads the values of tensors ({'; '.join(outcome.errors)})",
-            "check against the checkpoint file itself, not a snapshot",
-        )
-    real = build_real(definition, structure.values)
-    state = with_metadata(read_weights(structure), structure)
-    outcome, _ = _attempt(real, state, structure, definition, strict)
-    return replace(outcome, read_weights=True)
-
-
-def _require_objects(structure: Structure, outcome: Outcome) -> None:
+def require_objects(structure: Structure, outcome: Outcome) -> None:
     """Raises ReadError if the load may have failed because an object's value is not available."""
     for key, spec in structure.tensors.items():
         if spec.dtype == OBJECT and key not in structure.objects and key not in outcome.unapplied:
@@ -137,20 +115,31 @@ def load_weights(definition: Definition, structure: Structure, strict: bool = Tr
     return module
 
 
-def _attempt(
+def attempt(
     module: nn.Module,
     state: Mapping[str, Any],
     structure: Structure,
     definition: Definition,
     strict: bool,
-) -> tuple[Outcome, bool]:
-    """Loads once. Returns the outcome, and whether the load may have failed only because it needs numbers."""
+) -> Attempt:
+    """Loads a state_dict with the module's own ``load_state_dict``.
+
+    The load changes ``module``, so use each built module once.
+
+    Args:
+        module: a newly built module.
+        state: tensors as the checkpoint has them, on the module's device.
+        structure: the structure of the checkpoint.
+        definition: the definition of ``module``.
+        strict: as in ``load_state_dict``.
+    """
     entries = entries_of(module, definition)
     before = {key: storage_of(value) for key, value in entries.items()}
+    users = _has_loading_code(module)
     recorder = _Recorder(module)
     unapplied = _shield_extra_state(module, structure)
     raised: Exception | None = None
-    with untouched_globals(), warnings.catch_warnings(), watch_operators() as watched:
+    with untouched_globals(), warnings.catch_warnings(), watch_operators(state, users) as watched:
         # BatchNorm adds a real number that old checkpoints lack. Copying it to meta is a harmless no-op.
         warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
         try:
@@ -168,6 +157,7 @@ def _attempt(
         for key, storage in after.items()
         if storage is not None and storage == before.get(key) and storage not in watched.written
     ]
+    missing = {*recorder.missing, *(key for key in untouched if _filled_by_torch(key, structure))}
     outcome = Outcome(
         raised=raised is not None,
         strict=any(m.startswith(_LISTS) for m in messages) or (strict and not complete),
@@ -176,10 +166,47 @@ def _attempt(
         unexpected=recorder.unexpected,
         mismatched=_mismatches(messages),
         errors=tuple(own),
-        untouched=tuple(key for key in untouched if key not in set(recorder.missing)),
+        untouched=tuple(key for key in untouched if key not in missing),
         unapplied=unapplied,
+        nothing=raised is None and _reached_nothing(module, after, before, watched),
     )
-    return outcome, watched.refused or _wants_numbers(raised, own)
+    wants_numbers = watched.refused or watched.doubts.asked or _wants_numbers(raised, own)
+    read = any(storage_of(tensor) in watched.derived for tensor in watched.doubts.read)
+    return Attempt(outcome, wants_numbers, watched.refused, read, watched.doubts)
+
+
+#: The methods that a load calls.
+_LOADING = ("load_state_dict", "_load_from_state_dict", "set_extra_state", "__setattr__", "__setstate__")
+
+
+def _has_loading_code(module: nn.Module) -> bool:
+    """Whether a load may run code that is not torch's: an overridden method, or a hook."""
+    kinds = {type(part): part for part in module.modules()}
+    methods = (getattr(kind, name, None) for kind in kinds for name in _LOADING)
+    if not all(getattr(each, "__module__", "torch").split(".")[0] == "torch" for each in methods if each):
+        return True
+    hooks = ("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks", *_LOADING)
+    return any(part.__dict__.get(name) for part in module.modules() for name in hooks)
+
+
+def _reached_nothing(
+    module: nn.Module, after: Mapping[str, int | None], before: Mapping[str, int | None], watched: Watched
+) -> bool:
+    """Whether both sides have tensors, and none of the definition's got anything of the checkpoint's."""
+    tensors = [t for t in (*module.parameters(), *module.buffers()) if not is_lazy(t) and t.numel()]
+    own = {*map(storage_of, tensors), *(storage for storage in after.values() if storage is not None)}
+    # Numbers outside of torch, and tensors without a storage, are not observed.
+    if watched.doubts.read or watched.doubts.asked or None in own or not own or not watched.derived:
+        return False
+    replaced = any(before.get(key) != storage for key, storage in after.items())
+    return not replaced and own.isdisjoint(watched.reached) and own.isdisjoint(watched.derived)
+
+
+def _filled_by_torch(key: str, structure: Structure) -> bool:
+    """Whether torch itself fills in a counter that files of its first versions lack."""
+    module, _, name = key.rpartition(".")
+    version = (structure.versions or {}).get(module, 1)
+    return name == "num_batches_tracked" and key not in structure.tensors and version == 1
 
 
 def _call_load(module: nn.Module, state: Mapping[str, Any], strict: bool) -> None:
@@ -189,7 +216,7 @@ def _call_load(module: nn.Module, state: Mapping[str, Any], strict: bool) -> Non
     module.load_state_dict(state, **({"strict": strict} if takes_strict else {}))
 
 
-def _fits_on_meta(structure: Structure, module: nn.Module) -> bool:
+def fits_on_meta(structure: Structure, module: nn.Module) -> bool:
     """Whether the meta device supports every tensor of both sides."""
     tensors = (*module.parameters(), *module.buffers())
     plain = all(spec.dtype in PLAIN_DTYPES for spec in structure.tensors.values())

@@ -12,7 +12,7 @@ from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError
 from pytest_ckpt_compat._core.structure import OptimizerState, Structure, TensorSpec
 from pytest_ckpt_compat._definition.build import untouched_globals
-from pytest_ckpt_compat._definition.empty_state import empty, zero
+from pytest_ckpt_compat._definition.empty import empty, zero
 from pytest_ckpt_compat._definition.find import Definition, brief
 from pytest_ckpt_compat._definition.optimizer_pairing import (
     CurrentOptimizer,

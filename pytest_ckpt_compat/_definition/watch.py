@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_ckpt_compat._definition.build import is_lazy, storage_identity
+from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
 from pytest_ckpt_compat._definition.intercept import intercept
 
 
@@ -18,26 +19,42 @@ class Watched:
     Attributes:
         written: storages that operators wrote to, through any view or ``.data``.
         refused: whether an operator raised, as operators that need numbers do on a meta tensor.
+        derived: storages of the checkpoint's tensors, and of those that were computed from them.
+        reached: storages that operators wrote to with such a tensor among their arguments.
+        doubts: what loading code asked tensors.
     """
 
     written: set[int] = field(default_factory=set)
     refused: bool = False
+    derived: set[int] = field(default_factory=set)
+    reached: set[int] = field(default_factory=set)
+    doubts: Doubts = field(default_factory=Doubts)
 
 
 @contextlib.contextmanager
-def watch_operators() -> Iterator[Watched]:
-    """Observes every call of a torch operator inside the context."""
-    watched = Watched()
+def watch_operators(state: Mapping[str, Any], questions: bool) -> Iterator[Watched]:
+    """Observes every call of a torch operator inside the context, and what code asks tensors.
+
+    Args:
+        state: the checkpoint.
+        questions: whether there is any code outside of torch that may ask.
+    """
+    watched = Watched(derived=_storages(state.values()))
 
     def watch(operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        watched.written |= _written(operator, args, kwargs)
+        written = _written(operator, args, kwargs)
+        watched.written |= written
         try:
-            return operator(*args, **kwargs)
+            found = operator(*args, **kwargs)
         except Exception:
             watched.refused = True
             raise
+        if not watched.derived.isdisjoint(_storages(tensors_in((*args, *kwargs.values())))):
+            watched.reached |= written
+            watched.derived |= written | _storages(tensors_in((found,)))
+        return found
 
-    with intercept(watch):
+    with intercept(watch), watched.doubts.questions() if questions else contextlib.nullcontext():
         yield watched
 
 
@@ -51,6 +68,10 @@ def storage_of(value: object) -> int | None:
         return storage_identity(value)
     except (NotImplementedError, RuntimeError):  # sparse tensors and other layouts
         return None
+
+
+def _storages(values: Iterable[Any]) -> set[int]:
+    return {storage for value in values if (storage := storage_of(value)) is not None}
 
 
 def _written(operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> set[int]:

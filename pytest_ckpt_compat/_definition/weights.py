@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pytest_ckpt_compat._core.contents import Content, subclass_of
 from pytest_ckpt_compat._core.errors import ReadError
-from pytest_ckpt_compat._core.structure import OBJECT, Location, Structure, TensorSpec
+from pytest_ckpt_compat._core.structure import (
+    ITEM_SIZES,
+    OBJECT,
+    UNINITIALIZED,
+    Location,
+    Structure,
+    TensorSpec,
+)
+from pytest_ckpt_compat._definition.contents import Maker
+from pytest_ckpt_compat._definition.empty import empty
 
 if TYPE_CHECKING:
     import torch
@@ -18,15 +30,23 @@ def read_weights(structure: Structure) -> dict[str, Any]:
     pages on use, and writing to a tensor does not change the file.
 
     Raises:
-        ReadError: a tensor's location is not known (quantized or sparse tensors), or the file is
-            now shorter.
+        ReadError: a tensor's numbers are not in a file on this machine, or the file is now shorter.
     """
-    files = _Files(structure)
+    values = (*structure.locations.values(), *structure.contents.values(), *structure.objects.values())
+    files = Files(values)
+    maker = Maker(structure.source.path, files)
     read: dict[tuple[Location, TensorSpec], torch.Tensor] = {}
     state: dict[str, Any] = {}
     for key, spec in structure.tensors.items():
         if spec.dtype == OBJECT:
-            state[key] = structure.objects.get(key)
+            state[key] = maker.value(structure.objects.get(key))
+            continue
+        content = structure.contents.get(key)
+        if content is not None and (content.readable or subclass_of(spec.dtype)):
+            state[key] = maker.value(content)
+            continue
+        if spec.dtype == UNINITIALIZED:
+            state[key] = empty(spec, "cpu")
             continue
         location = structure.locations.get(key)
         if location is None:
@@ -42,15 +62,33 @@ def read_weights(structure: Structure) -> dict[str, Any]:
     return state
 
 
-class _Files:
-    """The files that hold a structure's data, each mapped into memory once."""
+def is_readable(structure: Structure) -> bool:
+    """Whether the numbers of every tensor can be read."""
+    readable = {key for key, content in structure.contents.items() if content.readable}
+    tensors = (key for key, spec in structure.tensors.items() if spec.dtype not in (OBJECT, UNINITIALIZED))
+    return all(key in structure.locations or key in readable for key in tensors)
 
-    def __init__(self, structure: Structure) -> None:
+
+def files_of(objects: Mapping[str, Any]) -> Files | None:
+    """The files of the tensors inside objects; None if there are none."""
+    files = Files(objects.values())
+    return files if files.known else None
+
+
+class Files:
+    """The files that hold tensors' data, each mapped into memory once.
+
+    Args:
+        values: locations, contents, and collections of them.
+    """
+
+    def __init__(self, values: Iterable[Any]) -> None:
         from pytest_ckpt_compat._readers import record_offsets
 
         records: dict[str, set[str]] = {}
-        for location in structure.locations.values():
+        for location in _locations(values):
             records.setdefault(location.file, set()).add(location.record)
+        self.known = bool(records)
         self._starts = {file: record_offsets(file, names) for file, names in records.items()}
         self._storages = {file: _map(file) for file in records}
 
@@ -61,16 +99,36 @@ class _Files:
         dtype: torch.dtype = getattr(torch, spec.dtype)
         if not spec.numel:
             return torch.empty(spec.shape, dtype=dtype)
+        storage = self.storage(location, spec)
+        return torch.empty(0, dtype=dtype).set_(storage, 0, spec.shape, location.stride)
+
+    def storage(self, location: Location, spec: TensorSpec) -> torch.UntypedStorage:
+        """Returns the bytes of a tensor at a location, from its first element to its last."""
+        item = ITEM_SIZES[spec.dtype]
         whole = self._storages[location.file]
         begin = self._starts[location.file][location.record] + location.offset
         steps = zip(spec.shape, location.stride, strict=True)
-        end = begin + (sum((size - 1) * step for size, step in steps) + 1) * dtype.itemsize
+        end = begin + math.ceil((sum((size - 1) * step for size, step in steps) + 1) * item)
         if end > whole.nbytes():
             raise ReadError(location.file, "is shorter than its own directory says", "copy the file again")
-        storage = whole[begin:end]
-        if begin % dtype.itemsize:
-            storage = storage.clone()
-        return torch.empty(0, dtype=dtype).set_(storage, 0, spec.shape, location.stride)
+        storage: Any = whole[begin:end]
+        aligned = begin % max(1, int(item)) == 0
+        return storage if aligned else storage.clone()  # type: ignore[no-any-return]
+
+
+def _locations(values: Iterable[Any]) -> Iterator[Location]:
+    """Finds every location in contents and collections of them, each value visited once."""
+    pending, seen = list(values), set()
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Location):
+            yield value
+        elif isinstance(value, (Content, tuple, list, dict)) and id(value) not in seen:
+            seen.add(id(value))
+            if isinstance(value, Content):
+                pending += [value.location, *value.parts.values()]
+            else:
+                pending += value.values() if isinstance(value, dict) else value
 
 
 def _map(path: str) -> torch.UntypedStorage:

@@ -63,7 +63,9 @@ def merge_base(root: Path, ref: str) -> Base:
     """
     subject = f"--against {ref}"
     if ref.startswith("-") or not ref.strip():
-        raise UsageError(subject, "is no reference", "give a branch, a tag or a commit, such as origin/main")
+        raise UsageError(
+            subject, "is not a reference", "give a branch, a tag or a commit, such as origin/main"
+        )
     try:
         done = _run(root, "rev-parse", "--show-toplevel")
     except FileNotFoundError:
@@ -72,7 +74,7 @@ def merge_base(root: Path, ref: str) -> Base:
     if done.returncode or not top:
         problem = (done.stderr.decode(errors="replace").strip().splitlines() or [""])[0]
         if "not a git repository" in problem or not problem:
-            problem = f"{root} is in no git repository"
+            problem = f"{root} is not in a git repository"
         raise UsageError(subject, problem, "run it in a clone of the project that git trusts")
     if not _line(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"):
         raise UsageError(subject, "this repository has no commits", "commit first")
@@ -107,14 +109,14 @@ def base_of(root: Path, ref: str, folder: Path) -> Base:
     inside = next((each for each in submodules(base) if (path + "/").startswith(each + "/")), None)
     if inside is not None:
         problem = f"the snapshots are in the submodule {inside}, which has commits of its own"
-        raise UsageError(f"--against {ref}", problem, "keep them beside the code that they are of")
+        raise UsageError(f"--against {ref}", problem, "keep them in the repository of the code they describe")
     if path.startswith("../"):
         raise UsageError(f"--against {ref}", f"{folder} is outside of the repository", "keep it inside")
     return base
 
 
 def read(base: Base, file: Path, most: int) -> str | None:
-    """The text of a file as the commit has it, or None where it has none.
+    """The text of a file at the commit, or None where it is not there.
 
     Raises:
         UsageError: git cannot read the commit.
@@ -130,7 +132,7 @@ def read(base: Base, file: Path, most: int) -> str | None:
 
 
 def files(base: Base, folder: Path) -> tuple[str, ...]:
-    """Names of the files in a folder as the commit has it, relative to the folder; UTF-8 in every locale.
+    """Names of the files in a folder at the commit, relative to the folder; UTF-8 in every locale.
 
     Raises:
         UsageError: git cannot read the commit.

@@ -63,7 +63,7 @@ class MergeBaseCode:
     """
 
     def __init__(self, base: git.Base, serve: Callable[..., None]) -> None:
-        """Starts nothing yet.
+        """The process starts with the first question.
 
         Args:
             base: the commit.

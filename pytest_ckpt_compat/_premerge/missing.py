@@ -1,4 +1,4 @@
-"""Snapshots that the merge base has and that nothing registered here uses any more."""
+"""Snapshots that the merge base has and that no registered checkpoint uses any more."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pytest_ckpt_compat._snapshots import fingerprint, store
 
 
 def missing(base: git.Base, folder: Path, used: Iterable[str]) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
-    """Finds the merge base's snapshots that nothing registered here uses.
+    """Finds the merge base's snapshots that no registered checkpoint uses.
 
     Args:
         base: the merge base.
@@ -51,15 +51,15 @@ def missing(base: git.Base, folder: Path, used: Iterable[str]) -> tuple[tuple[Ve
 
 
 def stored_at(base: git.Base, folder: Path, name: str) -> tuple[Structure | None, str]:
-    """Reads a snapshot as the commit has it; returns it, or None and, if it cannot be used, why not."""
+    """Reads a snapshot at the commit; returns it, or None and, if it cannot be used, why not."""
     shown = store.shown(folder, name)
     try:
         text = git.read(base, store.path_of(folder, name), files.SNAPSHOT_BYTES)
         return (None if text is None else fingerprint.loads(text, shown)), ""
     except ValueError as error:
-        return None, f"in {base.label}, {shown} cannot be read: {error}: not compared with it"
+        return None, f"in {base.label}, {shown} cannot be read: {error}; the comparison skips this snapshot"
     except SnapshotError as error:
-        return None, f"in {base.label}, {error.subject} {error.problem}: not compared with it"
+        return None, f"in {base.label}, {error.subject} {error.problem}; the comparison skips this snapshot"
 
 
 def _verdict(name: str, base: git.Base) -> Verdict:

@@ -62,7 +62,8 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
             recorded = recorded or answer.definition
             if forward and not answer.registered:
                 notes.append(
-                    f"it is not registered in {base.label}: its code was not asked to load what this saves"
+                    f"it is not registered in {base.label}: not checked whether its code loads what "
+                    "today's code saves"
                 )
             if "new" in answer.changes:
                 cases.append(_Case(_forward(subject, main, answer.changes["new"], base)))
@@ -181,7 +182,7 @@ def _without_existing(subject: Subject, cases: list[_Case], code: MergeBaseCode)
         why = str(error)
         return tuple(_incomplete(v, why) if str(n) in questions else v for n, v in enumerate(verdicts))
     if not answer.registered:  # a checkpoint that is registered for the first time has to load
-        note = f"it is not registered in {code.base.label}: whatever it breaks is new"
+        note = f"it is not registered in {code.base.label}: all its breaks are new"
         return (replace(verdicts[0], notes=tuple(dict.fromkeys((*verdicts[0].notes, note)))), *verdicts[1:])
     return tuple(_graded(v, answer.changes.get(str(n), ()), code.base) for n, v in enumerate(verdicts))
 

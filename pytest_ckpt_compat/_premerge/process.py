@@ -41,6 +41,7 @@ class Process:
         self.paths = paths
         self._folder = tempfile.TemporaryDirectory()
         self._failed: dict[str, Any] | None = None
+        self._asked = 0
         self._errors = (Path(self._folder.name) / "stderr").open("wb")
         package = str(Path(__file__).parents[2])
         code = f"import sys; sys.path.append({package!r})\n"
@@ -62,12 +63,21 @@ class Process:
         """Waits for the answer; it is ``{"error": ...}`` where there is none."""
         if self._failed is not None:
             return self._failed
+        self._asked += 1
         with contextlib.suppress(OSError):  # the process has ended, which is noticed below
-            self._send(json.dumps(request).encode() + b"\n")
-        for _ in range(0, _SECONDS, _LOOK):
-            with contextlib.suppress(queue.Empty):
+            self._send(json.dumps({"number": self._asked, **request}).encode() + b"\n")
+        waited = 0
+        while waited < _SECONDS:
+            try:
                 line = self._answers.get(timeout=_LOOK)
-                return dict(json.loads(line)) if line else self._ended()
+            except queue.Empty:
+                waited += _LOOK
+            else:
+                if not line:
+                    return self._ended()
+                answer = _answer(line, self._asked)
+                if answer is not None:
+                    return answer
             if self._process.poll() is not None and self._answers.empty():
                 return self._ended()
         self._process.kill()
@@ -102,6 +112,15 @@ class Process:
     def _fail(self, problem: str) -> dict[str, Any]:
         self._failed = {"error": problem}
         return self._failed
+
+
+def _answer(line: bytes, number: int) -> dict[str, Any] | None:
+    """The answer to a question, or None for any other line: whatever starts with Python may print."""
+    try:
+        data = json.loads(line)
+    except ValueError:
+        return None
+    return data if isinstance(data, dict) and data.pop("number", None) == number else None
 
 
 def _read(stream: IO[bytes], answers: queue.SimpleQueue[bytes]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -14,13 +14,16 @@ import pytest
 from pytest_ckpt_compat._check.context import Context
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._pytest_plugin.completeness import asked_for_everything
-from pytest_ckpt_compat._pytest_plugin.hooks import session_of
-from pytest_ckpt_compat._pytest_plugin.items import REGISTRATIONS
+from pytest_ckpt_compat._pytest_plugin.keys import REGISTRATIONS, SESSION
+from pytest_ckpt_compat._pytest_plugin.marks import Marks, read_marks
 from pytest_ckpt_compat._registry import project_file
 from pytest_ckpt_compat._registry.names import MARKER
 from pytest_ckpt_compat._registry.registration import Registration
 
 _T = TypeVar("_T")
+
+#: Options, of this plugin, pytest, pytest-html and pytest-split, that write a report on the tests that ran.
+_REPORTS = ("ckpt_against", "ckpt_report", "xmlpath", "htmlpath", "store_durations")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Project:
         skipped: test modules that were skipped, whose checkpoints are not known.
         problems: what could not be collected, a line each.
         complete: whether these are all the checkpoints of the project.
+        marks: what the tests' skip and xfail marks say about them.
         outside: files above the root folder that register checkpoints, too: those of another project.
     """
 
@@ -44,6 +48,7 @@ class Project:
     problems: tuple[str, ...] = ()
     complete: bool = True
     outside: tuple[str, ...] = ()
+    marks: Marks = field(default_factory=Marks)
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -74,7 +79,9 @@ def in_project(work: Callable[[Project], _T], args: Sequence[str] = (), whole: b
     finder = _Finder(work, whole)
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-        code = pytest.main(["--collect-only", "-q", "-m", MARKER, *args], plugins=[finder])
+        # Nothing is run. With rewriting, pytest warns of modules that are imported already.
+        options = ["--collect-only", "-q", "--assert=plain", "-m", MARKER]
+        code = pytest.main([*options, *args], plugins=[finder])
     if finder.error is not None:
         raise finder.error
     if finder.result:
@@ -103,12 +110,19 @@ class _Finder(Generic[_T]):
         self.error: Exception | None = None
         self.problems: list[str] = []
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_load_initial_conftests(self, early_config: pytest.Config) -> Generator[None, None, None]:
+        """Resets the option that makes pytest-cov start, which it does at this early moment."""
+        early_config.known_args_namespace.cov_source = None
+        return (yield)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
         """Resets options that the project's ``addopts`` may set for test runs."""
-        for name in ("ckpt_against", "ckpt_report", "xmlpath"):
+        for name in _REPORTS:
             setattr(config.option, name, None)
         config.option.ckpt_update = config.option.ckpt_prune = False
+        config.option.ckpt_collecting = True
 
     @pytest.hookimpl(tryfirst=True)  # then the plugin's own adds the file that registers checkpoints
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -136,14 +150,23 @@ class _Finder(Generic[_T]):
         for each in (each for item in session.items for each in item.stash.get(REGISTRATIONS, ())):
             if not any(_same(each, other) for other in found):
                 found.append(each)
+        marks = read_marks(session.items)
         if self._whole and (self.problems or not found):
             return
         config, problems, skipped = session.config, tuple(self.problems), tuple(self._skipped)
         complete = asked_for_everything(config) and not problems and not skipped
         try:
-            context = session_of(config).context()
-            outside = _declared_above(config.rootpath)
-            project = Project(config.rootpath, context, tuple(found), skipped, problems, complete, outside)
+            context = config.stash[SESSION].context()
+            project = Project(
+                root=config.rootpath,
+                context=context,
+                registrations=tuple(found),
+                skipped=skipped,
+                problems=problems,
+                complete=complete,
+                outside=_declared_above(config.rootpath),
+                marks=marks,
+            )
             self.result.append(self._work(project))
         except Exception as error:  # raised again outside of pytest, which would print it
             self.error = error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_ckpt_compat._pytest_plugin.keys import SESSION
 from pytest_ckpt_compat._registry.names import MARKER, OWN_FILE, PARAMETER, PROJECT_FILES
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 #: The attribute of a test report that carries what the item adds to the run, as JSON text.
 _CONTRIBUTION = "ckpt_compat"
-_SESSION = pytest.StashKey["Session"]()
 
 
 class Hooks:
@@ -82,14 +82,16 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     path = _declaring(config)
     if path is not None and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         config.args.append(str(path))
-    if path is not None or config.getoption("ckpt_against") is not None or config.getoption("ckpt_report"):
+    collecting = getattr(config.option, "ckpt_collecting", False)
+    wanted = config.getoption("ckpt_against") is not None or config.getoption("ckpt_report") or collecting
+    if path is not None or wanted:
         session_of(config)  # a mistake in the file, or in a reference, stops the run before it begins
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Ends the processes that the session has started."""
-    if _SESSION in config.stash:
-        config.stash[_SESSION].close()
+    if SESSION in config.stash:
+        config.stash[SESSION].close()
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CheckpointFile | None:
@@ -125,7 +127,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Puts the contribution on the report: reports reach the controller even when a worker dies later."""
     report = yield
     if item.get_closest_marker(MARKER):
-        setattr(report, _CONTRIBUTION, session_of(item.config).contribution(item, report.when))
+        setattr(report, _CONTRIBUTION, session_of(item.config).contribution(item, report))
     return report
 
 
@@ -149,6 +151,8 @@ class Reports:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collects the contributions, in the one process that writes."""
         contribution = getattr(report, _CONTRIBUTION, None)
+        if report.outcome not in ("passed", "failed", "skipped"):
+            return  # "rerun", of pytest-rerunfailures: what the test's last run finds counts
         if contribution is not None:
             session_of(self._config).collect(contribution)
         elif report.when not in ("setup", "call", "teardown"):  # xdist's report of a dead worker
@@ -179,7 +183,7 @@ class Reports:
         wanted = any(
             map(self._config.getoption, ("ckpt_update", "ckpt_prune", "ckpt_against", "ckpt_report"))
         )
-        return not hasattr(self._config, "workerinput") and (wanted or _SESSION in self._config.stash)
+        return not hasattr(self._config, "workerinput") and (wanted or SESSION in self._config.stash)
 
 
 def _declaring(config: pytest.Config) -> Path | None:
@@ -196,8 +200,8 @@ def _declaring(config: pytest.Config) -> Path | None:
 
 def session_of(config: pytest.Config) -> Session:
     """The run's session, made on first use."""
-    if _SESSION not in config.stash:
+    if SESSION not in config.stash:
         from pytest_ckpt_compat._pytest_plugin.open_session import open_session
 
-        config.stash[_SESSION] = open_session(config)
-    return config.stash[_SESSION]
+        config.stash[SESSION] = open_session(config)
+    return config.stash[SESSION]

@@ -10,16 +10,15 @@ from pathlib import Path
 import pytest
 
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._pytest_plugin.keys import REGISTRATIONS
 from pytest_ckpt_compat._registry.registration import Registration
-
-REGISTRATIONS = pytest.StashKey[tuple[Registration, ...]]()
 
 
 class CheckpointItem(pytest.Item):
     """One registered checkpoint; the check itself is the plugin's, as for a marked test."""
 
     def runtest(self) -> None:
-        """Nothing besides the check."""
+        """Does nothing: the plugin makes the check."""
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
         """Where the checkpoint is registered, and its id as the report's headline."""

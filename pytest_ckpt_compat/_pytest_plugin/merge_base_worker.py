@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check.breaks import at_level
@@ -45,36 +45,61 @@ def serve(tree: str, paths: str, folder: str) -> None:
             whole=False,
         )
     except BaseException as error:  # also what the earlier code exits with: the answer has to name it
-        for _ in itertools.chain([first], questions):
-            _send(answers, _error(error))
+        for question in itertools.chain([first], questions):
+            answers.send(json.loads(question)["number"], _error(error))
 
 
-def _pipes() -> tuple[Iterator[str], IO[str]]:
-    """Takes the standard input and output for itself; whatever else reads or prints has an empty file."""
+class _Answers:
+    """The pipe to the other end, written to by this process alone."""
+
+    def __init__(self, number: int) -> None:
+        self._stream = os.fdopen(number, "w", encoding="utf-8")
+        self._identity = _identity(number)
+        self._process = os.getpid()
+        self._stream.write("\n")  # ends a line that something printed before
+
+    def send(self, number: int, found: Mapping[str, Any]) -> None:
+        """Answers the question with this number.
+
+        A fork of this process does not answer. If the project's code has closed the pipe, its number may be
+        that of another file by now, and the process ends.
+        """
+        if os.getpid() != self._process or _identity(self._stream.fileno()) != self._identity:
+            os._exit(1)
+        self._stream.write(json.dumps({**found, "number": number}) + "\n")
+        self._stream.flush()
+
+
+def _identity(number: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(number)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _pipes() -> tuple[Iterator[str], _Answers]:
+    """Takes the standard input and output; other readers and writers get ``os.devnull``."""
     questions = os.fdopen(os.dup(0), encoding="utf-8")
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    answers = _Answers(os.dup(1))
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)
     return iter(questions.readline, ""), answers
 
 
-def _serve(tree: str, project: Project, questions: Iterator[str], answers: IO[str]) -> None:
-    for question in questions:
+def _serve(tree: str, project: Project, questions: Iterator[str], answers: _Answers) -> None:
+    for line in questions:
+        question = json.loads(line)
         try:
-            found = _answer(json.loads(question) | {"tree": tree}, project)
+            found = _answer(question | {"tree": tree}, project)
         except BaseException as error:
             found = _error(error)
-        _send(answers, found)
+        answers.send(question["number"], found)
 
 
 def _error(error: BaseException) -> dict[str, Any]:
     return {"error": error.problem if isinstance(error, CkptCompatError) else f"it raised {brief(error)}"}
-
-
-def _send(answers: IO[str], found: Mapping[str, Any]) -> None:
-    answers.write(json.dumps(found) + "\n")
-    answers.flush()
 
 
 def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
@@ -83,7 +108,7 @@ def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
     if registration is None:
         if project.problems:
             problem = f"pytest could not collect {project.problems[0]}"
-            raise BuildError(question["ids"][0], problem, "see pytest at that commit")
+            raise BuildError(question["ids"][0], problem, "run pytest at that commit to see why")
         return {"registered": False, "definition": None, "changes": {}}
     definition = find(registration.model, registration.kwargs)
     values = _values(question, registration)
@@ -157,7 +182,7 @@ def _require_old_code(question: Mapping[str, Any], definition: Definition) -> No
 
 
 def _files(tree: str) -> Iterator[tuple[str, str]]:
-    """Name and file of the modules that are neither of the tree, nor of Python, nor of this package."""
+    """Name and file of each imported module outside the tree, Python and this package."""
     known = tuple(os.path.realpath(path) + os.sep for path in (tree, sys.prefix, sys.base_prefix))
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_ckpt_compat._core.display import escape_what_cannot_be_shown
-from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, UsageError
+from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._pytest_plugin.session import Session
 from pytest_ckpt_compat._registry import project_file
 from pytest_ckpt_compat._registry.names import SNAPSHOT_DIR
@@ -18,7 +18,7 @@ def open_session(config: pytest.Config) -> Session:
     """A session with the run's settings.
 
     Raises:
-        pytest.UsageError: the project's file, or the name of a report, cannot be meant.
+        pytest.UsageError: the project's file, the name of a report or the reference is not valid.
     """
     escape_what_cannot_be_shown(sys.__stdout__, sys.__stderr__)  # pytest's own, while it captures
     try:
@@ -46,7 +46,7 @@ def open_session(config: pytest.Config) -> Session:
         try:
             _compare_with(session, ref, folder)
         except UsageError as error:
-            pytest.exit(str(error), returncode=COULD_NOT_CHECK)
+            raise pytest.UsageError(str(error)) from error
     return session
 
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError, UsageError
+from pytest_ckpt_compat._core.changes import Severity
+from pytest_ckpt_compat._core.errors import CkptCompatError, UsageError
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._pytest_plugin.completeness import ran_everything
-from pytest_ckpt_compat._pytest_plugin.items import REGISTRATIONS, CheckpointFile, collector_of
+from pytest_ckpt_compat._pytest_plugin.items import CheckpointFile, collector_of
+from pytest_ckpt_compat._pytest_plugin.keys import REGISTRATIONS
 from pytest_ckpt_compat._registry import project_file
 from pytest_ckpt_compat._registry.hook import from_hook
 from pytest_ckpt_compat._registry.ids import Ids
 from pytest_ckpt_compat._registry.marker import from_marker
 from pytest_ckpt_compat._registry.names import MARKER, PARAMETER
 from pytest_ckpt_compat._registry.paths import SearchPath, is_glob
-from pytest_ckpt_compat._registry.registration import Registration, without_duplicates
+from pytest_ckpt_compat._registry.registration import Registration, unresolved, without_duplicates
 from pytest_ckpt_compat._snapshots import store
 
 if TYPE_CHECKING:
@@ -74,12 +75,9 @@ class Session:
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Makes an item for each checkpoint of a test that has several markers, or a glob."""
         marks = _in_order(metafunc.definition)
-        try:
-            found = self._registrations(metafunc.definition, marks)
-        except UsageError as error:
-            raise pytest.Collector.CollectError(str(error)) from error
-        if len(marks) == 1 and not is_glob(marks[0].args[0]):
+        if len(marks) == 1 and not is_glob(next(iter(marks[0].args), "")):
             return
+        found = self._registrations(metafunc.definition, marks)
         metafunc.fixturenames.append(PARAMETER)
         metafunc.parametrize(PARAMETER, found, ids=[each.id for each in found], indirect=True)
 
@@ -93,10 +91,7 @@ class Session:
         if callspec is not None and PARAMETER in callspec.params:
             found = (callspec.params[PARAMETER],)
             marks = [mark for mark in callspec.marks if mark.name == MARKER]
-        try:
-            item.stash[REGISTRATIONS] = (*found, *self._registrations(item, marks))
-        except UsageError as error:  # of a marker that parametrize or a unittest.TestCase brought in
-            raise pytest.UsageError(str(error)) from error
+        item.stash[REGISTRATIONS] = (*found, *self._registrations(item, marks))
 
     def check(self, item: pytest.Item) -> None:
         """Checks an item's checkpoints; fails the test with the report of those that do not load."""
@@ -106,11 +101,15 @@ class Session:
 
         results = [check_registered(each, self.context()) for each in item.stash[REGISTRATIONS]]
         item.stash[_RESULTS] = results
-        item.user_properties += [
-            (f"ckpt_compat.{verdict.name}", text.headline(verdict))
+        headlines = {
+            f"ckpt_compat.{verdict.name}": text.headline(verdict)
             for result in results
             for verdict in result.verdicts
-        ]
+        }
+        others = [
+            pair for pair in item.user_properties if pair[0] not in headlines
+        ]  # a rerun adds them again
+        item.user_properties[:] = [*others, *headlines.items()]
         failing = [verdict for result in results for verdict in result.verdicts if not verdict.compatible]
         if failing:
             pytest.fail("\n\n".join(text.render(verdict, self._full) for verdict in failing), pytrace=False)
@@ -121,16 +120,22 @@ class Session:
 
         return Context(self.folder, self.update, self.rewrite, merge_base=self.merge_base)
 
-    def contribution(self, item: pytest.Item, when: str | None) -> str:
+    def contribution(self, item: pytest.Item, report: pytest.TestReport) -> str:
         """What an item's report carries to the process that writes, as text."""
         from pytest_ckpt_compat._check import contribution
+        from pytest_ckpt_compat._check.checkpoint import expected_to_break
 
         registrations = item.stash.get(REGISTRATIONS, ())
-        if when == "setup":
+        results = item.stash.get(_RESULTS, []) if report.when == "call" else []
+        if report.when == "setup":
             found = contribution.of_registrations(registrations)
         else:
-            results = item.stash.get(_RESULTS, []) if when == "call" else []
+            if report.skipped and hasattr(report, "wasxfail"):
+                results = [expected_to_break(each, report.wasxfail) for each in results]
             found = contribution.of_results(results)
+        if report.skipped and not results:
+            reason = _skip_reason(report)
+            found = replace(found, skipped={each.id: reason for each in registrations})
         return replace(found, partial=self.partial).dumps()
 
     def collect(self, text: str) -> None:
@@ -145,29 +150,14 @@ class Session:
 
         complete = not self.partial and ran_everything(session)
         self.outcome = conclude(self.contributions, self.context(), complete, self.prune, self._full)
-        code = self._exit_code(session, self.outcome)
+        code = self.outcome.exit_code_of_pytest(session.exitstatus, self.merge_base is not None)
         try:
             self._publish(self.outcome)
         except Exception as error:  # pytest's own report goes on
             known = isinstance(error, CkptCompatError)
             self.published.append(f"failed    {error if known else f'{located(error)}; please report it'}")
-            code = COULD_NOT_CHECK if code == pytest.ExitCode.OK else code
+            code = pytest.ExitCode.TESTS_FAILED if code == pytest.ExitCode.OK else code
         session.exitstatus = code
-
-    def _exit_code(self, session: pytest.Session, outcome: Outcome) -> int:
-        """Pytest's own exit code, unless it would hide that something is unknown."""
-        code = session.exitstatus
-        unknown = sum(each.unknown for each in self.contributions)
-        if code == pytest.ExitCode.TESTS_FAILED and session.testsfailed == unknown:
-            code = COULD_NOT_CHECK
-        if outcome.refused:
-            code = pytest.ExitCode.USAGE_ERROR
-        unsure = outcome.failed or any(not verdict.compatible for verdict in outcome.missing)
-        if code == pytest.ExitCode.OK and unsure:
-            code = COULD_NOT_CHECK
-        if self.merge_base is not None and not outcome.counts[0]:
-            code = COULD_NOT_CHECK
-        return code
 
     def close(self) -> None:
         """Ends what the session has started."""
@@ -175,7 +165,7 @@ class Session:
             self.merge_base.close()
 
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
-        """Prints what passed with a remark, and what was written."""
+        """Prints the remarks of checks that passed, and the files that were written."""
         if self.outcome is None:
             return
         from pytest_ckpt_compat._report import summary, text
@@ -203,7 +193,13 @@ class Session:
         """The fixture's value for an item."""
         from pytest_ckpt_compat._pytest_plugin.fixture import CkptCompat
 
-        return CkptCompat(item.stash.get(REGISTRATIONS, ()), self._search(item.path.parent), self._full)
+        def accepted() -> str:
+            verdicts = (verdict for result in item.stash.get(_RESULTS, []) for verdict in result.verdicts)
+            changes = (change for verdict in verdicts for change in verdict.of(Severity.ACCEPTED))
+            return next((change.reason for change in changes), "")
+
+        registrations = item.stash.get(REGISTRATIONS, ())
+        return CkptCompat(registrations, self._search(item.path.parent), self._full, accepted)
 
     @property
     def _full(self) -> bool:
@@ -211,31 +207,55 @@ class Session:
 
     def _registrations(self, node: _Node, marks: list[pytest.Mark]) -> list[Registration]:
         search = self._search(node.path.parent)
-        found = [each for mark in marks for each in from_marker(mark.args, mark.kwargs, search)]
-        ids = [each.id for each in found]
-        twice = next((each for each in ids if ids.count(each) > 1), None)
-        if twice is not None:
-            raise UsageError(
-                f"checkpoint {twice}", f"is registered twice on {node.name}", "give one of them another id="
-            )
-        self._claim(found)
-        return found
+        found: dict[str, Registration] = {}
+        for mark in marks:
+            try:
+                registrations = from_marker(mark.args, mark.kwargs, search)
+            except UsageError as error:
+                registrations = (unresolved(str(next(iter(mark.args), node.name)), error),)
+            for each in map(self._claimed, registrations):
+                found[each.id] = each if each.id not in found else _twice(each, node)
+        return list(found.values())
 
     def _declared(self) -> tuple[Registration, ...]:
         search = self._search()
         given = self.config.hook.pytest_ckpt_compat_checkpoints(config=self.config)
         tables = [table for tables in reversed(given) for table in tables or ()]
         found = (*project_file.registrations(self.settings, search), *from_hook(tables, search))
-        self._claim(found)
-        return without_duplicates(found, "checkpoint")
+        return without_duplicates(map(self._claimed, found), "checkpoint")
 
-    def _claim(self, found: Iterable[Registration]) -> None:
-        for each in found:
-            self.ids.add(each.id)
+    def _claimed(self, registration: Registration) -> Registration:
+        """The registration, unless its snapshot would be in the way of another's."""
+        try:
+            if registration.problem is None:
+                self.ids.add(registration.id)
+        except UsageError as error:
+            return unresolved(registration.id, error)
+        return registration
 
     def _search(self, *folders: Path) -> SearchPath:
         root = self.config.rootpath
-        return SearchPath((*folders, root), root, lambda: store.recorded(self.folder), self.settings.level)
+        settings = self.settings
+        return SearchPath(
+            (*folders, root),
+            root,
+            lambda: store.recorded(self.folder),
+            settings.level,
+            settings.memory_budget,
+        )
+
+
+def _skip_reason(report: pytest.TestReport) -> str:
+    if hasattr(report, "wasxfail"):
+        return f"xfail: {report.wasxfail}"
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")
+
+
+def _twice(registration: Registration, node: _Node) -> Registration:
+    problem = f"is registered twice on {node.name}"
+    error = UsageError(f"checkpoint {registration.id}", problem, "give one of them another id=")
+    return unresolved(registration.id, error)
 
 
 def _in_order(node: _Node) -> list[pytest.Mark]:

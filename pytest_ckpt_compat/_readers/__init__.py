@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from pytest_ckpt_compat._core.addresses import is_url, redacted
+from pytest_ckpt_compat._core.addresses import redacted
 from pytest_ckpt_compat._core.errors import ReadError, UnreachableError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.structure import Structure
@@ -36,7 +36,7 @@ def read(path: str | os.PathLike[str], key: str | None = None) -> Structure:
     except UnreachableRefusalError as refusal:
         raise UnreachableError(redacted(name), refusal.problem, refusal.advice) from None
     except RefusalError as refusal:
-        raise ReadError(redacted(name) if is_url(name) else name, refusal.problem, refusal.advice) from None
+        raise ReadError(redacted(name), refusal.problem, refusal.advice) from None
 
 
 def record_offsets(path: str | os.PathLike[str], records: Iterable[str]) -> dict[str, int]:
@@ -51,4 +51,4 @@ def record_offsets(path: str | os.PathLike[str], records: Iterable[str]) -> dict
     try:
         return offsets_of(name, set(records))
     except RefusalError as refusal:
-        raise ReadError(redacted(name) if is_url(name) else name, refusal.problem, refusal.advice) from None
+        raise ReadError(redacted(name), refusal.problem, refusal.advice) from None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ckpt_compat._core import addresses
+from pytest_ckpt_compat._core.changes import MEMORY_BUDGET
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.levels import Level
 
@@ -23,12 +24,14 @@ class SearchPath:
         root: the root folder; shown paths and default ids are relative to it.
         recorded: gives (shown path, id) of every stored snapshot.
         level: the level of a registration that names none.
+        memory_budget: bytes of real tensors with which a verdict may be confirmed.
     """
 
     folders: tuple[Path, ...]
     root: Path
     recorded: Callable[[], Iterator[tuple[str, str]]]
     level: Level = Level.BACKWARD
+    memory_budget: int = MEMORY_BUDGET
 
 
 def is_glob(path: object) -> bool:
@@ -45,7 +48,8 @@ def find_file(text: str, search: SearchPath) -> tuple[Path, str]:
     Where no folder has the file, the path is that of its snapshot, or else in the first folder.
     """
     if addresses.is_url(text):
-        return Path(text), addresses.redacted(text)
+        shown = addresses.redacted(text)
+        return Path(shown), shown
     candidates = [Path(os.path.normpath(folder / text)) for folder in search.folders]
     path = next((path for path in candidates if os.path.exists(path)), None)
     if path is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ckpt_compat._core import files, toml
+from pytest_ckpt_compat._core.changes import MEMORY_BUDGET
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.levels import Level
 from pytest_ckpt_compat._registry import options
@@ -30,12 +31,14 @@ class Settings:
         file: name of the file that was read, or "" where none has the table.
         snapshot_dir: folder of the snapshots, or "" where it is not set.
         level: the level of a registration that names none.
+        memory_budget: bytes of real tensors with which a verdict may be confirmed.
         checkpoints: one table a checkpoint, its options checked.
     """
 
     file: str = ""
     snapshot_dir: str = ""
     level: Level = Level.BACKWARD
+    memory_budget: int = MEMORY_BUDGET
     checkpoints: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
 
@@ -90,6 +93,13 @@ def _table(path: Path) -> Mapping[str, Any] | None:
 def _settings(file: str, table: Mapping[str, Any]) -> Settings:
     declared = (
         Option("snapshot_dir", (str,), "text, a folder", default='""'),
+        Option(
+            "memory_budget",
+            (int,),
+            "a number of bytes",
+            default=str(MEMORY_BUDGET),
+            valid=lambda value: value >= 0 and not isinstance(value, bool),
+        ),
         *(option for option in options.OPTIONS if option.name == "level"),
         Option("checkpoint", (list,), f"a list of tables, {CHECKPOINTS}", default="[]"),
     )
@@ -98,6 +108,7 @@ def _settings(file: str, table: Mapping[str, Any]) -> Settings:
     return Settings(
         file=file,
         snapshot_dir=table.get("snapshot_dir", ""),
+        memory_budget=table.get("memory_budget", MEMORY_BUDGET),
         level=Level(table.get("level", Settings.level)),
         checkpoints=checkpoints,
     )

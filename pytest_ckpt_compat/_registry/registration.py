@@ -34,6 +34,7 @@ class Registration:
         level: what the checkpoint is held to.
         optimizer: a class or factory, or ``"package.module:attr"``, for level ``resume``.
         address: the address of a checkpoint that is not on this machine, as it was given; else "".
+        problem: why the registration cannot be resolved, or None; then nothing but the id counts.
     """
 
     id: str
@@ -47,11 +48,17 @@ class Registration:
     level: Level = Level.BACKWARD
     optimizer: Any = field(default=None, repr=False)
     address: str = field(default="", repr=False)
+    problem: UsageError | None = field(default=None, repr=False)
 
     @property
     def there(self) -> bool:
         """Whether the checkpoint can be read: it is on this disk, or it has an address."""
         return bool(self.address) or os.path.exists(self.path)
+
+
+def unresolved(name: str, problem: UsageError) -> Registration:
+    """A registration that fails its own check, and no other, with the reason."""
+    return Registration(name, Path(), name, None, problem=problem)
 
 
 def definition_id(name: str, kwargs: Mapping[str, Any], fallback: str) -> str:
@@ -76,7 +83,7 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
         search: where relative paths are looked for.
 
     Raises:
-        UsageError: the options contradict each other, or the path matches nothing.
+        UsageError: the options contradict each other, or a glob matches nothing.
     """
     level = Level(values["level"]) if values.get("level") else search.level
     if level.loads_optimizer and values.get("optimizer") is None:
@@ -91,14 +98,6 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
             subject, f"gives one id to {len(found)} files", "leave id out: each file gets one from its path"
         )
     address = path if addresses.is_url(path) else ""
-    first, shown = found[0]
-    there = address or os.path.exists(first)
-    if not there and (identifier or shown) not in {recorded for _, recorded in search.recorded()}:
-        raise UsageError(
-            subject,
-            f"matches nothing: neither {shown} nor a snapshot of it is there",
-            "fetch the file, or correct the path",
-        )
     for _, shown in found:
         ids.check(subject, identifier or shown, given=bool(identifier))
     return tuple(
@@ -111,7 +110,7 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
             kwargs=values.get("kwargs") or {},
             key=values.get("key"),
             strip_prefix=values.get("strip_prefix"),
-            policy=Policy(strict=values.get("strict", True), accepted=accepted),
+            policy=Policy(values.get("strict", True), accepted, search.memory_budget),
             level=level,
             optimizer=values.get("optimizer"),
         )
@@ -143,7 +142,7 @@ def _acceptances(subject: str, allow: Iterable[Any]) -> Iterator[Acceptance]:
         if rule not in BY_ID and rule not in BY_KIND:
             raise UsageError(
                 f"{subject}, option allow",
-                f"names {rule!r}, which is no rule",
+                f"names {rule!r}, which is not a rule",
                 "see the rules in the documentation",
             )
         if not reason.strip():

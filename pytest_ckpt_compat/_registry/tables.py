@@ -8,7 +8,7 @@ from typing import Any
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._registry import options
 from pytest_ckpt_compat._registry.paths import SearchPath
-from pytest_ckpt_compat._registry.registration import Registration, register, without_duplicates
+from pytest_ckpt_compat._registry.registration import Registration, register, unresolved, without_duplicates
 
 
 def check_tables(subject: str, tables: Iterable[Any], objects: bool = False) -> tuple[Mapping[str, Any], ...]:
@@ -20,7 +20,7 @@ def check_tables(subject: str, tables: Iterable[Any], objects: bool = False) -> 
         objects: whether Python code wrote them.
 
     Raises:
-        UsageError: one is no table, or has an option that is unknown, missing or invalid.
+        UsageError: one is not a table, or has an option that is unknown, missing or invalid.
     """
     checked = []
     for number, table in enumerate(tables, 1):
@@ -35,14 +35,18 @@ def check_tables(subject: str, tables: Iterable[Any], objects: bool = False) -> 
 def register_tables(
     subject: str, tables: Iterable[Mapping[str, Any]], search: SearchPath
 ) -> tuple[Registration, ...]:
-    """The registrations of checked tables.
+    """The registrations of checked tables. A table that cannot be resolved becomes one that fails by itself.
 
     Raises:
-        UsageError: options contradict each other, a path matches nothing, or two have one id.
+        UsageError: two have one id.
     """
     found: list[Registration] = []
     for number, table in enumerate(tables, 1):
-        found += register(f"{subject} {_name(table, number)}", table, search)
+        name = _name(table, number)
+        try:
+            found += register(f"{subject} {name}", table, search)
+        except UsageError as error:
+            found.append(unresolved(name, error))
     return without_duplicates(found, subject)
 
 

@@ -43,7 +43,8 @@ def infer(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple
     renumbered = {
         a
         for a, b in believed
-        if old_repeats.numbers(old_units[a].path) != new_repeats.numbers(new_units[b].path)
+        if old_repeats.numbers(old_units[a].tensors[0].key)
+        != new_repeats.numbers(new_units[b].tensors[0].key)
     }
     unproven = renumbered | interchangeable(old_units, new_units, believed)
     judged = judge(old_units, new_units, found, believed, unproven)
@@ -70,4 +71,12 @@ def infer(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple
 
 
 def _units(repeats: Repeats) -> list[Unit]:
-    return [replace(unit, copies=repeats.counts(unit.path)) for unit in units_of(repeats.specs)]
+    """Returns the units of a side, each with as many copies as every one of its tensors has."""
+    found: list[Unit] = []
+    for unit in units_of(repeats.specs):
+        copies = repeats.counts(unit.tensors[0].key)
+        own = [t for t in unit.tensors if repeats.copies and repeats.counts(t.key) != copies]
+        tensors = tuple(t for t in unit.tensors if t not in own) if own else unit.tensors
+        found.append(replace(unit, tensors=tensors, copies=copies))
+        found += [Unit(t.key, (t,), repeats.counts(t.key)) for t in own]
+    return found

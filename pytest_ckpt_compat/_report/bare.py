@@ -1,4 +1,4 @@
-"""The report without folding or phrases, for when the report itself fails: the verdict is not lost."""
+"""A plain report, without folding or phrases, for when the full one cannot be made."""
 
 from __future__ import annotations
 

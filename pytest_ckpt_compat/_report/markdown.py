@@ -7,7 +7,14 @@ from pytest_ckpt_compat._report.summary import Entry, Run, State
 
 #: Bytes, somewhat fewer than GitHub accepts for a step's summary.
 LIMIT = 1_000_000
-_SIGNS: dict[State, str] = {"broken": "❌", "unknown": "❓", "before": "⚠️", "warning": "⚠️", "ok": "✅"}
+_SIGNS: dict[State, str] = {
+    "broken": "❌",
+    "unknown": "❓",
+    "before": "⚠️",
+    "warning": "⚠️",
+    "ok": "✅",
+    "skipped": "⏭️",
+}
 #: Entities, since a backslash escapes neither in a table cell nor in HTML.
 _ESCAPES = {sign: f"&#{ord(sign)};" for sign in "&<>|@#\\`*_[]~"}
 

@@ -39,6 +39,6 @@ def _sections(run: Run) -> Iterator[str]:
         if entries:
             yield f"{title}: {len(entries)}\n"
             yield from (each.text + "\n" for each in entries)
-    for each in run.of("warning", "ok"):
+    for each in run.of("warning", "ok", "skipped"):
         yield each.headline
         yield from (f"  note: {visible(note)}" for note in each.data["notes"])

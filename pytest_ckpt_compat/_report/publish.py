@@ -67,7 +67,7 @@ def as_json(run: Run) -> str:
     """The run as JSON; each verdict has the form of ``ckpt-compat diff --format json``."""
     data = {
         "schema": SCHEMA,
-        "compatible": not run.of("broken", "unknown") and bool(run.entries),
+        "compatible": not run.of("broken", "unknown") and len(run.of("skipped")) < len(run.entries),
         "compared": run.compared,
         "against": run.label or None,
         "checkpoints": [

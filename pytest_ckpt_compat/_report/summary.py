@@ -12,7 +12,7 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import json as json_report
 from pytest_ckpt_compat._report import text
 
-State = Literal["broken", "unknown", "before", "warning", "ok"]
+State = Literal["broken", "unknown", "before", "warning", "ok", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,13 @@ def entry(verdict: Verdict, full: bool = False) -> Entry:
         verdict.where,
         json_report.as_data(verdict),
     )
+
+
+def unchecked(identifier: str, state: State, reason: str) -> Entry:
+    """The entry of a checkpoint that was not checked, and why."""
+    line = visible(f"{'skipped' if state == 'skipped' else 'not checked'} {identifier}: {reason}")
+    data = json_report.as_data(Verdict(name=identifier)) | {"compatible": None}
+    return Entry(identifier, state, line, line, data=data)
 
 
 def unique(entries: Iterable[Entry]) -> tuple[Entry, ...]:

@@ -59,7 +59,8 @@ def _headline(verdict: Verdict) -> str:
         return f"OK {name}: {_size(verdict)}"
     phrases = list(_phrases(verdict, worst.severity))
     if worst.severity is Severity.WARNING:
-        loads = "loads but for what is accepted" if any(verdict.of(Severity.ACCEPTED)) else "loads"
+        accepted = any(verdict.of(Severity.ACCEPTED))
+        loads = "loads, apart from accepted breaks" if accepted else f"loads{_part(verdict)}"
         phrases.insert(0, f"does not load, which {visible(worst.reason)} allows" if worst.reason else loads)
     if worst.severity is Severity.ACCEPTED:
         phrases = ["accepted", *phrases[:-1], f"{phrases[-1]} ({visible(worst.reason)})"]
@@ -72,6 +73,19 @@ def _worst_first(verdict: Verdict) -> Iterator[Change]:
     order = (Severity.ERROR, Severity.INCOMPLETE, Severity.EXISTING, Severity.WARNING, Severity.ACCEPTED)
     for severity in order:
         yield from verdict.of(severity)
+
+
+#: Kinds of changes whose keys in the checkpoint a load that succeeds throws away.
+_THROWN_AWAY: frozenset[Kind] = frozenset(
+    {"unexpected", "renamed", "split", "fused", "reparametrized", "prefixed"}
+)
+
+
+def _part(verdict: Verdict) -> str:
+    """`` 40 of 44 tensors``, or "" if all are loaded."""
+    thrown = {key for change in verdict.changes if change.kind in _THROWN_AWAY for key in change.old}
+    total = len(verdict.old.tensors) if verdict.old else 0
+    return f" {total - len(thrown):,} of {total:,} tensors" if thrown and total else ""
 
 
 def _size(verdict: Verdict) -> str:

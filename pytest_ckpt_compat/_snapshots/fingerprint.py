@@ -17,7 +17,7 @@ from pytest_ckpt_compat._snapshots.optimizer_data import plain
 
 FORMAT = "ckpt-compat fingerprint"
 VERSION = 1
-#: ``Source.format`` of a structure that comes from a fingerprint file.
+#: ``Source.format`` of a structure that comes from a snapshot.
 SOURCE = "fingerprint"
 
 _CONFLICT_MARKER = re.compile(r"^(<{7}|\|{7}|={7}|>{7})", re.MULTILINE)
@@ -53,7 +53,7 @@ def digest(structure: Structure, optimizers: bool = False) -> str:
 
 
 def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimizers: bool = False) -> str:
-    """The fingerprint file: one line per tensor, ASCII, Unix line ends.
+    """A fingerprint: one line per tensor, ASCII, Unix line ends.
 
     Args:
         structure: what to write down.
@@ -83,14 +83,14 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
 
 
 def loads(text: str, path: str) -> Structure:
-    """Reads a fingerprint file. ``tensors`` alone is required, so that other programs can write one.
+    """Reads a fingerprint. ``tensors`` alone is required, so that other programs can write one.
 
     Args:
         text: the file's text.
         path: where the text comes from, for messages.
 
     Raises:
-        SnapshotError: the text is no fingerprint, was edited by hand, or is of a newer version.
+        SnapshotError: the text is not a fingerprint, was edited by hand, or is of a newer version.
     """
     fields = _parse(text, path)
     version = fields.get("version", VERSION)

@@ -1,4 +1,4 @@
-"""``OptimizerState`` <-> plain data, as a fingerprint file keeps it for level ``resume``."""
+"""``OptimizerState`` <-> plain data, as a snapshot keeps it for level ``resume``."""
 
 from __future__ import annotations
 

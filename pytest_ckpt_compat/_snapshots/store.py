@@ -1,4 +1,4 @@
-"""The folder that stores the snapshots, one fingerprint file each."""
+"""The folder that stores the snapshots, a text file each."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def load(folder: Path, name: str) -> Structure | None:
 
 
 def read_file(path: str | os.PathLike[str]) -> Structure | None:
-    """The structure in a fingerprint file anywhere, or None for a file of another kind.
+    """The structure in a snapshot anywhere, or None for a file of another kind.
 
     Raises:
         SnapshotError: it is JSON text and not a usable fingerprint.

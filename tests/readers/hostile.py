@@ -9,6 +9,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from tests.readers.test_gguf import fact, file, info
 from tests.readers.test_gguf import text as gguf_text
 from tests.readers.test_hostile_pickle import EXHAUSTION, STATE, TENSOR, beside, module
@@ -149,8 +151,8 @@ def _(folder: Path) -> Path:
 
 @writer("dcp: an endless name")
 def _(folder: Path) -> Path:
-    place = b"cm\nP\n)\x81}U\rrelative_pathLAUGHINGsb"
-    return dcp_of(folder, b"N", b"U\x0cstorage_data}U\1w" + place + b"s")
+    storage_info = b"cm\nP\n)\x81}U\rrelative_pathLAUGHINGsb"
+    return dcp_of(folder, b"N", b"U\x0cstorage_data}U\1w" + storage_info + b"s")
 
 
 @writer("onnx: fields")
@@ -236,3 +238,58 @@ def _(folder: Path) -> Path:
     return torch_zip(
         folder / "m.pt", b"\x80\x02" + group + b"}(U\x05model" + STATE + b"U\x03opt" + optimizer + b"u."
     )
+
+
+class Call:
+    """Pickles as a call of a function of torch."""
+
+    def __init__(self, function: object, *args: object) -> None:
+        self.call = function, args
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return self.call
+
+
+def wrapped(parts: dict[str, object]) -> Call:
+    """A tensor subclass with these attributes."""
+    args = (Wrapper, torch.float32, (2,), (1,), 0, None, None, False)
+    return Call(
+        torch._tensor._rebuild_from_type_v2, torch._utils._rebuild_wrapper_subclass, Wrapper, args, parts
+    )
+
+
+class Wrapper(torch.Tensor):
+    """The class of a hostile file."""
+
+
+def meta() -> Call:
+    return Call(torch._utils._rebuild_meta_tensor_no_storage, torch.float32, (2,), (1,), False)
+
+
+def shared(make: Callable[[object], object]) -> object:
+    """As a tree, it has 2 to the 60th leaves."""
+    value: object = meta()
+    for _ in range(60):
+        value = make(value)
+    return value
+
+
+@writer("contents: tensors that share tensors")
+def _(folder: Path) -> Path:
+    state = {"w": shared(lambda inner: wrapped({"a": inner, "b": inner}))}
+    return torch_zip(folder / "m.pt", pickle.dumps(state, 2))
+
+
+@writer("contents: lists that share tensors")
+def _(folder: Path) -> Path:
+    state = {f"w{number}": meta() for number in range(3)} | {
+        "_extra_state": shared(lambda inner: [inner, inner])
+    }
+    return torch_zip(folder / "m.pt", pickle.dumps(state, 2))
+
+
+@writer("contents: a tensor inside itself")
+def _(folder: Path) -> Path:
+    parts: dict[str, object] = {}
+    parts["again"] = wrapped(parts)
+    return torch_zip(folder / "m.pt", pickle.dumps({"w": parts["again"]}, 2))

@@ -89,9 +89,27 @@ def test_key_of_the_top(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "checkpoint",
-    [{}, {"epoch": 1}, [], 3, torch.ones(2), {"optimizer": optimizer()}, {1: torch.ones(1)}, None, "text"],
+    [
+        {"epoch": 1},
+        {"model": {}},
+        [],
+        3,
+        torch.ones(2),
+        {"optimizer": optimizer()},
+        {1: torch.ones(1)},
+        None,
+        "text",
+    ],
 )
 def test_nothing_to_compare(tmp_path: Path, checkpoint: Any) -> None:
     torch.save(checkpoint, tmp_path / "run.pt")
     with pytest.raises(ReadError, match="it holds no state_dict"):
         read(tmp_path / "run.pt")
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "key"), [({}, None), ({"fc._extra_state": 3}, None), ({"model": {}}, "model")]
+)
+def test_a_state_dict_without_tensors(tmp_path: Path, checkpoint: Any, key: str | None) -> None:
+    torch.save(checkpoint, tmp_path / "run.pt")
+    assert list(read(tmp_path / "run.pt", key=key).tensors) == list(checkpoint.get(key, checkpoint))

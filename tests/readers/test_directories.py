@@ -92,7 +92,7 @@ def forged(folder: Path, **changes: Any) -> Path:
     return folder
 
 
-class Place:
+class StorageInfo:
     """Pickles like a ``_StorageInfo``."""
 
     def __init__(self, relative_path: Any) -> None:
@@ -115,9 +115,9 @@ class Place:
         ({"paths": {"w": ()}}, "not a list of names"),
         ({"paths": {"w": ("a",) * 1000}}, "not a list of names"),
         ({"paths": {"w": (1.5,)}}, "parts are not names"),
-        ({"files": {"w": Place("../x.distcp")}}, "not a plain file name"),
-        ({"files": {"w": Place(3)}}, "not a plain file name"),
-        ({"files": {"w": Place("__0_0.distcp")}}, "1 of its 1 data files are missing"),
+        ({"files": {"w": StorageInfo("../x.distcp")}}, "not a plain file name"),
+        ({"files": {"w": StorageInfo(3)}}, "not a plain file name"),
+        ({"files": {"w": StorageInfo("__0_0.distcp")}}, "1 of its 1 data files are missing"),
     ],
 )
 def test_tables_that_lie(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:

@@ -47,7 +47,7 @@ def test_every_field_of_a_structure_is_explained() -> None:
         assert f"`{name}`" in text or name in ("objects", "source"), name
 
 
-def test_limits_are_constants_in_one_place() -> None:
+def test_limits_are_constants_of_one_module() -> None:
     security = (ROOT / "SECURITY.md").read_text()
     assert "pytest_ckpt_compat/_readers/limits.py" in security
     assert limits.PICKLE_OPERATIONS > limits.KEYS

@@ -7,12 +7,17 @@ The limits are a hundredth of the real ones here, and work is counted in calls;
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 
 import pytest
 
-from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._cli import main as cli
+from pytest_ckpt_compat._core.errors import ReadError, SnapshotError
 from pytest_ckpt_compat._readers import limits, read
+from pytest_ckpt_compat._readers.limits import RefusalError
+from pytest_ckpt_compat._readers.source.strict_json import parse_object
+from pytest_ckpt_compat._snapshots import fingerprint
 from tests.counting import calls
 from tests.readers.hostile import WRITERS
 
@@ -34,3 +39,27 @@ def test_work_is_bounded(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPa
         read(path)
     assert counted() < CALLS
     assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_file_of_a_terabyte_that_begins_as_json_is_refused_unread(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("m.json", "m.index.json"):
+        with (tmp_path / name).open("wb") as stream:
+            stream.write(b'{"tensors": {')
+            stream.truncate(1 << 40)
+        with calls() as counted:
+            assert cli.main(["show", str(tmp_path / name)]) == 2
+        assert "more than 67,108,864 bytes of JSON" in capsys.readouterr().err
+        assert counted() < 50_000
+
+
+def test_a_name_that_occurs_twice_among_many_is_found_in_one_pass() -> None:
+    names = ",".join(f'"w{number}": "float32[]"' for number in range(300_000))
+    text = f'{{"tensors": {{{names}, "w299999": "float32[]"}}}}'
+    before = time.process_time()
+    with pytest.raises(SnapshotError, match="'w299999' is in it twice"):
+        fingerprint.loads(text, "m.json")
+    with pytest.raises(RefusalError, match="a duplicate name"):
+        parse_object(text.encode(), "it")
+    assert time.process_time() - before < 20  # comparing each name with all others takes minutes

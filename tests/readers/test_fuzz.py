@@ -51,10 +51,10 @@ def stripped(path: Path, keep: tuple[str, ...]) -> bytes:
 def unchecked(archive: bytes) -> bytes:
     """A zip archive without checksums, which would hide its content from most changes."""
     result = bytearray(archive)
-    place = archive.find(b"PK\x01\x02")
-    while place >= 0:
-        result[place + 16 : place + 20] = bytes(4)
-        place = archive.find(b"PK\x01\x02", place + 4)
+    index = archive.find(b"PK\x01\x02")
+    while index >= 0:
+        result[index + 16 : index + 20] = bytes(4)
+        index = archive.find(b"PK\x01\x02", index + 4)
     return bytes(result)
 
 
@@ -138,8 +138,8 @@ def sample(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def edited(content: bytes, edits: Edits) -> bytes:
     result = bytearray(content)
-    for place, value in edits:
-        result[place % len(result)] = value
+    for index, value in edits:
+        result[index % len(result)] = value
     return bytes(result)
 
 
@@ -161,8 +161,8 @@ def test_cut_at_every_byte(sample: Sample) -> None:
 
 def test_every_byte_flipped(sample: Sample) -> None:
     _, content, folder = sample
-    for place in range(len(content)):
-        outcome(edited(content, [(place, content[place] ^ 0xFF)]), folder)
+    for index in range(len(content)):
+        outcome(edited(content, [(index, content[index] ^ 0xFF)]), folder)
 
 
 @BOUNDED

@@ -57,8 +57,8 @@ def test_data_before_or_after(tmp_path: Path, good: bytes) -> None:
 
 
 def test_checksum_of_the_pickle(tmp_path: Path, good: bytes) -> None:
-    place = good.index(b"X\x01\x00\x00\x00w")
-    refused(tmp_path, good[: place + 5] + b"v" + good[place + 6 :], "checksum")
+    index = good.index(b"X\x01\x00\x00\x00w")
+    refused(tmp_path, good[: index + 5] + b"v" + good[index + 6 :], "checksum")
 
 
 def test_local_and_central_names_that_differ(tmp_path: Path, good: bytes) -> None:
@@ -72,13 +72,13 @@ def test_local_and_central_names_that_differ(tmp_path: Path, good: bytes) -> Non
 
 @pytest.mark.parametrize(("offset", "value"), [(8, 1), (8, 0x20), (9, 0x20), (10, 12), (10, 99), (34, 1)])
 def test_unusual_entries(tmp_path: Path, good: bytes, offset: int, value: int) -> None:
-    place = good.index(b"PK\x01\x02") + offset
-    refused(tmp_path, good[:place] + bytes([value]) + good[place + 1 :])
+    index = good.index(b"PK\x01\x02") + offset
+    refused(tmp_path, good[:index] + bytes([value]) + good[index + 1 :])
 
 
 def test_two_ends_that_disagree(tmp_path: Path, good: bytes) -> None:
-    place = good.rindex(b"PK\x05\x06")
-    refused(tmp_path, good[: place + 8] + b"\1\0\1\0" + good[place + 12 :], "disagree")
+    index = good.rindex(b"PK\x05\x06")
+    refused(tmp_path, good[: index + 8] + b"\1\0\1\0" + good[index + 12 :], "disagree")
 
 
 def test_packed_records_read_but_cannot_be_located(tmp_path: Path, good: bytes) -> None:

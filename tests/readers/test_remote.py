@@ -218,11 +218,11 @@ def test_credentials_reach_no_message(server: Server, mode: str) -> None:
     for name in ("m.pt", "bad.pt", "absent.pt"):
         url = f"http://user:hunter2@{address}/{name}?token=tokentoken&X-Amz-Signature=SIGNATURE#x"
         try:
-            said = repr(read(url))
+            printed = repr(read(url))
         except ReadError as error:
-            said = f"{error} {error!r} {error.args}"
-        assert f"{address}/{name}" in said or "tensors" in said
-        assert not any(secret in said for secret in SECRETS)
+            printed = f"{error} {error!r} {error.args}"
+        assert f"{address}/{name}" in printed or "tensors" in printed
+        assert not any(secret in printed for secret in SECRETS)
 
 
 @pytest.mark.parametrize(

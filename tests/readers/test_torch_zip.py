@@ -218,5 +218,8 @@ def test_distributed_tensors_have_their_global_shape(tmp_path: Path) -> None:
     finally:
         dist.destroy_process_group()
     structure = read(tmp_path / "net.pt")
-    assert structure.tensors == {"w": TensorSpec("float32", (6, 2)), "b": TensorSpec("float32", (2,))}
+    assert structure.tensors == {
+        "w": TensorSpec("torch.distributed.tensor.DTensor.float32", (6, 2)),
+        "b": TensorSpec("float32", (2,)),
+    }
     assert set(structure.locations) == {"b"}

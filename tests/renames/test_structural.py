@@ -11,7 +11,7 @@ from .test_traps import experts
 
 
 def separate(specs: Specs, width: int = 32) -> Specs:
-    """The same with q, k, v in the place of each qkv."""
+    """The same with q, k, v in place of each qkv."""
     result: Specs = {}
     for key, value in specs.items():
         for name in ("q_proj", "k_proj", "v_proj") if "qkv" in key else ("",):
@@ -69,10 +69,10 @@ def test_gate_and_up_in_one() -> None:
 
 def test_weight_norm_under_its_other_parametrization() -> None:
     old: Specs = {}
-    for place in range(3):
-        old[f"ups.{place}.weight_g"] = spec(8, 1, 1)
-        old[f"ups.{place}.weight_v"] = spec(8, 4, 3 + place)
-        old[f"ups.{place}.bias"] = spec(8)
+    for index in range(3):
+        old[f"ups.{index}.weight_g"] = spec(8, 1, 1)
+        old[f"ups.{index}.weight_v"] = spec(8, 4, 3 + index)
+        old[f"ups.{index}.bias"] = spec(8)
     new = renamed(
         old,
         ("weight_g", "parametrizations.weight.original0"),

@@ -1,4 +1,4 @@
-"""Situations that mislead: reused names, shifts, twins, partial prefixes, heads, ties, experts."""
+"""Situations that mislead: reused names, shifts, branches alike, partial prefixes, heads, ties, experts."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def test_a_shift_that_looks_like_size_mismatches() -> None:
 
 def sequential(*layers: tuple[int, ...]) -> Specs:
     parts = [
-        conv(f"features.{place}", *layer) if len(layer) == 2 else batch_norm(f"features.{place}", *layer)
-        for place, layer in enumerate(layers)
+        conv(f"features.{index}", *layer) if len(layer) == 2 else batch_norm(f"features.{index}", *layer)
+        for index, layer in enumerate(layers)
     ]
     return merged(*parts, linear("fc", 10, 64))
 
@@ -95,11 +95,11 @@ def test_a_block_inserted_in_the_middle_of_a_sequential() -> None:
 
 
 def branches(first: str, second: str) -> Specs:
-    layers = [linear(f"{branch}.{place}", 8, 8) for branch in (first, second) for place in range(3)]
+    layers = [linear(f"{branch}.{index}", 8, 8) for branch in (first, second) for index in range(3)]
     return merged(linear("stem", 8, 3), *layers, linear("head", 10, 8))
 
 
-def test_twin_branches_under_new_names_cannot_be_told_apart() -> None:
+def test_equal_branches_under_new_names_are_ambiguous() -> None:
     changes = infer(branches("left", "right"), branches("alpha", "beta"))
     assert {change.confidence for change in changes} == {"ambiguous"}
     assert all(len(change.candidates) > 1 for change in changes)
@@ -107,8 +107,8 @@ def test_twin_branches_under_new_names_cannot_be_told_apart() -> None:
 
 def pair(first: str, second: str) -> Specs:
     """Two layers of one shape each in a block of their own, between a stem and a head."""
-    twins = [merged(linear(f"{name}.proj", 8, 8), norm(f"{name}.norm", 8)) for name in (first, second)]
-    return merged(linear("stem", 8, 3), *twins, linear("head", 10, 8))
+    branches = [merged(linear(f"{name}.proj", 8, 8), norm(f"{name}.norm", 8)) for name in (first, second)]
+    return merged(linear("stem", 8, 3), *branches, linear("head", 10, 8))
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,8 @@ class Tensor:
         offset: offset of its first element in the storage, in elements.
         stride: step of each dimension, in elements.
         plain: whether its bytes alone determine it (not quantized, not conjugated).
+        kind: ``dense``, ``quantized``, ``sparse``, ``subclass`` (a wrapper of other tensors).
+        parts: what else determines it, by name: a scale, indices, the wrapped tensors.
     """
 
     dtype: str
@@ -90,6 +92,13 @@ class Tensor:
     offset: int = 0
     stride: tuple[int, ...] = ()
     plain: bool = False
+    kind: str = "dense"
+    parts: dict[Any, Any] | None = None
+
+    @property
+    def element(self) -> str:
+        """The dtype of its elements, without the scheme of its quantization."""
+        return self.storage.dtype if self.kind == "quantized" and self.storage else self.dtype
 
 
 @dataclass(slots=True, eq=False)

@@ -6,16 +6,22 @@ The known functions are those that ``torch.save`` writes, in torch 2.13 and earl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from pytest_ckpt_compat._core.contents import DISTRIBUTED, PER_CHANNEL
+from pytest_ckpt_compat._core.structure import UNINITIALIZED
 from pytest_ckpt_compat._readers.limits import damaged
 from pytest_ckpt_compat._readers.pickle import dtypes
 from pytest_ckpt_compat._readers.pickle.dict_keys import KeyCheck
 from pytest_ckpt_compat._readers.pickle.inert import Global, Made, OrderedMapping, Skipped, Tensor
 from pytest_ckpt_compat._readers.pickle.tensors import dense
 from pytest_ckpt_compat._readers.shapes import shape, sizes
+
+#: Signs of a class's name that a dtype cannot have.
+_UNUSUAL = re.compile(r"[^A-Za-z0-9_.]")
 
 _Args: TypeAlias = tuple[Any, ...]
 
@@ -104,7 +110,11 @@ class Rebuilder:
     def from_type(self, args: _Args) -> Any:
         """Handles ``_rebuild_from_type_v2(function, type, args, state)``: a subclass, or attributes."""
         known = _TENSORS.get(str(args[0])) if type(args[0]) is Global else None
-        return known(args[2]) if known else Made(args[0], args[2])
+        made = known(args[2]) if known else Made(args[0], args[2])
+        if type(made) is Tensor and made.kind == "subclass":
+            # An object with __slots__ has a pair, which is not read.
+            made.parts = args[3] if type(args[3]) is dict else {None: args[3]}
+        return made
 
 
 def _tensor(args: _Args) -> Tensor:
@@ -120,8 +130,20 @@ def _tensor_v3(args: _Args) -> Tensor:
 
 
 def _quantized(args: _Args) -> Tensor:
-    storage, offset, size, stride = args[:4]
-    return dense(storage, offset, size, stride, storage.dtype, plain=False)
+    storage, offset, size, stride, (scheme, *numbers) = args[:5]
+    tensor = dense(storage, offset, size, stride, storage.dtype, plain=False)
+    tensor.kind = "quantized"
+    if str(scheme) == "torch.per_tensor_affine":
+        tensor.parts = {"scale": numbers[0], "zero_point": numbers[1]}
+        return tensor
+    if str(scheme) not in ("torch.per_channel_affine", "torch.per_channel_affine_float_qparams"):
+        raise damaged("it has a quantized tensor of an unknown scheme")
+    # torch writes one name for both schemes: the numbers tell them apart.
+    points = numbers[1]
+    real = points.dtype.startswith("float") if type(points) is Tensor else float in map(type, points)
+    tensor.dtype = PER_CHANNEL[0 if real else 1] + tensor.dtype
+    tensor.parts = {"scales": numbers[0], "zero_points": numbers[1], "axis": numbers[2]}
+    return tensor
 
 
 def _parameter(args: _Args) -> Any:
@@ -138,7 +160,9 @@ def _sparse(args: _Args) -> Tensor:
     kind = layout.args[0]  # torch.serialization._get_layout("torch.sparse_coo")
     if kind not in _SPARSE_LAYOUTS:
         raise damaged("it has a sparse tensor of an unknown layout")
-    return Tensor(f"{kind.removeprefix('torch.')}_{values.dtype}", shape(size))
+    dtype = f"{kind.removeprefix('torch.')}_{values.dtype}"
+    named = {str(number): part for number, part in enumerate(parts) if type(part) is Tensor}
+    return Tensor(dtype, shape(size), kind="sparse", parts=named)
 
 
 def _nested(args: _Args) -> Tensor:
@@ -152,7 +176,13 @@ def _meta(args: _Args) -> Tensor:
 
 
 def _wrapper(args: _Args) -> Tensor:
-    return Tensor(dtypes.of_global(args[1]), shape(args[2]), stride=sizes(args[3]))
+    if type(args[0]) is not Global:
+        raise damaged("it has a tensor of a class that it does not name")
+    name = str(args[0])
+    if name.startswith("torch.distributed.") and args[0].name == "DTensor":
+        name = DISTRIBUTED
+    dtype = f"{_UNUSUAL.sub('_', name)}.{dtypes.of_global(args[1])}"
+    return Tensor(dtype, shape(args[2]), stride=sizes(args[3]), kind="subclass")
 
 
 def _from_cpu(args: _Args) -> Tensor:
@@ -161,6 +191,10 @@ def _from_cpu(args: _Args) -> Tensor:
 
 def _from_numpy(args: _Args) -> Tensor:
     return Tensor(dtypes.of_global(args[1]), shape(args[0].state[1]))
+
+
+def _uninitialized(_: _Args) -> Tensor:
+    return Tensor(UNINITIALIZED, ())
 
 
 _TENSORS: Mapping[str, Callable[[_Args], Any]] = MappingProxyType(
@@ -180,6 +214,8 @@ _TENSORS: Mapping[str, Callable[[_Args], Any]] = MappingProxyType(
         "torch._utils._rebuild_xla_tensor": _from_numpy,
         "torch.nn.parameter.Parameter": _parameter,
         "torch.nn.parameter.Buffer": _parameter,
+        "torch.nn.parameter.UninitializedParameter": _uninitialized,
+        "torch.nn.parameter.UninitializedBuffer": _uninitialized,
     }
 )
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_ckpt_compat._core.structure import (
-    ITEM_SIZES,
     OBJECT,
-    Location,
     Source,
     Structure,
     TensorSpec,
@@ -18,10 +16,17 @@ from pytest_ckpt_compat._core.structure import (
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import over_limit
 from pytest_ckpt_compat._readers.pickle.inert import Made, OrderedMapping, Tensor
-from pytest_ckpt_compat._readers.state_dict.containers import choose, mapping_of, no_tensors
-from pytest_ckpt_compat._readers.state_dict.modules import is_module, module_entries
+from pytest_ckpt_compat._readers.state_dict.containers import (
+    choose,
+    has_only_extra_state,
+    mapping_of,
+    no_tensors,
+)
+from pytest_ckpt_compat._readers.state_dict.contents import Converter
+from pytest_ckpt_compat._readers.state_dict.modules import is_module, module_entries, module_versions
 from pytest_ckpt_compat._readers.state_dict.optimizers import optimizer_states
 from pytest_ckpt_compat._readers.state_dict.plain_values import already_plain, plain_values
+from pytest_ckpt_compat._readers.state_dict.quantized import is_packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +54,36 @@ def assemble(loaded: Loaded, key: str | None) -> Structure:
         entries,
         loaded,
         container=found.key,
-        versions=_versions(found.value),
+        may_be_empty=has_only_extra_state(found.value),
+        versions=module_versions(found.value) if is_module(found.value) else _versions(found.value),
         values=plain_values(loaded.value),
-        objects=already_plain(entries, {}),
         optimizers=optimizer_states(loaded.value),
     )
 
 
-def structure_of(entries: Mapping[str, Any], loaded: Loaded, container: str = "", **fields: Any) -> Structure:
-    """Makes a structure from key -> value. ``fields`` are further fields of the structure."""
+def structure_of(
+    entries: Mapping[str, Any],
+    loaded: Loaded,
+    container: str = "",
+    may_be_empty: bool = False,
+    **fields: Any,
+) -> Structure:
+    """Makes a structure from key -> value.
+
+    Args:
+        entries: key -> value.
+        loaded: the file that they are in.
+        container: for ``Source.container``.
+        may_be_empty: whether they need no tensor among them.
+        **fields: further fields of the structure.
+    """
     if len(entries) > limits.KEYS:
         raise over_limit("keys in its state_dict", limits.KEYS)
     tensors = {name: entry for name, entry in entries.items() if type(entry) is Tensor}
-    if not tensors:
+    if not tensors and not may_be_empty and not any(map(is_packed, entries.values())):
         raise no_tensors()
+    converter = Converter(loaded.path, loaded.locatable)
+    plain = {name: value for name, value in entries.items() if type(value) is not Tensor}
     aliases = alias_groups({name: _identity(tensor) for name, tensor in tensors.items()})
     return Structure(
         {name: _spec(entry) for name, entry in entries.items()},
@@ -70,10 +91,12 @@ def structure_of(entries: Mapping[str, Any], loaded: Loaded, container: str = ""
         views=_views(tensors, aliases),
         source=Source(loaded.path, loaded.format, container),
         locations={
-            name: _location(tensor, loaded.path)
+            name: location
             for name, tensor in tensors.items()
-            if loaded.locatable and tensor.plain
+            if tensor.plain and (location := converter.location(tensor))
         },
+        contents=converter.contents(tensors),
+        objects=converter.objects(plain) | already_plain(plain, {}),
         **fields,
     )
 
@@ -100,13 +123,6 @@ def _views(
         storages[name] = name if storage is None else (storage.record, storage.start)
     tied = {group[0]: set(group) for group in aliases}
     return tuple(group for group in alias_groups(storages) if tied.get(group[0]) != set(group))
-
-
-def _location(tensor: Tensor, path: str) -> Location:
-    storage = tensor.storage
-    assert storage is not None  # noqa: S101 - plain tensors have one
-    begin = storage.start + int(tensor.offset * ITEM_SIZES[tensor.dtype])
-    return Location(path, storage.record, begin, tensor.stride)
 
 
 def _versions(state_dict: Any) -> Mapping[str, int] | None:

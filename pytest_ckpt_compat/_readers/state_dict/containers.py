@@ -20,6 +20,7 @@ from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import RefusalError
 from pytest_ckpt_compat._readers.pickle.inert import Made, Tensor
 from pytest_ckpt_compat._readers.state_dict.modules import has_tensors, is_module, module_entries
+from pytest_ckpt_compat._readers.state_dict.quantized import is_packed
 
 _MODEL_NAMES = frozenset(
     {
@@ -60,11 +61,13 @@ class Found:
 def choose(root: Any, key: str | None) -> Found:
     """Returns the state_dict at ``key``, or the best one. Refuses if there is none, or no single best."""
     start = Found((), root) if not key else _resolve(root, key)
-    if key is not None and _is_state(start.value):
+    if key is not None and (_is_state(start.value) or has_only_extra_state(start.value)):
         return start
     best = _best(_search(start))
     if key is not None:
         raise _no_such_key(key, best)
+    if not best and has_only_extra_state(start.value):
+        return start
     if not best:
         raise no_tensors()
     if len(best) > 1:
@@ -93,6 +96,12 @@ def require_top(key: str | None) -> None:
         raise RefusalError(f"its format has no containers, so key={key!r} names nothing", "leave key out")
 
 
+def has_only_extra_state(value: Any) -> bool:
+    """Whether a mapping is a state_dict without tensors: empty, or the extra states of modules."""
+    items = mapping_of(value)
+    return items is not None and all(type(name) is str and name.endswith(EXTRA_STATE) for name in items)
+
+
 def _is_state(value: Any) -> bool:
     return has_tensors(value) if is_module(value) else _is_state_dict(value)
 
@@ -101,7 +110,7 @@ def _is_state_dict(value: Any) -> bool:
     items = mapping_of(value)
     if not items or any(type(name) is not str for name in items):
         return False
-    return any(type(part) is Tensor for part in items.values())
+    return any(type(part) is Tensor or is_packed(part) for part in items.values())
 
 
 def _tensors(value: Any) -> int:

@@ -10,8 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_ckpt_compat._readers import limits
-from pytest_ckpt_compat._readers.limits import over_limit
-from pytest_ckpt_compat._readers.pickle.inert import Made, Tensor
+from pytest_ckpt_compat._readers.limits import RefusalError, over_limit
+from pytest_ckpt_compat._readers.pickle.inert import Global, Made, Tensor
+from pytest_ckpt_compat._readers.state_dict.quantized import (
+    is_quantized,
+    more_entries,
+    version_of,
+)
 
 _PARTS = ("_parameters", "_buffers", "_modules")
 
@@ -30,7 +35,7 @@ def has_tensors(module: Made) -> bool:
     pending, seen = [module], {id(module)}
     while pending:
         part = pending.pop()
-        if any(type(value) is Tensor for _, value in _own(part)):
+        if is_quantized(part) or any(type(value) is Tensor for _, value in _own(part)):
             return True
         for child in part.state["_modules"].values():
             if id(child) not in seen and is_module(child):
@@ -71,7 +76,9 @@ def _walk(root: Made) -> Iterator[tuple[str, Made]]:
         yield prefix, module
         children = []
         for name, child in module.state["_modules"].items():
-            if type(name) is str and is_module(child):
+            if type(name) is str and child is not None:
+                if not is_module(child):
+                    raise _unreadable(prefix + name, child)
                 room = room_after(room, prefix, name)
                 children.append((f"{prefix}{name}.", child, depth + 1))
         pending.extend(reversed(children))
@@ -79,7 +86,34 @@ def _walk(root: Made) -> Iterator[tuple[str, Made]]:
             raise over_limit("modules", limits.KEYS)
 
 
+def module_versions(root: Made) -> dict[str, int] | None:
+    """Returns module name -> version, without 1, of a tree with quantized modules; None without any.
+
+    The versions are those of the classes, which a file does not hold. They are known of torch's own.
+    """
+    modules = list(_walk(root))
+    if not any(is_quantized(part) for _, part in modules):
+        return None
+    versions = {prefix.removesuffix("."): version_of(part) for prefix, part in modules}
+    return {name: version for name, version in versions.items() if version != 1}
+
+
+def _unreadable(name: str, child: Any) -> RefusalError:
+    # A quantized convolution, for one: torch restores it without what its state_dict() needs.
+    maker = f" ({child.maker})" if type(child) is Made and type(child.maker) is Global else ""
+    return RefusalError(
+        f"its module {name}{maker} keeps its parameters in a form of its own, which is not read",
+        "save torch.save(model.state_dict(), path) and give that file",
+    )
+
+
 def _own(module: Made) -> Iterator[tuple[str, Any]]:
+    yield from _registered(module)
+    if is_quantized(module):
+        yield from more_entries(module)
+
+
+def _registered(module: Made) -> Iterator[tuple[str, Any]]:
     state = module.state
     transient = state.get("_non_persistent_buffers_set", ())
     for name, value in state["_parameters"].items():

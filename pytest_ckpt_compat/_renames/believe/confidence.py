@@ -86,7 +86,7 @@ def _unanchored(
     inside: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for a, b in believed:
         for module in modules_of(old[a].path):
-            if module[-1].isdigit():
+            if module[-1:].isdigit():
                 inside[module].append((a, b))
     for module, members in inside.items():
         target = _counterpart([new[b].path for _, b in members])
@@ -107,7 +107,7 @@ def _unanchored(
                         other
                         for each in alike
                         for _, other in inside[each.old]
-                        if _same_position(new[other], new[b], each, block)
+                        if _is_rival(new[other], new[b]) and _same_position(new[other], new[b], each, block)
                     )
     return floating
 
@@ -135,7 +135,7 @@ def _renumbered(
         elif not theirs or theirs["family"] != ours["family"]:
             left.append((a, b, int(ours["number"]), family))
     return {
-        a: [index for _, index in stayed[family]]
+        a: [index for _, index in stayed[family] if _is_rival(new[index], new[b])]
         for a, b, number, family in left
         if stayed[family] and number > max(other for other, _ in stayed[family])
     }
@@ -153,6 +153,11 @@ def _anchored(block: _Block, family: Sequence[_Block]) -> bool:
     )
 
 
+def _is_rival(unit: Unit, other: Unit) -> bool:
+    """Whether two new units can hold the same numbers, as often."""
+    return shape_class(unit.main) == shape_class(other.main) and unit.copies == other.copies
+
+
 def _same_position(unit: Unit, other: Unit, block: _Block, other_block: _Block) -> bool:
     """Whether two new units are at the same position in their blocks."""
     return unit.path[len(block.new) :] == other.path[len(other_block.new) :]
@@ -160,7 +165,7 @@ def _same_position(unit: Unit, other: Unit, block: _Block, other_block: _Block) 
 
 def _counterpart(paths: Sequence[str]) -> str:
     """Returns the numbered module that contains more than half of the paths; "" if there is none."""
-    votes = Counter(module for path in paths for module in modules_of(path) if module[-1].isdigit())
+    votes = Counter(module for path in paths for module in modules_of(path) if module[-1:].isdigit())
     if not votes:
         return ""
     most = max(votes.values())

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_ckpt_compat._renames.match.alignment import Alignment
-from pytest_ckpt_compat._renames.units.paths import modules_of
+from pytest_ckpt_compat._renames.units.parametrized import MAIN
+from pytest_ckpt_compat._renames.units.paths import prefixes_of
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: Least share of the smaller side that matches must explain. Measured: refactors at least 0.99,
@@ -99,11 +100,24 @@ def support(found: Alignment) -> dict[tuple[int, int], Support]:
 
 
 def _same(a: Unit, b: Unit) -> bool:
-    return not a.parts and not b.parts and {t.key for t in a.tensors} == {t.key for t in b.tensors}
+    """Whether both have the same keys, or the same parameters that only one of them has parametrized."""
+    if a.parts or b.parts:
+        return False
+    if {tensor.key for tensor in a.tensors} == {tensor.key for tensor in b.tensors}:
+        return True
+    forms = [{tensor.form for tensor in unit.tensors} for unit in (a, b)]
+    return a.path == b.path and forms[0] != forms[1] and _parameters(a) == _parameters(b)
+
+
+def _parameters(unit: Unit) -> set[tuple[str, tuple[int, ...]]]:
+    return {(tensor.role, tensor.spec.shape) for tensor in unit.tensors if tensor.part == MAIN}
 
 
 class _Judge:
-    """Walks the module tree of the old side, and decides which modules explain enough."""
+    """Walks the module tree of the old side, and decides which modules explain enough.
+
+    A module is known by its prefix, with the dot.
+    """
 
     def __init__(
         self,
@@ -122,28 +136,31 @@ class _Judge:
         share = self._share("")
         if share < _ENOUGH or share * coherence < _COHERENT:
             return set()
-        believed: set[tuple[int, int]] = set()
-        self._visit("", believed)
+        believed = self._visited()
         self._partner = dict(believed)
         return believed if self._share("") >= _STILL_ENOUGH else set()
 
-    def _visit(self, module: str, believed: set[tuple[int, int]]) -> None:
-        indexes = self._inside_old[module]
-        share = self._share(module)
-        if share >= _NEARLY_ALL:
-            believed.update((a, self._partner[a]) for a in indexes if a in self._partner)
-            return
-        start = len(module) + 1 if module else 0
-        below: dict[str, None] = {}
-        for index in indexes:
-            path = self._old[index].path
-            end = path.find(".", start)
-            if end >= 0:
-                below[path[:end]] = None
-            elif share >= _ENOUGH and index in self._partner:
-                believed.add((index, self._partner[index]))
-        for inner in below:
-            self._visit(inner, believed)
+    def _visited(self) -> set[tuple[int, int]]:
+        """Returns the matches of the modules that explain enough, from the root down."""
+        believed: set[tuple[int, int]] = set()
+        open_modules = [""]
+        while open_modules:
+            module = open_modules.pop()
+            indexes = self._inside_old[module]
+            share = self._share(module)
+            if share >= _NEARLY_ALL:
+                believed.update((a, self._partner[a]) for a in indexes if a in self._partner)
+                continue
+            below: dict[str, None] = {}
+            for index in indexes:
+                path = self._old[index].path
+                end = path.find(".", len(module))
+                if end >= 0:
+                    below[path[: end + 1]] = None
+                elif share >= _ENOUGH and index in self._partner:
+                    believed.add((index, self._partner[index]))
+            open_modules += below
+        return believed
 
     def _share(self, module: str) -> float:
         """Returns the explained share of a module or its best counterpart, whichever is smaller."""
@@ -151,7 +168,7 @@ class _Judge:
         votes: Counter[str] = Counter()
         for index in indexes:
             if index in self._partner:
-                for other in ("", *modules_of(self._new[self._partner[index]].path)):
+                for other in prefixes_of(self._new[self._partner[index]].path):
                     votes[other] += 1
         total = len(indexes)
         counterpart = max(
@@ -172,7 +189,7 @@ class _Judge:
 def _by_module(units: Sequence[Unit], indexes: list[int]) -> defaultdict[str, list[int]]:
     inside: defaultdict[str, list[int]] = defaultdict(list)
     for index in indexes:
-        for module in ("", *modules_of(units[index].path)):
+        for module in prefixes_of(units[index].path):
             inside[module].append(index)
     return inside
 

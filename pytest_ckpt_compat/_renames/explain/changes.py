@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pytest_ckpt_compat._core.changes import Change, Confidence, Kind
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames.units.blocks import Repeats
+from pytest_ckpt_compat._renames.units.parametrized import MAGNITUDE, MAIN
 from pytest_ckpt_compat._renames.units.units import Tensor, Unit, shape_class
 
 
@@ -56,41 +57,53 @@ def _shapes(specs: Sequence[TensorSpec]) -> list[tuple[int, ...]]:
 def _of_match(sides: Sides, match: Match) -> Iterator[Change]:
     if match.old.parts or match.new.parts:
         yield from _of_joint(sides, match)
-    elif _parametrization(match.old) != _parametrization(match.new):
-        yield from _of_reparametrized(sides, match)
     else:
-        for one, other in _corresponding(match.old.tensors, match.new.tensors):
-            yield from _pairs(sides, match, [one], [other])
+        for one, other in _corresponding(_parameters(match.old), _parameters(match.new)):
+            yield from _of_parameter(sides, match, one, other)
 
 
-def _corresponding(old: Sequence[Tensor], new: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs the main tensors, then the others by role."""
-    yield old[0], new[0]
-    others = {tensor.role: tensor for tensor in new[1:]}
-    for tensor in old[1:]:
-        if tensor.role in others:
-            yield tensor, others[tensor.role]
+#: Part of a parameter -> the tensor that holds it; a parameter stored as itself has the main part alone.
+_Parameter = dict[str, Tensor]
 
 
-def _parametrization(unit: Unit) -> tuple[bool, bool]:
-    """Whether the unit has a magnitude of its own, and whether ``torch.nn.utils.parametrize`` keeps it."""
-    has_magnitude = any(tensor.role == "magnitude" for tensor in unit.tensors)
-    return has_magnitude, ".parametrizations." in f".{unit.tensors[0].key}"
+def _parameters(unit: Unit) -> list[_Parameter]:
+    """Returns the parameters of a unit, the main one first."""
+    found: dict[str, _Parameter] = {}
+    for tensor in unit.tensors:
+        found.setdefault(tensor.role.partition(":")[0], {})[tensor.part] = tensor
+    return [parts for parts in found.values() if MAIN in parts]
 
 
-def _of_reparametrized(sides: Sides, match: Match) -> Iterator[Change]:
-    weights = [
-        sorted((t for t in unit.tensors if t.role in ("weight", "magnitude")), key=lambda t: t.role)
-        for unit in (match.old, match.new)
-    ]
-    yield from _pairs(sides, match, weights[0], weights[1], kind="reparametrized")
-    others = [
-        [t for t in unit.tensors if t not in weights[0] + weights[1]] for unit in (match.old, match.new)
-    ]
-    by_role = {tensor.role: tensor for tensor in others[1]}
-    for tensor in others[0]:
-        if tensor.role in by_role:
-            yield from _pairs(sides, match, [tensor], [by_role[tensor.role]])
+def _corresponding(
+    old: Sequence[_Parameter], new: Sequence[_Parameter]
+) -> Iterator[tuple[_Parameter, _Parameter]]:
+    """Pairs the main parameters, then the others by role."""
+    yield from zip(old[:1], new[:1], strict=False)
+    others = {parts[MAIN].role: parts for parts in new[1:]}
+    for parts in old[1:]:
+        if parts[MAIN].role in others:
+            yield parts, others[parts[MAIN].role]
+
+
+def _of_parameter(sides: Sides, match: Match, old: _Parameter, new: _Parameter) -> Iterator[Change]:
+    """Yields the changes of one parameter; none if it is not known how to make the new parts."""
+    same_form = old[MAIN].form == new[MAIN].form
+    if old.keys() == new.keys() and (same_form or MAGNITUDE not in old):
+        for part, tensor in old.items():
+            if same_form or tensor.spec.shape == new[part].spec.shape:
+                yield from _pairs(
+                    sides, match, [tensor], [new[part]], None if same_form else "reparametrized"
+                )
+    elif _shapes([old[MAIN].spec]) == _shapes([new[MAIN].spec]) and (
+        old.keys() <= new.keys() or old.keys() >= new.keys()
+    ):
+        ours, theirs = ([parts[part] for part in sorted(parts, key=_order)] for parts in (old, new))
+        yield from _pairs(sides, match, ours, theirs, kind="reparametrized")
+
+
+def _order(part: str) -> tuple[bool, str]:
+    """Sorts a magnitude before its direction, and any other part after the main one."""
+    return part != MAGNITUDE, part
 
 
 def _pairs(
@@ -100,6 +113,7 @@ def _pairs(
     columns = [sides.old_repeats.expand(tensor.key) for tensor in old]
     others = [sides.new_repeats.expand(tensor.key) for tensor in new]
     rivals = [sides.new_repeats.expand(_same_role(unit, new[0]).key) for unit in match.rivals]
+    rivals = [keys for keys in rivals if len(keys) == len(others[0])]
     kind = kind or _kind(sides, old[0].spec, new[0].spec, new[0].key)
     for index, (ours, theirs) in enumerate(
         zip(zip(*columns, strict=True), zip(*others, strict=True), strict=True)
@@ -125,20 +139,31 @@ def _of_joint(sides: Sides, match: Match) -> Iterator[Change]:
     splits = bool(match.new.parts)
     joint, whole = (match.new, match.old) if splits else (match.old, match.new)
     many, one = (sides.new_repeats, sides.old_repeats) if splits else (sides.old_repeats, sides.new_repeats)
-    rivals = tuple(unit.path for unit in match.rivals)
     for index, tensor in enumerate(whole.tensors):
         role = "main" if index == 0 else tensor.role
-        pieces = [_piece(part, role) for part in joint.parts]
-        if any(piece is None for piece in pieces):
+        rows = _rows(many, joint, role)
+        if tensor.form != "plain" or not rows:
             continue
-        copies = math.prod(joint.copies)
-        columns = [_chunks(many.expand(piece.key), copies) for piece in pieces if piece]
-        for single, *groups in zip(one.expand(tensor.key), *columns, strict=True):
-            several = tuple(key for row in zip(*groups, strict=True) for key in row)
+        rivals = [_rows(sides.new_repeats, unit, role) for unit in match.rivals]
+        for number, (single, several) in enumerate(zip(one.expand(tensor.key), rows, strict=True)):
+            candidates = tuple(key for each in rivals if len(each) == len(rows) for key in each[number])
             if splits:
-                yield _change(sides, match, "split", (single,), several, rivals)
+                yield _change(sides, match, "split", (single,), several, candidates)
             else:
-                yield _change(sides, match, "fused", several, (single,), rivals)
+                yield _change(sides, match, "fused", several, (single,), candidates)
+
+
+def _rows(repeats: Repeats, unit: Unit, role: str) -> list[tuple[str, ...]]:
+    """Returns the keys of one role in all parts of a unit, for each copy; nothing if a part has none."""
+    pieces = [_piece(part, role) for part in unit.parts or (unit,)]
+    copies = math.prod(unit.copies)
+    columns = [_chunks(repeats.expand(piece.key), copies) for piece in pieces if piece]
+    if len(columns) < len(pieces):
+        return []
+    return [
+        tuple(key for row in zip(*groups, strict=True) for key in row)
+        for groups in zip(*columns, strict=True)
+    ]
 
 
 def _piece(part: Unit, role: str) -> Tensor | None:

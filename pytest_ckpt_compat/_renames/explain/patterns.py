@@ -115,5 +115,6 @@ def _pattern(keys: tuple[str, ...]) -> str:
     """Returns one text that names each of the keys, without ``*``."""
     if len(keys) == 1:
         return keys[0]
-    others = {f"{module}." for key in keys for module in modules_of(key)}
+    # One more key in every subtree, so that none is whole.
+    others = {"", *(f"{module}." for key in keys for module in modules_of(key))}
     return " + ".join(each.pattern for each in fold(keys, (*keys, *others)))

@@ -77,7 +77,7 @@ def _surroundings(paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
             if sizes[module] < 2:
                 break
             if modules and sizes[module] == sizes[modules[-1]]:
-                if not modules[-1][-1].isdigit():
+                if not modules[-1][-1:].isdigit():
                     modules[-1] = module
             else:
                 modules.append(module)

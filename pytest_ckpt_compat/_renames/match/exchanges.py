@@ -215,9 +215,9 @@ class Exchanger:
         found: list[tuple[int, int]] = []
         depth = one[1].count(".") + 1
         for index, segments in enumerate(self._segments):
-            block = ".".join(segments[:-depth])
-            if ".".join(segments[-depth:]) == one[1] and template(block) == one[0]:
-                other_index = self._paths.get(f"{block}.{other[1]}".lstrip("."))
+            around = segments[:-depth]
+            if ".".join(segments[-depth:]) == one[1] and template(".".join(around)) == one[0]:
+                other_index = self._paths.get(".".join((*around, other[1])))
                 if other_index is not None and self._comparable((index, other_index), ()):
                     found.append((index, other_index))
         return found

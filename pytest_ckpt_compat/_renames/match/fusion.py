@@ -38,18 +38,19 @@ def _join(units: Sequence[Unit], others: Sequence[Unit]) -> list[Unit]:
     offers: defaultdict[_Class, list[Unit]] = defaultdict(list)
     for joint in _joints(units, wanted):
         offers[_class(joint)].append(joint)
-    replaced: dict[str, Unit | None] = {}
+    #: Unit, by its identity -> the joint unit in its stead, or None.
+    replaced: dict[int, Unit | None] = {}
     for kind, joints in offers.items():
         for joint in _closest(joints, wanted[kind]):
             consumed = Counter(_class(part) for part in joint.parts)
-            taken = any(part.path in replaced for part in joint.parts)
+            taken = any(id(part) in replaced for part in joint.parts)
             if spare[kind] >= 0 or taken or any(spare[each] < count for each, count in consumed.items()):
                 continue
             spare.subtract(consumed)
             spare[kind] += 1
-            replaced.update(dict.fromkeys(part.path for part in joint.parts))
-            replaced[joint.parts[0].path] = joint
-    return [unit for unit in (replaced.get(unit.path, unit) for unit in units) if unit is not None]
+            replaced.update(dict.fromkeys(map(id, joint.parts)))
+            replaced[id(joint.parts[0])] = joint
+    return [unit for unit in (replaced.get(id(unit), unit) for unit in units) if unit is not None]
 
 
 def _class(unit: Unit) -> _Class:
@@ -68,7 +69,8 @@ def _closest(joints: list[Unit], wanted: list[Unit]) -> list[Unit]:
 
 
 def _joints(units: Sequence[Unit], wanted: Mapping[_Class, Sequence[Unit]]) -> Iterator[Unit]:
-    """Yields a joint unit for every group whose joint shape is wanted."""
+    """Yields a joint unit for every group of plain tensors whose joint shape is wanted."""
+    units = [unit for unit in units if all(tensor.form == "plain" for tensor in unit.tensors)]
     blocks: defaultdict[str, list[Unit]] = defaultdict(list)
     for unit in units:
         blocks[_block(unit.path)].append(unit)
@@ -79,7 +81,10 @@ def _joints(units: Sequence[Unit], wanted: Mapping[_Class, Sequence[Unit]]) -> I
             groups += [
                 [*parts, unit]
                 for unit in blocks[_block(path)]
-                if len(unit.main.shape) > 1 and unit.main.shape[1:] == inner and unit not in parts
+                if unit.copies == parts[0].copies
+                and len(unit.main.shape) > 1
+                and unit.main.shape[1:] == inner
+                and unit not in parts
             ]
         for group in groups:
             yield from (joint for joint in _concatenations(path, group) if _class(joint) in wanted)
@@ -113,6 +118,8 @@ def _siblings(units: Sequence[Unit]) -> Iterator[tuple[str, list[Unit]]]:
 def _concatenations(path: str, parts: Sequence[Unit]) -> Iterator[Unit]:
     """Yields the parts concatenated along their first axis, and along their last."""
     shapes = [part.main.shape for part in parts]
+    if any(len(shape) != len(shapes[0]) for shape in shapes):
+        return
     for axis in {0, len(shapes[0]) - 1}:
         around = {shape[:axis] + shape[axis + 1 :] for shape in shapes}
         if len(around) == 1:
@@ -122,25 +129,25 @@ def _concatenations(path: str, parts: Sequence[Unit]) -> Iterator[Unit]:
 
 def _stacks(units: Sequence[Unit], lengths: set[int]) -> Iterator[Unit]:
     """Numbered siblings (experts) stacked along a new axis, one layer of each or two alike."""
-    rows: defaultdict[tuple[str, tuple[int, ...], tuple[int, ...]], defaultdict[str, list[Unit]]]
+    rows: defaultdict[tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]], defaultdict[str, list[Unit]]]
     rows = defaultdict(lambda: defaultdict(list))
     for unit in units:
         segments = unit.path.split(".")
         for index, segment in enumerate(segments):
             if segment.isdigit():
-                before, after = ".".join(segments[:index]), ".".join(segments[index + 1 :])
+                before, after = tuple(segments[:index]), ".".join(segments[index + 1 :])
                 rows[before, unit.main.shape, unit.copies][after].append(unit)
         if unit.copies and unit.copies[-1] in lengths:
             yield _joint(unit.path, [unit], (unit.copies[-1], *unit.main.shape), unit.copies[:-1])
     for (before, shape, copies), tails in rows.items():
         full = {tail: row for tail, row in tails.items() if len(row) in lengths}
         for tail, row in full.items():
-            yield _joint(f"{before}.{tail}", row, (len(row), *shape), copies)
+            yield _joint(".".join((*before, tail)), row, (len(row), *shape), copies)
         for one, other in combinations(full, 2):
             if len(full[one]) == len(full[other]) and shape:
                 parts = [unit for pair in zip(full[one], full[other], strict=True) for unit in pair]
                 size = (len(full[one]), 2 * shape[0], *shape[1:])
-                yield _joint(f"{before}.{one}_{other}", parts, size, copies)
+                yield _joint(".".join((*before, f"{one}_{other}")), parts, size, copies)
 
 
 def _joint(path: str, parts: Sequence[Unit], shape: tuple[int, ...], copies: tuple[int, ...]) -> Unit:

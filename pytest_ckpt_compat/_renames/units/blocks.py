@@ -30,14 +30,14 @@ class Repeats:
     specs: Mapping[str, TensorSpec]
     copies: Mapping[str, tuple[str, ...]]
 
-    def counts(self, path: str) -> tuple[int, ...]:
-        """Returns the number of copies of each repeated block around ``path``, outermost first."""
-        return tuple(len(self.copies[block]) for block in self._around(path))
+    def counts(self, key: str) -> tuple[int, ...]:
+        """Returns the number of copies of each repeated block around ``key``, outermost first."""
+        return tuple(len(self.copies[block]) for block in self._around(key))
 
-    def numbers(self, path: str) -> tuple[tuple[str, ...], ...]:
-        """Returns the numbers of the copies of each repeated block around ``path``, outermost first."""
+    def numbers(self, key: str) -> tuple[tuple[str, ...], ...]:
+        """Returns the numbers of the copies of each repeated block around ``key``, outermost first."""
         return tuple(
-            tuple(name.rpartition(".")[2] for name in self.copies[block]) for block in self._around(path)
+            tuple(name.rpartition(".")[2] for name in self.copies[block]) for block in self._around(key)
         )
 
     def expand(self, key: str) -> list[str]:
@@ -53,8 +53,8 @@ class Repeats:
         pieces.append((key[start:],))
         return ["".join(choice) for choice in product(*pieces)]
 
-    def _around(self, path: str) -> list[str]:
-        return [block for block in (*modules_of(path), path) if block in self.copies] if self.copies else []
+    def _around(self, key: str) -> list[str]:
+        return [block for block in modules_of(key) if block in self.copies] if self.copies else []
 
 
 def collapse(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple[Repeats, Repeats]:
@@ -76,11 +76,11 @@ def _reduce(specs: Mapping[str, TensorSpec], runs: list[tuple[str, ...]], sizes:
 def _runs(specs: Mapping[str, TensorSpec]) -> list[tuple[str, ...]]:
     """Finds runs of numbered siblings with equal keys and specs, in file order."""
     identities = _identities(specs)
-    alike: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+    alike: defaultdict[tuple[str, str, int], list[str]] = defaultdict(list)
     for module, identity in identities.items():
-        parent, _, name = module.rpartition(".")
+        parent, dot, name = module.rpartition(".")
         if name.isdigit():
-            alike[parent, identity].append(module)
+            alike[parent, dot, identity].append(module)
     return [tuple(run) for run in alike.values() if len(run) >= _MIN_REPEATS]
 
 
@@ -90,14 +90,14 @@ def _identities(specs: Mapping[str, TensorSpec]) -> dict[str, int]:
     for key, spec in specs.items():
         for module in modules_of(key):
             contents.setdefault(module, [])
-        parent, _, name = key.rpartition(".")
-        if parent:
+        parent, dot, name = key.rpartition(".")
+        if dot:
             contents[parent].append((name, spec))
     numbering: dict[object, int] = {}
     identities = dict.fromkeys(contents, 0)
     for module in sorted(contents, key=lambda path: -path.count(".")):
         identity = identities[module] = numbering.setdefault(tuple(contents[module]), len(numbering))
-        parent, _, name = module.rpartition(".")
-        if parent:
+        parent, dot, name = module.rpartition(".")
+        if dot:
             contents[parent].append((name, identity))
     return identities

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+#: Longer ones are names: no model has so many layers, and Python refuses to read some of them.
+_NUMBER = re.compile(r"\d{1,18}")
+
 
 def modules_of(key: str) -> list[str]:
     """Returns the modules around a key, outermost first."""
@@ -13,9 +18,17 @@ def modules_of(key: str) -> list[str]:
     return found
 
 
+def prefixes_of(key: str) -> list[str]:
+    """Returns the prefixes of a key, each with its last dot, outermost first; "" is the root.
+
+    Unlike names of modules, they distinguish the root from a module whose name is empty.
+    """
+    return ["", *(f"{module}." for module in modules_of(key))]
+
+
 def numbers(path: str) -> tuple[int, ...]:
     """Returns the segments of a path that are numbers, in order."""
-    return tuple(int(segment) for segment in path.split(".") if segment.isdecimal())
+    return tuple(int(segment) for segment in path.split(".") if _NUMBER.fullmatch(segment))
 
 
 def template(path: str) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._renames.units.parametrized import MAIN, Form, Parametrized, parametrized
 from pytest_ckpt_compat._renames.units.tokens import segment_tokens
 
 #: Name of a parameter or buffer -> its role in a layer.
@@ -24,25 +25,30 @@ ROLES: Mapping[str, str] = MappingProxyType(
         "running_mean": "running_mean",
         "running_var": "running_var",
         "num_batches_tracked": "num_batches_tracked",
-        "weight_g": "magnitude",
-        "weight_v": "weight",
-        "parametrizations.weight.original0": "magnitude",
-        "parametrizations.weight.original1": "weight",
     }
 )
 
 #: Parameters whose names include the layer: ``in_proj_weight``, ``q_bias``.
 _SUFFIXED = re.compile(r"(?P<name>.+)_(?P<role>weight|bias)")
-_PARAMETRIZED = re.compile(r"(?:(?P<path>.*)\.)?(?P<leaf>parametrizations\.weight\.original[01])")
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor of a unit, with its role in it."""
+    """One tensor of a unit.
+
+    Attributes:
+        role: what it is in the unit.
+        key: its key.
+        spec: its shape and dtype.
+        form: how the parameter is stored that it is, or is a part of.
+        part: which part of that parameter it is.
+    """
 
     role: str
     key: str
     spec: TensorSpec
+    form: Form = "plain"
+    part: str = MAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +80,35 @@ class Unit:
 
 def units_of(specs: Mapping[str, TensorSpec]) -> list[Unit]:
     """Groups tensors into units, in the order of their first keys."""
-    located = [(key, *_locate(key)) for key in specs]
+    replaced = parametrized(specs)
+    # A parametrized parameter is located once, where its first part is, as if it were stored plainly.
+    parameters: dict[str, Parametrized | None] = {}
+    for key in specs:
+        each = replaced.get(key)
+        parameters.setdefault(each.parameter if each else key, each)
+    located = [(parameter, *_locate(parameter)) for parameter in parameters]
     branching = {path.rpartition(".")[0] for _, path, _ in located}
     grouped: dict[str, dict[str, Tensor]] = {}
-    for key, path, leaf in located:
+    for parameter, path, leaf in located:
         role = ROLES.get(leaf, "value")
         own_name = leaf if leaf in ("gamma", "beta") and path in branching else ""
         if role == "value" or own_name or role in grouped.get(path, ()):
-            path, role = key, "value"
-        grouped.setdefault(path, {})[role] = Tensor(role, key, specs[key])
+            path, role = parameter, "value"
+        for tensor in _stored(parameter, role, parameters[parameter], specs):
+            grouped.setdefault(path, {})[tensor.role] = tensor
     _adopt_biases(grouped)
     return [Unit(path, tuple(sorted(tensors.values(), key=_rank))) for path, tensors in grouped.items()]
+
+
+def _stored(
+    parameter: str, role: str, replaced: Parametrized | None, specs: Mapping[str, TensorSpec]
+) -> Iterator[Tensor]:
+    """Yields the tensors that a parameter is stored as."""
+    if replaced is None:
+        yield Tensor(role, parameter, specs[parameter])
+        return
+    for part, key in replaced.parts.items():
+        yield Tensor(f"{role}:{part}" if part else role, key, specs[key], replaced.form, part)
 
 
 def _adopt_biases(grouped: dict[str, dict[str, Tensor]]) -> None:
@@ -107,9 +131,6 @@ def _adopt_biases(grouped: dict[str, dict[str, Tensor]]) -> None:
 
 def _locate(key: str) -> tuple[str, str]:
     """Splits a key into the path of its layer and the name of the tensor in it."""
-    parametrized = _PARAMETRIZED.fullmatch(key)
-    if parametrized:
-        return parametrized["path"] or "", parametrized["leaf"]
     path, _, leaf = key.rpartition(".")
     suffixed = None if leaf in ROLES else _SUFFIXED.fullmatch(leaf)
     if suffixed:
@@ -117,9 +138,9 @@ def _locate(key: str) -> tuple[str, str]:
     return path, leaf
 
 
-def _rank(tensor: Tensor) -> tuple[bool, int]:
+def _rank(tensor: Tensor) -> tuple[bool, bool, int]:
     """Sorts the main tensor of a unit first: its weight, else the largest."""
-    return tensor.role != "weight", -tensor.spec.numel
+    return tensor.role != "weight", tensor.part != MAIN, -tensor.spec.numel
 
 
 def shape_class(spec: TensorSpec) -> tuple[object, ...]:

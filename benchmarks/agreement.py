@@ -1,0 +1,74 @@
+"""Compares our verdict with torch's on random definitions of many kinds.
+
+``python -m benchmarks.agreement N SEED`` runs N examples, from the seed on, and prints a table by kind.
+
+Exit code: 0 if every kind agrees but those that are known not to, and each of these does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from tests.wide.cases import KINDS, KNOWN, Found, case, compare
+
+_WORDS = ("agreed", "disagreed", "unchecked", "crashed", "no case")
+#: Examples of each failure that are printed.
+_SHOWN = 2
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("number", type=int, help="of examples, of all kinds together")
+    parser.add_argument("seed", type=int, help="the first example of each kind")
+    parser.add_argument("--kind", default="", help="only kinds with this in their name")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    kinds = [kind for kind in KINDS if arguments.kind in kind]
+    found: dict[str, list[tuple[str, Found]]] = {kind: [] for kind in kinds}
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(arguments.number):
+            each = case(kinds[number % len(kinds)], arguments.seed + number // len(kinds))
+            result = compare(each, Path(folder) / "model.pt")
+            found.setdefault(result.kind, []).append((each.text, result))
+    _print_failures(found)
+    wrong = _print_table(found)
+    print(f"\n{arguments.number} examples, seed {arguments.seed}, {time.perf_counter() - started:.0f} s")
+    return 1 if wrong else 0
+
+
+def _print_failures(found: dict[str, list[tuple[str, Found]]]) -> None:
+    for examples in found.values():
+        for word in ("disagreed", "unchecked", "crashed"):
+            for text, each in [pair for pair in examples if pair[1].word == word][:_SHOWN]:
+                print(f"{word}: {text}\n    {each.detail[:300]}")
+
+
+def _print_table(found: dict[str, list[tuple[str, Found]]]) -> list[str]:
+    """Prints a row for each kind; returns the kinds that are not as they are known to be."""
+    print(f"\n{'kind':40}" + "".join(f"{word:>11}" for word in _WORDS))
+    total: Counter[str] = Counter()
+    wrong = []
+    for kind, examples in found.items():
+        counts = Counter[str](each.word for _, each in examples)
+        total += counts
+        fails = any(counts[word] for word in ("disagreed", "unchecked", "crashed"))
+        remark = ""
+        if fails != (kind in KNOWN) and examples:
+            wrong.append(kind)
+            remark = "  not known" if fails else "  known, yet all agree: take it off the list"
+        elif fails:
+            remark = f"  known: {KNOWN[kind]}"
+        print(f"{kind:40}" + "".join(f"{counts[word]:11}" for word in _WORDS) + remark)
+    print(f"{'all':40}" + "".join(f"{total[word]:11}" for word in _WORDS))
+    return wrong
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,174 @@
+"""Loads a checkpoint's structure on meta, and confirms with real tensors whatever is red or in doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_ckpt_compat._core.changes import MEMORY_BUDGET
+from pytest_ckpt_compat._core.display import size
+from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError, ReadError
+from pytest_ckpt_compat._core.structure import ITEM_SIZES, Structure
+from pytest_ckpt_compat._definition.build import build, build_real, is_lazy, structure_of
+from pytest_ckpt_compat._definition.doubts import Doubts
+from pytest_ckpt_compat._definition.empty_state import empty_state, with_metadata
+from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.load import Attempt, Outcome, attempt, fits_on_meta, require_objects
+from pytest_ckpt_compat._definition.weights import is_readable, read_weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: dtypes that meta tensors copy as real ones do. Others (``float4_e2m1fn_x2``, ``bits8``) are in doubt.
+_COPIED_ALIKE = frozenset(name for name in ITEM_SIZES if not name.startswith(("q", "float4"))) | {
+    "object",
+    "uninitialized",
+}
+
+
+def load(
+    structure: Structure, definition: Definition, strict: bool = True, budget: int = MEMORY_BUDGET
+) -> tuple[Structure, Outcome]:
+    """Loads a checkpoint into a definition. Returns the definition's structure, and what torch reported.
+
+    The first load has meta tensors, which take no memory. If it raises, brings in nothing, or is in
+    doubt, a second one with real tensors in a really built module decides.
+
+    Args:
+        structure: the structure of the checkpoint.
+        definition: what to load it into.
+        strict: as in ``load_state_dict``.
+        budget: bytes that the real tensors of both sides may take together.
+
+    Raises:
+        BuildError: the definition cannot be built.
+        NoBaselineError: the load needs numbers, and the weights are not available.
+        ReadError: the load needs an object, or numbers, that readers do not support.
+    """
+    doubts = Doubts()
+    module = build(definition, structure.values, doubts)
+    needed = _bytes(module) + sum(map(_spec_bytes, structure.tensors.values()))
+    add_doubts(module, doubts)
+    _add_dtypes({spec.dtype for spec in structure.tensors.values()}, doubts)
+    try:
+        new = structure_of(module, definition)
+    except BuildError:
+        if needed > budget:
+            raise
+        return _really(structure, definition, strict)
+    if not fits_on_meta(structure, module):
+        # Quantized and sparse tensors do not exist on meta, and have copy rules of their own.
+        return _really(structure, definition, strict)
+    first = attempt(module, empty_state(structure, "meta"), structure, definition, strict)
+    outcome = first.outcome
+    if first.wants_numbers and (needed > budget or is_readable(structure)):
+        return _with_numbers(structure, definition, strict, first)
+    reasons = {**doubts.reasons, **first.doubts.reasons}
+    if outcome.raised or outcome.nothing or reasons or first.wants_numbers:
+        if needed <= budget:
+            return _really(structure, definition, strict, first)
+        why = f"in doubt because {', '.join(reasons)}; " if reasons else ""
+        outcome = replace(outcome, unconfirmed=f"{why}{_too_large(needed, budget)}")
+    return new, _checked(outcome, structure)
+
+
+def defined(definition: Definition, budget: int = MEMORY_BUDGET) -> Structure:
+    """Returns the structure of a definition; a real build decides if one on meta is in doubt.
+
+    Raises:
+        BuildError: the definition cannot be built.
+    """
+    doubts = Doubts()
+    module = build(definition, doubts=doubts)
+    affordable = _bytes(module) <= budget
+    try:
+        new = structure_of(module, definition)
+    except BuildError:
+        if not affordable:
+            raise
+        return structure_of(build_real(definition), definition)
+    return structure_of(build_real(definition), definition) if doubts.reasons and affordable else new
+
+
+def add_doubts(module: nn.Module, doubts: Doubts) -> None:
+    """Adds the doubts about a built module's tensors."""
+    import torch
+
+    tensors = [tensor for tensor in (*module.parameters(), *module.buffers()) if not is_lazy(tensor)]
+    overlap: Any = torch._debug_has_internal_overlap
+    if any(tensor.layout is torch.strided and overlap(tensor) for tensor in tensors):
+        doubts.add("elements of a parameter or buffer share memory")
+    _add_dtypes({str(tensor.dtype).removeprefix("torch.") for tensor in tensors}, doubts)
+
+
+def _add_dtypes(dtypes: Iterable[str], doubts: Doubts) -> None:
+    for name in sorted(dtypes):
+        if not name.startswith("sparse") and name not in _COPIED_ALIKE:
+            doubts.add(f"copies of {name} differ")
+
+
+def _with_numbers(
+    structure: Structure, definition: Definition, strict: bool, first: Attempt
+) -> tuple[Structure, Outcome]:
+    """Loads the real weights, whatever they take."""
+    if not is_readable(structure):
+        raise _no_numbers(structure, definition, first)
+    module = build_real(definition, structure.values)
+    new = structure_of(module, definition)
+    state = with_metadata(read_weights(structure), structure)
+    outcome = attempt(module, state, structure, definition, strict).outcome
+    return new, _checked(replace(outcome, read_weights=True), structure)
+
+
+def _really(
+    structure: Structure, definition: Definition, strict: bool, first: Attempt | None = None
+) -> tuple[Structure, Outcome]:
+    """Loads real tensors into a really built module: the file's own where it is there, else zeros."""
+    module = build_real(definition, structure.values)
+    new = structure_of(module, definition)
+    state, whole = _real_state(structure)
+    second = attempt(module, state, structure, definition, strict)
+    numbers_decide = second.read or (second.refused and first is not None and first.wants_numbers)
+    if numbers_decide and not whole:
+        raise _no_numbers(structure, definition, first or second)
+    return new, _checked(second.outcome, structure)
+
+
+def _real_state(structure: Structure) -> tuple[Mapping[str, Any], bool]:
+    """Returns a state_dict of real tensors, and whether their numbers are the file's."""
+    if is_readable(structure):
+        try:
+            return with_metadata(read_weights(structure), structure), True
+        except (OSError, ReadError):  # the file changed since its structure was read
+            pass
+    return empty_state(structure, "cpu"), False
+
+
+def _checked(outcome: Outcome, structure: Structure) -> Outcome:
+    if not outcome.complete:
+        require_objects(structure, outcome)
+    return outcome
+
+
+def _no_numbers(structure: Structure, definition: Definition, load: Attempt) -> NoBaselineError:
+    errors = "; ".join(load.outcome.errors)
+    return NoBaselineError(
+        structure.source.path or definition.label,
+        f"loading it into {definition.label} reads the values of tensors{f' ({errors})' if errors else ''}",
+        "check against the checkpoint file itself, not a snapshot",
+    )
+
+
+def _bytes(module: nn.Module) -> int:
+    """Bytes that the parameters and buffers of a module take when they are real."""
+    unique = {id(t): t for t in (*module.parameters(), *module.buffers()) if not is_lazy(t)}
+    return sum(tensor.numel() * tensor.element_size() for tensor in unique.values())
+
+
+def _spec_bytes(spec: Any) -> int:
+    return int(spec.nbytes or spec.numel * 8)
+
+
+def _too_large(needed: int, budget: int) -> str:
+    return f"not confirmed with real tensors: they take {size(needed)}, memory_budget is {size(budget)}"

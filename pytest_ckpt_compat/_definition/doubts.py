@@ -1,0 +1,197 @@
+"""Notices what a definition's code does that tensors without numbers answer differently."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+#: What a meta tensor answers differently from a real one.
+_ASKED = (
+    "data_ptr",
+    "device",
+    "get_device",
+    "is_cpu",
+    "is_cuda",
+    "is_meta",
+    "storage",
+    "type",
+    "untyped_storage",
+)
+#: What reads the numbers of a tensor.
+_READ = (
+    "__array__",
+    "__bool__",
+    "__complex__",
+    "__contains__",
+    "__float__",
+    "__format__",
+    "__index__",
+    "__int__",
+    "__repr__",
+    "equal",
+    "item",
+    "numpy",
+    "tolist",
+)
+#: Files of torch that pass a call of the user's on: its caller is further up.
+_BETWEEN = ("overrides.py", "_tensor.py")
+
+
+@dataclass
+class Doubts:
+    """Why a result on the meta device may differ from one with real tensors.
+
+    Attributes:
+        reasons: a clause each, in the order in which they came up.
+        asked: whether loading code asked for numbers that a tensor on meta does not have.
+        read: real tensors of which code outside of torch read numbers.
+    """
+
+    reasons: dict[str, None] = field(default_factory=dict)
+    asked: bool = False
+    read: list[torch.Tensor] = field(default_factory=list)
+    _drawn: set[int] = field(default_factory=set, repr=False)
+    _skipped: bool = field(default=False, repr=False)
+
+    def add(self, reason: str) -> None:
+        """Adds a reason."""
+        self.reasons[reason] = None
+
+    def clear(self) -> None:
+        """Forgets everything: what was built in this way is not used."""
+        self.reasons.clear()
+        self.read.clear()
+        self._drawn.clear()
+        self.asked = self._skipped = False
+
+    def raised(self, operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Notes that an operator raised, if a meta tensor was among its arguments."""
+        if any(tensor.is_meta for tensor in tensors_in((*args, *kwargs.values()))):
+            self.add(f"{operator._schema.name} raised")
+
+    def random(self, operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], found: Any) -> None:
+        """Notes an operator that draws from the default generator, or reads what was drawn.
+
+        Where an initialisation was skipped, the generator did not advance, so what is drawn after it
+        is not what a real build draws. That matters only if its numbers are read.
+
+        Args:
+            operator: any operator.
+            args: its arguments.
+            kwargs: its keyword arguments.
+            found: what it returned, or the tensor that it was not run on.
+        """
+        draws, reads = _randomness(operator)
+        if draws and kwargs.get("generator") is None:
+            given = tensors_in((*args, *kwargs.values(), found))
+            if any(tensor.is_meta for tensor in given):
+                self._skipped = True
+            elif self._skipped:
+                self._drawn |= {id_ for tensor in given if (id_ := _storage(tensor))}
+        elif self._drawn:
+            given = tensors_in((*args, *kwargs.values()))
+            if not self._drawn.isdisjoint(map(_storage, given)):
+                if reads:
+                    self._read_random()
+                self._drawn |= {id_ for tensor in tensors_in((found, *args)) if (id_ := _storage(tensor))}
+
+    def questions(self) -> AbstractContextManager[Any]:
+        """Notices, inside the context, what code outside of torch asks tensors."""
+        from torch.overrides import TorchFunctionMode
+
+        doubts, watched = self, _watched()
+
+        class Mode(TorchFunctionMode):
+            def __torch_function__(
+                self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+            ) -> Any:
+                name = watched.get(func)
+                if name is not None:
+                    doubts._question(name, args)
+                return func(*args, **(kwargs or {}))
+
+        return Mode()
+
+    def _question(self, name: str, args: tuple[Any, ...]) -> None:
+        tensor = args[0]
+        if not getattr(type(tensor), "is_meta", None) or not _asked_by_the_user():
+            return
+        if not tensor.is_meta:
+            if name in _READ:
+                self.read.append(tensor)
+                if _storage(tensor) in self._drawn:
+                    self._read_random()
+            return
+        if name in _READ:
+            self.asked = True
+        self.add(f"its code asks a tensor for {name.strip('_')}")
+
+    def _read_random(self) -> None:
+        self.add("its constructor reads random numbers after an initialisation that was skipped")
+
+
+def tensors_in(values: Iterable[Any]) -> list[torch.Tensor]:
+    """Returns the tensors among values, and in lists among them."""
+    import torch
+
+    found = []
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found += [each for each in value if isinstance(each, torch.Tensor)]
+    return found
+
+
+def _storage(tensor: torch.Tensor) -> int | None:
+    try:
+        return None if tensor.is_meta else int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):
+        return None
+
+
+@functools.cache
+def _randomness(operator: Any) -> tuple[bool, bool]:
+    """Whether an operator draws random numbers, and whether its result depends on numbers that it reads."""
+    import torch
+
+    reads = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+    return torch.Tag.nondeterministic_seeded in operator.tags, not reads.isdisjoint(operator.tags)
+
+
+@functools.cache
+def _watched() -> Mapping[Any, str]:
+    """Function, as ``__torch_function__`` gets it -> its name."""
+    import torch
+
+    found: dict[Any, str] = {torch.equal: "equal"}
+    for name in (*_ASKED, *_READ):
+        member = getattr(torch.Tensor, name)
+        found[member if callable(member) else member.__get__] = name
+    return found
+
+
+def _asked_by_the_user() -> bool:
+    """Whether the call that a mode has intercepted came from code outside of torch and this package."""
+    frame = sys._getframe(3)
+    while (owner := _owner(frame.f_code.co_filename)) == "between" and frame.f_back is not None:
+        frame = frame.f_back
+    return owner == "user"
+
+
+@functools.cache
+def _owner(filename: str) -> str:
+    import torch
+
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if filename.startswith(os.path.dirname(torch.__file__) + os.sep):
+        return "between" if os.path.basename(filename) in _BETWEEN else "torch"
+    return "ours" if filename.startswith(ours + os.sep) else "user"
