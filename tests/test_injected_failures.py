@@ -85,7 +85,7 @@ def test_without_a_failure(three: pytest.Pytester, command: Command) -> None:
     [
         "_readers.sniff.read_any",
         "_definition.build.build",
-        "_check.check.try_load",
+        "_definition.confirm.attempt",
         "_check.check._facts",
         "_check.check.judge",
         "_check.checkpoint.with_commands",
@@ -101,7 +101,7 @@ def test_a_stage_that_fails_for_every_checkpoint(
     if stage == "_readers.sniff.read_any":
         monkeypatch.setattr("pytest_ckpt_compat._readers.read_any", fail)
     if stage == "_definition.build.build":
-        monkeypatch.setattr("pytest_ckpt_compat._check.check.build", fail)
+        monkeypatch.setattr("pytest_ckpt_compat._definition.confirm.build", fail)
     _, of_command, data, output = verdicts(three, command)
     assert {each["id"] for each in data["checkpoints"]} >= {"good", "bad", "renamed"}
     assert of_command in (1, 2)
