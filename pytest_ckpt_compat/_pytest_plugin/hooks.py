@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_ckpt_compat._core.files import mentions
 from pytest_ckpt_compat._pytest_plugin.keys import SESSION
 from pytest_ckpt_compat._registry.names import MARKER, OWN_FILE, PARAMETER, PROJECT_FILES
 
@@ -189,6 +188,8 @@ class Reports:
 
 def _declaring(config: pytest.Config) -> Path | None:
     """The file whose items are the registered checkpoints, found by its bytes and not parsed."""
+    from pytest_ckpt_compat._core.files import mentions
+
     there = [path for path in (config.rootpath / name for name in PROJECT_FILES) if path.is_file()]
     for path in there:
         if path.name == OWN_FILE or mentions(path, b"ckpt_compat"):
