@@ -2,6 +2,8 @@
 
     python benchmarks/fuzz_renames.py [LISTS] [SEED]
 
+Interrupted, it reports on the lists that it has tried.
+
 ``tests/renames/test_any_keys.py`` tries a few hundred more of this kind. The exit code is 1 if any failed.
 """
 
@@ -245,6 +247,9 @@ def main() -> int:
         tried[kind] += 1
         try:
             problem = explain(old, new)
+        except KeyboardInterrupt:
+            tried[kind] -= 1
+            break
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
             problem = f"{type(error).__name__} at {last.filename.rpartition('/')[2]}:{last.lineno}"
@@ -253,7 +258,7 @@ def main() -> int:
             text = ascii([{key: spec.shape for key, spec in side.items()} for side in (old, new)])
             smallest[problem] = min(smallest.get(problem, (len(text), text)), (len(text), text))
     seconds = time.perf_counter() - start
-    print(f"{arguments.lists} pairs of lists, seed {arguments.seed}, {seconds:.0f} s")
+    print(f"{tried.total()} pairs of lists, seed {arguments.seed}, {seconds:.0f} s")
     print("  ".join(f"{kind} {count}" for kind, count in sorted(tried.items())))
     print(f"failed: {failed.total()}")
     for problem, count in failed.most_common():

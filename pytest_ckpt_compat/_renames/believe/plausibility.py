@@ -143,11 +143,12 @@ class _Judge:
     def _visited(self) -> set[tuple[int, int]]:
         """Returns the matches of the modules that explain enough, from the root down."""
         believed: set[tuple[int, int]] = set()
-        open_modules = [""]
+        #: Modules to visit, with their share if it is known.
+        open_modules: list[tuple[str, float | None]] = [("", None)]
         while open_modules:
-            module = open_modules.pop()
+            module, known = open_modules.pop()
             indexes = self._inside_old[module]
-            share = self._share(module)
+            share = self._share(module) if known is None else known
             if share >= _NEARLY_ALL:
                 believed.update((a, self._partner[a]) for a in indexes if a in self._partner)
                 continue
@@ -159,7 +160,9 @@ class _Judge:
                     below[path[: end + 1]] = None
                 elif share >= _ENOUGH and index in self._partner:
                     believed.add((index, self._partner[index]))
-            open_modules += below
+            for inner in below:
+                same = module and len(self._inside_old[inner]) == len(indexes)
+                open_modules.append((inner, share if same else None))
         return believed
 
     def _share(self, module: str) -> float:
