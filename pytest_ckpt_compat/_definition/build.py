@@ -347,6 +347,7 @@ def _tensors_of(module: nn.Module) -> Iterator[torch.Tensor]:
     yield from module.buffers()
 
 
+@functools.cache
 def _plain_types() -> tuple[type, ...]:
     import torch
     from torch.nn import parameter

@@ -31,6 +31,7 @@ _READ = (
     "__bool__",
     "__complex__",
     "__contains__",
+    "__dlpack__",
     "__float__",
     "__format__",
     "__index__",
