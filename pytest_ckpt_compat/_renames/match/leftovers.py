@@ -58,8 +58,7 @@ def resized(
 
 def ends_model(unit: Unit, units: Sequence[Unit]) -> bool:
     """Whether the unit is a head of the model that the units make up."""
-    layer = unit.path.partition(".parametrizations.")[0]
-    return is_head(layer, unit is units[-1], len(unit.main.shape))
+    return is_head(unit.path, unit is units[-1], len(unit.main.shape))
 
 
 def _could_be(a: Unit, b: Unit) -> bool:

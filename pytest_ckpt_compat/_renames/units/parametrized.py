@@ -73,7 +73,7 @@ def _below(keys: Iterable[str]) -> Iterable[Parametrized]:
         if originals == {"original"}:
             named = {_SAME_PART.get(part, part): key for part, key in parts.items()}
             yield Parametrized(parameter, "parametrized", named)
-        elif originals == {"original0", "original1"}:
+        elif "original1" in originals and originals <= {"original0", "original1"}:
             names = {"original0": MAGNITUDE, "original1": MAIN}
             named = {names.get(part, part): key for part, key in parts.items()}
             yield Parametrized(parameter, "parametrized", named)
