@@ -138,6 +138,6 @@ def _map(path: str) -> torch.UntypedStorage:
 
     try:
         storage: Any = torch.UntypedStorage.from_file(path, False, os.path.getsize(path))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, UnicodeError) as error:  # torch takes no name that is not UTF-8
         raise ReadError(path, f"cannot be mapped into memory ({error})", "check the file") from error
     return storage  # type: ignore[no-any-return]
