@@ -23,7 +23,7 @@ def compare(old: str, new: str) -> Verdict:
     """
     from pytest_ckpt_compat._check import check
     from pytest_ckpt_compat._core.changes import Policy
-    from pytest_ckpt_compat._definition.build import search_path
+    from pytest_ckpt_compat._definition.surroundings import search_path
 
     with search_path(str(Path.cwd())):
         if not _is_definition(new):

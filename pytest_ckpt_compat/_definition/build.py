@@ -6,8 +6,6 @@ import contextlib
 import copy
 import functools
 import inspect
-import random
-import sys
 import weakref
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -26,6 +24,7 @@ from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
 from pytest_ckpt_compat._definition.find import Definition, brief, is_module
 from pytest_ckpt_compat._definition.instances import copied
 from pytest_ckpt_compat._definition.intercept import intercept
+from pytest_ckpt_compat._definition.surroundings import untouched_globals
 
 if TYPE_CHECKING:
     import torch
@@ -197,39 +196,6 @@ def _require_module(module: object, definition: Definition) -> None:
             f"gave {type(module).__name__}, not a torch.nn.Module",
             "return the module that loads the checkpoint",
         )
-
-
-@contextlib.contextmanager
-def untouched_globals() -> Iterator[None]:
-    """Restores random numbers, default dtype and device, grad mode and ``sys.path`` on exit."""
-    import torch
-
-    dtype, device, path = torch.get_default_dtype(), torch.empty(0).device, list(sys.path)
-    python_state = random.getstate()
-    numpy_random = sys.modules.get("numpy.random")
-    numpy_state = numpy_random.get_state() if numpy_random else None
-    with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(torch.is_grad_enabled()):
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(dtype)
-            if torch.empty(0).device != device:
-                torch.set_default_device(device)
-            sys.path[:] = path
-            random.setstate(python_state)
-            if numpy_random:
-                numpy_random.set_state(numpy_state)
-
-
-@contextlib.contextmanager
-def search_path(*folders: str) -> Iterator[None]:
-    """Puts folders at the head of ``sys.path`` inside the context."""
-    before = list(sys.path)
-    sys.path[:0] = folders
-    try:
-        yield
-    finally:
-        sys.path[:] = before
 
 
 class _MetaTensors:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, PLAIN_DTYPES, Structure
-from pytest_ckpt_compat._definition.build import build_real, entries_of, is_lazy, untouched_globals
+from pytest_ckpt_compat._definition.build import build_real, entries_of, is_lazy
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import with_metadata
 from pytest_ckpt_compat._definition.find import Definition, brief
+from pytest_ckpt_compat._definition.surroundings import untouched_globals
 from pytest_ckpt_compat._definition.watch import Watched, storage_of, watch_operators
 from pytest_ckpt_compat._definition.weights import read_weights
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError
 from pytest_ckpt_compat._core.structure import OptimizerState, Structure, TensorSpec
-from pytest_ckpt_compat._definition.build import untouched_globals
 from pytest_ckpt_compat._definition.empty import empty, zero
 from pytest_ckpt_compat._definition.find import Definition, brief
 from pytest_ckpt_compat._definition.optimizer_pairing import (
@@ -36,6 +35,7 @@ from pytest_ckpt_compat._definition.optimizers import (
     state_of,
     try_step,
 )
+from pytest_ckpt_compat._definition.surroundings import untouched_globals
 
 if TYPE_CHECKING:
     import torch
