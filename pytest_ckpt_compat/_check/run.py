@@ -11,8 +11,8 @@ from pytest_ckpt_compat._check.checkpoint import with_commands
 from pytest_ckpt_compat._check.context import Context
 from pytest_ckpt_compat._check.contribution import Contribution
 from pytest_ckpt_compat._core.changes import Severity
-from pytest_ckpt_compat._core.errors import CkptCompatError, UsageError
-from pytest_ckpt_compat._core.internal import located
+from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.internal import in_a_line
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import overview, summary
 from pytest_ckpt_compat._snapshots import accepted, store
@@ -113,8 +113,7 @@ def conclude(
         lines.append(f"failed    {error}")
         refused = True
     except Exception as error:  # what the checks found is reported all the same
-        known_kind = isinstance(error, CkptCompatError)
-        lines.append(f"failed    {error if known_kind else f'{located(error)}; please report it'}")
+        lines.append(f"failed    {in_a_line(error)}")
         failed = True
     entries = [entry for each in contributions for entry in each.entries]
     entries += _unchecked(contributions, ids - {entry.id for entry in entries})

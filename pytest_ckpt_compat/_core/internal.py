@@ -6,6 +6,7 @@ import os
 import traceback
 
 from pytest_ckpt_compat._core.addresses import redacted_in
+from pytest_ckpt_compat._core.errors import CkptCompatError
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Characters of an exception's own text: it may quote whole structures.
@@ -22,3 +23,8 @@ def located(error: BaseException) -> str:
         return name
     file = os.path.abspath(ours[-1].filename).removeprefix(_PACKAGE).replace(os.sep, "/")
     return f"{name} ({file}:{ours[-1].lineno})"
+
+
+def in_a_line(error: Exception) -> str:
+    """An expected error as it is, and any other with its location and the request to report it."""
+    return str(error) if isinstance(error, CkptCompatError) else f"{located(error)}; please report it"

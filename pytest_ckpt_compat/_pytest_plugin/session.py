@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_ckpt_compat._core.changes import Severity
-from pytest_ckpt_compat._core.errors import CkptCompatError, UsageError
-from pytest_ckpt_compat._core.internal import located
+from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.internal import in_a_line
 from pytest_ckpt_compat._pytest_plugin.completeness import ran_everything
 from pytest_ckpt_compat._pytest_plugin.items import CheckpointFile, collector_of
 from pytest_ckpt_compat._pytest_plugin.keys import REGISTRATIONS
@@ -154,8 +154,7 @@ class Session:
         try:
             self._publish(self.outcome)
         except Exception as error:  # pytest's own report goes on
-            known = isinstance(error, CkptCompatError)
-            self.published.append(f"failed    {error if known else f'{located(error)}; please report it'}")
+            self.published.append(f"failed    {in_a_line(error)}")
             code = pytest.ExitCode.TESTS_FAILED if code == pytest.ExitCode.OK else code
         session.exitstatus = code
 
