@@ -137,7 +137,8 @@ def test_junit(declared: pytest.Pytester, workers: str) -> None:
     }
     failure = cases["net-v2"].find("failure")
     assert failure is not None
-    assert str(failure.get("message")).startswith("Failed: CK202 net-v2: head resized")
+    assert failure.get("message") == "Failed: CK202 net-v2: head resized"
+    assert "! head.weight" in str(failure.text)
     values = {p.get("name"): p.get("value") for p in cases["net-v2"].iter("property")}
     assert values == {"ckpt_compat.net-v2": "CK202 net-v2: head resized"}
     values = {p.get("name"): p.get("value") for p in cases["net-v1"].iter("property")}

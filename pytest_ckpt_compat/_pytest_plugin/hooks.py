@@ -123,12 +123,23 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Puts the contribution on the report: reports reach the controller even when a worker dies later."""
     report = yield
     if item.get_closest_marker(MARKER):
         setattr(report, _CONTRIBUTION, session_of(item.config).contribution(item, report))
+        _shorten(report, call)
     return report
+
+
+def _shorten(report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
+    """Leaves the headline in the summary and in JUnit; on CI, pytest would repeat the whole text there."""
+    value = call.excinfo.value if call.excinfo else None
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None and isinstance(value, pytest.fail.Exception) and not value.pytrace:
+        crash.message = crash.message.partition("\n")[0]
 
 
 @pytest.fixture
