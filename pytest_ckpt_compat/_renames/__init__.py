@@ -18,10 +18,12 @@ from pytest_ckpt_compat._renames.explain.patterns import (
     rename_patterns,
 )
 from pytest_ckpt_compat._renames.explain.reasons import reasons
-from pytest_ckpt_compat._renames.match.alignment import align
+from pytest_ckpt_compat._renames.match.alignment import Alignment, align
 from pytest_ckpt_compat._renames.match.fusion import join_groups
 from pytest_ckpt_compat._renames.match.leftovers import ends_model, resized
 from pytest_ckpt_compat._renames.units.blocks import Repeats, collapse
+from pytest_ckpt_compat._renames.units.numbered import canonical
+from pytest_ckpt_compat._renames.units.order import by_name, is_registered
 from pytest_ckpt_compat._renames.units.units import Unit, units_of
 
 __all__ = ["RenamePattern", "RenamePatterns", "infer", "rename_patterns"]
@@ -36,9 +38,44 @@ def infer(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple
     """
     if dict(old) == dict(new):
         return ()
+    ours, theirs = canonical(old), canonical(new)
+    found = _inferred(
+        {name: old[key] for name, key in ours.items()}, {name: new[key] for name, key in theirs.items()}
+    )
+    return grouped([_restored(change, ours, theirs) for change in found], old, new)
+
+
+def _restored(change: Change, ours: Mapping[str, str], theirs: Mapping[str, str]) -> Change:
+    """Returns a change with the keys that the two sides really have."""
+    return replace(
+        change,
+        old=tuple(ours[key] for key in change.old),
+        new=tuple(theirs[key] for key in change.new),
+        candidates=tuple(theirs[key] for key in change.candidates),
+    )
+
+
+def _aligned(
+    old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]
+) -> tuple[Sides, list[Unit], list[Unit], Alignment]:
+    """Returns both sides, the units of each, and the best assignment of old units to new ones."""
+    ordered = is_registered(list(old)), is_registered(list(new))
+    old, new = (
+        specs if registered else by_name(specs) for specs, registered in zip((old, new), ordered, strict=True)
+    )
     old_repeats, new_repeats = collapse(old, new)
     old_units, new_units = join_groups(_units(old_repeats), _units(new_repeats))
-    found = align(old_units, new_units)
+    heads = frozenset(
+        tensor.key for unit in new_units if ends_model(unit, new_units) for tensor in unit.tensors
+    )
+    sides = Sides(old, new, old_repeats, new_repeats, heads)
+    return sides, old_units, new_units, align(old_units, new_units, ordered=ordered)
+
+
+def _inferred(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> list[Change]:
+    """Explains the keys in their canonical forms."""
+    sides, old_units, new_units, found = _aligned(old, new)
+    old_repeats, new_repeats = sides.old_repeats, sides.new_repeats
     believed = believed_matches(old_units, new_units, support(found))
     renumbered = {
         a
@@ -63,11 +100,7 @@ def infer(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple
         Match(old_units[a], new_units[b], "likely", ("the same position and name, with one size changed",))
         for a, b in resized(old_units, new_units, believed)
     ]
-    heads = frozenset(
-        tensor.key for unit in new_units if ends_model(unit, new_units) for tensor in unit.tensors
-    )
-    sides = Sides(old, new, old_repeats, new_repeats, heads)
-    return grouped(changes(sides, matches), old, new)
+    return changes(sides, matches)
 
 
 def _units(repeats: Repeats) -> list[Unit]:

@@ -42,7 +42,7 @@ _CLEAR_LEAD = 0.5
 _LEAST_TRUST = 0.1
 
 #: Changes to the weights that ignore all evidence from order.
-_NO_ORDER = dict.fromkeys(("kind_order", "file_order", "module_order", "numbers", "neighbours"), 0.0)
+_NO_ORDER = dict.fromkeys(("kind_order", "file_order", "module_order", "neighbours"), 0.0)
 
 #: Most pairs examined in one round, over all alternatives. Models of more than about 700 nodes outside
 #: repeated blocks reach it; then no match is certain.
@@ -83,12 +83,26 @@ class Alignment:
     measures: Measures = field(default_factory=dict)
 
 
-def align(old: Sequence[Unit], new: Sequence[Unit], weights: Weights | None = None) -> Alignment:
-    """Returns the best assignment found of old units to new ones."""
+def align(
+    old: Sequence[Unit],
+    new: Sequence[Unit],
+    weights: Weights | None = None,
+    ordered: tuple[bool, bool] = (True, True),
+) -> Alignment:
+    """Returns the best assignment found of old units to new ones.
+
+    Args:
+        old: units of the old side.
+        new: units of the new side.
+        weights: of the kinds of evidence.
+        ordered: whether each side stands in the order of its model, so that order is evidence.
+    """
     weights = weights or Weights()
-    old_nodes, new_nodes = unit_nodes(old), unit_nodes(new)
-    problem = _Problem.of(old_nodes, new_nodes, weights)
-    support = _support(old_nodes, new_nodes, problem.pairs, _align_modules(old, new, weights))
+    if not all(ordered):
+        weights = replace(weights, **_NO_ORDER)
+    old_nodes, new_nodes = unit_nodes(old, new)
+    problem = _Problem.of(old_nodes, new_nodes, weights, ordered)
+    support = _support(old_nodes, new_nodes, problem.pairs, _align_modules(old, new, weights, ordered))
     starts = (problem.base, problem.base + weights.modules * support)
     found = max((problem.settle(start) for start in starts), key=lambda each: each.objective)
     found = _improve(problem, found, Exchanger(old_nodes, new_nodes, problem.pairs))
@@ -108,10 +122,12 @@ class _Problem:
     teacher: Teacher
 
     @classmethod
-    def of(cls, old: Sequence[Node], new: Sequence[Node], weights: Weights) -> _Problem:
+    def of(
+        cls, old: Sequence[Node], new: Sequence[Node], weights: Weights, ordered: tuple[bool, bool]
+    ) -> _Problem:
         pairs = candidates(old, new)
         measures = given(old, new, pairs)
-        return cls(pairs, weights, measures, weighed(measures, weights), Teacher(old, new, pairs))
+        return cls(pairs, weights, measures, weighed(measures, weights), Teacher(old, new, pairs, ordered))
 
     def measures(self, chosen: Ints) -> Measures:
         """Returns all evidence for the chosen pairs, by kind."""
@@ -134,7 +150,7 @@ class _Problem:
 
     def unordered(self, chosen: Ints) -> float:
         """Returns the objective without the evidence from order."""
-        return float(weighed(self.measures(chosen), replace(self.weights, **_NO_ORDER)).sum())
+        return float(weighed(self.measures(chosen), replace(self.weights, **_NO_ORDER, numbers=0.0)).sum())
 
     def settle(self, score: Floats) -> Alignment:
         """Assigns and learns in turn until the assignment no longer changes."""
@@ -202,10 +218,12 @@ def _with_free_partners(found: Alignment, doubts: dict[int, Doubt]) -> dict[int,
     return result
 
 
-def _align_modules(old: Sequence[Unit], new: Sequence[Unit], weights: Weights) -> list[tuple[str, str]]:
+def _align_modules(
+    old: Sequence[Unit], new: Sequence[Unit], weights: Weights, ordered: tuple[bool, bool]
+) -> list[tuple[str, str]]:
     """Matches modules of equal content in the same way as units. Returns (old, new) paths."""
-    old_nodes, new_nodes = module_nodes(old), module_nodes(new)
-    problem = _Problem.of(old_nodes, new_nodes, weights)
+    old_nodes, new_nodes = module_nodes(old, new)
+    problem = _Problem.of(old_nodes, new_nodes, weights, ordered)
     found = problem.settle(problem.base)
     rows, cols = problem.pairs.rows[found.chosen].tolist(), problem.pairs.cols[found.chosen].tolist()
     return [(old_nodes[row].path, new_nodes[col].path) for row, col in zip(rows, cols, strict=True)]

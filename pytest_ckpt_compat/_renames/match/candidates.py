@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -41,30 +42,68 @@ class Node:
     roles: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
-def unit_nodes(units: Sequence[Unit]) -> list[Node]:
-    """Makes a node of each unit."""
-    around = _surroundings([unit.path for unit in units])
-    return [
-        Node(
-            unit.path,
-            _kind(unit),
-            around[unit.path],
-            unit.main.shape,
-            tuple((t.role, t.spec.shape) for t in unit.tensors[1:] if t.role != "num_batches_tracked"),
+def unit_nodes(old: Sequence[Unit], new: Sequence[Unit]) -> tuple[list[Node], list[Node]]:
+    """Makes a node of each unit of both sides."""
+    turned = transposed_kinds(old, new)
+    sides = []
+    for units in (old, new):
+        around = _surroundings([unit.path for unit in units])
+        sides.append(
+            [
+                Node(
+                    unit.path,
+                    _kind(unit, turned),
+                    around[unit.path],
+                    unit.main.shape,
+                    tuple(
+                        (t.role, t.spec.shape) for t in unit.tensors[1:] if t.role != "num_batches_tracked"
+                    ),
+                )
+                for unit in units
+            ]
         )
-        for unit in units
-    ]
+    return sides[0], sides[1]
 
 
-def module_nodes(units: Sequence[Unit]) -> list[Node]:
-    """Makes a node of each module with several units."""
-    contents: defaultdict[str, Counter[Hashable]] = defaultdict(Counter)
-    around = _surroundings([unit.path for unit in units])
-    for unit in units:
-        for module in around[unit.path]:
-            contents[module][_kind(unit)] += 1
-    outside = _surroundings(list(contents))
-    return [Node(module, frozenset(kinds.items()), outside[module]) for module, kinds in contents.items()]
+def module_nodes(old: Sequence[Unit], new: Sequence[Unit]) -> tuple[list[Node], list[Node]]:
+    """Makes a node of each module with several units, of both sides."""
+    turned = transposed_kinds(old, new)
+    sides = []
+    for units in (old, new):
+        contents: defaultdict[str, Counter[Hashable]] = defaultdict(Counter)
+        around = _surroundings([unit.path for unit in units])
+        for unit in units:
+            for module in around[unit.path]:
+                contents[module][_kind(unit, turned)] += 1
+        outside = _surroundings(list(contents))
+        sides.append(
+            [Node(module, frozenset(kinds.items()), outside[module]) for module, kinds in contents.items()]
+        )
+    return sides[0], sides[1]
+
+
+def transposed_kinds(old: Sequence[Unit], new: Sequence[Unit]) -> frozenset[Hashable]:
+    """Returns the kinds of units among which a tensor may be the transpose of another.
+
+    Transposition belongs to a model, or to all layers of a kind, and not to a pair: exact shapes are used
+    up first. A kind forces it if the exact shapes of the two sides differ. If more layers force it than
+    speak against it, it is possible in every kind, also where two transposes change places.
+    """
+    shapes: defaultdict[Hashable, tuple[Counter[tuple[int, ...]], Counter[tuple[int, ...]]]]
+    shapes = defaultdict(lambda: (Counter(), Counter()))
+    for side, units in enumerate((old, new)):
+        for unit in units:
+            shapes[_loose_kind(unit)][side][_squeezed(unit)] += math.prod(unit.copies)
+    forced: set[Hashable] = set()
+    votes = 0
+    for kind, (ours, theirs) in shapes.items():
+        exact, most = (ours & theirs).total(), min(ours.total(), theirs.total())
+        if exact < most:
+            forced.add(kind)
+        turned = Counter({shape[::-1]: number for shape, number in ours.items()})
+        if (turned & theirs).total() != exact:
+            votes += most if exact < most else -most
+    return frozenset(shapes if votes > 0 else forced)
 
 
 def _surroundings(paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -85,8 +124,17 @@ def _surroundings(paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return known
 
 
-def _kind(unit: Unit) -> Hashable:
+def _kind(unit: Unit, turned: frozenset[Hashable]) -> Hashable:
+    loose = _loose_kind(unit)
+    return loose if loose in turned else (loose, _squeezed(unit))
+
+
+def _loose_kind(unit: Unit) -> Hashable:
     return (*shape_class(unit.main), unit.copies)
+
+
+def _squeezed(unit: Unit) -> tuple[int, ...]:
+    return tuple(size for size in unit.main.shape if size != 1)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
 from pytest_ckpt_compat._renames.match.groups import Groups, nested_share
-from pytest_ckpt_compat._renames.units.paths import template
+from pytest_ckpt_compat._renames.units.paths import numbers, template
 from pytest_ckpt_compat._renames.units.tokens import Names
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Ints = NDArray[np.intp]
 
     #: Kind of evidence, a field of ``Weights`` -> its measure for each pair, at most 1.
     Measures = dict[str, Floats]
@@ -33,11 +34,13 @@ class Weights:
     #: Words of the paths.
     name: float = 1.5
     #: The same path.
-    same_path: float = 0.6
+    same_path: float = 1.5
     #: The same shape, not a permutation of it.
     shape: float = 1.0
     #: The same biases and statistics beside the main tensor.
     roles: float = 0.6
+    #: Position among the nodes whose paths differ only in numbers.
+    number_order: float = 0.4
     #: Position among the nodes of the same kind.
     kind_order: float = 0.4
     #: Position in the file.
@@ -54,6 +57,8 @@ class Weights:
     endings: float = 0.4
     #: Learnt: the numbers of the modules around follow the index map of their family.
     numbers: float = 0.8
+    #: Learnt: names that count (``norm1``, ``norm2``) follow the order of the other side.
+    ordinals: float = 0.5
     #: Learnt: the nodes before and after correspond.
     neighbours: float = 0.5
 
@@ -70,8 +75,9 @@ def given(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measur
         "same_path": (namesake[pairs.cols] == pairs.rows).astype(np.float64),
         "shape": _by_value(pairs, [node.shape for node in old], [node.shape for node in new], _equal),
         "roles": _by_value(pairs, [node.roles for node in old], [node.roles for node in new], _agreement),
+        "number_order": _number_order(old, new, pairs),
         "kind_order": _kind_order(pairs),
-        "file_order": 1 - np.abs(pairs.rows / max(len(old), 1) - pairs.cols / max(len(new), 1)),
+        "file_order": _in_step(pairs.rows, pairs.cols, len(old), len(new)),
         "surroundings": _surroundings(old, new, pairs),
     }
 
@@ -115,13 +121,46 @@ def _agreement(a: tuple[tuple[str, object], ...], b: tuple[tuple[str, object], .
     return len(common) / len(ours.keys() | theirs.keys()) - 0.5
 
 
+def _number_order(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Floats:
+    """Measures whether two nodes have the same position among those that differ from them in numbers."""
+    import numpy as np
+
+    (ours, many), (theirs, others) = _positions(old), _positions(new)
+    gap = np.abs(ours[pairs.rows] - theirs[pairs.cols])
+    order: Floats = 1 - gap / np.maximum(many[pairs.rows], others[pairs.cols])
+    return order
+
+
+def _positions(nodes: Sequence[Node]) -> tuple[Floats, Floats]:
+    """Returns each node's position by number among those of its template, and how many these are."""
+    import numpy as np
+
+    families: dict[str, list[int]] = {}
+    for index, node in enumerate(nodes):
+        families.setdefault(template(node.path), []).append(index)
+    position, size = np.zeros(len(nodes)), np.ones(len(nodes))
+    for members in families.values():
+        ranked = sorted(members, key=lambda index: numbers(nodes[index].path))
+        position[ranked], size[ranked] = np.arange(len(members)), len(members)
+    return position, size
+
+
 def _kind_order(pairs: Candidates) -> Floats:
     import numpy as np
 
     order = np.empty(len(pairs))
     for part, height, width in pairs.classes:
-        gap = np.abs(np.linspace(0, 1, height)[:, None] - np.linspace(0, 1, width)[None, :])
-        order[part] = 1 - gap.ravel()
+        rows, cols = np.repeat(np.arange(height), width), np.tile(np.arange(width), height)
+        order[part] = _in_step(rows, cols, height, width)
+    return order
+
+
+def _in_step(rows: Ints, cols: Ints, height: int, width: int) -> Floats:
+    """Measures whether positions are equal, counted from the front or from the back."""
+    import numpy as np
+
+    gap = np.minimum(np.abs(rows - cols), np.abs((height - rows) - (width - cols)))
+    order: Floats = 1 - gap / max(height, width, 1)
     return order
 
 

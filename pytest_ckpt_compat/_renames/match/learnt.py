@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
 from pytest_ckpt_compat._renames.match.groups import Groups, nested_mean
 from pytest_ckpt_compat._renames.match.index_maps import IndexMaps
+from pytest_ckpt_compat._renames.match.ordinals import Ordinals
 from pytest_ckpt_compat._renames.units.paths import template
 
 if TYPE_CHECKING:
@@ -84,8 +85,11 @@ class _Kind:
 class Teacher:
     """Measures candidate pairs by the chosen ones."""
 
-    def __init__(self, old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> None:
+    def __init__(
+        self, old: Sequence[Node], new: Sequence[Node], pairs: Candidates, ordered: tuple[bool, bool]
+    ) -> None:
         self._pairs = pairs
+        self._ordinals = Ordinals(old, new, pairs, ordered)
         self._height = len(old)
         self._modules = _Kind.of(old, new, pairs, lambda node: node.modules)
         self._templates = _Kind.of(old, new, pairs, lambda node: [template(node.path)])
@@ -111,6 +115,7 @@ class Teacher:
             "modules": nested_mean(shares, old > 0, new > 0),
             "module_order": (shares * self._in_step[at]).max(axis=(1, 2), initial=0),
             "numbers": nested_mean(agreeing, *numbered),
+            "ordinals": self._ordinals.agreement(chosen, at),
             "neighbours": self._neighbours(chosen, trust, at),
         }
         for name, kind in (("templates", self._templates), ("endings", self._endings)):

@@ -16,10 +16,10 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
     {
         word: meaning
         for meaning, words in {
-            "q": "query queries",
-            "k": "key keys",
-            "v": "value values",
-            "o": "out output",
+            "q": "query queries wq",
+            "k": "key keys wk",
+            "v": "value values wv",
+            "o": "out output wo",
             "attn": "attention mha multihead",
             "norm": "ln bn gn layernorm batchnorm groupnorm rmsnorm normalization n",
             "linear": "fc lin dense",
@@ -27,9 +27,9 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
             "proj": "projection projector c",
             "conv": "convolution cnn",
             "embed": "emb embedding embeddings embedder",
-            "pos": "position positions positional",
+            "pos": "position positions positional wpe",
             "cls": "class classes classifier",
-            "token": "tok tokens word vocab",
+            "token": "tok tokens word vocab wte",
             "block": "blocks layer layers resblocks resnets stage stages h",
             "image": "img vision visual",
             "text": "txt context language",
@@ -99,6 +99,9 @@ def segment_tokens(segment: str) -> tuple[str, ...]:
         words += [SYNONYMS.get(piece, piece) for piece in _GLUE.split(word) if piece]
     if "norm" in words:
         words = [word for word in words if word not in ("block", "batch", "group")] or words
+    for index in range(len(words) - 1, 0, -1):
+        if words[index - 1] in ("post", "after"):
+            words[index - 1 : index + 1] = [f"post {words[index]}"]  # what comes after it is another layer
     return tuple(words)
 
 
@@ -108,7 +111,8 @@ def path_tokens(path: str) -> tuple[tuple[str, float], ...]:
     worth: dict[str, float] = {}
     named = [words for words in map(segment_tokens, segments) if words]
     for index, words in enumerate(named):
-        for word in words:
+        # The words together, so that their order counts: image_to_token is not token_to_image.
+        for word in (*words, "+".join(words)):
             worth[word] = _LAST_SEGMENT if index == len(named) - 1 else _OTHER_SEGMENTS
     return tuple(worth.items())
 
@@ -118,7 +122,7 @@ def token_similarity(a: str, b: str) -> float:
     """Returns 1 for equal words, less for an abbreviation or a similar spelling, 0 for different words."""
     if a == b:
         return 1.0
-    if a.isdigit() or b.isdigit():
+    if a.isdigit() or b.isdigit() or "+" in a or "+" in b or " " in a or " " in b:
         return 0.0
     short, long = sorted((a, b), key=len)
     if len(short) >= 3 and long.startswith(short):

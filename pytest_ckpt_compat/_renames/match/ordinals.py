@@ -1,0 +1,150 @@
+"""Evidence from names that state an order: ``norm1`` and ``norm2``, ``norm_before`` and ``norm_after``.
+
+A list of keys may have lost the order of the model, but names that count keep a part of it: what comes
+first by its name comes first on the other side, by its name or by its place there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.intp]
+
+_DIGITS = re.compile(r"\d{1,9}")
+
+#: Words for the first and for the second of two layers. In a block, attention comes before the mlp.
+_FIRST = frozenset(["before", "pre", "first", "in", "input", "attn", "attention", "self"])
+_SECOND = frozenset(
+    ["after", "post", "second", "last", "final", "out", "output", "mlp", "ffn", "ff", "feedforward"]
+)
+
+_AFTER_ATTENTION = frozenset(
+    {("post", "attention"), ("post", "attn"), ("after", "attention"), ("after", "attn")}
+)
+
+#: Most families of one node that are looked at: one for each segment of its path that counts.
+_MOST = 3
+
+
+def stated_ranks(name: str) -> Iterator[tuple[str, int]]:
+    """Yields the ranks that a segment of a path states, each with what it counts.
+
+    ``norm2`` states rank 2 among ``norm#``, ``3`` among ``#``, and ``norm_after`` rank 1 among the names
+    with such words.
+    """
+    digits = _DIGITS.findall(name)
+    if digits:
+        yield _DIGITS.sub("#", name), int(digits[-1])
+        return
+    words = name.lower().split("_")
+    after_attention = any(pair in _AFTER_ATTENTION for pair in pairwise(words))
+    first, second = not _FIRST.isdisjoint(words), not _SECOND.isdisjoint(words)
+    if after_attention or first != second:
+        yield "", int(second)
+
+
+class Ordinals:
+    """Compares the orders that the names and the places of two sides state."""
+
+    def __init__(
+        self, old: Sequence[Node], new: Sequence[Node], pairs: Candidates, ordered: tuple[bool, bool]
+    ) -> None:
+        self._pairs = pairs
+        self._sides = _Side(old, ordered[0]), _Side(new, ordered[1])
+
+    def agreement(self, chosen: Ints, at: Ints) -> Floats:
+        """Returns, for each of the pairs ``at``, from -1 to 1 how the orders around it agree.
+
+        Compared are the partners of the nodes that come next before and after either node by name.
+        """
+        import numpy as np
+
+        ends = self._pairs.rows, self._pairs.cols
+        agreeing, known = np.zeros(len(at)), np.zeros(len(at))
+        for here, there in ((0, 1), (1, 0)):
+            side, other = self._sides[here], self._sides[there]
+            if not side.counts:
+                continue
+            partner = np.full(len(side) + 1, -1, dtype=np.intp)
+            partner[ends[here][chosen]] = ends[there][chosen]
+            node, counterpart = ends[here][at], ends[there][at]
+            for step, beside in ((1, side.before), (-1, side.after)):
+                for column in range(beside.shape[1]):
+                    found = partner[beside[node, column]]
+                    sign = other.relation(found, counterpart) * step * (found != counterpart)
+                    agreeing += np.where(found >= 0, sign, 0)
+                    known += np.where(found >= 0, np.abs(sign), 0)
+        share: Floats = agreeing / np.maximum(known, 1)
+        return share
+
+
+class _Side:
+    """The nodes of one side: which come next by name, and which of two comes first.
+
+    Attributes:
+        before: node, family -> the node of the next lower rank, or -1.
+        after: node, family -> the node of the next higher rank, or -1.
+        counts: whether any name states a rank.
+    """
+
+    def __init__(self, nodes: Sequence[Node], ordered: bool) -> None:
+        import numpy as np
+
+        self._ordered = ordered
+        self._number = len(nodes)
+        families: defaultdict[tuple[object, ...], list[tuple[int, int]]] = defaultdict(list)
+        for index, node in enumerate(nodes):
+            segments = node.path.split(".")
+            for depth, segment in enumerate(segments):
+                for skeleton, rank in stated_ranks(segment):
+                    rest = ".".join(segments[depth + 1 :])
+                    families[".".join(segments[:depth]), skeleton, rest, node.kind].append((rank, index))
+        self.before, self.after, self._family, self._rank = (
+            np.full((len(nodes) + 1, _MOST), -1, dtype=np.intp) for _ in range(4)
+        )
+        used = [0] * len(nodes)
+        for number, members in enumerate(families.values()):
+            ranked = sorted(members)
+            if len(ranked) < 2 or len({rank for rank, _ in ranked}) < len(ranked):
+                continue
+            for place, (_, index) in enumerate(ranked):
+                column = used[index]
+                if column < _MOST:
+                    used[index] += 1
+                    self._family[index, column], self._rank[index, column] = number, place
+                    if place:
+                        self.before[index, column] = ranked[place - 1][1]
+                    if place + 1 < len(ranked):
+                        self.after[index, column] = ranked[place + 1][1]
+        self.counts = any(used)
+
+    def __len__(self) -> int:
+        """Number of nodes."""
+        return self._number
+
+    def relation(self, one: Ints, other: Ints) -> Ints:
+        """Returns 1 where node ``one`` comes before node ``other``, -1 after it, 0 where that is unknown."""
+        import numpy as np
+
+        if self._ordered:
+            return np.sign(other - one)
+        result = np.zeros(len(one), dtype=np.intp)
+        for column in range(_MOST):
+            for another in range(_MOST):
+                same = (self._family[one, column] == self._family[other, another]) & (
+                    self._family[one, column] >= 0
+                )
+                gap = np.sign(self._rank[other, another] - self._rank[one, column])
+                result = np.where(same & (result == 0), gap, result)
+        return result
