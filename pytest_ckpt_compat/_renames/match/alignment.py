@@ -105,7 +105,7 @@ def align(
     support = _support(old_nodes, new_nodes, problem.pairs, _align_modules(old, new, weights, ordered))
     starts = (problem.base, problem.base + weights.modules * support)
     found = max((problem.settle(start) for start in starts), key=lambda each: each.objective)
-    found = _improve(problem, found, Exchanger(old_nodes, new_nodes, problem.pairs))
+    found = _improve(problem, found, Exchanger(old_nodes, new_nodes, problem.pairs, problem.teacher.ordinals))
     return replace(found, measures=problem.measures(found.chosen))
 
 

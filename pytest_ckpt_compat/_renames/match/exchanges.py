@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
+from pytest_ckpt_compat._renames.match.ordinals import Ordinals
 from pytest_ckpt_compat._renames.units.paths import template
 
 if TYPE_CHECKING:
@@ -38,8 +39,11 @@ Proposal = tuple[Any, ...]
 class Exchanger:
     """Finds alternatives to an assignment of old nodes to new ones."""
 
-    def __init__(self, old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> None:
+    def __init__(
+        self, old: Sequence[Node], new: Sequence[Node], pairs: Candidates, ordinals: Ordinals
+    ) -> None:
         self._old = old
+        self._ordinals = ordinals
         self._pairs = pairs
         self._segments = [node.path.split(".") for node in old]
         self._paths = {node.path: index for index, node in enumerate(old)}
@@ -73,10 +77,16 @@ class Exchanger:
                 ]
             yield from (proposal for proposal in found if proposal not in known)
             known.update(found)
-        for proposal in (*self._divided(chosen), *self._neighbours(chosen)):
+        for proposal in (*self._out_of_step(chosen), *self._divided(chosen), *self._neighbours(chosen)):
             if proposal not in known:
                 known.add(proposal)
                 yield proposal
+
+    def _out_of_step(self, chosen: Ints) -> Iterator[Proposal]:
+        """Yields exchanges of what counts upwards on the old side and downwards on the new."""
+        for before, after in self._ordinals.out_of_step(chosen):
+            yield ("everywhere", *sorted(self._difference(before, after)))
+            yield ("exchange", *sorted((before, after)))
 
     def _divided(self, chosen: Ints) -> Iterator[Proposal]:
         """Yields moves of whole blocks to where a part of the block is matched."""

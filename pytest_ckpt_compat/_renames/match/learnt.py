@@ -89,7 +89,7 @@ class Teacher:
         self, old: Sequence[Node], new: Sequence[Node], pairs: Candidates, ordered: tuple[bool, bool]
     ) -> None:
         self._pairs = pairs
-        self._ordinals = Ordinals(old, new, pairs, ordered)
+        self.ordinals = Ordinals(old, new, pairs, ordered)
         self._height = len(old)
         self._modules = _Kind.of(old, new, pairs, lambda node: node.modules)
         self._templates = _Kind.of(old, new, pairs, lambda node: [template(node.path)])
@@ -115,7 +115,7 @@ class Teacher:
             "modules": nested_mean(shares, old > 0, new > 0),
             "module_order": (shares * self._in_step[at]).max(axis=(1, 2), initial=0),
             "numbers": nested_mean(agreeing, *numbered),
-            "ordinals": self._ordinals.agreement(chosen, at),
+            "ordinals": self.ordinals.agreement(chosen, at),
             "neighbours": self._neighbours(chosen, trust, at),
         }
         for name, kind in (("templates", self._templates), ("endings", self._endings)):

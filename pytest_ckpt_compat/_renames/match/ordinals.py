@@ -88,6 +88,21 @@ class Ordinals:
         share: Floats = agreeing / np.maximum(known, 1)
         return share
 
+    def out_of_step(self, chosen: Ints) -> list[tuple[int, int]]:
+        """Returns pairs of old nodes that come one after the other by name, and whose partners do not."""
+        import numpy as np
+
+        rows, cols = self._pairs.rows[chosen], self._pairs.cols[chosen]
+        ours, theirs = self._sides
+        partner = np.full(len(ours) + 1, -1, dtype=np.intp)
+        partner[rows] = cols
+        found: list[tuple[int, int]] = []
+        for column in range(ours.before.shape[1]):
+            before = ours.before[rows, column]
+            wrong = (partner[before] >= 0) & (theirs.relation(partner[before], cols) < 0)
+            found += zip(before[wrong].tolist(), rows[wrong].tolist(), strict=True)
+        return found
+
 
 class _Side:
     """The nodes of one side: which come next by name, and which of two comes first.

@@ -112,7 +112,8 @@ def path_tokens(path: str) -> tuple[tuple[str, float], ...]:
     named = [words for words in map(segment_tokens, segments) if words]
     for index, words in enumerate(named):
         # The words together, so that their order counts: image_to_token is not token_to_image.
-        for word in (*words, "+".join(words)):
+        together = [word for word in words if not word.isdigit()]
+        for word in (*words, "+".join(together)):
             worth[word] = _LAST_SEGMENT if index == len(named) - 1 else _OTHER_SEGMENTS
     return tuple(worth.items())
 
