@@ -11,8 +11,8 @@ and the construction of the model are in it, for all three. Memory is the proces
 The checkpoint is in the page cache, which is in favour of the two that read all of it.
 
     pip install pytest-torch
-    python benchmarks/load.py
-    python benchmarks/load.py --size-gb 0.2 --rounds 1     # a quick try
+    python -m benchmarks.load
+    python -m benchmarks.load --size-gb 0.2 --rounds 1     # a quick try
 
 Exit code: 0 if both targets are met, 1 if not.
 """
@@ -32,7 +32,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from big_checkpoint import cached_bytecode, layers_for, save, transformer
+from benchmarks.big_checkpoint import cached_bytecode, layers_for, save, transformer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -119,7 +119,7 @@ def _child(way: str, path: str, layers: int) -> None:
 
 
 def _run(way: str, path: str, layers: int) -> Cost:
-    command = [sys.executable, __file__, "--child", way, path, str(layers)]
+    command = [sys.executable, "-m", "benchmarks.load", "--child", way, path, str(layers)]
     done = subprocess.run(command, check=True, env=cached_bytecode(), stdout=subprocess.PIPE, text=True)
     return Cost(**json.loads(done.stdout))
 

@@ -7,7 +7,7 @@
 
 Bytecode is cached, as it is in daily use: one run of each that is not counted comes first.
 
-    python benchmarks/startup.py
+    python -m benchmarks.startup
 
 Exit code: 0 if both targets are met, 1 if not.
 """
@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from big_checkpoint import cached_bytecode, layers_for, save
+from benchmarks.big_checkpoint import cached_bytecode, layers_for, save
 
 _PLUGIN = "ckpt_compat"
 #: Seconds.

@@ -1,0 +1,1 @@
+"""How good the explanation of renames is, on cases with known truth."""
