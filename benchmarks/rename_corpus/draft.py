@@ -157,3 +157,17 @@ def matches(parts: list[str], wanted: Pattern) -> bool:
     return len(parts) > len(wanted) and all(
         part.isdigit() if want == "*" else part == want for part, want in zip(parts, wanted, strict=False)
     )
+
+
+def shapes(draft: Draft, path: Pattern) -> Counter[str]:
+    """The shapes under all modules of a pattern."""
+    found: Counter[str] = Counter()
+    for slot in draft.slots:
+        if matches(slot.key.split("."), path):
+            found[str(slot.spec)] += 1
+    return found
+
+
+def keys(draft: Draft) -> list[str]:
+    """The keys of the new model, in order."""
+    return [slot.key for slot in draft.slots]

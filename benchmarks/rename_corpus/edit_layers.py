@@ -276,6 +276,16 @@ def _told_apart(before: Draft, after: Draft) -> Draft:
     return replace(after, slots=slots, blind=after.blind | lost)
 
 
+def retype(draft: Draft, r: random.Random) -> Draft | None:
+    """Keeps every number in half the bits."""
+    dtype = r.choice(("float16", "bfloat16"))
+    slots = (
+        replace(slot, spec=TensorSpec(dtype, slot.spec.shape)) if slot.spec.dtype == "float32" else slot
+        for slot in draft.slots
+    )
+    return draft.with_slots(slots, f"retype to {dtype}")
+
+
 def _blocks(draft: Draft, r: random.Random) -> tuple[str, list[int]]:
     """A numbered list that is in no other, and its numbers."""
     found = sorted(

@@ -26,9 +26,13 @@ _JOINED: tuple[tuple[tuple[tuple[str, ...], ...], tuple[str, ...]], ...] = (
 )
 
 
+def _drawn(r: random.Random) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    return r.choices(_JOINED, weights=(4, 1, 2))[0]
+
+
 def fuse(draft: Draft, r: random.Random) -> Draft | None:
     """Makes one layer of q, k, v, or of k and v, or of gate and up, in every module that has them."""
-    parts, wholes = r.choice(_JOINED)
+    parts, wholes = _drawn(r)
     names = {name: rank for rank, line in enumerate(parts) for name in line}
     whole = r.choice(wholes)
     in_proj = whole == "in_proj" and r.random() < 0.5
@@ -57,7 +61,7 @@ def fuse(draft: Draft, r: random.Random) -> Draft | None:
 
 def split(draft: Draft, r: random.Random) -> Draft | None:
     """Makes q, k and v of one layer, in every module that has it."""
-    lines, wholes = r.choice(_JOINED)
+    lines, wholes = _drawn(r)
     number = len(lines)
     style = r.randrange(min(len(line) for line in lines))
     names = [line[style] for line in lines]

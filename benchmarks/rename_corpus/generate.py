@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.rename_corpus import edit_layers, edit_names, edit_tensors, negatives
+from benchmarks.rename_corpus import edit_layers, edit_names, edit_nesting, edit_tensors, negatives
 from benchmarks.rename_corpus.architectures import drawn
 from benchmarks.rename_corpus.case import Case, Kind, Truth, problems
 from benchmarks.rename_corpus.corpus import write
@@ -26,29 +26,31 @@ EDITS: dict[Edit, int] = {
     edit_names.rename: 14,
     edit_names.restyle: 4,
     edit_names.affix: 4,
-    edit_names.strange: 3,
+    edit_names.strange: 5,
     edit_names.leaves: 2,
-    edit_names.wrap: 6,
-    edit_names.unwrap: 5,
-    edit_names.offset: 2,
-    edit_names.unlist: 3,
-    edit_names.enlist: 3,
-    edit_names.flatten: 3,
-    edit_names.nest: 2,
-    edit_names.sequence: 3,
+    edit_nesting.wrap: 6,
+    edit_nesting.unwrap: 5,
+    edit_nesting.offset: 2,
+    edit_nesting.unlist: 3,
+    edit_nesting.number: 2,
+    edit_nesting.enlist: 3,
+    edit_nesting.flatten: 3,
+    edit_nesting.nest: 2,
+    edit_nesting.sequence: 3,
     edit_names.shift: 1,
     edit_layers.append: 4,
     edit_layers.drop: 3,
     edit_layers.insert: 2,
     edit_layers.resize: 5,
-    edit_layers.widen: 2,
+    edit_layers.widen: 4,
     edit_layers.replaced: 5,
     edit_layers.stranger: 3,
     edit_layers.reorder: 3,
     edit_layers.buffers: 3,
     edit_layers.biases: 2,
+    edit_layers.retype: 2,
     edit_tensors.fuse: 6,
-    edit_tensors.split: 5,
+    edit_tensors.split: 7,
     edit_tensors.transpose: 2,
     edit_tensors.reparametrize: 3,
 }
@@ -74,7 +76,7 @@ def generate(seed: int, number: int) -> Iterator[Case]:
 def refactor(name: str, r: random.Random) -> Case:
     """A model after one to four edits, or before them."""
     while True:
-        model, _, specs = drawn(r)
+        model, design, specs = drawn(r)
         draft = edited(Draft.of(specs), r.choice((1, 1, 1, 2, 2, 3, 4)), r)
         if draft.edits:
             break
@@ -88,8 +90,10 @@ def refactor(name: str, r: random.Random) -> Case:
         old, new, truth = new, old, reversed_truth(truth)
     kind: Kind = "mixed" if any(edit.startswith("replace ") for edit in draft.edits) else "refactor"
     edits = (*draft.edits, *(("backwards",) if backwards else ()), f"order {order}")
-    family = f"generated {model}"
-    return Case(name, family, kind, ordered(old, order, r), new, truth, edits=edits)
+    family = f"generated {design}"
+    return Case(
+        f"{name}_{model.rpartition('/')[2]}", family, kind, ordered(old, order, r), new, truth, edits=edits
+    )
 
 
 def edited(draft: Draft, number: int, r: random.Random) -> Draft:

@@ -24,12 +24,13 @@ _ATTENTION = {"encoder", "decoder", "encoder-decoder", "audio", "vision", "two t
 
 
 def different(name: str, r: random.Random) -> Case:
-    """Two models of different designs that share a width; of both from attention, nothing can be known."""
+    """Two models of different designs that share a width, not both of them made of attention."""
     while True:
         one, design, old = drawn(r)
         other, unlike, new = drawn(r)
-        if design != unlike and _width(old) == _width(new) and one != other:
-            return _pair(name, f"{one} and {other}", old, new, r, blind={design, unlike} <= _ATTENTION)
+        unknowable = {design, unlike} <= _ATTENTION
+        if design != unlike and not unknowable and _width(old) == _width(new):
+            return _pair(name, (one, other), old, new, r, blind=False)
 
 
 def alike(name: str, r: random.Random) -> Case:
@@ -37,10 +38,10 @@ def alike(name: str, r: random.Random) -> Case:
     one, other = r.sample(r.choice(ALIKE), 2)
     depth = r.choice((3, 6, 12))
     old, new = keys("transformers", one, depth), keys("transformers", other, depth)
-    return _pair(name, f"{one} and {other}", dict(old), dict(new), r, blind=True)
+    return _pair(name, (one, other), dict(old), dict(new), r, blind=True)
 
 
-def _pair(name: str, family: str, old: Specs, new: Specs, r: random.Random, blind: bool) -> Case:
+def _pair(name: str, models: tuple[str, str], old: Specs, new: Specs, r: random.Random, blind: bool) -> Case:
     shared = old.keys() & new.keys()
     truth = Truth(
         resized={key: key for key in old if key in shared and old[key].shape != new[key].shape},
@@ -50,8 +51,9 @@ def _pair(name: str, family: str, old: Specs, new: Specs, r: random.Random, blin
         blind_new=frozenset(new.keys() - shared) if blind else frozenset(),
     )
     order = r.choice(ORDERS)
-    edits = ("alike" if blind else "different", f"order {order}")
-    return Case(name, family, "negative", ordered(old, order, r), new, truth, edits=edits)
+    kind = "alike" if blind else "different"
+    edits = (f"{kind} {models[0]}, {models[1]}", f"order {order}")
+    return Case(name, f"generated {kind}", "negative", ordered(old, order, r), new, truth, edits=edits)
 
 
 def _width(specs: Specs) -> int:

@@ -75,9 +75,7 @@ def _case(kind: str) -> Case | None:
     order = sorted(old, key=lambda key: place.get(became.get(key, ""), len(place)))
     untold = frozenset(key for key in old if key not in renames and key not in new)
     truth = Truth(renames, untold=untold)
-    return Case(
-        f"tables_{kind}", f"tables {kind}", "refactor", _specs(old, order), _specs(new, list(new)), truth
-    )
+    return Case(f"tables_{kind}", "tables", "refactor", _specs(old, order), _specs(new, list(new)), truth)
 
 
 def _shortened(config: Any) -> Any:

@@ -114,8 +114,9 @@ def restyled(r: random.Random, name: str) -> str:
 def affixed(r: random.Random, name: str) -> str:
     """The name with a word more, or one less (``attn`` -> ``attn_layer``)."""
     parts = name.split("_")
-    if len(parts) > 1 and r.random() < 0.5:
-        return "_".join(parts[1:] if r.random() < 0.5 else parts[:-1])
+    fewer = ["_".join(some) for some in (parts[1:], parts[:-1]) if some and some[0] and not some[0].isdigit()]
+    if fewer and r.random() < 0.5:
+        return r.choice(fewer)
     return r.choice(
         (f"{name}_layer", f"{name}_module", f"my_{name}", f"new_{name}", f"{name}_v2", f"_{name}")
     )

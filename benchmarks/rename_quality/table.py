@@ -89,7 +89,7 @@ def worst(scores: Scored, number: int) -> Iterator[str]:
 
 def groups_of(case: Case) -> list[str]:
     """The groups of a case; the first is its source."""
-    if case.name.startswith("tables_"):
+    if case.family == "tables":
         return ["tables"]
     if not case.edits:
         return [
