@@ -7,9 +7,7 @@ from dataclasses import replace
 
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.structure import TensorSpec
-from pytest_ckpt_compat._renames.believe.confidence import judge
-from pytest_ckpt_compat._renames.believe.interchangeable import interchangeable
-from pytest_ckpt_compat._renames.believe.plausibility import believed_matches, support
+from pytest_ckpt_compat._renames.believe.judge import judge
 from pytest_ckpt_compat._renames.explain.changes import Match, Sides, changes
 from pytest_ckpt_compat._renames.explain.patterns import (
     RenamePattern,
@@ -75,30 +73,21 @@ def _aligned(
 def _inferred(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> list[Change]:
     """Explains the keys in their canonical forms."""
     sides, old_units, new_units, found = _aligned(old, new)
-    old_repeats, new_repeats = sides.old_repeats, sides.new_repeats
-    believed = believed_matches(old_units, new_units, support(found))
-    renumbered = {
-        a
-        for a, b in believed
-        if old_repeats.numbers(old_units[a].tensors[0].key)
-        != new_repeats.numbers(new_units[b].tensors[0].key)
-    }
-    unproven = renumbered | interchangeable(old_units, new_units, believed)
-    judged = judge(old_units, new_units, found, believed, unproven)
+    judged = judge(old_units, new_units, found)
     evidence = reasons(found, old_units)
     matches = [
         Match(
             old_units[a],
             new_units[b],
-            judged[a].confidence,
+            judgement.confidence,
             evidence[a],
-            tuple(new_units[other] for other in judged[a].rivals),
+            tuple(new_units[other] for other in judgement.rivals),
         )
-        for a, b in believed
+        for (a, b), judgement in judged.items()
     ]
     matches += [
         Match(old_units[a], new_units[b], "likely", ("the same position and name, with one size changed",))
-        for a, b in resized(old_units, new_units, believed)
+        for a, b in resized(old_units, new_units, list(judged))
     ]
     return changes(sides, matches)
 
@@ -110,6 +99,6 @@ def _units(repeats: Repeats) -> list[Unit]:
         copies = repeats.counts(unit.tensors[0].key)
         own = [t for t in unit.tensors if repeats.copies and repeats.counts(t.key) != copies]
         tensors = tuple(t for t in unit.tensors if t not in own) if own else unit.tensors
-        found.append(replace(unit, tensors=tensors, copies=copies))
-        found += [Unit(t.key, (t,), repeats.counts(t.key)) for t in own]
+        found.append(replace(unit, tensors=tensors, copies=copies, numbers=repeats.numbers(tensors[0].key)))
+        found += [Unit(t.key, (t,), repeats.counts(t.key), repeats.numbers(t.key)) for t in own]
     return found

@@ -156,7 +156,7 @@ def _joint(path: str, parts: Sequence[Unit], shape: tuple[int, ...], copies: tup
     if len(biases) == len(parts):
         size = sum(bias.spec.numel for bias in biases)
         tensors.append(Tensor("bias", biases[0].key, TensorSpec(biases[0].spec.dtype, (size,))))
-    return Unit(path.lstrip("."), tuple(tensors), copies, tuple(parts))
+    return Unit(path.lstrip("."), tuple(tensors), copies, parts[0].numbers[: len(copies)], tuple(parts))
 
 
 def _block(path: str) -> str:

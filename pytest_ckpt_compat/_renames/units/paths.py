@@ -26,6 +26,11 @@ def prefixes_of(key: str) -> list[str]:
     return ["", *(f"{module}." for module in modules_of(key))]
 
 
+def is_number(segment: str) -> bool:
+    """Whether a segment is the number of a block."""
+    return _NUMBER.fullmatch(segment) is not None
+
+
 def numbers(path: str) -> tuple[int, ...]:
     """Returns the segments of a path that are numbers, in order."""
     return tuple(int(segment) for segment in path.split(".") if _NUMBER.fullmatch(segment))

@@ -59,12 +59,14 @@ class Unit:
         path: the module, or the key of a lone parameter.
         tensors: at least one; the first is the main one.
         copies: number of identical units that it represents, for each repeated block around it.
+        numbers: the numbers of these copies.
         parts: the units that it joins, if the other side holds them as one.
     """
 
     path: str
     tensors: tuple[Tensor, ...]
     copies: tuple[int, ...] = ()
+    numbers: tuple[tuple[str, ...], ...] = ()
     parts: tuple[Unit, ...] = ()
 
     @property

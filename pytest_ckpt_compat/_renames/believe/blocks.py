@@ -1,0 +1,135 @@
+"""How sure the numbers of matched blocks are.
+
+Blocks of equal content differ in nothing but their numbers. Equal numbers in a family of the same size
+settle which became which. Other numbers do if every block is matched, in order, and a block of other
+content stands among them; without one, the blocks may as well run backwards. If the family has another
+size, nobody can say where blocks were inserted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import pairwise
+
+from pytest_ckpt_compat._renames.units.paths import is_number, modules_of
+from pytest_ckpt_compat._renames.units.units import Unit, shape_class
+
+#: What the numbers say: they settle it, they make it plausible, or they speak against it.
+SETTLED, PLAUSIBLE, AGAINST = 1.0, 0.5, 0.0
+
+#: A module's content: how many units of each kind it holds.
+_Content = frozenset[tuple[Hashable, int]]
+
+
+def block_maps(
+    old: Sequence[Unit], new: Sequence[Unit], pairs: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], float]:
+    """Returns, for each pair, what the numbers of the blocks around it say; the least of all levels."""
+    pairs = list(pairs)
+    ours, theirs = _Family(old), _Family(new)
+    paths = [(old[a].path, new[b].path) for a, b in pairs]
+    there = _scores(paths, ours, theirs)
+    back = _scores([(new_path, old_path) for old_path, new_path in paths], theirs, ours)
+    return {
+        (a, b): min(_copies(old[a], new[b]), one, other)
+        for (a, b), one, other in zip(pairs, there, back, strict=True)
+    }
+
+
+def _scores(paths: Sequence[tuple[str, str]], ours: _Family, theirs: _Family) -> list[float]:
+    """Returns, for each pair of paths, what the numbers in the first one say."""
+    votes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for here, there in paths:
+        targets = [module for module in modules_of(there) if _numbered(module)]
+        for module in modules_of(here):
+            if _numbered(module):
+                votes[module].update(targets)
+    counterparts = {module: _counterpart(counter, ours.size(module)) for module, counter in votes.items()}
+    scores = {
+        module: _score(module, counterparts, ours, theirs) for module in votes if len(ours.alike(module)) > 1
+    }
+    found = []
+    for here, there in paths:
+        levels = [module for module in modules_of(here) if module in scores]
+        inside = all(f"{there}.".startswith(f"{counterparts[module]}.") for module in levels)
+        found.append(min([SETTLED, *(scores[module] for module in levels)]) if inside else AGAINST)
+    return found
+
+
+def _copies(a: Unit, b: Unit) -> float:
+    """Blocks that were collapsed have the same number on both sides, and run in order."""
+    return SETTLED if a.numbers == b.numbers else PLAUSIBLE
+
+
+def _numbered(module: str) -> bool:
+    return is_number(module.rpartition(".")[2])
+
+
+def _counterpart(votes: Counter[str], size: int) -> str:
+    """Returns the innermost numbered module that holds more than half of a module's partners, or ""."""
+    best = [module for module, number in votes.items() if 2 * number > size]
+    return max(best, key=len, default="")
+
+
+def _score(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: _Family) -> float:
+    """Returns what the number of one of several blocks of equal content says."""
+    alike = ours.alike(module)
+    targets = [counterparts.get(each, "") for each in alike]
+    if not all(targets) or len(set(targets)) < len(targets):
+        return AGAINST
+    complete = len(theirs.alike_beside(targets)) == len(alike)
+    if all(_number(a) == _number(b) for a, b in zip(alike, targets, strict=True)):
+        return SETTLED if complete else PLAUSIBLE
+    family = [counterparts[each] for each in ours.siblings(module) if counterparts.get(each)]
+    ranks = [theirs.rank(target) for target in family]
+    if not complete or not all(a < b for a, b in pairwise(ranks)):
+        return AGAINST
+    return SETTLED if len(family) > len(alike) else PLAUSIBLE
+
+
+def _number(module: str) -> str:
+    return module.rpartition(".")[2]
+
+
+class _Family:
+    """The numbered modules of one side: their contents and siblings."""
+
+    def __init__(self, units: Sequence[Unit]) -> None:
+        contents: defaultdict[str, Counter[Hashable]] = defaultdict(Counter)
+        for unit in units:
+            for module in modules_of(unit.path):
+                if _numbered(module):
+                    contents[module][(*shape_class(unit.main), unit.copies)] += 1
+        self._contents: dict[str, _Content] = {
+            module: frozenset(kinds.items()) for module, kinds in contents.items()
+        }
+        self._sizes = {module: kinds.total() for module, kinds in contents.items()}
+        self._ranks = {module: rank for rank, module in enumerate(sorted(contents, key=_natural))}
+        self._siblings: defaultdict[str, list[str]] = defaultdict(list)
+        for module in sorted(contents, key=_natural):
+            self._siblings[module.rpartition(".")[0]].append(module)
+
+    def size(self, module: str) -> int:
+        """Number of units in a module."""
+        return self._sizes[module]
+
+    def rank(self, module: str) -> int:
+        """Position of a module by its name, with numbers as numbers."""
+        return self._ranks[module]
+
+    def siblings(self, module: str) -> list[str]:
+        """The numbered modules in the same parent, in order."""
+        return self._siblings[module.rpartition(".")[0]]
+
+    def alike(self, module: str) -> list[str]:
+        """The siblings of equal content, the module itself among them, in order."""
+        return [each for each in self.siblings(module) if self._contents[each] == self._contents[module]]
+
+    def alike_beside(self, modules: Sequence[str]) -> set[str]:
+        """All siblings of several modules with the same content as one of them."""
+        return {each for module in modules for each in self.alike(module)}
+
+
+def _natural(module: str) -> list[tuple[bool, int, str]]:
+    return [(is_number(part), int(part) if is_number(part) else 0, part) for part in module.split(".")]

@@ -1,0 +1,117 @@
+"""What speaks for a match, in numbers: the input of the calibrated probability that it is right."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from pytest_ckpt_compat._renames.believe.blocks import block_maps
+from pytest_ckpt_compat._renames.believe.interchangeable import interchangeable
+from pytest_ckpt_compat._renames.match.alignment import Alignment
+from pytest_ckpt_compat._renames.units.tokens import segment_tokens
+from pytest_ckpt_compat._renames.units.units import Unit, shape_class
+
+#: From here on, the same ending renamed likewise elsewhere, or the likeness of the names, vouches for a match.
+_ELSEWHERE, _ALIKE = 0.9, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The evidence for a match, each number about from 0 (none) to 1.
+
+    Attributes:
+        name: how similar the paths are in their words.
+        modules: how far the modules around correspond.
+        blocks: whether the numbers of the blocks around settle which is which.
+        roles: whether both have the same biases and statistics.
+        whole: the share of all changed layers that is matched, on the side where it is smaller.
+        rarity: how rare the kind of layer is in the two models.
+        distinct: whether names and structure tell it from its siblings.
+        cost: what its cheapest alternative costs, in units of the objective.
+        vouched: whether its own name speaks for it: its last word, its likeness, or the same elsewhere.
+    """
+
+    name: float
+    modules: float
+    blocks: float
+    roles: float
+    whole: float
+    rarity: float
+    distinct: float
+    cost: float
+    vouched: bool
+
+
+def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tuple[int, int], Features]:
+    """Returns the features of each chosen pair that is not the same on both sides."""
+    rows, cols = found.pairs.rows[found.chosen].tolist(), found.pairs.cols[found.chosen].tolist()
+    chosen = list(zip(rows, cols, strict=True))
+    measures = {name: values.tolist() for name, values in found.measures.items()}
+    moved = [pair for pair in chosen if not same(old[pair[0]], new[pair[1]])]
+    whole = _whole(old, new, chosen, moved)
+    blocks = block_maps(old, new, chosen)
+    frequency = Counter(_kind(unit) for units in (old, new) for unit in units)
+    alike = interchangeable(old, new, chosen)
+    result: dict[tuple[int, int], Features] = {}
+    for index, (a, b) in enumerate(chosen):
+        if same(old[a], new[b]):
+            continue
+        doubt = found.doubts.get(a)
+        name, endings = measures["name"][index], measures["endings"][index]
+        words = _last_words(old[a].path) == _last_words(new[b].path)
+        result[a, b] = Features(
+            name=name,
+            modules=measures["modules"][index],
+            blocks=blocks[a, b],
+            roles=max(measures["roles"][index], -1.0),
+            whole=whole,
+            rarity=math.log2((len(old) + len(new)) / frequency[_kind(old[a])]) / 10,
+            distinct=float(a not in alike),
+            cost=doubt.cost if doubt else math.inf,
+            vouched=words or endings >= _ELSEWHERE or name >= _ALIKE,
+        )
+    return result
+
+
+def same(a: Unit, b: Unit) -> bool:
+    """Whether the main tensor is unchanged: the same key, or the same parameter that one has parametrized."""
+    if a.parts or b.parts:
+        return False
+    if a.tensors[0].key == b.tensors[0].key:
+        return True
+    forms = [{tensor.form for tensor in unit.tensors} for unit in (a, b)]
+    return a.path == b.path and forms[0] != forms[1] and _parameters(a) == _parameters(b)
+
+
+def _parameters(unit: Unit) -> set[tuple[str, tuple[int, ...]]]:
+    return {(tensor.role, tensor.spec.shape) for tensor in unit.tensors if not tensor.part}
+
+
+def _kind(unit: Unit) -> Hashable:
+    return (*shape_class(unit.main), unit.copies)
+
+
+def _last_words(path: str) -> tuple[str, ...]:
+    return next((words for words in map(segment_tokens, reversed(path.split("."))) if words), ())
+
+
+def _whole(
+    old: Sequence[Unit],
+    new: Sequence[Unit],
+    chosen: Sequence[tuple[int, int]],
+    moved: Sequence[tuple[int, int]],
+) -> float:
+    """Returns the matched share of the changed layers, of the side that has more of them.
+
+    Unchanged layers do not count: they do not show whether the rest was renamed or replaced. Nor do those
+    that kept their path and have another size.
+    """
+    kept = set(chosen) - set(moved)
+    stayed = {unit.path for unit in old} & {unit.path for unit in new}
+    changed = [
+        sum(index not in known and unit.path not in stayed for index, unit in enumerate(units))
+        for units, known in ((old, {a for a, _ in kept}), (new, {b for _, b in kept}))
+    ]
+    return min(len(moved) / max(*changed, 1), 1.0)

@@ -1,0 +1,93 @@
+"""Decides which matches are believed, and how confidently.
+
+The alternative to a match is always that the old layer was removed and the new one added. The probability
+of the match against it comes from a logistic model over seven features, fitted to refactors, replacements
+and different models with known truth. Some things forbid certainty whatever it says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_ckpt_compat._core.changes import Confidence
+from pytest_ckpt_compat._renames.believe import table
+from pytest_ckpt_compat._renames.believe.blocks import SETTLED
+from pytest_ckpt_compat._renames.believe.features import Features, features, same
+from pytest_ckpt_compat._renames.match.alignment import Alignment
+from pytest_ckpt_compat._renames.units.units import Unit, shape_class
+
+#: A match is told from this probability on: then it is rather true than not.
+LIKELY = 0.5
+
+#: From this probability on, it is told as one possibility.
+POSSIBLE = 0.3
+
+#: Least matched share of the changed layers for any of them to be certain: with more left over, a part
+#: may have been replaced by another of the same design.
+EXPLAINED = 0.97
+
+#: Least cost of the cheapest alternative to a certain match, in units of the objective.
+APART = 0.6
+
+#: Most alternatives that are named.
+_MOST_RIVALS = 6
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The confidence of a match, and the indexes of the new units that would fit as well."""
+
+    confidence: Confidence
+    rivals: tuple[int, ...] = ()
+
+
+def judge(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tuple[int, int], Judgement]:
+    """Judges each chosen pair of units; those that are not believed are left out."""
+    rows, cols = found.pairs.rows[found.chosen].tolist(), found.pairs.cols[found.chosen].tolist()
+    judged = {(a, b): Judgement("certain") for a, b in zip(rows, cols, strict=True) if same(old[a], new[b])}
+    for pair, evidence in features(old, new, found).items():
+        probability = probability_of(evidence)
+        if probability >= LIKELY:
+            sure = probability >= table.CERTAIN and found.examined and not forbids_certainty(evidence)
+            judged[pair] = Judgement("certain" if sure else "likely")
+        elif probability >= POSSIBLE:
+            judged[pair] = Judgement("ambiguous", _rivals(new, found, *pair))
+    return judged
+
+
+def probability_of(evidence: Features) -> float:
+    """Returns the probability that a match is right."""
+    odds = table.INTERCEPT + sum(weight * getattr(evidence, name) for name, weight in table.WEIGHTS.items())
+    return 1 / (1 + math.exp(-odds))
+
+
+Obstacle = Literal["part replaced", "siblings alike", "numbers", "roles", "name", "alternative"]
+
+
+def forbids_certainty(evidence: Features) -> Obstacle | None:
+    """Returns what keeps a match from being certain, whatever its probability."""
+    obstacles: dict[Obstacle, bool] = {
+        "part replaced": evidence.whole < EXPLAINED,
+        "siblings alike": not evidence.distinct,
+        "numbers": evidence.blocks < SETTLED,
+        "roles": evidence.roles < 1,
+        "name": not evidence.vouched,
+        "alternative": evidence.cost < APART,
+    }
+    return next((obstacle for obstacle, holds in obstacles.items() if holds), None)
+
+
+def _rivals(new: Sequence[Unit], found: Alignment, a: int, b: int) -> tuple[int, ...]:
+    """Returns the new units that an old one may have become, the chosen one first."""
+    doubt = found.doubts.get(a)
+    others = [doubt.other] if doubt else []
+    kind = shape_class(new[b].main), new[b].copies
+    others += [
+        index
+        for index, unit in enumerate(new)
+        if (shape_class(unit.main), unit.copies) == kind and index not in (b, *others)
+    ]
+    return (b, *others[: _MOST_RIVALS - 1])
