@@ -90,7 +90,7 @@ def shift(draft: Draft, r: random.Random) -> Draft | None:
             parts[place] = target.get(parts[place], parts[place])
         return ".".join(parts)
 
-    return draft.rekeyed(key_of, f"shift {'.'.join(path)}: {target}", by_order=True)
+    return draft.rekeyed(key_of, f"shift {'.'.join(path)}: {target}", lambda _: True)
 
 
 def _named(draft: Draft, r: random.Random) -> Pattern:

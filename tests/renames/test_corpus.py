@@ -125,7 +125,7 @@ def edited(name: str, specs: dict[str, TensorSpec], wanted: str) -> Draft:
     """The draft after the first try of an edit that says what is wanted."""
     for seed in range(2000):
         draft = EDIT[name](Draft.of(specs), random.Random(seed))
-        if draft and wanted in draft.edits[0]:
+        if draft and wanted in f"{draft.edits[0]} ":
             return draft
     raise AssertionError(f"{name} never gave {wanted}")
 
@@ -171,6 +171,13 @@ def test_what_only_the_order_tells_is_lost_with_it() -> None:
     assert old in draft.truth(order_is_lost=True).blind_old
     assert old not in draft.truth(order_is_lost=False).blind_old
     assert draft.truth(order_is_lost=False).renames[old] == "stages.0.blocks.0.self_attn.0.weight"
+
+
+def test_shapes_and_numbers_tell_without_the_order() -> None:
+    for module in ("stages.*.blocks.*.mlp ", "stages.*.blocks.* "):
+        truth = edited("sequence", transformer(), f"sequence {module}").truth(order_is_lost=True)
+        assert truth.renames
+        assert not truth.blind_old
 
 
 @pytest.mark.parametrize("order", ORDERS)
