@@ -60,13 +60,21 @@ class Draft:
             return None
         return replace(self, slots=slots, edits=(*self.edits, edit))
 
-    def rekeyed(self, key_of: Callable[[str], str], edit: str, by_order: bool = False) -> Draft | None:
-        """The draft after a change of keys, as ``with_slots``."""
+    def rekeyed(
+        self, key_of: Callable[[str], str], edit: str, by_order: Callable[[str], bool] = lambda _: False
+    ) -> Draft | None:
+        """The draft after a change of keys, as ``with_slots``.
+
+        Args:
+            key_of: the new key, from the key so far.
+            edit: what it is.
+            by_order: whether only the order tells what became of a key that changes.
+        """
         slots = []
         for slot in self.slots:
             key = key_of(slot.key)
-            moved = by_order and key != slot.key
-            slots.append(replace(slot, key=key, by_order=slot.by_order or moved))
+            unclear = key != slot.key and by_order(slot.key)
+            slots.append(replace(slot, key=key, by_order=slot.by_order or unclear))
         return self.with_slots(tuple(slots), edit)
 
     @property

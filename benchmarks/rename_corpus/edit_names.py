@@ -69,7 +69,7 @@ def shift(draft: Draft, r: random.Random) -> Draft | None:
     for path in modules(draft):
         if path[-1][-1:].isdigit():
             beside.setdefault((*path[:-1], path[-1].rstrip("0123456789")), []).append(path[-1])
-    lists = sorted((path, sorted(names)) for path, names in beside.items() if len(names) > 2)
+    lists = sorted((path, sorted(names)) for path, names in beside.items() if len(names) > 1)
     lists = [
         (path, names)
         for path, names in lists
@@ -90,7 +90,7 @@ def shift(draft: Draft, r: random.Random) -> Draft | None:
             parts[place] = target.get(parts[place], parts[place])
         return ".".join(parts)
 
-    return draft.rekeyed(key_of, f"shift {'.'.join(path)}: {target}", by_order=True)
+    return draft.rekeyed(key_of, f"shift {'.'.join(path)}: {target}", lambda _: True)
 
 
 def _named(draft: Draft, r: random.Random) -> Pattern:

@@ -183,8 +183,7 @@ def sequence(draft: Draft, r: random.Random) -> Draft | None:
     children = _children(draft, parent)
     step = r.choice((1, 1, 2))
     target = {child: str(rank * step) for rank, child in enumerate(children)}
-    inside = {child: shapes(draft, (*parent, child)) for child in children}
-    unclear = len({tuple(sorted(one.items())) for one in inside.values()}) < len(children)
+    unclear = {child for child in children if _unclear(draft, parent, child, children)}
 
     def key_of(key: str) -> str:
         parts = key.split(".")
@@ -192,7 +191,19 @@ def sequence(draft: Draft, r: random.Random) -> Draft | None:
             parts[len(parent)] = target.get(parts[len(parent)], parts[len(parent)])
         return ".".join(parts)
 
-    return draft.rekeyed(key_of, f"sequence {'.'.join(parent)}", by_order=unclear)
+    def by_order(key: str) -> bool:
+        return key.split(".")[len(parent)] in unclear
+
+    return draft.rekeyed(key_of, f"sequence {'.'.join(parent)}", by_order)
+
+
+def _unclear(draft: Draft, parent: Pattern, child: str, children: list[str]) -> bool:
+    """Whether children have equal tensors, and no numbers in their names that tell their order."""
+    own = shapes(draft, (*parent, child))
+    equal = [other for other in children if shapes(draft, (*parent, other)) == own]
+    numbers = [other[len(other.rstrip("0123456789")) :] for other in equal]
+    in_order = all(numbers) and sorted(numbers, key=int) == numbers and len(set(numbers)) == len(numbers)
+    return len(equal) > 1 and not in_order
 
 
 def _list(draft: Draft, r: random.Random) -> tuple[str, list[int]]:
