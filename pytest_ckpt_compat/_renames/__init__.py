@@ -53,7 +53,7 @@ def _restored(change: Change, ours: Mapping[str, str], theirs: Mapping[str, str]
     )
 
 
-def _aligned(
+def aligned(
     old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]
 ) -> tuple[Sides, list[Unit], list[Unit], Alignment]:
     """Returns both sides, the units of each, and the best assignment of old units to new ones."""
@@ -72,7 +72,7 @@ def _aligned(
 
 def _inferred(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> list[Change]:
     """Explains the keys in their canonical forms."""
-    sides, old_units, new_units, found = _aligned(old, new)
+    sides, old_units, new_units, found = aligned(old, new)
     judged = judge(old_units, new_units, found)
     evidence = reasons(found, old_units)
     matches = [

@@ -13,7 +13,7 @@ from pytest_ckpt_compat._renames.match.alignment import Alignment
 from pytest_ckpt_compat._renames.units.tokens import segment_tokens
 from pytest_ckpt_compat._renames.units.units import Unit, shape_class
 
-#: From here on, the same ending renamed likewise elsewhere, or the likeness of the names, vouches for a match.
+#: From here on, the same ending renamed likewise elsewhere, or the likeness of names, vouches for a match.
 _ELSEWHERE, _ALIKE = 0.9, 0.5
 
 

@@ -16,8 +16,9 @@ from pytest_ckpt_compat._core.changes import Confidence
 from pytest_ckpt_compat._renames.believe import table
 from pytest_ckpt_compat._renames.believe.blocks import SETTLED
 from pytest_ckpt_compat._renames.believe.features import Features, features, same
+from pytest_ckpt_compat._renames.believe.left_families import is_rival, left_families
 from pytest_ckpt_compat._renames.match.alignment import Alignment
-from pytest_ckpt_compat._renames.units.units import Unit, shape_class
+from pytest_ckpt_compat._renames.units.units import Unit
 
 #: A match is told from this probability on: then it is rather true than not.
 LIKELY = 0.5
@@ -31,6 +32,9 @@ EXPLAINED = 0.97
 
 #: Least cost of the cheapest alternative to a certain match, in units of the objective.
 APART = 0.6
+
+#: Cost of an alternative below which it is as good as the match.
+TIED = 0.4
 
 #: Most alternatives that are named.
 _MOST_RIVALS = 6
@@ -48,14 +52,22 @@ def judge(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tu
     """Judges each chosen pair of units; those that are not believed are left out."""
     rows, cols = found.pairs.rows[found.chosen].tolist(), found.pairs.cols[found.chosen].tolist()
     judged = {(a, b): Judgement("certain") for a, b in zip(rows, cols, strict=True) if same(old[a], new[b])}
+    left = left_families(old, new, list(zip(rows, cols, strict=True)))
     for pair, evidence in features(old, new, found).items():
-        probability = probability_of(evidence)
-        if probability >= LIKELY:
-            sure = probability >= table.CERTAIN and found.examined and not forbids_certainty(evidence)
-            judged[pair] = Judgement("certain" if sure else "likely")
-        elif probability >= POSSIBLE:
-            judged[pair] = Judgement("ambiguous", _rivals(new, found, *pair))
+        judged |= _judged(pair, evidence, new, found, left.get(pair[0], ()))
     return judged
+
+
+def _judged(
+    pair: tuple[int, int], evidence: Features, new: Sequence[Unit], found: Alignment, reused: Sequence[int]
+) -> dict[tuple[int, int], Judgement]:
+    probability = probability_of(evidence)
+    if probability < POSSIBLE:
+        return {}
+    if probability < LIKELY or evidence.cost < TIED or reused:
+        return {pair: Judgement("ambiguous", _rivals(new, found, *pair, reused))}
+    sure = probability >= table.CERTAIN and found.examined and not forbids_certainty(evidence)
+    return {pair: Judgement("certain" if sure else "likely")}
 
 
 def probability_of(evidence: Features) -> float:
@@ -80,14 +92,9 @@ def forbids_certainty(evidence: Features) -> Obstacle | None:
     return next((obstacle for obstacle, holds in obstacles.items() if holds), None)
 
 
-def _rivals(new: Sequence[Unit], found: Alignment, a: int, b: int) -> tuple[int, ...]:
+def _rivals(new: Sequence[Unit], found: Alignment, a: int, b: int, reused: Sequence[int]) -> tuple[int, ...]:
     """Returns the new units that an old one may have become, the chosen one first."""
     doubt = found.doubts.get(a)
-    others = [doubt.other] if doubt else []
-    kind = shape_class(new[b].main), new[b].copies
-    others += [
-        index
-        for index, unit in enumerate(new)
-        if (shape_class(unit.main), unit.copies) == kind and index not in (b, *others)
-    ]
-    return (b, *others[: _MOST_RIVALS - 1])
+    alike = (index for index, unit in enumerate(new) if is_rival(unit, new[b]))
+    others = dict.fromkeys((b, *([doubt.other] if doubt else []), *reused, *alike))
+    return tuple(others)[:_MOST_RIVALS]

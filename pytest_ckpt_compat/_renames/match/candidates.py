@@ -86,8 +86,9 @@ def transposed_kinds(old: Sequence[Unit], new: Sequence[Unit]) -> frozenset[Hash
     """Returns the kinds of units among which a tensor may be the transpose of another.
 
     Transposition belongs to a model, or to all layers of a kind, and not to a pair: exact shapes are used
-    up first. A kind forces it if the exact shapes of the two sides differ. If more layers force it than
-    speak against it, it is possible in every kind, also where two transposes change places.
+    up first. A kind forces it if the exact shapes of the two sides differ, or if a path has on one side the
+    transpose of what it has on the other. If more layers force it than speak against it, it is possible in
+    every kind, also where two transposes change places.
     """
     shapes: defaultdict[Hashable, tuple[Counter[tuple[int, ...]], Counter[tuple[int, ...]]]]
     shapes = defaultdict(lambda: (Counter(), Counter()))
@@ -103,6 +104,12 @@ def transposed_kinds(old: Sequence[Unit], new: Sequence[Unit]) -> frozenset[Hash
         turned = Counter({shape[::-1]: number for shape, number in ours.items()})
         if (turned & theirs).total() != exact:
             votes += most if exact < most else -most
+    there = {unit.path: unit for unit in new}
+    for unit in old:
+        other = there.get(unit.path)
+        if other and _loose_kind(other) == _loose_kind(unit) and _squeezed(other) != _squeezed(unit):
+            forced.add(_loose_kind(unit))
+            votes += math.prod(unit.copies)
     return frozenset(shapes if votes > 0 else forced)
 
 

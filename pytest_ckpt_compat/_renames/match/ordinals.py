@@ -7,12 +7,13 @@ first by its name comes first on the other side, by its name or by its place the
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
+from pytest_ckpt_compat._renames.units.paths import modules_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,20 +119,26 @@ class _Side:
 
         self._ordered = ordered
         self._number = len(nodes)
-        families: defaultdict[tuple[object, ...], list[tuple[int, int]]] = defaultdict(list)
+        contents = _contents(nodes)
+        families: defaultdict[tuple[object, ...], list[tuple[int, int, object]]] = defaultdict(list)
         for index, node in enumerate(nodes):
             segments = node.path.split(".")
             for depth, segment in enumerate(segments):
                 for skeleton, rank in stated_ranks(segment):
-                    rest = ".".join(segments[depth + 1 :])
-                    families[".".join(segments[:depth]), skeleton, rest, node.kind].append((rank, index))
+                    here, rest = ".".join(segments[: depth + 1]), ".".join(segments[depth + 1 :])
+                    # Blocks alike may run backwards: the index maps know about them.
+                    block = contents[here] if rest and segment.isdigit() else None
+                    families[".".join(segments[:depth]), skeleton, rest, node.kind].append(
+                        (rank, index, block)
+                    )
         self.before, self.after, self._family, self._rank = (
             np.full((len(nodes) + 1, _MOST), -1, dtype=np.intp) for _ in range(4)
         )
         used = [0] * len(nodes)
         for number, members in enumerate(families.values()):
-            ranked = sorted(members)
-            if len(ranked) < 2 or len({rank for rank, _ in ranked}) < len(ranked):
+            ranked = sorted((rank, index) for rank, index, _ in members)
+            blocks = [block for _, _, block in members if block is not None]
+            if len({rank for rank, _ in ranked}) < max(len(ranked), 2) or len(set(blocks)) < len(blocks):
                 continue
             for place, (_, index) in enumerate(ranked):
                 column = used[index]
@@ -163,3 +170,12 @@ class _Side:
                 gap = np.sign(self._rank[other, another] - self._rank[one, column])
                 result = np.where(same & (result == 0), gap, result)
         return result
+
+
+def _contents(nodes: Sequence[Node]) -> dict[str, frozenset[tuple[object, int]]]:
+    """Returns module -> how many nodes of each kind it holds."""
+    found: defaultdict[str, Counter[object]] = defaultdict(Counter)
+    for node in nodes:
+        for module in modules_of(node.path):
+            found[module][node.kind] += 1
+    return {module: frozenset(kinds.items()) for module, kinds in found.items()}
