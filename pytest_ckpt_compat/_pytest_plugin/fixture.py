@@ -12,7 +12,7 @@ import pytest
 from pytest_ckpt_compat._check.check import check
 from pytest_ckpt_compat._check.checkpoint import load
 from pytest_ckpt_compat._core.addresses import is_url
-from pytest_ckpt_compat._core.errors import CkptCompatError
+from pytest_ckpt_compat._core.errors import CkptCompatError, UnreachableError
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._registry.paths import SearchPath, find_file
 from pytest_ckpt_compat._registry.registration import Registration
@@ -83,6 +83,8 @@ class CkptCompat:
             pytest.skip(f"{registration.shown} is {where}: there are no weights to load")
         try:
             return load(registration)
+        except UnreachableError as error:
+            pytest.skip(f"{error}: there are no weights to load")
         except CkptCompatError as error:
             pytest.fail(str(error), pytrace=False)
         except RuntimeError as error:
