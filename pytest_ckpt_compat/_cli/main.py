@@ -36,8 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return COULD_NOT_CHECK
     except KeyboardInterrupt:
+        _complain("interrupted: not everything was checked; run it again")
         return COULD_NOT_CHECK
-    except Exception as error:  # an uncaught exception would exit with 1, which means incompatible
+    except BaseException as error:  # uncaught, it would exit with 1, which means incompatible, or with 0
         from pytest_ckpt_compat._core.internal import located
 
         _complain(f"internal error: {located(error)}; this is a bug, please report it")
