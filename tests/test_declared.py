@@ -116,7 +116,9 @@ def test_a_remote_checkpoint_is_recorded_and_then_checked_without_a_network(
     (server.folder / "net.pt").unlink()
     result = project.runpytest_subprocess()
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines([f"*http://{host}/net.pt cannot be reached (*): checked from its snapshot *"])
+    result.stdout.fnmatch_lines(
+        [f"*http://{host}/net.pt cannot be read here (*): checked from its snapshot *"]
+    )
     stored = (project.path / "ckpt_snapshots" / "net-v1.json").read_text()
     assert f"http://{host}/net.pt" in stored
     assert "secret" not in stored + recorded.stdout.str() + result.stdout.str()
