@@ -135,7 +135,9 @@ def _unchecked(contributions: Sequence[Contribution], ids: Iterable[str]) -> Ite
         if identifier in skipped:
             yield summary.unchecked(identifier, "skipped", skipped[identifier])
         else:
-            yield summary.unchecked(identifier, "unknown", "its test ended before the check")
+            yield summary.unchecked(
+                identifier, "unknown", "its test, or the whole run, ended before the check"
+            )
 
 
 def _unregistered(context: Context, known: Iterable[str]) -> list[str]:
@@ -198,8 +200,9 @@ def _write(contributions: Sequence[Contribution], context: Context, full: bool) 
         line for name in sorted(writes) for line in update.write(context.folder, name, writes[name], full)
     ]
     if context.update and not lines:
-        failed = any(entry.state in ("broken", "unknown") for each in contributions for entry in each.entries)
-        lines.append("no snapshot was written" if failed else "every snapshot is up to date")
+        states = {entry.state for each in contributions for entry in each.entries}
+        up_to_date = states and states.isdisjoint(("broken", "unknown"))
+        lines.append("every snapshot is up to date" if up_to_date else "no snapshot was written")
     return lines
 
 
