@@ -94,9 +94,16 @@ def names(folder: Path) -> Iterator[str]:
 
 
 def remove(folder: Path, name: str) -> None:
-    """Removes a snapshot, and the folders that it leaves empty."""
+    """Removes a snapshot, and the folders that it leaves empty.
+
+    Raises:
+        SnapshotError: it cannot be removed.
+    """
     path = path_of(folder, name)
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise SnapshotError(str(path), f"cannot be removed ({error.strerror})", "check the folder") from error
     for parent in path.parents:
         if parent == folder:
             break
