@@ -86,8 +86,8 @@ def brief(error: BaseException) -> str:
 
 
 def _is_users(filename: str) -> bool:
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    inside = os.path.abspath(filename).startswith(package + os.sep)
+    others = (os.path.dirname(os.path.dirname(os.path.abspath(__file__))), os.path.dirname(os.__file__))
+    inside = os.path.abspath(filename).startswith(tuple(folder + os.sep for folder in others))
     return not inside and "site-packages" not in filename and os.path.exists(filename)
 
 
