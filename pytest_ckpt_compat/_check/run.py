@@ -102,7 +102,7 @@ def conclude(
         written, failed = _write(contributions, context, full)
         lines += written
         if prune is not None:
-            lines += _unused(context, used, whole, prune)
+            lines += _unused(context, used, whole, prune, gap)
         if whole:
             missing, renamed = _missing(context, used)
             known = {*ids, *map(store.identifier, used), *(each.name for each in missing)}
@@ -215,9 +215,11 @@ def _written(folder: Path, name: str, text: str, full: bool) -> tuple[list[str],
         return [f"failed    {in_a_line(error)}"], True
 
 
-def _unused(context: Context, used: set[str], whole: bool, prune: bool) -> Iterator[str]:
+def _unused(context: Context, used: set[str], whole: bool, prune: bool, gap: str) -> Iterator[str]:
     """Removes the snapshots that nothing uses, or names them."""
-    if prune and not whole:
+    if prune and gap:
+        yield "pruned nothing: the snapshots in use are not all known; correct the checkpoint that failed"
+    elif prune and not whole:
         yield "pruned nothing: the run was incomplete; run all tests without a selection"
     for name in store.unused(context.folder, used) if whole else ():
         shown = store.shown(context.folder, name)

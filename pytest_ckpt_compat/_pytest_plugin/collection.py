@@ -211,5 +211,6 @@ def _same(one: Registration, other: Registration) -> bool:
 
 def _complaint(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith(("ERROR", "E  ", "Exit:", "! _pytest"))]
-    return (errors or ["pytest collected nothing"])[0].removeprefix("ERROR: ")
+    usage = [line.partition("error: ")[2] for line in lines if line.startswith("pytest.main(): error: ")]
+    errors = [line for line in lines if line.startswith(("ERROR", "E  ", "Exit:", "! _pytest", "mainloop"))]
+    return (*usage, *errors, "pytest collected nothing")[0].removeprefix("ERROR: ")

@@ -58,9 +58,9 @@ class CkptCompat:
         try:
             verdict = check(found, model, kwargs, key, strip_prefix, strict)
         except CkptCompatError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise _failure(str(error)) from None
         if not verdict.compatible:
-            pytest.fail(text.render(verdict, self.full), pytrace=False)
+            raise _failure(text.render(verdict, self.full))
         return verdict
 
     def load(self) -> nn.Module:
@@ -86,10 +86,15 @@ class CkptCompat:
         except UnreachableError as error:
             pytest.skip(f"{error}: there are no weights to load")
         except CkptCompatError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise _failure(str(error)) from None
         except RuntimeError as error:
             reason = self.accepted()
             if not reason:
                 raise
-            first = str(error).partition("\n")[0]
+            first = str(error).partition("\n")[0].rstrip(":")
             pytest.skip(f"{registration.shown} does not load, which is accepted ({reason}): {first}")
+
+
+def _failure(message: str) -> BaseException:
+    """The failure that a test raises: its message alone, without the exception that led to it."""
+    return pytest.fail.Exception(message, pytrace=False)
