@@ -65,11 +65,11 @@ def from_checkpoint(checkpoint):
     return Net(classes=checkpoint["settings"]["classes"])
 """
 
-#: Hypothesis's own plugin would be imported anew in every run.
+#: Hypothesis's own plugin would be imported anew in every run, and the order of tests is expected to stay.
 SETTINGS = """
 [tool.pytest.ini_options]
 pythonpath = ["."]
-addopts = ["-p", "no:hypothesispytest"]
+addopts = ["-p", "no:hypothesispytest", "-p", "no:randomly"]
 """
 
 

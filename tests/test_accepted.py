@@ -260,7 +260,9 @@ def test_nonsense_in_the_file(widened: pytest.Pytester, command: Command, text: 
     result = widened.runpytest_inprocess()
     result.assert_outcomes(failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines([f"CK905 net-v1: ckpt_snapshots/accepted.toml*{complaint}"])
+    result.stdout.fnmatch_lines(
+        ["CK202 net-v1: head resized", f"  [?] ckpt_snapshots/accepted.toml*{complaint}"]
+    )
     printed = command("accept", "net-v1", "--rule", "CK202", "--reason", "because")
     assert printed.code == 2
     assert "Traceback" not in printed.err

@@ -234,6 +234,7 @@ def test_references_that_cannot_be_used(branch: pytest.Pytester, command: Comman
     fetch = "is not known here; run: git fetch origin "
     bad(command, "deadbeef", fetch + "'+refs/heads/[*]:refs/remotes/origin/[*]'")
     bad(command, "0" * 40, fetch + "0" * 40)
+    bad(command, "FETCH_HEAD", fetch + "'+refs/heads/[*]:refs/remotes/origin/[*]'")
     bad(command, "refs/tags/v1", fetch + "+refs/tags/v1:refs/tags/v1")
     bad(command, "a;b", fetch + "'+refs/heads/a;b[*]:refs/heads/a;b[*]' '+refs/tags/a;b[*]:refs/tags/a;b[*]'")
     git(branch.path, "switch", "-q", "--orphan", "alone")
@@ -247,10 +248,24 @@ def test_references_that_cannot_be_used(branch: pytest.Pytester, command: Comman
     bad(command, "main", "* is not in a git repository; run it in a clone of the project that git trusts")
 
 
-def test_a_reference_that_is_no_reference(branch: pytest.Pytester, command: Command) -> None:
-    printed = command("check", "--against=--upload-pack=x")
+@pytest.mark.parametrize(
+    "ref", ["--upload-pack=x", "main..HEAD", "HEAD:models.py", "HEAD^{tree}", "@{upstream}", "a b"]
+)
+def test_a_reference_that_is_no_reference(branch: pytest.Pytester, command: Command, ref: str) -> None:
+    printed = command("check", f"--against={ref}")
     assert printed.code == 2
-    assert "is not a reference" in printed.err
+    assert "is not a reference; give a branch, a tag or a commit" in printed.err
+
+
+def test_a_repository_that_is_damaged(branch: pytest.Pytester, command: Command) -> None:
+    """Git says it in several lines, of which the last is the reason."""
+    blob = git(branch.path, "rev-parse", "HEAD^{tree}")
+    file = branch.path / ".git" / "objects" / blob[:2] / blob[2:]
+    file.chmod(0o644)
+    file.write_bytes(b"")
+    printed = command("check", "--against", "HEAD")
+    assert printed.code == 2
+    assert "\\x0a" not in printed.out + printed.err
 
 
 def test_pytest_stops_at_once(branch: pytest.Pytester) -> None:

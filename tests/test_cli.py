@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ import torch
 from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._cli import main as cli
 from pytest_ckpt_compat._snapshots import fingerprint
-from tests.conftest import MODELS, Net, save
+from tests.conftest import MODELS, Net, Printed, save
 
 
 @pytest.fixture
@@ -208,3 +208,33 @@ def test_show_folds_blocks_that_are_alike(folder: Path, capsys: pytest.CaptureFi
         ),
         *("head 4 B", "weight float32[1] 4 B"),
     ]
+
+
+def test_mistakes_that_pytest_finds(project: pytest.Pytester, command: Callable[..., Printed]) -> None:
+    project.makepyfile("import sys\nsys.exit(0)")
+    done = command("check")
+    assert done.code == 2
+    assert "SystemExit" in done.err
+    done = command("check", "--nonsense")
+    assert done.code == 2
+    assert "unrecognized arguments: --nonsense" in done.err
+
+
+def test_the_order_is_that_of_the_files(project: pytest.Pytester, command: Callable[..., Printed]) -> None:
+    """Whatever shuffles the tests."""
+    project.makeconftest("def pytest_collection_modifyitems(items):\n    items.reverse()")
+    names = [f"net-{number}" for number in range(5)]
+    entry = '\n[[tool.ckpt_compat.checkpoint]]\nid = "{}"\npath = "net.pt"\nmodel = "models:Net"\n'
+    file = project.path / "pyproject.toml"
+    file.write_text(file.read_text() + "".join(map(entry.format, names)) + entry.format("net-0"))
+    rows = [line.split() for line in command("status").out.splitlines()[1:]]
+    assert [row[0] for row in rows] == names
+    assert [row[1] for row in rows] == ["unknown", "yes", "yes", "yes", "yes"]
+
+
+def test_nothing_is_pruned_while_a_registration_is_a_mistake(project: pytest.Pytester) -> None:
+    file = project.path / "pyproject.toml"
+    entry = '\n[[tool.ckpt_compat.checkpoint]]\nid = "net"\npath = "net.pt"\nmodle = "models:Net"\n'
+    file.write_text(file.read_text() + entry)
+    result = project.runpytest_inprocess("--ckpt-prune")
+    result.stdout.fnmatch_lines(["pruned nothing: the snapshots in use are not all known; correct the *"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import SETTINGS, save
+from tests.conftest import SETTINGS, Printed, save
 from tests.readers.test_remote import Server, server  # noqa: F401
 
 ENTRY = """
@@ -116,7 +117,9 @@ def test_a_remote_checkpoint_is_recorded_and_then_checked_without_a_network(
     (server.folder / "net.pt").unlink()
     result = project.runpytest_subprocess()
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines([f"*http://{host}/net.pt cannot be reached (*): checked from its snapshot *"])
+    result.stdout.fnmatch_lines(
+        [f"*http://{host}/net.pt cannot be read here (*): checked from its snapshot *"]
+    )
     stored = (project.path / "ckpt_snapshots" / "net-v1.json").read_text()
     assert f"http://{host}/net.pt" in stored
     assert "secret" not in stored + recorded.stdout.str() + result.stdout.str()
@@ -153,25 +156,6 @@ def test_a_remote_checkpoint_that_cannot_be_had_and_has_no_snapshot(project: pyt
         ("[tool.ckpt_compat]\nsnapshot_dir = 3", "*, option snapshot_dir: is 3; it must be text, a folder"),
         ("[tool.ckpt_compat]\ncheckpoint = 'x'", "*, option checkpoint: is 'x'; *"),
         ("[tool]\nckpt_compat = 3", "pyproject.toml [[]tool.ckpt_compat]: is not a table; *"),
-        (
-            ENTRY + "modle = 3",
-            "*[[][[]tool.ckpt_compat.checkpoint]] net-v1: has no option 'modle'; options are path, *",
-        ),
-        (ENTRY + "kwargs = 3", "*checkpoint]] net-v1, option kwargs: is 3; it must be a table *"),
-        (ENTRY + "strict = 'no'", "*checkpoint]] net-v1, option strict: is 'no'; it must be true or false"),
-        (ENTRY.replace("path", "#"), "*checkpoint]] net-v1, option path: is missing; *"),
-        (ENTRY.replace("model", "#"), "*checkpoint]] net-v1, option model: is missing; it must be text, *"),
-        (ENTRY + "level = 'resume'", "*checkpoint]] net-v1: has level resume and no optimizer; *"),
-        (ENTRY + "level = 'up'", "*checkpoint]] net-v1, option level: is 'up'; it must be *"),
-        (
-            ENTRY + "allow = [['CK202', 'head.*', '']]",
-            "*net-v1, option allow: accepts CK202 without a reason*",
-        ),
-        (ENTRY + ENTRY, "*checkpoint]] net-v1, option id: is registered twice, *; *"),
-        (
-            ENTRY.replace("net.pt", "gone.pt"),
-            "*net-v1: gone.pt: neither the file nor its snapshot * is there; fetch the file, *",
-        ),
         (ENTRY + "[tool", "*pyproject.toml*"),
     ],
 )
@@ -188,6 +172,58 @@ def test_mistakes_name_file_table_and_key(project: pytest.Pytester, text: str, c
 
     assert any(fnmatchcase(line, complaint) for line in lines), lines
     assert not any("Traceback" in line or "INTERNALERROR" in line for line in lines)
+
+
+OTHER = ENTRY.replace("net-v1", "other")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            ENTRY + "modle = 3",
+            "CK906 net-v1: pyproject.toml [[][[]*]] net-v1: has no option 'modle'; options are path, *",
+        ),
+        (ENTRY + "kwargs = 3", "CK906 *checkpoint]] net-v1, option kwargs: is 3; it must be a table *"),
+        (
+            ENTRY + "strict = 'no'",
+            "CK906 *checkpoint]] net-v1, option strict: is 'no'; it must be true or false",
+        ),
+        (ENTRY.replace("path", "#"), "CK906 *checkpoint]] net-v1, option path: is missing; *"),
+        (
+            ENTRY.replace("model", "#"),
+            "CK906 *checkpoint]] net-v1, option model: is missing; it must be text, *",
+        ),
+        (ENTRY + "level = 'resume'", "CK906 *checkpoint]] net-v1: has level resume and no optimizer; *"),
+        (ENTRY + "level = 'up'", "CK906 *checkpoint]] net-v1, option level: is 'up'; it must be *"),
+        (
+            ENTRY + "allow = [['CK202', 'head.*', '']]",
+            "CK906 *net-v1, option allow: accepts CK202 without a reason*",
+        ),
+        (ENTRY + ENTRY, "CK906 *checkpoint]] net-v1, option id: is registered twice, *; *"),
+        (
+            ENTRY.replace("net.pt", "gone.pt"),
+            "CK901 net-v1: gone.pt: neither the file nor its snapshot * is there; fetch the file, *",
+        ),
+    ],
+)
+def test_a_mistake_in_one_table_fails_that_checkpoint_alone(
+    project: pytest.Pytester, command: Callable[..., Printed], text: str, complaint: str
+) -> None:
+    declare(project, OTHER + text)
+    project.runpytest_inprocess("--ckpt-update")
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines([complaint])
+    done = command("check")
+    assert done.code == 2
+    assert "OK other: 6 tensors load" in done.out
+
+
+def test_what_is_no_table(project: pytest.Pytester) -> None:
+    declare(project, "[tool.ckpt_compat]\ncheckpoint = [3]")
+    result = project.runpytest_inprocess()
+    result.stdout.fnmatch_lines(["CK906 number 1: *checkpoint]] number 1: is 3; it must be a table *"])
 
 
 @pytest.mark.long
@@ -239,8 +275,8 @@ def test_a_registrys_mistakes(project: pytest.Pytester, entry: str, complaint: s
     declare(project, ENTRY)
     project.makeconftest(HOOK % entry)
     result = project.runpytest_inprocess()
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([complaint])
+    result.assert_outcomes(failed=2 if "strict" in entry else 1)
+    result.stdout.fnmatch_lines([f"CK906 *{complaint}"])
 
 
 def test_a_file_without_the_table_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

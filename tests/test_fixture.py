@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
+
 import pytest
 
 from tests.conftest import save
@@ -72,3 +74,21 @@ def test_check_works_without_a_marker_and_keeps_no_snapshot(project: pytest.Pyte
     )
     result.stdout.no_fnmatch_line("*pytest_ckpt_compat/*")
     assert not (project.path / "ckpt_snapshots").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ('check("gone.pt", model="models:Net")', "*gone.pt: there is no such file; check the path"),
+        (
+            'check("net.pt", model="models:Nope")',
+            "models:Nope: models has no attribute Nope; *",
+        ),
+    ],
+)
+def test_a_failure_is_said_once(project: pytest.Pytester, call: str, message: str) -> None:
+    project.makepyfile(f"def test_net(ckpt_compat):\n    ckpt_compat.{call}")
+    result = project.runpytest_inprocess("-r", "N")
+    lines = [line for line in result.outlines if fnmatch(line, message)]
+    assert len(lines) == 1
+    assert "another exception" not in result.stdout.str()

@@ -30,6 +30,7 @@ LONG = "is too long for a file name: more than 250 bytes without a slash; "
         ("a\n", "cannot be a file name: '\\n'; "),
         ("a:b", "cannot be a file name: ':'; "),
         ("../up", "cannot be a file name; "),
+        ("-v", "which a command would take for an option; "),
         ("a//b", "cannot be a file name; "),
         ("", "cannot be a file name; "),
         ("Definitions/x", "those in definitions/ are reserved for definitions; "),

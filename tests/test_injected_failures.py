@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -236,3 +237,47 @@ def test_a_comparison_that_fails_leaves_torchs_verdict(
     data = json.loads((project / "r.json").read_text())
     assert data["compatible"] is False
     assert pytester.runpytest_inprocess("--ckpt-against=main").ret == pytest.ExitCode.TESTS_FAILED
+
+
+TESTS = """
+import os
+import pytest
+from models import Net
+
+@pytest.mark.checkpoint("net.pt", model=Net, id="first")
+def test_first(): pass
+
+def test_between():
+    if os.environ["END"] == "interrupt":
+        raise KeyboardInterrupt
+    assert False
+
+@pytest.mark.checkpoint("wide.pt", model=Net, id="last")
+def test_last(): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "options"), [("interrupt", []), ("failure", ["-x"]), ("failure", ["-x", "-n1"])]
+)
+def test_a_run_that_is_stopped_is_not_compatible(
+    three: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, end: str, options: list[str]
+) -> None:
+    monkeypatch.setenv("END", end)
+    file = three.path / "pyproject.toml"
+    file.write_text(file.read_text().replace(ENTRIES, ""))
+    three.makepyfile(TESTS)
+    three.runpytest_inprocess("-k", "first", "--ckpt-update", "-p", "no:randomly")
+    with contextlib.suppress(KeyboardInterrupt):
+        three.runpytest_inprocess("--ckpt-report=r.json", "-p", "no:randomly", *options)
+    data = json.loads((three.path / "r.json").read_text())
+    assert not data["compatible"]
+    left = "the rest of the run" if "-n1" in options else "last"
+    assert {each["id"]: each["state"] for each in data["checkpoints"]} == {"first": "ok", left: "unknown"}
+
+
+def test_an_update_that_checks_nothing_does_not_call_it_up_to_date(three: pytest.Pytester) -> None:
+    (three.path / "ckpt_snapshots" / "good.json").unlink()
+    result = three.runpytest_inprocess("--collect-only", "--ckpt-update")
+    assert "up to date" not in result.stdout.str()
+    result.stdout.fnmatch_lines(["no snapshot was written"])

@@ -33,11 +33,19 @@ def by_marker(search: SearchPath, given: dict[str, Any]) -> tuple[Registration, 
 def by_file(search: SearchPath, given: dict[str, Any]) -> tuple[Registration, ...]:
     lines = [f"{name} = {value!r}" for name, value in given.items()]
     (search.root / "ckpt_compat.toml").write_text("\n".join([project_file.CHECKPOINTS, *lines]))
-    return project_file.registrations(project_file.read(search.root), search)
+    return settled(project_file.registrations(project_file.read(search.root), search))
 
 
 def by_hook(search: SearchPath, given: dict[str, Any]) -> tuple[Registration, ...]:
-    return hook.from_hook([given], search)
+    return settled(hook.from_hook([given], search))
+
+
+def settled(found: tuple[Registration, ...]) -> tuple[Registration, ...]:
+    """The registrations; raises the mistake in one of them, as a marker's is raised."""
+    for each in found:
+        if each.problem is not None:
+            raise each.problem
+    return found
 
 
 WAYS = (by_marker, by_file, by_hook)
@@ -75,13 +83,9 @@ def test_a_new_option_needs_its_declaration_alone(
 def test_mistakes_read_alike_wherever_they_are_made(
     way: Any, search: SearchPath, given: dict[str, Any], complaint: str
 ) -> None:
-    try:
-        (registration,) = way(search, given)
-    except UsageError as error:
-        problem: UsageError | None = error
-    else:
-        problem = registration.problem
-    assert complaint in str(problem)
+    with pytest.raises(UsageError) as caught:
+        way(search, given)
+    assert complaint in str(caught.value)
 
 
 def test_python_code_may_give_objects_and_a_file_may_not(search: SearchPath) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._snapshots import fingerprint, store
-from tests.conftest import save
+from tests.conftest import Printed, save
 
 TEST = """
 import pytest
@@ -331,3 +332,77 @@ def test_a_fingerprint_is_one_line_a_tensor_and_plain_ascii() -> None:
     assert '\n    "a.\\u202eb": "float32[2, 3]",\n    "c\\ud800": "int64[]"\n' in text
     assert fingerprint.loads(text, "x") == structure
     assert json.loads(text)["format"] == "ckpt-compat fingerprint"
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+def test_a_git_lfs_pointer_is_checked_from_its_snapshot(
+    project: pytest.Pytester, command: Callable[..., Printed]
+) -> None:
+    project.makepyfile(TEST.replace("def test_net():", "def test_net(ckpt_compat):").replace("pass", LOAD))
+    project.runpytest_inprocess("--ckpt-update").assert_outcomes(passed=1)
+    (project.path / "net.pt").write_text(POINTER)
+    result = project.runpytest_inprocess("-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(
+        ["*it is a Git LFS pointer, * run: git lfs pull: there are no weights to load"]
+    )
+    done = command("check", "--report", "r.json")
+    assert (done.code, done.out.splitlines()[0]) == (0, "OK net.pt: 6 tensors load")
+    [note] = json.loads((project.path / "r.json").read_text())["checkpoints"][0]["notes"]
+    assert note.startswith(
+        "net.pt cannot be read here (it is a Git LFS pointer, not the file itself): checked"
+    )
+    assert command("update").code == 0
+    named = command("update", "net.pt")
+    assert named.code == 2
+    assert "CK905 net.pt: " in named.out
+    assert "git lfs pull" in named.out
+    change_model(project, "classes=4", "classes=5")
+    assert command("check").code == 1
+    (project.path / "ckpt_snapshots" / "net.pt.json").unlink()
+    assert command("check").code == 2
+
+
+LOAD = "ckpt_compat.load()"
+
+
+def test_an_absent_checkpoint_cannot_be_recorded_anew(
+    project: pytest.Pytester, command: Callable[..., Printed]
+) -> None:
+    project.makepyfile(TEST)
+    project.runpytest_inprocess("--ckpt-update")
+    (project.path / "net.pt").unlink()
+    assert command("update").code == 0
+    done = command("update", "net.pt")
+    assert done.code == 2
+    assert "CK901 net.pt: net.pt: is absent, so it cannot be recorded anew; fetch the file first" in done.out
+
+
+@pytest.mark.parametrize(
+    ("name", "again"),
+    [
+        ("net.pt.json", "ckpt-compat update net.pt"),
+        ("definitions/models.Net.json", "ckpt-compat update"),
+        ("accepted.toml", ""),
+    ],
+)
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_file_that_cannot_be_used_costs_no_verdict(
+    project: pytest.Pytester, command: Callable[..., Printed], name: str, again: str, breaks: bool
+) -> None:
+    """And the command that it names records it again."""
+    project.makepyfile(TEST)
+    project.runpytest_inprocess("--ckpt-update")
+    (project.path / "ckpt_snapshots" / name).write_text("{")
+    if breaks:
+        change_model(project, "nn.Linear(8, classes)", "nn.Linear(8, classes + 1)")
+    done = command("check")
+    assert done.code == (1 if breaks else 2)
+    assert "restore it from git" in done.out
+    assert ("CK202" in done.out) is breaks
+    if again:
+        assert f"record it again: {again}" in done.out
+        assert command(*again.split()[1:]).code == (1 if breaks else 0)
+        assert "restore it" not in command("check").out

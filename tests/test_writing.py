@@ -173,3 +173,76 @@ def test_another_process_was_quicker(tmp_path: Path) -> None:
     before = (tmp_path / "net.json").stat().st_mtime_ns
     assert update.write(tmp_path, "net.json", text) == []
     assert (tmp_path / "net.json").stat().st_mtime_ns == before
+
+
+REGISTERED = """
+[[tool.ckpt_compat.checkpoint]]
+id = "net-v1"
+path = "net.pt"
+model = "models:Net"
+"""
+
+
+@pytest.fixture
+def registered(project: pytest.Pytester) -> pytest.Pytester:
+    file = project.path / "pyproject.toml"
+    file.write_text(file.read_text() + REGISTERED)
+    return project
+
+
+def test_one_snapshot_that_cannot_be_written(
+    registered: pytest.Pytester, command: Callable[..., Printed]
+) -> None:
+    folder = registered.path / "ckpt_snapshots"
+    folder.mkdir()
+    (folder / "definitions").write_text("no folder")
+    done = command("update")
+    assert done.code == 2
+    assert "recorded  ckpt_snapshots/net-v1.json: 6 tensors" in done.out
+    assert "models.Net.json: cannot be written (" in done.out
+    assert (folder / "net-v1.json").exists()
+
+
+def test_a_snapshot_that_cannot_be_removed(registered: pytest.Pytester) -> None:
+    registered.runpytest_inprocess("--ckpt-update")
+    (registered.path / "ckpt_snapshots" / "old.json").mkdir()
+    result = registered.runpytest_inprocess("--ckpt-prune")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["failed *old.json: cannot be removed (*); check the folder"])
+    assert "please report" not in result.stdout.str()
+
+
+@pytest.mark.parametrize("classes", [4, 5])
+def test_a_report_that_cannot_be_written(
+    registered: pytest.Pytester, command: Callable[..., Printed], classes: int
+) -> None:
+    registered.runpytest_inprocess("--ckpt-update")
+    models = registered.path / "models.py"
+    models.write_text(models.read_text().replace("classes=4", f"classes={classes}"))
+    done = command("check", "--report", "net.pt/report.json")
+    assert done.code == (2 if classes == 4 else 1)
+    assert "compared  1 checkpoint, 6 tensors" in done.out
+    assert "report.json: cannot be written (" in done.out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("words", [["show", "net.pt"], ["check"]])
+def test_output_that_cannot_be_written(
+    registered: pytest.Pytester, warm_python: str, words: list[str]
+) -> None:
+    registered.runpytest_inprocess("--ckpt-update")
+    command = [warm_python, "-m", "pytest_ckpt_compat", *words]
+    with open("/dev/full", "w") as stream:
+        done = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "the output cannot be written (No space left on device)" in done.stderr
+    assert "bug" not in done.stderr
+
+
+def test_output_that_was_closed(registered: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_ckpt_compat._cli.main import main
+
+    registered.runpytest_inprocess("--ckpt-update")
+    monkeypatch.chdir(registered.path)
+    monkeypatch.setattr("sys.stdout", None)
+    assert main(["check"]) == 0

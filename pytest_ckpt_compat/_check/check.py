@@ -163,16 +163,14 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
         factory: as ``pytest_ckpt_compat._definition.resume.resume`` takes it.
         policy: accepted breaks.
     """
-    from pytest_ckpt_compat._definition.resume import Resumption, resume
+    from pytest_ckpt_compat._definition.resume import resume
 
     if verdict.old is None:
         return verdict
     try:
         found = resume(verdict.old, definition, factory, _renamed(verdict.changes))
-    except CkptCompatError as error:
-        if error.rule is None:
-            raise
-        found = Resumption((Change(BY_ID[error.rule].kind, detail=str(error)),))
+    except Exception as error:  # the load's verdict stands
+        return replace(verdict, changes=(*could_not_check(error).changes, *verdict.changes))
     changes = (*judge(found.changes, policy), *verdict.changes)
     return replace(verdict, changes=changes, notes=(*verdict.notes, *found.notes))
 
@@ -189,7 +187,7 @@ def _renamed(changes: Iterable[Change]) -> dict[str, str]:
     return moved | {old: moved.get(new, new) for old, new in bare.items()}
 
 
-def could_not_check(error: Exception, name: str = "") -> Verdict:
+def could_not_check(error: BaseException, name: str = "") -> Verdict:
     """The verdict on a checkpoint whose check raised an exception."""
     if isinstance(error, CkptCompatError):
         rule, detail = BY_ID[error.rule or "CK906"], str(error)

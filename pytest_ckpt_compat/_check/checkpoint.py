@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._check import acceptance, snapshots
@@ -13,17 +15,17 @@ from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
 from pytest_ckpt_compat._check.snapshots import Finding, definition_name
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
+from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import find
 from pytest_ckpt_compat._definition.load import load_weights
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._snapshots import accepted, store
+from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 if TYPE_CHECKING:
     from torch import nn
-
-UPDATE_ONE = "ckpt-compat update"
 
 
 @dataclass(frozen=True)
@@ -62,17 +64,20 @@ def check_registered(registration: Registration, context: Context) -> Result:
         return Result((could_not_check(registration.problem, registration.id),))
     try:
         return _checked(registration, context, writes)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         return Result((could_not_check(error, registration.id),), writes)
 
 
 def _checked(registration: Registration, context: Context, writes: dict[str, str]) -> Result:
     """The check; ``writes`` gets the checkpoint's snapshot as soon as it is known."""
-    entries = accepted.load(context.folder)
+    entries, unread = _accepted(context.folder)
     definition = find(registration.model, registration.kwargs)
     structure, stored = snapshots.of_checkpoint(registration, definition, context)
     writes.update(stored.writes)
     verdict = check_structure(structure, definition, registration.policy, registration.strip_prefix)
+    verdict = replace(verdict, changes=(*unread, *verdict.changes))
     if registration.level.loads_optimizer:
         verdict = resumed(verdict, definition, registration.optimizer, registration.policy)
     name = definition_name(registration, definition)
@@ -90,6 +95,14 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
             first = context.merge_base.require_recorded(subject, first)
         verdicts = (first, *verdicts[1:])
     return Result(tuple(with_commands(each, context.ref) for each in verdicts), writes | dict(own.writes))
+
+
+def _accepted(folder: Path) -> tuple[tuple[accepted.Entry, ...], tuple[Change, ...]]:
+    """The accepted breaks; none, and a change that says why, where their file cannot be used."""
+    try:
+        return accepted.load(folder), ()
+    except SnapshotError as error:
+        return (), could_not_check(error).changes
 
 
 def _compared(subject: Subject, verdicts: tuple[Verdict, ...], merge_base: MergeBase) -> tuple[Verdict, ...]:
@@ -149,7 +162,7 @@ def with_commands(verdict: Verdict, ref: str = "") -> Verdict:
     """
     repairs = [(label, text) for label, text in verdict.repairs if label != "accept"]
     if any(change.kind == "stale-snapshot" for change in verdict.changes):
-        repairs.append(("record", f"{UPDATE_ONE} {verdict.name}"))
+        repairs.append(("record", f"{UPDATE} {shlex.quote(verdict.name)}"))
     repairs += [("accept", command) for command in acceptance.commands(verdict, ref)]
     return replace(verdict, repairs=tuple(repairs))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pytest_ckpt_compat._check import acceptance, update
 from pytest_ckpt_compat._check.checkpoint import with_commands
@@ -98,9 +99,10 @@ def conclude(
     whole = complete and not gap
     try:
         require_registered(context.rewrite, ids)
-        lines += _write(contributions, context, full)
+        written, failed = _write(contributions, context, full)
+        lines += written
         if prune is not None:
-            lines += _unused(context, used, whole, prune)
+            lines += _unused(context, used, whole, prune, gap)
         if whole:
             missing, renamed = _missing(context, used)
             known = {*ids, *map(store.identifier, used), *(each.name for each in missing)}
@@ -135,7 +137,9 @@ def _unchecked(contributions: Sequence[Contribution], ids: Iterable[str]) -> Ite
         if identifier in skipped:
             yield summary.unchecked(identifier, "skipped", skipped[identifier])
         else:
-            yield summary.unchecked(identifier, "unknown", "its test ended before the check")
+            yield summary.unchecked(
+                identifier, "unknown", "its test, or the whole run, ended before the check"
+            )
 
 
 def _unregistered(context: Context, known: Iterable[str]) -> list[str]:
@@ -192,20 +196,30 @@ def require_registered(rewrite: Iterable[str], ids: Iterable[str]) -> None:
             raise UsageError(identifier, problem, f"known are {', '.join(known) or 'none'}")
 
 
-def _write(contributions: Sequence[Contribution], context: Context, full: bool) -> list[str]:
+def _write(contributions: Sequence[Contribution], context: Context, full: bool) -> tuple[list[str], bool]:
+    """Writes each snapshot that can be written; returns lines on them, and whether one could not be."""
     writes = {name: text for each in contributions for name, text in each.writes.items()}
-    lines = [
-        line for name in sorted(writes) for line in update.write(context.folder, name, writes[name], full)
-    ]
+    done = [_written(context.folder, name, writes[name], full) for name in sorted(writes)]
+    lines, failed = [line for some, _ in done for line in some], any(bad for _, bad in done)
     if context.update and not lines:
-        failed = any(entry.state in ("broken", "unknown") for each in contributions for entry in each.entries)
-        lines.append("no snapshot was written" if failed else "every snapshot is up to date")
-    return lines
+        states = {entry.state for each in contributions for entry in each.entries}
+        up_to_date = states and states.isdisjoint(("broken", "unknown"))
+        lines.append("every snapshot is up to date" if up_to_date else "no snapshot was written")
+    return lines, failed
 
 
-def _unused(context: Context, used: set[str], whole: bool, prune: bool) -> Iterator[str]:
+def _written(folder: Path, name: str, text: str, full: bool) -> tuple[list[str], bool]:
+    try:
+        return update.write(folder, name, text, full), False
+    except Exception as error:  # the others can be written all the same
+        return [f"failed    {in_a_line(error)}"], True
+
+
+def _unused(context: Context, used: set[str], whole: bool, prune: bool, gap: str) -> Iterator[str]:
     """Removes the snapshots that nothing uses, or names them."""
-    if prune and not whole:
+    if prune and gap:
+        yield "pruned nothing: the snapshots in use are not all known; correct the checkpoint that failed"
+    elif prune and not whole:
         yield "pruned nothing: the run was incomplete; run all tests without a selection"
     for name in store.unused(context.folder, used) if whole else ():
         shown = store.shown(context.folder, name)

@@ -49,20 +49,23 @@ def of_checkpoint(
     A checkpoint's snapshot is frozen: an update replaces it only if its id is named.
 
     Raises:
-        ReadError: the file is there and cannot be read.
-        NoBaselineError: neither the file nor its snapshot is there.
-        SnapshotError: the snapshot cannot be used.
+        ReadError: the file is there and cannot be read, or it is to be recorded anew and cannot be reached.
+        NoBaselineError: neither the file nor its snapshot is there, or the file is to be recorded anew.
+        SnapshotError: only the snapshot is there, and it cannot be used.
     """
     folder, shown = context.folder, registration.shown
     name = store.checkpoint_name(registration.id)
+    named = context.update and registration.id in context.rewrite
+    if named and not registration.there:
+        raise NoBaselineError(shown, "is absent, so it cannot be recorded anew", "fetch the file first")
     if not registration.there or (context.snapshots_only and store.exists(folder, name)):
         return _from_snapshot(registration, folder, "" if registration.there else "is absent")
     try:
         structure = read(registration)
     except UnreachableError as error:
-        if context.update or not store.exists(folder, name):
+        if named or not store.exists(folder, name):
             raise
-        return _from_snapshot(registration, folder, f"cannot be reached ({error.problem})")
+        return _from_snapshot(registration, folder, f"cannot be read here ({error.problem})")
     structure = replace(structure, source=replace(structure.source, path=shown))
     return structure, _compared(registration, definition, structure, context)
 
@@ -75,7 +78,10 @@ def _compared(
     name = store.checkpoint_name(registration.id)
     resume = registration.level.loads_optimizer
     named = context.update and registration.id in context.rewrite
-    stored = None if named else store.load(folder, name)
+    try:
+        stored = None if named else store.load(folder, name)
+    except SnapshotError as error:  # the file is there, so its load has a verdict all the same
+        return _unusable(error)
     same = stored is not None and fingerprint.digest(stored) == fingerprint.digest(structure)
     lacks = resume and same and structure.optimizers and stored is not None and not stored.optimizers
     if context.update and (stored is None or lacks):
@@ -93,6 +99,10 @@ def _compared(
         detail = f"{shown} differs from its snapshot {folder.name}/{name} ({difference(stored, structure)})"
         return Finding(changes=(Change("stale-snapshot", detail=detail),))
     return Finding()
+
+
+def _unusable(error: SnapshotError) -> Finding:
+    return Finding(changes=(Change("unreadable", detail=str(error)),))
 
 
 def read(registration: Registration) -> Structure:
@@ -119,9 +129,6 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
         subject: the checkpoint and its definition.
         main: the checkpoint's verdict.
         context: of the run.
-
-    Raises:
-        SnapshotError: the snapshot cannot be used.
     """
     definition, folder, name = subject.definition, subject.folder, subject.name
     new, values = main.new, main.old.values if main.old else {}
@@ -129,7 +136,10 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
         return Finding()
     if context.update:
         return Finding(writes={name: fingerprint.dumps(new)} if _outdated(folder, name, new) else {})
-    stored = store.load(folder, name)
+    try:
+        stored = store.load(folder, name)
+    except SnapshotError as error:
+        return _unusable(error)
     if stored is None:
         detail = f"no snapshot of {definition.label} has been recorded; run {UPDATE_COMMAND}"
         return Finding(changes=(Change("no-baseline", detail=detail),))

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError
+
 if TYPE_CHECKING:
     from pytest_ckpt_compat._check.checkpoint import Result
     from pytest_ckpt_compat._check.context import Context
@@ -50,9 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
         lambda project: check(project, arguments.against, arguments.snapshots, full), arguments.pytest_args
     )
     print(render(checked.outcome.report, checked.remarks))
-    for line in publish.publish(checked.outcome.report, arguments.report, os.environ):
-        print(line)
-    return checked.outcome.exit_code
+    try:
+        lines, written = publish.publish(checked.outcome.report, arguments.report, os.environ), True
+    except CkptCompatError as error:  # the verdicts stand without it
+        lines, written = [f"failed    {error}"], False
+    print("\n".join(lines), end="\n" if lines else "")
+    return checked.outcome.exit_code or (0 if written else COULD_NOT_CHECK)
 
 
 @dataclass(frozen=True)

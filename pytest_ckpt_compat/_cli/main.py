@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from pytest_ckpt_compat._core.addresses import redacted_in
 from pytest_ckpt_compat._core.display import escape_what_cannot_be_shown
 from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError
 
+#: What writing to a stream raises where it leads to a full disk, or to nothing.
+_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 _COMMANDS = (show, diff, update, accept, check, status)
 
 
@@ -27,21 +30,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         code = run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None where a caller has closed it
+            sys.stdout.flush()
     except CkptCompatError as error:
         _complain(str(error))
         return COULD_NOT_CHECK
     except BrokenPipeError:
-        # The reader has seen enough; keep the interpreter from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader has seen enough
+        return COULD_NOT_CHECK
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OUTPUT:
+            return _bug(error)
+        _drop_output()
+        _complain(f"the output cannot be written ({error.strerror}); write it elsewhere, or make room")
         return COULD_NOT_CHECK
     except KeyboardInterrupt:
+        _complain("interrupted: not everything was checked; run it again")
         return COULD_NOT_CHECK
-    except Exception as error:  # an uncaught exception would exit with 1, which means incompatible
-        from pytest_ckpt_compat._core.internal import located
-
-        _complain(f"internal error: {located(error)}; this is a bug, please report it")
-        return COULD_NOT_CHECK
+    except BaseException as error:  # uncaught, it would exit with 1, which means incompatible, or with 0
+        return _bug(error)
     return code
 
 
@@ -76,6 +83,18 @@ def _parsed(words: list[str]) -> argparse.Namespace:
         whole.error(f"unrecognized arguments: {' '.join(rest)}")
     arguments.pytest_args = rest
     return arguments
+
+
+def _drop_output() -> None:
+    """Keeps the interpreter from complaining at exit of what it could not write."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _bug(error: BaseException) -> int:
+    from pytest_ckpt_compat._core.internal import located
+
+    _complain(f"internal error: {located(error)}; this is a bug, please report it")
+    return COULD_NOT_CHECK
 
 
 def _complain(message: str) -> None:

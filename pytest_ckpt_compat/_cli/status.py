@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_ckpt_compat._core.verdict import Verdict
     from pytest_ckpt_compat._pytest_plugin.collection import Project
+    from pytest_ckpt_compat._registry.registration import Registration
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -38,7 +39,7 @@ def _table(project: Project) -> str:
         rows.append(
             (
                 visible(each.id),
-                "remote" if each.address else "yes" if each.path.exists() else "absent",
+                _file(each),
                 "yes" if store.exists(folder, store.checkpoint_name(each.id)) else "none",
                 _loads(result.verdicts[0]),
                 str(sum(entry.id == each.id for entry in entries)),
@@ -48,6 +49,14 @@ def _table(project: Project) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = ("   ".join([*map(str.ljust, row[:5], widths), row[5]]).rstrip() for row in rows)
     return "\n".join([*lines, *project.left_out])
+
+
+def _file(registration: Registration) -> str:
+    if registration.problem is not None:
+        return "unknown"
+    if registration.address:
+        return "remote"
+    return "yes" if registration.there else "absent"
 
 
 def _loads(verdict: Verdict) -> str:

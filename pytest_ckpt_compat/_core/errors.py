@@ -39,7 +39,7 @@ class ReadError(CkptCompatError):
 
 
 class UnreachableError(ReadError):
-    """A URL cannot be reached at present: no network, no access, or no such file."""
+    """The file is elsewhere: its URL cannot be reached at present, or a Git LFS pointer lies in its place."""
 
 
 class BuildError(CkptCompatError):

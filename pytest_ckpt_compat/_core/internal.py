@@ -13,9 +13,17 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _LONGEST = 200
 
 
+def words(error: BaseException) -> str:
+    """What an exception says, in one line; "" also where its own ``__str__`` raises."""
+    try:
+        return " ".join(str(error).split())
+    except Exception:
+        return ""
+
+
 def located(error: BaseException) -> str:
     """``IndexError: list index out of range (_renames/match/fusion.py:88)``: the last line of ours."""
-    text = redacted_in(" ".join(str(error).split()))[:_LONGEST]
+    text = redacted_in(words(error))[:_LONGEST]
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if os.path.abspath(frame.filename).startswith(_PACKAGE)]
     name = f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -25,6 +33,6 @@ def located(error: BaseException) -> str:
     return f"{name} ({file}:{ours[-1].lineno})"
 
 
-def in_a_line(error: Exception) -> str:
+def in_a_line(error: BaseException) -> str:
     """An expected error as it is, and any other with its location and the request to report it."""
     return str(error) if isinstance(error, CkptCompatError) else f"{located(error)}; please report it"

@@ -19,10 +19,10 @@ RULES: tuple[Rule, ...] = (
         documentation=cleandoc(
             """
             The checkpoint, its snapshot or `accepted.toml` could not be read, so the check was not
-            made. The message names the file, what is wrong with it, and what to do next. Typical
-            causes are an interrupted download, a Git LFS pointer in place of the file, a format that
-            is not supported, a snapshot that was edited by hand, and an address that cannot be
-            reached.
+            made, or not made in full. The message names the file, what is wrong with it, and what to
+            do next. Typical causes are an interrupted download, a Git LFS pointer in place of the file
+            where no snapshot is there, a format that is not supported, a snapshot that was edited by
+            hand, and an address that cannot be reached.
 
             ```
             CK905 v1: checkpoints/v1.pt: it is a Git LFS pointer, not the file itself; run: git lfs pull
@@ -51,6 +51,9 @@ RULES: tuple[Rule, ...] = (
             ```
             CK906 classifier-v1: models:Clasifier: models has no attribute Clasifier; check the spelling
             ```
+
+            A mistake in a checkpoint's registration, such as an unknown option or an id that is given
+            twice, is reported under this rule too.
 
             A misspelt `"package.module:attr"`, a required constructor argument that `kwargs` does not
             give, or a dependency that is not installed are the usual causes. If the constructor needs

@@ -162,6 +162,20 @@ RULES: tuple[Rule, ...] = (
             weight-normed layer is `weight_v * (weight_g / norm(weight_v))`, with the norm over every
             dimension but the first (`torch._weight_norm(weight_v, weight_g, 0)`). In the other
             direction, apply the normalisation after the plain weight has been loaded.
+
+            The same holds for the other ways in which torch stores a parameter:
+
+            - `torch.nn.utils.spectral_norm` keeps `weight_orig`, and the buffers `weight_u` and `weight_v`;
+            - `torch.nn.utils.parametrizations.spectral_norm` keeps `parametrizations.weight.original`, and
+              the buffers `parametrizations.weight.0._u` and `0._v`;
+            - `torch.nn.utils.prune` keeps `weight_orig`, and the buffer `weight_mask`;
+            - any other parametrization keeps `parametrizations.weight.original`, and what it needs itself.
+
+            Torch converts none of these while loading. From one form of spectral norm to the other, rename
+            the keys. For a plain layer, the weight is `weight_orig * weight_mask` if it was pruned, and
+            `weight_orig / torch.dot(weight_u, weight_orig.flatten(1) @ weight_v)` if it was normalised by
+            its first dimension, as a `Linear` or a convolution is. Or call `torch.nn.utils.prune.remove`
+            or `torch.nn.utils.remove_spectral_norm` on the old model, and save it again.
             """
         ),
     ),

@@ -24,7 +24,7 @@ from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
 from pytest_ckpt_compat._definition.find import Definition, brief, is_module
 from pytest_ckpt_compat._definition.instances import copied
 from pytest_ckpt_compat._definition.intercept import intercept
-from pytest_ckpt_compat._definition.surroundings import untouched_globals
+from pytest_ckpt_compat._definition.surroundings import untouched_globals, untouched_process
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +57,9 @@ def build(
         try:
             with _parameters_on_meta(meta, doubts):
                 module = _construct(definition, checkpoint)
-        except (Exception, SystemExit):
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
             # A failure on meta may have any cause. A real run shows whether the constructor works.
             doubts.clear()
             module = _construct_or_explain(definition, checkpoint)
@@ -106,16 +108,23 @@ def entries_of(module: nn.Module, definition: Definition) -> Mapping[str, Any]:
     module's own.
 
     Raises:
-        BuildError: ``state_dict()`` raises.
+        BuildError: ``state_dict()`` raises, or gives something other than names and values.
     """
     try:
         parameters = inspect.signature(module.state_dict).parameters.values()
         keeps = any(p.name == "keep_vars" or p.kind is p.VAR_KEYWORD for p in parameters)
-        return module.state_dict(keep_vars=True) if keeps else module.state_dict()
-    except Exception as error:
+        with untouched_process():
+            found = module.state_dict(keep_vars=True) if keeps else module.state_dict()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise BuildError(
             definition.label, f"state_dict() raised {brief(error)}", "make it work on a newly built model"
         ) from error
+    if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
+        problem = f"state_dict() gave {type(found).__name__}, not a dictionary of names and tensors"
+        raise BuildError(definition.label, problem, "return what a checkpoint of the model is to keep")
+    return found
 
 
 def spec_of(value: object) -> TensorSpec:
@@ -183,7 +192,9 @@ def _construct(definition: Definition, checkpoint: Mapping[str, Any] | None) -> 
 def _construct_or_explain(definition: Definition, checkpoint: Mapping[str, Any] | None) -> Any:
     try:
         return _construct(definition, checkpoint)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise BuildError(
             definition.label, f"raised {brief(error)}", "make it build with the kwargs given"
         ) from error

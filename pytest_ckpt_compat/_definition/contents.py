@@ -127,7 +127,7 @@ class Maker:
         own = restore is not torch.Tensor.__setstate__
         if content.kind == "unknown" or (own and not name.startswith(_TORCHAO)):
             problem = f"it holds a tensor of the class {name}, whose parts are objects that are not read"
-            raise ReadError(self._path, problem, _RESAVE)
+            raise ReadError(self._path, problem, "save its weights as ordinary dense tensors")
         dtype = _dtype(Named(spec.dtype.rpartition(".")[2]))
         parts = {attribute: self.value(part) for attribute, part in content.parts.items()}
         try:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_ckpt_compat._core.errors import BuildError, UsageError
+from pytest_ckpt_compat._core.internal import words
+from pytest_ckpt_compat._definition.surroundings import untouched_process
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,15 @@ def is_module(value: object) -> bool:
 
 def brief(error: BaseException) -> str:
     """Describes an error and the user's line that raised it: ``ValueError: bad width (models/net.py:12)``."""
-    text = " ".join(str(error).split())
+    text = words(error)
     summary = f"{type(error).__name__}: {text}" if text else type(error).__name__
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
     return f"{summary} ({_relative(frames[-1].filename)}:{frames[-1].lineno})" if frames else summary
 
 
 def _is_users(filename: str) -> bool:
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    inside = os.path.abspath(filename).startswith(package + os.sep)
+    others = (os.path.dirname(os.path.dirname(os.path.abspath(__file__))), os.path.dirname(os.__file__))
+    inside = os.path.abspath(filename).startswith(tuple(folder + os.sep for folder in others))
     return not inside and "site-packages" not in filename and os.path.exists(filename)
 
 
@@ -102,8 +104,11 @@ def find_attribute(text: str) -> Any:
             text, "is not the name of a model", 'write "package.module:attr", for example "models:Classifier"'
         )
     try:
-        found: Any = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
+        with untouched_process():
+            found: Any = importlib.import_module(module_name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise BuildError(
             text,
             f"importing {module_name} raised {brief(error)}",

@@ -27,11 +27,15 @@ def copied(definition: Definition, replaced: Mapping[int, Any]) -> nn.Module:
     try:
         # deepcopy takes an object from its memo, if it is there, instead of copying it.
         return copy.deepcopy(definition.target, dict(replaced))  # type: ignore[no-any-return]
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         reason = error
     try:
         return _part_by_part(definition.target, dict(replaced))
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise BuildError(
             definition.label, f"cannot be copied: {brief(reason)}", "pass the class or a factory instead"
         ) from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, PLAIN_DTYPES, Structure
 from pytest_ckpt_compat._definition.build import build_real, entries_of, is_lazy
 from pytest_ckpt_compat._definition.doubts import Doubts
@@ -139,17 +140,19 @@ def attempt(
     users = _has_loading_code(module)
     recorder = _Recorder(module)
     unapplied = _shield_extra_state(module, structure)
-    raised: Exception | None = None
+    raised: BaseException | None = None
     with untouched_globals(), warnings.catch_warnings(), watch_operators(state, users) as watched:
         # BatchNorm adds a real number that old checkpoints lack. Copying it to meta is a harmless no-op.
         warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
         try:
             _call_load(module, state, strict)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raised = error
     messages = recorder.messages
     own = [m for m in messages if not m.startswith(_LISTS) and not _MISMATCH.fullmatch(m)]
-    complete = raised is None or str(raised).startswith(_REPORT)
+    complete = raised is None or words(raised).startswith(_REPORT)
     if raised is not None and not (complete and messages):
         own.append(brief(raised))
     after = {} if raised else {k: storage_of(v) for k, v in entries_of(module, definition).items()}
@@ -266,7 +269,7 @@ def _shape(text: str) -> Shape:
     return tuple(int(n) for n in match[1].split(",") if n.strip()) if match else ()
 
 
-def _wants_numbers(error: Exception | None, messages: list[str]) -> bool:
+def _wants_numbers(error: BaseException | None, messages: list[str]) -> bool:
     """Whether a load may have failed only because meta tensors have no numbers.
 
     Torch usually mentions meta tensors in the message. Formatting or iterating one is a plain
@@ -274,7 +277,7 @@ def _wants_numbers(error: Exception | None, messages: list[str]) -> bool:
     """
     if any("meta tensor" in message.lower() for message in messages):
         return True
-    return isinstance(error, (RuntimeError, TypeError, ValueError)) and not str(error).startswith(_REPORT)
+    return isinstance(error, (RuntimeError, TypeError, ValueError)) and not words(error).startswith(_REPORT)
 
 
 def _shield_extra_state(module: nn.Module, structure: Structure) -> tuple[str, ...]:

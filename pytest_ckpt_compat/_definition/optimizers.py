@@ -32,11 +32,15 @@ def make(
     module = build(definition, values)
     try:
         made = _call(target, module)
-    except Exception:  # fused optimizers need parameters on a real device
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # fused optimizers need parameters on a real device
         module = build_real(definition, values)
         try:
             made = _call(target, module)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise BuildError(
                 name_of(factory), f"raised {brief(error)}", "give a factory that takes the model"
             ) from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError
+from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import OptimizerState, Structure, TensorSpec
 from pytest_ckpt_compat._definition.empty import empty, zero
 from pytest_ckpt_compat._definition.find import Definition, brief
@@ -126,7 +127,7 @@ def _load(saved: SavedOptimizer, today: CurrentOptimizer) -> tuple[list[Change],
     try:
         optimizer.load_state_dict(_state_dict(state, today))
     except Exception as error:
-        if "meta tensor" in str(error):
+        if "meta tensor" in words(error):
             return (
                 [],
                 f"load_state_dict reads numbers ({brief(error)}): the optimizer's state was not checked",
@@ -195,7 +196,7 @@ def _next_step(optimizer: torch.optim.Optimizer, initial: State, loaded: State) 
     try:
         try_step(optimizer)
     except Exception as error:
-        reads_a_number = "meta tensor" in str(error)
+        reads_a_number = "meta tensor" in words(error)
         return None if reads_a_number else [mismatch(f"the step after the load raises {brief(error)}")]
     return []
 

@@ -20,7 +20,9 @@ LINK, EXECUTABLE = "120000", "100755"
 
 _ENCODING = sys.getfilesystemencoding()
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_ABBREVIATED = re.compile(r"HEAD|@|[0-9a-f]{4,63}")
+_ABBREVIATED = re.compile(r"HEAD|FETCH_HEAD|ORIG_HEAD|@|[0-9a-f]{4,63}")
+#: In what git takes for a range, a file, a tree, or the setting of a branch; none of it can be fetched.
+_NO_NAME = re.compile(r"\.\.|:|\^\{|@\{|\s")
 _VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
 
 
@@ -62,10 +64,11 @@ def merge_base(root: Path, ref: str) -> Base:
         UsageError: there is none, or it is not in this clone; names the command that fetches it.
     """
     subject = f"--against {ref}"
+    no_reference = UsageError(
+        subject, "is not a reference", "give a branch, a tag or a commit, such as origin/main"
+    )
     if ref.startswith("-") or not ref.strip():
-        raise UsageError(
-            subject, "is not a reference", "give a branch, a tag or a commit, such as origin/main"
-        )
+        raise no_reference
     try:
         done = _run(root, "rev-parse", "--show-toplevel")
     except FileNotFoundError:
@@ -80,6 +83,8 @@ def merge_base(root: Path, ref: str) -> Base:
         raise UsageError(subject, "this repository has no commits", "commit first")
     shallow = _line(root, "rev-parse", "--is-shallow-repository") == "true"
     target = _line(root, "rev-parse", "--verify", "--quiet", "--end-of-options", ref + "^{commit}")
+    if not target and _NO_NAME.search(ref):
+        raise no_reference
     if not target:
         raise UsageError(subject, "is not known here", f"run: {_fetch(root, ref, shallow)}")
     commit = _line(root, "merge-base", target, "HEAD")
@@ -196,7 +201,8 @@ def _list(base: Base, *args: str) -> list[str]:
 def _read(base: Base, *args: str) -> bytes:
     done = _run(base.top, *args)
     if done.returncode:
-        raise _unreadable(base, done.stderr.decode(errors="replace").strip() or "failed")
+        lines = done.stderr.decode(errors="replace").split("\n")
+        raise _unreadable(base, next((each for each in reversed(lines) if each.strip()), "failed"))
     return done.stdout
 
 

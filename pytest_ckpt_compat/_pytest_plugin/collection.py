@@ -77,7 +77,7 @@ def in_project(work: Callable[[Project], _T], args: Sequence[str] = (), whole: b
         CkptCompatError: as ``work`` raises it.
     """
     finder = _Finder(work, whole)
-    output = io.StringIO()
+    output = _Dropped()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         # Nothing is run. With rewriting, pytest warns of modules that are imported already.
         options = ["--collect-only", "-q", "--assert=plain", "-m", MARKER]
@@ -98,6 +98,13 @@ def in_project(work: Callable[[Project], _T], args: Sequence[str] = (), whole: b
     raise UsageError("collection", problem, "run pytest to see it all")
 
 
+class _Dropped(io.StringIO):
+    """Takes what is printed, and stays open whatever the project's code closes."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
 class _Finder(Generic[_T]):
     """Does the work at the end of the collection."""
 
@@ -105,9 +112,10 @@ class _Finder(Generic[_T]):
         self._work = work
         self._whole = whole
         self._skipped: list[str] = []
+        self._collected: list[pytest.Item] = []
         self.root = ""
         self.result: list[_T] = []
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.problems: list[str] = []
 
     @pytest.hookimpl(wrapper=True)
@@ -144,13 +152,19 @@ class _Finder(Generic[_T]):
         elif report.skipped:
             self._skipped.append(report.nodeid)
 
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Keeps the order of the project's files: pytest-randomly and others change it."""
+        self._collected.append(item)
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Does the work, unless the collection failed."""
+        kept = {id(item) for item in session.items}
+        items = [item for item in self._collected if id(item) in kept]
         found: list[Registration] = []
-        for each in (each for item in session.items for each in item.stash.get(REGISTRATIONS, ())):
+        for each in (each for item in items for each in item.stash.get(REGISTRATIONS, ())):
             if not any(_same(each, other) for other in found):
                 found.append(each)
-        marks = read_marks(session.items)
+        marks = read_marks(items)
         if self._whole and (self.problems or not found):
             return
         config, problems, skipped = session.config, tuple(self.problems), tuple(self._skipped)
@@ -168,7 +182,7 @@ class _Finder(Generic[_T]):
                 marks=marks,
             )
             self.result.append(self._work(project))
-        except Exception as error:  # raised again outside of pytest, which would print it
+        except BaseException as error:  # raised again outside of pytest, which would print it
             self.error = error
 
 
@@ -197,5 +211,6 @@ def _same(one: Registration, other: Registration) -> bool:
 
 def _complaint(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith(("ERROR", "E  ", "Exit:", "! _pytest"))]
-    return (errors or lines or ["pytest collected nothing"])[0].removeprefix("ERROR: ")
+    usage = [line.partition("error: ")[2] for line in lines if line.startswith("pytest.main(): error: ")]
+    errors = [line for line in lines if line.startswith(("ERROR", "E  ", "Exit:", "! _pytest", "mainloop"))]
+    return (*usage, *errors, "pytest collected nothing")[0].removeprefix("ERROR: ")

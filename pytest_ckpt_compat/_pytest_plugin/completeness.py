@@ -12,9 +12,14 @@ _NARROWING = ("keyword", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
 
 def ran_everything(session: pytest.Session) -> bool:
     """Whether the run covered every checkpoint of the project and came to its end."""
-    stopped = session.shouldfail or session.shouldstop or session.config.getoption("collectonly")
+    ran = not session.config.getoption("collectonly") and not was_stopped(session)
+    return ran and asked_for_everything(session.config)
+
+
+def was_stopped(session: pytest.Session) -> bool:
+    """Whether the run ended before all its tests had run."""
     ended = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-    return ended and not stopped and asked_for_everything(session.config)
+    return bool(session.shouldfail or session.shouldstop or not ended)
 
 
 def asked_for_everything(config: pytest.Config) -> bool:

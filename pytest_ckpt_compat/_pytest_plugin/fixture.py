@@ -12,7 +12,7 @@ import pytest
 from pytest_ckpt_compat._check.check import check
 from pytest_ckpt_compat._check.checkpoint import load
 from pytest_ckpt_compat._core.addresses import is_url
-from pytest_ckpt_compat._core.errors import CkptCompatError
+from pytest_ckpt_compat._core.errors import CkptCompatError, UnreachableError
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._registry.paths import SearchPath, find_file
 from pytest_ckpt_compat._registry.registration import Registration
@@ -58,9 +58,9 @@ class CkptCompat:
         try:
             verdict = check(found, model, kwargs, key, strip_prefix, strict)
         except CkptCompatError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise _failure(str(error)) from None
         if not verdict.compatible:
-            pytest.fail(text.render(verdict, self.full), pytrace=False)
+            raise _failure(text.render(verdict, self.full))
         return verdict
 
     def load(self) -> nn.Module:
@@ -83,11 +83,18 @@ class CkptCompat:
             pytest.skip(f"{registration.shown} is {where}: there are no weights to load")
         try:
             return load(registration)
+        except UnreachableError as error:
+            pytest.skip(f"{error}: there are no weights to load")
         except CkptCompatError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise _failure(str(error)) from None
         except RuntimeError as error:
             reason = self.accepted()
             if not reason:
                 raise
-            first = str(error).partition("\n")[0]
+            first = str(error).partition("\n")[0].rstrip(":")
             pytest.skip(f"{registration.shown} does not load, which is accepted ({reason}): {first}")
+
+
+def _failure(message: str) -> BaseException:
+    """The failure that a test raises: its message alone, without the exception that led to it."""
+    return pytest.fail.Exception(message, pytrace=False)

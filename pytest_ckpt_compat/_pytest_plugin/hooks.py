@@ -194,7 +194,8 @@ class Reports:
         wanted = any(
             map(self._config.getoption, ("ckpt_update", "ckpt_prune", "ckpt_against", "ckpt_report"))
         )
-        return not hasattr(self._config, "workerinput") and (wanted or SESSION in self._config.stash)
+        ours = hasattr(self._config, "workerinput") or getattr(self._config.option, "ckpt_collecting", False)
+        return not ours and (wanted or SESSION in self._config.stash)
 
 
 def _declaring(config: pytest.Config) -> Path | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._pytest_plugin.keys import REGISTRATIONS
 from pytest_ckpt_compat._registry.registration import Registration
@@ -48,9 +49,9 @@ class CheckpointFile(pytest.File):
 
 
 def _name(identifier: str) -> str:
-    """The id as pytest can put it into an environment variable, which takes no more than file names do."""
+    """The id as a terminal and an environment variable, into which pytest puts it, can take it."""
     encoding = sys.getfilesystemencoding()
-    return identifier.encode(encoding, "backslashreplace").decode(encoding)
+    return visible(identifier).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def collector_of(

@@ -12,7 +12,7 @@ import pytest
 from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.internal import in_a_line
-from pytest_ckpt_compat._pytest_plugin.completeness import ran_everything
+from pytest_ckpt_compat._pytest_plugin.completeness import ran_everything, was_stopped
 from pytest_ckpt_compat._pytest_plugin.items import CheckpointFile, collector_of
 from pytest_ckpt_compat._pytest_plugin.keys import REGISTRATIONS
 from pytest_ckpt_compat._registry import project_file
@@ -149,7 +149,8 @@ class Session:
         from pytest_ckpt_compat._check.run import conclude
 
         complete = not self.partial and ran_everything(session)
-        self.outcome = conclude(self.contributions, self.context(), complete, self.prune, self._full)
+        found = [*self.contributions, *self._unreached(session)]
+        self.outcome = conclude(found, self.context(), complete, self.prune, self._full)
         code = self.outcome.exit_code_of_pytest(session.exitstatus, self.merge_base is not None)
         try:
             self._publish(self.outcome)
@@ -157,6 +158,19 @@ class Session:
             self.published.append(f"failed    {in_a_line(error)}")
             code = pytest.ExitCode.TESTS_FAILED if code == pytest.ExitCode.OK else code
         session.exitstatus = code
+
+    def _unreached(self, session: pytest.Session) -> list[Contribution]:
+        """The checkpoints that a run which was stopped did not come to; of xdist's, nobody knows which."""
+        from pytest_ckpt_compat._check.contribution import Contribution
+
+        if session.config.getoption("collectonly"):
+            return []
+        known = {identifier for each in self.contributions for identifier in each.ids}
+        found = [each.id for item in session.items for each in item.stash.get(REGISTRATIONS, ())]
+        if was_stopped(session) and session.config.pluginmanager.hasplugin("dsession"):
+            found = ["the rest of the run"]
+        left = tuple(identifier for identifier in dict.fromkeys(found) if identifier not in known)
+        return [Contribution(partial=True, ids=left)] if left else []
 
     def close(self) -> None:
         """Ends what the session has started."""

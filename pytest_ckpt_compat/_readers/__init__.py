@@ -27,7 +27,8 @@ def read(path: str | os.PathLike[str], key: str | None = None) -> Structure:
 
     Raises:
         ReadError: the checkpoint cannot be read, or not safely.
-        UnreachableError: the URL cannot be reached at present (a kind of ReadError).
+        UnreachableError: the URL cannot be reached at present, or the file is a Git LFS pointer (a kind of
+            ReadError).
     """
     name = os.fspath(path)
     try:

@@ -102,7 +102,7 @@ class BrokenOffError(RefusalError):
 
 
 class UnreachableRefusalError(RefusalError):
-    """A URL cannot be reached at present. Whether a readable file is behind it is unknown."""
+    """The file is elsewhere: behind a URL that cannot be reached, or where a pointer in its place leads."""
 
 
 class Budget:

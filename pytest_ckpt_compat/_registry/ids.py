@@ -40,6 +40,8 @@ def problem_of(identifier: str) -> str:
         return f"which cannot be a file name: {forbidden!r}"
     if {"", ".", ".."} & set(parts):
         return "which cannot be a file name"
+    if identifier.startswith("-"):
+        return "which a command would take for an option"
     if _folded(parts[0]) == DEFINITIONS:
         return f"and those in {DEFINITIONS}/ are reserved for definitions"
     for part in parts:

@@ -16,7 +16,7 @@ from pytest_ckpt_compat._registry.names import OWN_FILE, PROJECT_FILES
 from pytest_ckpt_compat._registry.options import Option
 from pytest_ckpt_compat._registry.paths import SearchPath
 from pytest_ckpt_compat._registry.registration import Registration
-from pytest_ckpt_compat._registry.tables import check_tables, register_tables
+from pytest_ckpt_compat._registry.tables import register_tables
 
 TABLE = "tool.ckpt_compat"
 CHECKPOINTS = f"[[{TABLE}.checkpoint]]"
@@ -32,21 +32,21 @@ class Settings:
         snapshot_dir: folder of the snapshots, or "" where it is not set.
         level: the level of a registration that names none.
         memory_budget: bytes of real tensors with which a verdict may be confirmed.
-        checkpoints: one table a checkpoint, its options checked.
+        checkpoints: one table a checkpoint, as written.
     """
 
     file: str = ""
     snapshot_dir: str = ""
     level: Level = Level.BACKWARD
     memory_budget: int = MEMORY_BUDGET
-    checkpoints: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    checkpoints: tuple[Any, ...] = field(default=(), repr=False)
 
 
 def read(root: Path) -> Settings:
     """The settings of a project; defaults where no file has the table.
 
     Raises:
-        UsageError: a file is not TOML, or an option is unknown, missing or invalid.
+        UsageError: a file is not TOML, or an option of the whole is unknown or invalid.
     """
     found = [(name, table) for name in PROJECT_FILES if (table := _table(root / name)) is not None]
     if len(found) > 1:
@@ -56,11 +56,7 @@ def read(root: Path) -> Settings:
 
 
 def registrations(settings: Settings, search: SearchPath) -> tuple[Registration, ...]:
-    """The checkpoints of a project's file.
-
-    Raises:
-        UsageError: options contradict each other, a path matches nothing, or two have one id.
-    """
+    """The checkpoints of a project's file."""
     return register_tables(f"{settings.file} {CHECKPOINTS}", settings.checkpoints, search)
 
 
@@ -104,11 +100,10 @@ def _settings(file: str, table: Mapping[str, Any]) -> Settings:
         Option("checkpoint", (list,), f"a list of tables, {CHECKPOINTS}", default="[]"),
     )
     options.check(f"{file} [{TABLE}]", table, declared)
-    checkpoints = check_tables(f"{file} {CHECKPOINTS}", table.get("checkpoint", ()))
     return Settings(
         file=file,
         snapshot_dir=table.get("snapshot_dir", ""),
         memory_budget=table.get("memory_budget", MEMORY_BUDGET),
         level=Level(table.get("level", Settings.level)),
-        checkpoints=checkpoints,
+        checkpoints=tuple(table.get("checkpoint", ())),
     )

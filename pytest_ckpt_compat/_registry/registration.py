@@ -119,15 +119,14 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
 
 
 def without_duplicates(found: Iterable[Registration], subject: str) -> tuple[Registration, ...]:
-    """The registrations as they are. Raises UsageError where two have one id."""
+    """The registrations; those that share an id become one that fails by itself."""
     known: dict[str, Registration] = {}
     for each in found:
-        if each.id in known:
-            raise UsageError(
-                f"{subject} {each.id}, option id",
-                f"is registered twice, for {known[each.id].shown} and for {each.shown}",
-                "give one of them another id",
-            )
+        other = known.get(each.id)
+        if other is not None:
+            problem = f"is registered twice, for {other.shown} and for {each.shown}"
+            error = UsageError(f"{subject} {each.id}, option id", problem, "give one of them another id")
+            each = unresolved(each.id, error)
         known[each.id] = each
     return tuple(known.values())
 

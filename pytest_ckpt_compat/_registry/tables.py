@@ -11,43 +11,32 @@ from pytest_ckpt_compat._registry.paths import SearchPath
 from pytest_ckpt_compat._registry.registration import Registration, register, unresolved, without_duplicates
 
 
-def check_tables(subject: str, tables: Iterable[Any], objects: bool = False) -> tuple[Mapping[str, Any], ...]:
-    """The tables as they are, once their options are checked.
+def register_tables(
+    subject: str, tables: Iterable[Any], search: SearchPath, objects: bool = False
+) -> tuple[Registration, ...]:
+    """The registrations of tables. A table with a mistake becomes one that fails by itself.
 
     Args:
-        subject: where they are written, for messages.
+        subject: where the tables are written, for messages.
         tables: option -> value, a table a checkpoint.
+        search: where relative paths are looked for.
         objects: whether Python code wrote them.
-
-    Raises:
-        UsageError: one is not a table, or has an option that is unknown, missing or invalid.
-    """
-    checked = []
-    for number, table in enumerate(tables, 1):
-        named = f"{subject} {_name(table, number)}"
-        if not isinstance(table, Mapping):
-            raise UsageError(named, f"is {table!r}", "it must be a table with a path and a model")
-        options.check(named, table, objects=objects)
-        checked.append(table)
-    return tuple(checked)
-
-
-def register_tables(
-    subject: str, tables: Iterable[Mapping[str, Any]], search: SearchPath
-) -> tuple[Registration, ...]:
-    """The registrations of checked tables. A table that cannot be resolved becomes one that fails by itself.
-
-    Raises:
-        UsageError: two have one id.
     """
     found: list[Registration] = []
     for number, table in enumerate(tables, 1):
         name = _name(table, number)
         try:
-            found += register(f"{subject} {name}", table, search)
+            found += _registered(f"{subject} {name}", table, search, objects)
         except UsageError as error:
             found.append(unresolved(name, error))
     return without_duplicates(found, subject)
+
+
+def _registered(subject: str, table: Any, search: SearchPath, objects: bool) -> tuple[Registration, ...]:
+    if not isinstance(table, Mapping):
+        raise UsageError(subject, f"is {table!r}", "it must be a table with a path and a model")
+    options.check(subject, table, objects=objects)
+    return register(subject, table, search)
 
 
 def _name(table: Any, number: int) -> str:

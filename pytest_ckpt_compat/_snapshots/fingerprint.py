@@ -29,7 +29,8 @@ _MOST = {
 }
 #: Characters of a tensor's dtype and shape; each dimension has 19 digits at most.
 _LONGEST_SPEC = 100 + 21 * limits.DIMENSIONS
-_REDO = "restore it from git, or record it again with pytest --ckpt-update"
+#: The command that records a definition again; a checkpoint's needs its id, too.
+UPDATE = "ckpt-compat update"
 
 
 def digest(structure: Structure, optimizers: bool = False) -> str:
@@ -82,31 +83,33 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
     return "{\n" + ",\n".join(f"  {_q(name)}: {text}" for name, text in fields) + "\n}\n"
 
 
-def loads(text: str, path: str) -> Structure:
+def loads(text: str, path: str, again: str = UPDATE) -> Structure:
     """Reads a fingerprint. ``tensors`` alone is required, so that other programs can write one.
 
     Args:
         text: the file's text.
         path: where the text comes from, for messages.
+        again: the command that records it again, for messages.
 
     Raises:
         SnapshotError: the text is not a fingerprint, was edited by hand, or is of a newer version.
     """
-    fields = _parse(text, path)
+    fields = _parse(text, path, again)
+    redo = redo_advice(again)
     version = fields.get("version", VERSION)
     if not isinstance(version, int) or version > VERSION:
         raise SnapshotError(
             path, f"is of version {version!r}, newer than {VERSION}", "update pytest-ckpt-compat"
         )
     if fields.get("format", FORMAT) != FORMAT or not isinstance(fields.get("tensors"), dict):
-        raise SnapshotError(path, 'is not a fingerprint: it has no "tensors"', _REDO)
+        raise SnapshotError(path, 'is not a fingerprint: it has no "tensors"', redo)
     try:
         structure = _structure(fields, path)
     except (TypeError, ValueError, AttributeError, LookupError) as error:
-        raise SnapshotError(path, f"is not a fingerprint: {error}", _REDO) from error
+        raise SnapshotError(path, f"is not a fingerprint: {error}", redo) from error
     found = digest(structure, "optimizers" in fields)
     if fields.get("digest", found) != found:
-        raise SnapshotError(path, "was changed by hand: its digest does not match", _REDO)
+        raise SnapshotError(path, "was changed by hand: its digest does not match", redo)
     return structure
 
 
@@ -143,21 +146,27 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
     )
 
 
-def _parse(text: str, path: str) -> dict[str, Any]:
+def redo_advice(again: str) -> str:
+    """What to do with an unusable snapshot that the command ``again`` records again."""
+    return f"restore it from git, or record it again: {again}"
+
+
+def _parse(text: str, path: str, again: str) -> dict[str, Any]:
+    redo = redo_advice(again)
     marker = _CONFLICT_MARKER.search(text)
     if marker is not None:
         problem = f"has conflict markers (line {text.count(chr(10), 0, marker.start()) + 1})"
-        raise SnapshotError(path, problem, "merge it: keep one side, or record it again")
+        raise SnapshotError(path, problem, f"merge it: keep one side, or record it again: {again}")
     for name, (signs, most) in _MOST.items():
         if sum(map(text.count, signs)) > most:  # counted first, so that the parser never builds them
             problem = f"cannot be read: it has more than {most:,} {name}, the limit for reading it"
-            raise SnapshotError(path, problem, _REDO)
+            raise SnapshotError(path, problem, redo)
     try:
         fields = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise SnapshotError(path, f"is not a fingerprint: {error}", _REDO) from error
+        raise SnapshotError(path, f"is not a fingerprint: {error}", redo) from error
     if not isinstance(fields, dict):
-        raise SnapshotError(path, "is not a fingerprint: it is not a JSON object", _REDO)
+        raise SnapshotError(path, "is not a fingerprint: it is not a JSON object", redo)
     return fields
 
 

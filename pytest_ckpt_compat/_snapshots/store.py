@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +14,7 @@ from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._registry.names import DEFINITIONS
 from pytest_ckpt_compat._registry.names import SNAPSHOT_SUFFIX as _SUFFIX
 from pytest_ckpt_compat._snapshots import fingerprint
+from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 from pytest_ckpt_compat._snapshots.writing import write
 
 
@@ -42,7 +44,8 @@ def load(folder: Path, name: str) -> Structure | None:
     Raises:
         SnapshotError: the file exists and cannot be used.
     """
-    return _load(path_of(folder, name)) if exists(folder, name) else None
+    again = UPDATE if is_definition(name) else f"{UPDATE} {shlex.quote(identifier(name))}"
+    return _load(path_of(folder, name), again) if exists(folder, name) else None
 
 
 def read_file(path: str | os.PathLike[str]) -> Structure | None:
@@ -59,12 +62,12 @@ def read_file(path: str | os.PathLike[str]) -> Structure | None:
     return _load(path) if begins == b"{" else None
 
 
-def _load(path: Path) -> Structure:
+def _load(path: Path, again: str = UPDATE) -> Structure:
     try:
         text = files.read_text(path, files.SNAPSHOT_BYTES)
     except (OSError, ValueError) as error:
-        raise SnapshotError(str(path), f"cannot be read: {error}", "check the file") from error
-    return fingerprint.loads(text, str(path))
+        raise SnapshotError(str(path), f"cannot be read: {error}", fingerprint.redo_advice(again)) from error
+    return fingerprint.loads(text, str(path), again)
 
 
 def save(folder: Path, name: str, text: str) -> None:
@@ -91,9 +94,16 @@ def names(folder: Path) -> Iterator[str]:
 
 
 def remove(folder: Path, name: str) -> None:
-    """Removes a snapshot, and the folders that it leaves empty."""
+    """Removes a snapshot, and the folders that it leaves empty.
+
+    Raises:
+        SnapshotError: it cannot be removed.
+    """
     path = path_of(folder, name)
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise SnapshotError(str(path), f"cannot be removed ({error.strerror})", "check the folder") from error
     for parent in path.parents:
         if parent == folder:
             break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
@@ -37,7 +38,9 @@ def write(path: Path, text: str) -> None:
                 temporary.unlink()
         if not isinstance(error, OSError):
             raise
-        raise SnapshotError(str(path), f"cannot be written ({error.strerror})", "check the folder") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "make room on the disk" if full else "check the folder"
+        raise SnapshotError(str(path), f"cannot be written ({error.strerror})", advice) from error
 
 
 def _keep_permissions(path: Path, temporary: Path) -> None:

@@ -92,6 +92,28 @@ def _(folder: Path) -> Path:
     return folder / "m.index.json"
 
 
+@writer("index: a part that is a link to elsewhere")
+def _(folder: Path) -> Path:
+    (folder / "m.index.json").write_text(json.dumps({"weight_map": {"w": "f"}}))
+    (folder / "f").symlink_to("/dev/zero")
+    return folder / "m.index.json"
+
+
+@writer("snapshot: a terabyte")
+def _(folder: Path) -> Path:
+    with (folder / "m.json").open("wb") as stream:
+        stream.write(b'{"tensors": {')
+        stream.truncate(1 << 40)
+    return folder / "m.json"
+
+
+@writer("snapshot: one name twice")
+def _(folder: Path) -> Path:
+    names = ",".join(f'"w{number}": "float32[]"' for number in range(300_000))
+    (folder / "m.json").write_text(f'{{"tensors": {{{names}, "w299999": "float32[]"}}}}')
+    return folder / "m.json"
+
+
 @writer("torchscript: shared modules")
 def _(folder: Path) -> Path:
     source = b"class M(Module):\n  __parameters__ = []\n  __buffers__ = []\n"

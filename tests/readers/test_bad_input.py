@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._core.errors import ReadError, UnreachableError
 from pytest_ckpt_compat._readers import read, record_offsets
 
 
@@ -116,3 +117,14 @@ def test_reading_loads_no_library(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert done.stdout.split("\n")[:2] == ["2", "set()"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", ".metadata", "shards"])
+def test_a_git_lfs_pointer_inside_a_directory(tmp_path: Path, name: str) -> None:
+    if name == "shards":
+        name = "model-00001-of-00001.safetensors"
+        index = json.dumps({"weight_map": {"weight": name}})
+        (tmp_path / "model.safetensors.index.json").write_text(index)
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    with pytest.raises(UnreachableError, match=r"it is a Git LFS pointer.*; run: git lfs pull"):
+        read(tmp_path)

@@ -18,7 +18,6 @@ _KNOWN = (
     (b"BZh", "it is compressed with bzip2", _UNPACK),
     (b"\xfd7zXZ\0", "it is compressed with xz", _UNPACK),
     (b"\x28\xb5\x2f\xfd", "it is compressed with zstd", _UNPACK),
-    (b"version https://git-lfs", "it is a Git LFS pointer, not the file itself", "run: git lfs pull"),
     (b"<!doctype html", "it is an HTML page, probably from a failed download", _AGAIN),
     (b"<html", "it is an HTML page, probably from a failed download", _AGAIN),
     (b"<?xml", "it is XML, probably from a failed download", _AGAIN),

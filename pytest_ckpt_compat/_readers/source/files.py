@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from pytest_ckpt_compat._readers.limits import RefusalError, damaged
+from pytest_ckpt_compat._readers.limits import RefusalError, UnreachableRefusalError, damaged
 
 _NO_WAITING = (
     os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 )
 _CHECK_PATH = "check the path"
+#: How Git LFS begins the text that it puts in the place of a file, and how long the text may be.
+_POINTER, _LONGEST_POINTER = b"version https://git-lfs", 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,9 @@ def open_blob(path: str) -> Iterator[Blob]:
         with os.fdopen(descriptor, "rb", buffering=0) as stream:
             found = os.fstat(descriptor)
             _require_regular(found)
-            yield Blob(path, found.st_size, stream)
+            blob = Blob(path, found.st_size, stream)
+            _refuse_pointer(blob)
+            yield blob
     except FileNotFoundError:
         raise RefusalError("there is no such file", _CHECK_PATH) from None
     except OSError as error:
@@ -73,6 +77,11 @@ def open_blob(path: str) -> Iterator[Blob]:
         ) from None
     except ValueError:
         raise RefusalError("it is not a valid file path", _CHECK_PATH) from None
+
+
+def _refuse_pointer(blob: Blob) -> None:
+    if blob.size < _LONGEST_POINTER and blob.head(len(_POINTER)) == _POINTER:
+        raise UnreachableRefusalError("it is a Git LFS pointer, not the file itself", "run: git lfs pull")
 
 
 def _require_regular(found: os.stat_result) -> None:

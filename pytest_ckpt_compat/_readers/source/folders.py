@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pytest_ckpt_compat._readers import limits
-from pytest_ckpt_compat._readers.limits import RefusalError, damaged, over_limit
+from pytest_ckpt_compat._readers.limits import RefusalError, UnreachableRefusalError, damaged, over_limit
 from pytest_ckpt_compat._readers.source.files import Blob, open_blob
 
 
@@ -101,4 +101,5 @@ def naming_part(name: str) -> Iterator[None]:
     try:
         yield
     except RefusalError as refusal:
-        raise RefusalError(f"in its part {name!r}, {refusal.problem}", refusal.advice) from None
+        kind = UnreachableRefusalError if isinstance(refusal, UnreachableRefusalError) else RefusalError
+        raise kind(f"in its part {name!r}, {refusal.problem}", refusal.advice) from None
