@@ -312,6 +312,8 @@ def _repairs(wrapper: _Wrapper | None) -> Iterator[tuple[str, str]]:
 def _notes(outcome: Outcome) -> Iterator[str]:
     if outcome.unconfirmed:
         yield outcome.unconfirmed
+    if outcome.unsaved:
+        yield outcome.unsaved
     if outcome.read_weights:
         yield "the definition's loading code reads numbers: checked with the real weights"
     for key in outcome.unapplied:

@@ -10,9 +10,11 @@ from pytest_ckpt_compat._core.changes import MEMORY_BUDGET
 from pytest_ckpt_compat._core.display import size
 from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError, ReadError
 from pytest_ckpt_compat._core.structure import ITEM_SIZES, Structure
-from pytest_ckpt_compat._definition.build import build, build_real, is_lazy, structure_of
+from pytest_ckpt_compat._definition.build import build, build_real
+from pytest_ckpt_compat._definition.counterparts import is_lazy
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import empty_state, with_metadata
+from pytest_ckpt_compat._definition.entries import loadable, structure_of
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.load import Attempt, Outcome, attempt, fits_on_meta, require_objects
 from pytest_ckpt_compat._definition.weights import is_readable, read_weights
@@ -51,17 +53,16 @@ def load(
     needed = _bytes(module) + sum(map(_spec_bytes, structure.tensors.values()))
     add_doubts(module, doubts)
     _add_dtypes({spec.dtype for spec in structure.tensors.values()}, doubts)
-    try:
-        new = structure_of(module, definition)
-    except BuildError:
-        if needed > budget:
-            raise
+    new, _, unsaved = loadable(module, definition)
+    if unsaved and needed <= budget:
         return _really(structure, definition, strict)
+    if unsaved:
+        doubts.add("its state_dict() raises on tensors without numbers")
     if not fits_on_meta(structure, module):
         # Quantized and sparse tensors do not exist on meta, and have copy rules of their own.
         return _really(structure, definition, strict)
     first = attempt(module, empty_state(structure, "meta"), structure, definition, strict)
-    outcome = first.outcome
+    outcome = replace(first.outcome, unsaved="")
     if first.wants_numbers and (needed > budget or is_readable(structure)):
         return _with_numbers(structure, definition, strict, first)
     reasons = {**doubts.reasons, **first.doubts.reasons}
@@ -73,22 +74,31 @@ def load(
     return new, _checked(outcome, structure)
 
 
-def defined(definition: Definition, budget: int = MEMORY_BUDGET) -> Structure:
+def defined(
+    definition: Definition, checkpoint: Mapping[str, Any] | None = None, budget: int = MEMORY_BUDGET
+) -> Structure:
     """Returns the structure of a definition; a real build decides if one on meta is in doubt.
+
+    Args:
+        definition: what to build.
+        checkpoint: the checkpoint's non-tensor values, for a factory that takes them.
+        budget: bytes that its real tensors may take.
 
     Raises:
         BuildError: the definition cannot be built.
     """
     doubts = Doubts()
-    module = build(definition, doubts=doubts)
+    module = build(definition, checkpoint, doubts)
     affordable = _bytes(module) <= budget
     try:
         new = structure_of(module, definition)
     except BuildError:
         if not affordable:
             raise
-        return structure_of(build_real(definition), definition)
-    return structure_of(build_real(definition), definition) if doubts.reasons and affordable else new
+        return structure_of(build_real(definition, checkpoint), definition)
+    if doubts.reasons and affordable:
+        return structure_of(build_real(definition, checkpoint), definition)
+    return new
 
 
 def add_doubts(module: nn.Module, doubts: Doubts) -> None:
@@ -115,7 +125,7 @@ def _with_numbers(
     if not is_readable(structure):
         raise _no_numbers(structure, definition, first)
     module = build_real(definition, structure.values)
-    new = structure_of(module, definition)
+    new = loadable(module, definition)[0]
     state = with_metadata(read_weights(structure), structure)
     outcome = attempt(module, state, structure, definition, strict).outcome
     return new, _checked(replace(outcome, read_weights=True), structure)
@@ -126,7 +136,7 @@ def _really(
 ) -> tuple[Structure, Outcome]:
     """Loads real tensors into a really built module: the file's own where it is there, else zeros."""
     module = build_real(definition, structure.values)
-    new = structure_of(module, definition)
+    new = loadable(module, definition)[0]
     state, whole = _real_state(structure)
     second = attempt(module, state, structure, definition, strict)
     numbers_decide = second.read or (second.refused and first is not None and first.wants_numbers)

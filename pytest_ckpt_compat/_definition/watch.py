@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_ckpt_compat._definition.build import is_lazy, storage_identity
+from pytest_ckpt_compat._definition.counterparts import is_lazy
 from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
+from pytest_ckpt_compat._definition.entries import storage_identity
 from pytest_ckpt_compat._definition.intercept import intercept
 
 
@@ -22,6 +23,7 @@ class Watched:
         derived: storages of the checkpoint's tensors, and of those that were computed from them.
         reached: storages that operators wrote to with such a tensor among their arguments.
         doubts: what loading code asked tensors.
+        users: whether there is any code outside of torch that may ask, or write.
     """
 
     written: set[int] = field(default_factory=set)
@@ -29,17 +31,18 @@ class Watched:
     derived: set[int] = field(default_factory=set)
     reached: set[int] = field(default_factory=set)
     doubts: Doubts = field(default_factory=Doubts)
+    users: bool = True
 
 
 @contextlib.contextmanager
-def watch_operators(state: Mapping[str, Any], questions: bool) -> Iterator[Watched]:
+def watch_operators(state: Mapping[str, Any], users: bool) -> Iterator[Watched]:
     """Observes every call of a torch operator inside the context, and what code asks tensors.
 
     Args:
         state: the checkpoint.
-        questions: whether there is any code outside of torch that may ask.
+        users: whether there is any code outside of torch that may ask.
     """
-    watched = Watched(derived=_storages(state.values()))
+    watched = Watched(derived=_storages(state.values()), users=users)
 
     def watch(operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         written = _written(operator, args, kwargs)
@@ -54,7 +57,7 @@ def watch_operators(state: Mapping[str, Any], questions: bool) -> Iterator[Watch
             watched.derived |= written | _storages(tensors_in((found,)))
         return found
 
-    with intercept(watch), watched.doubts.questions() if questions else contextlib.nullcontext():
+    with intercept(watch), watched.doubts.questions() if users else contextlib.nullcontext():
         yield watched
 
 

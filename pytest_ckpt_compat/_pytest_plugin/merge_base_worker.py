@@ -15,7 +15,8 @@ from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check.breaks import at_level
 from pytest_ckpt_compat._check.check import check_structure, resumed
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, ReadError
-from pytest_ckpt_compat._definition.build import build, structure_of
+from pytest_ckpt_compat._definition.build import build
+from pytest_ckpt_compat._definition.entries import structure_of
 from pytest_ckpt_compat._definition.find import Definition, brief, find
 from pytest_ckpt_compat._premerge.wire import as_data
 from pytest_ckpt_compat._pytest_plugin.collection import Project, in_project

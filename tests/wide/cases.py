@@ -8,13 +8,14 @@ import pickle
 import random
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError
@@ -39,20 +40,7 @@ _T = TypeVar("_T")
 Word = Literal["agreed", "disagreed", "unchecked", "crashed", "no case"]
 
 #: Kinds whose verdict is not always torch's, or not always there, and why. Every other kind agrees.
-KNOWN: dict[str, str] = {
-    "state_dict: no arguments": "within another module, torch itself cannot call it, and state_dict() raises",
-    "tensor: expanded": "an instance's own copy can be written to where the instance cannot",
-    **dict.fromkeys(
-        (
-            "tensor: quantized per channel",
-            "lazy: linear",
-            "lazy: convolution",
-            "lazy: batch norm",
-            "extra state: tensor",
-        ),
-        "a lenient load of another prefix: that nothing was loaded is not always seen as torch leaves it",
-    ),
-}
+KNOWN: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -166,12 +154,14 @@ class _Torchs:
 
 
 def _torchs_word(case: Case, state: Any) -> _Torchs:
-    kind = "" if any(isinstance(value, torch.Tensor) for value in state.values()) else NO_TENSOR
+    kind = "" if any(map(_holds, state.values())) else NO_TENSOR
     try:
         module = _seeded(case.new)
     except Exception as error:
         return _Torchs(None, _brief(error), kind=kind)
     before = _contents(module)
+    for key in [key for key in before if key.endswith("num_batches_tracked") and key not in state]:
+        del before[key]  # torch fills in this counter, where a file is so old that it lacks it
     parameters = inspect.signature(module.load_state_dict).parameters.values()
     strict = {"strict": case.strict}
     if not any(each.name == "strict" or each.kind is each.VAR_KEYWORD for each in parameters):
@@ -203,17 +193,26 @@ def _is_filled(state: Any) -> bool:
     return False
 
 
-def _contents(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Copies of a module's tensors that are not empty; none if it gives no state_dict."""
-    found: dict[str, torch.Tensor] = {}
+def _contents(module: nn.Module) -> dict[str, torch.Tensor | None]:
+    """Copies of the tensors that a module saves and that are not empty; None for what cannot be copied."""
+    found: dict[str, torch.Tensor | None] = {}
+    entries: dict[str, Any] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     with contextlib.suppress(Exception):
-        for key, value in module.state_dict().items():
-            if isinstance(value, torch.Tensor) and value.numel():
+        entries = module.state_dict()
+    for key, value in entries.items():
+        if _holds(value) or (isinstance(value, torch.Tensor) and is_lazy(value)):
+            found[key] = None
+            with contextlib.suppress(Exception):  # of a layout or dtype that cannot be copied
                 found[key] = value.detach().clone()
     return found
 
 
-def _unchanged(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> bool:
+def _holds(value: Any) -> bool:
+    """Whether a value is a tensor with numbers."""
+    return isinstance(value, torch.Tensor) and not is_lazy(value) and value.numel() > 0
+
+
+def _unchanged(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     try:
         return all(torch.equal(value, after[key]) for key, value in before.items())
     except Exception:  # of a layout or dtype that cannot be compared
