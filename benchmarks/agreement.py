@@ -17,7 +17,7 @@ import torch
 
 from tests.wide.cases import KINDS, KNOWN, Found, case, compare
 
-_WORDS = ("agreed", "disagreed", "unchecked", "crashed", "no case")
+_WORDS = ("agreed", "disagreed", "unchecked", "crashed", "no numbers", "no case")
 #: Examples of each failure that are printed.
 _SHOWN = 2
 #: Examples of a kind after which it is no chance that all of them agree.

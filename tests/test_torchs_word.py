@@ -15,6 +15,7 @@ from pytest_ckpt_compat._check.check import check_structure
 from pytest_ckpt_compat._core.changes import Policy
 from pytest_ckpt_compat._definition.build import build_real
 from pytest_ckpt_compat._definition.find import find
+from pytest_ckpt_compat._snapshots import fingerprint
 
 Model = Callable[[], nn.Module]
 
@@ -147,3 +148,189 @@ def test_a_lenient_load_under_another_prefix_brings_in_nothing(tmp_path: Path, n
 def test_an_uninitialized_file_has_nothing_to_lose(tmp_path: Path) -> None:
     path = saved(tmp_path, {f"other.{key}": value for key, value in nn.LazyLinear(2).state_dict().items()})
     assert "nothing-loaded" not in kinds(ckpt.check(path, lambda: nn.Linear(2, 2), strict=False))
+
+
+class ReadsAndLeavesOut(nn.Linear):
+    """Looks at numbers, and then takes nothing."""
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        if prefix + "weight" in state and state[prefix + "weight"].max().item() > 0:
+            del state[prefix + "weight"], state[prefix + "bias"]
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+def test_code_that_reads_numbers_and_takes_nothing_brings_in_nothing(tmp_path: Path) -> None:
+    for sign, nothing in ((1, True), (-1, False)):
+        path = saved(tmp_path, {"weight": sign * torch.ones(2, 2), "bias": torch.ones(2)})
+        verdict = ckpt.check(path, lambda: ReadsAndLeavesOut(2, 2), strict=False)
+        assert ("nothing-loaded" in kinds(verdict)) is nothing
+
+
+class Selects(nn.Module):
+    """Its hook makes tensors of which numbers decide the shape, or whether they stay."""
+
+    def __init__(self, select: Callable[[torch.Tensor], torch.Tensor | None]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3))
+        self.select = select
+        self._register_load_state_dict_pre_hook(self._hook)  # type: ignore[no-untyped-call]
+
+    def _hook(self, state: dict[str, Any], *_: object) -> None:
+        state["weight"] = self.select(state["weight"])
+
+
+SELECTIONS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "nonzero": lambda t: t.nonzero().flatten().float(),
+    "mask": lambda t: t[t > 0],
+    "masked_select": lambda t: t.masked_select(t > 0),
+    "unique": torch.unique,
+    "allclose": lambda t: t if torch.allclose(t, torch.arange(4.0)[1:]) else t[:2],
+}
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_numbers_that_decide_a_shape_are_not_taken_from_a_snapshot(tmp_path: Path, name: str) -> None:
+    def model() -> nn.Module:
+        return Selects(SELECTIONS[name])
+
+    for values, loads in (([1.0, 2.0, 3.0], True), ([0.0, 0.0, 3.0], False)):
+        path = saved(tmp_path, {"weight": torch.tensor(values)})
+        assert ckpt.check(path, model).compatible is loads
+        recorded = fingerprint.loads(fingerprint.dumps(ckpt.read(path)), "net.json")
+        with pytest.raises(ckpt.CkptCompatError, match="reads the values of tensors"):
+            check_structure(recorded, find(model), Policy())
+
+
+def test_numbers_that_decide_no_shape_do_not_matter(tmp_path: Path) -> None:
+    recorded = fingerprint.loads('{"tensors": {"weight": "float32[5]"}}', "net.json")
+    for select in (lambda t: t[torch.arange(3)], lambda t: t[torch.arange(5) > 1], lambda t: t.relu()[:3]):
+        assert check_structure(recorded, find(lambda s=select: Selects(s)), Policy()).compatible
+
+
+def test_nothing_is_written_to_what_inference_mode_made(tmp_path: Path) -> None:
+    def model() -> nn.Module:
+        with torch.inference_mode():
+            return nn.BatchNorm1d(2)
+
+    path = saved(tmp_path, nn.BatchNorm1d(2).state_dict())
+    assert not ckpt.check(path, model).compatible
+    assert not ckpt.check(path, model()).compatible
+    assert ckpt.check(path, nn.BatchNorm1d(2)).compatible
+
+
+class SetsData(nn.Linear):
+    """Puts the file's tensors in place of its own."""
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        self.weight.data = state_dict["weight"]
+
+
+def test_a_model_that_is_built_on_meta_is_loaded_on_meta(tmp_path: Path) -> None:
+    def model() -> nn.Module:
+        with torch.device("meta"):
+            return SetsData(2, 2)
+
+    path = saved(tmp_path, nn.Linear(2, 2).state_dict())
+    with pytest.raises(RuntimeError, match="incompatible tensor type"):
+        model().load_state_dict(torch.load(path))
+    for each in (model, model()):
+        assert not ckpt.check(path, each).compatible
+
+
+def test_a_file_that_was_saved_from_the_meta_device_has_no_numbers_to_load(tmp_path: Path) -> None:
+    state = nn.Linear(2, 2).state_dict()
+    path = saved(tmp_path, {"weight": state["weight"].to("meta"), "bias": state["bias"]})
+    with pytest.raises(RuntimeError, match="no data"):
+        nn.Linear(2, 2).load_state_dict(torch.load(path))
+
+    assert not ckpt.check(path, lambda: nn.Linear(2, 2)).compatible
+    recorded = fingerprint.loads(fingerprint.dumps(ckpt.read(path)), "net.json")
+    assert not check_structure(recorded, find(lambda: nn.Linear(2, 2)), Policy()).compatible
+
+
+class RegistersLate(nn.Linear):
+    """Gets a buffer when it is saved, not before."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+        self.register_state_dict_pre_hook(lambda module, *_: module.register_buffer("late", torch.ones(1)))  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("saver", [RegistersLate, lambda: nn.Linear(2, 2)])
+def test_asking_for_the_state_dict_does_not_change_what_is_loaded(tmp_path: Path, saver: Model) -> None:
+    path = saved(tmp_path, saver().state_dict())
+    new = RegistersLate()
+    loads = "late" not in torch.load(path)
+    assert ckpt.check(path, RegistersLate).compatible is loads
+    assert ckpt.check(path, new).compatible is loads
+    assert not hasattr(new, "late")
+
+
+class KeepsTheTransposed(nn.Module):
+    """Takes only what is not contiguous."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2, 3))
+        self._register_load_state_dict_pre_hook(self._hook)  # type: ignore[no-untyped-call]
+
+    def _hook(self, state: dict[str, Any], *_: object) -> None:
+        if state["weight"].is_contiguous():
+            del state["weight"]
+
+
+@pytest.mark.parametrize("transposed", [True, False])
+def test_a_snapshot_keeps_the_strides(tmp_path: Path, transposed: bool) -> None:
+    weight = torch.ones(3, 2).t() if transposed else torch.ones(2, 3)
+    structure = ckpt.read(saved(tmp_path, {"weight": weight}))
+    text = fingerprint.dumps(structure)
+    assert ('"weight": [1, 2]' in text) is transposed
+    recorded = fingerprint.loads(text, "net.json")
+    assert dict(recorded.strides) == dict(structure.strides)
+    assert check_structure(recorded, find(KeepsTheTransposed), Policy()).compatible is transposed
+
+
+class Uppers(nn.Linear):
+    """Its extra state has to be text."""
+
+    def get_extra_state(self) -> Any:
+        return "text"
+
+    def set_extra_state(self, state: Any) -> None:
+        state.upper()
+
+
+@pytest.mark.parametrize("value", ["text", 3, ["text"], (1, "x"), {"a": None}, {1: 2}, float("nan"), b"x"])
+def test_a_snapshot_keeps_extra_state_that_it_can_give_back(tmp_path: Path, value: Any) -> None:
+    path = saved(tmp_path, {**nn.Linear(2, 2).state_dict(), "_extra_state": value})
+    recorded = fingerprint.loads(fingerprint.dumps(ckpt.read(path)), "net.json")
+    assert recorded.objects in ({}, {"_extra_state": value})
+
+    found = check_structure(recorded, find(lambda: Uppers(2, 2)), Policy())
+
+    told = "_extra_state: its value is of a class that is not read, so set_extra_state was not called"
+    assert found.compatible is ckpt.check(path, lambda: Uppers(2, 2)).compatible or found.notes == (told,)
+    assert (not recorded.objects) is (found.notes == (told,))
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ('"strides": {"w": [1]}', "cannot be its stride"),
+        ('"strides": {"v": [1, 1]}', "cannot be its stride"),
+        ('"strides": {"w": [1, -1]}', "cannot be its stride"),
+        ('"strides": {"w": [1, 4611686018427387904]}', "cannot be its stride"),
+        ('"strides": {"w": [1, 1.5]}', "cannot be its stride"),
+        ('"objects": {"w": 1}', "no object"),
+        ('"objects": {"v": 1}', "no object"),
+    ],
+)
+def test_a_snapshot_with_what_cannot_be_is_refused(fields: str, problem: str) -> None:
+    with pytest.raises(ckpt.CkptCompatError, match=problem):
+        fingerprint.loads(f'{{"tensors": {{"w": "float32[2, 2]"}}, {fields}}}', "net.json")
+
+
+def test_a_snapshot_with_far_strides_is_not_allocated() -> None:
+    text = '{"tensors": {"weight": "float32[2, 3]"}, "strides": {"weight": [1, 1099511627776]}}'
+    verdict = check_structure(fingerprint.loads(text, "net.json"), find(lambda: nn.Linear(2, 2)), Policy())
+    assert "memory_budget" in verdict.notes[0]

@@ -43,7 +43,10 @@ def build(
     doubts = Doubts() if doubts is None else doubts
     meta = Counterparts(on_meta, doubts)
     if is_module(definition.target):
-        return copied(definition, {id(t): meta.of(t) for t in _tensors_of(definition.target)})
+        real = [tensor for tensor in _tensors_of(definition.target) if not tensor.is_meta]
+        module = copied(definition, {id(tensor): meta.of(tensor) for tensor in real})
+        _doubt_meta(module, meta, doubts)
+        return module
     with untouched_globals():
         try:
             with _parameters_on_meta(meta, doubts):
@@ -54,7 +57,14 @@ def build(
             module = _construct_or_explain(definition, checkpoint)
         _require_module(module, definition)
         _move_all(module, meta)
+    _doubt_meta(module, meta, doubts)
     return module  # type: ignore[no-any-return]
+
+
+def _doubt_meta(module: nn.Module, meta: Counterparts, doubts: Doubts) -> None:
+    """Adds a doubt about a module that its own code builds on the meta device."""
+    if not len(meta) and next(_tensors_of(module), None) is not None:
+        doubts.add("it is built on the meta device")
 
 
 def build_real(definition: Definition, checkpoint: Mapping[str, Any] | None = None) -> nn.Module:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,7 +17,7 @@ from pytest_ckpt_compat._definition.build import build, build_real
 from pytest_ckpt_compat._definition.counterparts import is_lazy
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import empty_state, with_metadata
-from pytest_ckpt_compat._definition.entries import loadable, structure_of
+from pytest_ckpt_compat._definition.entries import loadable, saves_with_hooks, structure_of
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.load import Attempt, Outcome, attempt, fits_on_meta, require_objects
 from pytest_ckpt_compat._definition.weights import is_readable, read_weights
@@ -50,10 +53,10 @@ def load(
     """
     doubts = Doubts()
     module = build(definition, structure.values, doubts)
-    needed = _bytes(module) + sum(map(_spec_bytes, structure.tensors.values()))
+    needed = _bytes(module) + sum(_entry_bytes(key, structure) for key in structure.tensors)
     add_doubts(module, doubts)
     _add_dtypes({spec.dtype for spec in structure.tensors.values()}, doubts)
-    new, _, unsaved = loadable(module, definition)
+    new, unsaved = _structure(module, definition)
     if unsaved and needed <= budget:
         return _really(structure, definition, strict)
     if unsaved:
@@ -118,6 +121,15 @@ def _add_dtypes(dtypes: Iterable[str], doubts: Doubts) -> None:
             doubts.add(f"copies of {name} differ")
 
 
+def _structure(module: nn.Module, definition: Definition) -> tuple[Structure, str]:
+    """Returns the structure of a module, and why it can save none, or "". The module stays as it is."""
+    if saves_with_hooks(module):
+        with contextlib.suppress(Exception):
+            module = copy.deepcopy(module)
+    structure, _, unsaved = loadable(module, definition)
+    return structure, unsaved
+
+
 def _with_numbers(
     structure: Structure, definition: Definition, strict: bool, first: Attempt
 ) -> tuple[Structure, Outcome]:
@@ -125,7 +137,7 @@ def _with_numbers(
     if not is_readable(structure):
         raise _no_numbers(structure, definition, first)
     module = build_real(definition, structure.values)
-    new = loadable(module, definition)[0]
+    new = _structure(module, definition)[0]
     state = with_metadata(read_weights(structure), structure)
     outcome = attempt(module, state, structure, definition, strict).outcome
     return new, _checked(replace(outcome, read_weights=True), structure)
@@ -136,7 +148,7 @@ def _really(
 ) -> tuple[Structure, Outcome]:
     """Loads real tensors into a really built module: the file's own where it is there, else zeros."""
     module = build_real(definition, structure.values)
-    new = loadable(module, definition)[0]
+    new = _structure(module, definition)[0]
     state, whole = _real_state(structure)
     second = attempt(module, state, structure, definition, strict)
     numbers_decide = second.read or (second.refused and first is not None and first.wants_numbers)
@@ -176,8 +188,13 @@ def _bytes(module: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in unique.values())
 
 
-def _spec_bytes(spec: Any) -> int:
-    return int(spec.nbytes or spec.numel * 8)
+def _entry_bytes(key: str, structure: Structure) -> int:
+    """Bytes that an entry of a checkpoint takes, with the gaps between its elements."""
+    spec, stride = structure.tensors[key], structure.strides.get(key)
+    if stride is None or not spec.numel:
+        return int(spec.nbytes or spec.numel * 8)
+    length = sum((size - 1) * step for size, step in zip(spec.shape, stride, strict=True)) + 1
+    return math.ceil(length * ITEM_SIZES.get(spec.dtype, 8))
 
 
 def _too_large(needed: int, budget: int) -> str:

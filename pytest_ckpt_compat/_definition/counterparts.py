@@ -27,6 +27,10 @@ class Counterparts:
         self._tensors: dict[int, tuple[weakref.ref[torch.Tensor], torch.Tensor]] = {}
         self._storages: dict[int, tuple[Any, torch.UntypedStorage]] = {}
 
+    def __len__(self) -> int:
+        """The number of tensors that have a counterpart."""
+        return len(self._tensors)
+
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
         """Returns the counterpart of ``tensor``, always the same one; ``tensor`` if it has none."""
         if tensor.is_meta:
@@ -36,8 +40,11 @@ class Counterparts:
             return known[1]
         if not is_plain(tensor):
             self._doubts.add(f"{type(tensor).__name__} is a tensor subclass")
+        import torch
+
         try:
-            counterpart = self._counterpart(tensor)
+            with torch.inference_mode(tensor.is_inference()):
+                counterpart = self._counterpart(tensor)
         except Exception:  # quantized and sparse tensors have no meta; a subclass may want more arguments
             return tensor
         self._tensors[id(tensor)] = (weakref.ref(tensor), counterpart)

@@ -73,11 +73,16 @@ def loadable(module: nn.Module, definition: Definition) -> tuple[Structure, Mapp
     try:
         entries, problem = entries_of(module, definition), ""
     except BuildError as error:
-        entries, problem = _registered(module), f"{error.problem}: no checkpoint of it can be saved"
+        entries, problem = registered(module), f"{error.problem}: no checkpoint of it can be saved"
     return _structure(entries, definition), entries, problem
 
 
-def _registered(module: nn.Module) -> Mapping[str, Any]:
+def saves_with_hooks(module: nn.Module) -> bool:
+    """Whether code runs before ``state_dict()``, which may change the module."""
+    return any(part.__dict__.get("_state_dict_pre_hooks") for part in module.modules())
+
+
+def registered(module: nn.Module) -> Mapping[str, Any]:
     """The parameters and persistent buffers, as torch's own ``state_dict()`` names and orders them."""
     entries: Any = OrderedDict()
     entries._metadata = OrderedDict()

@@ -14,7 +14,7 @@ from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, PLAIN_DTYPES
 from pytest_ckpt_compat._definition.build import build_real
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import with_metadata
-from pytest_ckpt_compat._definition.entries import loadable
+from pytest_ckpt_compat._definition.entries import loadable, registered, saves_with_hooks
 from pytest_ckpt_compat._definition.find import Definition, brief
 from pytest_ckpt_compat._definition.reached import Entries, reached_nothing
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
@@ -138,7 +138,10 @@ def attempt(
         definition: the definition of ``module``.
         strict: as in ``load_state_dict``.
     """
-    _, entries, unsaved = loadable(module, definition)
+    # No hook of the user's on saving may change the module before the load.
+    entries, unsaved = (
+        (registered(module), "") if saves_with_hooks(module) else loadable(module, definition)[1:]
+    )
     before = {key: storage_of(value) for key, value in entries.items()}
     users = _has_loading_code(module)
     recorder = _Recorder(module)
@@ -178,7 +181,7 @@ def attempt(
         unsaved=unsaved,
     )
     wants_numbers = watched.refused or watched.doubts.asked or _wants_numbers(raised, own)
-    read = any(storage_of(tensor) in watched.derived for tensor in watched.doubts.read)
+    read = watched.numbers or any(storage_of(tensor) in watched.derived for tensor in watched.doubts.read)
     return Attempt(outcome, wants_numbers, watched.refused, read, watched.doubts)
 
 

@@ -45,14 +45,16 @@ def reached_nothing(module: nn.Module, entries: Entries, state: Mapping[str, Any
         return False
     # Code that is not torch's may take numbers out of torch, or write where nothing can be observed.
     others = [storage_of(each) for each in _others(module, entries)]
-    unobserved = None in given.values() or None in others or watched.doubts.read or watched.doubts.asked
-    if watched.users and unobserved:
+    if watched.users and (None in others or watched.doubts.asked):
         return False
     changed = (key for key, storage in kept.items() if storage is None or storage != entries.before.get(key))
     if any(key not in entries.missing for key in changed):
         return False
+    touched: set[int | None] = {*watched.reached}
+    if watched.users and (None in given.values() or watched.doubts.read):
+        touched |= watched.written | {storage_of(each) for each in watched.doubts.read}
     own = {*kept.values(), *others} - {None}
-    return own.isdisjoint(watched.reached) and own.isdisjoint(watched.derived)
+    return own.isdisjoint(touched) and own.isdisjoint(watched.derived)
 
 
 def _others(module: nn.Module, entries: Entries) -> list[Any]:

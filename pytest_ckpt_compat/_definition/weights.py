@@ -10,6 +10,7 @@ from pytest_ckpt_compat._core.contents import Content, subclass_of
 from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.structure import (
     ITEM_SIZES,
+    META,
     OBJECT,
     UNINITIALIZED,
     Location,
@@ -45,7 +46,7 @@ def read_weights(structure: Structure) -> dict[str, Any]:
         if content is not None and (content.readable or subclass_of(spec.dtype)):
             state[key] = maker.value(content)
             continue
-        if spec.dtype == UNINITIALIZED:
+        if spec.dtype == UNINITIALIZED or spec.dtype.startswith(META):
             state[key] = empty(spec, "cpu")
             continue
         location = structure.locations.get(key)
@@ -65,8 +66,12 @@ def read_weights(structure: Structure) -> dict[str, Any]:
 def is_readable(structure: Structure) -> bool:
     """Whether the numbers of every tensor can be read."""
     readable = {key for key, content in structure.contents.items() if content.readable}
-    tensors = (key for key, spec in structure.tensors.items() if spec.dtype not in (OBJECT, UNINITIALIZED))
-    return all(key in structure.locations or key in readable for key in tensors)
+    numbers = {
+        key
+        for key, spec in structure.tensors.items()
+        if spec.dtype not in (OBJECT, UNINITIALIZED) and not spec.dtype.startswith(META)
+    }
+    return numbers <= structure.locations.keys() | readable
 
 
 def files_of(objects: Mapping[str, Any]) -> Files | None:

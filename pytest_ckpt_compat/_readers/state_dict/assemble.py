@@ -16,6 +16,7 @@ from pytest_ckpt_compat._core.structure import (
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import over_limit
 from pytest_ckpt_compat._readers.pickle.inert import Made, OrderedMapping, Tensor
+from pytest_ckpt_compat._readers.shapes import contiguous
 from pytest_ckpt_compat._readers.state_dict.containers import (
     choose,
     has_only_extra_state,
@@ -94,6 +95,11 @@ def structure_of(
             name: location
             for name, tensor in tensors.items()
             if tensor.plain and (location := converter.location(tensor))
+        },
+        strides={
+            name: tensor.stride
+            for name, tensor in tensors.items()
+            if tensor.plain and tensor.stride != contiguous(tensor.size)
         },
         contents=converter.contents(tensors),
         objects=converter.objects(plain) | already_plain(plain, {}),
