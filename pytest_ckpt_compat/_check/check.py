@@ -168,7 +168,7 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
     if verdict.old is None:
         return verdict
     try:
-        found = resume(verdict.old, definition, factory, _renamed(verdict.changes))
+        found = resume(verdict.old, definition, factory, _renamed(verdict.changes), policy.memory_budget)
     except CkptCompatError as error:
         if error.rule is None:
             raise

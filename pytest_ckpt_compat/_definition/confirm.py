@@ -17,7 +17,7 @@ from pytest_ckpt_compat._definition.build import build, build_real
 from pytest_ckpt_compat._definition.counterparts import is_lazy
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import empty_state, with_metadata
-from pytest_ckpt_compat._definition.entries import loadable, saves_with_hooks, structure_of
+from pytest_ckpt_compat._definition.entries import bytes_of, loadable, saves_with_hooks, structure_of
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.load import Attempt, Outcome, attempt, fits_on_meta, require_objects
 from pytest_ckpt_compat._definition.weights import is_readable, read_weights
@@ -53,7 +53,7 @@ def load(
     """
     doubts = Doubts()
     module = build(definition, structure.values, doubts)
-    needed = _bytes(module) + sum(_entry_bytes(key, structure) for key in structure.tensors)
+    needed = bytes_of(module) + sum(_entry_bytes(key, structure) for key in structure.tensors)
     add_doubts(module, doubts)
     _add_dtypes({spec.dtype for spec in structure.tensors.values()}, doubts)
     new, unsaved = _structure(module, definition)
@@ -92,7 +92,7 @@ def defined(
     """
     doubts = Doubts()
     module = build(definition, checkpoint, doubts)
-    affordable = _bytes(module) <= budget
+    affordable = bytes_of(module) <= budget
     try:
         new = structure_of(module, definition)
     except BuildError:
@@ -180,12 +180,6 @@ def _no_numbers(structure: Structure, definition: Definition, load: Attempt) -> 
         f"loading it into {definition.label} reads the values of tensors{f' ({errors})' if errors else ''}",
         "check against the checkpoint file itself, not a snapshot",
     )
-
-
-def _bytes(module: nn.Module) -> int:
-    """Bytes that the parameters and buffers of a module take when they are real."""
-    unique = {id(t): t for t in (*module.parameters(), *module.buffers()) if not is_lazy(t)}
-    return sum(tensor.numel() * tensor.element_size() for tensor in unique.values())
 
 
 def _entry_bytes(key: str, structure: Structure) -> int:

@@ -95,6 +95,12 @@ def registered(module: nn.Module) -> Mapping[str, Any]:
     return entries  # type: ignore[no-any-return]
 
 
+def bytes_of(module: nn.Module) -> int:
+    """Returns the bytes that the parameters and buffers of a module take when they are real."""
+    unique = {id(t): t for t in (*module.parameters(), *module.buffers()) if not is_lazy(t)}
+    return sum(tensor.numel() * tensor.element_size() for tensor in unique.values())
+
+
 def spec_of(value: object) -> TensorSpec:
     """Returns the spec of a state_dict entry: an object unless it is a tensor."""
     import torch
