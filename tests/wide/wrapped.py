@@ -152,9 +152,9 @@ def _static(stage: str) -> Variant:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             quantization: Any = torch.ao.quantization
-            model: Any = Observed(size).train(stage == "aware").requires_grad_(stage == "aware")
-            aware = "get_default_qat_qconfig" if stage == "aware" else "get_default_qconfig"
-            model.qconfig = getattr(quantization, aware)(torch.backends.quantized.engine)
+            model: Any = Observed(size).train(stage == "aware")
+            aware = stage == "aware"
+            model.qconfig = quantization.default_qat_qconfig if aware else quantization.default_qconfig
             (quantization.prepare_qat if stage == "aware" else quantization.prepare)(model, inplace=True)
             if stage in ("calibrated", "converted"):
                 model(torch.ones(1, size, 3))
