@@ -1,6 +1,7 @@
 """Compares our verdict with torch's on random definitions of many kinds.
 
 ``python -m benchmarks.agreement N SEED`` runs N examples, from the seed on, and prints a table by kind.
+Interrupted, it prints the table of those that it has run.
 
 Exit code: 0 if every kind agrees but those that are known not to, and each of these does not.
 """
@@ -8,6 +9,7 @@ Exit code: 0 if every kind agrees but those that are known not to, and each of t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import tempfile
 import time
 from collections import Counter
@@ -34,14 +36,16 @@ def main() -> int:
     kinds = [kind for kind in KINDS if arguments.kind in kind]
     found: dict[str, list[Found]] = {kind: [] for kind in kinds}
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
+    done = 0
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
         for number in range(arguments.number):
             each = case(kinds[number % len(kinds)], arguments.seed + number // len(kinds))
             result = compare(each, Path(folder) / "model.pt")
             _print_failure(each.text, result, found.setdefault(result.kind, []))
             found[result.kind].append(result)
+            done += 1
     wrong = _print_table(found)
-    print(f"\n{arguments.number} examples, seed {arguments.seed}, {time.perf_counter() - started:.0f} s")
+    print(f"\n{done} examples, seed {arguments.seed}, {time.perf_counter() - started:.0f} s")
     return 1 if wrong else 0
 
 

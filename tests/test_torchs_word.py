@@ -15,6 +15,7 @@ from pytest_ckpt_compat._check.check import check_structure
 from pytest_ckpt_compat._core.changes import Policy
 from pytest_ckpt_compat._definition.build import build_real
 from pytest_ckpt_compat._definition.find import find
+from pytest_ckpt_compat._definition.weights import read_weights
 from pytest_ckpt_compat._snapshots import fingerprint
 
 Model = Callable[[], nn.Module]
@@ -310,6 +311,7 @@ def test_a_snapshot_keeps_extra_state_that_it_can_give_back(tmp_path: Path, valu
 
     told = "_extra_state: its value is of a class that is not read, so set_extra_state was not called"
     assert found.compatible is ckpt.check(path, lambda: Uppers(2, 2)).compatible or found.notes == (told,)
+    assert bool(recorded.objects) is (value == value), "all but a number that is not itself"
     assert (not recorded.objects) is (found.notes == (told,))
 
 
@@ -321,16 +323,67 @@ def test_a_snapshot_keeps_extra_state_that_it_can_give_back(tmp_path: Path, valu
         ('"strides": {"w": [1, -1]}', "cannot be its stride"),
         ('"strides": {"w": [1, 4611686018427387904]}', "cannot be its stride"),
         ('"strides": {"w": [1, 1.5]}', "cannot be its stride"),
-        ('"objects": {"w": 1}', "no object"),
-        ('"objects": {"v": 1}', "no object"),
+        ('"objects": {"w": "1"}', "no object"),
+        ('"objects": {"v": "1"}', "no object"),
+        ('"objects": {"o": "print(1)"}', "malformed"),
+        ('"objects": {"o": "("}', "no literal"),
+        ('"objects": {"o": 1}', "not a fingerprint"),
     ],
 )
 def test_a_snapshot_with_what_cannot_be_is_refused(fields: str, problem: str) -> None:
     with pytest.raises(ckpt.CkptCompatError, match=problem):
-        fingerprint.loads(f'{{"tensors": {{"w": "float32[2, 2]"}}, {fields}}}', "net.json")
+        fingerprint.loads(f'{{"tensors": {{"w": "float32[2, 2]", "o": "object"}}, {fields}}}', "net.json")
 
 
 def test_a_snapshot_with_far_strides_is_not_allocated() -> None:
     text = '{"tensors": {"weight": "float32[2, 3]"}, "strides": {"weight": [1, 1099511627776]}}'
     verdict = check_structure(fingerprint.loads(text, "net.json"), find(lambda: nn.Linear(2, 2)), Policy())
     assert "memory_budget" in verdict.notes[0]
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_what_shares_a_storage_in_torch_shares_one_in_a_check(tmp_path: Path, new_format: bool) -> None:
+    whole = torch.arange(24.0).reshape(4, 6)
+    state = {"rows": whole[2:], "turned": whole.t(), "alone": torch.ones(5)[1:3], "tied": whole[2:]}
+    path = tmp_path / "net.pt"
+    torch.save(state, path, _use_new_zipfile_serialization=new_format)
+    loaded, read = torch.load(path), read_weights(ckpt.read(path))
+
+    for key, tensor in loaded.items():
+        assert torch.equal(read[key], tensor)
+        assert read[key].stride() == tensor.stride()
+        assert read[key].storage_offset() == tensor.storage_offset()
+        assert read[key].untyped_storage().nbytes() == tensor.untyped_storage().nbytes()
+    assert len({tensor.untyped_storage().data_ptr() for tensor in read.values()}) == 2
+    assert read["rows"] is read["tied"]
+
+
+class DropsWhatIsCut(nn.Linear):
+    """Its hook takes no tensor out of the middle of a storage."""
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        if state[prefix + "weight"].storage_offset():
+            del state[prefix + "weight"]
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_an_offset_is_the_files(tmp_path: Path, cut: bool) -> None:
+    weight = torch.ones(3, 2)[1:] if cut else torch.ones(2, 2)
+    path = saved(tmp_path, {"weight": weight, "bias": torch.ones(2)})
+    assert ckpt.check(path, lambda: DropsWhatIsCut(2, 2)).compatible is not cut
+
+
+class AsksUnderADevice(nn.Module):
+    """Asks a tensor what it is where torch makes all tensors on a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.device("cpu"):
+            self.a = nn.Linear(2, 2)
+            self.b = nn.Linear(1 if self.a.weight.is_meta else 2, 2)
+
+
+def test_a_question_under_a_device_is_noticed(tmp_path: Path) -> None:
+    assert ckpt.check(saved(tmp_path, AsksUnderADevice().state_dict()), AsksUnderADevice).changes == ()
+    assert ckpt.define(AsksUnderADevice).tensors["b.weight"].shape == (2, 2)

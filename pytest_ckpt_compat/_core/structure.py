@@ -114,12 +114,15 @@ class Location:
         record: name of the zip record that holds the storage, or "" for a plain file.
         offset: bytes from the start of the record (or file) to the first element.
         stride: stride of each dimension, in elements.
+        storage: bytes from the start of the record to the storage that torch loads for it, and the length
+            of that; None if the tensor has one of its own.
     """
 
     file: str
     record: str
     offset: int
     stride: tuple[int, ...]
+    storage: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

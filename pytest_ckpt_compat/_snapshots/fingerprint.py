@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import math
@@ -80,8 +81,8 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
     if structure.versions is not None:
         lines = [f"{_q(name)}: {version}" for name, version in sorted(structure.versions.items())]
         fields.append(("versions", _block("{}", lines)))
-    if kept := {key: text for key, each in structure.objects.items() if (text := _exact(each))}:
-        fields.append(("objects", _block("{}", [f"{_q(key)}: {text}" for key, text in kept.items()])))
+    if kept := {key: text for key, each in structure.objects.items() if (text := _literal(each))}:
+        fields.append(("objects", _block("{}", [f"{_q(key)}: {_q(text)}" for key, text in kept.items()])))
     if values is not None:
         fields.append(("values", json.dumps(plain(values), sort_keys=True)))
     if optimizers:
@@ -151,7 +152,7 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
             container=str(source.get("container", "")),
         ),
         values=dict(fields.get("values") or {}),
-        objects=dict(fields.get("objects") or {}),
+        objects={key: _value(text) for key, text in fields.get("objects", {}).items()},
         strides=strides,
         optimizers={
             path: optimizer_data.read(data) for path, data in (fields.get("optimizers") or {}).items()
@@ -159,14 +160,21 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
     )
 
 
-def _exact(value: Any) -> str:
-    """An entry that is no tensor, as JSON; "" if it is long, or JSON would give another value back."""
+def _literal(value: Any) -> str:
+    """An entry that is no tensor, as a literal of Python; "" if it is long, or has no literal."""
     try:
-        text = json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
+        text = repr(value)
+        exact = len(text) <= _LONGEST_OBJECT and ast.literal_eval(text) == value
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return ""
-    back = json.loads(text)
-    return text if len(text) <= _LONGEST_OBJECT and type(back) is type(value) and back == value else ""
+    return text if exact else ""
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text[: _LONGEST_OBJECT + 1])
+    except (SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError(f'"objects" has {text[:100]!r}, which is no literal') from error
 
 
 def _can_be_the_stride_of(stride: tuple[Any, ...], spec: TensorSpec | None) -> bool:

@@ -23,7 +23,7 @@ from pytest_ckpt_compat._core.changes import Policy
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError
 from pytest_ckpt_compat._definition.find import find
 from pytest_ckpt_compat._snapshots import fingerprint
-from tests.wide import constructors, hooks, overrides, reading, saving, tensors, wrapped
+from tests.wide import constructors, hooks, looking, overrides, reading, saving, tensors, wrapped
 from tests.wide.forms import FORMS, SHARES
 from tests.wide.hooks import Variant
 
@@ -34,6 +34,7 @@ KINDS: dict[str, tuple[Variant, ...]] = {
     **wrapped.KINDS,
     **constructors.KINDS,
     **reading.KINDS,
+    **looking.KINDS,
     **saving.KINDS,
 }
 
@@ -41,6 +42,7 @@ KINDS: dict[str, tuple[Variant, ...]] = {
 NO_TENSOR = "any: a file without tensors"
 NOTHING_LOADS = "any: nothing loads"
 SNAPSHOT = "any: from a snapshot"
+OWN_SAVING = "any: a module that saves by code"
 
 _LISTED = re.compile(r"(?:Missing|Unexpected) key\(s\) in state_dict: (.*)")
 _T = TypeVar("_T")
@@ -48,7 +50,10 @@ _T = TypeVar("_T")
 Word = Literal["agreed", "disagreed", "unchecked", "crashed", "no numbers", "no case"]
 
 #: Kinds whose verdict is not always torch's, or not always there, and why. Every other kind agrees.
-KNOWN: dict[str, str] = {}
+KNOWN: dict[str, str] = {
+    NO_TENSOR: "in safetensors, or among other values, it looks like no checkpoint",
+    OWN_SAVING: "only their code knows what they save, and no code in a file runs",
+}
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,8 @@ def compare(case: Case, path: Path) -> Found:
         except BuildError as error:
             return Found("agreed" if torchs.loads is None else "unchecked", kind, str(error))
         except CkptCompatError as error:
-            return Found("unchecked", kind, str(error))
+            by_code = case.form == "whole" and "saves by code of its own" in error.problem
+            return Found("unchecked", OWN_SAVING if by_code else kind, str(error))
         except Exception as error:
             return Found("crashed", kind, _brief(error))
     ours = "; ".join(f"{change.kind} {change.detail}" for change in verdict.changes) or "nothing"

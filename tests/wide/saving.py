@@ -171,13 +171,9 @@ def _inference(size: int) -> nn.Module:
         return nn.Linear(size, 2)
 
 
-def _on_the_default_device(size: int) -> nn.Module:
-    before = torch.get_default_device()
-    torch.set_default_device("meta")
-    try:
+def _without_numbers(size: int) -> nn.Module:
+    with torch.device("meta"):
         return nn.Linear(size, 2)
-    finally:
-        torch.set_default_device(before)
 
 
 def _skipped(size: int) -> nn.Module:
@@ -239,7 +235,7 @@ KINDS: dict[str, tuple[Variant, ...]] = {
     "wrapper: compiled": (_compiled, _linear, _parallel),
     "wrapper: traced": (_traced, lambda n: nn.Sequential(nn.Linear(n, 2))),
     "built: in inference mode": (_inference, _linear),
-    "built: on the default device": (_on_the_default_device, _linear),
+    "built: without numbers": (_without_numbers, _linear),
     "built: without initialisation": (_skipped, _linear),
     "built: frozen and half": (_frozen, _linear),
     "built: channels last": (_turned, lambda n: nn.Conv2d(n, 3, 2)),
