@@ -26,6 +26,7 @@ from pytest_ckpt_compat._renames.believe import table
 from pytest_ckpt_compat._renames.believe.features import features
 from pytest_ckpt_compat._renames.believe.judge import forbids_certainty
 from pytest_ckpt_compat._renames.explain.changes import Match, Sides, changes
+from pytest_ckpt_compat._renames.units.numbered import canonical
 from pytest_ckpt_compat._renames.units.units import Unit
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Row:
 def rows_of(case: Case, sort: bool) -> list[Row]:
     """The matches of a case, with the old side in its own order or sorted by name."""
     old = dict(sorted(case.old.items())) if sort else case.old
-    ours, theirs = _renames.canonical(old), _renames.canonical(case.new)
+    ours, theirs = canonical(old), canonical(case.new)
     sides, old_units, new_units, found = _renames.aligned(
         {name: old[key] for name, key in ours.items()},
         {name: case.new[key] for name, key in theirs.items()},

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import orthogonal
 
 from tests.conftest import Printed, save
 from tests.repository import ENTRY, commit, edit, git, make_project
@@ -374,3 +377,21 @@ def test_no_git_at_all(branch: pytest.Pytester, command: Command, monkeypatch: p
 
     monkeypatch.setattr(subprocess, "run", missing)
     bad(command, "main", "git is not installed; install git")
+
+
+def test_a_definition_that_meta_tensors_get_wrong_is_the_same_on_both_sides(
+    pytester: pytest.Pytester, command: Command
+) -> None:
+    project = make_project(pytester.path)
+    made = "nn.utils.parametrizations.orthogonal(nn.Linear(3, 4))"
+    edit(project / "models.py", "def broken", f"def net():\n    return {made}\n\n\ndef broken")
+    edit(project / "pyproject.toml", "models:Net", "models:net")
+    torch.save(orthogonal(nn.Linear(3, 4)).state_dict(), project / "net.pt")
+    commit(project)
+    git(project, "switch", "-q", "-c", "work")
+    pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
+
+    printed = command("check", "--against", "main")
+
+    assert (printed.code, printed.err) == (0, ""), printed.out
+    assert printed.out.splitlines()[0] == "OK net-v1: 3 tensors load"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
 import warnings
@@ -324,3 +325,17 @@ def test_packed_parameters_of_a_quantized_layer_load(tmp_path: Path) -> None:
 
     torch.save(model().state_dict(), tmp_path / "net.pt")
     assert ckpt.check(tmp_path / "net.pt", model).compatible
+
+
+@functools.cache
+def decorated() -> nn.Module:
+    return nn.Linear(2, 2)
+
+
+def test_the_line_of_a_definition_is_where_its_own_code_is() -> None:
+    lines = Path(__file__).read_text().splitlines()
+    begins = {UsesItem: "class UsesItem(nn.Module):", decorated: "@functools.cache"}
+    for target, text in begins.items():
+        file, _, number = find(target).where.rpartition(":")
+        assert Path(file).name == Path(__file__).name
+        assert lines[int(number) - 1] == text

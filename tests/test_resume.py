@@ -510,3 +510,29 @@ def test_random_numbers_are_as_they_were(tmp_path: Path) -> None:
     torch.manual_seed(0)
     found(structure, FACTORIES["Adafactor"])
     assert torch.equal(torch.rand(1), first)
+
+
+class DrawsASize(nn.Module):
+    """Its second layer is as wide as a random number that is drawn after the first is initialised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a = nn.Linear(4, 4)
+        self.b = nn.Linear(4, int(torch.randint(2, 99, (1,))))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.b(self.a(x))
+        return y
+
+
+def test_a_model_that_meta_tensors_get_wrong_is_resumed_for_real(tmp_path: Path) -> None:
+    factory = FACTORIES["Adam"]
+    model = DrawsASize()
+    optimizer = factory(model)
+    step(model, optimizer)
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "run.pt")
+    structure = read(tmp_path / "run.pt")
+
+    assert resume(structure, find(DrawsASize), factory, {}) == Resumption()
+    assert resume(structure, find(DrawsASize), factory, {}, budget=0).changes

@@ -168,7 +168,7 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
     if verdict.old is None:
         return verdict
     try:
-        found = resume(verdict.old, definition, factory, _renamed(verdict.changes))
+        found = resume(verdict.old, definition, factory, _renamed(verdict.changes), policy.memory_budget)
     except Exception as error:  # the load's verdict stands
         return replace(verdict, changes=(*could_not_check(error).changes, *verdict.changes))
     changes = (*judge(found.changes, policy), *verdict.changes)
@@ -310,6 +310,8 @@ def _repairs(wrapper: _Wrapper | None) -> Iterator[tuple[str, str]]:
 def _notes(outcome: Outcome) -> Iterator[str]:
     if outcome.unconfirmed:
         yield outcome.unconfirmed
+    if outcome.unsaved:
+        yield outcome.unsaved
     if outcome.read_weights:
         yield "the definition's loading code reads numbers: checked with the real weights"
     for key in outcome.unapplied:

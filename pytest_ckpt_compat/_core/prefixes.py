@@ -61,6 +61,9 @@ def _rename(structure: Structure, key_of: Callable[[str], str], name_of: Callabl
     def keys(mapping: Mapping[str, _V]) -> dict[str, _V]:
         return {key_of(key): value for key, value in mapping.items()}
 
+    def groups(keys: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(map(key_of, group)) for group in keys)
+
     tensors = keys(structure.tensors)
     if len(tensors) < len(structure.tensors):
         raise ReadError(
@@ -72,10 +75,12 @@ def _rename(structure: Structure, key_of: Callable[[str], str], name_of: Callabl
     return replace(
         structure,
         tensors=tensors,
-        aliases=tuple(tuple(key_of(key) for key in group) for group in structure.aliases),
+        aliases=groups(structure.aliases),
+        views=groups(structure.views),
         versions=None if versions is None else {name_of(name): v for name, v in versions.items()},
         objects=keys(structure.objects),
         locations=keys(structure.locations),
+        strides=keys(structure.strides),
         contents=keys(structure.contents),
         optimizers={path: _renamed(state, key_of) for path, state in structure.optimizers.items()},
     )

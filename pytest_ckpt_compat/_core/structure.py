@@ -55,6 +55,9 @@ OBJECT = "object"
 #: dtype of a parameter or buffer whose shape the first input decides (``LazyLinear``). It has no numbers.
 UNINITIALIZED = "uninitialized"
 
+#: Start of the dtype of a tensor in a file that was saved from the meta device: it has no numbers.
+META = "meta_"
+
 #: Last segment of the key under which torch stores the return value of ``get_extra_state``.
 EXTRA_STATE = "_extra_state"
 
@@ -111,12 +114,15 @@ class Location:
         record: name of the zip record that holds the storage, or "" for a plain file.
         offset: bytes from the start of the record (or file) to the first element.
         stride: stride of each dimension, in elements.
+        storage: bytes from the start of the record to the storage that torch loads for it, and the length
+            of that; None if the tensor has one of its own.
     """
 
     file: str
     record: str
     offset: int
     stride: tuple[int, ...]
+    storage: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +190,7 @@ class Structure:
             data.
         objects: key -> value of the entries that are not tensors but plain data, tensors and dtypes.
         locations: key -> location of its data, for keys that can be loaded later.
+        strides: key -> stride of each dimension, in elements, of a tensor that is not contiguous.
         contents: key -> what its tensor is made of, for tensors that dtype and shape do not determine
             (quantized, sparse, a tensor subclass).
         views: groups of keys whose tensors share a storage without being one tensor; ``locations``
@@ -198,13 +205,15 @@ class Structure:
     values: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     objects: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     locations: Mapping[str, Location] = field(default_factory=dict, compare=False, repr=False)
+    strides: Mapping[str, tuple[int, ...]] = field(default_factory=dict, compare=False, repr=False)
     contents: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     views: tuple[tuple[str, ...], ...] = field(default=(), compare=False, repr=False)
     optimizers: Mapping[str, OptimizerState] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Makes the mappings read-only."""
-        for name in ("tensors", "versions", "values", "objects", "locations", "contents", "optimizers"):
+        named = ("tensors", "versions", "values", "objects", "locations", "strides", "contents", "optimizers")
+        for name in named:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, MappingProxyType(dict(value)))

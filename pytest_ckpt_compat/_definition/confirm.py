@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,9 +13,11 @@ from pytest_ckpt_compat._core.changes import MEMORY_BUDGET
 from pytest_ckpt_compat._core.display import size
 from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError, ReadError
 from pytest_ckpt_compat._core.structure import ITEM_SIZES, Structure
-from pytest_ckpt_compat._definition.build import build, build_real, is_lazy, structure_of
+from pytest_ckpt_compat._definition.build import build, build_real
+from pytest_ckpt_compat._definition.counterparts import is_lazy
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import empty_state, with_metadata
+from pytest_ckpt_compat._definition.entries import bytes_of, loadable, saves_with_hooks, structure_of
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.load import Attempt, Outcome, attempt, fits_on_meta, require_objects
 from pytest_ckpt_compat._definition.weights import is_readable, read_weights
@@ -48,20 +53,19 @@ def load(
     """
     doubts = Doubts()
     module = build(definition, structure.values, doubts)
-    needed = _bytes(module) + sum(map(_spec_bytes, structure.tensors.values()))
+    needed = bytes_of(module) + sum(_entry_bytes(key, structure) for key in structure.tensors)
     add_doubts(module, doubts)
     _add_dtypes({spec.dtype for spec in structure.tensors.values()}, doubts)
-    try:
-        new = structure_of(module, definition)
-    except BuildError:
-        if needed > budget:
-            raise
+    new, unsaved = _structure(module, definition)
+    if unsaved and needed <= budget:
         return _really(structure, definition, strict)
+    if unsaved:
+        doubts.add("its state_dict() raises on tensors without numbers")
     if not fits_on_meta(structure, module):
         # Quantized and sparse tensors do not exist on meta, and have copy rules of their own.
         return _really(structure, definition, strict)
     first = attempt(module, empty_state(structure, "meta"), structure, definition, strict)
-    outcome = first.outcome
+    outcome = replace(first.outcome, unsaved="")
     if first.wants_numbers and (needed > budget or is_readable(structure)):
         return _with_numbers(structure, definition, strict, first)
     reasons = {**doubts.reasons, **first.doubts.reasons}
@@ -73,22 +77,31 @@ def load(
     return new, _checked(outcome, structure)
 
 
-def defined(definition: Definition, budget: int = MEMORY_BUDGET) -> Structure:
+def defined(
+    definition: Definition, checkpoint: Mapping[str, Any] | None = None, budget: int = MEMORY_BUDGET
+) -> Structure:
     """Returns the structure of a definition; a real build decides if one on meta is in doubt.
+
+    Args:
+        definition: what to build.
+        checkpoint: the checkpoint's non-tensor values, for a factory that takes them.
+        budget: bytes that its real tensors may take.
 
     Raises:
         BuildError: the definition cannot be built.
     """
     doubts = Doubts()
-    module = build(definition, doubts=doubts)
-    affordable = _bytes(module) <= budget
+    module = build(definition, checkpoint, doubts)
+    affordable = bytes_of(module) <= budget
     try:
         new = structure_of(module, definition)
     except BuildError:
         if not affordable:
             raise
-        return structure_of(build_real(definition), definition)
-    return structure_of(build_real(definition), definition) if doubts.reasons and affordable else new
+        return structure_of(build_real(definition, checkpoint), definition)
+    if doubts.reasons and affordable:
+        return structure_of(build_real(definition, checkpoint), definition)
+    return new
 
 
 def add_doubts(module: nn.Module, doubts: Doubts) -> None:
@@ -108,6 +121,15 @@ def _add_dtypes(dtypes: Iterable[str], doubts: Doubts) -> None:
             doubts.add(f"copies of {name} differ")
 
 
+def _structure(module: nn.Module, definition: Definition) -> tuple[Structure, str]:
+    """Returns the structure of a module, and why it can save none, or "". The module stays as it is."""
+    if saves_with_hooks(module):
+        with contextlib.suppress(Exception):
+            module = copy.deepcopy(module)
+    structure, _, unsaved = loadable(module, definition)
+    return structure, unsaved
+
+
 def _with_numbers(
     structure: Structure, definition: Definition, strict: bool, first: Attempt
 ) -> tuple[Structure, Outcome]:
@@ -115,7 +137,7 @@ def _with_numbers(
     if not is_readable(structure):
         raise _no_numbers(structure, definition, first)
     module = build_real(definition, structure.values)
-    new = structure_of(module, definition)
+    new = _structure(module, definition)[0]
     state = with_metadata(read_weights(structure), structure)
     outcome = attempt(module, state, structure, definition, strict).outcome
     return new, _checked(replace(outcome, read_weights=True), structure)
@@ -126,7 +148,7 @@ def _really(
 ) -> tuple[Structure, Outcome]:
     """Loads real tensors into a really built module: the file's own where it is there, else zeros."""
     module = build_real(definition, structure.values)
-    new = structure_of(module, definition)
+    new = _structure(module, definition)[0]
     state, whole = _real_state(structure)
     second = attempt(module, state, structure, definition, strict)
     numbers_decide = second.read or (second.refused and first is not None and first.wants_numbers)
@@ -160,14 +182,13 @@ def _no_numbers(structure: Structure, definition: Definition, load: Attempt) -> 
     )
 
 
-def _bytes(module: nn.Module) -> int:
-    """Bytes that the parameters and buffers of a module take when they are real."""
-    unique = {id(t): t for t in (*module.parameters(), *module.buffers()) if not is_lazy(t)}
-    return sum(tensor.numel() * tensor.element_size() for tensor in unique.values())
-
-
-def _spec_bytes(spec: Any) -> int:
-    return int(spec.nbytes or spec.numel * 8)
+def _entry_bytes(key: str, structure: Structure) -> int:
+    """Bytes that an entry of a checkpoint takes, with the gaps between its elements."""
+    spec, stride = structure.tensors[key], structure.strides.get(key)
+    if stride is None or not spec.numel:
+        return int(spec.nbytes or spec.numel * 8)
+    length = sum((size - 1) * step for size, step in zip(spec.shape, stride, strict=True)) + 1
+    return math.ceil(length * ITEM_SIZES.get(spec.dtype, 8))
 
 
 def _too_large(needed: int, budget: int) -> str:

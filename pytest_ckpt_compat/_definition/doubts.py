@@ -22,6 +22,7 @@ _ASKED = (
     "is_cuda",
     "is_meta",
     "storage",
+    "storage_offset",
     "type",
     "untyped_storage",
 )
@@ -42,8 +43,10 @@ _READ = (
     "numpy",
     "tolist",
 )
+#: Files of this package that intercept calls.
+_MODES = ("doubts.py", "intercept.py", "watch.py")
 #: Files of torch that pass a call of the user's on: its caller is further up.
-_BETWEEN = ("overrides.py", "_tensor.py")
+_BETWEEN = ("overrides.py", "_tensor.py", "_python_dispatch.py", "_device.py")
 
 
 @dataclass
@@ -180,12 +183,36 @@ def _watched() -> Mapping[Any, str]:
     return found
 
 
-def _asked_by_the_user() -> bool:
-    """Whether the call that a mode has intercepted came from code outside of torch and this package."""
-    frame = sys._getframe(3)
-    while (owner := _owner(frame.f_code.co_filename)) == "between" and frame.f_back is not None:
+def reads_numbers(operator: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of an operator whose numbers decide what it returns, or of what shape.
+
+    Torch's own loading code reads numbers, too (a scale): they do not decide whether it loads.
+    """
+    import torch
+
+    if torch.Tag.dynamic_output_shape in operator.tags:
+        # The tensors at the indices of x[i] are copied; only the indices decide.
+        return args[1:2] if operator._schema.name == "aten::index" else args
+    return args if _randomness(operator)[1] and _asked_by_the_user(("between", "torch")) else ()
+
+
+def _asked_by_the_user(between: tuple[str, ...] = ("between",)) -> bool:
+    """Whether the call that a mode has intercepted came from code outside of torch and this package.
+
+    Args:
+        between: owners of code that passes a call on.
+    """
+    frame = sys._getframe(1)
+    while _intercepts(frame.f_code.co_filename) and frame.f_back is not None:
+        frame = frame.f_back
+    while (owner := _owner(frame.f_code.co_filename)) in between and frame.f_back is not None:
         frame = frame.f_back
     return owner == "user"
+
+
+@functools.cache
+def _intercepts(filename: str) -> bool:
+    return _owner(filename) == "ours" and os.path.basename(filename) in _MODES
 
 
 @functools.cache
@@ -193,6 +220,9 @@ def _owner(filename: str) -> str:
     import torch
 
     ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    if filename.startswith(os.path.dirname(torch.__file__) + os.sep):
+    home = os.path.dirname(torch.__file__) + os.sep
+    if filename.startswith(home):
+        if filename.startswith((f"{home}nn{os.sep}", f"{home}ao{os.sep}")):
+            return "modules"
         return "between" if os.path.basename(filename) in _BETWEEN else "torch"
     return "ours" if filename.startswith(ours + os.sep) else "user"

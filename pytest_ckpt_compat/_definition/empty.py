@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.contents import PER_CHANNEL
-from pytest_ckpt_compat._core.structure import UNINITIALIZED, TensorSpec
+from pytest_ckpt_compat._core.structure import META, UNINITIALIZED, TensorSpec
 from pytest_ckpt_compat._definition.contents import quantized
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def empty(spec: TensorSpec, device: str, stride: tuple[int, ...] | None = None) 
     if spec.dtype == UNINITIALIZED:
         kind: Any = torch.nn.UninitializedParameter
         return kind(device=device)  # type: ignore[no-any-return]
+    if spec.dtype.startswith(META):
+        return empty(replace(spec, dtype=spec.dtype.removeprefix(META)), "meta", stride)
     sparse = spec.dtype.startswith(_SPARSE)
     # A dtype that this torch lacks becomes uint8: the shape still counts.
     dtype = getattr(torch, spec.dtype.removeprefix(_SPARSE), torch.uint8)

@@ -42,8 +42,7 @@ def empty_state(structure: Structure, device: str) -> Mapping[str, Any]:
                 "check the file itself, or save it dense or as sparse_coo",
             )
         else:
-            location = structure.locations.get(key)
-            state[key] = empty(spec, device, location.stride if location else None)
+            state[key] = empty(spec, device, structure.strides.get(key))
     for first, *others in structure.aliases:
         state.update(dict.fromkeys(others, state[first]))
     return with_metadata(state, structure)

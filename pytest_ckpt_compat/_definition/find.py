@@ -139,9 +139,11 @@ def _name(target: Any) -> str:
 
 def _where(target: Any) -> str:
     try:
+        target = inspect.unwrap(target)
         filename = inspect.getsourcefile(target)
-        line = inspect.getsourcelines(target)[1]
-    except (OSError, TypeError):
+        code = getattr(target, "__code__", None)  # a class has none
+        line = code.co_firstlineno if code else inspect.getsourcelines(target)[1]
+    except (OSError, TypeError, ValueError):
         return ""
     return f"{_relative(filename)}:{line}" if filename else ""
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, PLAIN_DTYPES, Structure
-from pytest_ckpt_compat._definition.build import build_real, entries_of, is_lazy
+from pytest_ckpt_compat._definition.build import build_real
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import with_metadata
+from pytest_ckpt_compat._definition.entries import loadable, registered, saves_with_hooks
 from pytest_ckpt_compat._definition.find import Definition, brief
+from pytest_ckpt_compat._definition.reached import Entries, reached_nothing
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
-from pytest_ckpt_compat._definition.watch import Watched, storage_of, watch_operators
+from pytest_ckpt_compat._definition.watch import storage_of, watch_operators
 from pytest_ckpt_compat._definition.weights import read_weights
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class Outcome:
             tensor of the definition, although both have some.
         read_weights: whether the load needed the real weights.
         unconfirmed: why the outcome could not be confirmed with real tensors, or "".
+        unsaved: why the definition itself can save no checkpoint, or "".
     """
 
     raised: bool
@@ -72,6 +75,7 @@ class Outcome:
     nothing: bool = False
     read_weights: bool = False
     unconfirmed: str = ""
+    unsaved: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,10 @@ def attempt(
         definition: the definition of ``module``.
         strict: as in ``load_state_dict``.
     """
-    entries = entries_of(module, definition)
+    # No hook of the user's on saving may change the module before the load.
+    entries, unsaved = (
+        (registered(module), "") if saves_with_hooks(module) else loadable(module, definition)[1:]
+    )
     before = {key: storage_of(value) for key, value in entries.items()}
     users = _has_loading_code(module)
     recorder = _Recorder(module)
@@ -155,10 +162,10 @@ def attempt(
     complete = raised is None or words(raised).startswith(_REPORT)
     if raised is not None and not (complete and messages):
         own.append(brief(raised))
-    after = {} if raised else {k: storage_of(v) for k, v in entries_of(module, definition).items()}
+    after = {} if raised else loadable(module, definition)[1]
     untouched = [
         key
-        for key, storage in after.items()
+        for key, storage in ((key, storage_of(value)) for key, value in after.items())
         if storage is not None and storage == before.get(key) and storage not in watched.written
     ]
     missing = {*recorder.missing, *(key for key in untouched if _filled_by_torch(key, structure))}
@@ -172,10 +179,12 @@ def attempt(
         errors=tuple(own),
         untouched=tuple(key for key in untouched if key not in missing),
         unapplied=unapplied,
-        nothing=raised is None and _reached_nothing(module, after, before, watched),
+        nothing=raised is None
+        and reached_nothing(module, Entries(before, after, recorder.missing), state, watched),
+        unsaved=unsaved,
     )
     wants_numbers = watched.refused or watched.doubts.asked or _wants_numbers(raised, own)
-    read = any(storage_of(tensor) in watched.derived for tensor in watched.doubts.read)
+    read = watched.numbers or any(storage_of(tensor) in watched.derived for tensor in watched.doubts.read)
     return Attempt(outcome, wants_numbers, watched.refused, read, watched.doubts)
 
 
@@ -191,19 +200,6 @@ def _has_loading_code(module: nn.Module) -> bool:
         return True
     hooks = ("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks", *_LOADING)
     return any(part.__dict__.get(name) for part in module.modules() for name in hooks)
-
-
-def _reached_nothing(
-    module: nn.Module, after: Mapping[str, int | None], before: Mapping[str, int | None], watched: Watched
-) -> bool:
-    """Whether both sides have tensors, and none of the definition's got anything of the checkpoint's."""
-    tensors = [t for t in (*module.parameters(), *module.buffers()) if not is_lazy(t) and t.numel()]
-    own = {*map(storage_of, tensors), *(storage for storage in after.values() if storage is not None)}
-    # Numbers outside of torch, and tensors without a storage, are not observed.
-    if watched.doubts.read or watched.doubts.asked or None in own or not own or not watched.derived:
-        return False
-    replaced = any(before.get(key) != storage for key, storage in after.items())
-    return not replaced and own.isdisjoint(watched.reached) and own.isdisjoint(watched.derived)
 
 
 def _filled_by_torch(key: str, structure: Structure) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pytest_ckpt_compat._core.changes import MEMORY_BUDGET
 from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._definition.build import build, build_real
+from pytest_ckpt_compat._definition.doubts import Doubts
+from pytest_ckpt_compat._definition.entries import bytes_of
 from pytest_ckpt_compat._definition.find import Definition, brief, find_attribute
 
 if TYPE_CHECKING:
@@ -15,21 +18,25 @@ if TYPE_CHECKING:
 
 
 def make(
-    factory: Any, definition: Definition, values: Mapping[str, Any]
+    factory: Any, definition: Definition, values: Mapping[str, Any], budget: int = MEMORY_BUDGET
 ) -> tuple[nn.Module, list[torch.optim.Optimizer]]:
-    """Makes a model and its optimizers, on meta if the factory works there.
+    """Makes a model and its optimizers: on meta, unless the model is in doubt there, or the factory fails.
 
     Args:
         factory: an optimizer class, called with the parameters; a factory, called with the model,
             that returns one optimizer or several; or ``"package.module:attr"``.
         definition: the model.
         values: the checkpoint's non-tensor values, for a definition that takes them.
+        budget: bytes that the model's tensors may take if it is only in doubt.
 
     Raises:
         BuildError: the model or the optimizer cannot be found or built.
     """
     target = find_attribute(factory) if isinstance(factory, str) else factory
-    module = build(definition, values)
+    doubts = Doubts()
+    module = build(definition, values, doubts)
+    if doubts.reasons and bytes_of(module) <= budget:
+        module = build_real(definition, values)
     try:
         made = _call(target, module)
     except KeyboardInterrupt:

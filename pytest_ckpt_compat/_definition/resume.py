@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.changes import MEMORY_BUDGET, Change
 from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import OptimizerState, Structure, TensorSpec
@@ -56,7 +56,11 @@ class Resumption:
 
 
 def resume(
-    structure: Structure, definition: Definition, factory: Any, renames: Mapping[str, str]
+    structure: Structure,
+    definition: Definition,
+    factory: Any,
+    renames: Mapping[str, str],
+    budget: int = MEMORY_BUDGET,
 ) -> Resumption:
     """Loads the states of a checkpoint's optimizers on meta, with their own ``load_state_dict``.
 
@@ -70,6 +74,7 @@ def resume(
             that returns one optimizer, or several in the checkpoint's order; or
             ``"package.module:attr"``.
         renames: key in the checkpoint -> present key.
+        budget: bytes that the model's tensors may take where meta tensors are in doubt.
 
     Raises:
         NoBaselineError: the checkpoint holds no optimizer state.
@@ -80,7 +85,7 @@ def resume(
     changes: list[Change] = []
     notes: list[str] = []
     with untouched_globals():
-        module, optimizers = make(factory, definition, structure.values)
+        module, optimizers = make(factory, definition, structure.values, budget)
         states, left = _chosen(structure, len(optimizers), factory)
         notes += [f"{path}: this optimizer state was not checked" for path in left]
         for state, optimizer in zip(states, optimizers, strict=True):

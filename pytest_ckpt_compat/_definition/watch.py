@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_ckpt_compat._definition.build import is_lazy, storage_identity
-from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
+from pytest_ckpt_compat._definition.counterparts import is_lazy
+from pytest_ckpt_compat._definition.doubts import Doubts, reads_numbers, tensors_in
+from pytest_ckpt_compat._definition.entries import storage_identity
 from pytest_ckpt_compat._definition.intercept import intercept
 
 
@@ -20,26 +21,30 @@ class Watched:
         written: storages that operators wrote to, through any view or ``.data``.
         refused: whether an operator raised, as operators that need numbers do on a meta tensor.
         derived: storages of the checkpoint's tensors, and of those that were computed from them.
+        numbers: whether numbers of such tensors decided what an operator returned.
         reached: storages that operators wrote to with such a tensor among their arguments.
         doubts: what loading code asked tensors.
+        users: whether there is any code outside of torch that may ask, or write.
     """
 
     written: set[int] = field(default_factory=set)
     refused: bool = False
     derived: set[int] = field(default_factory=set)
+    numbers: bool = False
     reached: set[int] = field(default_factory=set)
     doubts: Doubts = field(default_factory=Doubts)
+    users: bool = True
 
 
 @contextlib.contextmanager
-def watch_operators(state: Mapping[str, Any], questions: bool) -> Iterator[Watched]:
+def watch_operators(state: Mapping[str, Any], users: bool) -> Iterator[Watched]:
     """Observes every call of a torch operator inside the context, and what code asks tensors.
 
     Args:
         state: the checkpoint.
-        questions: whether there is any code outside of torch that may ask.
+        users: whether there is any code outside of torch that may ask.
     """
-    watched = Watched(derived=_storages(state.values()))
+    watched = Watched(derived=_storages(state.values()), users=users)
 
     def watch(operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         written = _written(operator, args, kwargs)
@@ -50,11 +55,13 @@ def watch_operators(state: Mapping[str, Any], questions: bool) -> Iterator[Watch
             watched.refused = True
             raise
         if not watched.derived.isdisjoint(_storages(tensors_in((*args, *kwargs.values())))):
+            deciding = _storages(tensors_in(reads_numbers(operator, args)))
+            watched.numbers |= not watched.derived.isdisjoint(deciding)
             watched.reached |= written
             watched.derived |= written | _storages(tensors_in((found,)))
         return found
 
-    with intercept(watch), watched.doubts.questions() if questions else contextlib.nullcontext():
+    with intercept(watch), watched.doubts.questions() if users else contextlib.nullcontext():
         yield watched
 
 

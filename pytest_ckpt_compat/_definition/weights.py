@@ -10,6 +10,7 @@ from pytest_ckpt_compat._core.contents import Content, subclass_of
 from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.structure import (
     ITEM_SIZES,
+    META,
     OBJECT,
     UNINITIALIZED,
     Location,
@@ -21,6 +22,10 @@ from pytest_ckpt_compat._definition.empty import empty
 
 if TYPE_CHECKING:
     import torch
+
+
+#: Bytes of the widest element: where each begins at a multiple of them, a file can be used as it is.
+_ALIGNMENT = 16
 
 
 def read_weights(structure: Structure) -> dict[str, Any]:
@@ -45,7 +50,7 @@ def read_weights(structure: Structure) -> dict[str, Any]:
         if content is not None and (content.readable or subclass_of(spec.dtype)):
             state[key] = maker.value(content)
             continue
-        if spec.dtype == UNINITIALIZED:
+        if spec.dtype == UNINITIALIZED or spec.dtype.startswith(META):
             state[key] = empty(spec, "cpu")
             continue
         location = structure.locations.get(key)
@@ -65,8 +70,12 @@ def read_weights(structure: Structure) -> dict[str, Any]:
 def is_readable(structure: Structure) -> bool:
     """Whether the numbers of every tensor can be read."""
     readable = {key for key, content in structure.contents.items() if content.readable}
-    tensors = (key for key, spec in structure.tensors.items() if spec.dtype not in (OBJECT, UNINITIALIZED))
-    return all(key in structure.locations or key in readable for key in tensors)
+    numbers = {
+        key
+        for key, spec in structure.tensors.items()
+        if spec.dtype not in (OBJECT, UNINITIALIZED) and not spec.dtype.startswith(META)
+    }
+    return numbers <= structure.locations.keys() | readable
 
 
 def files_of(objects: Mapping[str, Any]) -> Files | None:
@@ -91,6 +100,7 @@ class Files:
         self.known = bool(records)
         self._starts = {file: record_offsets(file, names) for file, names in records.items()}
         self._storages = {file: _map(file) for file in records}
+        self._shared: dict[tuple[str, int, int], torch.UntypedStorage] = {}
 
     def tensor(self, location: Location, spec: TensorSpec) -> torch.Tensor:
         """Returns the tensor at a location: a view of the file if it is aligned, else a copy."""
@@ -99,8 +109,27 @@ class Files:
         dtype: torch.dtype = getattr(torch, spec.dtype)
         if not spec.numel:
             return torch.empty(spec.shape, dtype=dtype)
-        storage = self.storage(location, spec)
-        return torch.empty(0, dtype=dtype).set_(storage, 0, spec.shape, location.stride)
+        storage, start = self._whole(location), 0
+        if storage is None:
+            storage = self.storage(location, spec)
+        elif location.storage is not None:
+            start = (location.offset - location.storage[0]) // dtype.itemsize
+        return torch.empty(0, dtype=dtype).set_(storage, start, spec.shape, location.stride)
+
+    def _whole(self, location: Location) -> torch.UntypedStorage | None:
+        """Returns the storage that torch loads, once for all tensors in it; None if that is not known."""
+        if location.storage is None:
+            return None
+        start, length = location.storage
+        begin = self._starts[location.file][location.record] + start
+        known = location.file, begin, length
+        if known not in self._shared:
+            whole: Any = self._storages[location.file]
+            if begin + length > whole.nbytes():
+                return None
+            part = whole[begin : begin + length]
+            self._shared[known] = part.clone() if begin % _ALIGNMENT else part
+        return self._shared[known]
 
     def storage(self, location: Location, spec: TensorSpec) -> torch.UntypedStorage:
         """Returns the bytes of a tensor at a location, from its first element to its last."""

@@ -15,7 +15,7 @@ from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check.breaks import at_level
 from pytest_ckpt_compat._check.check import check_structure, resumed
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, ReadError
-from pytest_ckpt_compat._definition.build import build, structure_of
+from pytest_ckpt_compat._definition.confirm import defined
 from pytest_ckpt_compat._definition.find import Definition, brief, find
 from pytest_ckpt_compat._premerge.wire import as_data
 from pytest_ckpt_compat._pytest_plugin.collection import Project, in_project
@@ -113,7 +113,7 @@ def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
     definition = find(registration.model, registration.kwargs)
     values = _values(question, registration)
     changes = {name: _changes(each, registration, definition) for name, each in question["questions"].items()}
-    built = dumps(structure_of(build(definition, values), definition))
+    built = dumps(defined(definition, values, registration.policy.memory_budget))
     _require_old_code(question, definition)
     return {"registered": True, "definition": built, "changes": changes}
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from pytest_ckpt_compat._core.errors import SnapshotError
-from pytest_ckpt_compat._core.structure import OptimizerState, Source, Structure, TensorSpec
+from pytest_ckpt_compat._core.structure import OBJECT, OptimizerState, Source, Structure, TensorSpec
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._snapshots import optimizer_data
 from pytest_ckpt_compat._snapshots.optimizer_data import plain
@@ -31,6 +33,8 @@ _MOST = {
 _LONGEST_SPEC = 100 + 21 * limits.DIMENSIONS
 #: The command that records a definition again; a checkpoint's needs its id, too.
 UPDATE = "ckpt-compat update"
+#: Characters of an entry that is no tensor. A longer one is left out, and the check says so.
+_LONGEST_OBJECT = 10_000
 
 
 def digest(structure: Structure, optimizers: bool = False) -> str:
@@ -72,9 +76,14 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
     ]
     if structure.aliases:
         fields.append(("aliases", _block("[]", [json.dumps(group) for group in structure.aliases])))
+    if structure.strides:
+        lines = [f"{_q(key)}: {json.dumps(stride)}" for key, stride in structure.strides.items()]
+        fields.append(("strides", _block("{}", lines)))
     if structure.versions is not None:
         lines = [f"{_q(name)}: {version}" for name, version in sorted(structure.versions.items())]
         fields.append(("versions", _block("{}", lines)))
+    if kept := {key: text for key, each in structure.objects.items() if (text := _literal(each))}:
+        fields.append(("objects", _block("{}", [f"{_q(key)}: {_q(text)}" for key, text in kept.items()])))
     if values is not None:
         fields.append(("values", json.dumps(plain(values), sort_keys=True)))
     if optimizers:
@@ -128,6 +137,12 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
     unknown = [key for group in aliases for key in group if key not in tensors]
     if unknown:
         raise ValueError(f'"aliases" names {unknown[0]!r}, which is not in "tensors"')
+    strides = {key: tuple(stride) for key, stride in fields.get("strides", {}).items()}
+    odd = [key for key, stride in strides.items() if not _can_be_the_stride_of(stride, tensors.get(key))]
+    if odd:
+        raise ValueError(f'"strides" has {odd[0]!r} with what cannot be its stride')
+    if any(tensors.get(key) != TensorSpec(OBJECT) for key in fields.get("objects") or {}):
+        raise ValueError('"objects" has a key that is no object in "tensors"')
     if versions is not None and not all(type(number) is int for number in versions.values()):
         raise ValueError('"versions" holds something that is not a whole number')
     return Structure(
@@ -140,10 +155,36 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
             container=str(source.get("container", "")),
         ),
         values=dict(fields.get("values") or {}),
+        objects={key: _value(text) for key, text in fields.get("objects", {}).items()},
+        strides=strides,
         optimizers={
             path: optimizer_data.read(data) for path, data in (fields.get("optimizers") or {}).items()
         },
     )
+
+
+def _literal(value: Any) -> str:
+    """An entry that is no tensor, as a literal of Python; "" if it is long, or has no literal."""
+    try:
+        text = repr(value)
+        exact = len(text) <= _LONGEST_OBJECT and ast.literal_eval(text) == value
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return ""
+    return text if exact else ""
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text[: _LONGEST_OBJECT + 1])
+    except (SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError(f'"objects" has {text[:100]!r}, which is no literal') from error
+
+
+def _can_be_the_stride_of(stride: tuple[Any, ...], spec: TensorSpec | None) -> bool:
+    if spec is None or len(stride) != len(spec.shape):
+        return False
+    sound = all(type(step) is int and step >= 0 for step in stride)
+    return sound and sum(map(math.prod, zip(spec.shape, stride, strict=True))) <= limits.ELEMENTS
 
 
 def redo_advice(again: str) -> str:

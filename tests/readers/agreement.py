@@ -18,6 +18,8 @@ def spec(tensor: torch.Tensor) -> TensorSpec:
     name = str(tensor.dtype).removeprefix("torch.")
     if str(tensor.layout).startswith("torch.sparse"):
         name = f"{str(tensor.layout).removeprefix('torch.')}_{name}"
+    elif tensor.is_meta:
+        name = f"meta_{name}"
     elif tensor.is_quantized and tensor.qscheme() is not torch.per_tensor_affine:
         name = f"{str(tensor.qscheme()).removeprefix('torch.')}_{name}"
     return TensorSpec(name, tuple(tensor.shape))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.structure import TensorSpec, alias_groups
 from pytest_ckpt_compat._readers import Opaque, read
 from tests.readers.agreement import identity, network, newer_dtypes, round_trip, saves, spec
@@ -191,8 +192,16 @@ def test_a_pickled_module_reads_as_its_state_dict(tmp_path: Path) -> None:
     assert structure.tensors == {key: spec(tensor) for key, tensor in state_dict.items()}
     assert list(structure.tensors) == list(state_dict)
     assert structure.aliases == alias_groups({key: identity(tensor) for key, tensor in state_dict.items()})
-    assert structure.versions is None
+    versions = {name: facts["version"] for name, facts in state_dict._metadata.items()}
+    assert structure.versions == {name: version for name, version in versions.items() if version != 1} != {}
     assert structure.values == {}
+
+
+def test_a_norm_that_was_pickled_before_it_had_a_counter(tmp_path: Path) -> None:
+    norm: Any = torch.nn.BatchNorm1d(2)
+    del norm._buffers["num_batches_tracked"]
+    torch.save(torch.nn.Sequential(norm), tmp_path / "net.pt")
+    assert read(tmp_path / "net.pt").versions == {}
 
 
 def test_a_module_inside_a_checkpoint(tmp_path: Path) -> None:
@@ -223,3 +232,54 @@ def test_distributed_tensors_have_their_global_shape(tmp_path: Path) -> None:
         "b": TensorSpec("float32", (2,)),
     }
     assert set(structure.locations) == {"b"}
+
+
+def test_a_compiled_and_a_traced_module_read_as_their_state_dicts(tmp_path: Path) -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    # What torch.compile returns; a context that can be pickled stands in for the compiler.
+    optimized: Any = torch._dynamo.eval_frame.OptimizedModule
+    for module in (optimized(net, torch._dynamo.disable), torch.fx.symbolic_trace(net)):
+        torch.save(module, tmp_path / "net.pt")
+        state_dict: Any = module.state_dict()
+        structure = read(tmp_path / "net.pt")
+        assert structure.tensors == {key: spec(tensor) for key, tensor in state_dict.items()}
+        versions = {name: facts["version"] for name, facts in state_dict._metadata.items()}
+        assert structure.versions == {name: number for name, number in versions.items() if number != 1}
+
+
+class SavesLess(torch.nn.Linear):
+    """Saves by code of its own."""
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return {"weight": super().state_dict(*args, **kwargs)["weight"]}
+
+
+class Counts(torch.nn.ReLU):
+    """Has extra state, and nothing else."""
+
+    def get_extra_state(self) -> Any:
+        return 1
+
+    def set_extra_state(self, state: Any) -> None:
+        pass
+
+
+def _rename(module: Any, state: Any, prefix: str, metadata: Any) -> None:
+    state[prefix + "gamma"] = state.pop(prefix + "weight")
+
+
+def test_a_pickled_module_that_saves_by_code_of_its_own(tmp_path: Path) -> None:
+    hooked: Any = torch.nn.Linear(2, 2)
+    hooked._register_state_dict_hook(_rename)
+    for module, what in ((SavesLess(2, 2), "state_dict"), (hooked, "a hook on state_dict")):
+        torch.save(torch.nn.Sequential(module), tmp_path / "net.pt")
+        with pytest.raises(ReadError, match=rf"saves by code of its own \({what}\)"):
+            read(tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize("module", [torch.nn.ReLU(), Counts(), torch.nn.Sequential(Counts(), Counts())])
+def test_a_pickled_module_without_tensors(tmp_path: Path, module: torch.nn.Module) -> None:
+    torch.save(module, tmp_path / "net.pt")
+    structure = read(tmp_path / "net.pt")
+    assert list(structure.tensors) == list(module.state_dict())
+    assert not structure.objects, "the value is made by code"

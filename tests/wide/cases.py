@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
-import pickle
 import random
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 import pytest_ckpt_compat as ckpt
+from pytest_ckpt_compat._check.check import check_structure
+from pytest_ckpt_compat._core.changes import Policy
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError
-from tests.wide import constructors, hooks, overrides, tensors, wrapped
+from pytest_ckpt_compat._definition.find import find
+from pytest_ckpt_compat._snapshots import fingerprint
+from tests.wide import constructors, hooks, looking, overrides, reading, saving, tensors, wrapped
+from tests.wide.forms import FORMS, SHARES
 from tests.wide.hooks import Variant
 
 KINDS: dict[str, tuple[Variant, ...]] = {
@@ -27,50 +33,64 @@ KINDS: dict[str, tuple[Variant, ...]] = {
     **tensors.KINDS,
     **wrapped.KINDS,
     **constructors.KINDS,
+    **reading.KINDS,
+    **looking.KINDS,
+    **saving.KINDS,
 }
 
-#: Two more kinds, which come up among cases of every other.
+#: More kinds, which come up among cases of every other.
 NO_TENSOR = "any: a file without tensors"
 NOTHING_LOADS = "any: nothing loads"
+SNAPSHOT = "any: from a snapshot"
+OWN_SAVING = "any: a module that saves by code"
 
 _LISTED = re.compile(r"(?:Missing|Unexpected) key\(s\) in state_dict: (.*)")
 _T = TypeVar("_T")
 
-Word = Literal["agreed", "disagreed", "unchecked", "crashed", "no case"]
+Word = Literal["agreed", "disagreed", "unchecked", "crashed", "no numbers", "no case"]
 
 #: Kinds whose verdict is not always torch's, or not always there, and why. Every other kind agrees.
 KNOWN: dict[str, str] = {
-    "state_dict: no arguments": "within another module, torch itself cannot call it, and state_dict() raises",
-    "tensor: expanded": "an instance's own copy can be written to where the instance cannot",
-    **dict.fromkeys(
-        (
-            "tensor: quantized per channel",
-            "lazy: linear",
-            "lazy: convolution",
-            "lazy: batch norm",
-            "extra state: tensor",
-        ),
-        "a lenient load of another prefix: that nothing was loaded is not always seen as torch leaves it",
-    ),
+    NO_TENSOR: "in safetensors, or among other values, it looks like no checkpoint",
+    OWN_SAVING: "only their code knows what they save, and no code in a file runs",
 }
 
 
 @dataclass(frozen=True)
 class Case:
-    """An old and a new definition. Its text names the call that makes it again: ``case(kind, seed)``."""
+    """An old and a new definition. Its text names the call that makes it again: ``case(kind, seed)``.
+
+    Attributes:
+        kind: one of ``KINDS``.
+        seed: the number of the case in its kind.
+        old: makes the module whose checkpoint is saved.
+        new: makes the module that it is loaded into.
+        real: makes it with tensors, if ``new`` makes it without.
+        strict: as in ``load_state_dict``.
+        instance: whether the definition is an instance of the new module.
+        form: how the checkpoint is saved, one of ``FORMS``.
+        recorded: whether a snapshot is judged after the file.
+        text: the case in words.
+    """
 
     kind: str
     seed: int
     old: Callable[[], nn.Module]
     new: Callable[[], nn.Module]
+    real: Callable[[], nn.Module]
     strict: bool
     instance: bool
+    form: str
+    recorded: bool
     text: str
 
 
 @dataclass(frozen=True)
 class Found:
-    """How our verdict compares with torch's, in which kind it counts, and what differs."""
+    """How our verdict compares with torch's, in which kind it counts, and what differs.
+
+    ``no numbers``: a snapshot does not keep what decides, and the verdict says so.
+    """
 
     word: Word
     kind: str
@@ -91,13 +111,24 @@ def case(kind: str, seed: int) -> Case:
     name = rng.choice(("", "", "body", "0", "a.b"))
     edit = rng.choice(("", "", "", "", "rename", "drop", "add", "wrap")) if name else ""
     strict, instance = rng.random() < 0.75, rng.random() < 0.15
-    makers = [
-        _within(name, variants[variant], size, edit if new else "")
-        for new, (variant, size) in enumerate(sides)
-    ]
-    sizes = f"variant and size {sides[0]} -> {sides[1]}"
-    text = f"case({kind!r}, {seed}): {sizes}, in {name!r} {edit}, {strict=}, {instance=}"
-    return Case(kind, seed, makers[0], makers[1], strict, instance, text)
+    form = rng.choices(list(SHARES), list(SHARES.values()))[0]
+    recorded, meta = rng.random() < 0.25, rng.random() < 0.04
+    old = _within(name, variants[sides[0][0]], sides[0][1], "")
+    new = _within(name, variants[sides[1][0]], sides[1][1], edit)
+    how = f"in {name!r} {edit}, {strict=}, {instance=}, {form=}, {recorded=}, {meta=}"
+    text = f"case({kind!r}, {seed}): variant and size {sides[0]} -> {sides[1]}, {how}"
+    made = _on_meta(new) if meta else new
+    return Case(kind, seed, old, made, new, strict, instance, form, recorded, text)
+
+
+def _on_meta(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    """A definition that builds itself without weights, to be given them later."""
+
+    def without_weights() -> nn.Module:
+        with torch.device("meta"):
+            return make()
+
+    return without_weights
 
 
 def _within(name: str, variant: Variant, size: int, edit: str) -> Callable[[], nn.Module]:
@@ -126,21 +157,23 @@ def _under(name: str, module: nn.Module) -> nn.Module:
 
 def compare(case: Case, path: Path) -> Found:
     """Saves the old definition's checkpoint at ``path``, and compares our verdict on it with torch's."""
+    form = FORMS[case.form]
     with _quiet():
         try:
-            torch.save(_filled(_seeded(case.old).state_dict()), path)
-            state = _load(path)
+            form.save(_seeded(case.old), path)
+            state = form.load(path)
         except Exception as error:
             return Found("no case", case.kind, f"torch saves no checkpoint: {_brief(error)}")
         torchs = _torchs_word(case, state)
         kind = torchs.kind or case.kind
         try:
             model = _seeded(case.new) if case.instance and torchs.loads is not None else case.new
-            verdict = _seeded(lambda: ckpt.check(path, model, strict=case.strict))
+            verdict = _seeded(lambda: ckpt.check(path, model, strict=case.strict, **form.options))
         except BuildError as error:
             return Found("agreed" if torchs.loads is None else "unchecked", kind, str(error))
         except CkptCompatError as error:
-            return Found("unchecked", kind, str(error))
+            by_code = case.form == "whole" and "saves by code of its own" in error.problem
+            return Found("unchecked", OWN_SAVING if by_code else kind, str(error))
         except Exception as error:
             return Found("crashed", kind, _brief(error))
     ours = "; ".join(f"{change.kind} {change.detail}" for change in verdict.changes) or "nothing"
@@ -149,7 +182,27 @@ def compare(case: Case, path: Path) -> Found:
     shown = {key for change in verdict.changes for key in (*change.old, *change.new)}
     if not torchs.keys <= shown and not any(change.kind == "prefixed" for change in verdict.changes):
         return Found("disagreed", kind, f"not shown: {sorted(torchs.keys - shown)}; ours: {ours}")
-    return Found("agreed", kind)
+    return _from_a_snapshot(case, path, model, verdict) if case.recorded else Found("agreed", kind)
+
+
+def _from_a_snapshot(case: Case, path: Path, model: Any, verdict: ckpt.Verdict) -> Found:
+    """Compares the verdict on the file's snapshot with that on the file."""
+    options = FORMS[case.form].options
+    policy = Policy(strict=case.strict)
+    with _quiet():
+        try:
+            text = fingerprint.dumps(ckpt.read(path, options.get("key")))
+            structure, definition = fingerprint.loads(text, "model.json"), find(model)
+            prefix = options.get("strip_prefix")
+            found = _seeded(lambda: check_structure(structure, definition, policy, prefix))
+        except CkptCompatError as error:
+            return Found("no numbers", SNAPSHOT, str(error))
+        except Exception as error:
+            return Found("crashed", SNAPSHOT, _brief(error))
+    if found.compatible is verdict.compatible:
+        return Found("agreed", SNAPSHOT)
+    ours = "; ".join(f"{change.kind} {change.detail}" for change in found.changes) or "nothing"
+    return Found("disagreed", SNAPSHOT, f"the file: {verdict.compatible}; its snapshot: {ours}")
 
 
 @dataclass(frozen=True)
@@ -166,33 +219,37 @@ class _Torchs:
 
 
 def _torchs_word(case: Case, state: Any) -> _Torchs:
-    kind = "" if any(isinstance(value, torch.Tensor) for value in state.values()) else NO_TENSOR
+    kind = "" if any(map(_holds, state.values())) else NO_TENSOR
     try:
         module = _seeded(case.new)
     except Exception as error:
         return _Torchs(None, _brief(error), kind=kind)
-    before = _contents(module)
-    parameters = inspect.signature(module.load_state_dict).parameters.values()
-    strict = {"strict": case.strict}
-    if not any(each.name == "strict" or each.kind is each.VAR_KEYWORD for each in parameters):
-        strict = {}
     try:
-        result = module.load_state_dict(state, **strict)
+        _load_into(module, copy.copy(state), case.strict)
     except Exception as error:
         keys = [key for line in _LISTED.findall(str(error)) for key in re.findall(r'"([^"]+)"', line)]
         return _Torchs(False, _brief(error), frozenset(keys), kind)
-    none = before.keys() <= set(getattr(result, "missing_keys", ()))
-    if before and not kind and (none or (_is_filled(state) and _unchanged(before, _contents(module)))):
-        return _Torchs(False, "nothing is loaded, and torch is silent", kind=NOTHING_LOADS)
+    with contextlib.suppress(Exception):
+        if not kind and _brings_nothing(_seeded(case.real), state, case.strict):
+            return _Torchs(False, "nothing is loaded, and torch is silent", kind=NOTHING_LOADS)
     return _Torchs(True, "loads", kind=kind)
 
 
-def _filled(state: Any) -> Any:
-    """The state_dict, its tensors filled with a number that no newly built module has."""
-    for value in state.values():
-        with contextlib.suppress(Exception), torch.no_grad():
-            value.fill_(7)
-    return state
+def _load_into(module: nn.Module, state: Any, strict: bool) -> Any:
+    parameters = inspect.signature(module.load_state_dict).parameters.values()
+    takes = any(each.name == "strict" or each.kind is each.VAR_KEYWORD for each in parameters)
+    return module.load_state_dict(state, **({"strict": strict} if takes else {}))
+
+
+def _brings_nothing(module: nn.Module, state: Any, strict: bool) -> bool:
+    """Whether a load, which raises nothing, leaves each of the module's tensors as it was."""
+    before = _contents(module)
+    for key in [key for key in before if key.endswith("num_batches_tracked") and key not in state]:
+        del before[key]  # torch fills in this counter, where a file is so old that it lacks it
+    filled = _is_filled(state)
+    result = _load_into(module, state, strict)
+    none = before.keys() <= set(getattr(result, "missing_keys", ()))
+    return bool(before) and (none or (filled and _unchanged(before, _contents(module))))
 
 
 def _is_filled(state: Any) -> bool:
@@ -203,28 +260,30 @@ def _is_filled(state: Any) -> bool:
     return False
 
 
-def _contents(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Copies of a module's tensors that are not empty; none if it gives no state_dict."""
-    found: dict[str, torch.Tensor] = {}
+def _contents(module: nn.Module) -> dict[str, torch.Tensor | None]:
+    """Copies of the tensors that a module saves and that are not empty; None for what cannot be copied."""
+    found: dict[str, torch.Tensor | None] = {}
+    entries: dict[str, Any] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     with contextlib.suppress(Exception):
-        for key, value in module.state_dict().items():
-            if isinstance(value, torch.Tensor) and value.numel():
+        entries = module.state_dict()
+    for key, value in entries.items():
+        if _holds(value) or (isinstance(value, torch.Tensor) and is_lazy(value)):
+            found[key] = None
+            with contextlib.suppress(Exception):  # of a layout or dtype that cannot be copied
                 found[key] = value.detach().clone()
     return found
 
 
-def _unchanged(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> bool:
+def _holds(value: Any) -> bool:
+    """Whether a value is a tensor with numbers."""
+    return isinstance(value, torch.Tensor) and not is_lazy(value) and value.numel() > 0
+
+
+def _unchanged(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     try:
         return all(torch.equal(value, after[key]) for key, value in before.items())
     except Exception:  # of a layout or dtype that cannot be compared
         return False
-
-
-def _load(path: Path) -> Any:
-    try:
-        return torch.load(path, weights_only=True)
-    except pickle.UnpicklingError:  # classes that the user has to trust
-        return torch.load(path, weights_only=False)
 
 
 def _seeded(make: Callable[[], _T]) -> _T:

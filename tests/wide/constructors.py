@@ -85,6 +85,12 @@ def _asks_is_meta(module: Any, size: int) -> None:
     module.b = nn.Linear(1 if module.a.weight.is_meta else 2, 2)
 
 
+def _asks_under_a_device(module: Any, size: int) -> None:
+    with torch.device("cpu"):
+        module.a = nn.Linear(size, 2)
+        module.b = nn.Linear(1 if module.a.weight.is_meta else 2, 2)
+
+
 def _asks_device(module: Any, size: int) -> None:
     module.a = nn.Linear(size, 2)
     module.b = nn.Linear(2, 2, device=module.a.weight.device)
@@ -187,6 +193,7 @@ KINDS: dict[str, tuple[Variant, ...]] = {
         "asks item": (_asks_item,),
         "asks is_meta": (_asks_is_meta,),
         "asks device": (_asks_device,),
+        "asks under a device": (_asks_under_a_device,),
         "asks data_ptr": (_asks_data_ptr,),
         "sets dtype": (_sets_dtype,),
         "sets grad mode": (_sets_grad,),

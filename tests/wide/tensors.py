@@ -158,6 +158,24 @@ KINDS: dict[str, tuple[Variant, ...]] = {
     "tensor: compressed": (buffer(lambda n: torch.eye(n).to_sparse_csr()), buffer(lambda n: torch.eye(n))),
     "tensor: quantized": (buffer(_quantized), buffer(lambda n: torch.randn(n, 2))),
     "tensor: quantized per channel": (buffer(_per_channel), buffer(lambda n: torch.randn(n, 2))),
+    "tensor: sparse of all layouts": tuple(
+        buffer(make)
+        for make in (
+            _sparse,
+            lambda n: torch.sparse_coo_tensor(torch.zeros(2, 3).long(), torch.ones(3), (n, n)),
+            lambda n: torch.eye(2 * n).to_sparse_csc(),
+            lambda n: torch.eye(2 * n).to_sparse_bsr((2, 2)),
+            lambda n: torch.eye(2 * n),
+        )
+    ),
+    "tensor: rare dtypes": _dtypes(
+        "complex32", "uint32", "uint64", "float8_e4m3fnuz", "int16", "uint4", "int4"
+    ),
+    "tensor: of one element": (
+        *_both(lambda n: torch.randn(())),
+        *_both(lambda n: torch.randn(1)),
+        *_both(lambda n: torch.randn(*[1] * n)),
+    ),
     "tied: parameters": (_tied, _untied),
     "tied: modules": (_tied_modules,),
     "tied: views": (_views, _untied),

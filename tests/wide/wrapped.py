@@ -129,6 +129,60 @@ def _dynamic(size: int) -> nn.Module:
         return made
 
 
+class Observed(nn.Module):
+    """A layer between the stubs that static quantization wants."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        quantization: Any = torch.ao.quantization
+        self.quant, self.dequant = quantization.QuantStub(), quantization.DeQuantStub()
+        self.conv = nn.Conv1d(size, 4, 1)
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, value: torch.Tensor) -> Any:
+        return self.dequant(self.fc(torch.relu(self.conv(self.quant(value)))))
+
+
+def _static(stage: str) -> Variant:
+    """A model on its way to static quantization: prepared, calibrated or converted."""
+
+    def variant(size: int) -> nn.Module:
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            quantization: Any = torch.ao.quantization
+            model: Any = Observed(size).train(stage == "aware")
+            aware = stage == "aware"
+            model.qconfig = quantization.default_qat_qconfig if aware else quantization.default_qconfig
+            (quantization.prepare_qat if stage == "aware" else quantization.prepare)(model, inplace=True)
+            if stage in ("calibrated", "converted"):
+                model(torch.ones(1, size, 3))
+            if stage == "converted":
+                quantization.convert(model, inplace=True)
+            return model  # type: ignore[no-any-return]
+
+    return variant
+
+
+def _normed(wrap: Callable[[nn.Module], Any], after_a_pass: bool) -> Variant:
+    """A norm of any age, before or after it has computed its weight once."""
+
+    def variant(size: int) -> nn.Module:
+        module = _on(wrap)(size)
+        if after_a_pass:
+            module(torch.ones(1, size))
+        return module
+
+    return variant
+
+
+def _pruned_twice(module: nn.Module) -> None:
+    prune.l1_unstructured(module, "weight", 0.5)
+    prune.random_unstructured(module, "weight", 0.5)
+    prune.identity(module, "bias")
+
+
 KINDS: dict[str, tuple[Variant, ...]] = {
     "norm: old weight_norm": (_on(_old_weight_norm), _linear),
     "norm: weight_norm": (_on(parametrizations.weight_norm), _on(_old_weight_norm), _linear),
@@ -162,6 +216,21 @@ KINDS: dict[str, tuple[Variant, ...]] = {
         _on(_pruned_and_removed),
         _linear,
     ),
+    "norm: of any age": tuple(
+        _normed(wrap, after_a_pass)
+        for wrap in (
+            nn.utils.spectral_norm,
+            _old_weight_norm,
+            parametrizations.spectral_norm,
+            parametrizations.weight_norm,
+        )
+        for after_a_pass in (False, True)
+    ),
+    "pruned: twice": (_on(_pruned_twice), _on(lambda m: prune.identity(m, "weight")), _linear),
+    "pruned: and normed": (
+        _on(lambda m: prune.l1_unstructured(_old_weight_norm(m), "weight_v", 0.5)),
+        _on(_old_weight_norm),
+    ),
     "lazy: linear": _lazy("linear"),
     "lazy: convolution": _lazy("conv"),
     "lazy: batch norm": _lazy("batchnorm"),
@@ -175,5 +244,7 @@ KINDS: dict[str, tuple[Variant, ...]] = {
         lambda n: nn.Embedding(n, 4),
     ),
     "layer: dynamically quantized": (_dynamic, lambda n: nn.Sequential(nn.Linear(n, 2))),
+    "layer: statically quantized": (_static("converted"), Observed),
+    "layer: observed": tuple(map(_static, ("prepared", "calibrated", "converted", "aware"))),
     "layer: scripted": (_scripted, _linear),
 }

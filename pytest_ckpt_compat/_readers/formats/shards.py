@@ -113,5 +113,6 @@ def _joined(blob: Blob, parts: list[Structure], metadata: dict[str, Any]) -> Str
         values=metadata,
         objects={key: value for part in parts for key, value in part.objects.items()},
         locations={key: location for part in parts for key, location in part.locations.items()},
+        strides={key: stride for part in parts for key, stride in part.strides.items()},
         contents={key: content for part in parts for key, content in part.contents.items()},
     )

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from pytest_ckpt_compat._core.contents import DISTRIBUTED, PER_CHANNEL
-from pytest_ckpt_compat._core.structure import UNINITIALIZED
+from pytest_ckpt_compat._core.structure import META, UNINITIALIZED
 from pytest_ckpt_compat._readers.limits import damaged
 from pytest_ckpt_compat._readers.pickle import dtypes
 from pytest_ckpt_compat._readers.pickle.dict_keys import KeyCheck
@@ -44,6 +44,9 @@ class Rebuilder:
             collection = _COLLECTIONS.get(str(maker))
             if collection is not None:
                 return collection(self, args)
+            module = _MODULES.get(str(maker))
+            if module is not None:
+                return Made(maker, args, state=module(args))
         return Made(maker, args)
 
     def new(self, cls: Any, args: Any) -> Any:
@@ -172,7 +175,7 @@ def _nested(args: _Args) -> Tensor:
 
 def _meta(args: _Args) -> Tensor:
     dtype, size, stride = args[:3]
-    return Tensor(dtypes.of_global(dtype), shape(size), stride=sizes(stride))
+    return Tensor(META + dtypes.of_global(dtype), shape(size), stride=sizes(stride))
 
 
 def _wrapper(args: _Args) -> Tensor:
@@ -216,6 +219,18 @@ _TENSORS: Mapping[str, Callable[[_Args], Any]] = MappingProxyType(
         "torch.nn.parameter.Buffer": _parameter,
         "torch.nn.parameter.UninitializedParameter": _uninitialized,
         "torch.nn.parameter.UninitializedBuffer": _uninitialized,
+    }
+)
+
+#: Makers of modules that pickle names with arguments -> the attributes of the module.
+_MODULES: Mapping[str, Callable[[_Args], Any]] = MappingProxyType(
+    {
+        "torch.fx.graph_module.reduce_graph_module": lambda args: args[0],
+        "torch._dynamo.eval_frame.OptimizedModule": lambda args: {
+            "_parameters": {},
+            "_buffers": {},
+            "_modules": {"_orig_mod": args[0]},
+        },
     }
 )
 

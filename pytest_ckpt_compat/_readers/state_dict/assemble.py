@@ -16,10 +16,11 @@ from pytest_ckpt_compat._core.structure import (
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import over_limit
 from pytest_ckpt_compat._readers.pickle.inert import Made, OrderedMapping, Tensor
+from pytest_ckpt_compat._readers.shapes import contiguous
 from pytest_ckpt_compat._readers.state_dict.containers import (
     choose,
-    has_only_extra_state,
     mapping_of,
+    may_be_empty,
     no_tensors,
 )
 from pytest_ckpt_compat._readers.state_dict.contents import Converter
@@ -54,7 +55,7 @@ def assemble(loaded: Loaded, key: str | None) -> Structure:
         entries,
         loaded,
         container=found.key,
-        may_be_empty=has_only_extra_state(found.value),
+        empty=may_be_empty(found.value),
         versions=module_versions(found.value) if is_module(found.value) else _versions(found.value),
         values=plain_values(loaded.value),
         optimizers=optimizer_states(loaded.value),
@@ -65,7 +66,7 @@ def structure_of(
     entries: Mapping[str, Any],
     loaded: Loaded,
     container: str = "",
-    may_be_empty: bool = False,
+    empty: bool = False,
     **fields: Any,
 ) -> Structure:
     """Makes a structure from key -> value.
@@ -74,13 +75,13 @@ def structure_of(
         entries: key -> value.
         loaded: the file that they are in.
         container: for ``Source.container``.
-        may_be_empty: whether they need no tensor among them.
+        empty: whether they need no tensor among them.
         **fields: further fields of the structure.
     """
     if len(entries) > limits.KEYS:
         raise over_limit("keys in its state_dict", limits.KEYS)
     tensors = {name: entry for name, entry in entries.items() if type(entry) is Tensor}
-    if not tensors and not may_be_empty and not any(map(is_packed, entries.values())):
+    if not tensors and not empty and not any(map(is_packed, entries.values())):
         raise no_tensors()
     converter = Converter(loaded.path, loaded.locatable)
     plain = {name: value for name, value in entries.items() if type(value) is not Tensor}
@@ -94,6 +95,11 @@ def structure_of(
             name: location
             for name, tensor in tensors.items()
             if tensor.plain and (location := converter.location(tensor))
+        },
+        strides={
+            name: tensor.stride
+            for name, tensor in tensors.items()
+            if tensor.plain and tensor.stride != contiguous(tensor.size)
         },
         contents=converter.contents(tensors),
         objects=converter.objects(plain) | already_plain(plain, {}),

@@ -61,12 +61,12 @@ class Found:
 def choose(root: Any, key: str | None) -> Found:
     """Returns the state_dict at ``key``, or the best one. Refuses if there is none, or no single best."""
     start = Found((), root) if not key else _resolve(root, key)
-    if key is not None and (_is_state(start.value) or has_only_extra_state(start.value)):
+    if key is not None and (_is_state(start.value) or may_be_empty(start.value)):
         return start
     best = _best(_search(start))
     if key is not None:
         raise _no_such_key(key, best)
-    if not best and has_only_extra_state(start.value):
+    if not best and may_be_empty(start.value):
         return start
     if not best:
         raise no_tensors()
@@ -96,8 +96,10 @@ def require_top(key: str | None) -> None:
         raise RefusalError(f"its format has no containers, so key={key!r} names nothing", "leave key out")
 
 
-def has_only_extra_state(value: Any) -> bool:
-    """Whether a mapping is a state_dict without tensors: empty, or the extra states of modules."""
+def may_be_empty(value: Any) -> bool:
+    """Whether a value is a state_dict without tensors: empty, the extra states of modules, or a module."""
+    if is_module(value):
+        return True
     items = mapping_of(value)
     return items is not None and all(type(name) is str and name.endswith(EXTRA_STATE) for name in items)
 

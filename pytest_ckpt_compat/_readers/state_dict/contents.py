@@ -6,6 +6,7 @@ layer are a tuple of two tensors.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -63,11 +64,12 @@ class Converter:
     def location(self, tensor: Tensor) -> Location | None:
         """The location of a tensor's elements; None if it has none, or a later load cannot read them."""
         storage, item = tensor.storage, ITEM_SIZES.get(tensor.element, 0)
-        whole = tensor.plain or tensor.kind == "quantized"
-        if storage is None or not self._locatable or not whole or not item:
+        complete = tensor.plain or tensor.kind == "quantized"
+        if storage is None or not self._locatable or not complete or not item:
             return None
         begin = storage.start + int(tensor.offset * item)
-        return Location(self._path, storage.record, begin, tensor.stride)
+        whole = storage.start, math.ceil(storage.numel * ITEM_SIZES.get(storage.dtype, 0))
+        return Location(self._path, storage.record, begin, tensor.stride, whole)
 
     def _tensor(self, tensor: Tensor, depth: int) -> Content:
         kind = tensor.kind

@@ -1,7 +1,7 @@
 """A pickled ``nn.Module``: its parameters and buffers under the keys that ``state_dict()`` gives them.
 
-Written after ``torch.nn.Module._save_to_state_dict`` of torch 2.13. Overrides and hooks
-(``get_extra_state``, ...) are code, which a file does not hold.
+Written after ``torch.nn.Module._save_to_state_dict`` of torch 2.13. Overrides (``get_extra_state``, ...)
+are code, which a file does not hold; ``saving_code`` knows them of classes that the project has imported.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pytest_ckpt_compat._core.structure import EXTRA_STATE
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import RefusalError, over_limit
 from pytest_ckpt_compat._readers.pickle.inert import Global, Made, Tensor
@@ -17,6 +18,7 @@ from pytest_ckpt_compat._readers.state_dict.quantized import (
     more_entries,
     version_of,
 )
+from pytest_ckpt_compat._readers.state_dict.saving_code import has_extra_state, require_plain_saving
 
 _PARTS = ("_parameters", "_buffers", "_modules")
 
@@ -49,6 +51,7 @@ def module_entries(module: Made) -> dict[str, Any]:
     result: dict[str, Any] = {}
     room = limits.CHARACTERS
     for visited, (prefix, part) in enumerate(_walk(module)):
+        require_plain_saving(part)
         for name, value in _own(part):
             room = room_after(room, prefix, name)
             result[prefix + name] = value
@@ -86,15 +89,13 @@ def _walk(root: Made) -> Iterator[tuple[str, Made]]:
             raise over_limit("modules", limits.KEYS)
 
 
-def module_versions(root: Made) -> dict[str, int] | None:
-    """Returns module name -> version, without 1, of a tree with quantized modules; None without any.
+def module_versions(root: Made) -> dict[str, int]:
+    """Returns module name -> version, without 1.
 
-    The versions are those of the classes, which a file does not hold. They are known of torch's own.
+    The versions are those of the classes, which a file does not hold. They are known of torch's own; nearly
+    every other class leaves its version at 1.
     """
-    modules = list(_walk(root))
-    if not any(is_quantized(part) for _, part in modules):
-        return None
-    versions = {prefix.removesuffix("."): version_of(part) for prefix, part in modules}
+    versions = {prefix.removesuffix("."): version_of(part) for prefix, part in _walk(root)}
     return {name: version for name, version in versions.items() if version != 1}
 
 
@@ -111,6 +112,8 @@ def _own(module: Made) -> Iterator[tuple[str, Any]]:
     yield from _registered(module)
     if is_quantized(module):
         yield from more_entries(module)
+    if has_extra_state(module):
+        yield EXTRA_STATE, Made(module.maker, ())  # code makes its value
 
 
 def _registered(module: Made) -> Iterator[tuple[str, Any]]:

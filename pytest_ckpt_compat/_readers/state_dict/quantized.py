@@ -40,7 +40,9 @@ def version_of(module: Made) -> int:
     """The version that ``state_dict()`` gives a module."""
     name = module.maker.name if type(module.maker) is Global else ""
     if not is_quantized(module):
-        return 2 if name.endswith(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")) else 1
+        # Norms have the counter since their version 2. One that was pickled before has none.
+        fused = name.startswith("ConvBn") and ".qat." in module.maker.module
+        return 2 if fused or "num_batches_tracked" in module.state["_buffers"] else 1
     if ".dynamic." in module.maker.module and name in _LINEAR:
         return 4
     return _VERSIONS.get(name, 1)

@@ -160,7 +160,8 @@ class _Side:
         import numpy as np
 
         if self._ordered:
-            return np.sign(other - one)
+            order: Ints = np.sign(other - one)
+            return order
         result = np.zeros(len(one), dtype=np.intp)
         for column in range(_MOST):
             for another in range(_MOST):

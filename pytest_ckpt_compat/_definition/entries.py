@@ -1,0 +1,157 @@
+"""What a built module saves and loads: the entries of its ``state_dict()``, and their structure."""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_ckpt_compat._core.errors import BuildError
+from pytest_ckpt_compat._core.structure import (
+    OBJECT,
+    UNINITIALIZED,
+    Source,
+    Structure,
+    TensorSpec,
+    alias_groups,
+)
+from pytest_ckpt_compat._definition.counterparts import is_lazy
+from pytest_ckpt_compat._definition.find import Definition, brief
+from pytest_ckpt_compat._definition.surroundings import untouched_process
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def structure_of(module: nn.Module, definition: Definition) -> Structure:
+    """Returns the structure of a built module, from its own ``state_dict()``.
+
+    Raises:
+        BuildError: ``state_dict()`` raises.
+    """
+    return _structure(entries_of(module, definition), definition)
+
+
+def _structure(entries: Mapping[str, Any], definition: Definition) -> Structure:
+    tensors = {key: spec_of(value) for key, value in entries.items()}
+    metadata = getattr(entries, "_metadata", None)
+    versions = None if metadata is None else {name: entry.get("version") for name, entry in metadata.items()}
+    identities = {key: _identity(value) for key, value in entries.items() if tensors[key].numel}
+    return Structure(
+        tensors=tensors,
+        aliases=alias_groups(identities),
+        versions=versions and {name: v for name, v in versions.items() if v not in (None, 1)},
+        source=Source(path=definition.name or definition.label, format="definition"),
+    )
+
+
+def entries_of(module: nn.Module, definition: Definition) -> Mapping[str, Any]:
+    """Returns ``module.state_dict()`` with the module's own tensors instead of detached ones.
+
+    An override that takes no ``keep_vars`` gives detached tensors, which share the storages of the
+    module's own.
+
+    Raises:
+        BuildError: ``state_dict()`` raises, or gives something other than names and values.
+    """
+    try:
+        parameters = inspect.signature(module.state_dict).parameters.values()
+        keeps = any(p.name == "keep_vars" or p.kind is p.VAR_KEYWORD for p in parameters)
+        with untouched_process():
+            found = module.state_dict(keep_vars=True) if keeps else module.state_dict()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise BuildError(
+            definition.label, f"state_dict() raised {brief(error)}", "make it work on a newly built model"
+        ) from error
+    if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
+        problem = f"state_dict() gave {type(found).__name__}, not a dictionary of names and tensors"
+        raise BuildError(definition.label, problem, "return what a checkpoint of the model is to keep")
+    return found
+
+
+def loadable(module: nn.Module, definition: Definition) -> tuple[Structure, Mapping[str, Any], str]:
+    """Returns what a load may write to, even if ``state_dict()`` raises: torch loads into such a module, too.
+
+    Returns: the structure, the entries, and why they are not those of ``state_dict()``, or "".
+    """
+    try:
+        entries, problem = entries_of(module, definition), ""
+    except BuildError as error:
+        entries, problem = registered(module), f"{error.problem}: no checkpoint of it can be saved"
+    return _structure(entries, definition), entries, problem
+
+
+def saves_with_hooks(module: nn.Module) -> bool:
+    """Whether code runs before ``state_dict()``, which may change the module."""
+    return any(part.__dict__.get("_state_dict_pre_hooks") for part in module.modules())
+
+
+def registered(module: nn.Module) -> Mapping[str, Any]:
+    """The parameters and persistent buffers, as torch's own ``state_dict()`` names and orders them."""
+    entries: Any = OrderedDict()
+    entries._metadata = OrderedDict()
+    for name, part in module.named_modules(remove_duplicate=False):
+        prefix = f"{name}." if name else ""
+        entries._metadata[name] = {"version": part._version}
+        own = {**part._parameters, **part._buffers}
+        saved = {key: own[key] for key in own if key not in part._non_persistent_buffers_set}
+        entries.update({prefix + key: value for key, value in saved.items() if value is not None})
+    return entries  # type: ignore[no-any-return]
+
+
+def bytes_of(module: nn.Module) -> int:
+    """Returns the bytes that the parameters and buffers of a module take when they are real."""
+    unique = {id(t): t for t in (*module.parameters(), *module.buffers()) if not is_lazy(t)}
+    return sum(tensor.numel() * tensor.element_size() for tensor in unique.values())
+
+
+def spec_of(value: object) -> TensorSpec:
+    """Returns the spec of a state_dict entry: an object unless it is a tensor."""
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        return TensorSpec(OBJECT)
+    if is_lazy(value):
+        return TensorSpec(UNINITIALIZED)
+    dtype = str(value.dtype).removeprefix("torch.")
+    if value.layout is not torch.strided:
+        dtype = f"{str(value.layout).removeprefix('torch.')}_{dtype}"
+    elif value.is_quantized and value.qscheme() is not torch.per_tensor_affine:
+        dtype = f"{str(value.qscheme()).removeprefix('torch.')}_{dtype}"
+    return TensorSpec(f"{_wrapper_class(value)}{dtype}", tuple(value.shape))
+
+
+def _wrapper_class(tensor: torch.Tensor) -> str:
+    """The class of a tensor that wraps others, with a dot, as readers name it; "" for ordinary tensors."""
+    import torch
+
+    kind = type(tensor)
+    if kind.__torch_dispatch__ is torch.Tensor.__torch_dispatch__ or not _wraps(tensor):
+        return ""
+    return f"{kind.__module__}.{kind.__qualname__}."
+
+
+def _wraps(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has no storage of its own, for which torch saves its attributes instead."""
+    if tensor.is_meta:
+        return hasattr(type(tensor), "__tensor_flatten__")
+    try:
+        return tensor.data_ptr() == 0 and tensor.numel() > 0
+    except (NotImplementedError, RuntimeError):
+        return True
+
+
+def storage_identity(tensor: torch.Tensor) -> int:
+    """Returns a number that two live tensors share if and only if they share a storage, even on meta."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _identity(tensor: torch.Tensor) -> tuple[object, ...]:
+    try:
+        return storage_identity(tensor), tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+    except (NotImplementedError, RuntimeError):  # sparse and other tensors that have no single storage
+        return (id(tensor),)
