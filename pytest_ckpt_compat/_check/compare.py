@@ -35,7 +35,7 @@ def compare(old: Structure, new: Structure) -> tuple[Change, ...]:
     Resized keys first, then missing and unexpected ones, each in the order of its side.
     """
     split = sides(old.tensors, new.tensors)
-    refused = [key for key in split.both if not _fits(old.tensors[key], new.tensors[key])]
+    refused = [key for key in split.both if not fits(old.tensors[key], new.tensors[key])]
     return (
         *(resized(key, old, new) for key in refused),
         *(missing(key, new, split.new_only) for key in split.new_only),
@@ -113,7 +113,7 @@ def _objects_for_tensors(old: Structure, new: Structure, keys: tuple[str, ...]) 
             yield Change("load-raises", (key,), (key,), (before,), (after,), detail=detail)
 
 
-def _fits(old: TensorSpec, new: TensorSpec) -> bool:
+def fits(old: TensorSpec, new: TensorSpec) -> bool:
     """Whether torch copies one into the other: shapes are equal, or one element goes into a scalar.
 
     What has no shape yet takes that of the checkpoint, and goes into nothing that has one.
