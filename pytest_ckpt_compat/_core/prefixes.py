@@ -77,6 +77,7 @@ def _rename(structure: Structure, key_of: Callable[[str], str], name_of: Callabl
         objects=keys(structure.objects),
         locations=keys(structure.locations),
         contents=keys(structure.contents),
+        modules={name_of(name): kind for name, kind in structure.modules.items()},
         optimizers={path: _renamed(state, key_of) for path, state in structure.optimizers.items()},
     )
 

@@ -24,6 +24,7 @@ from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
 from pytest_ckpt_compat._definition.find import Definition, brief, is_module
 from pytest_ckpt_compat._definition.instances import copied
 from pytest_ckpt_compat._definition.intercept import intercept
+from pytest_ckpt_compat._definition.module_classes import module_classes
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def structure_of(module: nn.Module, definition: Definition) -> Structure:
         tensors=tensors,
         aliases=alias_groups(identities),
         versions=versions and {name: v for name, v in versions.items() if v not in (None, 1)},
+        modules=module_classes(module),
         source=Source(path=definition.name or definition.label, format="definition"),
     )
 
