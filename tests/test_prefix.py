@@ -19,6 +19,7 @@ import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat._check import acceptance
 from pytest_ckpt_compat._check.breaks import facts
 from pytest_ckpt_compat._check.check import check_structure, resumed
+from pytest_ckpt_compat._check.wrapper import Wrapper, composed
 from pytest_ckpt_compat._core.changes import Acceptance, Change, Policy, Severity
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._definition.find import find
@@ -229,12 +230,40 @@ def test_dtypes_and_ties_are_told_besides() -> None:
         ("module.head.weight", "module.stem.weight"),
         ("head.weight", "stem.weight"),
     )
+    assert retied.group == ""
     text = render(verdict)
-    assert (
-        "  * module.blocks.{0..3}.norm.weight -> blocks.{0..3}.norm.weight   4 tensors   float16[8]" in text
-    )
+    assert "  * head.weight = stem.weight " in text
+    norms = "module.blocks.{0..3}.norm.weight -> blocks.{0..3}.norm.weight"
+    assert f"  * {norms}   4 tensors   float16[8] -> float32[8]" in text
     assert "stays at random initialisation" not in text
     assert [rule["old"] for rule in as_data(verdict)["rules"]] == ["module.*"]
+
+
+def test_a_key_that_an_explanation_passes_over_is_told() -> None:
+    """``a`` took the place of ``b``, which the load finds on both sides; and ``a`` left a place."""
+    wrapper = Wrapper("module.", on_checkpoint=True)
+    spec = TensorSpec("float32", (2, 3))
+    moved = Change("renamed", ("a",), ("b",), (spec,), (spec,))
+    old, new = {"module.a": (2, 3), "module.b": (2, 3)}, {"b": (2, 3)}
+    found = composed(wrapper, [moved], structure(old), structure(new))
+    assert [(c.kind, c.old, c.new) for c in found] == [
+        ("renamed", ("module.a",), ("b",)),
+        ("unexpected", ("module.b",), ()),
+    ]
+    old, new = {"module.a": (2, 3)}, {"a": (2, 3), "b": (2, 3)}
+    found = composed(wrapper, [moved], structure(old), structure(new))
+    assert [(c.kind, c.old, c.new) for c in found] == [
+        ("renamed", ("module.a",), ("b",)),
+        ("missing", (), ("a",)),
+    ]
+
+
+def test_a_lenient_load_counts_what_is_resized_beneath_a_prefix() -> None:
+    old = {f"module.{name}": (2, 3) for name in "abcd"}
+    new = {"module.a": (2, 3), "b": (2, 3), "c": (4, 3), "d": (2, 3)}
+    verdict = check_structure(structure(old, versions={}), find(lambda: module(new)), Policy(strict=False))
+    assert verdict.compatible
+    assert "loads 1 of 4 tensors" in render(verdict)
 
 
 # Hooks ----------------------------------------------------------------------------------------------
@@ -270,8 +299,9 @@ def test_what_a_hook_renames_beneath_a_prefix_is_not_paired() -> None:
 class Reshapes(nn.Module):
     """Its hook makes a tensor of another one, in a shape that does not fit."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "fc") -> None:
         super().__init__()
+        self.add_module(name, nn.Linear(3, 5))
         self.weight = nn.Parameter(torch.zeros(4))
         self.register_load_state_dict_pre_hook(self._reshape)  # type: ignore[no-untyped-call]
 
@@ -281,10 +311,13 @@ class Reshapes(nn.Module):
 
 
 def test_a_tensor_that_a_hook_makes_is_no_key_of_the_file() -> None:
-    verdict = check_structure(structure({"w": (6,)}, versions={}), find(Reshapes), Policy())
+    saved = structure({"fc.weight": (5, 3), "fc.bias": (5,), "w": (6,)}, versions={})
+    verdict = check_structure(saved, find(Reshapes), Policy())
     (change,) = verdict.changes
     assert (change.kind, change.old, change.new) == ("resized", (), ("weight",))
     assert "  ! weight   any[2, 3] -> any[4]   the shape after a load_state_dict hook" in render(verdict)
+    renamed = check_structure(saved, find(lambda: Reshapes("proj")), Policy())
+    assert change in renamed.changes  # whatever explains the others
 
 
 # Acceptance, comparison with a merge base, the optimizer --------------------------------------------
@@ -367,13 +400,15 @@ def test_an_optimizer_resumes_beneath_a_prefix_and_renames(tmp_path: Path) -> No
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "net.pt")
     saved = ckpt.read(tmp_path / "net.pt")
 
-    def found(*args: Any) -> list[Change]:
+    def found(*args: Any, optimizer: Any = torch.optim.Adam) -> list[Change]:
         definition = find(lambda: Net(*args))
         verdict = check_structure(saved, definition, Policy())
-        verdict = resumed(verdict, definition, torch.optim.Adam, Policy())
+        verdict = resumed(verdict, definition, optimizer, Policy())
         return [change for change in verdict.changes if change.kind == "optimizer-mismatch"]
 
     assert found() == []
     assert found("layers") == []
     keys = {(change.old, change.new) for change in found("blocks", 6)}
     assert keys == {(("module.head.weight",), ("head.weight",)), (("module.head.bias",), ("head.bias",))}
+    lacking = {(change.old, change.new) for change in found(optimizer=torch.optim.Adamax)}
+    assert lacking == {((f"module.{key}",), (key,)) for key in Net().state_dict()}

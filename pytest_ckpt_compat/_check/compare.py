@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.heads import is_head
@@ -134,7 +134,8 @@ def _is_head_resize(key: str, before: TensorSpec, after: TensorSpec, new: Struct
     if not before.shape or len(before.shape) != len(after.shape) or before.shape[1:] != after.shape[1:]:
         return False
     module = _module(key)
-    is_last = module == _module(list(new.tensors)[-1])
+    last = next(reversed(cast(Any, new.tensors)))  # a read-only dict, of which the end is at hand
+    is_last = module == _module(last)
     return is_head(module, is_last, rank=2) and (len(after.shape) > 1 or _rank(module, new) > 1)
 
 
