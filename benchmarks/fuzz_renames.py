@@ -226,9 +226,8 @@ def explain(old: Specs, new: Specs) -> str:
     str(verdict)
     if failed := [note for note in verdict.notes if "failed" in note]:
         return failed[0]
-    moved = (c for c in verdict.changes if c.kind not in ("retyped", "retied", "prefixed"))
-    bare = any(change.kind == "prefixed" for change in verdict.changes)
-    return wrong(changes, old, new) or ("" if bare else wrong(moved, old, new))
+    moved = (c for c in verdict.changes if c.kind not in ("retyped", "retied"))
+    return wrong(changes, old, new) or wrong(moved, old, new)
 
 
 def main() -> int:

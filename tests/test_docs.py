@@ -19,6 +19,7 @@ from pytest_ckpt_compat._cli.main import parser
 from pytest_ckpt_compat._core.rules import RULES
 from pytest_ckpt_compat._pytest_plugin import hooks
 from pytest_ckpt_compat._registry.options import OPTIONS
+from pytest_ckpt_compat._snapshots import fingerprint
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -126,6 +127,14 @@ def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_snapshot_shown_is_one_that_is_written() -> None:
+    text = (ROOT / "docs" / "snapshots.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"<!-- a snapshot -->\n```json\n(.*?)```", text, re.DOTALL)
+    structure = fingerprint.loads(shown, "docs/snapshots.md")
+    assert fingerprint.dumps(structure) == shown
+    assert structure.modules["blocks.2.1"] == "torch.nn.GELU"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -13,7 +13,7 @@ from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._snapshots.accepted import FILE, FORWARD, Entry, fact
+from pytest_ckpt_compat._snapshots.accepted import FILE, FORWARD, Entry, facts
 
 _FAILING = (Severity.ERROR, Severity.INCOMPLETE)
 #: Commands that a failure prints at most.
@@ -44,7 +44,8 @@ def accept(verdict: Verdict, entries: Iterable[Entry], wanted: Entry, today: dat
 
     def choose(*severities: Severity) -> tuple[str, ...]:
         found = (change for change in verdict.of(*severities) if change.rule == rule)
-        return tuple(fact(change) for change in found if _acceptable(change) and _matches(change, key))
+        matching = (change for change in found if _acceptable(change) and _matches(change, key))
+        return tuple(fact for change in matching for fact in facts(change))
 
     chosen = choose(*_FAILING)
     if not chosen and choose(Severity.ACCEPTED):
@@ -55,7 +56,9 @@ def accept(verdict: Verdict, entries: Iterable[Entry], wanted: Entry, today: dat
             f"accept {verdict.name}", f"has no failing {rule} whose keys match {key}", _failing(verdict)
         )
     same = [entry for entry in entries if entry.identity == wanted.identity]
-    covered = {fact(change) for change in verdict.of(Severity.ACCEPTED) if change.rule == rule}
+    covered = {
+        fact for change in verdict.of(Severity.ACCEPTED) if change.rule == rule for fact in facts(change)
+    }
     before = (text for entry in same for text in entry.changes if text in covered)
     return replace(wanted, reason=wanted.reason.strip(), changes=tuple(dict.fromkeys((*before, *chosen))))
 
@@ -123,7 +126,7 @@ def commands(verdict: Verdict, ref: str = "") -> Iterator[str]:
         if _acceptable(change):
             rules.setdefault(change.rule, []).append(change)
     for rule, changes in list(rules.items())[:_COMMANDS]:
-        keys = [each for change in changes for each in _keys(change)]
+        keys = [each for change in changes for each in (change.new or change.old)]
         chosen = f"--rule {rule}" + (f" --key {_word(_glob(keys), True)}" if keys else "")
         yield f'ckpt-compat accept {_word(verdict.name)} {chosen} --reason "..."{against}'
 
@@ -131,17 +134,15 @@ def commands(verdict: Verdict, ref: str = "") -> Iterator[str]:
 def _accept(verdict: Verdict, entries: Sequence[Entry], used: set[Entry]) -> Verdict:
     """Marks as accepted what the entries cover; adds those entries to ``used``."""
     name, changes = visible(verdict.name), []
+    own = [(entry, frozenset(entry.changes)) for entry in entries if entry.id == name]
     for change in verdict.changes:
-        entry = next((e for e in entries if e.id == name and _covers(e, change)), None)
+        found = facts(change) if own else ()
+        entry = next((e for e, known in own if e.rule == change.rule and known.issuperset(found)), None)
         if entry is not None:
             used.add(entry)
             change = replace(change, severity=Severity.ACCEPTED, reason=entry.reason)
         changes.append(change)
     return replace(verdict, changes=tuple(changes))
-
-
-def _covers(entry: Entry, change: Change) -> bool:
-    return entry.rule == change.rule and fact(change) in entry.changes
 
 
 def _expired(entry: Entry, today: date) -> bool:

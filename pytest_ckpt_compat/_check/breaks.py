@@ -18,7 +18,7 @@ def is_break(change: Change) -> bool:
 
 def facts(changes: Iterable[Change]) -> set[tuple[str, str]]:
     """The rule, keys and specs of each change, for comparison."""
-    return {(change.rule, accepted.fact(change)) for change in changes}
+    return {(change.rule, fact) for change in changes for fact in accepted.facts(change)}
 
 
 def at_level(verdict: Verdict, level: Level) -> Verdict:

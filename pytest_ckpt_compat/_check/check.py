@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check import compare
-from pytest_ckpt_compat._check.explain import explain
+from pytest_ckpt_compat._check import wrapper as wrappers
+from pytest_ckpt_compat._check.explain import explain, grouped
+from pytest_ckpt_compat._check.wrapper import Wrapper
 from pytest_ckpt_compat._core import prefixes
-from pytest_ckpt_compat._core.changes import Change, Policy, Severity
+from pytest_ckpt_compat._core.changes import Change, Policy, Severity, moves
 from pytest_ckpt_compat._core.contents import DISTRIBUTED, subclass_of
 from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.errors import CkptCompatError
@@ -29,11 +31,11 @@ from pytest_ckpt_compat._report.text import render
 
 def diff(old: Structure, new: Structure) -> Verdict:
     """Compares two structures as a strict load of ``old`` into ``new`` would, without hooks."""
-    wrapper = _wrapper(old, new)
+    wrapper = wrappers.by_names(old, new)
     bare = wrapper.unwrap(old) if wrapper else old
     changes, notes = _explained(compare.compare(bare, new), bare, new)
     if wrapper:
-        changes = (wrapper.change(old), *changes)
+        changes = wrappers.composed(wrapper, changes, old, new)
     return Verdict(
         judge(changes, Policy()),
         old=old,
@@ -41,7 +43,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
         old_label=_source(old),
         new_label=_source(new),
         notes=notes,
-        repairs=tuple(_repairs(wrapper)),
+        repairs=(wrapper.repair(),) if wrapper else (),
         renderer=render,
     )
 
@@ -100,7 +102,7 @@ def check_structure(
     bare = wrapper.unwrap(structure) if wrapper else structure
     changes, notes = _explained(_facts(bare, new, unwrapped), bare, new)
     if wrapper:
-        changes = (wrapper.change(structure), *changes)
+        changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
     if outcome.nothing:
         changes = (Change("nothing-loaded", detail=_nothing(structure)), *changes)
     return Verdict(
@@ -111,7 +113,7 @@ def check_structure(
         new_label=definition.label,
         where=definition.where,
         notes=(*_notes(outcome), *_one_rank(structure), *failed, *notes),
-        repairs=tuple(_repairs(wrapper)),
+        repairs=(wrapper.repair(),) if wrapper else (),
         renderer=render,
     )
 
@@ -171,20 +173,14 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
         found = resume(verdict.old, definition, factory, _renamed(verdict.changes), policy.memory_budget)
     except Exception as error:  # the load's verdict stands
         return replace(verdict, changes=(*could_not_check(error).changes, *verdict.changes))
-    changes = (*judge(found.changes, policy), *verdict.changes)
+    changes = found.changes if verdict.new is None else grouped(found.changes, verdict.old, verdict.new)
+    changes = (*judge(changes, policy), *verdict.changes)
     return replace(verdict, changes=changes, notes=(*verdict.notes, *found.notes))
 
 
 def _renamed(changes: Iterable[Change]) -> dict[str, str]:
-    """Maps old to new keys for renamed tensors."""
-    moved = {change.old[0]: change.new[0] for change in changes if change.kind == "renamed"}
-    bare = {
-        old: new
-        for change in changes
-        if change.kind == "prefixed"
-        for old, new in zip(change.old, change.new, strict=True)
-    }
-    return moved | {old: moved.get(new, new) for old, new in bare.items()}
+    """Maps the checkpoint's keys to the definition's, for the tensors that have another key there."""
+    return {old: new for change in changes for old, new in moves(change)}
 
 
 def could_not_check(error: BaseException, name: str = "") -> Verdict:
@@ -234,77 +230,29 @@ def _resized(key: str, shapes: tuple[Shape, Shape], old: Structure, new: Structu
     if both and shapes == (old.tensors[key].shape, new.tensors[key].shape):
         return compare.resized(key, old, new)
     before, after = (TensorSpec("any", shape) for shape in shapes)
+    own = (key,) if key in old.tensors else ()
     return Change(
-        "resized", (key,), (key,), (before,), (after,), detail="the shape after a load_state_dict hook"
+        "resized", own, (key,), (before,), (after,), detail="the shape after a load_state_dict hook"
     )
-
-
-@dataclass(frozen=True)
-class _Wrapper:
-    """A prefix that every key of one side carries, and the other side's keys lack."""
-
-    prefix: str
-    on_checkpoint: bool
-
-    def unwrap(self, old: Structure) -> Structure:
-        """The checkpoint with the keys that the definition has."""
-        return prefixes.strip(old, self.prefix) if self.on_checkpoint else prefixes.prepend(old, self.prefix)
-
-    def change(self, old: Structure) -> Change:
-        """The change that a report shows."""
-        prefix, keys = self.prefix, (tuple(old.tensors), tuple(self.unwrap(old).tensors))
-        if self.on_checkpoint:
-            return Change(
-                "prefixed", *keys, group=f"{prefix}* -> *", detail=f"every key begins with {prefix}"
-            )
-        return Change(
-            "prefixed",
-            *keys,
-            group=f"* -> {prefix}*",
-            detail=f"no key begins with {prefix} as the definition's do",
-        )
-
-
-def _wrapper(old: Structure, new: Structure) -> _Wrapper | None:
-    """The prefix that explains most keys by their names alone."""
-    if prefix := prefixes.common(old.tensors, new.tensors):
-        return _Wrapper(prefix, on_checkpoint=True)
-    if prefix := prefixes.common(new.tensors, old.tensors):
-        return _Wrapper(prefix, on_checkpoint=False)
-    return None
 
 
 def _find_wrapper(
     structure: Structure, new: Structure, outcome: Outcome, definition: Definition, policy: Policy
-) -> tuple[_Wrapper | None, Outcome]:
+) -> tuple[Wrapper | None, Outcome]:
     """Finds the prefix that stops a load, and what the load finds without it.
 
     A hook may rename keys, so that names alone explain nothing; then a second load decides.
     """
-    named = _wrapper(structure, new)
+    named = wrappers.by_names(structure, new)
     if named:
         return named, _load(named.unwrap(structure), definition, policy)[1]
-    for on_checkpoint, keys in ((True, structure.tensors), (False, new.tensors)):
-        prefix = prefixes.first(keys)
-        wrapper = _Wrapper(prefix, on_checkpoint)
-        others = new.tensors if on_checkpoint else structure.tensors
-        if prefix and prefixes.first(others) != prefix:
-            bare = wrapper.unwrap(structure)
-            # On meta alone first: as a rule the prefix explains nothing.
-            found = _load(bare, definition, replace(policy, memory_budget=0))[1]
-            if 2 * len(found.missing) < len(outcome.missing):
-                return wrapper, _load(bare, definition, policy)[1]
+    for wrapper in wrappers.possible(structure, new):
+        bare = wrapper.unwrap(structure)
+        # On meta alone first: as a rule the prefix explains nothing.
+        found = _load(bare, definition, replace(policy, memory_budget=0))[1]
+        if 2 * len(found.missing) < len(outcome.missing):
+            return wrapper, _load(bare, definition, policy)[1]
     return None, outcome
-
-
-def _repairs(wrapper: _Wrapper | None) -> Iterator[tuple[str, str]]:
-    if wrapper and wrapper.on_checkpoint:
-        yield (
-            "fix",
-            f'pass strip_prefix="{wrapper.prefix}", or save the state_dict of the module in the wrapper',
-        )
-    elif wrapper:
-        yield "fix", "register the model without its wrapper"
 
 
 def _notes(outcome: Outcome) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.heads import is_head
@@ -35,7 +35,7 @@ def compare(old: Structure, new: Structure) -> tuple[Change, ...]:
     Resized keys first, then missing and unexpected ones, each in the order of its side.
     """
     split = sides(old.tensors, new.tensors)
-    refused = [key for key in split.both if not _fits(old.tensors[key], new.tensors[key])]
+    refused = [key for key in split.both if not fits(old.tensors[key], new.tensors[key])]
     return (
         *(resized(key, old, new) for key in refused),
         *(missing(key, new, split.new_only) for key in split.new_only),
@@ -113,7 +113,7 @@ def _objects_for_tensors(old: Structure, new: Structure, keys: tuple[str, ...]) 
             yield Change("load-raises", (key,), (key,), (before,), (after,), detail=detail)
 
 
-def _fits(old: TensorSpec, new: TensorSpec) -> bool:
+def fits(old: TensorSpec, new: TensorSpec) -> bool:
     """Whether torch copies one into the other: shapes are equal, or one element goes into a scalar.
 
     What has no shape yet takes that of the checkpoint, and goes into nothing that has one.
@@ -134,7 +134,8 @@ def _is_head_resize(key: str, before: TensorSpec, after: TensorSpec, new: Struct
     if not before.shape or len(before.shape) != len(after.shape) or before.shape[1:] != after.shape[1:]:
         return False
     module = _module(key)
-    is_last = module == _module(list(new.tensors)[-1])
+    last = next(reversed(cast(Any, new.tensors)))  # a read-only dict, of which the end is at hand
+    is_last = module == _module(last)
     return is_head(module, is_last, rank=2) and (len(after.shape) > 1 or _rank(module, new) > 1)
 
 

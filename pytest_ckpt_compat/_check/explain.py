@@ -9,6 +9,10 @@ from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
 
 #: Kinds of facts that an explanation may replace.
 _EXPLAINED: frozenset[Kind] = frozenset({"missing", "unexpected", "resized", "head-resized"})
+#: Kinds of which a report gives the specs beside the keys.
+_BY_SPECS: frozenset[Kind] = frozenset(
+    {"resized", "head-resized", "retyped", "transposed", "optimizer-mismatch"}
+)
 
 
 def explain(facts: Iterable[Change], old: Structure, new: Structure) -> tuple[Change, ...]:
@@ -23,7 +27,7 @@ def explain(facts: Iterable[Change], old: Structure, new: Structure) -> tuple[Ch
         new: the definition.
     """
     found = tuple(facts)
-    open_facts = [fact for fact in found if fact.kind in _EXPLAINED]
+    open_facts = [fact for fact in found if _is_open(fact)]
     unmatched_old = {key for fact in open_facts for key in fact.old}
     unmatched_new = {key for fact in open_facts for key in fact.new}
     if not unmatched_old or not unmatched_new:
@@ -42,10 +46,37 @@ def explain(facts: Iterable[Change], old: Structure, new: Structure) -> tuple[Ch
     rest = (
         fact
         for fact in found
-        if fact.kind not in _EXPLAINED
+        if not _is_open(fact)
         or not (explained_old.issuperset(fact.old) and explained_new.issuperset(fact.new))
     )
     return (*kept, *rest)
+
+
+def grouped(changes: Iterable[Change], old: Structure, new: Structure) -> tuple[Change, ...]:
+    """The changes; those between different keys with the pattern that each belongs to.
+
+    Where a report gives specs or a detail, they are the same for all keys of a pattern.
+    """
+    result = list(changes)
+    alike: dict[object, list[int]] = {}
+    for position, change in enumerate(result):
+        if change.old and change.new and change.old != change.new and change.kind != "retied":
+            specs = (change.old_specs, change.new_specs) if change.kind in _BY_SPECS else None
+            alike.setdefault((change.kind, change.detail, specs), []).append(position)
+    if not alike:
+        return tuple(result)
+    from pytest_ckpt_compat._renames.explain.patterns import grouped as by_pattern
+
+    for positions in alike.values():
+        members = by_pattern([result[position] for position in positions], old.tensors, new.tensors)
+        for position, change in zip(positions, members, strict=True):
+            result[position] = change
+    return tuple(result)
+
+
+def _is_open(fact: Change) -> bool:
+    """Whether an explanation may replace a fact; not one about a tensor that a hook made of others."""
+    return fact.kind in _EXPLAINED and bool(fact.old or fact.kind == "missing")
 
 
 def _sides(

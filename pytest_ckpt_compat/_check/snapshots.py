@@ -162,12 +162,12 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
 
 
 def _outdated(folder: Path, name: str, structure: Structure, resume: bool = False) -> bool:
-    """Whether an update has to write a snapshot: none is there, or an unusable one, or another structure."""
+    """Whether an update has to write a snapshot: none is there, an unusable one, or another one."""
     try:
         stored = store.load(folder, name)
     except SnapshotError:
         return True
-    return stored is None or fingerprint.digest(stored, resume) != fingerprint.digest(structure, resume)
+    return stored is None or not fingerprint.same(stored, structure, resume)
 
 
 def definition_name(registration: Registration, definition: Definition) -> str:

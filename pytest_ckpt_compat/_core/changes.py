@@ -92,9 +92,22 @@ class Change:
     reason: str = ""
 
 
+#: Kinds whose old and new keys correspond one to one, where there are as many of both.
+_MOVES: frozenset[Kind] = frozenset(
+    {"renamed", "prefixed", "reparametrized", "transposed", "resized", "head-resized"}
+)
+
+
+def moves(change: Change) -> tuple[tuple[str, str], ...]:
+    """The (old, new) keys of the tensors that a change knows under another key on the new side."""
+    if change.kind not in _MOVES or len(change.old) != len(change.new):
+        return ()
+    return tuple((old, new) for old, new in zip(change.old, change.new, strict=True) if old != new)
+
+
 @dataclass(frozen=True)
 class Acceptance:
-    """An accepted break: changes of this rule whose keys all match a pattern do not fail.
+    """An accepted break: changes of this rule whose keys on either side all match a pattern do not fail.
 
     Attributes:
         rule: rule id (``CK202``) or its kind (``head-resized``).

@@ -101,6 +101,8 @@ class _Draft:
 def _fold(
     pairs: Sequence[tuple[str, str]], old_keys: Iterable[str], new_keys: Iterable[str], whole: bool
 ) -> tuple[PairFold, ...]:
+    if not pairs:  # the universe may be large
+        return ()
     units = _subtrees(pairs, old_keys, new_keys, whole)
     drafts = _merge_names(list(_merge_numbers(units)))
     position = {pair: number for number, pair in enumerate(pairs)}

@@ -82,6 +82,7 @@ def _rename(structure: Structure, key_of: Callable[[str], str], name_of: Callabl
         locations=keys(structure.locations),
         strides=keys(structure.strides),
         contents=keys(structure.contents),
+        modules={name_of(name): kind for name, kind in structure.modules.items()},
         optimizers={path: _renamed(state, key_of) for path, state in structure.optimizers.items()},
     )
 

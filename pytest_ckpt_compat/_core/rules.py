@@ -35,8 +35,8 @@ def _judge(change: Change, policy: Policy) -> Change:
 
 
 def _covers(pattern: str, change: Change, rule: Rule) -> bool:
-    """Whether a glob matches every key of a change; ``*`` alone covers one that may have none."""
-    keys = {*change.old, *change.new}
-    if not keys:
+    """Whether a glob matches every key of one side; ``*`` alone covers a change that may have none."""
+    if not change.old and not change.new:
         return pattern == "*" and rule.keyless
-    return all(fnmatchcase(key, pattern) for key in keys)
+    sides = (keys for keys in (change.old, change.new) if keys)
+    return any(all(fnmatchcase(key, pattern) for key in keys) for keys in sides)

@@ -20,12 +20,15 @@ RULES: tuple[Rule, ...] = (
             Every key on one side begins with a prefix that the other side lacks. Wrappers do this:
             `DataParallel` and `DistributedDataParallel` put `module.` before each key, `torch.compile`
             puts `_orig_mod.`, and a LightningModule puts the attribute that holds the network, often
-            `model.`. Other changes in the same report are about the keys without the prefix.
+            `model.`. The row of the prefix stands for the keys that differ in nothing else. A key that
+            was also renamed or resized is in another row, as the checkpoint has it:
 
             ```
-            CK107 classifier-v1: every key begins with module.
+            CK107 classifier-v1: every key begins with module., head resized
 
-              ~ module.* -> *   44 tensors
+              ~ module.* -> *                       42 of 44 tensors
+              ! module.head.weight -> head.weight   float32[4, 16] -> float32[6, 16]   outputs 4 -> 6
+              ! module.head.bias -> head.bias       float32[4] -> float32[6]   outputs 4 -> 6
 
               fix:    pass strip_prefix="module.", or save the state_dict of the module in the wrapper
             ```

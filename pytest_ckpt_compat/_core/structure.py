@@ -196,6 +196,9 @@ class Structure:
         views: groups of keys whose tensors share a storage without being one tensor; ``locations``
             has their offsets and strides.
         optimizers: dotted path in the file (``optimizer``) -> the state of an optimizer.
+        modules: path of each module of a definition ("" for the outermost), in order of registration,
+            containers included -> its class (``torch.nn.Linear``). A module that is used twice has both
+            paths. Empty if the classes are not known, as for a checkpoint.
     """
 
     tensors: Mapping[str, TensorSpec]
@@ -209,11 +212,21 @@ class Structure:
     contents: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     views: tuple[tuple[str, ...], ...] = field(default=(), compare=False, repr=False)
     optimizers: Mapping[str, OptimizerState] = field(default_factory=dict, compare=False, repr=False)
+    modules: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Makes the mappings read-only."""
-        named = ("tensors", "versions", "values", "objects", "locations", "strides", "contents", "optimizers")
-        for name in named:
+        mappings = (
+            "tensors",
+            "versions",
+            "values",
+            "objects",
+            "locations",
+            "strides",
+            "contents",
+            "optimizers",
+        )
+        for name in (*mappings, "modules"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, MappingProxyType(dict(value)))

@@ -18,6 +18,7 @@ from pytest_ckpt_compat._core.structure import (
 )
 from pytest_ckpt_compat._definition.counterparts import is_lazy
 from pytest_ckpt_compat._definition.find import Definition, brief
+from pytest_ckpt_compat._definition.module_classes import module_classes
 from pytest_ckpt_compat._definition.surroundings import untouched_process
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ def structure_of(module: nn.Module, definition: Definition) -> Structure:
     Raises:
         BuildError: ``state_dict()`` raises.
     """
-    return _structure(entries_of(module, definition), definition)
+    return _structure(module, entries_of(module, definition), definition)
 
 
-def _structure(entries: Mapping[str, Any], definition: Definition) -> Structure:
+def _structure(module: nn.Module, entries: Mapping[str, Any], definition: Definition) -> Structure:
     tensors = {key: spec_of(value) for key, value in entries.items()}
     metadata = getattr(entries, "_metadata", None)
     versions = None if metadata is None else {name: entry.get("version") for name, entry in metadata.items()}
@@ -43,6 +44,7 @@ def _structure(entries: Mapping[str, Any], definition: Definition) -> Structure:
         tensors=tensors,
         aliases=alias_groups(identities),
         versions=versions and {name: v for name, v in versions.items() if v not in (None, 1)},
+        modules=module_classes(module),
         source=Source(path=definition.name or definition.label, format="definition"),
     )
 
@@ -82,7 +84,7 @@ def loadable(module: nn.Module, definition: Definition) -> tuple[Structure, Mapp
         entries, problem = entries_of(module, definition), ""
     except BuildError as error:
         entries, problem = registered(module), f"{error.problem}: no checkpoint of it can be saved"
-    return _structure(entries, definition), entries, problem
+    return _structure(module, entries, definition), entries, problem
 
 
 def saves_with_hooks(module: nn.Module) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
@@ -68,11 +68,13 @@ class SavedOptimizer:
         state: the state.
         keys: keys of its parameters in the checkpoint, in order; () if they are not known.
         now: the same keys under their present names.
+        before: present key -> key in the checkpoint.
     """
 
     state: OptimizerState
     keys: tuple[str, ...] = ()
     now: tuple[str, ...] = ()
+    before: Mapping[str, str] = field(default_factory=dict)
 
 
 def saved_optimizer(
@@ -87,7 +89,8 @@ def saved_optimizer(
         today: the optimizer to load it into.
     """
     keys = _named(state) or _in_order(state, structure, renames, today)
-    return SavedOptimizer(state, keys, tuple(renames.get(key, key) for key in keys))
+    before = {renames.get(key, key): key for key in (*keys, *structure.tensors)}
+    return SavedOptimizer(state, keys, tuple(renames.get(key, key) for key in keys), before)
 
 
 def _named(state: OptimizerState) -> tuple[str, ...]:

@@ -148,12 +148,12 @@ def _load(saved: SavedOptimizer, today: CurrentOptimizer) -> tuple[list[Change],
     except Exception as error:  # an optimizer of any make
         reason = f"the optimizer cannot make a step here ({brief(error)})"
         return found, f"{reason}: the shapes in its state were not checked"
-    found += _shapes(today.keys, loaded, expected)
+    found += _shapes(saved, today.keys, loaded, expected)
     if not found and state.opaque:
         names = ", ".join(state.opaque)
         return [], f"parts of the optimizer's state cannot be read ({names}): the next step was not checked"
     if not found:
-        raised, lacking = _next_step(optimizer, initial, kept), _lacking(today.keys, loaded, expected)
+        raised, lacking = _next_step(optimizer, initial, kept), _lacking(saved, today.keys, loaded, expected)
         # A step may create what is lacking. If no step can be made here, all of it is reported.
         found += lacking if raised is None else (raised and (lacking or raised))
     return found, _order_note(saved, today)
@@ -240,7 +240,10 @@ def _state_dict(state: OptimizerState, today: CurrentOptimizer) -> dict[str, Any
 
 
 def _shapes(
-    keys: Sequence[str], loaded: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]]
+    saved: SavedOptimizer,
+    keys: Sequence[str],
+    loaded: Sequence[Mapping[str, Any]],
+    expected: Sequence[Mapping[str, Any]],
 ) -> Iterator[Change]:
     """Yields states whose shapes differ from a step's: torch loads them, and the next step fails."""
     for key, fields, wanted in zip(keys, loaded, expected, strict=True):
@@ -249,17 +252,22 @@ def _shapes(
             if shape is not None and fits is not None and tuple(shape) != tuple(fits):
                 dtype = str(value.dtype).removeprefix("torch.")
                 specs = TensorSpec(dtype, tuple(shape)), TensorSpec(dtype, tuple(fits))
-                found = mismatch(f"{name} of the optimizer", key, key)
+                found = mismatch(f"{name} of the optimizer", saved.before.get(key), key)
                 yield replace(found, old_specs=specs[:1], new_specs=specs[1:])
 
 
 def _lacking(
-    keys: Sequence[str], loaded: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]]
+    saved: SavedOptimizer,
+    keys: Sequence[str],
+    loaded: Sequence[Mapping[str, Any]],
+    expected: Sequence[Mapping[str, Any]],
 ) -> list[Change]:
     """Finds values that a step makes for a parameter and that the checkpoint lacks."""
     found = []
     for key, fields, wanted in zip(keys, loaded, expected, strict=True):
         names = [n for n, value in wanted.items() if value is not None and n not in fields]
         if fields and names:
-            found.append(mismatch(f"the optimizer's state lacks {', '.join(names)}", key, key))
+            found.append(
+                mismatch(f"the optimizer's state lacks {', '.join(names)}", saved.before.get(key), key)
+            )
     return found

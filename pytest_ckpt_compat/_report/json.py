@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.changes import Change, moves
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -49,7 +49,8 @@ def _rules(verdict: Verdict) -> list[dict[str, Any]]:
         return []
     from pytest_ckpt_compat._renames import RenamePattern, rename_patterns
 
-    found = rename_patterns(verdict.changes, verdict.old.tensors, verdict.new.tensors)
+    moved = [change for change in verdict.changes if moves(change)]
+    found = rename_patterns(moved, verdict.old.tensors, verdict.new.tensors)
     single = [RenamePattern(old, new, ((old, new),)) for old, new in found.exceptions]
     return [
         {"old": rule.old, "new": rule.new, "matches": [list(pair) for pair in rule.matches]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from pytest_ckpt_compat._core.changes import Change, Severity
 from pytest_ckpt_compat._core.display import count, visible
@@ -44,17 +45,18 @@ def rows(verdict: Verdict, full: bool = False) -> tuple[Row, ...]:
 
 def _alike(change: Change) -> tuple[object, ...]:
     """What changes must have in common to share a row."""
-    specs = (change.old_specs, change.new_specs) if change.old == change.new else ()
+    in_place = change.old == change.new or (not change.old and change.old_specs)
+    specs = (change.old_specs, change.new_specs) if in_place else ()
     return change.kind, change.severity, change.reason, change.detail, specs
 
 
 def _rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[Row]:
     first = changes[0]
     if first.kind == "prefixed":
-        yield _row(first, first.group, _number(len(first.old)), len(first.old))
+        yield from _prefix_rows(changes, verdict, full)
     elif first.kind == "retied":
         for change in changes:
-            yield _row(change, " = ".join(change.old), change.detail, len(change.old))
+            yield _row(change, " = ".join(change.new), change.detail, len(change.new))
     elif not first.old and not first.new:
         for change in changes:
             yield _row(change, change.detail, "", 0)
@@ -62,6 +64,24 @@ def _rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[R
         yield from _pair_rows(changes, full)
     else:
         yield from _key_rows(changes, verdict, full)
+
+
+def _prefix_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[Row]:
+    """One row for all keys that only lost or gained a prefix: ``module.* -> *   80 of 116 tensors``."""
+    first = changes[0]
+    if full:
+        for change in changes:
+            for old, new in zip_longest(change.old, change.new, fillvalue=""):
+                yield _row(change, f"{old} -> {new}" if old and new else old or new, "", 1)
+        return
+    number = sum(len(change.old) for change in changes) or len(first.new)
+    total = len(_keys(verdict.old if first.old else verdict.new))
+    yield _row(
+        first,
+        first.group,
+        f"{number:,} of {count(total, 'tensor')}" if number < total else _number(number),
+        number,
+    )
 
 
 def _pair_rows(changes: Sequence[Change], full: bool) -> Iterator[Row]:
@@ -85,7 +105,7 @@ def _list(keys: Sequence[str]) -> str:
 def _pair_note(changes: Sequence[Change]) -> str:
     """``24 tensors   split in 3   likely``."""
     first = changes[0]
-    parts = [_number(len(changes)), first.detail]
+    parts = [_number(len(changes))]
     if first.kind == "split":
         parts.append(f"split in {len(first.new)}")
     elif first.kind == "fused":
@@ -94,9 +114,13 @@ def _pair_note(changes: Sequence[Change]) -> str:
         parts.append("the same weight in another parametrization")
     elif first.old_specs != first.new_specs:
         before, after = first.old_specs[0], first.new_specs[0]
-        parts.append(f"{before} -> {after}")
-        if first.kind == "head-resized":
+        alike = all(
+            each.old_specs == first.old_specs and each.new_specs == first.new_specs for each in changes
+        )
+        parts.append(f"{before} -> {after}" if alike else f"{before} -> {after}, ...")
+        if first.kind == "head-resized" and not first.detail:
             parts.append(f"outputs {before.shape[0]} -> {after.shape[0]}")
+    parts.append(first.detail)
     unsure = [change for change in changes if change.confidence != "certain"]
     ambiguous = [change for change in unsure if change.confidence == "ambiguous"]
     if ambiguous:
@@ -105,7 +129,7 @@ def _pair_note(changes: Sequence[Change]) -> str:
         parts.append(f"ambiguous, it could also be {rivals[0]}" if rivals else "ambiguous")
     elif unsure:
         parts.append("likely" if len(unsure) == len(changes) else f"{len(unsure)} of them likely")
-    if first.severity is Severity.WARNING:
+    if first.severity is Severity.WARNING and first.kind != "retyped":
         parts.append("not loaded: stays at random initialisation")
     return "   ".join(part for part in parts if part)
 
@@ -138,7 +162,7 @@ def _row(change: Change, subject: str, note: str, tensors: int) -> Row:
 
 
 def _note(change: Change, specs: Sequence[TensorSpec], number: int) -> str:
-    if change.old and change.new and change.old_specs and change.new_specs:
+    if change.old_specs and change.new_specs:
         parts = [f"{change.old_specs[0]} -> {change.new_specs[0]}"]
     elif len(set(specs)) == 1 and specs[0].dtype != OBJECT:
         parts = [str(specs[0])]

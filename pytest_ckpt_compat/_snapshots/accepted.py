@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class Entry:
         key: the glob that chose the changes; for people.
         reason: why it is accepted.
         until: the last day on which it is, or None.
-        changes: the exact changes, as ``fact`` writes them.
+        changes: the exact changes, as ``facts`` writes them.
     """
 
     id: str
@@ -102,20 +103,27 @@ def loads(text: str, shown: str) -> tuple[Entry, ...]:
     return tuple(_entry(table, f"{shown} [[accepted]] number {n}") for n, table in enumerate(tables, 1))
 
 
-def fact(change: Change) -> str:
+def facts(change: Change) -> tuple[str, ...]:
     """``head.weight float32[4, 16] -> head.weight float32[6, 16]``: keys and specs on both sides.
 
-    A change without keys is written as its detail, without its location in the code.
+    A change without keys is written as its detail, without its location in the code. A prefix is one
+    fact for each key, so that it stays known where some of the keys are gone.
     """
     if not change.old and not change.new:
-        return visible(_LOCATION.sub("", change.detail))
-    return f"{_side(change.old, change.old_specs)} -> {_side(change.new, change.new_specs)}"
+        return (visible(_LOCATION.sub("", change.detail)),)
+    old, new = (change.old, change.old_specs), (change.new, change.new_specs)
+    if change.kind == "prefixed":
+        each = zip_longest(*(_each(*side) for side in (old, new)), fillvalue="(none)")
+        return tuple(f"{before} -> {after}" for before, after in each)
+    return (f"{_side(*old)} -> {_side(*new)}",)
 
 
 def _side(keys: Sequence[str], specs: Sequence[TensorSpec]) -> str:
-    padded = [*map(str, specs), *[""] * len(keys)]
-    parts = (f"{key} {spec}".strip() for key, spec in zip(keys, padded, strict=False))
-    return visible(", ".join(parts)) or "(none)"
+    return ", ".join(_each(keys, specs)) or "(none)"
+
+
+def _each(keys: Sequence[str], specs: Sequence[TensorSpec]) -> list[str]:
+    return [visible(f"{key} {spec}".strip()) for key, spec in zip_longest(keys, specs, fillvalue="")]
 
 
 def _entry(table: Any, subject: str) -> Entry:

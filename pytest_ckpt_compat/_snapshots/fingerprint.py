@@ -14,7 +14,7 @@ from typing import Any
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.structure import OBJECT, OptimizerState, Source, Structure, TensorSpec
 from pytest_ckpt_compat._readers import limits
-from pytest_ckpt_compat._snapshots import optimizer_data
+from pytest_ckpt_compat._snapshots import module_classes, optimizer_data
 from pytest_ckpt_compat._snapshots.optimizer_data import plain
 
 FORMAT = "ckpt-compat fingerprint"
@@ -38,7 +38,9 @@ _LONGEST_OBJECT = 10_000
 
 
 def digest(structure: Structure, optimizers: bool = False) -> str:
-    """``sha256:...`` over keys in order, specs, aliases and versions; never over prose or source.
+    """``sha256:...`` over keys in order, specs, aliases and versions: what a load depends on.
+
+    Never over prose, source or the classes of modules, which only help to explain a difference.
 
     Args:
         structure: what to digest.
@@ -55,6 +57,12 @@ def digest(structure: Structure, optimizers: bool = False) -> str:
         }
     text = json.dumps(facts, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def same(one: Structure, other: Structure, optimizers: bool = False) -> bool:
+    """Whether two fingerprints say the same: equal digests, and equal classes of modules in equal order."""
+    modules = (list(each.modules.items()) for each in (one, other))
+    return digest(one, optimizers) == digest(other, optimizers) and next(modules) == next(modules)
 
 
 def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimizers: bool = False) -> str:
@@ -84,6 +92,9 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
         fields.append(("versions", _block("{}", lines)))
     if kept := {key: text for key, each in structure.objects.items() if (text := _literal(each))}:
         fields.append(("objects", _block("{}", [f"{_q(key)}: {_q(text)}" for key, text in kept.items()])))
+    if classes := module_classes.fold(structure.modules):
+        lines = [f"{_q(path)}: {_q(kind)}" for path, kind in classes.items()]
+        fields.append(("modules", _block("{}", lines)))
     if values is not None:
         fields.append(("values", json.dumps(plain(values), sort_keys=True)))
     if optimizers:
@@ -134,6 +145,9 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
     aliases = tuple(tuple(group) for group in fields.get("aliases", ()))
     if sum(map(len, aliases)) > len(tensors):
         raise ValueError('"aliases" names a key twice')
+    modules = fields.get("modules", {})
+    if not all(isinstance(kind, str) for kind in modules.values()):
+        raise ValueError('"modules" holds something that is not the name of a class')
     unknown = [key for group in aliases for key in group if key not in tensors]
     if unknown:
         raise ValueError(f'"aliases" names {unknown[0]!r}, which is not in "tensors"')
@@ -149,6 +163,7 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
         tensors=tensors,
         aliases=aliases,
         versions=versions,
+        modules=module_classes.unfold(modules),
         source=Source(
             path=str(source.get("path", path)),
             format=SOURCE,

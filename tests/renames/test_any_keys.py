@@ -39,8 +39,7 @@ def explained(old: Specs, new: Specs) -> dict[tuple[str, ...], tuple[str, tuple[
     verdict = ckpt.diff(ckpt.Structure(old), ckpt.Structure(new))
     assert verdict.notes == ()
     assert str(verdict) is not None
-    if not any(change.kind == "prefixed" for change in verdict.changes):
-        assert_names_real_keys((c for c in verdict.changes if c.kind != "retyped"), old, new)
+    assert_names_real_keys((c for c in verdict.changes if c.kind != "retyped"), old, new)
     return {change.old: (change.kind, change.new) for change in changes if change.old and change.new}
 
 

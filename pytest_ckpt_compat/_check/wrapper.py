@@ -1,0 +1,147 @@
+"""A prefix that every key of one side carries, and the changes beneath it by the keys of both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, replace
+
+from pytest_ckpt_compat._check import compare
+from pytest_ckpt_compat._check.explain import grouped
+from pytest_ckpt_compat._core import prefixes
+from pytest_ckpt_compat._core.changes import Change, Kind
+from pytest_ckpt_compat._core.structure import Structure
+
+#: Kinds that say something besides about keys whose story another change tells.
+_BESIDE: frozenset[Kind] = frozenset({"retyped", "retied"})
+
+
+@dataclass(frozen=True)
+class Wrapper:
+    """A prefix that every key of one side carries, and the other side's keys lack.
+
+    Attributes:
+        prefix: with its last dot (``module.``).
+        on_checkpoint: whether the checkpoint's keys carry it, or the definition's.
+    """
+
+    prefix: str
+    on_checkpoint: bool
+
+    def unwrap(self, old: Structure) -> Structure:
+        """The checkpoint with the keys that the definition has."""
+        return prefixes.strip(old, self.prefix) if self.on_checkpoint else prefixes.prepend(old, self.prefix)
+
+    def unwrapped(self, key: str) -> str:
+        """The key that ``unwrap`` gives a key of the checkpoint."""
+        return key.removeprefix(self.prefix) if self.on_checkpoint else self.prefix + key
+
+    def own(self, key: str) -> str:
+        """The checkpoint's own key: the inverse of ``unwrapped``."""
+        return self.prefix + key if self.on_checkpoint else key.removeprefix(self.prefix)
+
+    def repair(self) -> tuple[str, str]:
+        """What to do about it: a label and a line."""
+        if self.on_checkpoint:
+            line = f'pass strip_prefix="{self.prefix}", or save the state_dict of the module in the wrapper'
+            return "fix", line
+        return "fix", "register the model without its wrapper"
+
+
+def by_names(old: Structure, new: Structure) -> Wrapper | None:
+    """The prefix that explains most keys by their names alone."""
+    if prefix := prefixes.common(old.tensors, new.tensors):
+        return Wrapper(prefix, on_checkpoint=True)
+    if prefix := prefixes.common(new.tensors, old.tensors):
+        return Wrapper(prefix, on_checkpoint=False)
+    return None
+
+
+def possible(old: Structure, new: Structure) -> Iterator[Wrapper]:
+    """The prefixes that only a load can tell apart from an ordinary module."""
+    for on_checkpoint, keys, others in ((True, old.tensors, new.tensors), (False, new.tensors, old.tensors)):
+        prefix = prefixes.first(keys)
+        if prefix and prefixes.first(others) != prefix:
+            yield Wrapper(prefix, on_checkpoint)
+
+
+def composed(
+    wrapper: Wrapper,
+    found: Iterable[Change],
+    old: Structure,
+    new: Structure,
+    missing: Collection[str] = (),
+    unexpected: Collection[str] = (),
+) -> tuple[Change, ...]:
+    """The prefix itself, and the changes of the unwrapped checkpoint by the checkpoint's own keys.
+
+    A key that only lost or gained the prefix is in the change ``prefixed``; any other is in the one that
+    tells what else became of it.
+
+    Args:
+        wrapper: the prefix.
+        found: how the unwrapped checkpoint differs from the definition.
+        old: the checkpoint as it is.
+        new: the definition.
+        missing: the keys that a load of ``old`` as it is did not find.
+        unexpected: the keys that it had no use for.
+    """
+    named = [replace(change, old=tuple(map(wrapper.own, change.old))) for change in found]
+    told, moved = _Told.by(named), _Told.by(change for change in named if change.old and change.new)
+    pairs = {key: wrapper.unwrapped(key) for key in old.tensors if key not in told.old}
+    pairs = {key: other for key, other in pairs.items() if other in new.tensors and other not in told.new}
+    # An explanation passes over a key that torch finds on both sides, even if another took its place.
+    left_old = [key for key in old.tensors if key not in told.old and wrapper.unwrapped(key) in moved.new]
+    left_new = [key for key in new.tensors if key not in told.new and wrapper.own(key) in moved.old]
+    changes = [
+        *_without_unmoved(named, old, new),
+        *(compare.missing(key, new, left_new) for key in left_new),
+        *(compare.unexpected(key, old) for key in left_old),
+    ]
+    # What a hook of the definition moved: nothing shows which key became which, so none are paired.
+    known = _Told({*told.old, *left_old, *pairs}, {*told.new, *left_new, *pairs.values()})
+    hooked_old = tuple(key for key in unexpected if key not in known.old)
+    hooked_new = tuple(key for key in missing if key not in known.new)
+    sides = ((tuple(pairs), tuple(pairs.values())), (hooked_old, ()), ((), hooked_new))
+    prefixed = (_prefixed(wrapper, keys, others, old, new) for keys, others in sides if keys or others)
+    return (*prefixed, *grouped(changes, old, new))
+
+
+@dataclass(frozen=True)
+class _Told:
+    """The keys of each side whose story some changes tell."""
+
+    old: Set[str]
+    new: Set[str]
+
+    @classmethod
+    def by(cls, changes: Iterable[Change]) -> _Told:
+        told = [change for change in changes if change.kind not in _BESIDE]
+        return cls({k for change in told for k in change.old}, {k for change in told for k in change.new})
+
+
+def _without_unmoved(changes: Sequence[Change], old: Structure, new: Structure) -> Iterator[Change]:
+    """The changes, less what only the prefix made of a key that stands on both sides as it is."""
+    lost = {key for change in changes if change.kind == "unexpected" for key in change.old}
+    both = lost.intersection(key for change in changes if change.kind == "missing" for key in change.new)
+    for change in changes:
+        if change.kind == "unexpected" and change.old[0] in both:
+            continue
+        stays = bool(change.old) and change.old == change.new
+        if stays or (change.kind == "missing" and change.new[0] in both):
+            key = change.new[0]
+            if not compare.fits(old.tensors[key], new.tensors[key]):
+                yield compare.resized(key, old, new)
+        else:
+            yield change
+
+
+def _prefixed(
+    wrapper: Wrapper, keys: tuple[str, ...], others: tuple[str, ...], old: Structure, new: Structure
+) -> Change:
+    prefix = wrapper.prefix
+    if wrapper.on_checkpoint:
+        group, detail = f"{prefix}* -> *", f"every key begins with {prefix}"
+    else:
+        group, detail = f"* -> {prefix}*", f"no key begins with {prefix} as the definition's do"
+    specs = tuple(old.tensors[key] for key in keys), tuple(new.tensors[key] for key in others)
+    return Change("prefixed", keys, others, *specs, group=group, detail=detail)
