@@ -471,6 +471,19 @@ def test_a_headline_says_how_many_tensors_load(tmp_path: Path) -> None:
     assert str(verdict).startswith(f"CK102 {path}: loads 2 of 4 tensors, 2 of 4 tensors unexpected")
 
 
+def test_what_moved_and_has_another_size_is_not_counted_as_loaded(tmp_path: Path) -> None:
+    path = saved(tmp_path, Named("head", 4).state_dict())
+    verdict = ckpt.check(path, lambda: Named("fc", 6), strict=False)
+    assert str(verdict).startswith(f"CK202 {path}: loads 2 of 4 tensors, head resized")
+
+
+class Named(nn.Module):
+    def __init__(self, head: str, classes: int) -> None:
+        super().__init__()
+        self.body = nn.Linear(3, 5)
+        self.add_module(head, nn.Linear(5, classes))
+
+
 class ReadsNumbers(Hooked):
     """Looks at a weight that is there."""
 

@@ -156,3 +156,12 @@ def test_a_permutation_without_a_rule_is_listed() -> None:
 def test_the_work_grows_with_the_number_of_keys(make: Callable[[int], list[tuple[str, str]]]) -> None:
     small, large = make(6), make(12)
     assert calls(lambda: fold_pairs(large)) < 2.5 * calls(lambda: fold_pairs(small))
+
+
+def test_a_key_without_letters_is_seen() -> None:
+    from pytest_ckpt_compat._check.check import diff
+    from pytest_ckpt_compat._core.structure import Structure, TensorSpec
+
+    spec = TensorSpec("float32", (1,))
+    left, lost = Structure({"": spec, "a.b": spec}), Structure({"a.b": spec})
+    assert '  - ""   float32[1]' in str(diff(left, lost)).splitlines()

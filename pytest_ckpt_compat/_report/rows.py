@@ -13,6 +13,9 @@ from pytest_ckpt_compat._core.rules import BY_KIND
 from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
 from pytest_ckpt_compat._core.verdict import Verdict
 
+#: How a report writes the key that has no letters.
+_NO_NAME = '""'
+
 
 @dataclass(frozen=True)
 class Row:
@@ -99,7 +102,7 @@ def _pair_rows(changes: Sequence[Change], full: bool) -> Iterator[Row]:
 
 
 def _list(keys: Sequence[str]) -> str:
-    return keys[0] if len(keys) == 1 else "{" + ", ".join(keys) + "}"
+    return (keys[0] or _NO_NAME) if len(keys) == 1 else "{" + ", ".join(keys) + "}"
 
 
 def _pair_note(changes: Sequence[Change]) -> str:
@@ -158,7 +161,7 @@ def _row(change: Change, subject: str, note: str, tensors: int) -> Row:
         sign, note = "=", f"{note}   accepted: {change.reason}"
     if severity is Severity.EXISTING:
         sign, note = "=", f"{note}   already on {change.reason}"
-    return Row(change.rule, severity, sign, visible(subject), visible(note).strip(), tensors)
+    return Row(change.rule, severity, sign, visible(subject) or _NO_NAME, visible(note).strip(), tensors)
 
 
 def _note(change: Change, specs: Sequence[TensorSpec], number: int) -> str:

@@ -82,17 +82,27 @@ _THROWN_AWAY: frozenset[Kind] = frozenset(
         *("transposed", "resized", "head-resized"),
     }
 )
+#: Kinds of changes that such a load throws away only if the key is another.
+_MOVED_TOO: frozenset[Kind] = frozenset({"resized", "head-resized", "transposed"})
 
 
 def _part(verdict: Verdict) -> str:
     """`` 40 of 44 tensors``, or "" if all are loaded."""
-    thrown = {key for change in verdict.changes if change.kind in _THROWN_AWAY for key in change.old}
+    thrown = {
+        key
+        for change in verdict.changes
+        if change.kind in _THROWN_AWAY or (change.kind in _MOVED_TOO and change.new != change.old)
+        for key in change.old
+    }
     total = len(verdict.old.tensors) if verdict.old else 0
     return f" {total - len(thrown):,} of {total:,} tensors" if thrown and total else ""
 
 
 def _size(verdict: Verdict) -> str:
-    return f"{count(len(verdict.old.tensors), 'tensor')} load" if verdict.old else "nothing to load"
+    if verdict.old is None:
+        return "nothing to load"
+    number = len(verdict.old.tensors)
+    return f"{count(number, 'tensor')} load{'s' if number == 1 else ''}"
 
 
 def _phrases(verdict: Verdict, severity: Severity | None) -> Iterator[str]:
