@@ -232,6 +232,11 @@ def test_a_section_that_cannot_be_meant_is_refused(modules: Any, complaint: str)
     assert complaint in str(error.value)
 
 
+def test_a_range_is_a_whole_segment() -> None:
+    names = {"{0..3}x": "m.A", "x{0..3}": "m.A", "{03..5}": "m.A"}
+    assert unfold(names) == names
+
+
 def test_as_many_modules_as_keys_can_be_read() -> None:
     assert len(unfold({f"{{1..{limits.KEYS}}}": "m.A"})) == limits.KEYS
 

@@ -24,12 +24,12 @@ RULES: tuple[Rule, ...] = (
             was also renamed or resized is in another row, as the checkpoint has it:
 
             ```
-            CK107 classifier-v1: every key begins with module., head resized
+            CK107 classifier-v1: every key begins with module., 6 of 44 tensors renamed
 
-              ~ module.* -> *                       42 of 44 tensors
-              ! module.head.weight -> head.weight   float32[4, 16] -> float32[6, 16]   outputs 4 -> 6
-              ! module.head.bias -> head.bias       float32[4] -> float32[6]   outputs 4 -> 6
+              ~ module.* -> *              38 of 44 tensors
+              ~ module.stem.* -> entry.*   6 tensors
 
+              CK103: rename the keys while loading, or rename the attribute back
               fix:    pass strip_prefix="module.", or save the state_dict of the module in the wrapper
             ```
 
