@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from pytest_ckpt_compat._renames.believe.blocks import block_maps
 from pytest_ckpt_compat._renames.believe.interchangeable import interchangeable
+from pytest_ckpt_compat._renames.believe.reused_names import reused_names
 from pytest_ckpt_compat._renames.match.alignment import Alignment
 from pytest_ckpt_compat._renames.units.tokens import segment_tokens
 from pytest_ckpt_compat._renames.units.units import Unit, shape_class
@@ -30,7 +31,9 @@ class Features:
         rarity: how rare the kind of layer is in the two models.
         distinct: whether names and structure tell it from its siblings.
         cost: what its cheapest alternative costs, in units of the objective.
-        vouched: whether its own name speaks for it: its last word, its likeness, or the same elsewhere.
+        vouched: whether its own name speaks for it, against its siblings of the same kind if it has any.
+        reused: the new units that stayed in a numbered family that it seems to have left or joined as the
+            last: its name may have been passed on.
     """
 
     name: float
@@ -42,6 +45,7 @@ class Features:
     distinct: float
     cost: float
     vouched: bool
+    reused: tuple[int, ...] = ()
 
 
 def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tuple[int, int], Features]:
@@ -54,13 +58,14 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     blocks = block_maps(old, new, chosen)
     frequency = Counter(_kind(unit) for units in (old, new) for unit in units)
     alike = interchangeable(old, new, chosen)
+    reused = reused_names(old, new, chosen)
+    vouchers = _Vouchers(old, new)
     result: dict[tuple[int, int], Features] = {}
     for index, (a, b) in enumerate(chosen):
         if same(old[a], new[b]):
             continue
         doubt = found.doubts.get(a)
         name, endings = measures["name"][index], measures["endings"][index]
-        words = _last_words(old[a].path) == _last_words(new[b].path)
         result[a, b] = Features(
             name=name,
             modules=measures["modules"][index],
@@ -70,7 +75,8 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             rarity=math.log2((len(old) + len(new)) / frequency[_kind(old[a])]) / 10,
             distinct=float(a not in alike),
             cost=doubt.cost if doubt else math.inf,
-            vouched=words or endings >= _ELSEWHERE or name >= _ALIKE,
+            vouched=vouchers.vouch(old[a], new[b], endings >= _ELSEWHERE or name >= _ALIKE),
+            reused=reused.get((a, b), ()),
         )
     return result
 
@@ -91,6 +97,30 @@ def _parameters(unit: Unit) -> set[tuple[str, tuple[int, ...]]]:
 
 def _kind(unit: Unit) -> Hashable:
     return (*shape_class(unit.main), unit.copies)
+
+
+class _Vouchers:
+    """Tells whether a layer's own name speaks for a match: not only for the place, but for this layer there."""
+
+    def __init__(self, old: Sequence[Unit], new: Sequence[Unit]) -> None:
+        self._siblings: defaultdict[Hashable, list[frozenset[str]]] = defaultdict(list)
+        for side, units in enumerate((old, new)):
+            for unit in units:
+                self._siblings[side, _place(unit)].append(frozenset(_last_words(unit.path)))
+
+    def vouch(self, one: Unit, other: Unit, similar: bool) -> bool:
+        """Whether the last words are equal or, among siblings of one kind, those that tell it from them."""
+        ours, theirs = frozenset(_last_words(one.path)), frozenset(_last_words(other.path))
+        if ours == theirs:
+            return True
+        beside = self._siblings[0, _place(one)], self._siblings[1, _place(other)]
+        if len(beside[0]) < 2 and len(beside[1]) < 2:
+            return similar
+        return not (ours & theirs) <= frozenset.intersection(*beside[0], *beside[1])
+
+
+def _place(unit: Unit) -> Hashable:
+    return unit.path.rpartition(".")[0], _kind(unit)
 
 
 def _last_words(path: str) -> tuple[str, ...]:

@@ -16,9 +16,8 @@ from pytest_ckpt_compat._core.changes import Confidence
 from pytest_ckpt_compat._renames.believe import table
 from pytest_ckpt_compat._renames.believe.blocks import SETTLED
 from pytest_ckpt_compat._renames.believe.features import Features, features, same
-from pytest_ckpt_compat._renames.believe.left_families import is_rival, left_families
 from pytest_ckpt_compat._renames.match.alignment import Alignment
-from pytest_ckpt_compat._renames.units.units import Unit
+from pytest_ckpt_compat._renames.units.units import Unit, shape_class
 
 #: A match is told from this probability on: then it is rather true than not.
 LIKELY = 0.5
@@ -52,20 +51,19 @@ def judge(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tu
     """Judges each chosen pair of units; those that are not believed are left out."""
     rows, cols = found.pairs.rows[found.chosen].tolist(), found.pairs.cols[found.chosen].tolist()
     judged = {(a, b): Judgement("certain") for a, b in zip(rows, cols, strict=True) if same(old[a], new[b])}
-    left = left_families(old, new, list(zip(rows, cols, strict=True)))
     for pair, evidence in features(old, new, found).items():
-        judged |= _judged(pair, evidence, new, found, left.get(pair[0], ()))
+        judged |= _judged(pair, evidence, new, found)
     return judged
 
 
 def _judged(
-    pair: tuple[int, int], evidence: Features, new: Sequence[Unit], found: Alignment, reused: Sequence[int]
+    pair: tuple[int, int], evidence: Features, new: Sequence[Unit], found: Alignment
 ) -> dict[tuple[int, int], Judgement]:
     probability = probability_of(evidence)
     if probability < POSSIBLE:
         return {}
-    if probability < LIKELY or evidence.cost < TIED or reused:
-        return {pair: Judgement("ambiguous", _rivals(new, found, *pair, reused))}
+    if probability < LIKELY or evidence.cost < TIED or evidence.reused:
+        return {pair: Judgement("ambiguous", _rivals(new, found, *pair, evidence.reused))}
     sure = probability >= table.CERTAIN and found.examined and not forbids_certainty(evidence)
     return {pair: Judgement("certain" if sure else "likely")}
 
@@ -76,7 +74,9 @@ def probability_of(evidence: Features) -> float:
     return 1 / (1 + math.exp(-odds))
 
 
-Obstacle = Literal["part replaced", "siblings alike", "numbers", "roles", "name", "alternative"]
+Obstacle = Literal[
+    "part replaced", "siblings alike", "numbers", "roles", "name", "alternative", "name reused"
+]
 
 
 def forbids_certainty(evidence: Features) -> Obstacle | None:
@@ -88,6 +88,7 @@ def forbids_certainty(evidence: Features) -> Obstacle | None:
         "roles": evidence.roles < 1,
         "name": not evidence.vouched,
         "alternative": evidence.cost < APART,
+        "name reused": bool(evidence.reused),
     }
     return next((obstacle for obstacle, holds in obstacles.items() if holds), None)
 
@@ -95,6 +96,10 @@ def forbids_certainty(evidence: Features) -> Obstacle | None:
 def _rivals(new: Sequence[Unit], found: Alignment, a: int, b: int, reused: Sequence[int]) -> tuple[int, ...]:
     """Returns the new units that an old one may have become, the chosen one first."""
     doubt = found.doubts.get(a)
-    alike = (index for index, unit in enumerate(new) if is_rival(unit, new[b]))
+    alike = (index for index, unit in enumerate(new) if _alike(unit, new[b]))
     others = dict.fromkeys((b, *([doubt.other] if doubt else []), *reused, *alike))
     return tuple(others)[:_MOST_RIVALS]
+
+
+def _alike(one: Unit, other: Unit) -> bool:
+    return shape_class(one.main) == shape_class(other.main) and one.copies == other.copies
