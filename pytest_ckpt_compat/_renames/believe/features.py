@@ -100,7 +100,7 @@ def _kind(unit: Unit) -> Hashable:
 
 
 class _Vouchers:
-    """Tells whether a layer's own name speaks for a match: not only for the place, but for this layer there."""
+    """Tells whether a layer's own name speaks for a match: not for its place alone."""
 
     def __init__(self, old: Sequence[Unit], new: Sequence[Unit]) -> None:
         self._siblings: defaultdict[Hashable, list[frozenset[str]]] = defaultdict(list)
@@ -109,13 +109,16 @@ class _Vouchers:
                 self._siblings[side, _place(unit)].append(frozenset(_last_words(unit.path)))
 
     def vouch(self, one: Unit, other: Unit, similar: bool) -> bool:
-        """Whether the last words are equal or, among siblings of one kind, those that tell it from them."""
+        """Whether the last words are equal, or those that tell a layer from siblings of its kind.
+
+        Without such siblings, a similar name is enough if no word of it was exchanged for another.
+        """
         ours, theirs = frozenset(_last_words(one.path)), frozenset(_last_words(other.path))
         if ours == theirs:
             return True
         beside = self._siblings[0, _place(one)], self._siblings[1, _place(other)]
         if len(beside[0]) < 2 and len(beside[1]) < 2:
-            return similar
+            return similar and (ours <= theirs or theirs <= ours)
         return not (ours & theirs) <= frozenset.intersection(*beside[0], *beside[1])
 
 
