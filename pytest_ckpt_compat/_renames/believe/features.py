@@ -31,6 +31,8 @@ class Features:
         rarity: how rare the kind of layer is in the two models.
         distinct: whether names and structure tell it from its siblings.
         cost: what its cheapest alternative costs, in units of the objective.
+        dimensions: how many of its sizes are above 1.
+        between: whether it stands between the same neighbours on both sides.
         vouched: whether its own name speaks for it, against its siblings of the same kind if it has any.
         reused: the new units that stayed in a numbered family that it seems to have left or joined as the
             last: its name may have been passed on.
@@ -44,6 +46,8 @@ class Features:
     rarity: float
     distinct: float
     cost: float
+    dimensions: int
+    between: bool
     vouched: bool
     reused: tuple[int, ...] = ()
 
@@ -75,6 +79,8 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             rarity=math.log2((len(old) + len(new)) / frequency[_kind(old[a])]) / 10,
             distinct=float(a not in alike),
             cost=doubt.cost if doubt else math.inf,
+            dimensions=sum(size > 1 for size in old[a].main.shape),
+            between=measures["neighbours"][index] >= 1,
             vouched=vouchers.vouch(old[a], new[b], endings >= _ELSEWHERE or name >= _ALIKE),
             reused=reused.get((a, b), ()),
         )

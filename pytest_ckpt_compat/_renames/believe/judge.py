@@ -35,6 +35,11 @@ APART = 0.6
 #: Cost of an alternative below which it is as good as the match.
 TIED = 0.4
 
+#: Likeness of names or modules below which nothing but shape and place speaks for a match. A length and the
+#: sizes of a matrix agree by accident; the former says nothing, the latter is a possibility. A kernel's
+#: shape hardly ever does.
+KINSHIP, MATRIX, KERNEL = 0.1, 2, 3
+
 #: Most alternatives that are named.
 _MOST_RIVALS = 6
 
@@ -60,9 +65,11 @@ def _judged(
     pair: tuple[int, int], evidence: Features, new: Sequence[Unit], found: Alignment
 ) -> dict[tuple[int, int], Judgement]:
     probability = probability_of(evidence)
-    if probability < POSSIBLE:
+    kin = evidence.between or max(evidence.name, evidence.modules) >= KINSHIP
+    stranger = not kin and evidence.dimensions < KERNEL
+    if probability < POSSIBLE or (stranger and evidence.dimensions < MATRIX):
         return {}
-    if probability < LIKELY or evidence.cost < TIED or evidence.reused:
+    if probability < LIKELY or stranger or evidence.cost < TIED or evidence.reused:
         return {pair: Judgement("ambiguous", _rivals(new, found, *pair, evidence.reused))}
     sure = probability >= table.CERTAIN and found.examined and not forbids_certainty(evidence)
     return {pair: Judgement("certain" if sure else "likely")}

@@ -22,4 +22,4 @@ WEIGHTS: Mapping[str, float] = MappingProxyType(
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.984
+CERTAIN = 0.500

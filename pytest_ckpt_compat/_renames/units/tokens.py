@@ -75,6 +75,11 @@ _CONTRADICTION = 0.3
 _GLUED = ("layer", "batch", "group", "norm", "conv", "attn", "proj", "embed", "linear", "block", "dw", "pw")
 _GLUE = re.compile(f"({'|'.join(_GLUED)})")
 
+#: Names of joint layers -> the words of their parts.
+_SPELT: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"qkv": ("q", "k", "v"), "wqkv": ("q", "k", "v"), "kv": ("k", "v"), "qk": ("q", "k")}
+)
+
 #: Weight of a word in the last segment of a name, and in the segments before.
 _LAST_SEGMENT, _OTHER_SEGMENTS = 2.0, 1.0
 
@@ -95,6 +100,9 @@ def segment_tokens(segment: str) -> tuple[str, ...]:
         word = part.lower()
         if word in SYNONYMS or word.isdigit():
             words.append(SYNONYMS.get(word, word))
+            continue
+        if word in _SPELT:
+            words += _SPELT[word]
             continue
         words += [SYNONYMS.get(piece, piece) for piece in _GLUE.split(word) if piece]
     if "norm" in words:
