@@ -265,6 +265,8 @@ def test_asking_for_the_state_dict_does_not_change_what_is_loaded(tmp_path: Path
     assert ckpt.check(path, RegistersLate).compatible is loads
     assert ckpt.check(path, new).compatible is loads
     assert not hasattr(new, "late")
+    other = saved(tmp_path, {"weights": torch.ones(2, 2)})
+    assert "nothing-loaded" in kinds(ckpt.check(other, RegistersLate, strict=False))
 
 
 class KeepsTheTransposed(nn.Module):
