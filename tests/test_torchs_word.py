@@ -374,6 +374,9 @@ def test_an_offset_is_the_files(tmp_path: Path, cut: bool) -> None:
     weight = torch.ones(3, 2)[1:] if cut else torch.ones(2, 2)
     path = saved(tmp_path, {"weight": weight, "bias": torch.ones(2)})
     assert ckpt.check(path, lambda: DropsWhatIsCut(2, 2)).compatible is not cut
+    recorded = fingerprint.loads(fingerprint.dumps(ckpt.read(path)), "net.json")
+    with pytest.raises(ckpt.CkptCompatError, match="check against the checkpoint file itself"):
+        check_structure(recorded, find(lambda: DropsWhatIsCut(2, 2)), Policy())
 
 
 class AsksUnderADevice(nn.Module):
