@@ -392,3 +392,15 @@ class AsksUnderADevice(nn.Module):
 def test_a_question_under_a_device_is_noticed(tmp_path: Path) -> None:
     assert ckpt.check(saved(tmp_path, AsksUnderADevice().state_dict()), AsksUnderADevice).changes == ()
     assert ckpt.define(AsksUnderADevice).tensors["b.weight"].shape == (2, 2)
+
+
+@pytest.mark.filterwarnings("ignore:for table")
+def test_what_cannot_be_observed_is_taken_to_be_loaded(tmp_path: Path) -> None:
+    def on_meta() -> nn.Module:
+        net = nn.Module()
+        net.register_buffer("table", torch.eye(2, device="meta"))
+        return net
+
+    path = saved(tmp_path, {"table": torch.eye(2).to_sparse()})
+    on_meta().load_state_dict(torch.load(path))
+    assert ckpt.check(path, on_meta).compatible
