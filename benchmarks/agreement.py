@@ -23,7 +23,7 @@ _WORDS = ("agreed", "disagreed", "unchecked", "crashed", "no numbers", "no case"
 #: Examples of each failure that are printed.
 _SHOWN = 2
 #: Examples of a kind after which it is no chance that all of them agree.
-_ENOUGH = 100
+_ENOUGH = 5_000
 
 
 def main() -> int:

@@ -210,7 +210,9 @@ def test_definitions_of_many_kinds_are_judged_as_torch_judges_them(kind: str, fo
     for seed in range(2):  # "python -m benchmarks.agreement" tries thousands
         each = wide.case(kind, seed)
         found = wide.compare(each, folder / "model.pt")
-        assert found.word in ("agreed", "no case") or found.kind in wide.KNOWN, f"{each.text}: {found}"
+        assert found.word in ("agreed", "no case", "no numbers") or found.kind in wide.KNOWN, (
+            f"{each.text}: {found}"
+        )
 
 
 def test_warnings_never_make_a_verdict_incompatible() -> None:

@@ -265,6 +265,8 @@ def test_asking_for_the_state_dict_does_not_change_what_is_loaded(tmp_path: Path
     assert ckpt.check(path, RegistersLate).compatible is loads
     assert ckpt.check(path, new).compatible is loads
     assert not hasattr(new, "late")
+    other = saved(tmp_path, {"weights": torch.ones(2, 2)})
+    assert "nothing-loaded" in kinds(ckpt.check(other, RegistersLate, strict=False))
 
 
 class KeepsTheTransposed(nn.Module):
@@ -372,6 +374,9 @@ def test_an_offset_is_the_files(tmp_path: Path, cut: bool) -> None:
     weight = torch.ones(3, 2)[1:] if cut else torch.ones(2, 2)
     path = saved(tmp_path, {"weight": weight, "bias": torch.ones(2)})
     assert ckpt.check(path, lambda: DropsWhatIsCut(2, 2)).compatible is not cut
+    recorded = fingerprint.loads(fingerprint.dumps(ckpt.read(path)), "net.json")
+    with pytest.raises(ckpt.CkptCompatError, match="check against the checkpoint file itself"):
+        check_structure(recorded, find(lambda: DropsWhatIsCut(2, 2)), Policy())
 
 
 class AsksUnderADevice(nn.Module):
@@ -387,3 +392,15 @@ class AsksUnderADevice(nn.Module):
 def test_a_question_under_a_device_is_noticed(tmp_path: Path) -> None:
     assert ckpt.check(saved(tmp_path, AsksUnderADevice().state_dict()), AsksUnderADevice).changes == ()
     assert ckpt.define(AsksUnderADevice).tensors["b.weight"].shape == (2, 2)
+
+
+@pytest.mark.filterwarnings("ignore:for table")
+def test_what_cannot_be_observed_is_taken_to_be_loaded(tmp_path: Path) -> None:
+    def on_meta() -> nn.Module:
+        net = nn.Module()
+        net.register_buffer("table", torch.eye(2, device="meta"))
+        return net
+
+    path = saved(tmp_path, {"table": torch.eye(2).to_sparse()})
+    on_meta().load_state_dict(torch.load(path))
+    assert ckpt.check(path, on_meta).compatible

@@ -22,11 +22,10 @@ _ASKED = (
     "is_cuda",
     "is_meta",
     "storage",
-    "storage_offset",
     "type",
     "untyped_storage",
 )
-#: What reads the numbers of a tensor.
+#: What reads the numbers of a tensor, or where they lie: a snapshot keeps neither.
 _READ = (
     "__array__",
     "__bool__",
@@ -41,6 +40,7 @@ _READ = (
     "equal",
     "item",
     "numpy",
+    "storage_offset",
     "tolist",
 )
 #: Files of this package that intercept calls.

@@ -139,10 +139,9 @@ def attempt(
         definition: the definition of ``module``.
         strict: as in ``load_state_dict``.
     """
-    # No hook of the user's on saving may change the module before the load.
-    entries, unsaved = (
-        (registered(module), "") if saves_with_hooks(module) else loadable(module, definition)[1:]
-    )
+    # No hook of the user's on saving may change the module before or after the load.
+    silent = saves_with_hooks(module)
+    entries, unsaved = (registered(module), "") if silent else loadable(module, definition)[1:]
     before = {key: storage_of(value) for key, value in entries.items()}
     users = _has_loading_code(module)
     recorder = _Recorder(module)
@@ -162,7 +161,9 @@ def attempt(
     complete = raised is None or words(raised).startswith(_REPORT)
     if raised is not None and not (complete and messages):
         own.append(brief(raised))
-    after = {} if raised else loadable(module, definition)[1]
+    after: Mapping[str, Any] = {}
+    if raised is None:
+        after = registered(module) if silent else loadable(module, definition)[1]
     untouched = [
         key
         for key, storage in ((key, storage_of(value)) for key, value in after.items())

@@ -43,6 +43,8 @@ def reached_nothing(module: nn.Module, entries: Entries, state: Mapping[str, Any
     kept = {key: storage_of(value) for key, value in entries.after.items() if _holds(value)}
     if not given or not kept:
         return False
+    if any(given.get(key, 0) is None and key not in entries.missing for key in kept):
+        return False
     # Code that is not torch's may take numbers out of torch, or write where nothing can be observed.
     others = [storage_of(each) for each in _others(module, entries)]
     if watched.users and (None in others or watched.doubts.asked):

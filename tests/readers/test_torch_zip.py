@@ -254,6 +254,17 @@ class SavesLess(torch.nn.Linear):
         return {"weight": super().state_dict(*args, **kwargs)["weight"]}
 
 
+class Versioned(torch.nn.Linear):
+    """Has a version of its own."""
+
+    _version = 3
+
+
+def test_a_pickled_module_has_the_version_of_its_class(tmp_path: Path) -> None:
+    torch.save(torch.nn.Sequential(Versioned(2, 2), torch.nn.Linear(2, 2)), tmp_path / "net.pt")
+    assert read(tmp_path / "net.pt").versions == {"0": 3}
+
+
 class Counts(torch.nn.ReLU):
     """Has extra state, and nothing else."""
 

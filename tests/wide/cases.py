@@ -52,6 +52,8 @@ Word = Literal["agreed", "disagreed", "unchecked", "crashed", "no numbers", "no 
 #: Kinds whose verdict is not always torch's, or not always there, and why. Every other kind agrees.
 KNOWN: dict[str, str] = {
     NO_TENSOR: "in safetensors, or among other values, it looks like no checkpoint",
+    NOTHING_LOADS: "a hook that saves a new tensor each time hides that nothing was loaded",
+    SNAPSHOT: "it does not keep which tensors are views of one storage",
     OWN_SAVING: "only their code knows what they save, and no code in a file runs",
 }
 
@@ -230,7 +232,7 @@ def _torchs_word(case: Case, state: Any) -> _Torchs:
         keys = [key for line in _LISTED.findall(str(error)) for key in re.findall(r'"([^"]+)"', line)]
         return _Torchs(False, _brief(error), frozenset(keys), kind)
     with contextlib.suppress(Exception):
-        if not kind and _brings_nothing(_seeded(case.real), state, case.strict):
+        if not kind and _brings_nothing(case, state):
             return _Torchs(False, "nothing is loaded, and torch is silent", kind=NOTHING_LOADS)
     return _Torchs(True, "loads", kind=kind)
 
@@ -241,15 +243,31 @@ def _load_into(module: nn.Module, state: Any, strict: bool) -> Any:
     return module.load_state_dict(state, **({"strict": strict} if takes else {}))
 
 
-def _brings_nothing(module: nn.Module, state: Any, strict: bool) -> bool:
-    """Whether a load, which raises nothing, leaves each of the module's tensors as it was."""
+def _brings_nothing(case: Case, state: Any) -> bool:
+    """Whether a load, which raises nothing, leaves the module as it was, or as other numbers do."""
+    module = _seeded(case.real)
     before = _contents(module)
     for key in [key for key in before if key.endswith("num_batches_tracked") and key not in state]:
         del before[key]  # torch fills in this counter, where a file is so old that it lacks it
     filled = _is_filled(state)
-    result = _load_into(module, state, strict)
-    none = before.keys() <= set(getattr(result, "missing_keys", ()))
-    return bool(before) and (none or (filled and _unchanged(before, _contents(module))))
+    result = _load_into(module, copy.copy(state), case.strict)
+    if not before or before.keys() <= set(getattr(result, "missing_keys", ())):
+        return bool(before)
+    after = _contents(module)
+    return filled and (_unchanged(before, after) or _unchanged(after, _with_other_numbers(case, state)))
+
+
+def _with_other_numbers(case: Case, state: Any) -> Mapping[str, Any]:
+    """What a load of the same tensors with other numbers leaves in the module; {} if it raises."""
+    other = copy.copy(state)
+    for key, value in state.items():
+        if isinstance(value, torch.Tensor):
+            other[key] = torch.zeros_like(value)
+    module = _seeded(case.real)
+    with contextlib.suppress(Exception):
+        _load_into(module, other, case.strict)
+        return _contents(module)
+    return {}
 
 
 def _is_filled(state: Any) -> bool:

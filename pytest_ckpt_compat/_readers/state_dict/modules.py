@@ -18,7 +18,11 @@ from pytest_ckpt_compat._readers.state_dict.quantized import (
     more_entries,
     version_of,
 )
-from pytest_ckpt_compat._readers.state_dict.saving_code import has_extra_state, require_plain_saving
+from pytest_ckpt_compat._readers.state_dict.saving_code import (
+    has_extra_state,
+    own_version,
+    require_plain_saving,
+)
 
 _PARTS = ("_parameters", "_buffers", "_modules")
 
@@ -92,10 +96,13 @@ def _walk(root: Made) -> Iterator[tuple[str, Made]]:
 def module_versions(root: Made) -> dict[str, int]:
     """Returns module name -> version, without 1.
 
-    The versions are those of the classes, which a file does not hold. They are known of torch's own; nearly
-    every other class leaves its version at 1.
+    The versions are those of the classes, which a file does not hold. They are known of torch's own, and of
+    those that the project has imported; nearly every other class leaves its version at 1.
     """
-    versions = {prefix.removesuffix("."): version_of(part) for prefix, part in _walk(root)}
+    versions = {
+        prefix.removesuffix("."): version_of(part) if (own := own_version(part)) is None else own
+        for prefix, part in _walk(root)
+    }
     return {name: version for name, version in versions.items() if version != 1}
 
 

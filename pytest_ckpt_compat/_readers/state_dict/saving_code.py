@@ -1,4 +1,4 @@
-"""What the code of a pickled module's class adds to its ``state_dict()``, where the project imported it.
+"""What the code of a pickled module's class does to its ``state_dict()``, where the project imported it.
 
 Nothing is imported here, and nothing runs: a file's classes are looked up among the imported modules.
 """
@@ -34,6 +34,13 @@ def has_extra_state(module: Made) -> bool:
     return _is_users(_imported(module), "get_extra_state")
 
 
+def own_version(module: Made) -> int | None:
+    """The version of a module's class, if the user's code gives it one."""
+    kind = _imported(module)
+    version = vars(_owner(kind, "_version")).get("_version") if _is_users(kind, "_version") else None
+    return version if type(version) is int else None
+
+
 def _imported(module: Made) -> Any:
     """The class of a pickled module, if something else imported it."""
     if type(module.maker) is not Global:
@@ -44,9 +51,14 @@ def _imported(module: Made) -> Any:
     return found if isinstance(found, type) else None
 
 
-def _is_users(kind: Any, method: str) -> bool:
-    """Whether a class has a method from code that is not torch's."""
-    owner = next((each for each in getattr(kind, "__mro__", ()) if method in vars(each)), None)
+def _owner(kind: Any, attribute: str) -> Any:
+    """The class in which a class finds an attribute."""
+    return next((each for each in getattr(kind, "__mro__", ()) if attribute in vars(each)), None)
+
+
+def _is_users(kind: Any, attribute: str) -> bool:
+    """Whether a class has an attribute from code that is not torch's."""
+    owner = _owner(kind, attribute)
     return owner is not None and not owner.__module__.startswith("torch.")
 
 
