@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -9.59
+INTERCEPT = -9.57
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 1.96,
-        "modules": 1.38,
+        "name": 2.13,
+        "modules": 1.35,
         "blocks": 1.85,
-        "roles": 1.79,
-        "whole": 4.39,
-        "rarity": 4.33,
-        "distinct": 1.01,
+        "roles": 1.80,
+        "whole": 4.34,
+        "rarity": 4.35,
+        "distinct": 0.92,
     }
 )
 
