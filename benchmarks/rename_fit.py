@@ -6,7 +6,7 @@ Every match of every case, in both orders, is one row: its features, and whether
 model is fitted to all families but one and judges the one left out, each in turn; all figures are those of
 families left out. The threshold of ``certain`` is the least at which the upper confidence bound of the
 error lies below 1 in 2,000; what forbids certainty is applied first. ``--write`` fits all families and
-writes the table that the package reads.
+writes the table that the package reads, and the figures into the page of the documentation.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 NAMES = tuple(table.WEIGHTS)
+
+#: The page that has the figures, between two lines that begin with this.
+_PAGE = Path(__file__).parents[1] / "docs" / "renames.md"
+_MARK = "<!-- figures"
 
 #: Largest error among certain matches.
 _ERROR = 1 / 2000
@@ -239,6 +243,15 @@ def written(intercept: float, slopes: Sequence[float], certain: float) -> str:
     return "\n".join(fresh) + "\n"
 
 
+def page(text: str, lines: Sequence[str]) -> str:
+    """Returns the text of the page with new figures."""
+    before, _, rest = text.partition(_MARK)
+    opening, _, rest = rest.partition("\n")
+    closing = rest.index(_MARK)
+    figures = "\n".join(lines)
+    return f"{before}{_MARK}{opening}\n\n```text\n{figures}\n```\n\n{rest[closing:]}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -253,8 +266,12 @@ def main() -> None:
         rows = [row for found in pool.starmap(rows_of, jobs, chunksize=4) for row in found]
     probabilities = left_out(rows)
     families = len({row.family for row in rows})
-    print(f"{len(cases)} cases of {families} families, in both orders: {len(rows)} matches\n")
-    print("\n".join(report(rows, probabilities)))
+    figures = [
+        f"{len(cases)} cases of {families} families, in both orders: {len(rows)} matches",
+        "",
+        *report(rows, probabilities),
+    ]
+    print("\n".join(figures))
     least = threshold(rows, probabilities)
     intercept, slopes = fitted(*_arrays(rows))
     print(
@@ -264,6 +281,7 @@ def main() -> None:
     print(f"certain from {least}")
     if arguments.write and least is not None:
         Path(table.__file__).write_text(written(intercept, list(slopes), least), encoding="utf-8")
+        _PAGE.write_text(page(_PAGE.read_text(encoding="utf-8"), figures), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 
 from pytest_ckpt_compat._renames.believe.blocks import block_maps
@@ -27,9 +27,10 @@ class Features:
         modules: how far the modules around correspond.
         blocks: whether the numbers of the blocks around settle which is which.
         roles: whether both have the same biases and statistics.
-        whole: the share of all changed layers that is matched, on the side where it is smaller.
+        whole: the share of all changed layers that is matched, on the side that has fewer.
         rarity: how rare the kind of layer is in the two models.
         distinct: whether names and structure tell it from its siblings.
+        complete: the same share, on the side that has more of them.
         cost: what its cheapest alternative costs, in units of the objective.
         dimensions: how many of its sizes are above 1.
         between: whether it stands between the same neighbours on both sides.
@@ -45,6 +46,7 @@ class Features:
     whole: float
     rarity: float
     distinct: float
+    complete: float
     cost: float
     dimensions: int
     between: bool
@@ -58,7 +60,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     chosen = list(zip(rows, cols, strict=True))
     measures = {name: values.tolist() for name, values in found.measures.items()}
     moved = [pair for pair in chosen if not same(old[pair[0]], new[pair[1]])]
-    whole = _whole(old, new, chosen, moved)
+    fewer, more = _changed(old, new, set(chosen) - set(moved))
     blocks = block_maps(old, new, chosen)
     frequency = Counter(_kind(unit) for units in (old, new) for unit in units)
     alike = interchangeable(old, new, chosen)
@@ -75,7 +77,8 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             modules=measures["modules"][index],
             blocks=blocks[a, b],
             roles=max(measures["roles"][index], -1.0),
-            whole=whole,
+            whole=min(len(moved) / max(fewer, 1), 1.0),
+            complete=min(len(moved) / max(more, 1), 1.0),
             rarity=math.log2((len(old) + len(new)) / frequency[_kind(old[a])]) / 10,
             distinct=float(a not in alike),
             cost=doubt.cost if doubt else math.inf,
@@ -136,21 +139,16 @@ def _last_words(path: str) -> tuple[str, ...]:
     return next((words for words in map(segment_tokens, reversed(path.split("."))) if words), ())
 
 
-def _whole(
-    old: Sequence[Unit],
-    new: Sequence[Unit],
-    chosen: Sequence[tuple[int, int]],
-    moved: Sequence[tuple[int, int]],
-) -> float:
-    """Returns the matched share of the changed layers, of the side that has more of them.
+def _changed(old: Sequence[Unit], new: Sequence[Unit], kept: Collection[tuple[int, int]]) -> tuple[int, int]:
+    """Counts the changed layers of each side, and returns the smaller number first.
 
-    Unchanged layers do not count: they do not show whether the rest was renamed or replaced. Nor do those
-    that kept their path and have another size.
+    Layers left over on both sides may be a replacement. Left over on one side alone, they were added or
+    removed, which says little of the rest. Unchanged layers do not count: they do not show whether the
+    rest was renamed or replaced. Nor do those that kept their path and have another size.
     """
-    kept = set(chosen) - set(moved)
     stayed = {unit.path for unit in old} & {unit.path for unit in new}
-    changed = [
+    one, other = (
         sum(index not in known and unit.path not in stayed for index, unit in enumerate(units))
         for units, known in ((old, {a for a, _ in kept}), (new, {b for _, b in kept}))
-    ]
-    return min(len(moved) / max(*changed, 1), 1.0)
+    )
+    return min(one, other), max(one, other)

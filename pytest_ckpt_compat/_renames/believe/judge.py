@@ -25,8 +25,8 @@ LIKELY = 0.5
 #: From this probability on, it is told as one possibility.
 POSSIBLE = 0.3
 
-#: Least matched share of the changed layers for any of them to be certain: with more left over, a part
-#: may have been replaced by another of the same design.
+#: Least matched share of the changed layers, on both sides, for any of them to be certain: with more left
+#: over, a part may have been replaced by another of the same design.
 EXPLAINED = 0.97
 
 #: Least cost of the cheapest alternative to a certain match, in units of the objective.
@@ -89,7 +89,7 @@ Obstacle = Literal[
 def forbids_certainty(evidence: Features) -> Obstacle | None:
     """Returns what keeps a match from being certain, whatever its probability."""
     obstacles: dict[Obstacle, bool] = {
-        "part replaced": evidence.whole < EXPLAINED,
+        "part replaced": evidence.complete < EXPLAINED,
         "siblings alike": not evidence.distinct,
         "numbers": evidence.blocks < SETTLED,
         "roles": evidence.roles < 1,

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -9.57
+INTERCEPT = -15.07
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.13,
-        "modules": 1.35,
-        "blocks": 1.85,
-        "roles": 1.80,
-        "whole": 4.34,
-        "rarity": 4.35,
-        "distinct": 0.92,
+        "name": 2.16,
+        "modules": 0.80,
+        "blocks": 2.15,
+        "roles": 2.51,
+        "whole": 9.34,
+        "rarity": 4.78,
+        "distinct": 0.74,
     }
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.500
+CERTAIN = 0.502
