@@ -88,7 +88,7 @@ def rows_of(case: Case, sort: bool) -> list[Row]:
     )
     judged = []
     for (a, b), evidence in features(old_units, new_units, found).items():
-        right, wrong = _counted(case, sides, old_units[a], new_units[b], ours, theirs)
+        right, wrong = counted(case, sides, old_units[a], new_units[b], ours, theirs)
         if right + wrong:
             values = tuple(float(getattr(evidence, name)) for name in NAMES)
             judged.append((values, not wrong, right + wrong, forbids_certainty(evidence)))
@@ -108,7 +108,7 @@ def rows_of(case: Case, sort: bool) -> list[Row]:
     ]
 
 
-def _counted(
+def counted(
     case: Case, sides: Sides, one: Unit, other: Unit, ours: dict[str, str], theirs: dict[str, str]
 ) -> tuple[int, int]:
     """Counts the true and the false changes of a match. What nobody can know is false."""

@@ -1,0 +1,140 @@
+"""Confidence: each weight and each obstacle is needed, and nothing certain of the corpus is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from benchmarks import rename_fit
+from benchmarks.rename_corpus import corpus
+from benchmarks.rename_corpus.case import Case
+from pytest_ckpt_compat import _renames
+from pytest_ckpt_compat._renames.believe import judge, table
+from pytest_ckpt_compat._renames.believe.features import Features, features
+from pytest_ckpt_compat._renames.units.numbered import canonical
+
+#: One case of so many is judged here.
+_EVERY = 5
+
+CASES = corpus.read()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A match of the corpus.
+
+    Attributes:
+        evidence: what speaks for it.
+        right: whether it is true.
+        keys: number of changes that it makes.
+        weight: what it counted in the fit.
+    """
+
+    evidence: Features
+    right: bool
+    keys: int
+    weight: float = 1.0
+
+
+@pytest.fixture(scope="module")
+def judged() -> list[Judged]:
+    """The matches of some cases of every kind, with the old side in every second one sorted by name."""
+    return [row for n, case in enumerate(CASES[::_EVERY]) for row in _judged(case, sort=n % 2 == 1)]
+
+
+def _judged(case: Case, sort: bool) -> list[Judged]:
+    old = dict(sorted(case.old.items())) if sort else case.old
+    ours, theirs = canonical(old), canonical(case.new)
+    sides, old_units, new_units, found = _renames.aligned(
+        {name: old[key] for name, key in ours.items()},
+        {name: case.new[key] for name, key in theirs.items()},
+    )
+    rows = []
+    for (a, b), evidence in features(old_units, new_units, found).items():
+        right, wrong = rename_fit.counted(case, sides, old_units[a], new_units[b], ours, theirs)
+        if right + wrong:
+            rows.append(Judged(evidence, not wrong, right + wrong))
+    total = sum(row.keys for row in rows)
+    return [replace(row, weight=row.keys / total**0.5) for row in rows]
+
+
+def test_what_is_certain_is_true(judged: list[Judged]) -> None:
+    certain = [
+        row
+        for row in judged
+        if judge.probability_of(row.evidence) >= table.CERTAIN and not judge.forbids_certainty(row.evidence)
+    ]
+    assert sum(row.keys for row in certain) > 2000
+    assert not [row for row in certain if not row.right]
+
+
+def test_a_probability_is_the_share_that_is_true(judged: list[Judged]) -> None:
+    for low, high in ((0.0, 0.3), (0.5, 0.9), (0.9, 1.01)):
+        inside = [row for row in judged if low <= judge.probability_of(row.evidence) < high]
+        keys = sum(row.keys for row in inside)
+        claimed = sum(row.keys * judge.probability_of(row.evidence) for row in inside) / keys
+        true = sum(row.keys for row in inside if row.right) / keys
+        assert abs(claimed - true) < 0.2
+
+
+def test_every_weight_is_about_what_a_part_of_the_corpus_gives(judged: list[Judged]) -> None:
+    import numpy as np
+
+    values = np.array([[getattr(row.evidence, name) for name in rename_fit.NAMES] for row in judged])
+    right, weights = (np.array([getattr(row, name) for row in judged], float) for name in ("right", "weight"))
+    _, fitted = rename_fit.fitted(values, right, weights)
+    ratios = {n: table.WEIGHTS[n] / w for n, w in zip(rename_fit.NAMES, fitted.tolist(), strict=True)}
+    assert {name: ratio for name, ratio in ratios.items() if not 1 / 5 < ratio < 5} == {}
+
+
+#: Evidence that makes a match certain.
+SURE = Features(
+    name=1.0,
+    modules=1.0,
+    blocks=1.0,
+    roles=1.0,
+    whole=1.0,
+    rarity=0.5,
+    distinct=1.0,
+    complete=1.0,
+    cost=4.0,
+    dimensions=2,
+    between=True,
+    vouched=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "obstacle"),
+    [
+        ({}, None),
+        ({"complete": 0.97}, None),
+        ({"complete": 0.96}, "part replaced"),
+        ({"distinct": 0.0}, "siblings alike"),
+        ({"blocks": 0.5}, "numbers"),
+        ({"roles": 0.9}, "roles"),
+        ({"vouched": False}, "name"),
+        ({"cost": 0.6}, None),
+        ({"cost": 0.59}, "alternative"),
+        ({"reused": (1,)}, "name reused"),
+    ],
+)
+def test_what_forbids_certainty(change: dict[str, float], obstacle: str | None) -> None:
+    assert judge.forbids_certainty(replace(SURE, **change)) == obstacle  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("obstacle", ["part replaced", "numbers", "name"])
+def test_no_obstacle_is_idle(judged: list[Judged], obstacle: str) -> None:
+    """Some match of the corpus is wrong, and this alone keeps it from being called certain."""
+    lifted = {
+        "part replaced": {"complete": 1.0},
+        "numbers": {"blocks": 1.0},
+        "name": {"vouched": True},
+    }[obstacle]
+    assert any(
+        not row.right
+        and judge.forbids_certainty(row.evidence)
+        and not judge.forbids_certainty(replace(row.evidence, **lifted))  # type: ignore[arg-type]
+        for row in judged
+    )
