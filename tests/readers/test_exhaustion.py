@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from pytest_ckpt_compat._core.errors import ReadError, SnapshotError
 from pytest_ckpt_compat._readers import limits, read
 from pytest_ckpt_compat._readers.limits import RefusalError
 from pytest_ckpt_compat._readers.source.strict_json import parse_object
+from pytest_ckpt_compat._readers.state_dict.optimizers import optimizer_states
 from pytest_ckpt_compat._snapshots import fingerprint
 from tests.counting import calls
 from tests.readers.hostile import WRITERS
@@ -63,3 +65,17 @@ def test_a_name_that_occurs_twice_among_many_is_found_in_one_pass() -> None:
     with pytest.raises(RefusalError, match="a duplicate name"):
         parse_object(text.encode(), "it")
     assert time.process_time() - before < 20  # comparing each name with all others takes minutes
+
+
+class Untouched(list[int]):
+    """A list whose length may be asked for, and nothing else."""
+
+    def __iter__(self) -> Iterator[int]:
+        raise AssertionError("looked at, although it is too long")
+
+
+def test_groups_that_are_too_long_together_are_not_looked_at() -> None:
+    group = {"params": Untouched(range(1_000))}
+    many = [group] * (limits.OPTIMIZER_ENTRIES // 1_000)
+    with pytest.raises(RefusalError, match="entries in its optimizer states"):
+        optimizer_states({"optimizer": {"state": {0: {}}, "param_groups": many}})

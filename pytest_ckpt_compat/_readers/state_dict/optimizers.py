@@ -7,6 +7,7 @@ The state of an optimizer is a mapping with ``state`` and ``param_groups``, as
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Sized
 from itertools import chain, count, islice
 from typing import Any
 
@@ -30,9 +31,12 @@ def optimizer_states(root: Any) -> dict[str, OptimizerState]:
         items = _items(value)
         if isinstance(items.get("param_groups"), (list, tuple, dict)) and _is_mapping(items.get("state")):
             groups = _groups(items["param_groups"])
-            states = _entries(items["state"], groups)
-            room -= _size(groups, states)
+            room -= _size((*groups, *map(_params, groups)))
             if room < 0 or len(found) >= limits.OPTIMIZERS:
+                raise over_limit("entries in its optimizer states", limits.OPTIMIZER_ENTRIES)
+            states = _entries(items["state"], groups)
+            room -= _size(states.values())
+            if room < 0:
                 raise over_limit("entries in its optimizer states", limits.OPTIMIZER_ENTRIES)
             found[".".join(path)] = _state(groups, states, known)
         elif len(path) < limits.SEARCH_DEPTH:
@@ -86,9 +90,9 @@ def _entries(states: Any, groups: _Groups) -> _States:
     return found
 
 
-def _size(groups: _Groups, states: _States) -> int:
-    """Counts the entries, repeated ones each time."""
-    return sum(map(len, (*groups, *map(_params, groups), *states.values())))
+def _size(parts: Iterable[Sized]) -> int:
+    """Counts the entries of all parts, repeated parts each time."""
+    return sum(map(len, parts))
 
 
 def _state(groups: _Groups, states: _States, known: dict[int, int]) -> OptimizerState:
