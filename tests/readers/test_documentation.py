@@ -37,7 +37,7 @@ def test_what_is_refused_by_name_is_listed() -> None:
     ):
         assert word in text
     problems = " ".join(entry[1] for entry in (*foreign._KNOWN, *directories._FOREIGN))
-    for word in ("Keras", "Orbax", "SavedModel", "NumPy", "Git LFS", "HTML"):
+    for word in ("Keras", "Orbax", "SavedModel", "NumPy", "HTML"):
         assert word in problems
 
 
