@@ -412,3 +412,19 @@ def test_an_optimizer_resumes_beneath_a_prefix_and_renames(tmp_path: Path) -> No
     assert keys == {(("module.head.weight",), ("head.weight",)), (("module.head.bias",), ("head.bias",))}
     lacking = {(change.old, change.new) for change in found(optimizer=torch.optim.Adamax)}
     assert lacking == {((f"module.{key}",), (key,)) for key in Net().state_dict()}
+
+
+def test_a_hook_that_names_a_key_of_neither_side_beneath_a_prefix(tmp_path: Path) -> None:
+    """The old spectral norm asks for the weight itself where it finds no original of it."""
+
+    def model() -> nn.Module:
+        net = nn.ModuleDict({"body": nn.Linear(2, 2), "head": nn.Linear(2, 3)})
+        net._register_load_state_dict_pre_hook(lambda *args: args[4].append("body.of_no_one"))
+        return net
+
+    path = tmp_path / "net.pt"
+    torch.save({f"module.{key}": value for key, value in model().state_dict().items()}, path)
+    verdict = ckpt.check(path, model)
+    assert verdict.exit_code == 1
+    assert [change.kind for change in verdict.changes] == ["prefixed", "missing"]
+    assert verdict.changes[1].new == ("body.of_no_one",)

@@ -101,6 +101,11 @@ def composed(
     known = _Told({*told.old, *left_old, *pairs}, {*told.new, *left_new, *pairs.values()})
     hooked_old = tuple(key for key in unexpected if key not in known.old)
     hooked_new = tuple(key for key in missing if key not in known.new)
+    # A hook may name keys that neither side has.
+    changes += [compare.missing(key, new, missing) for key in hooked_new if key not in new.tensors]
+    changes += [compare.unexpected(key, old) for key in hooked_old if key not in old.tensors]
+    hooked_old = tuple(key for key in hooked_old if key in old.tensors)
+    hooked_new = tuple(key for key in hooked_new if key in new.tensors)
     sides = ((tuple(pairs), tuple(pairs.values())), (hooked_old, ()), ((), hooked_new))
     prefixed = (_prefixed(wrapper, keys, others, old, new) for keys, others in sides if keys or others)
     return (*prefixed, *grouped(changes, old, new))
