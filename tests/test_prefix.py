@@ -423,7 +423,7 @@ def test_a_hook_that_names_a_key_of_neither_side_beneath_a_prefix(tmp_path: Path
 
     def model() -> nn.Module:
         net = nn.ModuleDict({"body": nn.Linear(2, 2), "head": nn.Linear(2, 3)})
-        net._register_load_state_dict_pre_hook(ask)
+        net._register_load_state_dict_pre_hook(ask)  # type: ignore[no-untyped-call]
         return net
 
     path = tmp_path / "net.pt"
