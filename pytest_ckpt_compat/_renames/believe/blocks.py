@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from pytest_ckpt_compat._renames.units.paths import is_number, modules_of
-from pytest_ckpt_compat._renames.units.units import Unit, shape_class
+from pytest_ckpt_compat._renames.units.units import Unit
 
 #: What the numbers say: they settle it, they make it plausible, or they speak against it.
 SETTLED, PLAUSIBLE, AGAINST = 1.0, 0.5, 0.0
@@ -100,7 +100,7 @@ class _Family:
         for unit in units:
             for module in modules_of(unit.path):
                 if _numbered(module):
-                    contents[module][(*shape_class(unit.main), unit.copies)] += 1
+                    contents[module][unit.kind] += 1
         self._contents: dict[str, _Content] = {
             module: frozenset(kinds.items()) for module, kinds in contents.items()
         }

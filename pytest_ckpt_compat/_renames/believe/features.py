@@ -12,7 +12,7 @@ from pytest_ckpt_compat._renames.believe.interchangeable import interchangeable
 from pytest_ckpt_compat._renames.believe.reused_names import reused_names
 from pytest_ckpt_compat._renames.match.alignment import Alignment
 from pytest_ckpt_compat._renames.units.tokens import segment_tokens
-from pytest_ckpt_compat._renames.units.units import Unit, shape_class
+from pytest_ckpt_compat._renames.units.units import Unit
 
 #: From here on, the same ending renamed likewise elsewhere, or the likeness of names, vouches for a match.
 _ELSEWHERE, _ALIKE = 0.9, 0.5
@@ -59,16 +59,17 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     rows, cols = found.pairs.rows[found.chosen].tolist(), found.pairs.cols[found.chosen].tolist()
     chosen = list(zip(rows, cols, strict=True))
     measures = {name: values.tolist() for name, values in found.measures.items()}
-    moved = [pair for pair in chosen if not same(old[pair[0]], new[pair[1]])]
-    fewer, more = _changed(old, new, set(chosen) - set(moved))
+    kept = {(a, b) for a, b in chosen if _same(old[a], new[b])}
+    moved = len(chosen) - len(kept)
+    fewer, more = _changed(old, new, kept)
     blocks = block_maps(old, new, chosen)
-    frequency = Counter(_kind(unit) for units in (old, new) for unit in units)
+    frequency = Counter(unit.kind for units in (old, new) for unit in units)
     alike = interchangeable(old, new, chosen)
     reused = reused_names(old, new, chosen)
     vouchers = _Vouchers(old, new)
     result: dict[tuple[int, int], Features] = {}
     for index, (a, b) in enumerate(chosen):
-        if same(old[a], new[b]):
+        if (a, b) in kept:
             continue
         doubt = found.doubts.get(a)
         name, endings = measures["name"][index], measures["endings"][index]
@@ -77,9 +78,9 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             modules=measures["modules"][index],
             blocks=blocks[a, b],
             roles=max(measures["roles"][index], -1.0),
-            whole=min(len(moved) / max(fewer, 1), 1.0),
-            complete=min(len(moved) / max(more, 1), 1.0),
-            rarity=math.log2((len(old) + len(new)) / frequency[_kind(old[a])]) / 10,
+            whole=min(moved / max(fewer, 1), 1.0),
+            complete=min(moved / max(more, 1), 1.0),
+            rarity=math.log2((len(old) + len(new)) / frequency[old[a].kind]) / 10,
             distinct=float(a not in alike),
             cost=doubt.cost if doubt else math.inf,
             dimensions=sum(size > 1 for size in old[a].main.shape),
@@ -90,7 +91,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     return result
 
 
-def same(a: Unit, b: Unit) -> bool:
+def _same(a: Unit, b: Unit) -> bool:
     """Whether the main tensor is unchanged: the same key, or the same parameter that one has parametrized."""
     if a.parts or b.parts:
         return False
@@ -102,10 +103,6 @@ def same(a: Unit, b: Unit) -> bool:
 
 def _parameters(unit: Unit) -> set[tuple[str, tuple[int, ...]]]:
     return {(tensor.role, tensor.spec.shape) for tensor in unit.tensors if not tensor.part}
-
-
-def _kind(unit: Unit) -> Hashable:
-    return (*shape_class(unit.main), unit.copies)
 
 
 class _Vouchers:
@@ -132,7 +129,7 @@ class _Vouchers:
 
 
 def _place(unit: Unit) -> Hashable:
-    return unit.path.rpartition(".")[0], _kind(unit)
+    return unit.path.rpartition(".")[0], unit.kind
 
 
 def _last_words(path: str) -> tuple[str, ...]:

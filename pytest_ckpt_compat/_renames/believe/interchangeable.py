@@ -8,18 +8,14 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from itertools import combinations
 
+from pytest_ckpt_compat._renames.match.ordinals import ORDINALS
 from pytest_ckpt_compat._renames.units.paths import modules_of, template
 from pytest_ckpt_compat._renames.units.tokens import Names
-from pytest_ckpt_compat._renames.units.units import Unit, shape_class
+from pytest_ckpt_compat._renames.units.units import Unit
 
 #: Names distinguish two pairs if they are this much more similar than with exchanged partners.
 _CLEARLY_MORE = 0.05
 
-#: Words for the first and for the second of two modules.
-_ORDINALS = (
-    frozenset({"before", "pre", "first", "in", "input"}),
-    frozenset({"after", "post", "second", "last", "final", "out", "output"}),
-)
 _DIGITS = re.compile(r"\d{1,9}$")
 
 #: Number of units of one kind above which all count as interchangeable, without comparing each two.
@@ -86,7 +82,7 @@ def _contents(units: Sequence[Unit]) -> dict[str, Counter[Hashable]]:
     contents: defaultdict[str, Counter[Hashable]] = defaultdict(Counter)
     for unit in units:
         for module in (*modules_of(unit.path), unit.path):
-            contents[module][shape_class(unit.main), unit.copies] += 1
+            contents[module][unit.kind] += 1
     return contents
 
 
@@ -94,7 +90,7 @@ def _rank(module: str) -> float:
     """Returns the rank that a module's name states (``norm2``, ``norm_after``); NaN if it states none."""
     name = module.rpartition(".")[2]
     digits = _DIGITS.search(name)
-    ranks = [rank for rank, words in enumerate(_ORDINALS) if not words.isdisjoint(name.split("_"))]
+    ranks = [rank for rank, words in enumerate(ORDINALS) if not words.isdisjoint(name.split("_"))]
     return float(digits[0]) if digits else float(ranks[0]) if len(ranks) == 1 else math.nan
 
 

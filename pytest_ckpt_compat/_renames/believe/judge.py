@@ -15,9 +15,9 @@ from typing import Literal
 from pytest_ckpt_compat._core.changes import Confidence
 from pytest_ckpt_compat._renames.believe import table
 from pytest_ckpt_compat._renames.believe.blocks import SETTLED
-from pytest_ckpt_compat._renames.believe.features import Features, features, same
+from pytest_ckpt_compat._renames.believe.features import Features, features
 from pytest_ckpt_compat._renames.match.alignment import Alignment
-from pytest_ckpt_compat._renames.units.units import Unit, shape_class
+from pytest_ckpt_compat._renames.units.units import Unit
 
 #: A match is told from this probability on: then it is rather true than not.
 LIKELY = 0.5
@@ -55,8 +55,9 @@ class Judgement:
 def judge(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tuple[int, int], Judgement]:
     """Judges each chosen pair of units; those that are not believed are left out."""
     rows, cols = found.pairs.rows[found.chosen].tolist(), found.pairs.cols[found.chosen].tolist()
-    judged = {(a, b): Judgement("certain") for a, b in zip(rows, cols, strict=True) if same(old[a], new[b])}
-    for pair, evidence in features(old, new, found).items():
+    changed = features(old, new, found)
+    judged = {pair: Judgement("certain") for pair in zip(rows, cols, strict=True) if pair not in changed}
+    for pair, evidence in changed.items():
         judged |= _judged(pair, evidence, new, found)
     return judged
 
@@ -103,10 +104,6 @@ def forbids_certainty(evidence: Features) -> Obstacle | None:
 def _rivals(new: Sequence[Unit], found: Alignment, a: int, b: int, reused: Sequence[int]) -> tuple[int, ...]:
     """Returns the new units that an old one may have become, the chosen one first."""
     doubt = found.doubts.get(a)
-    alike = (index for index, unit in enumerate(new) if _alike(unit, new[b]))
+    alike = (index for index, unit in enumerate(new) if unit.kind == new[b].kind)
     others = dict.fromkeys((b, *([doubt.other] if doubt else []), *reused, *alike))
     return tuple(others)[:_MOST_RIVALS]
-
-
-def _alike(one: Unit, other: Unit) -> bool:
-    return shape_class(one.main) == shape_class(other.main) and one.copies == other.copies

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from pytest_ckpt_compat._renames.match.alignment import Alignment
-from pytest_ckpt_compat._renames.units.units import Unit, shape_class
+from pytest_ckpt_compat._renames.units.units import Unit
 
 #: Kind of evidence -> the least measure worth mentioning, and the words for it.
 _WORDS: Mapping[str, tuple[float, str]] = MappingProxyType(
@@ -23,12 +23,12 @@ _WORDS: Mapping[str, tuple[float, str]] = MappingProxyType(
 
 def reasons(found: Alignment, old: Sequence[Unit]) -> dict[int, tuple[str, ...]]:
     """Returns index of a matched old unit -> the evidence for its match in words, the best first."""
-    kinds = Counter((shape_class(unit.main), unit.copies) for unit in old)
+    kinds = Counter(unit.kind for unit in old)
     rows = found.pairs.rows[found.chosen].tolist()
     result: dict[int, tuple[str, ...]] = {}
     for index, row in enumerate(rows):
         unit = old[row]
-        texts = ["the only ones of this shape"] if kinds[shape_class(unit.main), unit.copies] == 1 else []
+        texts = ["the only ones of this shape"] if kinds[unit.kind] == 1 else []
         texts += [text for name, (least, text) in _WORDS.items() if found.measures[name][index] >= least]
         if unit.copies:
             texts.append(f"the same in all {unit.copies[-1]} blocks")

@@ -15,6 +15,7 @@ from pytest_ckpt_compat._renames.match.candidates import (
     Node,
     candidates,
     module_nodes,
+    transposed_kinds,
     unit_nodes,
 )
 from pytest_ckpt_compat._renames.match.evidence import Weights, given, weighed
@@ -100,9 +101,11 @@ def align(
     weights = weights or Weights()
     if not all(ordered):
         weights = replace(weights, **_NO_ORDER)
-    old_nodes, new_nodes = unit_nodes(old, new)
+    turned = transposed_kinds(old, new)
+    old_nodes, new_nodes = unit_nodes(old, turned), unit_nodes(new, turned)
     problem = _Problem.of(old_nodes, new_nodes, weights, ordered)
-    support = _support(old_nodes, new_nodes, problem.pairs, _align_modules(old, new, weights, ordered))
+    modules = _align_modules(module_nodes(old, turned), module_nodes(new, turned), weights, ordered)
+    support = _support(old_nodes, new_nodes, problem.pairs, modules)
     starts = (problem.base, problem.base + weights.modules * support)
     found = max((problem.settle(start) for start in starts), key=lambda each: each.objective)
     found = _improve(problem, found, Exchanger(old_nodes, new_nodes, problem.pairs, problem.teacher.ordinals))
@@ -219,14 +222,13 @@ def _with_free_partners(found: Alignment, doubts: dict[int, Doubt]) -> dict[int,
 
 
 def _align_modules(
-    old: Sequence[Unit], new: Sequence[Unit], weights: Weights, ordered: tuple[bool, bool]
+    old: Sequence[Node], new: Sequence[Node], weights: Weights, ordered: tuple[bool, bool]
 ) -> list[tuple[str, str]]:
     """Matches modules of equal content in the same way as units. Returns (old, new) paths."""
-    old_nodes, new_nodes = module_nodes(old, new)
-    problem = _Problem.of(old_nodes, new_nodes, weights, ordered)
+    problem = _Problem.of(old, new, weights, ordered)
     found = problem.settle(problem.base)
     rows, cols = problem.pairs.rows[found.chosen].tolist(), problem.pairs.cols[found.chosen].tolist()
-    return [(old_nodes[row].path, new_nodes[col].path) for row, col in zip(rows, cols, strict=True)]
+    return [(old[row].path, new[col].path) for row, col in zip(rows, cols, strict=True)]
 
 
 def _support(

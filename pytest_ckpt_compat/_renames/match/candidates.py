@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._renames.units.paths import modules_of, numbers
-from pytest_ckpt_compat._renames.units.units import Unit, shape_class
+from pytest_ckpt_compat._renames.units.units import Unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,44 +42,30 @@ class Node:
     roles: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
-def unit_nodes(old: Sequence[Unit], new: Sequence[Unit]) -> tuple[list[Node], list[Node]]:
-    """Makes a node of each unit of both sides."""
-    turned = transposed_kinds(old, new)
-    sides = []
-    for units in (old, new):
-        around = _surroundings([unit.path for unit in units])
-        sides.append(
-            [
-                Node(
-                    unit.path,
-                    _kind(unit, turned),
-                    around[unit.path],
-                    unit.main.shape,
-                    tuple(
-                        (t.role, t.spec.shape) for t in unit.tensors[1:] if t.role != "num_batches_tracked"
-                    ),
-                )
-                for unit in units
-            ]
+def unit_nodes(units: Sequence[Unit], turned: Container[Hashable]) -> list[Node]:
+    """Makes a node of each unit; ``turned`` are the kinds in which tensors may be transposed."""
+    around = _surroundings([unit.path for unit in units])
+    return [
+        Node(
+            unit.path,
+            _kind(unit, turned),
+            around[unit.path],
+            unit.main.shape,
+            tuple((t.role, t.spec.shape) for t in unit.tensors[1:] if t.role != "num_batches_tracked"),
         )
-    return sides[0], sides[1]
+        for unit in units
+    ]
 
 
-def module_nodes(old: Sequence[Unit], new: Sequence[Unit]) -> tuple[list[Node], list[Node]]:
-    """Makes a node of each module with several units, of both sides."""
-    turned = transposed_kinds(old, new)
-    sides = []
-    for units in (old, new):
-        contents: defaultdict[str, Counter[Hashable]] = defaultdict(Counter)
-        around = _surroundings([unit.path for unit in units])
-        for unit in units:
-            for module in around[unit.path]:
-                contents[module][_kind(unit, turned)] += 1
-        outside = _surroundings(list(contents))
-        sides.append(
-            [Node(module, frozenset(kinds.items()), outside[module]) for module, kinds in contents.items()]
-        )
-    return sides[0], sides[1]
+def module_nodes(units: Sequence[Unit], turned: Container[Hashable]) -> list[Node]:
+    """Makes a node of each module with several units."""
+    contents: defaultdict[str, Counter[Hashable]] = defaultdict(Counter)
+    around = _surroundings([unit.path for unit in units])
+    for unit in units:
+        for module in around[unit.path]:
+            contents[module][_kind(unit, turned)] += 1
+    outside = _surroundings(list(contents))
+    return [Node(module, frozenset(kinds.items()), outside[module]) for module, kinds in contents.items()]
 
 
 def transposed_kinds(old: Sequence[Unit], new: Sequence[Unit]) -> frozenset[Hashable]:
@@ -94,7 +80,7 @@ def transposed_kinds(old: Sequence[Unit], new: Sequence[Unit]) -> frozenset[Hash
     shapes = defaultdict(lambda: (Counter(), Counter()))
     for side, units in enumerate((old, new)):
         for unit in units:
-            shapes[_loose_kind(unit)][side][_squeezed(unit)] += math.prod(unit.copies)
+            shapes[unit.kind][side][_squeezed(unit)] += math.prod(unit.copies)
     forced: set[Hashable] = set()
     votes = 0
     for kind, (ours, theirs) in shapes.items():
@@ -107,8 +93,8 @@ def transposed_kinds(old: Sequence[Unit], new: Sequence[Unit]) -> frozenset[Hash
     there = {unit.path: unit for unit in new}
     for unit in old:
         other = there.get(unit.path)
-        if other and _loose_kind(other) == _loose_kind(unit) and _squeezed(other) != _squeezed(unit):
-            forced.add(_loose_kind(unit))
+        if other and other.kind == unit.kind and _squeezed(other) != _squeezed(unit):
+            forced.add(unit.kind)
             votes += math.prod(unit.copies)
     return frozenset(shapes if votes > 0 else forced)
 
@@ -131,13 +117,8 @@ def _surroundings(paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return known
 
 
-def _kind(unit: Unit, turned: frozenset[Hashable]) -> Hashable:
-    loose = _loose_kind(unit)
-    return loose if loose in turned else (loose, _squeezed(unit))
-
-
-def _loose_kind(unit: Unit) -> Hashable:
-    return (*shape_class(unit.main), unit.copies)
+def _kind(unit: Unit, turned: Container[Hashable]) -> Hashable:
+    return unit.kind if unit.kind in turned else (unit.kind, _squeezed(unit))
 
 
 def _squeezed(unit: Unit) -> tuple[int, ...]:

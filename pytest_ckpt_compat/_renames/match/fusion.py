@@ -12,7 +12,7 @@ from itertools import combinations
 
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames.units.tokens import Names, segment_tokens
-from pytest_ckpt_compat._renames.units.units import Tensor, Unit, shape_class
+from pytest_ckpt_compat._renames.units.units import Tensor, Unit
 
 #: Words of layers that are often stored as one tensor, in the order of concatenation.
 TOGETHER: tuple[tuple[str, ...], ...] = (("q", "k", "v"), ("k", "v"), ("q", "k"), ("gate", "up"))
@@ -27,22 +27,22 @@ def join_groups(old: Sequence[Unit], new: Sequence[Unit]) -> tuple[list[Unit], l
 
 
 def _join(units: Sequence[Unit], others: Sequence[Unit]) -> list[Unit]:
-    spare = Counter(_class(unit) for unit in units)
-    spare.subtract(_class(unit) for unit in others)
+    spare = Counter(unit.kind for unit in units)
+    spare.subtract(unit.kind for unit in others)
     wanted: defaultdict[_Class, list[Unit]] = defaultdict(list)
     for unit in others:
-        if spare[_class(unit)] < 0:
-            wanted[_class(unit)].append(unit)
+        if spare[unit.kind] < 0:
+            wanted[unit.kind].append(unit)
     if not wanted:
         return list(units)
     offers: defaultdict[_Class, list[Unit]] = defaultdict(list)
     for joint in _joints(units, wanted):
-        offers[_class(joint)].append(joint)
+        offers[joint.kind].append(joint)
     #: Unit, by its identity -> the joint unit in its stead, or None.
     replaced: dict[int, Unit | None] = {}
     for kind, joints in offers.items():
         for joint in _closest(joints, wanted[kind]):
-            consumed = Counter(_class(part) for part in joint.parts)
+            consumed = Counter(part.kind for part in joint.parts)
             taken = any(id(part) in replaced for part in joint.parts)
             if spare[kind] >= 0 or taken or any(spare[each] < count for each, count in consumed.items()):
                 continue
@@ -51,10 +51,6 @@ def _join(units: Sequence[Unit], others: Sequence[Unit]) -> list[Unit]:
             replaced.update(dict.fromkeys(map(id, joint.parts)))
             replaced[id(joint.parts[0])] = joint
     return [unit for unit in (replaced.get(id(unit), unit) for unit in units) if unit is not None]
-
-
-def _class(unit: Unit) -> _Class:
-    return (*shape_class(unit.main), unit.copies)
 
 
 def _closest(joints: list[Unit], wanted: list[Unit]) -> list[Unit]:
@@ -87,9 +83,9 @@ def _joints(units: Sequence[Unit], wanted: Mapping[_Class, Sequence[Unit]]) -> I
                 and unit not in parts
             ]
         for group in groups:
-            yield from (joint for joint in _concatenations(path, group) if _class(joint) in wanted)
+            yield from (joint for joint in _concatenations(path, group) if joint.kind in wanted)
     lengths = {unit.main.shape[0] for each in wanted.values() for unit in each if unit.main.shape}
-    yield from (joint for joint in _stacks(units, lengths) if _class(joint) in wanted)
+    yield from (joint for joint in _stacks(units, lengths) if joint.kind in wanted)
 
 
 def _siblings(units: Sequence[Unit]) -> Iterator[tuple[str, list[Unit]]]:

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 
 _DIGITS = re.compile(r"\d{1,9}")
 
-#: Words for the first and for the second of two layers. In a block, attention comes before the mlp.
-_FIRST = frozenset(["before", "pre", "first", "in", "input", "attn", "attention", "self"])
-_SECOND = frozenset(
-    ["after", "post", "second", "last", "final", "out", "output", "mlp", "ffn", "ff", "feedforward"]
+#: Words for the first and for the second of two layers.
+ORDINALS = (
+    frozenset({"before", "pre", "first", "in", "input"}),
+    frozenset({"after", "post", "second", "last", "final", "out", "output"}),
 )
+
+#: The same in a block, where attention comes before the mlp.
+_FIRST = ORDINALS[0] | {"attn", "attention", "self"}
+_SECOND = ORDINALS[1] | {"mlp", "ffn", "ff", "feedforward"}
 
 _AFTER_ATTENTION = frozenset(
     {("post", "attention"), ("post", "attn"), ("after", "attention"), ("after", "attn")}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 _DIGITS = re.compile(r"\d{1,18}")
 
@@ -31,9 +31,9 @@ def canonical(keys: Iterable[str]) -> dict[str, str]:
             if not segment.isdigit() and (skeleton := _DIGITS.sub("#", segment)) != segment:
                 children[".".join(segments[:depth])][skeleton].add(segment)
     families = {
-        (parent, name): skeleton
+        (parent, name)
         for parent, skeletons in children.items()
-        for skeleton, names in skeletons.items()
+        for names in skeletons.values()
         if len(names) >= _MIN_FAMILY
         for name in names
     }
@@ -43,7 +43,7 @@ def canonical(keys: Iterable[str]) -> dict[str, str]:
     return found if len(found) == len(keys) else {key: key for key in keys}
 
 
-def _rewritten(key: str, families: dict[tuple[str, str], str]) -> str:
+def _rewritten(key: str, families: Container[tuple[str, str]]) -> str:
     segments = key.split(".")
     result: list[str] = []
     for depth, segment in enumerate(segments):

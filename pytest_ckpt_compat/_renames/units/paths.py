@@ -18,14 +18,6 @@ def modules_of(key: str) -> list[str]:
     return found
 
 
-def prefixes_of(key: str) -> list[str]:
-    """Returns the prefixes of a key, each with its last dot, outermost first; "" is the root.
-
-    Unlike names of modules, they distinguish the root from a module whose name is empty.
-    """
-    return ["", *(f"{module}." for module in modules_of(key))]
-
-
 def is_number(segment: str) -> bool:
     """Whether a segment is the number of a block."""
     return _NUMBER.fullmatch(segment) is not None
@@ -33,7 +25,7 @@ def is_number(segment: str) -> bool:
 
 def numbers(path: str) -> tuple[int, ...]:
     """Returns the segments of a path that are numbers, in order."""
-    return tuple(int(segment) for segment in path.split(".") if _NUMBER.fullmatch(segment))
+    return tuple(int(segment) for segment in path.split(".") if is_number(segment))
 
 
 def template(path: str) -> str:

@@ -75,6 +75,11 @@ class Unit:
         return self.tensors[0].spec
 
     @property
+    def kind(self) -> tuple[object, ...]:
+        """A value that is equal for units that can hold the same numbers, as often."""
+        return (*shape_class(self.main), self.copies)
+
+    @property
     def numel(self) -> int:
         """Number of elements, copies included."""
         return sum(tensor.spec.numel for tensor in self.tensors) * math.prod(self.copies)
