@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -164,11 +164,7 @@ def attempt(
     after: Mapping[str, Any] = {}
     if raised is None:
         after = registered(module) if silent else loadable(module, definition)[1]
-    untouched = [
-        key
-        for key, storage in ((key, storage_of(value)) for key, value in after.items())
-        if storage is not None and storage == before.get(key) and storage not in watched.written
-    ]
+    untouched = _untouched(before, after, watched.written)
     missing = {*recorder.missing, *(key for key in untouched if _filled_by_torch(key, structure))}
     outcome = Outcome(
         raised=raised is not None,
@@ -187,6 +183,17 @@ def attempt(
     wants_numbers = watched.refused or watched.doubts.asked or _wants_numbers(raised, own)
     read = watched.numbers or any(storage_of(tensor) in watched.derived for tensor in watched.doubts.read)
     return Attempt(outcome, wants_numbers, watched.refused, read, watched.doubts)
+
+
+def _untouched(
+    before: Mapping[str, int | None], after: Mapping[str, Any], written: Container[int]
+) -> list[str]:
+    """The keys whose storage is the same before and after a load, and was not written to."""
+    return [
+        key
+        for key, storage in ((key, storage_of(value)) for key, value in after.items())
+        if storage is not None and storage == before.get(key) and storage not in written
+    ]
 
 
 #: The methods that a load calls.
