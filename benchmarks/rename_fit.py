@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.rename_corpus import corpus
 from benchmarks.rename_corpus.case import Case
+from benchmarks.rename_quality.table import upper_bound
 from pytest_ckpt_compat import _renames
 from pytest_ckpt_compat._renames.believe import table
-from pytest_ckpt_compat._renames.believe.features import features
+from pytest_ckpt_compat._renames.believe.features import Features, features
 from pytest_ckpt_compat._renames.believe.judge import forbids_certainty
 from pytest_ckpt_compat._renames.explain.changes import Match, Sides, changes
 from pytest_ckpt_compat._renames.units.numbered import canonical
@@ -44,9 +45,6 @@ _MARK = "<!-- figures"
 #: Largest error among certain matches.
 _ERROR = 1 / 2000
 
-#: Confidence of the upper bound of that error.
-_CONFIDENCE = 0.95
-
 #: Strength of the penalty on large weights, of standardised features.
 _PENALTY = 1e-4
 
@@ -58,24 +56,32 @@ class Row:
     """A match.
 
     Attributes:
-        values: the features in the order of ``NAMES``.
+        evidence: what speaks for it.
         right: whether it is true.
         keys: number of changes that it makes.
         weight: what it counts in the fit: a case counts as the root of its number of changes.
-        obstacle: what forbids certainty, or None.
         family: the case's.
         case: the case's name.
         refactor: whether the case is one, and not a negative or a mixed one.
     """
 
-    values: tuple[float, ...]
+    evidence: Features
     right: bool
     keys: int
     weight: float
-    obstacle: str | None
     family: str
     case: str
     refactor: bool
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The features in the order of ``NAMES``."""
+        return tuple(float(getattr(self.evidence, name)) for name in NAMES)
+
+    @property
+    def obstacle(self) -> str | None:
+        """What forbids certainty, or None."""
+        return forbids_certainty(self.evidence)
 
 
 def rows_of(case: Case, sort: bool) -> list[Row]:
@@ -90,21 +96,11 @@ def rows_of(case: Case, sort: bool) -> list[Row]:
     for (a, b), evidence in features(old_units, new_units, found).items():
         right, wrong = counted(case, sides, old_units[a], new_units[b], ours, theirs)
         if right + wrong:
-            values = tuple(float(getattr(evidence, name)) for name in NAMES)
-            judged.append((values, not wrong, right + wrong, forbids_certainty(evidence)))
-    total = sum(keys for _, _, keys, _ in judged)
+            judged.append((evidence, not wrong, right + wrong))
+    total = sum(keys for _, _, keys in judged)
     return [
-        Row(
-            values,
-            right,
-            keys,
-            keys / total**0.5,
-            obstacle,
-            case.family,
-            case.name,
-            case.kind == "refactor",
-        )
-        for values, right, keys, obstacle in judged
+        Row(evidence, right, keys, keys / total**0.5, case.family, case.name, case.kind == "refactor")
+        for evidence, right, keys in judged
     ]
 
 
@@ -192,13 +188,6 @@ def threshold(rows: Sequence[Row], probabilities: Floats) -> float | None:
         if kept and upper_bound(wrong, sum(row.keys for row in kept)) < _ERROR:
             return least
     return None
-
-
-def upper_bound(wrong: int, number: int) -> float:
-    """Returns the upper confidence bound of a share (Clopper and Pearson 1934)."""
-    from scipy.stats import beta
-
-    return float(beta.ppf(_CONFIDENCE, wrong + 1, number - wrong)) if number > wrong else 1.0
 
 
 def report(rows: Sequence[Row], probabilities: Floats) -> Iterator[str]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
 from benchmarks import rename_fit
 from benchmarks.rename_corpus import corpus
-from benchmarks.rename_corpus.case import Case
-from pytest_ckpt_compat import _renames
+from benchmarks.rename_fit import Row, rows_of
 from pytest_ckpt_compat._renames.believe import judge, table
-from pytest_ckpt_compat._renames.believe.features import Features, features
-from pytest_ckpt_compat._renames.units.numbered import canonical
+from pytest_ckpt_compat._renames.believe.features import Features
 
 #: One case of so many is judged here.
 _EVERY = 5
@@ -20,46 +18,13 @@ _EVERY = 5
 CASES = corpus.read()
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A match of the corpus.
-
-    Attributes:
-        evidence: what speaks for it.
-        right: whether it is true.
-        keys: number of changes that it makes.
-        weight: what it counted in the fit.
-    """
-
-    evidence: Features
-    right: bool
-    keys: int
-    weight: float = 1.0
-
-
 @pytest.fixture(scope="module")
-def judged() -> list[Judged]:
+def judged() -> list[Row]:
     """The matches of some cases of every kind, with the old side in every second one sorted by name."""
-    return [row for n, case in enumerate(CASES[::_EVERY]) for row in _judged(case, sort=n % 2 == 1)]
+    return [row for n, case in enumerate(CASES[::_EVERY]) for row in rows_of(case, sort=n % 2 == 1)]
 
 
-def _judged(case: Case, sort: bool) -> list[Judged]:
-    old = dict(sorted(case.old.items())) if sort else case.old
-    ours, theirs = canonical(old), canonical(case.new)
-    sides, old_units, new_units, found = _renames.aligned(
-        {name: old[key] for name, key in ours.items()},
-        {name: case.new[key] for name, key in theirs.items()},
-    )
-    rows = []
-    for (a, b), evidence in features(old_units, new_units, found).items():
-        right, wrong = rename_fit.counted(case, sides, old_units[a], new_units[b], ours, theirs)
-        if right + wrong:
-            rows.append(Judged(evidence, not wrong, right + wrong))
-    total = sum(row.keys for row in rows)
-    return [replace(row, weight=row.keys / total**0.5) for row in rows]
-
-
-def test_what_is_certain_is_true(judged: list[Judged]) -> None:
+def test_what_is_certain_is_true(judged: list[Row]) -> None:
     certain = [
         row
         for row in judged
@@ -69,7 +34,7 @@ def test_what_is_certain_is_true(judged: list[Judged]) -> None:
     assert not [row for row in certain if not row.right]
 
 
-def test_a_probability_is_the_share_that_is_true(judged: list[Judged]) -> None:
+def test_a_probability_is_the_share_that_is_true(judged: list[Row]) -> None:
     for low, high in ((0.0, 0.3), (0.5, 0.9), (0.9, 1.01)):
         inside = [row for row in judged if low <= judge.probability_of(row.evidence) < high]
         keys = sum(row.keys for row in inside)
@@ -78,7 +43,7 @@ def test_a_probability_is_the_share_that_is_true(judged: list[Judged]) -> None:
         assert abs(claimed - true) < 0.2
 
 
-def test_every_weight_is_about_what_a_part_of_the_corpus_gives(judged: list[Judged]) -> None:
+def test_every_weight_is_about_what_a_part_of_the_corpus_gives(judged: list[Row]) -> None:
     import numpy as np
 
     values = np.array([[getattr(row.evidence, name) for name in rename_fit.NAMES] for row in judged])
@@ -125,7 +90,7 @@ def test_what_forbids_certainty(change: dict[str, float], obstacle: str | None) 
 
 
 @pytest.mark.parametrize("obstacle", ["part replaced", "numbers", "name"])
-def test_no_obstacle_is_idle(judged: list[Judged], obstacle: str) -> None:
+def test_no_obstacle_is_idle(judged: list[Row], obstacle: str) -> None:
     """Some match of the corpus is wrong, and this alone keeps it from being called certain."""
     lifted = {
         "part replaced": {"complete": 1.0},
