@@ -147,17 +147,27 @@ def test_building_leaves_global_state_alone() -> None:
     torch.manual_seed(7)
     random.seed(7)
     np.random.seed(7)
-    path = list(sys.path)
+    path, modes = list(sys.path), torch._C._len_torch_function_stack()
 
     ckpt.define(Meddler)
 
     assert torch.get_default_dtype() == torch.float32
     assert torch.get_default_device() == torch.device("cpu")
+    assert torch._C._len_torch_function_stack() == modes
     assert torch.is_grad_enabled()
     assert sys.path == path
     found = torch.rand(3), random.random(), np.random.rand()
     assert torch.equal(found[0], wanted[0])
     assert found[1:] == wanted[1:]
+
+
+def test_the_projects_default_device_is_as_before_afterwards() -> None:
+    torch.set_default_device("cpu:0")
+    try:
+        ckpt.define(Meddler)
+        assert torch.get_default_device() == torch.device("cpu:0")
+    finally:
+        torch.set_default_device(None)
 
 
 def test_registering_a_parameter_is_as_before_afterwards() -> None:

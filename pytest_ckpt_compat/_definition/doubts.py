@@ -203,16 +203,16 @@ def _asked_by_the_user(between: tuple[str, ...] = ("between",)) -> bool:
         between: owners of code that passes a call on.
     """
     frame = sys._getframe(1)
-    while _intercepts(frame.f_code.co_filename) and frame.f_back is not None:
+    # Modes of this package and of torch, such as that of a default device, lie in any order.
+    while _passes_on(frame.f_code.co_filename, between) and frame.f_back is not None:
         frame = frame.f_back
-    while (owner := _owner(frame.f_code.co_filename)) in between and frame.f_back is not None:
-        frame = frame.f_back
-    return owner == "user"
+    return _owner(frame.f_code.co_filename) == "user"
 
 
 @functools.cache
-def _intercepts(filename: str) -> bool:
-    return _owner(filename) == "ours" and os.path.basename(filename) in _MODES
+def _passes_on(filename: str, between: tuple[str, ...]) -> bool:
+    owner = _owner(filename)
+    return owner in between or (owner == "ours" and os.path.basename(filename) in _MODES)
 
 
 @functools.cache

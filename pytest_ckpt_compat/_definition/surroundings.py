@@ -7,7 +7,7 @@ import os
 import random
 import sys
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 @contextlib.contextmanager
@@ -51,7 +51,8 @@ def untouched_globals() -> Iterator[None]:
     """Restores random numbers, default dtype and device, grad mode and ``sys.path`` on exit, too."""
     import torch
 
-    dtype, device, path = torch.get_default_dtype(), torch.empty(0).device, list(sys.path)
+    dtype, path = torch.get_default_dtype(), list(sys.path)
+    device = _device_context()
     python_state = random.getstate()
     numpy_random = sys.modules.get("numpy.random")
     numpy_state = numpy_random.get_state() if numpy_random else None
@@ -64,12 +65,20 @@ def untouched_globals() -> Iterator[None]:
             yield
         finally:
             torch.set_default_dtype(dtype)
-            if torch.empty(0).device != device:
-                torch.set_default_device(device)
+            if _device_context() is not device:
+                # None also takes away the mode that every call of torch would pass through from now on.
+                torch.set_default_device(None if device is None else device.device)
             sys.path[:] = path
             random.setstate(python_state)
             if numpy_random:
                 numpy_random.set_state(numpy_state)
+
+
+def _device_context() -> Any:
+    """The mode that ``torch.set_default_device`` has entered; None if it was not called."""
+    import torch
+
+    return getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
 
 
 @contextlib.contextmanager
