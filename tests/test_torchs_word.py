@@ -121,6 +121,53 @@ class FreshTensors(nn.Linear):
         destination[f"{prefix}weight"] = self.weight.detach().clone()
 
 
+class SavesMore(nn.Linear):
+    """Saves a new tensor each time, which it never loads."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+        self._register_state_dict_hook(self._add)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def _add(_module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+        state[prefix + "extra"] = torch.ones(2)
+
+
+class Packs(nn.Module):
+    """Keeps its numbers outside of torch, in a layer that a hook gives what has another name in the file."""
+
+    def __init__(self, read: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.numbers: Any = [0.0, 0.0]
+        self.read = read
+        self._register_load_state_dict_pre_hook(self._hook)  # type: ignore[no-untyped-call]
+
+    def _hook(self, state: dict[str, Any], *_: object) -> None:
+        state["weight"] = state["old"]  # the old one stays where it is
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        destination[prefix + "weight"] = torch.tensor(self.numbers)
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state, prefix, *rest)
+        self.numbers = self.read(state[prefix + "weight"])
+
+
+READS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "list": lambda t: t.tolist(),
+    "item": lambda t: [t[0].item(), t[1].item()],
+    "sum": lambda t: [float(t.sum()), 0.0],
+    "numpy": lambda t: t.numpy().tolist(),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_numbers_that_are_taken_out_of_torch_are_reached(tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path, {"old": torch.ones(2)})
+    verdict = ckpt.check(path, lambda: Packs(READS[name]), strict=False)
+    assert kinds(verdict) <= {"unexpected"}
+
+
 def sparse() -> nn.Module:
     net = nn.Module()
     net.register_buffer("table", torch.eye(2).to_sparse())
@@ -129,6 +176,7 @@ def sparse() -> nn.Module:
 
 PREFIXED: dict[str, Model] = {
     "extra state": lambda: nn.ModuleDict({"net": FreshState()}),
+    "more": lambda: nn.ModuleDict({"net": SavesMore()}),
     "fresh tensors": lambda: nn.ModuleDict({"net": FreshTensors(2, 2)}),
     "lazy": lambda: nn.ModuleDict({"net": nn.LazyLinear(2)}),
     "sparse": lambda: nn.ModuleDict({"net": sparse()}),

@@ -166,6 +166,7 @@ def attempt(
         after = registered(module) if silent else loadable(module, definition)[1]
     untouched = _untouched(before, after, watched.written)
     missing = {*recorder.missing, *(key for key in untouched if _filled_by_torch(key, structure))}
+    around = Entries(before, after, recorder.missing, recorder.unexpected)
     outcome = Outcome(
         raised=raised is not None,
         strict=any(m.startswith(_LISTS) for m in messages) or (strict and not complete),
@@ -176,8 +177,7 @@ def attempt(
         errors=tuple(own),
         untouched=tuple(key for key in untouched if key not in missing),
         unapplied=unapplied,
-        nothing=raised is None
-        and reached_nothing(module, Entries(before, after, recorder.missing), state, watched),
+        nothing=raised is None and reached_nothing(module, around, state, watched),
         unsaved=unsaved,
     )
     wants_numbers = watched.refused or watched.doubts.asked or _wants_numbers(raised, own)

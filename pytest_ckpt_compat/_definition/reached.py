@@ -21,11 +21,13 @@ class Entries:
         before: key -> storage, None for what has none.
         after: key -> entry.
         missing: torch's list of missing keys.
+        unexpected: torch's list of unexpected keys.
     """
 
     before: Mapping[str, int | None]
     after: Mapping[str, Any]
     missing: Collection[str]
+    unexpected: Collection[str]
 
 
 def reached_nothing(module: nn.Module, entries: Entries, state: Mapping[str, Any], watched: Watched) -> bool:
@@ -50,7 +52,9 @@ def reached_nothing(module: nn.Module, entries: Entries, state: Mapping[str, Any
     if watched.users and (None in others or watched.doubts.asked):
         return False
     changed = (key for key, storage in kept.items() if storage is None or storage != entries.before.get(key))
-    if any(key not in entries.missing for key in changed):
+    # A load replaced it, or it is saved anew at each call: no news where nothing of the file was taken.
+    taken = watched.used or watched.doubts.read or not state.keys() <= set(entries.unexpected)
+    if taken and any(key not in entries.missing for key in changed):
         return False
     touched: set[int | None] = {*watched.reached}
     if watched.users and (None in given.values() or watched.doubts.read):

@@ -21,6 +21,7 @@ class Watched:
         written: storages that operators wrote to, through any view or ``.data``.
         refused: whether an operator raised, as operators that need numbers do on a meta tensor.
         derived: storages of the checkpoint's tensors, and of those that were computed from them.
+        used: whether an operator got such a tensor.
         numbers: whether numbers of such tensors decided what an operator returned.
         reached: storages that operators wrote to with such a tensor among their arguments.
         doubts: what loading code asked tensors.
@@ -30,6 +31,7 @@ class Watched:
     written: set[int] = field(default_factory=set)
     refused: bool = False
     derived: set[int] = field(default_factory=set)
+    used: bool = False
     numbers: bool = False
     reached: set[int] = field(default_factory=set)
     doubts: Doubts = field(default_factory=Doubts)
@@ -55,6 +57,7 @@ def watch_operators(state: Mapping[str, Any], users: bool) -> Iterator[Watched]:
             watched.refused = True
             raise
         if not watched.derived.isdisjoint(_storages(tensors_in((*args, *kwargs.values())))):
+            watched.used = True
             deciding = _storages(tensors_in(reads_numbers(operator, args)))
             watched.numbers |= not watched.derived.isdisjoint(deciding)
             watched.reached |= written
