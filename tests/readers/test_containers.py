@@ -91,7 +91,7 @@ def test_key_of_the_top(tmp_path: Path) -> None:
     "checkpoint",
     [
         {"epoch": 1},
-        {"model": {}},
+        {"settings": {}},
         [],
         3,
         torch.ones(2),
@@ -113,3 +113,11 @@ def test_nothing_to_compare(tmp_path: Path, checkpoint: Any) -> None:
 def test_a_state_dict_without_tensors(tmp_path: Path, checkpoint: Any, key: str | None) -> None:
     torch.save(checkpoint, tmp_path / "run.pt")
     assert list(read(tmp_path / "run.pt", key=key).tensors) == list(checkpoint.get(key, checkpoint))
+
+
+@pytest.mark.parametrize("state", [{}, {"fc._extra_state": 3}])
+def test_a_state_dict_without_tensors_among_other_values(tmp_path: Path, state: Any) -> None:
+    torch.save({"epoch": 3, "settings": {}, "state_dict": state}, tmp_path / "run.pt")
+    structure = read(tmp_path / "run.pt")
+    assert list(structure.tensors) == list(state)
+    assert structure.source.container == "state_dict"

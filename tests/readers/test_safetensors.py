@@ -86,13 +86,16 @@ def test_agrees_with_the_library(tmp_path: Path) -> None:
         (b'{"w":1}trailing', 0),
         (b'{"w":' + b"[" * 50_000, 0),
         (b'{"w":1' + b"0" * 5000 + b"}", 0),
-        ({}, 0),
-        ({"__metadata__": {}}, 0),
     ],
 )  # fmt: skip
 def test_refused(tmp_path: Path, header: Any, data: int) -> None:
     with pytest.raises(ReadError):
         read(write(tmp_path / "m.safetensors", header, b"\0" * data))
+
+
+@pytest.mark.parametrize("header", [{}, {"__metadata__": {"format": "pt"}}])
+def test_a_state_dict_without_tensors(tmp_path: Path, header: Any) -> None:
+    assert not read(write(tmp_path / "m.safetensors", header, b"")).tensors
 
 
 def test_header_beyond_the_file(tmp_path: Path) -> None:

@@ -51,7 +51,6 @@ Word = Literal["agreed", "disagreed", "unchecked", "crashed", "no numbers", "no 
 
 #: Kinds whose verdict is not always torch's, or not always there, and why. Every other kind agrees.
 KNOWN: dict[str, str] = {
-    NO_TENSOR: "in safetensors, or among other values, it looks like no checkpoint",
     SNAPSHOT: "it does not keep which tensors are views of one storage",
     OWN_SAVING: "only their code knows what they save, and no code in a file runs",
 }

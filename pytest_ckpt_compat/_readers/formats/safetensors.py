@@ -18,7 +18,7 @@ from pytest_ckpt_compat._readers.limits import Budget, damaged, over_limit
 from pytest_ckpt_compat._readers.shapes import contiguous, shape
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.strict_json import parse_object
-from pytest_ckpt_compat._readers.state_dict.containers import no_tensors, require_top
+from pytest_ckpt_compat._readers.state_dict.containers import require_top
 
 FORMAT = "safetensors"
 _METADATA = "__metadata__"
@@ -63,8 +63,6 @@ def read_safetensors(blob: Blob, key: str | None, budget: Budget) -> Structure:
     metadata = header.pop(_METADATA, {})
     if type(metadata) is not dict or not all(type(value) is str for value in metadata.values()):
         raise damaged("the metadata in its header are not a mapping of text to text")
-    if not header:
-        raise no_tensors()
     if len(header) > limits.KEYS:
         raise over_limit("tensors", limits.KEYS)
     require_top(key)

@@ -9,7 +9,7 @@ goes first, then the least nested one. The user chooses between equals: ``key="m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -68,6 +68,7 @@ def choose(root: Any, key: str | None) -> Found:
         raise _no_such_key(key, best)
     if not best and may_be_empty(start.value):
         return start
+    best = best or _best(_search(start, _is_named_empty))
     if not best:
         raise no_tensors()
     if len(best) > 1:
@@ -135,14 +136,22 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
             yield str(number), part
 
 
-def _search(start: Found) -> list[Found]:
+def _is_named_empty(each: Found) -> bool:
+    """Whether a value may be a state_dict without tensors, and has a usual name of one, or is a module."""
+    named = bool(each.path) and each.path[-1].lower() in _MODEL_NAMES
+    return may_be_empty(each.value) and (named or is_module(each.value))
+
+
+def _search(
+    start: Found, wanted: Callable[[Found], bool] = lambda each: _is_state(each.value)
+) -> list[Found]:
     """Finds every state_dict in ``start``, the least nested first, each once."""
     found = []
     seen = {id(start.value)}
     pending = deque([start])
     while pending:
         current = pending.popleft()
-        if _is_state(current.value):
+        if wanted(current):
             found.append(current)
         if is_module(current.value) or len(current.path) >= len(start.path) + limits.SEARCH_DEPTH:
             continue
