@@ -34,11 +34,18 @@ for _name in (
 ):
     importlib.import_module(_name)
 
-# Each run in this process ends with full collections of garbage; what is imported by now is none.
-gc.collect()
-gc.freeze()
-
 pytest_plugins = ["pytester"]
+
+_MODULES = pytest.StashKey[int]()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A run in this process ends with full collections of garbage; tests and their imports are none."""
+    if len(sys.modules) > item.config.stash.get(_MODULES, 0) + 50:
+        gc.collect()
+        gc.freeze()
+        item.config.stash[_MODULES] = len(sys.modules)
+
 
 MODELS = """
 import torch

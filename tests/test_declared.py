@@ -66,6 +66,7 @@ def test_it_can_be_selected(project: pytest.Pytester, selection: list[str]) -> N
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("warm_python")
 def test_it_runs_under_xdist(project: pytest.Pytester) -> None:
     declare(project, ENTRY + BROKEN)
     result = project.runpytest_subprocess("--ckpt-update", "-n2")

@@ -18,7 +18,11 @@ from benchmarks.rename_quality.score import Score, added, compared, score
 from benchmarks.rename_quality.table import reliability, table, upper_bound, worst
 from pytest_ckpt_compat import Change, TensorSpec
 
-CASES = corpus.read()
+
+@pytest.fixture(scope="module")
+def cases() -> tuple[Case, ...]:
+    """The committed corpus."""
+    return tuple(corpus.read())
 
 
 def spec(*shape: int) -> TensorSpec:
@@ -59,38 +63,38 @@ def transformer(layers: int = 3) -> dict[str, TensorSpec]:
     }
 
 
-def test_every_key_has_one_fate() -> None:
-    assert {case.name: problems(case) for case in CASES if problems(case)} == {}
+def test_every_key_has_one_fate(cases: tuple[Case, ...]) -> None:
+    assert {case.name: problems(case) for case in cases if problems(case)} == {}
 
 
-def test_the_corpus_is_complete() -> None:
-    kinds = Counter(case.kind for case in CASES if not case.edits and case.family != "tables")
+def test_the_corpus_is_complete(cases: tuple[Case, ...]) -> None:
+    kinds = Counter(case.kind for case in cases if not case.edits and case.family != "tables")
     assert kinds == {"refactor": 101, "mixed": 3, "negative": 25}
-    assert len({case.name for case in CASES}) == len(CASES)
-    done = {edit.split()[0] for case in CASES for edit in case.edits}
+    assert len({case.name for case in cases}) == len(cases)
+    done = {edit.split()[0] for case in cases for edit in case.edits}
     wanted = {"replace" if edit is EDIT["replaced"] else name for name, edit in EDIT.items()}
     assert wanted <= done
-    assert {f"order {order}" for order in ORDERS} <= {edit for case in CASES for edit in case.edits}
+    assert {f"order {order}" for order in ORDERS} <= {edit for case in cases for edit in case.edits}
 
 
 def test_the_file_is_small() -> None:
     assert corpus.COMMITTED.stat().st_size < 1_500_000
 
 
-def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
-    chosen = [CASES[0], CASES[-1], next(case for case in CASES if case.truth.blind_old and case.truth.fuses)]
+def test_a_file_gives_back_what_was_written(tmp_path: Path, cases: tuple[Case, ...]) -> None:
+    chosen = [cases[0], cases[-1], next(case for case in cases if case.truth.blind_old and case.truth.fuses)]
     corpus.write(tmp_path / "some.xz", chosen)
     assert corpus.read(tmp_path / "some.xz") == chosen
     assert [list(case.old) for case in corpus.read(tmp_path / "some.xz")] == [list(c.old) for c in chosen]
 
 
-def test_leaving_out_a_family_leaves_out_all_of_it() -> None:
-    parts = list(corpus.families(CASES))
-    assert sum(len(own) for _, _, own in parts) == len(CASES)
+def test_leaving_out_a_family_leaves_out_all_of_it(cases: tuple[Case, ...]) -> None:
+    parts = list(corpus.families(cases))
+    assert sum(len(own) for _, _, own in parts) == len(cases)
     for family, others, own in parts:
         assert {case.family for case in own} == {family}
         assert family not in {case.family for case in others}
-        assert len(others) + len(own) == len(CASES)
+        assert len(others) + len(own) == len(cases)
 
 
 EDIT: dict[str, Edit] = {edit.__name__: edit for edit in EDITS}
@@ -279,9 +283,9 @@ def test_sums_and_bounds() -> None:
     assert upper_bound(0, 6000) < 1 / 2000 < upper_bound(0, 5000)
 
 
-def test_the_table_of_a_few_cases() -> None:
-    cases = [case for case in CASES if len(case.old) < 40][:4]
-    scores = [(case, score(case, sorted_by_name=True)) for case in cases]
+def test_the_table_of_a_few_cases(cases: tuple[Case, ...]) -> None:
+    few = [case for case in cases if len(case.old) < 40][:4]
+    scores = [(case, score(case, sorted_by_name=True)) for case in few]
     lines = list(table(scores))
     assert lines[0].split()[0] == "cases"
     assert len({len(line) for line in lines[:2]}) == 1

@@ -15,13 +15,11 @@ from pytest_ckpt_compat._renames.believe.features import Features
 #: One case of so many is judged here.
 _EVERY = 5
 
-CASES = corpus.read()
-
 
 @pytest.fixture(scope="module")
 def judged() -> list[Row]:
     """The matches of some cases of every kind, with the old side in every second one sorted by name."""
-    return [row for n, case in enumerate(CASES[::_EVERY]) for row in rows_of(case, sort=n % 2 == 1)]
+    return [row for n, case in enumerate(corpus.read()[::_EVERY]) for row in rows_of(case, sort=n % 2 == 1)]
 
 
 def test_what_is_certain_is_true(judged: list[Row]) -> None:
