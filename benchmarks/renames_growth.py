@@ -1,6 +1,8 @@
 """Time and peak memory of rename inference on mixtures of experts of 1,000, 10,000 and 100,000 keys.
 
-Every key is renamed. Each size runs in a process of its own, so that peaks do not mix.
+Every key is renamed, or every width is doubled; the old side stands in the order of its model, sorted by
+name, or shuffled. With a prefix, the time is that of the whole ``diff``. Each size runs in a process of its
+own, so that peaks do not mix.
 
     python benchmarks/renames_growth.py [KEYS ...]
 """
@@ -8,14 +10,27 @@ Every key is renamed. Each size runs in a process of its own, so that peaks do n
 from __future__ import annotations
 
 import multiprocessing
+import random
 import resource
 import sys
 import time
 
+import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames import infer
 
-EXPERTS, DENSE_LAYERS, HIDDEN, INNER = 256, 3, 7168, 2048
+EXPERTS, DENSE_LAYERS, HIDDEN, INNER, VOCABULARY = 256, 3, 7168, 2048, 129280
+VARIANTS = (
+    "renamed",
+    "renamed, sorted",
+    "renamed, shuffled",
+    "wider",
+    "prefix, renamed",
+    "prefix, wider",
+)
+
+Specs = dict[str, TensorSpec]
+
 OLD = {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}
 NEW = {"gate": "w1", "up": "w3", "down": "w2"}
 
@@ -24,13 +39,13 @@ def weight(*shape: int) -> TensorSpec:
     return TensorSpec("bfloat16", shape)
 
 
-def model(experts: int, layers: int, *, renamed: bool) -> dict[str, TensorSpec]:
+def model(experts: int, layers: int, *, renamed: bool) -> Specs:
     """A language model of experts under its first names, or under its second."""
     names = NEW if renamed else OLD
     stem, block, attention = ("decoder", "blocks", "attn") if renamed else ("model", "layers", "self_attn")
     router = "moe.gate" if renamed else "mlp.gate"
     expert = "moe.expert" if renamed else "mlp.experts"
-    specs = {f"{stem}.{'tokens' if renamed else 'embed_tokens'}.weight": weight(129280, HIDDEN)}
+    specs = {f"{stem}.{'tokens' if renamed else 'embed_tokens'}.weight": weight(VOCABULARY, HIDDEN)}
     for layer in range(layers):
         base = f"{stem}.{block}.{layer}"
         for name in ("q", "k", "v", "o"):
@@ -50,31 +65,59 @@ def model(experts: int, layers: int, *, renamed: bool) -> dict[str, TensorSpec]:
         for number, name in enumerate(("input_layernorm", "post_attention_layernorm"), start=1):
             specs[f"{base}.{f'norm{number}' if renamed else name}.weight"] = weight(HIDDEN)
     specs[f"{stem}.{'final_norm' if renamed else 'norm'}.weight"] = weight(HIDDEN)
-    specs["head.weight" if renamed else "lm_head.weight"] = weight(129280, HIDDEN)
+    specs["head.weight" if renamed else "lm_head.weight"] = weight(VOCABULARY, HIDDEN)
     return specs
 
 
-def measure(keys: int) -> None:
-    """Prints one line of the table."""
+def wider(specs: Specs) -> Specs:
+    """The same keys with every width but that of the vocabulary doubled."""
+    return {
+        key: TensorSpec(spec.dtype, tuple(size if size == VOCABULARY else 2 * size for size in spec.shape))
+        for key, spec in specs.items()
+    }
+
+
+def sides(keys: int, variant: str) -> tuple[Specs, Specs, dict[str, str]]:
+    """The old and the new side, and the truth: old key -> new key."""
     experts = max(4, round(EXPERTS * min(1.0, keys / 91_000)))
     layers = max(DENSE_LAYERS + 1, round(keys / (experts * 6 + 7)) + DENSE_LAYERS)
-    old, new = (model(experts, layers, renamed=renamed) for renamed in (False, True))
+    old = model(experts, layers, renamed=False)
+    new = wider(old) if "wider" in variant else model(experts, layers, renamed=True)
+    prefix = "module." if "prefix" in variant else ""
+    truth = {prefix + ours: theirs for ours, theirs in zip(old, new, strict=True)}
+    items = [(prefix + key, spec) for key, spec in old.items()]
+    if "sorted" in variant:
+        items.sort()
+    if "shuffled" in variant:
+        random.Random(0).shuffle(items)
+    return dict(items), new, truth
+
+
+def measure(keys: int, variant: str) -> tuple[int, int, float, float]:
+    """Returns the number of keys, how many were told rightly, seconds, and the peak of memory in MB."""
+    old, new, truth = sides(keys, variant)
     start = time.perf_counter()
-    changes = infer(old, new)
+    if "prefix" in variant:
+        changes = ckpt.diff(ckpt.Structure(old), ckpt.Structure(new)).changes
+    else:
+        changes = infer(old, new)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    truth = dict(zip(old, new, strict=True))
-    right = sum(change.kind == "renamed" and truth[change.old[0]] == change.new[0] for change in changes)
-    print(f"{len(old):9,} keys  {right:9,} right  {seconds:7.2f} s  {peak:7.0f} MB peak")
+    told = {pair for change in changes for pair in zip(change.old, change.new, strict=False)}
+    return len(old), len(told & truth.items()), seconds, peak
 
 
 def main() -> None:
     sizes = [int(size) for size in sys.argv[1:]] or [1_000, 10_000, 100_000]
-    context = multiprocessing.get_context("spawn")
-    for size in sizes:
-        process = context.Process(target=measure, args=(size,))
-        process.start()
-        process.join()
+    print(f"{'variant':18}{'keys':>9}{'right':>9}{'seconds':>9}{'MB':>6}  growth of keys and seconds")
+    for variant in VARIANTS:
+        before = None
+        for size in sizes:
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                keys, right, seconds, peak = pool.apply(measure, (size, variant))
+            growth = f"  x {keys / before[0]:.1f}  x {seconds / before[1]:.1f}" if before else ""
+            print(f"{variant:18}{keys:9,}{right:9,}{seconds:9.2f}{peak:6.0f}{growth}", flush=True)
+            before = keys, seconds
 
 
 if __name__ == "__main__":

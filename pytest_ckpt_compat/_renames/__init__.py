@@ -40,7 +40,9 @@ def infer(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple
     found = _inferred(
         {name: old[key] for name, key in ours.items()}, {name: new[key] for name, key in theirs.items()}
     )
-    return grouped([_restored(change, ours, theirs) for change in found], old, new)
+    if any(name != key for names in (ours, theirs) for name, key in names.items()):
+        found = [_restored(change, ours, theirs) for change in found]
+    return grouped(found, old, new)
 
 
 def _restored(change: Change, ours: Mapping[str, str], theirs: Mapping[str, str]) -> Change:

@@ -5,7 +5,7 @@ Each round learns from the pairs of the last one. The best result of several sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -170,18 +170,20 @@ class _Problem:
 
 def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger) -> Alignment:
     """Tries alternatives while the objective gains, and notes the cheapest one of each node."""
+    # Different proposals lead to equal assignments, and a round repeats most of the one before.
+    objective, unordered = _remembered(problem.objective), _remembered(problem.unordered)
     for _ in range(_ROUNDS):
         chosen, best = found.chosen, found.objective
         doubts: dict[int, Doubt] = {}
         proposals = exchanger.proposals(found.score, chosen)
         for proposal in islice(proposals, _MOST_LOOKS // max(len(chosen), 1)):
             changed = exchanger.carry_out(proposal, found.score, chosen)
-            value = problem.objective(changed)
+            value = objective(changed)
             if value > best + _GAIN:
                 chosen, best = changed, value
             cost = best - value
             if exchanger.crosses_names(proposal, chosen):
-                cost = min(cost, problem.unordered(chosen) - problem.unordered(changed))
+                cost = min(cost, unordered(chosen) - unordered(changed))
             _note(doubts, found.pairs, chosen, changed, cost)
         if best == found.objective:
             break
@@ -189,6 +191,19 @@ def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger) -> Align
         found = Alignment(found.pairs, score, chosen, best)
         found = max(found, problem.settle(score), key=lambda each: each.objective)
     return replace(found, doubts=_with_free_partners(found, doubts), examined=next(proposals, None) is None)
+
+
+def _remembered(measure: Callable[[Ints], float]) -> Callable[[Ints], float]:
+    """Returns ``measure``, which then measures each assignment once."""
+    known: dict[bytes, float] = {}
+
+    def recall(chosen: Ints) -> float:
+        key = chosen.tobytes()
+        if key not in known:
+            known[key] = measure(chosen)
+        return known[key]
+
+    return recall
 
 
 def _note(doubts: dict[int, Doubt], pairs: Candidates, chosen: Ints, changed: Ints, cost: float) -> None:

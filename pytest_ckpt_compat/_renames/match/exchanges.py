@@ -47,6 +47,7 @@ class Exchanger:
         self._pairs = pairs
         self._segments = [node.path.split(".") for node in old]
         self._paths = {node.path: index for index, node in enumerate(old)}
+        self._by_ending: dict[int, dict[tuple[str, str], list[int]]] = {}
         self._sides = _Modules(old), _Modules(new)
         self._first: dict[int, int] = {}
         self._offset: dict[int, int] = {}
@@ -224,13 +225,20 @@ class Exchanger:
         """Finds all pairs of old nodes with this difference, in every block of the family."""
         found: list[tuple[int, int]] = []
         depth = one[1].count(".") + 1
-        for index, segments in enumerate(self._segments):
-            around = segments[:-depth]
-            if ".".join(segments[-depth:]) == one[1] and template(".".join(around)) == one[0]:
-                other_index = self._paths.get(".".join((*around, other[1])))
-                if other_index is not None and self._comparable((index, other_index), ()):
-                    found.append((index, other_index))
+        for index in self._divided_at(depth).get(one, ()):
+            other_index = self._paths.get(".".join((*self._segments[index][:-depth], other[1])))
+            if other_index is not None and self._comparable((index, other_index), ()):
+                found.append((index, other_index))
         return found
+
+    def _divided_at(self, depth: int) -> dict[tuple[str, str], list[int]]:
+        """Returns the old nodes by the family around their last ``depth`` segments, and these segments."""
+        if depth not in self._by_ending:
+            table = self._by_ending[depth] = {}
+            for index, segments in enumerate(self._segments):
+                ending = template(".".join(segments[:-depth])), ".".join(segments[-depth:])
+                table.setdefault(ending, []).append(index)
+        return self._by_ending[depth]
 
 
 def _exchange(partners: Move, swaps: Iterable[tuple[int, int]]) -> Move:

@@ -58,7 +58,18 @@ def nested_mean(entries: Floats, old: NDArray[np.bool_], new: NDArray[np.bool_])
     import numpy as np
 
     entries = entries * old[:, :, None] * new[:, None, :]
-    by_old = entries.max(axis=2, initial=0).sum(axis=1) / np.maximum(old.sum(axis=1), 1)
-    by_new = entries.max(axis=1, initial=0).sum(axis=1) / np.maximum(new.sum(axis=1), 1)
+    by_old = highest(entries, 2).sum(axis=1) / np.maximum(old.sum(axis=1), 1)
+    by_new = highest(entries, 1).sum(axis=1) / np.maximum(new.sum(axis=1), 1)
     mean: Floats = (by_old + by_new) / 2
     return mean
+
+
+def highest(entries: Floats, axis: int) -> Floats:
+    """Returns the highest entry along an axis, at least 0. For a short axis, this is faster than ``max``."""
+    import numpy as np
+
+    layers = np.moveaxis(entries, axis, 0)
+    best: Floats = np.zeros(layers.shape[1:])
+    for layer in layers:
+        np.maximum(best, layer, out=best)
+    return best

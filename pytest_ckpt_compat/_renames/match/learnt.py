@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
-from pytest_ckpt_compat._renames.match.groups import Groups, nested_mean
+from pytest_ckpt_compat._renames.match.groups import Groups, highest, nested_mean
 from pytest_ckpt_compat._renames.match.index_maps import IndexMaps
 from pytest_ckpt_compat._renames.match.ordinals import Ordinals
 from pytest_ckpt_compat._renames.units.paths import template
@@ -113,13 +113,13 @@ class Teacher:
         numbered = self._index_maps.old_numbered[old], self._index_maps.new_numbered[new]
         measures = {
             "modules": nested_mean(shares, old > 0, new > 0),
-            "module_order": (shares * self._in_step[at]).max(axis=(1, 2), initial=0),
+            "module_order": highest(highest(shares * self._in_step[at], 2), 1),
             "numbers": nested_mean(agreeing, *numbered),
             "ordinals": self.ordinals.agreement(chosen, at),
             "neighbours": self._neighbours(chosen, trust, at),
         }
         for name, kind in (("templates", self._templates), ("endings", self._endings)):
-            measures[name] = kind.shares(kind.votes(chosen, trust), own, at).max(axis=(1, 2), initial=0)
+            measures[name] = highest(highest(kind.shares(kind.votes(chosen, trust), own, at), 2), 1)
         return measures
 
     def _neighbours(self, chosen: Ints, trust: Floats, at: Ints) -> Floats:

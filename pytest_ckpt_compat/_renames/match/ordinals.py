@@ -86,10 +86,11 @@ class Ordinals:
             node, counterpart = ends[here][at], ends[there][at]
             for step, beside in ((1, side.before), (-1, side.after)):
                 for column in range(beside.shape[1]):
-                    found = partner[beside[node, column]]
-                    sign = other.relation(found, counterpart) * step * (found != counterpart)
-                    agreeing += np.where(found >= 0, sign, 0)
-                    known += np.where(found >= 0, np.abs(sign), 0)
+                    partners = partner[beside[node, column]]
+                    counted = np.flatnonzero((partners >= 0) & (partners != counterpart))
+                    sign = other.relation(partners[counted], counterpart[counted]) * step
+                    agreeing[counted] += sign
+                    known[counted] += np.abs(sign)
         share: Floats = agreeing / np.maximum(known, 1)
         return share
 
@@ -154,6 +155,9 @@ class _Side:
                     if place + 1 < len(ranked):
                         self.after[index, column] = ranked[place + 1][1]
         self.counts = any(used)
+        most = max(used, default=0)
+        self.before, self.after = self.before[:, :most], self.after[:, :most]
+        self._family, self._rank = self._family[:, :most], self._rank[:, :most]
 
     def __len__(self) -> int:
         """Number of nodes."""
@@ -167,8 +171,8 @@ class _Side:
             order: Ints = np.sign(other - one)
             return order
         result = np.zeros(len(one), dtype=np.intp)
-        for column in range(_MOST):
-            for another in range(_MOST):
+        for column in range(self._family.shape[1]):
+            for another in range(self._family.shape[1]):
                 same = (self._family[one, column] == self._family[other, another]) & (
                     self._family[one, column] >= 0
                 )

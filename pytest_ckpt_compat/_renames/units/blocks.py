@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from pytest_ckpt_compat._core.structure import TensorSpec
-from pytest_ckpt_compat._renames.units.paths import modules_of
+from pytest_ckpt_compat._renames.units.paths import home, modules_of
 
 #: Least number of copies. Fewer are kept: their surroundings are evidence that collapsing would remove.
 _MIN_REPEATS = 4
@@ -69,7 +69,8 @@ def _reduce(specs: Mapping[str, TensorSpec], runs: list[tuple[str, ...]], sizes:
     dropped = {block for run in runs for block in run[1:]}
     if not dropped:
         return Repeats(specs, {})
-    left = {key: spec for key, spec in specs.items() if dropped.isdisjoint(modules_of(key))}
+    homes = {place for place in set(map(home, specs)) if dropped.isdisjoint(modules_of(place))}
+    left = {key: spec for key, spec in specs.items() if home(key) in homes}
     return Repeats(left, {run[0]: run for run in runs if dropped.isdisjoint(modules_of(run[0]))})
 
 
@@ -88,10 +89,11 @@ def _identities(specs: Mapping[str, TensorSpec]) -> dict[str, int]:
     """Returns module -> a number that is equal for modules of equal content."""
     contents: dict[str, list[tuple[str, object]]] = {}
     for key, spec in specs.items():
-        for module in modules_of(key):
-            contents.setdefault(module, [])
         parent, dot, name = key.rpartition(".")
         if dot:
+            if parent not in contents:
+                for module in modules_of(key):
+                    contents.setdefault(module, [])
             contents[parent].append((name, spec))
     numbering: dict[object, int] = {}
     identities = dict.fromkeys(contents, 0)

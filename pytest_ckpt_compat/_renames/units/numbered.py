@@ -10,6 +10,8 @@ import re
 from collections import defaultdict
 from collections.abc import Container, Iterable
 
+from pytest_ckpt_compat._renames.units.paths import home
+
 _DIGITS = re.compile(r"\d{1,18}")
 
 #: Least number of blocks in a family. Two alike may be called ``first1`` and ``second2`` by accident.
@@ -25,8 +27,8 @@ def canonical(keys: Iterable[str]) -> dict[str, str]:
     keys = list(keys)
     children: defaultdict[str, defaultdict[str, set[str]]]
     children = defaultdict(lambda: defaultdict(set))
-    for key in keys:
-        segments = key.split(".")
+    for place in set(map(home, keys)):
+        segments = place.split(".")
         for depth, segment in enumerate(segments[:-2]):
             if not segment.isdigit() and (skeleton := _DIGITS.sub("#", segment)) != segment:
                 children[".".join(segments[:depth])][skeleton].add(segment)

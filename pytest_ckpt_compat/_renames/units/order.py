@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import cycle, pairwise
+from itertools import cycle, groupby, pairwise
 
 from pytest_ckpt_compat._core.structure import TensorSpec
-from pytest_ckpt_compat._renames.units.paths import modules_of
+from pytest_ckpt_compat._renames.units.paths import home, modules_of
 
 _DIGITS = re.compile(r"(\d{1,18})")
 
@@ -38,9 +38,9 @@ def is_registered(keys: Sequence[str]) -> bool:
     runs: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     before: set[str] = set()
-    for key in keys:
-        around = set(modules_of(key))
-        sizes.update(around)
+    for place, together in groupby(keys, home):
+        around = set(modules_of(place))
+        sizes.update(dict.fromkeys(around, sum(1 for _ in together)))
         runs.update(around - before)
         before = around
     return runs.total() - len(runs) <= _SCATTERED * (sizes.total() - len(sizes))

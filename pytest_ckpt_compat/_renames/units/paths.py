@@ -18,6 +18,11 @@ def modules_of(key: str) -> list[str]:
     return found
 
 
+def home(key: str) -> str:
+    """Returns the module around a key with its dot. Keys of one home have the same modules around them."""
+    return key[: key.rfind(".") + 1]
+
+
 def is_number(segment: str) -> bool:
     """Whether a segment is the number of a block."""
     return _NUMBER.fullmatch(segment) is not None
