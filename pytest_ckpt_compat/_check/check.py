@@ -26,6 +26,7 @@ from pytest_ckpt_compat._definition import confirm
 from pytest_ckpt_compat._definition.contents import ONE_RANK
 from pytest_ckpt_compat._definition.find import Definition, find
 from pytest_ckpt_compat._definition.load import Outcome, Shape
+from pytest_ckpt_compat._definition.remap import remarks
 from pytest_ckpt_compat._report.text import render
 
 
@@ -56,6 +57,7 @@ def check(
     key: str | None = None,
     strip_prefix: str | None = None,
     strict: bool = True,
+    remap: Any = None,
 ) -> Verdict:
     """Loads a checkpoint's structure into a definition, through its own ``load_state_dict``.
 
@@ -70,6 +72,8 @@ def check(
         key: dotted path of the state_dict inside the file, where it is not the only one.
         strip_prefix: taken off the keys that begin with it (``"module."``).
         strict: as in ``load_state_dict``.
+        remap: the project's function that renames keys before the load, ``state_dict -> state_dict`` or
+            ``(state_dict, model) -> state_dict``; or ``"package.module:function"``.
 
     Raises:
         ReadError: the file cannot be read.
@@ -78,7 +82,7 @@ def check(
         UsageError: an argument cannot be meant.
     """
     structure = readers.read(path, key)
-    return check_structure(structure, find(model, kwargs), Policy(strict=strict), strip_prefix)
+    return check_structure(structure, find(model, kwargs, remap), Policy(strict=strict), strip_prefix)
 
 
 @garbage_collection_paused()
@@ -92,6 +96,9 @@ def check_structure(
     if strip_prefix:
         structure = prefixes.strip(structure, strip_prefix)
     new, outcome = _load(structure, definition, policy)
+    done = outcome.remapped
+    if done:  # from here on, the checkpoint is what the remap made of it
+        structure, definition = done.structure, replace(definition, remap=None)
     wrapper, unwrapped = None, outcome
     failed: tuple[str, ...] = ()
     if outcome.missing:
@@ -112,10 +119,25 @@ def check_structure(
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
-        notes=(*_notes(outcome), *_one_rank(structure), *failed, *notes),
+        notes=(*(remarks(done) if done else ()), *_notes(outcome), *_one_rank(structure), *failed, *notes),
         repairs=(wrapper.repair(),) if wrapper else (),
+        remapped=done.renamed if done else {},
         renderer=render,
     )
+
+
+def check_saved(
+    structure: Structure, definition: Definition, policy: Policy, strip_prefix: str | None = None
+) -> Verdict:
+    """Loads what an earlier definition saved, which a remap of older checkpoints need not be meant for.
+
+    Raises: as ``check``.
+    """
+    verdict = check_structure(structure, replace(definition, remap=None), policy, strip_prefix)
+    if verdict.compatible or definition.remap is None:
+        return verdict
+    other = check_structure(structure, definition, policy, strip_prefix)
+    return other if other.compatible else verdict
 
 
 def _explained(
@@ -170,7 +192,7 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
     if verdict.old is None:
         return verdict
     try:
-        found = resume(verdict.old, definition, factory, _renamed(verdict.changes), policy.memory_budget)
+        found = resume(verdict.old, definition, factory, _renamed(verdict), policy.memory_budget)
     except Exception as error:  # the load's verdict stands
         return replace(verdict, changes=(*could_not_check(error).changes, *verdict.changes))
     changes = found.changes if verdict.new is None else grouped(found.changes, verdict.old, verdict.new)
@@ -178,9 +200,10 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
     return replace(verdict, changes=changes, notes=(*verdict.notes, *found.notes))
 
 
-def _renamed(changes: Iterable[Change]) -> dict[str, str]:
+def _renamed(verdict: Verdict) -> dict[str, str]:
     """Maps the checkpoint's keys to the definition's, for the tensors that have another key there."""
-    return {old: new for change in changes for old, new in moves(change)}
+    found = {old: new for change in verdict.changes for old, new in moves(change)}
+    return found | {old: found.get(new, new) for old, new in verdict.remapped.items()}
 
 
 def could_not_check(error: BaseException, name: str = "") -> Verdict:

@@ -73,7 +73,7 @@ def check_registered(registration: Registration, context: Context) -> Result:
 def _checked(registration: Registration, context: Context, writes: dict[str, str]) -> Result:
     """The check; ``writes`` gets the checkpoint's snapshot as soon as it is known."""
     entries, unread = _accepted(context.folder)
-    definition = find(registration.model, registration.kwargs)
+    definition = find(registration.model, registration.kwargs, registration.remap)
     structure, stored = snapshots.of_checkpoint(registration, definition, context)
     writes.update(stored.writes)
     verdict = check_structure(structure, definition, registration.policy, registration.strip_prefix)
@@ -175,7 +175,7 @@ def load(registration: Registration) -> nn.Module:
         BuildError: the definition cannot be found or built.
         RuntimeError: torch's own, where the load fails.
     """
-    definition = find(registration.model, registration.kwargs)
+    definition = find(registration.model, registration.kwargs, registration.remap)
     structure = snapshots.read(registration)
     if registration.strip_prefix:
         structure = prefixes.strip(structure, registration.strip_prefix)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check.breaks import facts
-from pytest_ckpt_compat._check.check import check_structure
+from pytest_ckpt_compat._check.check import check_saved
 from pytest_ckpt_compat._check.context import Context, Subject
 from pytest_ckpt_compat._check.update import difference
 from pytest_ckpt_compat._core.changes import Change, Severity
@@ -146,7 +146,7 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     if fingerprint.digest(stored) == fingerprint.digest(new):
         return Finding()
     recorded = replace(stored, values=values, source=replace(stored.source, path=f"{folder.name}/{name}"))
-    verdict = check_structure(recorded, definition, subject.registration.policy)
+    verdict = check_saved(recorded, definition, subject.registration.policy)
     detail = f"differs from {folder.name}/{name} ({difference(stored, new)}); record it with {UPDATE_COMMAND}"
     changed = (Change("definition-changed", detail=detail),)
     if verdict.compatible:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from pytest_ckpt_compat._core.changes import Change, Severity
@@ -22,6 +22,7 @@ class Verdict:
         new_label: how the report names the new side (``models.Classifier (models/net.py:88)``).
         where: the file and line of the definition (``models/net.py:88``), or "".
         notes: remarks on how the check was made, a line each.
+        remapped: key of the checkpoint -> key that the load got, for those that the project's remap renamed.
         repairs: (label, command) lines that a report prints for the user to paste.
         renderer: writes the report that ``str`` gives; whoever makes a verdict for a user sets it.
     """
@@ -35,6 +36,7 @@ class Verdict:
     where: str = ""
     notes: tuple[str, ...] = ()
     repairs: tuple[tuple[str, str], ...] = ()
+    remapped: Mapping[str, str] = field(default_factory=dict, repr=False)
     renderer: Callable[[Verdict], str] = field(default_factory=lambda: repr, repr=False, compare=False)
 
     def of(self, *severities: Severity) -> Iterator[Change]:

@@ -39,7 +39,7 @@ def _structure(module: nn.Module, entries: Mapping[str, Any], definition: Defini
     tensors = {key: spec_of(value) for key, value in entries.items()}
     metadata = getattr(entries, "_metadata", None)
     versions = None if metadata is None else {name: entry.get("version") for name, entry in metadata.items()}
-    identities = {key: _identity(value) for key, value in entries.items() if tensors[key].numel}
+    identities = {key: identity(value) for key, value in entries.items() if tensors[key].numel}
     return Structure(
         tensors=tensors,
         aliases=alias_groups(identities),
@@ -152,7 +152,8 @@ def storage_identity(tensor: torch.Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-def _identity(tensor: torch.Tensor) -> tuple[object, ...]:
+def identity(tensor: torch.Tensor) -> tuple[object, ...]:
+    """Returns what two entries share if and only if they are one tensor."""
     try:
         return storage_identity(tensor), tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
     except (NotImplementedError, RuntimeError):  # sparse and other tensors that have no single storage

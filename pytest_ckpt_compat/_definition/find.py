@@ -6,13 +6,59 @@ import importlib
 import inspect
 import os
 import traceback
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import BuildError, UsageError
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._definition.surroundings import untouched_process
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class RemapError(Exception):
+    """A project's remap raised, or returned no state_dict."""
+
+
+#: Most arguments that a remap is given: the state_dict and the module.
+_MOST = 2
+
+
+@dataclass(frozen=True)
+class Remap:
+    """A function that a project applies to a state_dict before it loads it.
+
+    Attributes:
+        function: the project's.
+        name: as a user would write it.
+        takes_model: whether it is given the module as well.
+    """
+
+    function: Callable[..., Any]
+    name: str
+    takes_model: bool
+
+    def __call__(self, state: Mapping[str, Any], module: nn.Module) -> Mapping[str, Any]:
+        """Returns what the function makes of a state_dict, which it may change in place.
+
+        Raises:
+            RemapError: it raises, or returns no mapping.
+        """
+        own = OrderedDict(state)
+        if hasattr(state, "_metadata"):
+            own._metadata = state._metadata  # type: ignore[attr-defined]
+        try:
+            made = self.function(own, module) if self.takes_model else self.function(own)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise RemapError(f"remap {self.name} raised {brief(error)}") from error
+        if not isinstance(made, Mapping):
+            raise RemapError(f"remap {self.name} returned {type(made).__name__}, not a state_dict")
+        return made
 
 
 @dataclass(frozen=True)
@@ -27,6 +73,7 @@ class Definition:
         kwargs: keyword arguments for the class or factory.
         takes_checkpoint: whether it has a parameter ``checkpoint``, which receives the checkpoint's
             non-tensor values.
+        remap: what the project does to a state_dict before the load, or None.
     """
 
     target: Any
@@ -34,6 +81,7 @@ class Definition:
     where: str
     kwargs: Mapping[str, Any]
     takes_checkpoint: bool
+    remap: Remap | None = None
 
     @property
     def label(self) -> str:
@@ -42,13 +90,21 @@ class Definition:
         return f"{name} ({self.where})" if self.where else name
 
 
-def find(model: Any, kwargs: Mapping[str, Any] | None = None) -> Definition:
+def find(model: Any, kwargs: Mapping[str, Any] | None = None, remap: Any = None) -> Definition:
     """Resolves ``model`` to a definition, without building it.
+
+    Args:
+        model: a class, a factory, a module instance, or ``"package.module:attr"``.
+        kwargs: keyword arguments for the class or factory.
+        remap: what the project does to a state_dict before the load: ``state_dict -> state_dict`` or
+            ``(state_dict, model) -> state_dict``, as a function or ``"package.module:function"``.
 
     Raises:
         BuildError: ``"package.module:attr"`` cannot be imported.
-        UsageError: ``model`` is none of a class, a factory, a module instance and a name of one.
+        UsageError: ``model`` is none of a class, a factory, a module instance and a name of one; or
+            ``remap`` is no function of one or two arguments.
     """
+    applied = _remap(remap)
     target = find_attribute(model) if isinstance(model, str) else model
     if is_module(target):
         if kwargs:
@@ -57,7 +113,7 @@ def find(model: Any, kwargs: Mapping[str, Any] | None = None) -> Definition:
             )
         # Instances of one class may differ, so the class's name does not identify an instance.
         name = _dotted(model) if isinstance(model, str) else ""
-        return Definition(target, name, _where(type(target)), {}, takes_checkpoint=False)
+        return Definition(target, name, _where(type(target)), {}, takes_checkpoint=False, remap=applied)
     if not callable(target):
         raise UsageError(
             repr(model),
@@ -67,7 +123,7 @@ def find(model: Any, kwargs: Mapping[str, Any] | None = None) -> Definition:
     given = dict(kwargs or {})
     takes = "checkpoint" in _parameters(target) and "checkpoint" not in given
     name = _dotted(model) if isinstance(model, str) else _name(target)
-    return Definition(target, name, _where(target), given, takes)
+    return Definition(target, name, _where(target), given, takes, applied)
 
 
 def is_module(value: object) -> bool:
@@ -126,6 +182,43 @@ def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(target).parameters
     except (TypeError, ValueError):
         return {}
+
+
+def _remap(given: Any) -> Remap | None:
+    """Resolves what a registration gives as ``remap``.
+
+    Args:
+        given: a function, ``"package.module:function"``, or None.
+
+    Raises:
+        BuildError: the name cannot be imported.
+        UsageError: it is no function of one or two arguments.
+    """
+    if given is None:
+        return None
+    function = find_attribute(given) if isinstance(given, str) else given
+    name = given if isinstance(given, str) else getattr(function, "__qualname__", repr(function))
+    usage = "give a function: state_dict -> state_dict, or (state_dict, model) -> state_dict"
+    if not callable(function) or inspect.isclass(function):
+        raise UsageError(f"remap {name}", "is not a function", usage)
+    required, most = _arguments(function)
+    if required > _MOST or most < 1:
+        raise UsageError(f"remap {name}", f"takes {required or 'no'} arguments", usage)
+    return Remap(function, name.replace(":", "."), takes_model=required == _MOST)
+
+
+def _arguments(function: Callable[..., Any]) -> tuple[int, int]:
+    """How many positional arguments a function needs, and how many it takes."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 1, 1
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        most = _MOST
+    else:
+        most = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return sum(p.default is p.empty for p in positional), most
 
 
 def _dotted(text: str) -> str:

@@ -16,8 +16,9 @@ from pytest_ckpt_compat._definition.build import build_real
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import with_metadata
 from pytest_ckpt_compat._definition.entries import loadable, registered, saves_with_hooks
-from pytest_ckpt_compat._definition.find import Definition, brief
+from pytest_ckpt_compat._definition.find import Definition, RemapError, brief
 from pytest_ckpt_compat._definition.reached import Entries, reached_nothing
+from pytest_ckpt_compat._definition.remap import Remapped, remapped
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
 from pytest_ckpt_compat._definition.watch import storage_of, watch_operators
 from pytest_ckpt_compat._definition.weights import read_weights
@@ -61,6 +62,7 @@ class Outcome:
         read_weights: whether the load needed the real weights.
         unconfirmed: why the outcome could not be confirmed with real tensors, or "".
         unsaved: why the definition itself can save no checkpoint, or "".
+        remapped: what the project's remap made of the checkpoint, or None if there is none.
     """
 
     raised: bool
@@ -76,6 +78,7 @@ class Outcome:
     read_weights: bool = False
     unconfirmed: str = ""
     unsaved: str = ""
+    remapped: Remapped | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,8 @@ def load_weights(definition: Definition, structure: Structure, strict: bool = Tr
         RuntimeError: torch's error, if the load fails.
     """
     module = build_real(definition, structure.values)
-    _call_load(module, with_metadata(read_weights(structure), structure), strict)
+    state = with_metadata(read_weights(structure), structure)
+    _call_load(module, definition.remap(state, module) if definition.remap else state, strict)
     return module
 
 
@@ -143,15 +147,18 @@ def attempt(
     silent = saves_with_hooks(module)
     entries, unsaved = (registered(module), "") if silent else loadable(module, definition)[1:]
     before = {key: storage_of(value) for key, value in entries.items()}
-    users = _has_loading_code(module)
+    remap = definition.remap
+    users = _has_loading_code(module) or remap is not None
     recorder = _Recorder(module)
     unapplied = _shield_extra_state(module, structure)
     raised: BaseException | None = None
+    made: Mapping[str, Any] | None = None
     with untouched_globals(), warnings.catch_warnings(), watch_operators(state, users) as watched:
         # BatchNorm adds a real number that old checkpoints lack. Copying it to meta is a harmless no-op.
         warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
         try:
-            _call_load(module, state, strict)
+            made = remap(state, module) if remap else state
+            _call_load(module, made, strict)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -159,7 +166,10 @@ def attempt(
     messages = recorder.messages
     own = [m for m in messages if not m.startswith(_LISTS) and not _MISMATCH.fullmatch(m)]
     complete = raised is None or words(raised).startswith(_REPORT)
-    if raised is not None and not (complete and messages):
+    if isinstance(raised, RemapError):
+        own, complete = [str(raised)], True  # no load began
+        raised = raised.__cause__ or raised
+    elif raised is not None and not (complete and messages):
         own.append(brief(raised))
     after: Mapping[str, Any] = {}
     if raised is None:
@@ -179,6 +189,9 @@ def attempt(
         unapplied=unapplied,
         nothing=raised is None and reached_nothing(module, around, state, watched),
         unsaved=unsaved,
+        remapped=remapped(remap.name, structure, state, made, watched)
+        if remap and made is not None
+        else None,
     )
     wants_numbers = watched.refused or watched.doubts.asked or _wants_numbers(raised, own)
     read = watched.numbers or any(storage_of(tensor) in watched.derived for tensor in watched.doubts.read)

@@ -60,7 +60,7 @@ def reached_nothing(module: nn.Module, entries: Entries, state: Mapping[str, Any
     if watched.users and (None in given.values() or watched.doubts.read):
         touched |= watched.written | {storage_of(each) for each in watched.doubts.read}
     own = {*kept.values(), *others} - {None}
-    return own.isdisjoint(touched) and own.isdisjoint(watched.derived)
+    return own.isdisjoint(touched) and own.isdisjoint(watched.derived.keys())
 
 
 def _others(module: nn.Module, entries: Entries) -> list[Any]:

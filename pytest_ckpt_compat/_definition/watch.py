@@ -20,7 +20,8 @@ class Watched:
     Attributes:
         written: storages that operators wrote to, through any view or ``.data``.
         refused: whether an operator raised, as operators that need numbers do on a meta tensor.
-        derived: storages of the checkpoint's tensors, and of those that were computed from them.
+        derived: storages of the checkpoint's tensors, and of those that were computed from them -> the
+            checkpoint's storages that are in them.
         used: whether an operator got such a tensor.
         numbers: whether numbers of such tensors decided what an operator returned.
         reached: storages that operators wrote to with such a tensor among their arguments.
@@ -30,12 +31,17 @@ class Watched:
 
     written: set[int] = field(default_factory=set)
     refused: bool = False
-    derived: set[int] = field(default_factory=set)
+    derived: dict[int, frozenset[int]] = field(default_factory=dict)
     used: bool = False
     numbers: bool = False
     reached: set[int] = field(default_factory=set)
     doubts: Doubts = field(default_factory=Doubts)
     users: bool = True
+
+    def origins(self, value: object) -> frozenset[int]:
+        """The checkpoint's storages of which something is in a tensor."""
+        storage = storage_of(value)
+        return frozenset() if storage is None else self.derived.get(storage, frozenset())
 
 
 @contextlib.contextmanager
@@ -46,7 +52,9 @@ def watch_operators(state: Mapping[str, Any], users: bool) -> Iterator[Watched]:
         state: the checkpoint.
         users: whether there is any code outside of torch that may ask.
     """
-    watched = Watched(derived=_storages(state.values()), users=users)
+    watched = Watched(
+        derived={storage: frozenset((storage,)) for storage in _storages(state.values())}, users=users
+    )
 
     def watch(operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         written = _written(operator, args, kwargs)
@@ -56,12 +64,15 @@ def watch_operators(state: Mapping[str, Any], users: bool) -> Iterator[Watched]:
         except Exception:
             watched.refused = True
             raise
-        if not watched.derived.isdisjoint(_storages(tensors_in((*args, *kwargs.values())))):
+        sources = _storages(tensors_in((*args, *kwargs.values()))) & watched.derived.keys()
+        if sources:
             watched.used = True
             deciding = _storages(tensors_in(reads_numbers(operator, args)))
-            watched.numbers |= not watched.derived.isdisjoint(deciding)
+            watched.numbers |= not watched.derived.keys().isdisjoint(deciding)
             watched.reached |= written
-            watched.derived |= written | _storages(tensors_in((found,)))
+            roots = frozenset().union(*(watched.derived[storage] for storage in sources))
+            for storage in written | _storages(tensors_in((found,))):
+                watched.derived[storage] = watched.derived.get(storage, frozenset()) | roots
         return found
 
     with intercept(watch), watched.doubts.questions() if users else contextlib.nullcontext():

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pytest_ckpt_compat._check.breaks import at_level, facts, is_break
-from pytest_ckpt_compat._check.check import check_structure, resumed
+from pytest_ckpt_compat._check.check import check_saved, check_structure, resumed
 from pytest_ckpt_compat._check.context import Subject
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.errors import BuildError
@@ -148,7 +148,8 @@ def _loaded(subject: Subject, old: Structure, main: Verdict, label: str, name: s
     own = name == subject.registration.id
     policy = subject.registration.policy
     prefix = subject.registration.strip_prefix if own else None
-    verdict = check_structure(replace(old, values=values), subject.definition, policy, prefix)
+    load = check_structure if own else check_saved
+    verdict = load(replace(old, values=values), subject.definition, policy, prefix)
     if own and subject.registration.level.loads_optimizer and old.optimizers:
         verdict = resumed(verdict, subject.definition, subject.registration.optimizer, policy)
     return at_level(replace(verdict, name=name, old_label=label), subject.registration.level)

@@ -46,6 +46,7 @@ class CkptCompat:
         key: str | None = None,
         strip_prefix: str | None = None,
         strict: bool = True,
+        remap: Any = None,
     ) -> Verdict:
         """Fails the test unless the checkpoint loads; needs no marker, and keeps no snapshot.
 
@@ -56,7 +57,7 @@ class CkptCompat:
         given = os.fspath(path)
         found = given if is_url(given) else find_file(given, self.search)[0]
         try:
-            verdict = check(found, model, kwargs, key, strip_prefix, strict)
+            verdict = check(found, model, kwargs, key, strip_prefix, strict, remap)
         except CkptCompatError as error:
             raise _failure(str(error)) from None
         if not verdict.compatible:

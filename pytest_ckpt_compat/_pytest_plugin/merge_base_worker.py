@@ -13,7 +13,7 @@ from typing import Any
 
 from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check.breaks import at_level
-from pytest_ckpt_compat._check.check import check_structure, resumed
+from pytest_ckpt_compat._check.check import check_saved, check_structure, resumed
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, ReadError
 from pytest_ckpt_compat._definition.confirm import defined
 from pytest_ckpt_compat._definition.find import Definition, brief, find
@@ -110,7 +110,7 @@ def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
             problem = f"pytest could not collect {project.problems[0]}"
             raise BuildError(question["ids"][0], problem, "run pytest at that commit to see why")
         return {"registered": False, "definition": None, "changes": {}}
-    definition = find(registration.model, registration.kwargs)
+    definition = find(registration.model, registration.kwargs, registration.remap)
     values = _values(question, registration)
     changes = {name: _changes(each, registration, definition) for name, each in question["questions"].items()}
     built = dumps(defined(definition, values, registration.policy.memory_budget))
@@ -158,7 +158,8 @@ def _changes(
         except ReadError:
             return []
     prefix = registration.strip_prefix if own else None
-    verdict = check_structure(structure, definition, registration.policy, prefix)
+    load = check_structure if own else check_saved
+    verdict = load(structure, definition, registration.policy, prefix)
     if own and registration.level.loads_optimizer:
         verdict = resumed(verdict, definition, registration.optimizer, registration.policy)
     return list(map(as_data, at_level(verdict, registration.level).changes))

@@ -89,6 +89,16 @@ OPTIONS = (
         default="None",
     ),
     Option(
+        "remap",
+        (str, _NONE),
+        'text, "package.module:function"',
+        "the project's own function that renames keys before the load: `state_dict -> state_dict`, or "
+        "`(state_dict, model) -> state_dict` as timm's `checkpoint_filter_fn`; the report says what it did",
+        default="None",
+        objects="a function",
+        valid=_is_address,
+    ),
+    Option(
         "strict",
         (bool,),
         "true or false",

@@ -30,6 +30,7 @@ class Registration:
         kwargs: keyword arguments for the class or factory.
         key: dotted path of the state_dict inside the file.
         strip_prefix: taken off the keys that begin with it.
+        remap: the project's function that renames keys before the load, or ``"package.module:function"``.
         policy: strictness and accepted breaks.
         level: what the checkpoint is held to.
         optimizer: a class or factory, or ``"package.module:attr"``, for level ``resume``.
@@ -44,6 +45,7 @@ class Registration:
     kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
     key: str | None = None
     strip_prefix: str | None = None
+    remap: Any = field(default=None, repr=False)
     policy: Policy = field(default_factory=Policy)
     level: Level = Level.BACKWARD
     optimizer: Any = field(default=None, repr=False)
@@ -110,6 +112,7 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
             kwargs=values.get("kwargs") or {},
             key=values.get("key"),
             strip_prefix=values.get("strip_prefix"),
+            remap=values.get("remap"),
             policy=Policy(values.get("strict", True), accepted, search.memory_budget),
             level=level,
             optimizer=values.get("optimizer"),
