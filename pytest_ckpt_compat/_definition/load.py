@@ -187,11 +187,9 @@ def attempt(
         errors=tuple(own),
         untouched=tuple(key for key in untouched if key not in missing),
         unapplied=unapplied,
-        nothing=raised is None and reached_nothing(module, around, state, watched),
+        nothing=raised is None and reached_nothing(module, around, made or state, watched),
         unsaved=unsaved,
-        remapped=remapped(remap.name, structure, state, made, watched)
-        if remap and made is not None
-        else None,
+        remapped=remapped(remap, structure, state, made, watched),
     )
     wants_numbers = watched.refused or watched.doubts.asked or _wants_numbers(raised, own)
     read = watched.numbers or any(storage_of(tensor) in watched.derived for tensor in watched.doubts.read)

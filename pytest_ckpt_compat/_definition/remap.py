@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_ckpt_compat._core.structure import OBJECT, Structure, alias_groups
 from pytest_ckpt_compat._definition.entries import identity, spec_of
+from pytest_ckpt_compat._definition.find import Remap
 from pytest_ckpt_compat._definition.watch import Watched, storage_of
 
 
@@ -33,17 +34,23 @@ class Remapped:
 
 
 def remapped(
-    name: str, old: Structure, state: Mapping[str, Any], given: Mapping[str, Any], watched: Watched
-) -> Remapped:
-    """Says what a remap did.
+    remap: Remap | None,
+    old: Structure,
+    state: Mapping[str, Any],
+    given: Mapping[str, Any] | None,
+    watched: Watched,
+) -> Remapped | None:
+    """Says what a remap did; None if there is none, or it failed.
 
     Args:
-        name: the remap's.
+        remap: the project's.
         old: the structure of the checkpoint.
         state: the checkpoint's tensors, as the remap got them.
         given: what it returned.
         watched: the operators that ran meanwhile.
     """
+    if remap is None or given is None:
+        return None
     keys = {key: value for key, value in given.items() if isinstance(key, str)}
     tensors = {key: spec_of(value) for key, value in keys.items()}
     same = {key: identity(value) for key, value in keys.items() if tensors[key].numel}
@@ -55,6 +62,7 @@ def remapped(
         storage = storage_of(value)
         if storage is not None:
             storages.setdefault(storage, []).append(key)
+    place = {key: number for number, key in enumerate(state)}
     renamed: dict[str, str] = {}
     computed: dict[str, tuple[str, ...]] = {}
     added, used = [], set()
@@ -66,14 +74,16 @@ def remapped(
                 renamed[names[0]] = key
             continue
         roots = watched.origins(value)
-        origins = tuple(name for storage in roots for name in storages.get(storage, ()))
+        origins = sorted(
+            {each for storage in roots for each in storages.get(storage, ())}, key=place.__getitem__
+        )
         used.update(origins)
         if origins:
-            computed[key] = tuple(dict.fromkeys(origins))
+            computed[key] = tuple(origins)
         elif tensors[key].dtype != OBJECT:
             added.append(key)
     dropped = tuple(key for key in state if key not in used)
-    return Remapped(name, structure, renamed, computed, dropped, tuple(added))
+    return Remapped(remap.name, structure, renamed, computed, dropped, tuple(added))
 
 
 def _with(old: Structure, tensors: Mapping[str, Any], aliases: Iterable[tuple[str, ...]]) -> Structure:
