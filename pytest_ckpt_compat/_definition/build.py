@@ -43,8 +43,8 @@ def build(
     doubts = Doubts() if doubts is None else doubts
     meta = Counterparts(on_meta, doubts)
     if is_module(definition.target):
-        real = [tensor for tensor in _tensors_of(definition.target) if not tensor.is_meta]
-        module = copied(definition, {id(tensor): meta.of(tensor) for tensor in real})
+        counterparts = {id(tensor): meta.of(tensor) for tensor in _tensors_of(definition.target)}
+        module = copied(definition, {key: each for key, each in counterparts.items() if id(each) != key})
         _doubt_meta(module, meta, doubts)
         return module
     with untouched_globals():
