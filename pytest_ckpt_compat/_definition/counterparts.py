@@ -33,7 +33,8 @@ class Counterparts:
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
         """Returns the counterpart of ``tensor``, always the same one; ``tensor`` if it has none."""
-        if tensor.is_meta and not tensor.is_inference():  # a plain copy would not be an inference tensor
+        # A plain copy of what inference mode made would not be an inference tensor.
+        if tensor.is_meta and (is_lazy(tensor) or not tensor.is_inference()):
             return tensor
         known = self._tensors.get(id(tensor))
         if known is not None and known[0]() is tensor:
