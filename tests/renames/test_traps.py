@@ -191,16 +191,37 @@ def test_sixty_four_identical_experts_keep_their_numbers() -> None:
     assert pairs(old, new) == {key: key.replace("experts", "moe.pool") for key in old if "experts" in key}
 
 
-def test_blocks_that_only_order_tells_apart_are_never_certain_under_new_numbers() -> None:
-    """Four blocks of one shape under shifted numbers: they could as well run backwards."""
+@pytest.mark.parametrize(
+    ("number", "confidence"), [(3, "likely"), (5, "likely"), (6, "certain"), (12, "certain")]
+)
+def test_a_few_blocks_under_new_numbers_may_run_backwards(number: int, confidence: str) -> None:
+    """Blocks of one shape under shifted numbers: a pyramid's few are never certain."""
     body = resnet()
-    blocks = {
-        f"fuse{n}.{k}": v for n in (1, 2, 3) for k, v in merged(conv("a", 7, 7), conv("b", 7, 7)).items()
-    }
-    new = {f"fusion.{int(key[4]) - 1}.{key[6:]}": value for key, value in blocks.items()}
+    parts = merged(conv("a", 7, 7), conv("b", 7, 7))
+    blocks = {f"fuse{n}.{k}": v for n in range(1, number + 1) for k, v in parts.items()}
+    new = {f"fusion.{n}.{k}": v for n in range(number) for k, v in parts.items()}
     changes = infer({**body, **blocks}, {**body, **new})
-    assert {change.confidence for change in changes} == {"likely"}
+    assert {change.confidence for change in changes} == {confidence}
     assert pairs({**body, **blocks}, {**body, **new}) == dict(zip(blocks, new, strict=True))
+
+
+def test_a_block_of_other_content_anchors_those_around_it() -> None:
+    """Stages that became one list: where the width changes shows where each block went."""
+    old = merged(*(linear(f"stages.{n // 2}.{n % 2}.proj", 8 << (n // 2), 9) for n in range(6)))
+    new = merged(*(linear(f"blocks.{n}.proj", 8 << (n // 2), 9) for n in range(6)))
+    changes = infer(old, new)
+    assert pairs(old, new) == dict(zip(old, new, strict=True))
+    assert {change.confidence for change in changes} == {"certain"}
+
+
+def test_most_layers_with_new_names_vouch_for_each_other() -> None:
+    """A name that says nothing is what to expect in a conversion, and no evidence in a small change."""
+    names = {"norm1": "ante", "attn.qkv": "mix.all", "attn.proj": "mix.join", "norm2": "post", "mlp": "box"}
+    old = transformer()
+    new = renamed(old, *names.items())
+    assert "certain" in {change.confidence for change in infer(old, new)}
+    one = renamed(old, ("attn.proj", "attn.join"))
+    assert {change.confidence for change in infer(old, one)} == {"likely"}
 
 
 def stages(name: str, *widths: int) -> Specs:

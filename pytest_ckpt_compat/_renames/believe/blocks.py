@@ -1,9 +1,10 @@
 """How sure the numbers of matched blocks are.
 
 Blocks of equal content differ in nothing but their numbers. Equal numbers in a family of the same size
-settle which became which. Other numbers do if every block is matched, in order, and a block of other
-content stands among them; without one, the blocks may as well run backwards. If the family has another
-size, nobody can say where blocks were inserted.
+settle which became which. Other numbers do if every block is matched, in order, and either a block of other
+content stands among them on one of the sides, or they are many: a few blocks without such an anchor may as
+well run backwards, as in the pyramids and decoders of vision models. If the family has another size, nobody
+can say where blocks were inserted.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from pytest_ckpt_compat._renames.units.units import Unit
 
 #: What the numbers say: they settle it, they make it plausible, or they speak against it.
 SETTLED, PLAUSIBLE, AGAINST = 1.0, 0.5, 0.0
+
+#: Number of blocks from which on they run forwards.
+_MANY = 6
 
 #: A module's content: how many units of each kind it holds.
 _Content = frozenset[tuple[Hashable, int]]
@@ -58,8 +62,16 @@ def _scores(paths: Sequence[tuple[str, str]], ours: _Family, theirs: _Family) ->
 
 
 def _copies(a: Unit, b: Unit) -> float:
-    """Blocks that were collapsed have the same number on both sides, and run in order."""
-    return SETTLED if a.numbers == b.numbers else PLAUSIBLE
+    """Blocks that were collapsed have the same numbers on both sides, or many that rise."""
+    settled = all(
+        one == other or (len(one) >= _MANY and _rises(one) and _rises(other))
+        for one, other in zip(a.numbers, b.numbers, strict=True)
+    )
+    return SETTLED if settled else PLAUSIBLE
+
+
+def _rises(level: Sequence[str]) -> bool:
+    return all(int(one) < int(other) for one, other in pairwise(level))
 
 
 def _numbered(module: str) -> bool:
@@ -85,7 +97,8 @@ def _score(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: 
     ranks = [theirs.rank(target) for target in family]
     if not complete or not all(a < b for a, b in pairwise(ranks)):
         return AGAINST
-    return SETTLED if len(family) > len(alike) else PLAUSIBLE
+    anchored = len(family) > len(alike) or len(theirs.siblings(targets[0])) > len(targets)
+    return SETTLED if anchored or len(alike) >= _MANY else PLAUSIBLE
 
 
 def _number(module: str) -> str:

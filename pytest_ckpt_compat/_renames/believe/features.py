@@ -17,6 +17,9 @@ from pytest_ckpt_compat._renames.units.units import Unit
 #: From here on, the same ending renamed likewise elsewhere, or the likeness of names, vouches for a match.
 _ELSEWHERE, _ALIKE = 0.9, 0.5
 
+#: Share of the layers with a new name of their own from which on such a name is what to expect.
+_MOST = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
@@ -34,7 +37,8 @@ class Features:
         cost: what its cheapest alternative costs, in units of the objective.
         dimensions: how many of its sizes are above 1.
         between: whether it stands between the same neighbours on both sides.
-        vouched: whether its own name speaks for it, against its siblings of the same kind if it has any.
+        vouched: whether its own name speaks for it, against its siblings of the same kind if it has any; or
+            whether a new name is what to expect, because most layers got one.
         reused: the new units that stayed in a numbered family that it seems to have left or joined as the
             last: its name may have been passed on.
     """
@@ -67,6 +71,9 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     alike = interchangeable(old, new, chosen)
     reused = reused_names(old, new, chosen)
     vouchers = _Vouchers(old, new)
+    renamed = sum(_last_words(old[a].path) != _last_words(new[b].path) for a, b in chosen) / max(
+        len(chosen), 1
+    )
     result: dict[tuple[int, int], Features] = {}
     for index, (a, b) in enumerate(chosen):
         if (a, b) in kept:
@@ -85,7 +92,8 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             cost=doubt.cost if doubt else math.inf,
             dimensions=sum(size > 1 for size in old[a].main.shape),
             between=measures["neighbours"][index] >= 1,
-            vouched=vouchers.vouch(old[a], new[b], endings >= _ELSEWHERE or name >= _ALIKE),
+            vouched=renamed > _MOST
+            or vouchers.vouch(old[a], new[b], endings >= _ELSEWHERE or name >= _ALIKE),
             reused=reused.get((a, b), ()),
         )
     return result

@@ -27,12 +27,9 @@ POSSIBLE = 0.3
 
 #: Least matched share of the changed layers, on both sides, for any of them to be certain: with more left
 #: over, a part may have been replaced by another of the same design.
-EXPLAINED = 0.97
+EXPLAINED = 0.96
 
-#: Least cost of the cheapest alternative to a certain match, in units of the objective.
-APART = 0.6
-
-#: Cost of an alternative below which it is as good as the match.
+#: Cost of an alternative below which it is as good as the match, in units of the objective.
 TIED = 0.4
 
 #: Likeness of names or modules below which nothing but shape and place speaks for a match. A length and the
@@ -95,7 +92,7 @@ def forbids_certainty(evidence: Features) -> Obstacle | None:
         "numbers": evidence.blocks < SETTLED,
         "roles": evidence.roles < 1,
         "name": not evidence.vouched,
-        "alternative": evidence.cost < APART,
+        "alternative": evidence.cost < TIED,
         "name reused": bool(evidence.reused),
     }
     return next((obstacle for obstacle, holds in obstacles.items() if holds), None)

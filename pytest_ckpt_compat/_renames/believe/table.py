@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -15.07
+INTERCEPT = -15.53
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.16,
-        "modules": 0.80,
-        "blocks": 2.15,
-        "roles": 2.51,
-        "whole": 9.34,
-        "rarity": 4.78,
-        "distinct": 0.74,
+        "name": 2.01,
+        "modules": 0.86,
+        "blocks": 2.41,
+        "roles": 2.55,
+        "whole": 9.56,
+        "rarity": 4.75,
+        "distinct": 0.77,
     }
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.502
+CERTAIN = 0.508
