@@ -138,10 +138,13 @@ class Exchanger:
         if proposal[0] != "block":
             return False
         holders = {new: old for old, new in self._partners(chosen).items()}
-        ours, theirs = self._sides
-        mine = next(iter(ours.by_kind(proposal[1]).values()))[0]
-        holder = holders.get(next(iter(theirs.by_kind(proposal[2]).values()))[0])
-        return holder is not None and template(self._old[mine].path) != template(self._old[holder].path)
+        displaced = Counter(
+            template(".".join(self._segments[holders[index]][: proposal[1].count(".") + 1]))
+            for indexes in self._sides[1].by_kind(proposal[2]).values()
+            for index in indexes
+            if index in holders
+        )
+        return bool(displaced) and displaced.most_common(1)[0][0] != template(proposal[1])
 
     def carry_out(self, proposal: Proposal, score: Floats, chosen: Ints) -> Ints:
         """Returns the chosen pairs after the proposal."""
