@@ -111,7 +111,7 @@ def check_structure(
     if wrapper:
         changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
     if outcome.nothing:
-        changes = (Change("nothing-loaded", detail=_nothing(structure)), *changes)
+        changes = (Change("nothing-loaded", detail=_nothing(done.before if done else structure)), *changes)
     return Verdict(
         _judged(changes, outcome, policy),
         old=structure,
@@ -119,8 +119,9 @@ def check_structure(
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
-        notes=(*(remarks(done) if done else ()), *_notes(outcome), *_one_rank(structure), *failed, *notes),
+        notes=(*_notes(outcome), *_one_rank(structure), *failed, *notes),
         repairs=(wrapper.repair(),) if wrapper else (),
+        before=done.before if done else None,
         remapped=done.renamed if done else {},
         renderer=render,
     )
@@ -189,13 +190,14 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
     """
     from pytest_ckpt_compat._definition.resume import resume
 
-    if verdict.old is None:
+    saved = verdict.before or verdict.old
+    if saved is None:
         return verdict
     try:
-        found = resume(verdict.old, definition, factory, _renamed(verdict), policy.memory_budget)
+        found = resume(saved, definition, factory, _renamed(verdict), policy.memory_budget)
     except Exception as error:  # the load's verdict stands
         return replace(verdict, changes=(*could_not_check(error).changes, *verdict.changes))
-    changes = found.changes if verdict.new is None else grouped(found.changes, verdict.old, verdict.new)
+    changes = found.changes if verdict.new is None else grouped(found.changes, saved, verdict.new)
     changes = (*judge(changes, policy), *verdict.changes)
     return replace(verdict, changes=changes, notes=(*verdict.notes, *found.notes))
 
@@ -279,6 +281,8 @@ def _find_wrapper(
 
 
 def _notes(outcome: Outcome) -> Iterator[str]:
+    if outcome.remapped:
+        yield from remarks(outcome.remapped, outcome.unexpected)
     if outcome.unconfirmed:
         yield outcome.unconfirmed
     if outcome.unsaved:

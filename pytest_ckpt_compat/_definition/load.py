@@ -147,30 +147,26 @@ def attempt(
     silent = saves_with_hooks(module)
     entries, unsaved = (registered(module), "") if silent else loadable(module, definition)[1:]
     before = {key: storage_of(value) for key, value in entries.items()}
-    remap = definition.remap
-    users = _has_loading_code(module) or remap is not None
-    recorder = _Recorder(module)
-    unapplied = _shield_extra_state(module, structure)
+    users = _has_loading_code(module) or definition.remap is not None
+    recorder, whole = _Recorder(module), state
     raised: BaseException | None = None
-    made: Mapping[str, Any] | None = None
+    done: Remapped | None = None
+    unapplied: tuple[str, ...] = ()
     with untouched_globals(), warnings.catch_warnings(), watch_operators(state, users) as watched:
         # BatchNorm adds a real number that old checkpoints lack. Copying it to meta is a harmless no-op.
         warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
         try:
-            made = remap(state, module) if remap else state
-            _call_load(module, made, strict)
+            if definition.remap:
+                given = definition.remap(state, module)
+                done = remapped(definition.remap.name, structure, state, given, watched)
+                structure, state = done.structure, given
+            unapplied = _shield_extra_state(module, structure)
+            _call_load(module, state, strict)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             raised = error
-    messages = recorder.messages
-    own = [m for m in messages if not m.startswith(_LISTS) and not _MISMATCH.fullmatch(m)]
-    complete = raised is None or words(raised).startswith(_REPORT)
-    if isinstance(raised, RemapError):
-        own, complete = [str(raised)], True  # no load began
-        raised = raised.__cause__ or raised
-    elif raised is not None and not (complete and messages):
-        own.append(brief(raised))
+    own, complete = _messages(raised, recorder.messages)
     after: Mapping[str, Any] = {}
     if raised is None:
         after = registered(module) if silent else loadable(module, definition)[1]
@@ -179,23 +175,33 @@ def attempt(
     around = Entries(before, after, recorder.missing, recorder.unexpected)
     outcome = Outcome(
         raised=raised is not None,
-        strict=any(m.startswith(_LISTS) for m in messages) or (strict and not complete),
+        strict=any(m.startswith(_LISTS) for m in recorder.messages) or (strict and not complete),
         complete=complete,
         missing=recorder.missing,
         unexpected=recorder.unexpected,
-        mismatched=_mismatches(messages),
+        mismatched=_mismatches(recorder.messages),
         errors=tuple(own),
         untouched=tuple(key for key in untouched if key not in missing),
         unapplied=unapplied,
-        nothing=raised is None and reached_nothing(module, around, state, watched),
+        nothing=raised is None and reached_nothing(module, around, state or whole, watched),
         unsaved=unsaved,
-        remapped=remapped(remap.name, structure, state, made, watched)
-        if remap and made is not None
-        else None,
+        remapped=done,
     )
-    wants_numbers = watched.refused or watched.doubts.asked or _wants_numbers(raised, own)
+    cause = (raised.__cause__ or raised) if isinstance(raised, RemapError) else raised
+    wants_numbers = watched.refused or watched.doubts.asked or _wants_numbers(cause, own)
     read = watched.numbers or any(storage_of(tensor) in watched.derived for tensor in watched.doubts.read)
     return Attempt(outcome, wants_numbers, watched.refused, read, watched.doubts)
+
+
+def _messages(raised: BaseException | None, messages: tuple[str, ...]) -> tuple[list[str], bool]:
+    """Returns the errors that no other field of an outcome has, and whether torch's lists are complete."""
+    if isinstance(raised, RemapError):
+        return [str(raised)], True  # no load began
+    own = [m for m in messages if not m.startswith(_LISTS) and not _MISMATCH.fullmatch(m)]
+    complete = raised is None or words(raised).startswith(_REPORT)
+    if raised is not None and not (complete and messages):
+        own.append(brief(raised))
+    return own, complete
 
 
 def _untouched(
