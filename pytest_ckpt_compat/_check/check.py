@@ -16,13 +16,13 @@ from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity, moves
 from pytest_ckpt_compat._core.contents import DISTRIBUTED, subclass_of
 from pytest_ckpt_compat._core.display import count
-from pytest_ckpt_compat._core.errors import CkptCompatError
+from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._definition import confirm
+from pytest_ckpt_compat._definition import confirm, lightning
 from pytest_ckpt_compat._definition.contents import ONE_RANK
 from pytest_ckpt_compat._definition.find import Definition, find
 from pytest_ckpt_compat._definition.load import Outcome, Shape
@@ -98,7 +98,7 @@ def check_structure(
     new, outcome = _load(structure, definition, policy)
     done = outcome.remapped
     if done:  # from here on, the checkpoint is what the remap made of it
-        structure, definition = done.structure, replace(definition, remap=None)
+        structure, definition = done.structure, replace(definition, remap=None, prepares=False)
     wrapper, unwrapped = None, outcome
     failed: tuple[str, ...] = ()
     if outcome.missing:
@@ -119,7 +119,7 @@ def check_structure(
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
-        notes=(*_notes(outcome), *_one_rank(structure), *failed, *notes),
+        notes=(*_library(definition, structure), *_notes(outcome), *_one_rank(structure), *failed, *notes),
         repairs=(wrapper.repair(),) if wrapper else (),
         before=done.before if done else None,
         remapped=done.renamed if done else {},
@@ -219,7 +219,23 @@ def could_not_check(error: BaseException, name: str = "") -> Verdict:
 
 
 def _load(structure: Structure, definition: Definition, policy: Policy) -> tuple[Structure, Outcome]:
-    return confirm.load(structure, definition, policy.strict, policy.memory_budget)
+    as_lightning = definition.lightning and lightning.is_checkpoint(structure)
+    try:
+        new, outcome = confirm.load(structure, definition, policy.strict, policy.memory_budget)
+    except BuildError:
+        if as_lightning:
+            lightning.require_read(definition.target, definition.kwargs, structure)
+        raise
+    if as_lightning and (outcome.raised or outcome.missing or outcome.unexpected):
+        lightning.require_read(definition.target, definition.kwargs, structure)
+    return new, outcome
+
+
+def _library(definition: Definition, structure: Structure) -> tuple[str, ...]:
+    """Whose way of loading was followed, if not torch's own alone."""
+    if definition.lightning and lightning.is_checkpoint(structure):
+        return lightning.remarks(definition.target, definition.kwargs, structure)
+    return ()
 
 
 def _facts(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Change]:

@@ -15,6 +15,7 @@ from pytest_ckpt_compat._core.changes import Change, Severity
 from pytest_ckpt_compat._core.errors import NoBaselineError, SnapshotError, UnreachableError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._registry.registration import Registration, definition_id
 from pytest_ckpt_compat._snapshots import fingerprint, store
@@ -86,6 +87,8 @@ def _compared(
     lacks = resume and same and structure.optimizers and stored is not None and not stored.optimizers
     if context.update and (stored is None or lacks):
         values = structure.values if definition.takes_checkpoint else None
+        if definition.lightning and lightning.is_checkpoint(structure):
+            values = lightning.kept(structure.values)
         text = fingerprint.dumps(structure, values, resume)
         return Finding(writes={name: text} if _outdated(folder, name, structure, resume) else {})
     if stored is None or lacks:
@@ -172,5 +175,5 @@ def _outdated(folder: Path, name: str, structure: Structure, resume: bool = Fals
 
 def definition_name(registration: Registration, definition: Definition) -> str:
     """Name of the snapshot of a registered checkpoint's definition."""
-    name = "" if definition.takes_checkpoint else definition.name
+    name = "" if definition.reads_checkpoint else definition.name
     return store.definition_name(definition_id(name, definition.kwargs, registration.id))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import BuildError, UsageError
 from pytest_ckpt_compat._core.internal import words
+from pytest_ckpt_compat._definition.lightning import is_lightning
 from pytest_ckpt_compat._definition.surroundings import untouched_process
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class Definition:
         takes_checkpoint: whether it has a parameter ``checkpoint``, which receives the checkpoint's
             non-tensor values.
         remap: what the project does to a state_dict before the load, or None.
+        lightning: whether it is the class of a LightningModule.
+        prepares: whether Lightning's ``on_load_checkpoint`` is called before the load.
     """
 
     target: Any
@@ -85,6 +88,13 @@ class Definition:
     kwargs: Mapping[str, Any]
     takes_checkpoint: bool
     remap: Remap | None = None
+    lightning: bool = False
+    prepares: bool = True
+
+    @property
+    def reads_checkpoint(self) -> bool:
+        """Whether what it builds depends on the checkpoint's non-tensor values."""
+        return self.takes_checkpoint or self.lightning
 
     @property
     def label(self) -> str:
@@ -126,7 +136,7 @@ def find(model: Any, kwargs: Mapping[str, Any] | None = None, remap: Any = None)
     given = dict(kwargs or {})
     takes = "checkpoint" in _parameters(target) and "checkpoint" not in given
     name = _dotted(model) if isinstance(model, str) else _name(target)
-    return Definition(target, name, _where(target), given, takes, applied)
+    return Definition(target, name, _where(target), given, takes, applied, is_lightning(target))
 
 
 def is_module(value: object) -> bool:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, PLAIN_DTYPES, Structure
+from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.build import build_real
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import with_metadata
 from pytest_ckpt_compat._definition.entries import loadable, registered, saves_with_hooks
 from pytest_ckpt_compat._definition.find import Definition, RemapError, brief
+from pytest_ckpt_compat._definition.prepare import prepared
 from pytest_ckpt_compat._definition.reached import Entries, reached_nothing
 from pytest_ckpt_compat._definition.remap import Remapped, remapped
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
@@ -120,8 +122,8 @@ def load_weights(definition: Definition, structure: Structure, strict: bool = Tr
         RuntimeError: torch's error, if the load fails.
     """
     module = build_real(definition, structure.values)
-    state = with_metadata(read_weights(structure), structure)
-    _call_load(module, definition.remap(state, module) if definition.remap else state, strict)
+    state = prepared(definition, module, with_metadata(read_weights(structure), structure), structure)[0]
+    _call_load(module, state, strict, structure)
     return module
 
 
@@ -147,7 +149,7 @@ def attempt(
     silent = saves_with_hooks(module)
     entries, unsaved = (registered(module), "") if silent else loadable(module, definition)[1:]
     before = {key: storage_of(value) for key, value in entries.items()}
-    users = _has_loading_code(module) or definition.remap is not None
+    users = _has_loading_code(module) or definition.remap is not None or lightning.has_hook(module)
     recorder, whole = _Recorder(module), state
     raised: BaseException | None = None
     done: Remapped | None = None
@@ -156,12 +158,12 @@ def attempt(
         # BatchNorm adds a real number that old checkpoints lack. Copying it to meta is a harmless no-op.
         warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
         try:
-            if definition.remap:
-                given = definition.remap(state, module)
-                done = remapped(definition.remap.name, structure, state, given, watched)
+            given, name = prepared(definition, module, state, structure)
+            if name:
+                done = remapped(name, structure, state, given, watched)
                 structure, state = done.structure, given
             unapplied = _shield_extra_state(module, structure)
-            _call_load(module, state, strict)
+            _call_load(module, state, strict, structure)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -236,8 +238,10 @@ def _filled_by_torch(key: str, structure: Structure) -> bool:
     return name == "num_batches_tracked" and key not in structure.tensors and version == 1
 
 
-def _call_load(module: nn.Module, state: Mapping[str, Any], strict: bool) -> None:
+def _call_load(module: nn.Module, state: Mapping[str, Any], strict: bool, structure: Structure) -> None:
     """Calls ``load_state_dict``, with ``strict`` unless an override does not take it."""
+    if lightning.is_lightning(type(module)) and lightning.is_checkpoint(structure):
+        strict = lightning.strictness(module, strict)
     parameters = inspect.signature(module.load_state_dict).parameters.values()
     takes_strict = any(p.name == "strict" or p.kind is p.VAR_KEYWORD for p in parameters)
     module.load_state_dict(state, **({"strict": strict} if takes_strict else {}))

@@ -21,7 +21,7 @@ class Remapped:
     """What a remap made of a checkpoint.
 
     Attributes:
-        name: the remap's.
+        name: of what made it: the remap, or Lightning's hook.
         before: the checkpoint, as the remap got it.
         structure: what it returned, with the origin and the other values of the checkpoint.
         renamed: key -> key of the entries that only got another name.
@@ -45,7 +45,7 @@ def remapped(
     """Says what a remap did.
 
     Args:
-        name: the remap's.
+        name: of what made it.
         old: the structure of the checkpoint.
         state: the checkpoint's entries, as the remap got them.
         given: what it returned.
@@ -158,7 +158,7 @@ def remarks(done: Remapped, unwanted: Iterable[str]) -> tuple[str, ...]:
     ]
     told = [part for part in parts if part] or ["changed nothing"]
     other = _part("returned unwanted", [key for key in unwanted if key in done.structure.tensors])
-    return (f"remap {done.name}: {'; '.join((*told, other) if other else told)}",)
+    return (f"{done.name}: {'; '.join((*told, other) if other else told)}",)
 
 
 def _part(what: str, items: list[str]) -> str:
