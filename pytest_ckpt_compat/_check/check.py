@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check import wrapper as wrappers
+from pytest_ckpt_compat._check.containers import read_fitting
 from pytest_ckpt_compat._check.explain import explain, grouped
 from pytest_ckpt_compat._check.wrapper import Wrapper
 from pytest_ckpt_compat._core import prefixes
@@ -81,8 +81,10 @@ def check(
         NoBaselineError: the definition's loading code needs numbers that cannot be read.
         UsageError: an argument cannot be meant.
     """
-    structure = readers.read(path, key)
-    return check_structure(structure, find(model, kwargs, remap), Policy(strict=strict), strip_prefix)
+    definition = find(model, kwargs, remap)
+    structure, notes = read_fitting(path, key, definition, strip_prefix)
+    verdict = check_structure(structure, definition, Policy(strict=strict), strip_prefix)
+    return replace(verdict, notes=(*verdict.notes, *notes))
 
 
 @garbage_collection_paused()
