@@ -74,7 +74,8 @@ def construct(kind: Any, given: Mapping[str, Any], values: Mapping[str, Any]) ->
         built = getattr(importlib.import_module(module), name)(kind, arguments)
     else:
         built = kind(**arguments)
-    built.configure_model()
+    if hasattr(built, "configure_model"):  # since Lightning 2.1
+        built.configure_model()
     return built
 
 
@@ -184,10 +185,11 @@ def strictness(module: Any, strict: bool) -> bool:
     Raises:
         ValueError: the two contradict each other, which Lightning refuses.
     """
-    if not strict and module._strict_loading:
+    own = getattr(module, "_strict_loading", None)  # since Lightning 2.2; None where nobody set it
+    if own and not strict:
         kind = type(module).__name__
         raise ValueError(f"strict=False contradicts {kind}.strict_loading=True, and Lightning refuses that")
-    return bool(strict and module.strict_loading)
+    return strict and own is not False
 
 
 def unread(kind: Any, given: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, str]:
