@@ -7,22 +7,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check import wrapper as wrappers
+from pytest_ckpt_compat._check.containers import read_fitting
 from pytest_ckpt_compat._check.explain import explain, grouped
 from pytest_ckpt_compat._check.wrapper import Wrapper
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity, moves
 from pytest_ckpt_compat._core.contents import DISTRIBUTED, subclass_of
 from pytest_ckpt_compat._core.display import count
-from pytest_ckpt_compat._core.errors import CkptCompatError
+from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._definition import confirm
+from pytest_ckpt_compat._definition import confirm, lightning
 from pytest_ckpt_compat._definition.contents import ONE_RANK
 from pytest_ckpt_compat._definition.find import Definition, find
 from pytest_ckpt_compat._definition.load import Outcome, Shape
@@ -81,8 +81,10 @@ def check(
         NoBaselineError: the definition's loading code needs numbers that cannot be read.
         UsageError: an argument cannot be meant.
     """
-    structure = readers.read(path, key)
-    return check_structure(structure, find(model, kwargs, remap), Policy(strict=strict), strip_prefix)
+    definition = find(model, kwargs, remap)
+    structure, notes = read_fitting(path, key, definition, strip_prefix)
+    verdict = check_structure(structure, definition, Policy(strict=strict), strip_prefix)
+    return replace(verdict, notes=(*verdict.notes, *notes))
 
 
 @garbage_collection_paused()
@@ -98,7 +100,7 @@ def check_structure(
     new, outcome = _load(structure, definition, policy)
     done = outcome.remapped
     if done:  # from here on, the checkpoint is what the remap made of it
-        structure, definition = done.structure, replace(definition, remap=None)
+        structure, definition = done.structure, replace(definition, remap=None, prepares=False)
     wrapper, unwrapped = None, outcome
     failed: tuple[str, ...] = ()
     if outcome.missing:
@@ -111,7 +113,7 @@ def check_structure(
     if wrapper:
         changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
     if outcome.nothing:
-        changes = (Change("nothing-loaded", detail=_nothing(structure)), *changes)
+        changes = (Change("nothing-loaded", detail=_nothing(done.before if done else structure)), *changes)
     return Verdict(
         _judged(changes, outcome, policy),
         old=structure,
@@ -119,8 +121,9 @@ def check_structure(
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
-        notes=(*(remarks(done) if done else ()), *_notes(outcome), *_one_rank(structure), *failed, *notes),
+        notes=(*_library(definition, structure), *_notes(outcome), *_one_rank(structure), *failed, *notes),
         repairs=(wrapper.repair(),) if wrapper else (),
+        before=done.before if done else None,
         remapped=done.renamed if done else {},
         renderer=render,
     )
@@ -189,13 +192,14 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
     """
     from pytest_ckpt_compat._definition.resume import resume
 
-    if verdict.old is None:
+    saved = verdict.before or verdict.old
+    if saved is None:
         return verdict
     try:
-        found = resume(verdict.old, definition, factory, _renamed(verdict), policy.memory_budget)
+        found = resume(saved, definition, factory, _renamed(verdict), policy.memory_budget)
     except Exception as error:  # the load's verdict stands
         return replace(verdict, changes=(*could_not_check(error).changes, *verdict.changes))
-    changes = found.changes if verdict.new is None else grouped(found.changes, verdict.old, verdict.new)
+    changes = found.changes if verdict.new is None else grouped(found.changes, saved, verdict.new)
     changes = (*judge(changes, policy), *verdict.changes)
     return replace(verdict, changes=changes, notes=(*verdict.notes, *found.notes))
 
@@ -217,7 +221,23 @@ def could_not_check(error: BaseException, name: str = "") -> Verdict:
 
 
 def _load(structure: Structure, definition: Definition, policy: Policy) -> tuple[Structure, Outcome]:
-    return confirm.load(structure, definition, policy.strict, policy.memory_budget)
+    as_lightning = definition.lightning and lightning.is_checkpoint(structure)
+    try:
+        new, outcome = confirm.load(structure, definition, policy.strict, policy.memory_budget)
+    except BuildError:
+        if as_lightning:
+            lightning.require_read(definition.target, definition.kwargs, structure)
+        raise
+    if as_lightning and (outcome.raised or outcome.missing or outcome.unexpected):
+        lightning.require_read(definition.target, definition.kwargs, structure)
+    return new, outcome
+
+
+def _library(definition: Definition, structure: Structure) -> tuple[str, ...]:
+    """Whose way of loading was followed, if not torch's own alone."""
+    if definition.lightning and lightning.is_checkpoint(structure):
+        return lightning.remarks(definition.target, definition.kwargs, structure)
+    return ()
 
 
 def _facts(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Change]:
@@ -279,6 +299,8 @@ def _find_wrapper(
 
 
 def _notes(outcome: Outcome) -> Iterator[str]:
+    if outcome.remapped:
+        yield from remarks(outcome.remapped, outcome.unexpected)
     if outcome.unconfirmed:
         yield outcome.unconfirmed
     if outcome.unsaved:

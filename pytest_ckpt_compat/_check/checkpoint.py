@@ -176,7 +176,7 @@ def load(registration: Registration) -> nn.Module:
         RuntimeError: torch's own, where the load fails.
     """
     definition = find(registration.model, registration.kwargs, registration.remap)
-    structure = snapshots.read(registration)
+    structure = snapshots.read(registration, definition)[0]
     if registration.strip_prefix:
         structure = prefixes.strip(structure, registration.strip_prefix)
     return load_weights(definition, structure, registration.policy.strict)

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check.breaks import facts
 from pytest_ckpt_compat._check.check import check_saved
+from pytest_ckpt_compat._check.containers import read_fitting
 from pytest_ckpt_compat._check.context import Context, Subject
 from pytest_ckpt_compat._check.update import difference
 from pytest_ckpt_compat._core.changes import Change, Severity
 from pytest_ckpt_compat._core.errors import NoBaselineError, SnapshotError, UnreachableError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._registry.registration import Registration, definition_id
 from pytest_ckpt_compat._snapshots import fingerprint, store
@@ -61,13 +62,14 @@ def of_checkpoint(
     if not registration.there or (context.snapshots_only and store.exists(folder, name)):
         return _from_snapshot(registration, folder, "" if registration.there else "is absent")
     try:
-        structure = read(registration)
+        structure, notes = read(registration, definition, None if named else _recorded(folder, name))
     except UnreachableError as error:
         if named or not store.exists(folder, name):
             raise
         return _from_snapshot(registration, folder, f"cannot be read here ({error.problem})")
     structure = replace(structure, source=replace(structure.source, path=shown))
-    return structure, _compared(registration, definition, structure, context)
+    found = _compared(registration, definition, structure, context)
+    return structure, replace(found, notes=(*found.notes, *notes))
 
 
 def _compared(
@@ -86,6 +88,8 @@ def _compared(
     lacks = resume and same and structure.optimizers and stored is not None and not stored.optimizers
     if context.update and (stored is None or lacks):
         values = structure.values if definition.takes_checkpoint else None
+        if definition.lightning and lightning.is_checkpoint(structure):
+            values = lightning.kept(structure.values)
         text = fingerprint.dumps(structure, values, resume)
         return Finding(writes={name: text} if _outdated(folder, name, structure, resume) else {})
     if stored is None or lacks:
@@ -105,9 +109,24 @@ def _unusable(error: SnapshotError) -> Finding:
     return Finding(changes=(Change("unreadable", detail=str(error)),))
 
 
-def read(registration: Registration) -> Structure:
-    """Reads the checkpoint itself. Raises ReadError."""
-    return readers.read(registration.address or registration.path, registration.key)
+def read(
+    registration: Registration, definition: Definition, recorded: str | None = None
+) -> tuple[Structure, tuple[str, ...]]:
+    """Reads the checkpoint itself; notes which other state_dicts it holds.
+
+    Raises: as ``check.read_fitting``.
+    """
+    path = registration.address or registration.path
+    return read_fitting(path, registration.key, definition, registration.strip_prefix, recorded)
+
+
+def _recorded(folder: Path, name: str) -> str | None:
+    """The path in the file of the state_dict that a snapshot has; it stays chosen."""
+    try:
+        stored = store.load(folder, name)
+    except SnapshotError:
+        return None
+    return None if stored is None else stored.source.container
 
 
 def _from_snapshot(registration: Registration, folder: Path, why: str) -> tuple[Structure, Finding]:
@@ -172,5 +191,5 @@ def _outdated(folder: Path, name: str, structure: Structure, resume: bool = Fals
 
 def definition_name(registration: Registration, definition: Definition) -> str:
     """Name of the snapshot of a registered checkpoint's definition."""
-    name = "" if definition.takes_checkpoint else definition.name
+    name = "" if definition.reads_checkpoint else definition.name
     return store.definition_name(definition_id(name, definition.kwargs, registration.id))

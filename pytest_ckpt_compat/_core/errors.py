@@ -38,6 +38,22 @@ class ReadError(CkptCompatError):
     rule = "CK905"
 
 
+class ChoiceError(ReadError):
+    """A checkpoint holds several state_dicts, and nothing says which is meant.
+
+    Attributes:
+        equal: the dotted paths of those that go first.
+        keys: the dotted paths of all, those that go first at the beginning.
+    """
+
+    def __init__(
+        self, subject: str, problem: str, advice: str, equal: tuple[str, ...], others: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(subject, problem, advice)
+        self.equal = equal
+        self.keys = tuple(dict.fromkeys((*equal, *others)))
+
+
 class UnreachableError(ReadError):
     """The file is elsewhere: its URL cannot be reached at present, or a Git LFS pointer lies in its place."""
 

@@ -29,7 +29,7 @@ RULES: tuple[Rule, ...] = (
               ~ module.* -> *              38 of 44 tensors
               ~ module.stem.* -> entry.*   6 tensors
 
-              CK103: rename the keys while loading, or rename the attribute back
+              CK103: rename the keys while loading (remap=), or rename the attribute back
               fix:    pass strip_prefix="module.", or save the state_dict of the module in the wrapper
             ```
 
@@ -46,7 +46,7 @@ RULES: tuple[Rule, ...] = (
         severity=Severity.ERROR,
         lenient=Severity.WARNING,
         phrase="{tensors} renamed",
-        advice="rename the keys while loading, or rename the attribute back",
+        advice="rename the keys while loading (remap=), or rename the attribute back",
         meaning="the same tensor under another key",
         documentation=cleandoc(
             """
@@ -62,7 +62,9 @@ RULES: tuple[Rule, ...] = (
             `likely`, or `ambiguous` with another key that would explain it as well; check such a row
             before relying on it.
 
-            Rename the attribute back, or translate old keys in a hook of the module:
+            Rename the attribute back, or translate old keys. If a function of yours does that before the
+            load, register it as [`remap`](registering.md): the check applies it, too. A hook of the module
+            needs no option:
 
             ```python
             def rename_blocks(module, state_dict, prefix, *_):
@@ -89,7 +91,7 @@ RULES: tuple[Rule, ...] = (
         severity=Severity.ERROR,
         lenient=Severity.WARNING,
         phrase="{tensors} split",
-        advice="split it while loading",
+        advice="split it while loading (remap=)",
         meaning="one tensor became several",
         documentation=cleandoc(
             """
@@ -101,8 +103,8 @@ RULES: tuple[Rule, ...] = (
             ```
 
             Only names and shapes are known here, not the numbers. The order of the parts, and whether
-            heads are interleaved, are for you to know. Split the tensor in a hook of the module that
-            owns it:
+            heads are interleaved, are for you to know. Split the tensor in a function registered as
+            [`remap`](registering.md), or in a hook of the module that owns it:
 
             ```python
             def split_qkv(module, state_dict, prefix, *_):
@@ -123,7 +125,7 @@ RULES: tuple[Rule, ...] = (
         severity=Severity.ERROR,
         lenient=Severity.WARNING,
         phrase="{tensors} fused",
-        advice="concatenate them while loading",
+        advice="concatenate them while loading (remap=)",
         meaning="several tensors became one",
         documentation=cleandoc(
             """
@@ -151,7 +153,7 @@ RULES: tuple[Rule, ...] = (
         severity=Severity.ERROR,
         lenient=Severity.WARNING,
         phrase="{tensors} reparametrized",
-        advice="convert it while loading",
+        advice="convert it while loading (remap=)",
         meaning="the same weight in another parametrization",
         documentation=cleandoc(
             """
@@ -188,7 +190,7 @@ RULES: tuple[Rule, ...] = (
         about="load",
         severity=Severity.ERROR,
         phrase="{tensors} transposed",
-        advice="permute or reshape them while loading",
+        advice="permute or reshape them while loading (remap=)",
         meaning="the same numbers, permuted or reshaped",
         documentation=cleandoc(
             """

@@ -133,11 +133,13 @@ class Source:
         path: the file, or the definition (``models.Classifier``), as a user would write it.
         format: ``torch zip``, ``safetensors``, ``fingerprint``, ``definition``, ...
         container: dotted path of the state_dict inside the file (``state_dict``); "" for the top level.
+        others: dotted paths of the other state_dicts in it, if a search chose this one.
     """
 
     path: str = ""
     format: str = ""
     container: str = ""
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

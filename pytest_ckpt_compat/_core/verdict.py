@@ -22,7 +22,8 @@ class Verdict:
         new_label: how the report names the new side (``models.Classifier (models/net.py:88)``).
         where: the file and line of the definition (``models/net.py:88``), or "".
         notes: remarks on how the check was made, a line each.
-        remapped: key of the checkpoint -> key that the load got, for those that the project's remap renamed.
+        before: the checkpoint as its file has it, where the old side is what the project's remap made of it.
+        remapped: key of ``before`` -> key that the load got, for those that the remap renamed.
         repairs: (label, command) lines that a report prints for the user to paste.
         renderer: writes the report that ``str`` gives; whoever makes a verdict for a user sets it.
     """
@@ -36,6 +37,7 @@ class Verdict:
     where: str = ""
     notes: tuple[str, ...] = ()
     repairs: tuple[tuple[str, str], ...] = ()
+    before: Structure | None = field(default=None, repr=False)
     remapped: Mapping[str, str] = field(default_factory=dict, repr=False)
     renderer: Callable[[Verdict], str] = field(default_factory=lambda: repr, repr=False, compare=False)
 

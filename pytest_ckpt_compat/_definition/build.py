@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
+from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.counterparts import Counterparts, is_lazy, is_plain, on_meta
 from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
 from pytest_ckpt_compat._definition.find import Definition, brief, is_module
@@ -85,6 +86,8 @@ def build_real(definition: Definition, checkpoint: Mapping[str, Any] | None = No
 
 def _construct(definition: Definition, checkpoint: Mapping[str, Any] | None) -> Any:
     kwargs = dict(definition.kwargs)
+    if definition.lightning:
+        return lightning.construct(definition.target, kwargs, checkpoint or {})
     if definition.takes_checkpoint:
         kwargs["checkpoint"] = copy.deepcopy(dict(checkpoint or {}))
     return definition.target(**kwargs)

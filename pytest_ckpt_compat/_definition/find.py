@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import BuildError, UsageError
 from pytest_ckpt_compat._core.internal import words
+from pytest_ckpt_compat._definition.lightning import is_lightning
 from pytest_ckpt_compat._definition.surroundings import untouched_process
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class RemapError(Exception):
 
 #: Most arguments that a remap is given: the state_dict and the module.
 _MOST = 2
+#: Names of a second argument with a default that show that it is the module, as in timm.
+_MODULE_NAMES = ("model", "module")
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class Remap:
         except BaseException as error:
             raise RemapError(f"remap {self.name} raised {brief(error)}") from error
         if not isinstance(made, Mapping):
-            raise RemapError(f"remap {self.name} returned {type(made).__name__}, not a state_dict")
+            returned = "None" if made is None else type(made).__name__
+            raise RemapError(f"remap {self.name} returned {returned}: it is to return the state_dict")
         return made
 
 
@@ -74,6 +78,8 @@ class Definition:
         takes_checkpoint: whether it has a parameter ``checkpoint``, which receives the checkpoint's
             non-tensor values.
         remap: what the project does to a state_dict before the load, or None.
+        lightning: whether it is the class of a LightningModule.
+        prepares: whether Lightning's ``on_load_checkpoint`` is called before the load.
     """
 
     target: Any
@@ -82,6 +88,13 @@ class Definition:
     kwargs: Mapping[str, Any]
     takes_checkpoint: bool
     remap: Remap | None = None
+    lightning: bool = False
+    prepares: bool = True
+
+    @property
+    def reads_checkpoint(self) -> bool:
+        """Whether what it builds depends on the checkpoint's non-tensor values."""
+        return self.takes_checkpoint or self.lightning
 
     @property
     def label(self) -> str:
@@ -123,7 +136,7 @@ def find(model: Any, kwargs: Mapping[str, Any] | None = None, remap: Any = None)
     given = dict(kwargs or {})
     takes = "checkpoint" in _parameters(target) and "checkpoint" not in given
     name = _dotted(model) if isinstance(model, str) else _name(target)
-    return Definition(target, name, _where(target), given, takes, applied)
+    return Definition(target, name, _where(target), given, takes, applied, is_lightning(target))
 
 
 def is_module(value: object) -> bool:
@@ -197,28 +210,39 @@ def _remap(given: Any) -> Remap | None:
     if given is None:
         return None
     function = find_attribute(given) if isinstance(given, str) else given
-    name = given if isinstance(given, str) else getattr(function, "__qualname__", repr(function))
+    name = _dotted(given) if isinstance(given, str) else _name(function)
+    name = name or getattr(function, "__name__", type(function).__name__)
     usage = "give a function: state_dict -> state_dict, or (state_dict, model) -> state_dict"
     if not callable(function) or inspect.isclass(function):
         raise UsageError(f"remap {name}", "is not a function", usage)
-    required, most = _arguments(function)
-    if required > _MOST or most < 1:
-        raise UsageError(f"remap {name}", f"takes {required or 'no'} arguments", usage)
-    return Remap(function, name.replace(":", "."), takes_model=required == _MOST)
+    takes_model = _takes_model(function)
+    if takes_model is None:
+        raise UsageError(f"remap {name}", "takes neither one argument nor two", usage)
+    return Remap(function, name, takes_model)
 
 
-def _arguments(function: Callable[..., Any]) -> tuple[int, int]:
-    """How many positional arguments a function needs, and how many it takes."""
+def _takes_model(function: Callable[..., Any]) -> bool | None:
+    """Whether a remap is given the module as its second argument; None if it cannot be called so.
+
+    An optional second argument is the module if it has the name of one: timm gives it, too.
+    """
     try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return 1, 1
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        most = _MOST
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # written in C
+        return False
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [each for each in signature.parameters.values() if each.kind in kinds]
+    if len(positional) >= _MOST and positional[1].name in _MODULE_NAMES:
+        counts: tuple[int, ...] = (_MOST, 1)
     else:
-        most = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return sum(p.default is p.empty for p in positional), most
+        counts = (1, _MOST)
+    for number in counts:
+        try:
+            signature.bind(*range(number))
+        except TypeError:
+            continue
+        return number == _MOST
+    return None
 
 
 def _dotted(text: str) -> str:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, PLAIN_DTYPES, Structure
+from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.build import build_real
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import with_metadata
 from pytest_ckpt_compat._definition.entries import loadable, registered, saves_with_hooks
 from pytest_ckpt_compat._definition.find import Definition, RemapError, brief
+from pytest_ckpt_compat._definition.prepare import prepared
 from pytest_ckpt_compat._definition.reached import Entries, reached_nothing
 from pytest_ckpt_compat._definition.remap import Remapped, remapped
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
@@ -120,8 +122,8 @@ def load_weights(definition: Definition, structure: Structure, strict: bool = Tr
         RuntimeError: torch's error, if the load fails.
     """
     module = build_real(definition, structure.values)
-    state = with_metadata(read_weights(structure), structure)
-    _call_load(module, definition.remap(state, module) if definition.remap else state, strict)
+    state = prepared(definition, module, with_metadata(read_weights(structure), structure), structure)[0]
+    _call_load(module, state, strict, structure)
     return module
 
 
@@ -147,30 +149,26 @@ def attempt(
     silent = saves_with_hooks(module)
     entries, unsaved = (registered(module), "") if silent else loadable(module, definition)[1:]
     before = {key: storage_of(value) for key, value in entries.items()}
-    remap = definition.remap
-    users = _has_loading_code(module) or remap is not None
-    recorder = _Recorder(module)
-    unapplied = _shield_extra_state(module, structure)
+    users = _has_loading_code(module) or definition.remap is not None or lightning.has_hook(module)
+    recorder, whole = _Recorder(module), state
     raised: BaseException | None = None
-    made: Mapping[str, Any] | None = None
+    done: Remapped | None = None
+    unapplied: tuple[str, ...] = ()
     with untouched_globals(), warnings.catch_warnings(), watch_operators(state, users) as watched:
         # BatchNorm adds a real number that old checkpoints lack. Copying it to meta is a harmless no-op.
         warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
         try:
-            made = remap(state, module) if remap else state
-            _call_load(module, made, strict)
+            given, name = prepared(definition, module, state, structure)
+            if name:
+                done = remapped(name, structure, state, given, watched)
+                structure, state = done.structure, given
+            unapplied = _shield_extra_state(module, structure)
+            _call_load(module, state, strict, structure)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             raised = error
-    messages = recorder.messages
-    own = [m for m in messages if not m.startswith(_LISTS) and not _MISMATCH.fullmatch(m)]
-    complete = raised is None or words(raised).startswith(_REPORT)
-    if isinstance(raised, RemapError):
-        own, complete = [str(raised)], True  # no load began
-        raised = raised.__cause__ or raised
-    elif raised is not None and not (complete and messages):
-        own.append(brief(raised))
+    own, complete = _messages(raised, recorder.messages)
     after: Mapping[str, Any] = {}
     if raised is None:
         after = registered(module) if silent else loadable(module, definition)[1]
@@ -179,21 +177,33 @@ def attempt(
     around = Entries(before, after, recorder.missing, recorder.unexpected)
     outcome = Outcome(
         raised=raised is not None,
-        strict=any(m.startswith(_LISTS) for m in messages) or (strict and not complete),
+        strict=any(m.startswith(_LISTS) for m in recorder.messages) or (strict and not complete),
         complete=complete,
         missing=recorder.missing,
         unexpected=recorder.unexpected,
-        mismatched=_mismatches(messages),
+        mismatched=_mismatches(recorder.messages),
         errors=tuple(own),
         untouched=tuple(key for key in untouched if key not in missing),
         unapplied=unapplied,
-        nothing=raised is None and reached_nothing(module, around, made or state, watched),
+        nothing=raised is None and reached_nothing(module, around, state or whole, watched),
         unsaved=unsaved,
-        remapped=remapped(remap, structure, state, made, watched),
+        remapped=done,
     )
-    wants_numbers = watched.refused or watched.doubts.asked or _wants_numbers(raised, own)
+    cause = (raised.__cause__ or raised) if isinstance(raised, RemapError) else raised
+    wants_numbers = watched.refused or watched.doubts.asked or _wants_numbers(cause, own)
     read = watched.numbers or any(storage_of(tensor) in watched.derived for tensor in watched.doubts.read)
     return Attempt(outcome, wants_numbers, watched.refused, read, watched.doubts)
+
+
+def _messages(raised: BaseException | None, messages: tuple[str, ...]) -> tuple[list[str], bool]:
+    """Returns the errors that no other field of an outcome has, and whether torch's lists are complete."""
+    if isinstance(raised, RemapError):
+        return [str(raised)], True  # no load began
+    own = [m for m in messages if not m.startswith(_LISTS) and not _MISMATCH.fullmatch(m)]
+    complete = raised is None or words(raised).startswith(_REPORT)
+    if raised is not None and not (complete and messages):
+        own.append(brief(raised))
+    return own, complete
 
 
 def _untouched(
@@ -228,8 +238,10 @@ def _filled_by_torch(key: str, structure: Structure) -> bool:
     return name == "num_batches_tracked" and key not in structure.tensors and version == 1
 
 
-def _call_load(module: nn.Module, state: Mapping[str, Any], strict: bool) -> None:
+def _call_load(module: nn.Module, state: Mapping[str, Any], strict: bool, structure: Structure) -> None:
     """Calls ``load_state_dict``, with ``strict`` unless an override does not take it."""
+    if lightning.is_lightning(type(module)) and lightning.is_checkpoint(structure):
+        strict = lightning.strictness(module, strict)
     parameters = inspect.signature(module.load_state_dict).parameters.values()
     takes_strict = any(p.name == "strict" or p.kind is p.VAR_KEYWORD for p in parameters)
     module.load_state_dict(state, **({"strict": strict} if takes_strict else {}))

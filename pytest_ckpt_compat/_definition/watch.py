@@ -64,14 +64,18 @@ def watch_operators(state: Mapping[str, Any], users: bool) -> Iterator[Watched]:
         except Exception:
             watched.refused = True
             raise
-        sources = _storages(tensors_in((*args, *kwargs.values()))) & watched.derived.keys()
+        given = _storages(tensors_in((*args, *kwargs.values())))
+        made = _storages(tensors_in((found,)))
+        for storage in made - given:  # new memory, perhaps that of a tensor which is gone
+            watched.derived.pop(storage, None)
+        sources = given & watched.derived.keys()
         if sources:
             watched.used = True
             deciding = _storages(tensors_in(reads_numbers(operator, args)))
             watched.numbers |= not watched.derived.keys().isdisjoint(deciding)
             watched.reached |= written
             roots = frozenset().union(*(watched.derived[storage] for storage in sources))
-            for storage in written | _storages(tensors_in((found,))):
+            for storage in written | made:
                 watched.derived[storage] = watched.derived.get(storage, frozenset()) | roots
         return found
 

@@ -154,7 +154,8 @@ def _changes(
     own = question["registered"]
     if question["file"]:  # read as it was registered; loading code may ask for its numbers, too
         try:
-            structure = readers.read(question["file"], registration.key)
+            key = registration.key if registration.key is not None else structure.source.container or None
+            structure = readers.read(question["file"], key)
         except ReadError:
             return []
     prefix = registration.strip_prefix if own else None

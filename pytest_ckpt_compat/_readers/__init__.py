@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterable
 
 from pytest_ckpt_compat._core.addresses import redacted
-from pytest_ckpt_compat._core.errors import ReadError, UnreachableError
+from pytest_ckpt_compat._core.errors import ChoiceError, ReadError, UnreachableError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.structure import Structure
-from pytest_ckpt_compat._readers.limits import RefusalError, UnreachableRefusalError
+from pytest_ckpt_compat._readers.limits import ChoiceRefusalError, RefusalError, UnreachableRefusalError
 from pytest_ckpt_compat._readers.sniff import read_any
 from pytest_ckpt_compat._readers.source.zip_directory import offsets_of
 from pytest_ckpt_compat._readers.state_dict.plain_values import Opaque
@@ -27,6 +27,7 @@ def read(path: str | os.PathLike[str], key: str | None = None) -> Structure:
 
     Raises:
         ReadError: the checkpoint cannot be read, or not safely.
+        ChoiceError: it holds several of equal rank (a kind of ReadError).
         UnreachableError: the URL cannot be reached at present, or the file is a Git LFS pointer (a kind of
             ReadError).
     """
@@ -36,6 +37,10 @@ def read(path: str | os.PathLike[str], key: str | None = None) -> Structure:
             return read_any(name, key)
     except UnreachableRefusalError as refusal:
         raise UnreachableError(redacted(name), refusal.problem, refusal.advice) from None
+    except ChoiceRefusalError as refusal:
+        raise ChoiceError(
+            redacted(name), refusal.problem, refusal.advice, refusal.equal, refusal.others
+        ) from None
     except RefusalError as refusal:
         raise ReadError(redacted(name), refusal.problem, refusal.advice) from None
 

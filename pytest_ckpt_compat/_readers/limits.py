@@ -97,6 +97,20 @@ class RefusalError(Exception):
         self.advice = advice
 
 
+class ChoiceRefusalError(RefusalError):
+    """A file holds several state_dicts.
+
+    Attributes:
+        equal: the dotted paths of those that go first.
+        others: the dotted paths of the others.
+    """
+
+    def __init__(self, problem: str, advice: str, equal: tuple[str, ...], others: tuple[str, ...]) -> None:
+        super().__init__(problem, advice)
+        self.equal = equal
+        self.others = others
+
+
 class BrokenOffError(RefusalError):
     """A pickle continues after the available bytes. Reading more of the file may help."""
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_ckpt_compat._core.errors import SnapshotError
+from pytest_ckpt_compat._core.records import marked, unmarked
 from pytest_ckpt_compat._core.structure import OBJECT, OptimizerState, Source, Structure, TensorSpec
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._snapshots import module_classes, optimizer_data
@@ -96,7 +97,7 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
         lines = [f"{_q(path)}: {_q(kind)}" for path, kind in classes.items()]
         fields.append(("modules", _block("{}", lines)))
     if values is not None:
-        fields.append(("values", json.dumps(plain(values), sort_keys=True)))
+        fields.append(("values", json.dumps(plain(marked(values)), sort_keys=True)))
     if optimizers:
         lines = [f"{_q(path)}: {_optimizer(state)}" for path, state in structure.optimizers.items()]
         fields.append(("optimizers", _block("{}", lines)))
@@ -169,7 +170,7 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
             format=SOURCE,
             container=str(source.get("container", "")),
         ),
-        values=dict(fields.get("values") or {}),
+        values=dict(unmarked(fields.get("values") or {})),
         objects={key: _value(text) for key, text in fields.get("objects", {}).items()},
         strides=strides,
         optimizers={

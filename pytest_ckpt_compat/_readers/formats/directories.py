@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pytest_ckpt_compat._core.structure import Source, Structure
+from dataclasses import replace
+
+from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._readers.formats import dcp
 from pytest_ckpt_compat._readers.formats.deepspeed import model_states, read_deepspeed
 from pytest_ckpt_compat._readers.formats.shards import read_index
@@ -64,9 +66,7 @@ def read_directory(folder: LocalFolder, key: str | None, budget: Budget) -> Stru
 
 def _named(structure: Structure, folder: LocalFolder) -> Structure:
     """Returns the structure with the directory as its source, under the path that the user gave."""
-    source = Source(folder.path, structure.source.format, structure.source.container)
-    fields = {name: getattr(structure, name) for name in structure.__dataclass_fields__}
-    return Structure(**{**fields, "source": source})
+    return replace(structure, source=replace(structure.source, path=folder.path))
 
 
 def _index(names: frozenset[str]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_ckpt_compat._core.structure import (
@@ -51,7 +51,7 @@ def assemble(loaded: Loaded, key: str | None) -> Structure:
     """Makes the structure of the state_dict at the dotted path ``key``; None searches for it."""
     found = choose(loaded.value, key)
     entries = module_entries(found.value) if is_module(found.value) else mapping_of(found.value) or {}
-    return structure_of(
+    structure = structure_of(
         entries,
         loaded,
         container=found.key,
@@ -60,6 +60,8 @@ def assemble(loaded: Loaded, key: str | None) -> Structure:
         values=plain_values(loaded.value),
         optimizers=optimizer_states(loaded.value),
     )
+    others = tuple(each.key for each in found.others)
+    return replace(structure, source=replace(structure.source, others=others))
 
 
 def structure_of(

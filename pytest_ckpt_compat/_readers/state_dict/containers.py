@@ -3,21 +3,21 @@
 A state_dict is a mapping whose keys are all text and whose values include tensors, or a pickled
 ``nn.Module``. The state of an optimizer is neither. Among several, one under a usual name of a model
 goes first, then the least nested one. The user chooses between equals: ``key="model"``,
-``key="ema"``.
+``key="ema"``. A check, which knows the definition, chooses among all of them by what fits.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.structure import EXTRA_STATE
 from pytest_ckpt_compat._readers import limits
-from pytest_ckpt_compat._readers.limits import RefusalError
+from pytest_ckpt_compat._readers.limits import ChoiceRefusalError, RefusalError
 from pytest_ckpt_compat._readers.pickle.inert import Made, Tensor
 from pytest_ckpt_compat._readers.state_dict.modules import has_tensors, is_module, module_entries
 from pytest_ckpt_compat._readers.state_dict.quantized import is_packed
@@ -47,15 +47,28 @@ _SAVE = "save torch.save(model.state_dict(), path) and give that file"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A value in a checkpoint, and the names that lead to it."""
+    """A value in a checkpoint, and the names that lead to it.
+
+    Attributes:
+        path: the names.
+        value: the value.
+        others: the state_dicts that were found besides, if a search chose this one.
+    """
 
     path: tuple[str, ...]
     value: Any
+    others: tuple[Found, ...] = ()
 
     @property
     def key(self) -> str:
         """The path, dotted as in ``key=``."""
         return ".".join(self.path)
+
+    @property
+    def tensors(self) -> int:
+        """The number of its tensors."""
+        items = module_entries(self.value) if is_module(self.value) else mapping_of(self.value) or {}
+        return sum(type(part) is Tensor for part in items.values())
 
 
 def choose(root: Any, key: str | None) -> Found:
@@ -63,20 +76,22 @@ def choose(root: Any, key: str | None) -> Found:
     start = Found((), root) if not key else _resolve(root, key)
     if key is not None and (_is_state(start.value) or may_be_empty(start.value)):
         return start
-    best = _best(_search(start))
+    found = _without_nested(_search(start))
     if key is not None:
-        raise _no_such_key(key, best)
-    if not best and may_be_empty(start.value):
+        raise _no_such_key(key, _best(found))
+    if not found and may_be_empty(start.value):
         return start
-    best = best or _best(_search(start, _is_named_empty))
+    found = found or _without_nested(_search(start, _is_named_empty))
+    found = found or _without_nested(_search(start, numbers=True))
+    best = _best(found)
     if not best:
         raise no_tensors()
     if len(best) > 1:
-        listed = ", ".join(
-            f"{found.key!r} ({count(_tensors(found.value), 'tensor')})" for found in best[:_SHOWN]
-        )
-        raise RefusalError(f"it holds {len(best)} state_dicts of equal rank: {listed}", _advice(best))
-    return best[0]
+        listed = ", ".join(f"{each.key!r} ({count(each.tensors, 'tensor')})" for each in best[:_SHOWN])
+        problem = f"it holds {len(best)} state_dicts of equal rank: {listed}"
+        equal, others = tuple(each.key for each in best), tuple(each.key for each in found)
+        raise ChoiceRefusalError(problem, _advice(best), equal, others)
+    return replace(best[0], others=tuple(each for each in found if each is not best[0]))
 
 
 def mapping_of(value: Any) -> dict[Any, Any] | None:
@@ -116,13 +131,13 @@ def _is_state_dict(value: Any) -> bool:
     return any(type(part) is Tensor or is_packed(part) for part in items.values())
 
 
-def _tensors(value: Any) -> int:
-    items = module_entries(value) if is_module(value) else mapping_of(value) or {}
-    return sum(type(part) is Tensor for part in items.values())
+def _parts(value: Any, numbers: bool = True) -> Iterator[tuple[str, Any]]:
+    """Yields the parts of a value by name: items, attributes, or elements by index.
 
-
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yields the parts of a value by name: items, attributes, or elements by index."""
+    Args:
+        value: the value.
+        numbers: whether items of a dictionary count whose keys are whole numbers.
+    """
     items = mapping_of(value)
     if items is None and type(value) is Made:
         state = value.state
@@ -131,6 +146,8 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         for name, part in items.items():
             if type(name) is str:
                 yield name, part
+            elif numbers and type(name) is int and str(name) not in items:
+                yield str(name), part
     elif isinstance(value, (list, tuple)):
         for number, part in enumerate(islice(value, limits.SEARCH_LENGTH)):
             yield str(number), part
@@ -143,9 +160,15 @@ def _is_named_empty(each: Found) -> bool:
 
 
 def _search(
-    start: Found, wanted: Callable[[Found], bool] = lambda each: _is_state(each.value)
+    start: Found, wanted: Callable[[Found], bool] = lambda each: _is_state(each.value), numbers: bool = False
 ) -> list[Found]:
-    """Finds every state_dict in ``start``, the least nested first, each once."""
+    """Finds every state_dict in ``start``, the least nested first, each once.
+
+    Args:
+        start: where to begin.
+        wanted: whether a value is one.
+        numbers: whether to look under whole numbers, which are names of an optimizer's parameters, too.
+    """
     found = []
     seen = {id(start.value)}
     pending = deque([start])
@@ -155,7 +178,7 @@ def _search(
             found.append(current)
         if is_module(current.value) or len(current.path) >= len(start.path) + limits.SEARCH_DEPTH:
             continue
-        parts = dict(_parts(current.value))
+        parts = dict(_parts(current.value, numbers))
         if "param_groups" in parts and "state" in parts:  # an optimizer
             continue
         for name, part in parts.items():
@@ -171,7 +194,6 @@ def _searched(name: str) -> bool:
 
 def _best(found: list[Found]) -> list[Found]:
     """Selects those of the best rank: by name, then by depth."""
-    found = _without_nested(found)
     ranked = [(_rank(each), each) for each in found]
     top = min((rank for rank, _ in ranked), default=None)
     return [each for rank, each in ranked if rank == top]
@@ -221,7 +243,7 @@ def _resolve(root: Any, key: str) -> Found:
             name = ".".join(pieces[:split])
             if name in parts:
                 pending.append((Found((*current.path, name), parts[name]), ".".join(pieces[split:])))
-    raise _no_such_key(key, _best(_search(Found((), root))))
+    raise _no_such_key(key, _best(_without_nested(_search(Found((), root)))))
 
 
 def _no_such_key(key: str, others: list[Found]) -> RefusalError:

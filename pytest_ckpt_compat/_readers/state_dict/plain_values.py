@@ -1,6 +1,6 @@
 """Converts a checkpoint's non-tensor values to plain data: dictionaries, lists, text and numbers.
 
-An object becomes the dictionary of its items or attributes: ``args.lr`` of an
+An object becomes the dictionary of its items or attributes, a ``Record``: ``args.lr`` of an
 ``argparse.Namespace`` is ``values["args"]["lr"]``. Dictionaries omit tensors; lists and tuples hold
 None for them. A value without a plain form (a class, a function, a module, a value beyond the
 limits) becomes an ``Opaque`` with its name.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from pytest_ckpt_compat._core.records import Record
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.pickle.inert import Global, Made, Skipped, Storage, Tensor
 from pytest_ckpt_compat._readers.state_dict import numpy_values
@@ -42,7 +43,9 @@ def plain_values(root: Any) -> dict[str, Any]:
     """Returns a checkpoint's plain values by name; none if it is neither a dictionary nor an object."""
     values = None if is_module(root) else _Walk().convert(root)
     return (
-        {name: value for name, value in values.items() if type(name) is str} if type(values) is dict else {}
+        {name: value for name, value in values.items() if type(name) is str}
+        if isinstance(values, dict)
+        else {}
     )
 
 
@@ -139,12 +142,13 @@ class _Walk:
         if name.startswith("omegaconf."):
             for inner in ("_content", "_val"):
                 if inner in attributes:
-                    return self.convert(attributes[inner])
+                    content = self.convert(attributes[inner])
+                    return Record(content, name) if type(content) is dict else content
         if value.entries is not None:
-            return self.mapping(value.entries)
+            return Record(self.mapping(value.entries), name)
         if value.elements is not None:
             return [self.convert(item) for item in value.elements]
-        return self.mapping(attributes) if attributes else Opaque(name)
+        return Record(self.mapping(attributes), name) if attributes else Opaque(name)
 
     def special(self, kind: str, value: Made) -> Any:
         if kind == "device":
