@@ -11,6 +11,7 @@ from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check import wrapper as wrappers
 from pytest_ckpt_compat._check.explain import explain, grouped
+from pytest_ckpt_compat._check.openable import unopenable
 from pytest_ckpt_compat._check.wrapper import Wrapper
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity, moves
@@ -112,15 +113,16 @@ def check_structure(
         changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
     if outcome.nothing:
         changes = (Change("nothing-loaded", detail=_nothing(structure)), *changes)
+    refused, opened_by = unopenable(structure.pickled, policy)
     return Verdict(
-        _judged(changes, outcome, policy),
+        (*_judged(changes, outcome, policy), *refused),
         old=structure,
         new=new,
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
         notes=(*(remarks(done) if done else ()), *_notes(outcome), *_one_rank(structure), *failed, *notes),
-        repairs=(wrapper.repair(),) if wrapper else (),
+        repairs=(*((wrapper.repair(),) if wrapper else ()), *opened_by),
         remapped=done.renamed if done else {},
         renderer=render,
     )

@@ -7,6 +7,7 @@ from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.formats.torch_export import is_export, read_export
 from pytest_ckpt_compat._readers.formats.torchscript import read_torchscript
 from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged
+from pytest_ckpt_compat._readers.pickle.asked import Asked
 from pytest_ckpt_compat._readers.pickle.interpreter import interpret
 from pytest_ckpt_compat._readers.pickle.storages import ZipStorages
 from pytest_ckpt_compat._readers.source.files import Blob
@@ -40,11 +41,13 @@ def load_torch_zip(blob: Blob, budget: Budget) -> Loaded:
 def _load(archive: Archive, root: str, budget: Budget) -> Loaded:
     storages = ZipStorages(archive, root)
     pickle = archive.read(archive.records[f"{root}/data.pkl"], limits.PICKLE_BYTES)
-    value, end = interpret(pickle, storages.load, budget=budget)
+    asked = Asked()
+    value, end = interpret(pickle, storages.load, budget=budget, asked=asked)
     if end != len(pickle):
         raise damaged("its data.pkl has data after the end of the pickle")
     blob = archive.blob
-    return Loaded(value, blob.path, FORMAT, blob.locatable and storages.native_order)
+    native = blob.locatable and storages.native_order
+    return Loaded(value, blob.path, FORMAT, native, asked.pickled())
 
 
 def _root(archive: Archive) -> str:
