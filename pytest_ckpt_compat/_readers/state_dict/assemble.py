@@ -22,10 +22,10 @@ from pytest_ckpt_compat._readers.state_dict.containers import (
     choose,
     mapping_of,
     may_be_empty,
-    no_tensors,
 )
 from pytest_ckpt_compat._readers.state_dict.contents import Converter
 from pytest_ckpt_compat._readers.state_dict.modules import is_module, module_entries, module_versions
+from pytest_ckpt_compat._readers.state_dict.nothing import no_tensors
 from pytest_ckpt_compat._readers.state_dict.optimizers import optimizer_states
 from pytest_ckpt_compat._readers.state_dict.plain_values import already_plain, plain_values
 from pytest_ckpt_compat._readers.state_dict.quantized import is_packed
