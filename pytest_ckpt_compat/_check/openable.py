@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
@@ -30,13 +30,15 @@ def unopenable(pickled: Pickled | None, policy: Policy) -> Found:
     (change,) = judge([Change("unopenable", detail=_detail(found, lost))], policy)
     if lost and change.severity is Severity.WARNING:
         change = replace(change, severity=Severity.ERROR)
-    return (change,), (("open", _repair(found)),)
+    moved = [(name, home) for name, home in found.absent.items() if home]
+    told = [f"{name}: {home} has a class of this name" for name, home in moved[:_SHOWN]]
+    return (change,), (*(("moved?", line) for line in told), ("open", _repair(found)))
 
 
 def _detail(found: Opening, lost: bool) -> str:
     if found.harmful:
         return f"its pickle names {_listed(found.harmful)}, for which no checkpoint has a use"
-    absent = f"{_absent(found.absent)} cannot be imported here" if found.absent else ""
+    absent = f"{_listed(found.absent)} cannot be imported here" if found.absent else ""
     if lost or not found.refused:
         return f"torch.load cannot open it: {absent}"
     refused = f"torch.load by default (weights_only=True) refuses it because of {_listed(found.refused)}"
@@ -53,10 +55,6 @@ def _repair(found: Opening) -> str:
         first = next(iter(found.absent))
         return f"make {first} importable again, open the file there, and save model.state_dict() alone"
     return _UNSAFE
-
-
-def _absent(absent: Mapping[str, str]) -> str:
-    return _listed([f"{name} (perhaps moved to {home})" if home else name for name, home in absent.items()])
 
 
 def _listed(names: Collection[str]) -> str:

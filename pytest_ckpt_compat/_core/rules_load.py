@@ -261,8 +261,8 @@ RULES: tuple[Rule, ...] = (
             `add_safe_globals` in the package that defines the model, and the warning ends.
 
             With `weights_only=False`, torch imports the classes. The report names those that cannot be
-            imported here. Where one module of the project has a class of the same name, it has *perhaps
-            moved* there, and the name in the file can be allowed for that class:
+            imported here. Where one module of the project has a class of the same name, the line `moved?:`
+            names it. If it is the same class, it can be allowed under the name in the file:
 
             ```python
             torch.serialization.add_safe_globals([(newpkg.nets.Detector, "oldpkg.nets.Detector")])

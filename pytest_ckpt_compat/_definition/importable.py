@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -93,18 +93,25 @@ def _may_have(spec: ModuleSpec, name: str) -> bool:
     return bool(re.search(rf"\b{re.escape(name)}\b", text) or _DYNAMIC.search(text))
 
 
-def home_of(module: str, name: str) -> str:
-    """The only imported module of the project, or of the same package, that defines a class of this name."""
-    package = module.partition(".")[0]
-    homes = [
-        each
-        for each, found in list(sys.modules.items())
-        if isinstance(found, ModuleType)
-        and isinstance(kind := vars(found).get(name), type)
-        and kind.__module__ == each
-        and (each.partition(".")[0] == package or _is_project(found))
-    ]
-    return homes[0] if len(homes) == 1 else ""
+def homes_of(names: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Name -> the imported module, of the project or the same package, that has a class of that name.
+
+    It is "" where none has one, or several.
+    """
+    packages = {each.partition(".")[0] for each, _ in names}
+    found: dict[str, list[str]] = {name: [] for _, name in names}
+    for home, module in list(sys.modules.items()):
+        if isinstance(module, ModuleType) and (shared := found.keys() & vars(module).keys()):
+            defined = [name for name in shared if _defines(module, home, name)]
+            if defined and (home.partition(".")[0] in packages or _is_project(module)):
+                for name in defined:
+                    found[name].append(home)
+    return {each: found[each[1]][0] if len(found[each[1]]) == 1 else "" for each in names}
+
+
+def _defines(module: ModuleType, home: str, name: str) -> bool:
+    kind = vars(module)[name]
+    return isinstance(kind, type) and kind.__module__ == home
 
 
 def _is_project(module: ModuleType) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_ckpt_compat._core.pickled import Name, Pickled
-from pytest_ckpt_compat._definition.importable import alias_of, home_of, imported, is_importable
+from pytest_ckpt_compat._definition.importable import alias_of, homes_of, imported, is_importable
 
 #: Values of the variable with which torch opens every file by ``weights_only=False``.
 _YES = frozenset({"1", "y", "yes", "true"})
@@ -30,6 +30,8 @@ _RETURN_THEIR_CLASS = frozenset(
 )
 #: What it returns is neither allowed with it nor named by the file; and it should not be allowed.
 _NEVER_ENOUGH = ("builtins", "getattr")
+#: Names that are looked for.
+_MOST = 1_000
 _NUMPY_CODE = re.compile(r"[<>|=]?[A-Za-z]\d{0,4}")
 
 
@@ -57,8 +59,9 @@ def opening(pickled: Pickled) -> Opening:
     if not default:
         return Opening()
     foreign = [name for name in names if _dotted(name) not in default]
-    absent = {_dotted(name): home_of(*name) for name in foreign if not is_importable(*name)}
-    lacking = [name for name in foreign if name[0] in _BLOCKED or _dotted(name) not in allowed]
+    homes = homes_of([name for name in foreign[:_MOST] if not is_importable(*name)])
+    absent = {_dotted(name): home for name, home in homes.items()}
+    lacking = dict.fromkeys(name for name in foreign if name[0] in _BLOCKED or _dotted(name) not in allowed)
     harmful = tuple(_dotted(name) for name in lacking if _is_harmful(name))
     if not _weights_only():
         return Opening(absent=absent, harmful=harmful)
@@ -68,9 +71,15 @@ def opening(pickled: Pickled) -> Opening:
     refused += [*dtypes, *([pickled.beyond] if pickled.beyond else [])]
     if not refused:
         return Opening()
-    hopeless = pickled.beyond or unfillable or _NEVER_ENOUGH in names or _BLOCKED & {m for m, _ in names}
+    hopeless = (
+        len(lacking) > _MOST
+        or pickled.beyond
+        or unfillable
+        or _NEVER_ENOUGH in names
+        or _BLOCKED & {m for m, _ in names}
+    )
     enough = not hopeless and all(map(_is_known_result, map(_translated, pickled.built)))
-    entries = [_entry(name) for name in lacking] if enough else [None]
+    entries = [_entry(name, absent) for name in lacking] if enough else [None]
     found = () if None in entries else (*filter(None, entries), *dtypes)
     return Opening(tuple(refused), found, absent, harmful)
 
@@ -138,11 +147,11 @@ def _is_known_result(name: Name) -> bool:
     return made_by is None or isinstance(made_by, type) or _dotted(name) in _RETURN_THEIR_CLASS
 
 
-def _entry(name: Name) -> str | None:
+def _entry(name: Name, absent: Mapping[str, str]) -> str | None:
     """The argument of ``add_safe_globals`` that allows a name; None if nothing can be given for it."""
     found, dotted = imported(*alias_of(*name)), _dotted(name)
-    if found is None and not is_importable(*name):
-        home = home_of(*name)
+    if dotted in absent:
+        home = absent[dotted]
         return f'({home}.{name[1]}, "{dotted}")' if home else None
     own = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
     if found is not None and own != dotted:
