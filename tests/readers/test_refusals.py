@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.package import PackageExporter  # type: ignore[attr-defined]
 
@@ -67,6 +69,14 @@ def part(folder: Path) -> Path:
     return next((folder / "run").glob("*.distcp"))
 
 
+def sharded(folder: Path, **options: Any) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        writer = HuggingFaceStorageWriter(str(folder / "run"), **options)
+        save(net().state_dict(), storage_writer=writer, no_dist=True)
+    return folder / "run"
+
+
 def packaged(folder: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -109,6 +119,10 @@ KINDS: dict[str, bytes | Callable[[Path], Path]] = {
     "anything else without tensors": saved({"epoch": 3}),
     "frozen TorchScript": frozen,
     "one `.distcp` file": part,
+    "one part of a Hugging Face save by ranks": lambda folder: next(
+        sharded(folder, save_distributed=True).iterdir()
+    ),
+    "a directory of such parts": lambda folder: sharded(folder, save_distributed=True),
     "torch.package": packaged,
     "Stable-Baselines3": zipped(
         data=b"{}", policy__pth=saved(net().state_dict()), _stable_baselines3_version=b"2"
@@ -178,3 +192,18 @@ def test_the_file_that_a_refusal_names_is_read(tmp_path: Path) -> None:
                 inside.extractall(tmp_path)
         assert len(read(tmp_path / name).tensors) == 4
     assert len(read(part(tmp_path).parent).tensors) == 4
+
+
+@pytest.mark.parametrize("options", [{}, {"save_distributed": True, "enable_consolidation": True}])
+def test_a_whole_save_of_hugging_face_is_read(tmp_path: Path, options: dict[str, bool]) -> None:
+    folder = sharded(tmp_path, **options)
+    assert len(read(folder).tensors) == 4
+    assert len(read(next(folder.glob("model-*.safetensors"))).tensors) == 4
+
+
+def test_a_part_under_another_name(tmp_path: Path) -> None:
+    place = {"up.weight": {"saved_offsets": [2, 0]}}
+    metadata = {"DCP_SHARDING_INFO": json.dumps(place), "DCP_VERSION": "1.0"}
+    save_file({"up.weight": torch.zeros(2, 3)}, tmp_path / "net.safetensors", metadata)
+    with pytest.raises(ReadError, match="it is one part of a distributed checkpoint"):
+        read(tmp_path / "net.safetensors")
