@@ -7,10 +7,12 @@ import collections
 import datetime
 import enum
 import functools
+import html.parser
 import importlib
 import os
 import pathlib
 import pickle
+import subprocess
 import sys
 import types
 import warnings
@@ -129,6 +131,8 @@ BESIDE: dict[str, Any] = {
     "list subclass": Listing([1, 2]),
     "deque": collections.deque([1]),
     "builtin function": len,
+    "an exception": ValueError("a"),
+    "a class of another name in Python 2": html.parser.HTMLParser,
     "slice": slice(1, 2),
     "range": range(3),
     "numpy float": np.float64(0.5),
@@ -171,7 +175,7 @@ def nothing_allowed() -> Iterator[None]:
 def allow(entries: tuple[str, ...]) -> None:
     """Runs the printed call in a namespace that has imported what it names."""
     names: dict[str, Any] = {"numpy": np, "torch": torch}
-    for module in (argparse, collections, datetime, functools, pathlib, types):
+    for module in (argparse, collections, datetime, functools, html, pathlib, types):
         names[module.__name__] = module
     names["tests"] = sys.modules["tests"]
     code = f"torch.serialization.add_safe_globals([{', '.join(entries)}])"
@@ -360,19 +364,30 @@ def test_options_of_a_class_that_is_gone_warn(saved: Path) -> None:
     assert "cannot be imported here" in line(path)
 
 
-def test_a_pickle_that_does_harm(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("function", "argument"), [(os.system, "exit 1"), (eval, "1"), (subprocess.run, "x"), (os.remove, "x")]
+)
+def test_a_pickle_that_does_harm(tmp_path: Path, function: Callable[..., Any], argument: str) -> None:
     class Harm:
         def __reduce__(self) -> Any:
-            return os.system, ("exit 1",)
+            return function, (argument,)
 
     path = tmp_path / "net.pt"
     torch.save({"model": WEIGHTS, "x": Harm()}, path)
+    printed = str(ckpt.check(path, model=Definition))
+    named = f"its pickle names {function.__module__}.{function.__name__}, for which no checkpoint has a use"
+    assert named in printed
+    assert "weights_only=False" not in printed
+    assert "add_safe_globals" not in printed
+
+
+def test_data_of_a_module_that_torch_never_allows(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save({"model": WEIGHTS, "facts": os.stat(tmp_path)}, path)
     verdict = ckpt.check(path, model=Definition)
-    assert f"its pickle names {os.system.__module__}.system, for which no checkpoint has a use" in str(
-        verdict
-    )
-    assert "weights_only=False" not in str(verdict)
-    assert "add_safe_globals" not in str(verdict)
+    assert verdict.changes[0].detail.endswith("because of os.stat_result")
+    assert verdict.repairs == (("open", "torch.load(path, weights_only=False), if you trust the file"),)
+    torch.load(path, weights_only=False)
 
 
 def test_what_torch_load_does_not_open_by_itself_is_not_judged(tmp_path: Path) -> None:

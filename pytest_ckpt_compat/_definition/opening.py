@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_ckpt_compat._core.pickled import Name, Pickled
 from pytest_ckpt_compat._definition.importable import alias_of, homes_of, imported, is_importable
@@ -19,8 +19,9 @@ _EVERYTHING = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 _SINCE = (2, 6)
 #: Torch never lets these be allowed.
 _BLOCKED = frozenset({"sys", "os", "posix", "nt"})
-#: What runs whatever it is given: a pickle that names it was made to do harm.
-_HARMFUL = _BLOCKED - {"sys"} | {"subprocess", "pty", "runpy", "shutil", "socket", "webbrowser"}
+#: What runs or removes whatever it is given: a pickle that names it was made to do harm. Of the blocked
+#: modules, that is any function.
+_HARMFUL = frozenset({"subprocess", "pty", "runpy", "webbrowser"})
 _HARMFUL_BUILTINS = frozenset({"eval", "exec", "compile", "__import__", "open", "breakpoint", "execfile"})
 #: Classes that ``weights_only=True`` lets get items.
 _FILLABLE = frozenset({"builtins.dict", "collections.OrderedDict", "collections.Counter"})
@@ -54,34 +55,42 @@ class Opening:
 
 def opening(pickled: Pickled) -> Opening:
     """What stops ``torch.load`` from opening a file, after what the project has allowed by now."""
-    names = {_translated(name): name for name in pickled.names}
+    names = [_Named(_translated(name), _imported_as(name)) for name in pickled.names]
     default, allowed = _allowed_by_default(), _allowed_by_project()
     if not default:
         return Opening()
-    foreign = [name for name in names if _dotted(name) not in default]
-    homes = homes_of([name for name in foreign[:_MOST] if not is_importable(*name)])
+    foreign = [each for each in names if _dotted(each.torchs) not in default]
+    homes = homes_of([each.here for each in foreign[:_MOST] if not is_importable(*each.here)])
     absent = {_dotted(name): home for name, home in homes.items()}
-    lacking = dict.fromkeys(name for name in foreign if name[0] in _BLOCKED or _dotted(name) not in allowed)
-    harmful = tuple(_dotted(name) for name in lacking if _is_harmful(name))
+    lacking = [each for each in foreign if each.torchs[0] in _BLOCKED or _dotted(each.torchs) not in allowed]
+    harmful = tuple(_dotted(each.here) for each in lacking if _is_harmful(each.here))
     if not _weights_only():
         return Opening(absent=absent, harmful=harmful)
-    unfillable = {each for name in pickled.filled if _dotted(each := _translated(name)) not in _FILLABLE}
+    unfillable = {here for name in pickled.filled if _dotted(here := _imported_as(name)) not in _FILLABLE}
     dtypes = [each for each in _numpy_classes(pickled.numpy_dtypes) if each not in allowed]
-    refused = [_dotted(name) for name in names if name in lacking or name in unfillable]
+    without = {*lacking}
+    refused = [_dotted(each.here) for each in names if each in without or each.here in unfillable]
     refused += [*dtypes, *([pickled.beyond] if pickled.beyond else [])]
     if not refused:
         return Opening()
-    hopeless = (
-        len(lacking) > _MOST
-        or pickled.beyond
-        or unfillable
-        or _NEVER_ENOUGH in names
-        or _BLOCKED & {m for m, _ in names}
-    )
-    enough = not hopeless and all(map(_is_known_result, map(_translated, pickled.built)))
-    entries = [_entry(name, absent) for name in lacking] if enough else [None]
+    blocked = any(each.torchs[0] in _BLOCKED or each.here == _NEVER_ENOUGH for each in names)
+    enough = not (len(lacking) > _MOST or pickled.beyond or unfillable or blocked)
+    enough = enough and all(map(_is_known_result, map(_imported_as, pickled.built)))
+    entries = [_entry(each, absent) for each in lacking] if enough else [None]
     found = () if None in entries else (*filter(None, entries), *dtypes)
     return Opening(tuple(refused), found, absent, harmful)
+
+
+class _Named(NamedTuple):
+    """A class or function that a pickle names.
+
+    Attributes:
+        torchs: its module and name for ``weights_only=True``.
+        here: its module and name for Python, and so for ``weights_only=False``.
+    """
+
+    torchs: Name
+    here: Name
 
 
 def _dotted(name: Name) -> str:
@@ -89,12 +98,21 @@ def _dotted(name: Name) -> str:
 
 
 def _translated(name: Name) -> Name:
-    """A name as ``torch.load`` understands it: names of Python 2 have others today."""
+    """A name as ``weights_only=True`` understands it: torch knows some names of Python 2."""
     from torch import _utils
 
+    return _mapped(name, getattr(_utils, "NAME_MAPPING", {}), getattr(_utils, "IMPORT_MAPPING", {}))
+
+
+def _imported_as(name: Name) -> Name:
+    """A name as Python imports it, which knows all names of Python 2: torch.save writes those."""
+    from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+
+    return _mapped(name, NAME_MAPPING, IMPORT_MAPPING)
+
+
+def _mapped(name: Name, whole: Mapping[Name, Name], modules: Mapping[str, str]) -> Name:
     module, attribute = name
-    modules: dict[str, str] = getattr(_utils, "IMPORT_MAPPING", {})
-    whole: dict[Name, Name] = getattr(_utils, "NAME_MAPPING", {})
     return whole.get(name, (modules.get(module, module), attribute))
 
 
@@ -119,13 +137,18 @@ def _allowed_by_project() -> frozenset[str]:
     import torch
 
     given: Iterable[Any] = getattr(torch.serialization, "get_safe_globals", list)()
-    return frozenset(
-        each[1] if isinstance(each, tuple) else f"{each.__module__}.{each.__qualname__}" for each in given
-    )
+    return frozenset(each[1] if isinstance(each, tuple) else _own_name(each) for each in given)
+
+
+def _own_name(value: Any) -> str:
+    """The dotted name of a class or function, as torch makes it."""
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
 
 
 def _is_harmful(name: Name) -> bool:
     module, attribute = name
+    if module in _BLOCKED or name == ("shutil", "rmtree"):
+        return not isinstance(imported(*name), type)
     return module in _HARMFUL or (module == "builtins" and attribute in _HARMFUL_BUILTINS)
 
 
@@ -147,14 +170,21 @@ def _is_known_result(name: Name) -> bool:
     return made_by is None or isinstance(made_by, type) or _dotted(name) in _RETURN_THEIR_CLASS
 
 
-def _entry(name: Name, absent: Mapping[str, str]) -> str | None:
+def _entry(named: _Named, absent: Mapping[str, str]) -> str | None:
     """The argument of ``add_safe_globals`` that allows a name; None if nothing can be given for it."""
-    found, dotted = imported(*alias_of(*name)), _dotted(name)
-    if dotted in absent:
-        home = absent[dotted]
-        return f'({home}.{name[1]}, "{dotted}")' if home else None
-    own = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
-    if found is not None and own != dotted:
-        where = own if imported(*own.rpartition(".")[::2]) is found else ".".join(alias_of(*name))
-        return f'({where.removeprefix("builtins.")}, "{dotted}")'
-    return dotted.removeprefix("builtins.").removeprefix("__main__.")
+    dotted, here = _dotted(named.torchs), _dotted(named.here)
+    if here in absent:
+        home = absent[here]
+        return f'({home}.{named.here[1]}, "{dotted}")' if home else None
+    known_as = alias_of(*named.here)
+    found = imported(*known_as)
+    own = _own_name(found) if found is not None else here
+    if own != dotted:
+        where = own if imported(*own.rpartition(".")[::2]) is found else _dotted(known_as)
+        return f'({_written(where)}, "{dotted}")'
+    return _written(dotted)
+
+
+def _written(name: str) -> str:
+    """A dotted name as code that has imported its module writes it."""
+    return name.removeprefix("builtins.").removeprefix("__main__.")
