@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -395,3 +396,28 @@ def test_a_definition_that_meta_tensors_get_wrong_is_the_same_on_both_sides(
 
     assert (printed.code, printed.err) == (0, ""), printed.out
     assert printed.out.splitlines()[0] == "OK net-v1: 3 tensors load"
+
+
+def test_a_class_that_moved_away_from_a_module_that_was_saved_whole(
+    pytester: pytest.Pytester, command: Command
+) -> None:
+    folder = make_project(pytester.path, ENTRY.replace("models:Net", "models:Moved"))
+    edit(folder / "models.py", "class Net", "class Moved")
+    code = "import models, torch; torch.save(models.Moved(), 'net.pt')"
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+    pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
+    commit(folder)
+    git(folder, "switch", "-q", "-c", "move")
+    assert command("check").out.startswith("CK405 net-v1: loads, torch.load by default")
+    git(folder, "mv", "models.py", "nets.py")
+    edit(folder / "pyproject.toml", "models:Moved", "nets:Moved")
+    printed = command("check", "--against", "main")
+    assert printed.code == 1
+    detail = "torch.load cannot open it: models.Moved cannot be imported here"
+    assert f"CK405 net-v1: {detail}" in printed.out
+    assert printed.out.startswith("breaks introduced here: ")
+    pytester.runpytest_inprocess("--ckpt-update", "-q")
+    accepted = command("accept", "net-v1", "--rule", "CK405", "--reason", "nobody opens it any more")
+    assert accepted.code == 0, accepted.err
+    assert f'"{detail}"' in (folder / "ckpt_snapshots" / "accepted.toml").read_text()
+    assert "CK405 net-v1: accepted, torch.load cannot open it" in command("check").out

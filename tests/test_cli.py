@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -99,6 +100,53 @@ def test_show(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ["weight", "float32[8,", "3]", "96", "B"],
     ]
     assert out[-1] == "6 tensors, 140 elements, 560 B (float32)"
+
+
+def test_show_lists_the_classes_that_a_file_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": Net().state_dict(), "args": argparse.Namespace(path=Path("a"))}, "run.pt")
+    assert cli.main(["show", "run.pt"]) == 0
+    assert capsys.readouterr().out.splitlines()[
+        2
+    ] == f"names argparse.Namespace, {type(Path()).__module__}." + (type(Path()).__name__)
+    torch.save(Net().state_dict(), "plain.pt")
+    assert cli.main(["show", "plain.pt"]) == 0
+    assert "names" not in capsys.readouterr().out
+
+
+def test_show_and_diff_take_an_index_of_shards(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = Net().state_dict()
+    names = {key: f"model-0000{number % 2 + 1}-of-00002.bin" for number, key in enumerate(state)}
+    for name in {*names.values()}:
+        torch.save({key: value for key, value in state.items() if names[key] == name}, name)
+    index = {"metadata": {"total_size": 560}, "weight_map": names}
+    (folder / "model.bin.index.json").write_text(json.dumps(index))
+    torch.save(state, "whole.pt")
+    assert cli.main(["show", "model.bin.index.json"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "model.bin.index.json: sharded torch zip"
+    assert out[-1] == "6 tensors, 140 elements, 560 B (float32)"
+    assert cli.main(["diff", "model.bin.index.json", "whole.pt"]) == 0
+    (folder / names["body.0.weight"]).unlink()
+    assert cli.main(["show", "model.bin.index.json"]) == 2
+    assert "1 of its 2 parts are missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b'{"a": 1}', "it is JSON, and neither a snapshot nor an index of shards"),
+        (b'{"architectures": ["Bert"]}', "it is the configuration of a model, which has no weights"),
+        (b'{"tensors": {"a": 3}}', "is not a fingerprint: "),
+        (b'{"format": "ckpt-compat fingerprint"}', 'is not a fingerprint: it has no "tensors"'),
+        (b"{\0\0\0", "its format is unknown"),
+    ],
+)
+def test_show_says_what_begins_like_a_snapshot(
+    folder: Path, capsys: pytest.CaptureFixture[str], content: bytes, problem: str
+) -> None:
+    (folder / "a.json").write_bytes(content)
+    assert cli.main(["show", "a.json"]) == 2
+    assert problem in capsys.readouterr().err
 
 
 def test_show_names_the_keys_to_choose_from(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check import wrapper as wrappers
 from pytest_ckpt_compat._check.containers import read_fitting
 from pytest_ckpt_compat._check.explain import explain, grouped
+from pytest_ckpt_compat._check.openable import unopenable
 from pytest_ckpt_compat._check.wrapper import Wrapper
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity, moves
@@ -114,15 +115,16 @@ def check_structure(
         changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
     if outcome.nothing:
         changes = (Change("nothing-loaded", detail=_nothing(done.before if done else structure)), *changes)
+    refused, opened_by = unopenable(structure.pickled, policy)
     return Verdict(
-        _judged(changes, outcome, policy),
+        (*_judged(changes, outcome, policy), *refused),
         old=structure,
         new=new,
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
         notes=(*_library(definition, structure), *_notes(outcome), *_one_rank(structure), *failed, *notes),
-        repairs=(wrapper.repair(),) if wrapper else (),
+        repairs=(*((wrapper.repair(),) if wrapper else ()), *opened_by),
         before=done.before if done else None,
         remapped=done.renamed if done else {},
         renderer=render,

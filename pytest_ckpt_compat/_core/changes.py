@@ -25,6 +25,7 @@ Kind = Literal[
     "load-raises",
     "partial-load",
     "nothing-loaded",
+    "unopenable",
     "no-baseline",
     "stale-snapshot",
     "unreadable",

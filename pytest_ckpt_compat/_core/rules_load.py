@@ -230,6 +230,54 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        id="CK405",
+        kind="unopenable",
+        about="load",
+        severity=Severity.WARNING,
+        keyless=True,
+        sign="*",
+        meaning="today's `torch.load` refuses the file, for a class that it names",
+        documentation=cleandoc(
+            """
+            A file of `torch.save` is a pickle, and a pickle names the class of everything in it that is not
+            a tensor: an options object, a NumPy scalar, an `Enum`, the modules of a model that was saved
+            whole. Since torch 2.6, `torch.load` has `weights_only=True` as its default and refuses a file
+            that names a class which was not allowed before; the weights may fit, and the file does not
+            open.
+
+            ```
+            CK405 v1: loads, torch.load by default (weights_only=True) refuses it because of models.Mode
+            ```
+
+            It is a warning, since a check does not see how a project opens its files. The line `open:`
+            says what helps: the classes to allow, or `weights_only=False`, with which a file can run any
+            code, so that it is for files that you trust.
+
+            ```python
+            torch.serialization.add_safe_globals([models.Mode])
+            ```
+
+            What the project has allowed by the time of the check counts as allowed. Call
+            `add_safe_globals` in the package that defines the model, and the warning ends.
+
+            With `weights_only=False`, torch imports the classes. The report names those that cannot be
+            imported here. Where one module of the project has a class of the same name, the line `moved?:`
+            names it. If it is the same class, it can be allowed under the name in the file:
+
+            ```python
+            torch.serialization.add_safe_globals([(newpkg.nets.Detector, "oldpkg.nets.Detector")])
+            ```
+
+            For a model that was saved whole, such a class is an error, since no value of `weights_only`
+            opens the file. Put the class back under its old name, or open the file once where that name
+            still exists and save `model.state_dict()` alone, which names no class.
+
+            A check imports nothing that a file names. A snapshot keeps no names, so that nothing is said
+            where the file is absent.
+            """
+        ),
+    ),
+    Rule(
         id="CK403",
         kind="optimizer-mismatch",
         about="load",

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from pytest_ckpt_compat._core.pickled import Pickled
+
 #: dtype name, as in torch but without ``torch.`` -> bytes per element, a fraction if several elements
 #: share a byte.
 ITEM_SIZES: Mapping[str, float] = MappingProxyType(
@@ -201,6 +203,8 @@ class Structure:
         modules: path of each module of a definition ("" for the outermost), in order of registration,
             containers included -> its class (``torch.nn.Linear``). A module that is used twice has both
             paths. Empty if the classes are not known, as for a checkpoint.
+        pickled: the classes and functions that the file names, and what else decides whether ``torch.load``
+            opens it; None if it is not a file of ``torch.save``, or only its snapshot is there.
     """
 
     tensors: Mapping[str, TensorSpec]
@@ -215,6 +219,7 @@ class Structure:
     views: tuple[tuple[str, ...], ...] = field(default=(), compare=False, repr=False)
     optimizers: Mapping[str, OptimizerState] = field(default_factory=dict, compare=False, repr=False)
     modules: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    pickled: Pickled | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Makes the mappings read-only."""

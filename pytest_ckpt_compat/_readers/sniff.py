@@ -11,9 +11,11 @@ from pytest_ckpt_compat._core.addresses import is_url
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._readers.formats.foreign import unsupported
 from pytest_ckpt_compat._readers.formats.single_file import HEAD, read_single
-from pytest_ckpt_compat._readers.limits import Budget
+from pytest_ckpt_compat._readers.limits import Budget, RefusalError
 from pytest_ckpt_compat._readers.source.files import Blob, open_blob
 from pytest_ckpt_compat._readers.source.folders import Folder, LocalFolder
+
+_PART = ".distcp"
 
 
 def read_any(path: str, key: str | None) -> Structure:
@@ -33,6 +35,10 @@ def read_any(path: str, key: str | None) -> Structure:
 
 def read_file(blob: Blob, folder: Folder, key: str | None) -> Structure:
     """Reads a file, and the files of ``folder`` that it names. Raises RefusalError."""
+    if blob.path.partition("?")[0].endswith(_PART):  # a part does not say by itself what it is
+        raise RefusalError(
+            "it is one part of a distributed checkpoint", "give its directory, or the file .metadata in it"
+        )
     budget = Budget()
     head = blob.head(HEAD)
     found = read_single(blob, head, key, budget)

@@ -10,6 +10,18 @@ from pytest_ckpt_compat._core.structure import Structure, TensorSpec
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _WIDEST = 60
+#: Classes named in full.
+_SHOWN = 12
+#: Modules of what tensors are made of, and plain classes, which tell nothing about a file.
+_TENSORS = frozenset(
+    {
+        *("torch", "torch._utils", "torch._tensor", "torch.serialization", "torch.storage"),
+        *("torch.nn.parameter", "_codecs", "copyreg", "copy_reg"),
+    }
+)
+_PLAIN = frozenset(
+    {"OrderedDict", "set", "frozenset", "bytes", "bytearray", "complex", "dict", "list", "object"}
+)
 #: Levels of modules; a path below them stays one name.
 _DEEPEST = 50
 
@@ -81,6 +93,16 @@ def _head(structure: Structure) -> Iterator[str]:
     others = [str(name) for name in structure.values if name.split(".")[0] != source.container.split(".")[0]]
     if others:
         yield visible(f"also holds {', '.join(others)}")
+    named = _classes(structure)
+    if named:
+        more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
+        yield visible(f"names {', '.join(named[:_SHOWN])}{more}")
+
+
+def _classes(structure: Structure) -> list[str]:
+    """The classes and functions that the file names, without those that make up tensors and plain data."""
+    names = structure.pickled.names if structure.pickled else ()
+    return [f"{module}.{name}" for module, name in names if module not in _TENSORS and name not in _PLAIN]
 
 
 def _foot(structure: Structure, sizes: Mapping[str, int]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -11,11 +12,15 @@ from pathlib import Path, PurePosixPath
 from pytest_ckpt_compat._core import files
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._readers.formats import safetensors
 from pytest_ckpt_compat._registry.names import DEFINITIONS
 from pytest_ckpt_compat._registry.names import SNAPSHOT_SUFFIX as _SUFFIX
 from pytest_ckpt_compat._snapshots import fingerprint
 from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 from pytest_ckpt_compat._snapshots.writing import write
+
+#: What no other JSON has: the name of the format, or a table of tensors.
+_FINGERPRINT = re.compile(rf'"{re.escape(fingerprint.FORMAT)}"|"tensors"\s*:\s*\{{')
 
 
 def checkpoint_name(identifier: str) -> str:
@@ -52,22 +57,28 @@ def read_file(path: str | os.PathLike[str]) -> Structure | None:
     """The structure in a snapshot anywhere, or None for a file of another kind.
 
     Raises:
-        SnapshotError: it is JSON text and not a usable fingerprint.
+        SnapshotError: it is a fingerprint that cannot be used.
     """
     path = Path(path)
     if not path.is_file():
         return None
     with path.open("rb") as stream:
-        begins = stream.read(64).lstrip()[:1]
-    return _load(path) if begins == b"{" else None
+        head = stream.read(64)
+    if head.lstrip()[:1] != b"{" or safetensors.looks_like(head, path.stat().st_size):
+        return None
+    text = _text(path)
+    return fingerprint.loads(text, str(path)) if _FINGERPRINT.search(text) else None
 
 
 def _load(path: Path, again: str = UPDATE) -> Structure:
+    return fingerprint.loads(_text(path, again), str(path), again)
+
+
+def _text(path: Path, again: str = UPDATE) -> str:
     try:
-        text = files.read_text(path, files.SNAPSHOT_BYTES)
+        return files.read_text(path, files.SNAPSHOT_BYTES)
     except (OSError, ValueError) as error:
         raise SnapshotError(str(path), f"cannot be read: {error}", fingerprint.redo_advice(again)) from error
-    return fingerprint.loads(text, str(path), again)
 
 
 def save(folder: Path, name: str, text: str) -> None:

@@ -30,10 +30,10 @@ def test_what_is_refused_by_name_is_listed() -> None:
         "SavedModel",
         "NumPy",
         "msgpack",
-        "tar archives",
+        "tar archive",
         "Git LFS",
         "HTML",
-        "plain pickles",
+        "plain pickle",
     ):
         assert word in text
     problems = " ".join(entry[1] for entry in (*foreign._KNOWN, *directories._FOREIGN))

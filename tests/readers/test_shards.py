@@ -104,7 +104,7 @@ def test_values_are_the_metadata_of_the_index(tmp_path: Path) -> None:
         (f'{{"weight_map": {{"in_1.weight": "{ONE}", "in_1.weight": "{TWO}"}}}}', "a duplicate name"),
         ('{"weight_map": ' + "[" * 100_000, "not valid JSON"),
         ('{"weight_map": NaN}', "not valid JSON"),
-        ('{"architectures": []}', "a text file"),
+        ('{"architectures": []}', "the configuration of a model"),
     ],
 )
 def test_indexes_that_lie(tmp_path: Path, index: Any, problem: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._readers.formats import dcp
 from pytest_ckpt_compat._readers.formats.deepspeed import model_states, read_deepspeed
+from pytest_ckpt_compat._readers.formats.safetensors import is_part, unconsolidated
 from pytest_ckpt_compat._readers.formats.shards import read_index
 from pytest_ckpt_compat._readers.formats.single_file import HEAD, read_single
 from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged
@@ -99,6 +100,8 @@ def _unsupported(names: frozenset[str]) -> RefusalError:
     for name, problem in _FOREIGN:
         if name in names:
             return RefusalError(problem, _CONVERT)
+    if any(map(is_part, names)):
+        raise unconsolidated("it holds the parts")
     files = sorted(name for name in names if name.endswith(_SUFFIXES))
     if files:
         return RefusalError(

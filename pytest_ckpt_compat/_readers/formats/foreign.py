@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from pytest_ckpt_compat._readers.formats.archives import is_tar, refuse_tar
 from pytest_ckpt_compat._readers.limits import RefusalError
 from pytest_ckpt_compat._readers.source.files import Blob
 
-_RESAVE = "load it with torch and save it again: torch.save(torch.load(path), new_path)"
 _CONVERT = "set its weights in a PyTorch model and save model.state_dict() with torch.save"
 _UNPACK = "unpack it first"
 _AGAIN = "download it again"
@@ -23,6 +23,20 @@ _KNOWN = (
     (b"<?xml", "it is XML, probably from a failed download", _AGAIN),
 )
 
+_WEIGHTS = "give the file with the weights, or the directory of both"
+_JSON_HEAD = 64 << 10
+#: What only a file of this kind has among its names, what the file is, and what to do instead.
+_JSON = (
+    (
+        b'"ckpt-compat fingerprint"',
+        "it is a snapshot, not a checkpoint",
+        "give the checkpoint of the snapshot",
+    ),
+    (b'"peft_type"', "it is the configuration of a PEFT adapter, which has no weights", _WEIGHTS),
+    (b'"model_type"', "it is the configuration of a model, which has no weights", _WEIGHTS),
+    (b'"architectures"', "it is the configuration of a model, which has no weights", _WEIGHTS),
+)
+
 
 def unsupported(blob: Blob, head: bytes) -> RefusalError:
     """Makes the refusal of a file whose format is not supported."""
@@ -31,14 +45,21 @@ def unsupported(blob: Blob, head: bytes) -> RefusalError:
     for magic, problem, advice in _KNOWN:
         if head.lower().startswith(magic) or head.startswith(magic):
             return RefusalError(problem, advice)
-    if head[257:262] == b"ustar":
-        return RefusalError("it is a tar archive, as torch before 0.1.10 wrote", _RESAVE)
+    if is_tar(head):
+        return refuse_tar(blob)
+    if head[:1] == b"\x78" and int.from_bytes(head[:2], "big") % 31 == 0:
+        return RefusalError(
+            "it is compressed with zlib, as joblib writes",
+            "load it with joblib and save its weights with torch.save",
+        )
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return RefusalError(
             "it is a plain pickle, not a file that torch.save wrote", "save its weights with torch.save"
         )
     if _is_msgpack_table(head):
         return RefusalError("it is a msgpack file, as Flax writes, which is not read", _CONVERT)
+    if _is_text(head) and head.lstrip()[:1] == b"{":
+        return _json(blob)
     if _is_text(head):
         return RefusalError(
             "it is a text file, not a checkpoint", "give a file that torch.save or safetensors wrote"
@@ -46,6 +67,17 @@ def unsupported(blob: Blob, head: bytes) -> RefusalError:
     return RefusalError(
         f"its format is unknown: it has {blob.size:,} bytes and begins with {head[:8].hex(' ')}",
         "give a file that torch.save or safetensors wrote",
+    )
+
+
+def _json(blob: Blob) -> RefusalError:
+    """Makes the refusal of JSON text that is no index of shards."""
+    text = blob.head(_JSON_HEAD)
+    return next(
+        (RefusalError(problem, advice) for mark, problem, advice in _JSON if mark in text),
+        RefusalError(
+            "it is JSON, and neither a snapshot nor an index of shards", "give the checkpoint itself"
+        ),
     )
 
 

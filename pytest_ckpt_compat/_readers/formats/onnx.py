@@ -17,7 +17,8 @@ from pytest_ckpt_compat._readers.limits import damaged, over_limit
 from pytest_ckpt_compat._readers.shapes import contiguous, shape
 from pytest_ckpt_compat._readers.source.cursor import Cursor
 from pytest_ckpt_compat._readers.source.files import Blob
-from pytest_ckpt_compat._readers.state_dict.containers import no_tensors, require_top
+from pytest_ckpt_compat._readers.state_dict.containers import require_top
+from pytest_ckpt_compat._readers.state_dict.nothing import no_tensors
 
 FORMAT = "ONNX"
 _VARINT, _LONG, _BYTES, _SHORT = 0, 1, 2, 5

@@ -7,6 +7,7 @@ reference implementation.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from typing import Any
 
 from pytest_ckpt_compat._core.structure import ITEM_SIZES, Location, Source, Structure, TensorSpec
 from pytest_ckpt_compat._readers import limits
-from pytest_ckpt_compat._readers.limits import Budget, damaged, over_limit
+from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged, over_limit
 from pytest_ckpt_compat._readers.shapes import contiguous, shape
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.strict_json import parse_object
@@ -50,6 +51,12 @@ _DTYPES: Mapping[str, str] = MappingProxyType(
     }
 )
 
+#: The metadata with the place of each tensor in the whole one, a place that is not its start, and the name
+#: of a part.
+_SHARDING = "DCP_SHARDING_INFO"
+_OFFSET = re.compile(r'"saved_offsets": ?\[[^\]]*[1-9]')
+_PART = re.compile(r"shard-\d{5}-.*\.safetensors")
+
 
 def looks_like(head: bytes, size: int) -> bool:
     """Whether a file begins like safetensors: a plausible header length, then ``{``."""
@@ -65,6 +72,8 @@ def read_safetensors(blob: Blob, key: str | None, budget: Budget) -> Structure:
         raise damaged("the metadata in its header are not a mapping of text to text")
     if len(header) > limits.KEYS:
         raise over_limit("tensors", limits.KEYS)
+    if _SHARDING in metadata and (is_part(blob.path) or _OFFSET.search(metadata[_SHARDING])):
+        raise unconsolidated("it is one part")
     require_top(key)
     tensors: dict[str, TensorSpec] = {}
     spans: list[tuple[int, int]] = []
@@ -78,6 +87,19 @@ def read_safetensors(blob: Blob, key: str | None, budget: Budget) -> Structure:
     _check_coverage(spans, blob.size - begin)
     source = Source(blob.path, FORMAT)
     return Structure(tensors, source=source, values=metadata, locations=locations)
+
+
+def is_part(path: str) -> bool:
+    """Whether a file is named as ``torch.distributed.checkpoint`` names the part of one rank."""
+    return bool(_PART.match(path.replace("\\", "/").rpartition("/")[2]))
+
+
+def unconsolidated(what: str) -> RefusalError:
+    """Makes the refusal of files that hold parts of tensors, as ``HuggingFaceStorageWriter`` writes them."""
+    return RefusalError(
+        f"{what} of a distributed checkpoint in the format of Hugging Face that was not consolidated",
+        "save it with HuggingFaceStorageWriter(path, save_distributed=True, enable_consolidation=True)",
+    )
 
 
 def _header(blob: Blob, budget: Budget) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged, ov
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.folders import Folder, naming_part, plain_name
 from pytest_ckpt_compat._readers.source.strict_json import parse_object
-from pytest_ckpt_compat._readers.state_dict.containers import no_tensors, require_top
+from pytest_ckpt_compat._readers.state_dict.containers import require_top
+from pytest_ckpt_compat._readers.state_dict.nothing import no_tensors
 
 FORMAT = "sharded"
 _MAP = "weight_map"

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pytest_ckpt_compat._core.structure import ITEM_SIZES
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import BrokenOffError, Budget, damaged, over_limit
+from pytest_ckpt_compat._readers.pickle.asked import Asked
 from pytest_ckpt_compat._readers.pickle.inert import Storage
 from pytest_ckpt_compat._readers.pickle.interpreter import interpret
 from pytest_ckpt_compat._readers.pickle.storages import NoStorages, StorageTable
@@ -44,7 +45,9 @@ def load_torch_legacy(blob: Blob, budget: Budget) -> Loaded:
     names, _ = pickles.next(NoStorages)
     _locate_storages(blob, storages, names, pickles.position)
     native = machine.get("little_endian") is True
-    return Loaded(value, blob.path, FORMAT, blob.locatable and native)
+    if storages.with_source:
+        pickles.asked.beyond = pickles.asked.beyond or "the source text of a class"
+    return Loaded(value, blob.path, FORMAT, blob.locatable and native, pickles.asked.pickled())
 
 
 class _Pickles:
@@ -55,6 +58,7 @@ class _Pickles:
         self._budget = budget
         self._data = blob.head(_FIRST)
         self.position = 0
+        self.asked = Asked()
 
     def next(self, make: Callable[[], _Table]) -> tuple[Any, _Table]:
         """Reads the next pickle: its value, and the storages that it refers to."""
@@ -65,7 +69,9 @@ class _Pickles:
 
     def _try(self, storages: _Table) -> tuple[Any, _Table] | None:
         try:
-            value, self.position = interpret(self._data, storages.load, self.position, self._budget)
+            value, self.position = interpret(
+                self._data, storages.load, self.position, self._budget, self.asked
+            )
         except BrokenOffError:
             self._read_more()
             return None
@@ -86,10 +92,12 @@ class _Storages(StorageTable):
     def __init__(self) -> None:
         super().__init__()
         self.views: dict[tuple[str, str], tuple[Storage, int, Storage]] = {}
+        self.with_source = False
 
     def load(self, saved: Any) -> Any:
         """Returns the storage of ``('storage', class, key, device, numel, view)``, or a module's class."""
         if type(saved) is tuple and len(saved) == 4 and saved[0] == "module":
+            self.with_source = True
             return saved[1]
         if type(saved) is not tuple or len(saved) != 6 or saved[0] != "storage":
             raise damaged("its pickle refers to something other than a storage")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._readers import limits
+from pytest_ckpt_compat._readers.formats.archives import refuse_zip
 from pytest_ckpt_compat._readers.formats.torch_export import is_export, read_export
 from pytest_ckpt_compat._readers.formats.torchscript import read_torchscript
 from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged
+from pytest_ckpt_compat._readers.pickle.asked import Asked
 from pytest_ckpt_compat._readers.pickle.interpreter import interpret
 from pytest_ckpt_compat._readers.pickle.storages import ZipStorages
 from pytest_ckpt_compat._readers.source.files import Blob
@@ -40,11 +42,13 @@ def load_torch_zip(blob: Blob, budget: Budget) -> Loaded:
 def _load(archive: Archive, root: str, budget: Budget) -> Loaded:
     storages = ZipStorages(archive, root)
     pickle = archive.read(archive.records[f"{root}/data.pkl"], limits.PICKLE_BYTES)
-    value, end = interpret(pickle, storages.load, budget=budget)
+    asked = Asked()
+    value, end = interpret(pickle, storages.load, budget=budget, asked=asked)
     if end != len(pickle):
         raise damaged("its data.pkl has data after the end of the pickle")
     blob = archive.blob
-    return Loaded(value, blob.path, FORMAT, blob.locatable and storages.native_order)
+    native = blob.locatable and storages.native_order
+    return Loaded(value, blob.path, FORMAT, native, asked.pickled())
 
 
 def _root(archive: Archive) -> str:
@@ -55,25 +59,4 @@ def _root(archive: Archive) -> str:
             if len(roots) > 1:
                 raise damaged("its zip records are in several folders")
             return root
-    raise RefusalError(*_foreign(archive))
-
-
-def _foreign(archive: Archive) -> tuple[str, str]:
-    """Returns the problem and the advice for a zip archive without ``data.pkl``."""
-    names = archive.records
-    if "model.weights.h5" in names:
-        return (
-            "it is a Keras file, which is not read",
-            "set its weights in a PyTorch model and save model.state_dict() with torch.save",
-        )
-    if names and all(name.endswith(".npy") for name in names):
-        return (
-            "it is a NumPy archive, not a checkpoint",
-            "convert it to a state_dict of tensors and save that with torch.save",
-        )
-    if any(name.endswith("/model.json") for name in names) and any("/tensors/" in name for name in names):
-        return (
-            "it is a TorchScript archive of torch before 1.4, which is not read",
-            "load and save it again: torch.jit.load(path).save(new_path)",
-        )
-    return "it is a zip archive without data.pkl, not a torch file", "give a file that torch.save wrote"
+    raise refuse_zip(archive.records.keys())

@@ -8,6 +8,7 @@ reader searches the text for these two lines and never runs it.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from pytest_ckpt_compat._core.structure import Structure
@@ -56,7 +57,17 @@ def read_torchscript(archive: Archive, root: str, loaded: Loaded, key: str | Non
                 room = room_after(room, prefix, name)
                 children.append((f"{prefix}{name}.", child, depth + 1))
         pending.extend(reversed(children))
+    _refuse_frozen(archive, root, entries)
     return structure_of(entries, Loaded(None, loaded.path, FORMAT, loaded.locatable))
+
+
+def _refuse_frozen(archive: Archive, root: str, entries: Collection[str]) -> None:
+    """Refuses a module without tensors that has constants in their place."""
+    if not entries and any(name.startswith(f"{root}/constants/") for name in archive.records):
+        raise RefusalError(
+            "it is a frozen TorchScript module, whose weights are constants without names",
+            "give the module as it was before torch.jit.freeze",
+        )
 
 
 def _is_object(value: Any) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import Budget, broken_off, damaged, over_limit
+from pytest_ckpt_compat._readers.pickle.asked import Asked
 from pytest_ckpt_compat._readers.pickle.dict_keys import KeyCheck
 from pytest_ckpt_compat._readers.pickle.inert import Global, Made, OrderedMapping, Tensor
 from pytest_ckpt_compat._readers.pickle.rebuild import Rebuilder
@@ -30,15 +31,21 @@ _RENAMED_MODULES = {
 
 
 def interpret(
-    data: bytes, persistent_load: PersistentLoad, start: int = 0, budget: Budget | None = None
+    data: bytes,
+    persistent_load: PersistentLoad,
+    start: int = 0,
+    budget: Budget | None = None,
+    asked: Asked | None = None,
 ) -> tuple[Any, int]:
     """Returns the inert value of the pickle at ``data[start:]``, and the position after it.
+
+    ``asked`` notes the names in the pickle, and how it uses them.
 
     Raises:
         RefusalError: the pickle is damaged or exceeds the limits.
         BrokenOffError: the pickle continues after the end of ``data``.
     """
-    machine = _Machine(data, persistent_load, start, budget or Budget())
+    machine = _Machine(data, persistent_load, start, budget or Budget(), asked or Asked())
     try:
         return machine.run(), machine.pos
     except (IndexError, struct.error):
@@ -55,9 +62,11 @@ def interpret(
 class _Machine(ValueMachine):
     """Adds the opcodes of collections, classes and objects, and runs them all."""
 
-    def __init__(self, data: bytes, persistent_load: PersistentLoad, start: int, budget: Budget) -> None:
+    def __init__(
+        self, data: bytes, persistent_load: PersistentLoad, start: int, budget: Budget, asked: Asked
+    ) -> None:
         super().__init__(data, start, budget)
-        self.globals: dict[tuple[str, str], Global] = {}
+        self.asked = asked
         self.persistent_load = persistent_load
         self.sets = 0
         self.keys = KeyCheck(self.spend)
@@ -68,6 +77,7 @@ class _Machine(ValueMachine):
         table = [self.unknown] * 256
         for name, code in _OPCODES.items():
             table[ord(code)] = getattr(self, f"_op_{name}")
+        self.asked.watch(table, ((name, ord(code)) for name, code in _OPCODES.items()))
         data = self.data
         try:
             while True:
@@ -117,6 +127,7 @@ class _Machine(ValueMachine):
         if type(target) is list:
             target.extend(items)
         elif type(target) is Made:
+            self.asked.filled(target)
             if target.elements is None:
                 target.elements = []
             target.elements.extend(items)
@@ -143,6 +154,7 @@ class _Machine(ValueMachine):
     def _update(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is Made:
+            self.asked.filled(target)
             if target.entries is None:
                 target.entries = {}
             target = target.entries
@@ -194,10 +206,10 @@ class _Machine(ValueMachine):
             raise damaged(f"its pickle names a class by something other than text at byte {self.pos:,}")
         if len(module) + len(name) > limits.NAME_LENGTH:
             raise over_limit("characters in the name of a class", limits.NAME_LENGTH)
-        found = self.globals.get((module, name))
+        found = self.asked.globals.get((module, name))
         if found is None:
             found = Global(_RENAMED_MODULES.get(module, module), name)
-            self.globals[module, name] = found
+            self.asked.globals[module, name] = found
         self.stack.append(found)
 
     def _op_ext1(self) -> None:
@@ -241,7 +253,10 @@ class _Machine(ValueMachine):
     def _op_build(self) -> None:
         state = self.stack.pop()
         target = self.stack[-1]
-        if type(target) is Made or type(target) is OrderedMapping:
+        if type(target) is Made:
+            target.state = state
+            self.asked.built(target)
+        elif type(target) is OrderedMapping:
             target.state = state
         elif type(target) is not Tensor and type(target) is not dict and type(target) is not Global:
             raise damaged(f"its pickle sets the state of something that cannot have one at byte {self.pos:,}")

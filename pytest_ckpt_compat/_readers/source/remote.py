@@ -155,12 +155,30 @@ def _open(url: str) -> Any:
         with _refusing():
             options = _http_options() if scheme in ("http", "https") else {}
             system, path = fsspec.core.url_to_fs(url, **options)
-            found = system.open(path, "rb", block_size=_MORE, cache_type="none")
+            found = _opened(system, path, listed=scheme not in ("http", "https"))
     except ImportError:
         raise missing from None
     if type(found.size) is not int or not found.seekable():
         found.close()
         raise RefusalError("its server does not serve parts of files", "fetch the file and give its path")
+    return found
+
+
+def _opened(system: Any, path: str, listed: bool) -> Any:
+    """Opens a file; refuses a folder where the server can say that it is one."""
+    directory = RefusalError(
+        "it is a directory, and those at an address are not listed",
+        "give the address of a file in it: *.index.json, .metadata, or the one with the weights",
+    )
+    try:
+        found = system.open(path, "rb", block_size=_MORE, cache_type="none")
+    except (FileNotFoundError, IsADirectoryError):
+        if listed and system.isdir(path):
+            raise directory from None
+        raise
+    if listed and not found.size and system.isdir(path):
+        found.close()
+        raise directory
     return found
 
 
@@ -205,10 +223,8 @@ def _refusing() -> Iterator[None]:
         yield
     except (ImportError, RefusalError):
         raise
-    except FileNotFoundError:
-        raise UnreachableRefusalError(
-            "there is no such file, or no access to it", "check the address"
-        ) from None
+    except FileNotFoundError as error:
+        raise _not_found(error.__cause__) from None
     except PermissionError:
         raise UnreachableRefusalError(
             "there is no access to it", "check the address and your credentials"
@@ -218,8 +234,28 @@ def _refusing() -> Iterator[None]:
             "its server does not serve parts of files", "fetch the file and give its path"
         ) from None
     except Exception as error:
-        status = getattr(error, "status", None)
-        kind = f"HTTP {status}" if type(status) is int and status else type(error).__name__
-        raise UnreachableRefusalError(
-            f"it cannot be fetched ({kind})", "check the address, the network and your credentials"
-        ) from None
+        raise _not_fetched(error) from None
+
+
+def _not_found(cause: BaseException | None) -> RefusalError:
+    """Makes the refusal of a file that was not found: over HTTP, fsspec says so of any failure."""
+    status = getattr(cause, "status", None)
+    if status == 404 or cause is None or not type(cause).__module__.startswith("aiohttp"):
+        return UnreachableRefusalError("there is no such file, or no access to it", "check the address")
+    return _not_fetched(cause)
+
+
+def _not_fetched(error: BaseException) -> RefusalError:
+    status = getattr(error, "status", None)
+    if type(status) is int and status:
+        return UnreachableRefusalError(
+            f"it cannot be fetched (HTTP {status})", "check the address, the network and your credentials"
+        )
+    kind = type(error).__name__
+    if isinstance(error, (OSError, TimeoutError)):
+        return UnreachableRefusalError(
+            f"its server cannot be reached ({kind})", "check the host in the address, and the network"
+        )
+    return UnreachableRefusalError(
+        f"it cannot be fetched ({kind})", "check the address, the network and your credentials"
+    )

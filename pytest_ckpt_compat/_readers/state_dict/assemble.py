@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pytest_ckpt_compat._core.pickled import Pickled
 from pytest_ckpt_compat._core.structure import (
     OBJECT,
     Source,
@@ -21,10 +22,10 @@ from pytest_ckpt_compat._readers.state_dict.containers import (
     choose,
     mapping_of,
     may_be_empty,
-    no_tensors,
 )
 from pytest_ckpt_compat._readers.state_dict.contents import Converter
 from pytest_ckpt_compat._readers.state_dict.modules import is_module, module_entries, module_versions
+from pytest_ckpt_compat._readers.state_dict.nothing import no_tensors
 from pytest_ckpt_compat._readers.state_dict.optimizers import optimizer_states
 from pytest_ckpt_compat._readers.state_dict.plain_values import already_plain, plain_values
 from pytest_ckpt_compat._readers.state_dict.quantized import is_packed
@@ -39,12 +40,14 @@ class Loaded:
         path: the path of the file, as the user gave it.
         format: the value for ``Source.format``.
         locatable: whether a later load can read its tensors: a local file in this machine's byte order.
+        pickled: what the file asks of ``torch.load``; None if that does not open it.
     """
 
     value: Any
     path: str
     format: str
     locatable: bool = False
+    pickled: Pickled | None = None
 
 
 def assemble(loaded: Loaded, key: str | None) -> Structure:
@@ -59,9 +62,15 @@ def assemble(loaded: Loaded, key: str | None) -> Structure:
         versions=module_versions(found.value) if is_module(found.value) else _versions(found.value),
         values=plain_values(loaded.value),
         optimizers=optimizer_states(loaded.value),
+        pickled=_pickled(loaded.pickled, found.value),
     )
     others = tuple(each.key for each in found.others)
     return replace(structure, source=replace(structure.source, others=others))
+
+
+def _pickled(pickled: Pickled | None, value: Any) -> Pickled | None:
+    """What a file asks of ``torch.load``, with the class of the whole module in it."""
+    return replace(pickled, module=str(value.maker)) if pickled and is_module(value) else pickled
 
 
 def structure_of(

@@ -20,6 +20,7 @@ from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import ChoiceRefusalError, RefusalError
 from pytest_ckpt_compat._readers.pickle.inert import Made, Tensor
 from pytest_ckpt_compat._readers.state_dict.modules import has_tensors, is_module, module_entries
+from pytest_ckpt_compat._readers.state_dict.nothing import SAVE, no_tensors
 from pytest_ckpt_compat._readers.state_dict.quantized import is_packed
 
 _MODEL_NAMES = frozenset(
@@ -42,7 +43,6 @@ _OTHER_NAMES = frozenset(
 )
 
 _SHOWN = 8
-_SAVE = "save torch.save(model.state_dict(), path) and give that file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def choose(root: Any, key: str | None) -> Found:
     found = found or _without_nested(_search(start, numbers=True))
     best = _best(found)
     if not best:
-        raise no_tensors()
+        raise no_tensors(start.value)
     if len(best) > 1:
         listed = ", ".join(f"{each.key!r} ({count(each.tensors, 'tensor')})" for each in best[:_SHOWN])
         problem = f"it holds {len(best)} state_dicts of equal rank: {listed}"
@@ -99,11 +99,6 @@ def mapping_of(value: Any) -> dict[Any, Any] | None:
     if isinstance(value, dict):
         return value
     return value.entries if type(value) is Made else None
-
-
-def no_tensors() -> RefusalError:
-    """Makes the refusal of a checkpoint without tensors to compare."""
-    return RefusalError("it holds no state_dict: no mapping of names to tensors", _SAVE)
 
 
 def require_top(key: str | None) -> None:
@@ -248,7 +243,7 @@ def _resolve(root: Any, key: str) -> Found:
 
 def _no_such_key(key: str, others: list[Found]) -> RefusalError:
     if not others:
-        return RefusalError(f"it holds no state_dict, neither at key={key!r} nor elsewhere", _SAVE)
+        return RefusalError(f"it holds no state_dict, neither at key={key!r} nor elsewhere", SAVE)
     return RefusalError(f"it holds no state_dict at key={key!r}", _advice(others))
 
 

@@ -1,0 +1,58 @@
+"""What a file holds in place of a state_dict, for the refusal of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_ckpt_compat._core.display import count
+from pytest_ckpt_compat._readers.limits import RefusalError
+from pytest_ckpt_compat._readers.pickle.inert import Global, Made, Tensor
+
+SAVE = "save torch.save(model.state_dict(), path) and give that file"
+_AS_TENSORS = (
+    "save them as tensors: torch.save({name: torch.from_numpy(x) for name, x in arrays.items()}, path)"
+)
+_NUMPY = frozenset({"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"})
+_OPTIMIZER = frozenset({"state", "param_groups"})
+#: Values that are looked at.
+_MOST = 1_000
+
+
+def no_tensors(value: Any = None) -> RefusalError:
+    """Makes the refusal of a checkpoint without tensors to compare, by what its value is."""
+    if type(value) is Tensor:
+        return RefusalError("it holds one tensor, not a mapping of names to tensors", SAVE)
+    if _is_optimizer(value):
+        return RefusalError(
+            "it holds the state of an optimizer alone", "give the file with the model's weights"
+        )
+    arrays = _arrays(value)
+    if arrays:
+        return RefusalError(f"it holds {count(arrays, 'NumPy array')}, not tensors", _AS_TENSORS)
+    if isinstance(value, (list, tuple)) and any(type(item) is Tensor for item in value[:_MOST]):
+        return RefusalError(f"it holds a list of {len(value):,} values without names", SAVE)
+    return RefusalError("it holds no state_dict: no mapping of names to tensors", SAVE)
+
+
+def _is_optimizer(value: Any) -> bool:
+    items = value.state if type(value) is Made else value
+    return isinstance(items, dict) and items.keys() >= _OPTIMIZER
+
+
+def _arrays(value: Any) -> int:
+    """How many NumPy arrays lie in a value, at any depth, of the first values."""
+    pending, seen, found, looked = [value], {id(value)}, 0, 0
+    while pending and looked < _MOST:
+        looked += 1
+        current = pending.pop()
+        if type(current) is Made and type(current.maker) is Global and str(current.maker) in _NUMPY:
+            found += 1
+        items = current.entries if type(current) is Made else current
+        parts = (
+            items.values() if isinstance(items, dict) else items if isinstance(items, (list, tuple)) else ()
+        )
+        for part in parts:
+            if isinstance(part, (dict, list, tuple, Made)) and id(part) not in seen:
+                seen.add(id(part))
+                pending.append(part)
+    return found

@@ -1,0 +1,209 @@
+"""Every row of the table of refusals: a real file of that kind, what is said of it, and the next step."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import pickle
+import re
+import tarfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_saver import save
+from torch.package import PackageExporter  # type: ignore[attr-defined]
+
+from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._readers import read
+
+PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
+
+
+def net() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+
+
+def arrays() -> dict[str, Any]:
+    return {key: value.numpy() for key, value in net().state_dict().items()}
+
+
+def saved(value: Any) -> bytes:
+    stream = io.BytesIO()
+    torch.save(value, stream)
+    return stream.getvalue()
+
+
+def zipped(**records: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, data in records.items():
+            archive.writestr(name.replace("__", "."), data)
+    return stream.getvalue()
+
+
+def tarred(**members: bytes) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, data in members.items():
+            facts = tarfile.TarInfo("./" + name.replace("__", "."))
+            facts.size = len(data)
+            archive.addfile(facts, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def part(folder: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save({"model": net().state_dict()}, checkpoint_id=folder / "run", no_dist=True)
+    return next((folder / "run").glob("*.distcp"))
+
+
+def sharded(folder: Path, **options: Any) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        writer = HuggingFaceStorageWriter(str(folder / "run"), **options)
+        save(net().state_dict(), storage_writer=writer, no_dist=True)
+    return folder / "run"
+
+
+def packaged(folder: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with PackageExporter(str(folder / "net.pt")) as exporter:
+            exporter.extern("**")
+            exporter.save_pickle("model", "model.pkl", net())
+    return folder / "net.pt"
+
+
+def frozen(folder: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module: Any = torch.jit.freeze(torch.jit.script(net().eval()))
+        module.save(str(folder / "net.pt"))
+    return folder / "net.pt"
+
+
+def array_file() -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.zeros(3))
+    return stream.getvalue()
+
+
+def array_archive() -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays())
+    return stream.getvalue()
+
+
+def old_tar() -> bytes:
+    return tarred(sys_info=b"", pickle=b"", tensors=b"", storages=b"")
+
+
+#: The first column of the table -> the content of such a file, or a function that writes one.
+KINDS: dict[str, bytes | Callable[[Path], Path]] = {
+    "a mapping of NumPy arrays": saved({"model": arrays(), "epoch": 3}),
+    "one tensor": saved(torch.zeros(3)),
+    "a list of tensors": saved([torch.zeros(3), torch.zeros(4)]),
+    "an optimizer's state": saved(torch.optim.Adam(net().parameters()).state_dict()),
+    "anything else without tensors": saved({"epoch": 3}),
+    "frozen TorchScript": frozen,
+    "one `.distcp` file": part,
+    "one part of a Hugging Face save by ranks": lambda folder: next(
+        sharded(folder, save_distributed=True).iterdir()
+    ),
+    "a directory of such parts": lambda folder: sharded(folder, save_distributed=True),
+    "torch.package": packaged,
+    "Stable-Baselines3": zipped(
+        data=b"{}", policy__pth=saved(net().state_dict()), _stable_baselines3_version=b"2"
+    ),
+    "another zip archive with checkpoints": zipped(encoder__pt=b"", decoder__pt=b""),
+    "another zip archive": zipped(document__xml=b"<a/>"),
+    "NeMo": tarred(model_config__yaml=b"a: 1", model_weights__ckpt=saved(net().state_dict())),
+    "another tar archive": tarred(readme__txt=b"hello"),
+    "torch before 0.1.10": old_tar(),
+    "joblib, compressed": zlib.compress(pickle.dumps(arrays())),
+    "a plain pickle": pickle.dumps(arrays(), protocol=4),
+    "gzip": gzip.compress(saved(net().state_dict())),
+    "NumPy `.npy`": array_file(),
+    "NumPy `.npz`": array_archive(),
+    "Keras `.h5`": b"\x89HDF\r\n\x1a\n" + bytes(100),
+    "Keras `.keras`": zipped(config__json=b"{}", model__weights__h5=b""),
+    "Flax msgpack": b"\x81\xa6params\x81\xa1w\xc4\x04\0\0\0\0",
+    "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+    "HTML": b"<!DOCTYPE html><html>404</html>",
+    "`config.json`": json.dumps({"architectures": ["Bert"], "model_type": "bert"}).encode(),
+    "`adapter_config.json`": json.dumps({"peft_type": "LORA"}).encode(),
+    "a snapshot": json.dumps({"format": "ckpt-compat fingerprint", "tensors": {}}).encode(),
+    "other JSON": b'{"a": 1}',
+    "other text": b"hello, world\n",
+    "an empty file": b"",
+}
+
+
+def table() -> dict[str, tuple[str, str]]:
+    """The rows of the page's table."""
+    text = PAGE.read_text(encoding="utf-8").partition("## What is refused")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
+    return {kind: (problem, step) for kind, problem, step in rows if kind != "what"}
+
+
+def test_every_row_has_its_file() -> None:
+    assert table().keys() == KINDS.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_refusal_says_what_the_file_is_and_the_next_step(kind: str, tmp_path: Path) -> None:
+    made = KINDS[kind]
+    path = tmp_path / "net.pt"
+    if isinstance(made, bytes):
+        path.write_bytes(made)
+    else:
+        path = made(tmp_path)
+    with pytest.raises(ReadError) as caught:
+        read(path)
+    assert str(caught.value).isprintable()
+    problem, step = table()[kind]
+    assert (caught.value.problem, caught.value.advice) == (problem, step.replace("`", ""))
+
+
+def test_the_file_that_a_refusal_names_is_read(tmp_path: Path) -> None:
+    for kind, name in (("NeMo", "model_weights.ckpt"), ("Stable-Baselines3", "policy.pth")):
+        made = KINDS[kind]
+        assert isinstance(made, bytes)
+        (tmp_path / "archive").write_bytes(made)
+        with pytest.raises(ReadError, match=f"give the file '{name}' in it"):
+            read(tmp_path / "archive")
+        if kind == "NeMo":
+            with tarfile.open(tmp_path / "archive") as archive:
+                archive.extractall(tmp_path, filter="data")
+        else:
+            with zipfile.ZipFile(tmp_path / "archive") as inside:
+                inside.extractall(tmp_path)
+        assert len(read(tmp_path / name).tensors) == 4
+    assert len(read(part(tmp_path).parent).tensors) == 4
+
+
+@pytest.mark.parametrize("options", [{}, {"save_distributed": True, "enable_consolidation": True}])
+def test_a_whole_save_of_hugging_face_is_read(tmp_path: Path, options: dict[str, bool]) -> None:
+    folder = sharded(tmp_path, **options)
+    assert len(read(folder).tensors) == 4
+    assert len(read(next(folder.glob("model-*.safetensors"))).tensors) == 4
+
+
+def test_a_part_under_another_name(tmp_path: Path) -> None:
+    place = {"up.weight": {"saved_offsets": [2, 0]}}
+    metadata = {"DCP_SHARDING_INFO": json.dumps(place), "DCP_VERSION": "1.0"}
+    save_file({"up.weight": torch.zeros(2, 3)}, tmp_path / "net.safetensors", metadata)
+    with pytest.raises(ReadError, match="it is one part of a distributed checkpoint"):
+        read(tmp_path / "net.safetensors")
