@@ -25,7 +25,7 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import confirm
 from pytest_ckpt_compat._definition.contents import ONE_RANK
 from pytest_ckpt_compat._definition.find import Definition, find
-from pytest_ckpt_compat._definition.load import Outcome, Shape
+from pytest_ckpt_compat._definition.observation import Outcome, Shape
 from pytest_ckpt_compat._definition.remap import remarks
 from pytest_ckpt_compat._report.text import render
 

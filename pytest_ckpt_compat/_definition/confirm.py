@@ -19,7 +19,8 @@ from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import empty_state, with_metadata
 from pytest_ckpt_compat._definition.entries import bytes_of, loadable, saves_with_hooks, structure_of
 from pytest_ckpt_compat._definition.find import Definition
-from pytest_ckpt_compat._definition.load import Attempt, Outcome, attempt, fits_on_meta, require_objects
+from pytest_ckpt_compat._definition.load import Attempt, attempt, fits_on_meta, require_objects
+from pytest_ckpt_compat._definition.observation import Outcome
 from pytest_ckpt_compat._definition.weights import is_readable, read_weights
 
 if TYPE_CHECKING:
