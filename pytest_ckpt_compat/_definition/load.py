@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_ckpt_compat._core.changes import MEMORY_BUDGET
 from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import OBJECT, PLAIN_DTYPES, Structure
+from pytest_ckpt_compat._definition import from_pretrained
 from pytest_ckpt_compat._definition.build import build_real
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import with_metadata
 from pytest_ckpt_compat._definition.find import Definition, RemapError
-from pytest_ckpt_compat._definition.observation import REPORT, Observation, Outcome
+from pytest_ckpt_compat._definition.loader import run_really
+from pytest_ckpt_compat._definition.observation import REPORT, Observation, Outcome, quiet_copies
 from pytest_ckpt_compat._definition.remap import remapped
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
 from pytest_ckpt_compat._definition.watch import storage_of, watch_operators
@@ -64,7 +66,12 @@ def load_weights(definition: Definition, structure: Structure, strict: bool = Tr
         ReadError: a tensor's data cannot be read.
         RuntimeError: torch's error, if the load fails.
     """
+    if definition.loader is not None:
+        return run_really(definition, definition.loader)
     module = build_real(definition, structure.values)
+    if from_pretrained.applies(module, definition):
+        with contextlib.suppress(from_pretrained.NotHereError):
+            return from_pretrained.load_real(module, structure, definition, strict, MEMORY_BUDGET)
     state = with_metadata(read_weights(structure), structure)
     _call_load(module, definition.remap(state, module) if definition.remap else state, strict)
     return module
@@ -110,17 +117,6 @@ def attempt(
     wants_numbers = watched.refused or watched.doubts.asked or _wants_numbers(raised, outcome.errors)
     read = watched.numbers or any(storage_of(tensor) in watched.derived for tensor in watched.doubts.read)
     return Attempt(outcome, wants_numbers, watched.refused, read, watched.doubts)
-
-
-@contextlib.contextmanager
-def quiet_copies() -> Iterator[None]:
-    """Hides torch's warning about a copy of a real number to the meta device, which is harmless.
-
-    BatchNorm adds such a number where an old checkpoint lacks it.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
-        yield
 
 
 #: The methods that a load calls.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Container, Mapping
+import warnings
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -209,3 +211,14 @@ def _shield_extra_state(module: nn.Module, structure: Structure) -> tuple[str, .
             object.__setattr__(part, "set_extra_state", lambda _state: None)
             shielded.append(key)
     return tuple(shielded)
+
+
+@contextlib.contextmanager
+def quiet_copies() -> Iterator[None]:
+    """Hides torch's warning about a copy of a real number to the meta device, which is harmless.
+
+    BatchNorm adds such a number where an old checkpoint lacks it.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
+        yield

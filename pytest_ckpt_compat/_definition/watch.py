@@ -38,6 +38,13 @@ class Watched:
     doubts: Doubts = field(default_factory=Doubts)
     users: bool = True
 
+    def forget(self, created: set[int]) -> None:
+        """Forgets storages that have just been created: their identities may have been others' before."""
+        self.written -= created
+        self.reached -= created
+        for storage in created:
+            self.derived.pop(storage, None)
+
     def origins(self, value: object) -> frozenset[int]:
         """The checkpoint's storages of which something is in a tensor."""
         storage = storage_of(value)
@@ -64,7 +71,10 @@ def watch_operators(state: Mapping[str, Any], users: bool) -> Iterator[Watched]:
         except Exception:
             watched.refused = True
             raise
-        sources = _storages(tensors_in((*args, *kwargs.values()))) & watched.derived.keys()
+        given = tensors_in((*args, *kwargs.values()))
+        if not given:
+            watched.forget(_storages(tensors_in((found,))))
+        sources = _storages(given) & watched.derived.keys()
         if sources:
             watched.used = True
             deciding = _storages(tensors_in(reads_numbers(operator, args)))
