@@ -66,16 +66,20 @@ def load(
         budget: bytes that initialised tensors may take.
 
     Raises:
+        BuildError: what would be initialised or converted takes more than the budget.
         NotHereError: ``from_pretrained`` cannot be asked; the message says why.
     """
     if definition.remap is not None:
         raise NotHereError(f"from_pretrained knows no remap, and {definition.remap.name} was given")
     built = structure_of(module, definition)
     given = _aligned(structure, built, getattr(module, "base_model_prefix", ""))
-    lacking = sum(spec.nbytes for key, spec in built.tensors.items() if key not in given.tensors)
+    lacking = _lacking(built, given)
     if lacking > budget:
-        raise NotHereError(
-            f"from_pretrained would initialise {size(lacking)}, memory_budget is {size(budget)}"
+        # Names alone cannot tell: the library may convert other keys into these.
+        raise BuildError(
+            definition.label,
+            f"takes {size(lacking)} to load with from_pretrained, beside what the checkpoint has by name",
+            f"raise memory_budget ({size(budget)}), or name your own loader with load",
         )
     try:
         loaded, info = _from_pretrained(module, _zeros(structure))
@@ -184,6 +188,13 @@ def _aligned(structure: Structure, new: Structure, prefix: str) -> Structure:
         contents={},
         views=(),
     )
+
+
+def _lacking(built: Structure, given: Structure) -> int:
+    """Bytes of the model's tensors of which the checkpoint has no name."""
+    tied = (group for group in built.aliases if not given.tensors.keys().isdisjoint(group))
+    known = given.tensors.keys() | {key for group in tied for key in group}
+    return sum(spec.nbytes for key, spec in built.tensors.items() if key not in known)
 
 
 def _shapes(structure: Structure) -> dict[str, tuple[int, ...]]:
