@@ -248,7 +248,7 @@ def _judged(
         errors=tuple(errors),
         untouched=_untouched(run, whole, new, parts) if run.error is None and whole is not None else (),
         nothing=run.error is None and _nothing(run, structure),
-        given=_given(parts, structure, new, run),
+        given=_given(parts, structure),
         notes=tuple(_remarks(loader, swallowed)),
     )
     return new, outcome
@@ -299,14 +299,14 @@ def _in_all(parts: list[_Call]) -> tuple[str, ...]:
     return tuple(key for key in missing if key not in brought)
 
 
-def _given(parts: list[_Call], structure: Structure, new: Structure, run: _Run) -> Structure:
-    """The checkpoint as the loads got it; where nothing but copies was made, as far as it is new's."""
-    tensors = {key: spec for part in parts for key, spec in part.given.items()}
+def _given(parts: list[_Call], structure: Structure) -> Structure | None:
+    """The checkpoint as the loads got it; None where there were none."""
     if not parts:
-        tensors = {} if run.error else {key: new.tensors[key] for key in new.tensors}
+        return None
+    tensors = {key: spec for part in parts for key, spec in part.given.items()}
     return replace(
         structure,
-        tensors=tensors or structure.tensors,
+        tensors=tensors,
         aliases=tuple(group for part in parts for group in part.aliases),
         versions=None,
         objects={},
