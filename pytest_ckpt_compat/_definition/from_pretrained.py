@@ -17,7 +17,7 @@ from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import OBJECT, PLAIN_DTYPES, UNINITIALIZED, Structure, TensorSpec
 from pytest_ckpt_compat._definition.entries import structure_of
 from pytest_ckpt_compat._definition.find import Definition, brief
-from pytest_ckpt_compat._definition.observation import REPORT, Outcome
+from pytest_ckpt_compat._definition.observation import REPORT, Outcome, Shape
 from pytest_ckpt_compat._definition.pretrained_config import is_pretrained
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
 from pytest_ckpt_compat._definition.weights import read_weights
@@ -134,7 +134,7 @@ def _outcome(
 ) -> Outcome:
     """What ``output_loading_info`` says, in the keys of both sides."""
     missing, unexpected = set(info["missing_keys"]), set(info["unexpected_keys"])
-    mismatched = {key: (tuple(old), tuple(now)) for key, old, now in info["mismatched_keys"]}
+    mismatched = dict(_mismatch(entry, given, new) for entry in info["mismatched_keys"])
     errors = [str(message) for message in info["error_msgs"]]
     # Keys under which neither side is known: the library has converted them.
     errors += [f"from_pretrained lacks {key}" for key in sorted(missing - new.tensors.keys())]
@@ -157,6 +157,15 @@ def _outcome(
             *(f"{key}: tied to {other} by transformers" for key, other in tied.items() if other),
         ),
     )
+
+
+def _mismatch(entry: Any, given: Structure, new: Structure) -> tuple[str, tuple[Shape, Shape]]:
+    """The key and both shapes of a mismatch; transformers 4 gives the key alone."""
+    if isinstance(entry, str):
+        none = TensorSpec("any")
+        return entry, (given.tensors.get(entry, none).shape, new.tensors.get(entry, none).shape)
+    key, old, now = entry
+    return key, (tuple(old), tuple(now))
 
 
 def _tied_to(key: str, new: Structure, unloaded: set[str]) -> str:
