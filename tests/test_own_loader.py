@@ -17,6 +17,7 @@ from pytest_ckpt_compat import check, read
 from pytest_ckpt_compat._check.check import check_structure
 from pytest_ckpt_compat._core.changes import Policy
 from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError, ReadError, UsageError
+from pytest_ckpt_compat._core.structure import SNAPSHOT
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import find
 from pytest_ckpt_compat._definition.load import load_weights
@@ -111,6 +112,45 @@ def ignored(path):
 def fails(path):
     raise ValueError("no " + torch.load(path)["note"])
 
+def average(path):
+    model, other = Net(), Net(5)
+    model.load_state_dict(bare(path))
+    part = {key: value for key, value in bare(path).items() if "head" not in key}
+    other.load_state_dict(part, strict=False)
+    return model
+
+def by_numpy(path):
+    model, state = Net(), bare(path)
+    arrays = {key: value.numpy() for key, value in state.items() if key != "head.bias"}
+    model.load_state_dict({key: torch.as_tensor(value.copy()) for key, value in arrays.items()}, strict=False)
+    return model
+
+def by_hand(path):
+    import zipfile
+    with zipfile.ZipFile(path) as archive:
+        archive.namelist()
+    model = Net()
+    model.load_state_dict({key: torch.zeros_like(value) for key, value in model.state_dict().items()})
+    return model
+
+def by_hand_alone(path):
+    with open(path, "rb") as file:
+        file.read(1)
+    return Net()
+
+def backbone_first(path):
+    model = Net()
+    model.body.load_state_dict({"weight": torch.zeros(4, 4)}, strict=False)
+    model.load_state_dict(bare(path))
+    return model
+
+def wrapped(path):
+    return nn.Sequential(whole(path))
+
+def copied(path):
+    import copy
+    return copy.deepcopy(whole(path))
+
 def script(path):
     return torch.jit.load(path)
 
@@ -160,6 +200,9 @@ VERDICTS = {
     "copies": ([], True),
     "lenient": (["renamed", "nothing-loaded"], False),
     "second_try": ([], True),
+    "average": ([], True),
+    "wrapped": ([], True),
+    "copied": ([], True),
     "ignored": (["renamed", "nothing-loaded"], False),
 }
 
@@ -204,6 +247,46 @@ def test_no_data_is_read_and_no_parameter_is_real(project: Any, tmp_path: Path) 
     assert torch.load.__module__ == "torch.serialization"
     assert "stand_ins" not in str(torch.load)
     assert nn.Module.load_state_dict.__module__ == "torch.nn.modules.module"
+
+
+@pytest.mark.usefixtures("project")
+def test_a_module_that_is_not_returned_is_noted(tmp_path: Path) -> None:
+    notes = judged(tmp_path, "average").notes
+    assert "loaders.average also loads into 1 module that it does not return: not judged" in notes
+
+
+@pytest.mark.usefixtures("project")
+def test_what_is_not_observed_is_no_break(tmp_path: Path) -> None:
+    assert [change.new for change in judged(tmp_path, "by_numpy").changes] == [("head.bias",)]
+    assert not judged(tmp_path, "by_hand").changes
+    assert not judged(tmp_path, "backbone_first").changes
+    with pytest.raises(BuildError, match="in a way that is not watched, and calls no load_state_dict"):
+        judged(tmp_path, "by_hand_alone")
+
+
+@pytest.mark.usefixtures("project")
+def test_a_snapshot_stands_in_for_a_file_that_is_another(tmp_path: Path) -> None:
+    structure = read(tmp_path / "net.pt")
+    torch.save({"model": {"module.other": torch.zeros(1)}}, tmp_path / "net.pt")
+    stored = replace(structure, source=replace(structure.source, format=SNAPSHOT), locations={})
+    definition = find(None, {}, None, "loaders:whole", str(tmp_path / "net.pt"))
+    assert check_structure(stored, definition, Policy()).compatible
+    assert not check(tmp_path / "net.pt", load="loaders:whole").compatible
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_quantized_tensors_are_loaded_with_the_file(tmp_path: Path) -> None:
+    def quantized() -> Any:
+        quantize: Any = torch.ao.quantization.quantize_dynamic
+        return quantize(nn.Sequential(nn.Linear(2, 3)), {nn.Linear})
+
+    def load(path: str) -> Any:
+        model = quantized()
+        model.load_state_dict(torch.load(path, weights_only=False))
+        return model
+
+    torch.save(quantized().state_dict(), tmp_path / "net.pt")
+    assert check(tmp_path / "net.pt", load=load).compatible
 
 
 @pytest.mark.usefixtures("project")

@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._core.errors import ReadError
-from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.structure import SNAPSHOT, Structure
 from pytest_ckpt_compat._definition.empty_state import empty_state
 from pytest_ckpt_compat._definition.watch import Watched, storage_of
 
@@ -20,7 +20,7 @@ class Files:
     """What the functions that stand in give for the files of one checkpoint.
 
     Args:
-        structure: the structure of the checkpoint; if it has no locations, the file is not there.
+        structure: the structure of the checkpoint.
         path: of the checkpoint, as the loader gets it.
         tensors: what they give: tensors on ``meta``, the ``file``'s own, or ``zeros``.
         watched: gets the tensors that they give.
@@ -29,7 +29,7 @@ class Files:
     def __init__(self, structure: Structure, path: str, tensors: str, watched: Watched) -> None:
         self.served = False
         self.tensors = tensors
-        self.there = bool(structure.locations)
+        self.there = file_is_there(structure, path)
         self._structure, self._watched = structure, watched
         self._top = os.path.realpath(path)
         self._files = {self._top, *(os.path.realpath(e.file) for e in structure.locations.values())}
@@ -75,6 +75,11 @@ class Files:
             inner = inner[name]
         inner[last] = state
         return whole
+
+
+def file_is_there(structure: Structure, path: str) -> bool:
+    """Whether a structure is that of the file at a path, and not of a snapshot that stands in for one."""
+    return structure.source.format != SNAPSHOT and os.path.exists(path)
 
 
 def _tensors(value: Any) -> Iterator[Any]:
