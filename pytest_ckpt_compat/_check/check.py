@@ -17,7 +17,7 @@ from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity, moves
 from pytest_ckpt_compat._core.contents import DISTRIBUTED, subclass_of
 from pytest_ckpt_compat._core.display import count
-from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError
+from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, UsageError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.rules import BY_ID, judge
@@ -26,7 +26,7 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import confirm, lightning
 from pytest_ckpt_compat._definition.contents import ONE_RANK
 from pytest_ckpt_compat._definition.find import Definition, find
-from pytest_ckpt_compat._definition.load import Outcome, Shape
+from pytest_ckpt_compat._definition.observation import Outcome, Shape
 from pytest_ckpt_compat._definition.remap import remarks
 from pytest_ckpt_compat._report.text import render
 
@@ -53,12 +53,13 @@ def diff(old: Structure, new: Structure) -> Verdict:
 @garbage_collection_paused()
 def check(
     path: str | os.PathLike[str],
-    model: Any,
+    model: Any = None,
     kwargs: Mapping[str, Any] | None = None,
     key: str | None = None,
     strip_prefix: str | None = None,
     strict: bool = True,
     remap: Any = None,
+    load: Any = None,
 ) -> Verdict:
     """Loads a checkpoint's structure into a definition, through its own ``load_state_dict``.
 
@@ -68,13 +69,16 @@ def check(
     Args:
         path: the checkpoint.
         model: a class, a factory, a module instance, or ``"package.module:attr"``. A factory with
-            a parameter named ``checkpoint`` is given the file's non-tensor values.
-        kwargs: keyword arguments for the class or factory.
+            a parameter named ``checkpoint`` is given the file's non-tensor values. It may be left out where
+            ``load`` gives the module.
+        kwargs: keyword arguments for the class or factory, or for the project's loader.
         key: dotted path of the state_dict inside the file, where it is not the only one.
         strip_prefix: taken off the keys that begin with it (``"module."``).
         strict: as in ``load_state_dict``.
         remap: the project's function that renames keys before the load, ``state_dict -> state_dict`` or
             ``(state_dict, model) -> state_dict``; or ``"package.module:function"``.
+        load: the project's whole loader, ``function(path, **kwargs) -> module``, which is then what is
+            judged; or ``"package.module:function"``; or the name of a library that loads the checkpoint.
 
     Raises:
         ReadError: the file cannot be read.
@@ -82,7 +86,7 @@ def check(
         NoBaselineError: the definition's loading code needs numbers that cannot be read.
         UsageError: an argument cannot be meant.
     """
-    definition = find(model, kwargs, remap)
+    definition = find(model, kwargs, remap, load, os.fspath(path))
     structure, notes = read_fitting(path, key, definition, strip_prefix)
     verdict = check_structure(structure, definition, Policy(strict=strict), strip_prefix)
     return replace(verdict, notes=(*verdict.notes, *notes))
@@ -97,14 +101,15 @@ def check_structure(
     Raises: as ``check``.
     """
     if strip_prefix:
-        structure = prefixes.strip(structure, strip_prefix)
+        structure = _stripped(structure, definition, strip_prefix)
     new, outcome = _load(structure, definition, policy)
     done = outcome.remapped
     if done:  # from here on, the checkpoint is what the remap made of it
         structure, definition = done.structure, replace(definition, remap=None, prepares=False)
+    structure = outcome.given or structure
     wrapper, unwrapped = None, outcome
     failed: tuple[str, ...] = ()
-    if outcome.missing:
+    if outcome.missing and definition.loader is None:
         try:
             wrapper, unwrapped = _find_wrapper(structure, new, outcome, definition, policy)
         except Exception as error:  # the verdict stands without this second load
@@ -131,13 +136,39 @@ def check_structure(
     )
 
 
+def _stripped(structure: Structure, definition: Definition, prefix: str) -> Structure:
+    if definition.loader is not None:
+        raise UsageError(
+            f"load {definition.loader.name}", "was given with strip_prefix", "strip it in the loader"
+        )
+    return prefixes.strip(structure, prefix)
+
+
 def check_saved(
-    structure: Structure, definition: Definition, policy: Policy, strip_prefix: str | None = None
+    structure: Structure,
+    definition: Definition,
+    policy: Policy,
+    strip_prefix: str | None = None,
+    new: Structure | None = None,
 ) -> Verdict:
     """Loads what an earlier definition saved, which a remap of older checkpoints need not be meant for.
 
+    A project's loader opens checkpoints, not what a definition saves: the names decide there.
+
+    Args:
+        structure: what the earlier definition saved.
+        definition: today's.
+        policy: strictness and accepted breaks.
+        strip_prefix: as ``check`` takes it.
+        new: the structure of the module that the project's loader gives, if there is one.
+
     Raises: as ``check``.
     """
+    if definition.loader is not None:
+        if new is None:
+            problem = "gives a module of which nothing is known without the checkpoint"
+            raise BuildError(f"load {definition.loader.name}", problem, "give model instead of load")
+        return replace(diff(structure, new), new_label=definition.label, where=definition.where)
     verdict = check_structure(structure, replace(definition, remap=None), policy, strip_prefix)
     if verdict.compatible or definition.remap is None:
         return verdict
@@ -198,6 +229,9 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
     if saved is None:
         return verdict
     try:
+        if definition.loader is not None:
+            problem = "does not say which module the optimizer is for"
+            raise UsageError(f"load {definition.loader.name}", problem, "give model instead of load")
         found = resume(saved, definition, factory, _renamed(verdict), policy.memory_budget)
     except Exception as error:  # the load's verdict stands
         return replace(verdict, changes=(*could_not_check(error).changes, *verdict.changes))
@@ -303,6 +337,7 @@ def _find_wrapper(
 def _notes(outcome: Outcome) -> Iterator[str]:
     if outcome.remapped:
         yield from remarks(outcome.remapped, outcome.unexpected)
+    yield from outcome.notes
     if outcome.unconfirmed:
         yield outcome.unconfirmed
     if outcome.unsaved:

@@ -18,7 +18,7 @@ from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._definition.find import find
+from pytest_ckpt_compat._definition.find import find_registered
 from pytest_ckpt_compat._definition.load import load_weights
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._snapshots import accepted, store
@@ -49,7 +49,7 @@ def used_names(registration: Registration) -> tuple[str, ...]:
     """
     if registration.problem is not None:
         raise registration.problem
-    definition = find(registration.model, registration.kwargs)
+    definition = find_registered(registration)
     return store.checkpoint_name(registration.id), definition_name(registration, definition)
 
 
@@ -73,7 +73,7 @@ def check_registered(registration: Registration, context: Context) -> Result:
 def _checked(registration: Registration, context: Context, writes: dict[str, str]) -> Result:
     """The check; ``writes`` gets the checkpoint's snapshot as soon as it is known."""
     entries, unread = _accepted(context.folder)
-    definition = find(registration.model, registration.kwargs, registration.remap)
+    definition = find_registered(registration)
     structure, stored = snapshots.of_checkpoint(registration, definition, context)
     writes.update(stored.writes)
     verdict = check_structure(structure, definition, registration.policy, registration.strip_prefix)
@@ -175,7 +175,7 @@ def load(registration: Registration) -> nn.Module:
         BuildError: the definition cannot be found or built.
         RuntimeError: torch's own, where the load fails.
     """
-    definition = find(registration.model, registration.kwargs, registration.remap)
+    definition = find_registered(registration)
     structure = snapshots.read(registration, definition)[0]
     if registration.strip_prefix:
         structure = prefixes.strip(structure, registration.strip_prefix)

@@ -165,7 +165,7 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     if fingerprint.digest(stored) == fingerprint.digest(new):
         return Finding()
     recorded = replace(stored, values=values, source=replace(stored.source, path=f"{folder.name}/{name}"))
-    verdict = check_saved(recorded, definition, subject.registration.policy)
+    verdict = check_saved(recorded, definition, subject.registration.policy, new=new)
     detail = f"differs from {folder.name}/{name} ({difference(stored, new)}); record it with {UPDATE_COMMAND}"
     changed = (Change("definition-changed", detail=detail),)
     if verdict.compatible:

@@ -60,6 +60,9 @@ UNINITIALIZED = "uninitialized"
 #: Start of the dtype of a tensor in a file that was saved from the meta device: it has no numbers.
 META = "meta_"
 
+#: ``Source.format`` of a structure that a snapshot keeps: the file itself may be absent, or another.
+SNAPSHOT = "fingerprint"
+
 #: Last segment of the key under which torch stores the return value of ``get_extra_state``.
 EXTRA_STATE = "_extra_state"
 

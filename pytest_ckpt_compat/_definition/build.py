@@ -50,7 +50,7 @@ def build(
         return module
     with untouched_globals():
         try:
-            with _parameters_on_meta(meta, doubts):
+            with parameters_on_meta(meta, doubts):
                 module = _construct(definition, checkpoint)
         except KeyboardInterrupt:
             raise
@@ -59,7 +59,7 @@ def build(
             doubts.clear()
             module = _construct_or_explain(definition, checkpoint)
         _require_module(module, definition)
-        _move_all(module, meta)
+        move_to_meta(module, meta)
     _doubt_meta(module, meta, doubts)
     return module  # type: ignore[no-any-return]
 
@@ -114,7 +114,7 @@ def _require_module(module: object, definition: Definition) -> None:
 
 
 @contextlib.contextmanager
-def _parameters_on_meta(meta: Counterparts, doubts: Doubts) -> Iterator[None]:
+def parameters_on_meta(meta: Counterparts, doubts: Doubts) -> Iterator[None]:
     import torch
     from torch import nn
 
@@ -187,7 +187,7 @@ def _tensors_of(module: nn.Module) -> Iterator[torch.Tensor]:
     yield from module.buffers()
 
 
-def _move_all(module: nn.Module, meta: Counterparts) -> None:
+def move_to_meta(module: nn.Module, meta: Counterparts) -> None:
     """Moves the buffers, and the parameters registered without ``register_parameter``."""
     for part in module.modules():
         for registered in (part._parameters, part._buffers):

@@ -13,13 +13,15 @@ from pytest_ckpt_compat._core.changes import MEMORY_BUDGET
 from pytest_ckpt_compat._core.display import size
 from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError, ReadError
 from pytest_ckpt_compat._core.structure import ITEM_SIZES, Structure
+from pytest_ckpt_compat._definition import from_pretrained, loader
 from pytest_ckpt_compat._definition.build import build, build_real
 from pytest_ckpt_compat._definition.counterparts import is_lazy
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import empty_state, with_metadata
 from pytest_ckpt_compat._definition.entries import bytes_of, loadable, saves_with_hooks, structure_of
 from pytest_ckpt_compat._definition.find import Definition
-from pytest_ckpt_compat._definition.load import Attempt, Outcome, attempt, fits_on_meta, require_objects
+from pytest_ckpt_compat._definition.load import Attempt, attempt, fits_on_meta, require_objects
+from pytest_ckpt_compat._definition.observation import Outcome
 from pytest_ckpt_compat._definition.weights import is_readable, read_weights
 
 if TYPE_CHECKING:
@@ -51,8 +53,28 @@ def load(
         NoBaselineError: the load needs numbers, and the weights are not available.
         ReadError: the load needs an object, or numbers, that readers do not support.
     """
+    if definition.loader is not None:
+        return loader.load(structure, definition, definition.loader, budget)
     doubts = Doubts()
     module = build(definition, structure.values, doubts)
+    if from_pretrained.applies(module, definition):
+        try:
+            return from_pretrained.load(module, structure, definition, strict, budget)
+        except from_pretrained.NotHereError as error:
+            new, outcome = _loaded(structure, definition, strict, budget, module, doubts)
+            return new, replace(outcome, notes=(*outcome.notes, f"{error}: checked with load_state_dict"))
+    return _loaded(structure, definition, strict, budget, module, doubts)
+
+
+def _loaded(
+    structure: Structure,
+    definition: Definition,
+    strict: bool,
+    budget: int,
+    module: nn.Module,
+    doubts: Doubts,
+) -> tuple[Structure, Outcome]:
+    """Loads a checkpoint into a newly built module with its own ``load_state_dict``."""
     needed = bytes_of(module) + sum(_entry_bytes(key, structure) for key in structure.tensors)
     add_doubts(module, doubts)
     _add_dtypes({spec.dtype for spec in structure.tensors.values()}, doubts)

@@ -8,16 +8,20 @@ import os
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import BuildError, UsageError
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._definition.lightning import is_lightning
+from pytest_ckpt_compat._definition.pretrained_config import class_named_in, factory_of
 from pytest_ckpt_compat._definition.surroundings import untouched_process
+from pytest_ckpt_compat._registry.options import LIBRARIES
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from pytest_ckpt_compat._registry.registration import Registration
 
 
 class RemapError(Exception):
@@ -66,6 +70,19 @@ class Remap:
 
 
 @dataclass(frozen=True)
+class Loader:
+    """A project's own loader, ``function(path, **kwargs) -> module``.
+
+    Attributes:
+        function: the project's.
+        name: as a user would write it.
+    """
+
+    function: Callable[..., Any]
+    name: str
+
+
+@dataclass(frozen=True)
 class Definition:
     """A model that can be built any number of times.
 
@@ -80,6 +97,9 @@ class Definition:
         remap: what the project does to a state_dict before the load, or None.
         lightning: whether it is the class of a LightningModule.
         prepares: whether Lightning's ``on_load_checkpoint`` is called before the load.
+        loader: the project's whole loader, which gets ``kwargs`` and gives the module, or None.
+        library: the library that loads it, where the registration names one (``transformers``), or "".
+        path: where the checkpoint is or was, for what loads it by its path.
     """
 
     target: Any
@@ -90,6 +110,9 @@ class Definition:
     remap: Remap | None = None
     lightning: bool = False
     prepares: bool = True
+    loader: Loader | None = None
+    library: str = ""
+    path: str = ""
 
     @property
     def reads_checkpoint(self) -> bool:
@@ -103,21 +126,60 @@ class Definition:
         return f"{name} ({self.where})" if self.where else name
 
 
-def find(model: Any, kwargs: Mapping[str, Any] | None = None, remap: Any = None) -> Definition:
+def find(
+    model: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    remap: Any = None,
+    load: Any = None,
+    path: str = "",
+) -> Definition:
     """Resolves ``model`` to a definition, without building it.
 
     Args:
-        model: a class, a factory, a module instance, or ``"package.module:attr"``.
-        kwargs: keyword arguments for the class or factory.
+        model: a class, a factory, a module instance, or ``"package.module:attr"``; None if ``load`` gives
+            the module.
+        kwargs: keyword arguments for the class or factory, or for the project's loader.
         remap: what the project does to a state_dict before the load: ``state_dict -> state_dict`` or
             ``(state_dict, model) -> state_dict``, as a function or ``"package.module:function"``.
+        load: the project's whole loader, ``function(path, **kwargs) -> module``, as a function or
+            ``"package.module:function"``; or the name of a library that loads the checkpoint.
+        path: where the checkpoint is or was.
 
     Raises:
         BuildError: ``"package.module:attr"`` cannot be imported.
         UsageError: ``model`` is none of a class, a factory, a module instance and a name of one; or
-            ``remap`` is no function of one or two arguments.
+            ``remap`` is no function of one or two arguments; or ``load`` is no function and no library.
     """
-    applied = _remap(remap)
+    library = load if isinstance(load, str) and load in LIBRARIES else ""
+    loader = None if library or load is None else _loader(load)
+    if loader is not None:
+        return _loaded_by(loader, model, kwargs, remap, path)
+    if model is None:
+        if not library:
+            raise UsageError("the model", "is missing", 'give model, or load="package.module:function"')
+        model = class_named_in(path)
+    found = replace(_resolved(model, kwargs), remap=_remap(remap), library=library, path=path)
+    factory = None if "config" in found.kwargs else factory_of(found.target, path)
+    return found if factory is None else replace(found, target=factory)
+
+
+def find_registered(registration: Registration, path: str = "") -> Definition:
+    """Resolves the definition of a registered checkpoint, as ``find``.
+
+    Args:
+        registration: the checkpoint.
+        path: where it is, if not at the path of the registration.
+    """
+    return find(
+        registration.model,
+        registration.kwargs,
+        registration.remap,
+        registration.load,
+        path or registration.address or str(registration.path),
+    )
+
+
+def _resolved(model: Any, kwargs: Mapping[str, Any] | None) -> Definition:
     target = find_attribute(model) if isinstance(model, str) else model
     if is_module(target):
         if kwargs:
@@ -126,7 +188,7 @@ def find(model: Any, kwargs: Mapping[str, Any] | None = None, remap: Any = None)
             )
         # Instances of one class may differ, so the class's name does not identify an instance.
         name = _dotted(model) if isinstance(model, str) else ""
-        return Definition(target, name, _where(type(target)), {}, takes_checkpoint=False, remap=applied)
+        return Definition(target, name, _where(type(target)), {}, takes_checkpoint=False)
     if not callable(target):
         raise UsageError(
             repr(model),
@@ -136,7 +198,32 @@ def find(model: Any, kwargs: Mapping[str, Any] | None = None, remap: Any = None)
     given = dict(kwargs or {})
     takes = "checkpoint" in _parameters(target) and "checkpoint" not in given
     name = _dotted(model) if isinstance(model, str) else _name(target)
-    return Definition(target, name, _where(target), given, takes, applied, is_lightning(target))
+    return Definition(target, name, _where(target), given, takes, lightning=is_lightning(target))
+
+
+def _loaded_by(
+    loader: Loader, model: Any, kwargs: Mapping[str, Any] | None, remap: Any, path: str
+) -> Definition:
+    """The definition that a project's loader gives; ``model`` is no more than its name."""
+    if remap is not None:
+        raise UsageError(
+            f"load {loader.name}", "was given with remap", "rename keys in the loader, and leave remap out"
+        )
+    named = model if model is not None else loader.function
+    found = replace(_resolved(named, None), kwargs=dict(kwargs or {}), takes_checkpoint=False)
+    name = found.name if model is not None else loader.name
+    return replace(found, name=name, loader=loader, path=path)
+
+
+def _loader(given: Any) -> Loader:
+    usage = f'give a function, path -> module, "package.module:function", or {" or ".join(LIBRARIES)}'
+    if isinstance(given, str) and ":" not in given:
+        raise UsageError(f"load {given}", "is neither a function nor a library that is known", usage)
+    function = find_attribute(given) if isinstance(given, str) else given
+    name = _dotted(given) if isinstance(given, str) else _name(function) or repr(function)
+    if not callable(function):
+        raise UsageError(f"load {name}", "is not a function", usage)
+    return Loader(function, name)
 
 
 def is_module(value: object) -> bool:

@@ -38,6 +38,13 @@ class Watched:
     doubts: Doubts = field(default_factory=Doubts)
     users: bool = True
 
+    def forget(self, created: set[int]) -> None:
+        """Forgets storages that have just been created: their identities may have been others' before."""
+        self.written -= created
+        self.reached -= created
+        for storage in created:
+            self.derived.pop(storage, None)
+
     def origins(self, value: object) -> frozenset[int]:
         """The checkpoint's storages of which something is in a tensor."""
         storage = storage_of(value)
@@ -52,9 +59,8 @@ def watch_operators(state: Mapping[str, Any], users: bool) -> Iterator[Watched]:
         state: the checkpoint.
         users: whether there is any code outside of torch that may ask.
     """
-    watched = Watched(
-        derived={storage: frozenset((storage,)) for storage in _storages(state.values())}, users=users
-    )
+    own = _storages(state.values())
+    watched = Watched(derived={storage: frozenset((storage,)) for storage in own}, users=users)
 
     def watch(operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         written = _written(operator, args, kwargs)
@@ -64,11 +70,10 @@ def watch_operators(state: Mapping[str, Any], users: bool) -> Iterator[Watched]:
         except Exception:
             watched.refused = True
             raise
-        given = _storages(tensors_in((*args, *kwargs.values())))
+        given = tensors_in((*args, *kwargs.values()))
         made = _storages(tensors_in((found,)))
-        for storage in made - given:  # new memory, perhaps that of a tensor which is gone
-            watched.derived.pop(storage, None)
-        sources = given & watched.derived.keys()
+        watched.forget(made - _storages(given) - own)  # new memory, perhaps that of a tensor which is gone
+        sources = _storages(given) & watched.derived.keys()
         if sources:
             watched.used = True
             deciding = _storages(tensors_in(reads_numbers(operator, args)))

@@ -148,8 +148,11 @@ def _loaded(subject: Subject, old: Structure, main: Verdict, label: str, name: s
     own = name == subject.registration.id
     policy = subject.registration.policy
     prefix = subject.registration.strip_prefix if own else None
-    load = check_structure if own else check_saved
-    verdict = load(replace(old, values=values), subject.definition, policy, prefix)
+    old = replace(old, values=values)
+    if own:
+        verdict = check_structure(old, subject.definition, policy, prefix)
+    else:
+        verdict = check_saved(old, subject.definition, policy, prefix, main.new)
     if own and subject.registration.level.loads_optimizer and old.optimizers:
         verdict = resumed(verdict, subject.definition, subject.registration.optimizer, policy)
     return at_level(replace(verdict, name=name, old_label=label), subject.registration.level)

@@ -41,12 +41,13 @@ class CkptCompat:
     def check(
         self,
         path: str | os.PathLike[str],
-        model: Any,
+        model: Any = None,
         kwargs: Mapping[str, Any] | None = None,
         key: str | None = None,
         strip_prefix: str | None = None,
         strict: bool = True,
         remap: Any = None,
+        load: Any = None,
     ) -> Verdict:
         """Fails the test unless the checkpoint loads; needs no marker, and keeps no snapshot.
 
@@ -57,7 +58,7 @@ class CkptCompat:
         given = os.fspath(path)
         found = given if is_url(given) else find_file(given, self.search)[0]
         try:
-            verdict = check(found, model, kwargs, key, strip_prefix, strict, remap)
+            verdict = check(found, model, kwargs, key, strip_prefix, strict, remap, load)
         except CkptCompatError as error:
             raise _failure(str(error)) from None
         if not verdict.compatible:

@@ -16,7 +16,7 @@ from pytest_ckpt_compat._check.breaks import at_level
 from pytest_ckpt_compat._check.check import check_saved, check_structure, resumed
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, ReadError
 from pytest_ckpt_compat._definition.confirm import defined
-from pytest_ckpt_compat._definition.find import Definition, brief, find
+from pytest_ckpt_compat._definition.find import Definition, brief, find_registered
 from pytest_ckpt_compat._premerge.wire import as_data
 from pytest_ckpt_compat._pytest_plugin.collection import Project, in_project
 from pytest_ckpt_compat._registry.registration import Registration
@@ -110,10 +110,16 @@ def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
             problem = f"pytest could not collect {project.problems[0]}"
             raise BuildError(question["ids"][0], problem, "run pytest at that commit to see why")
         return {"registered": False, "definition": None, "changes": {}}
-    definition = find(registration.model, registration.kwargs, registration.remap)
+    files = [each["file"] for each in question["questions"].values() if each["file"]]
+    definition = find_registered(registration, files[0] if files else "")
     values = _values(question, registration)
     changes = {name: _changes(each, registration, definition) for name, each in question["questions"].items()}
-    built = dumps(defined(definition, values, registration.policy.memory_budget))
+    # A loader of the project's own gives its module only for a checkpoint.
+    built = (
+        None
+        if definition.loader is not None
+        else dumps(defined(definition, values, registration.policy.memory_budget))
+    )
     _require_old_code(question, definition)
     return {"registered": True, "definition": built, "changes": changes}
 
@@ -141,7 +147,7 @@ def _values(question: Mapping[str, Any], registration: Registration) -> Mapping[
 
 def _name(registration: Registration) -> str | None:
     try:
-        return find(registration.model, registration.kwargs).name
+        return find_registered(registration).name
     except CkptCompatError:
         return None
 

@@ -14,6 +14,8 @@ from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.levels import Level
 
 LEVELS = tuple(level.value for level in Level)
+#: Libraries whose own loading functions a registration may name.
+LIBRARIES = ("transformers",)
 
 _NONE = type(None)
 _NAMED = 'text, "package.module:attr"'
@@ -32,6 +34,7 @@ class Option:
         objects: what else it may be where Python code writes it, in words, or "" for nothing else.
         valid: whether a value of these types is allowed.
         positional: whether the marker takes it without its name.
+        instead: the option that makes this one unnecessary where it must be given otherwise.
     """
 
     name: str
@@ -42,10 +45,15 @@ class Option:
     objects: str = ""
     valid: Callable[[Any], bool] = lambda _: True
     positional: bool = False
+    instead: str = ""
 
 
 def _is_address(value: Any) -> bool:
     return value is None or re.fullmatch(r"[\w.]+:[\w.]+", value) is not None
+
+
+def _is_loader(value: Any) -> bool:
+    return value in LIBRARIES or _is_address(value)
 
 
 #: In the order of the marker's signature and of the documentation's table.
@@ -66,6 +74,7 @@ OPTIONS = (
         "`checkpoint` is given the file's non-tensor values (hyper-parameters, epoch) as plain data",
         objects="a class, a factory, a module instance",
         valid=_is_address,
+        instead="load",
     ),
     Option(
         "kwargs",
@@ -97,6 +106,17 @@ OPTIONS = (
         default="None",
         objects="a function",
         valid=_is_address,
+    ),
+    Option(
+        "load",
+        (str, _NONE),
+        f'text, "package.module:function", or {" or ".join(LIBRARIES)}',
+        "the project's whole loader, `function(path, **kwargs) -> module`, run as it is; `model` may then be "
+        'left out. Or a library that loads the checkpoint: `"transformers"`, which a model of its own gets '
+        "without being asked. See [your library](your_library.md)",
+        default="None",
+        objects="a function",
+        valid=_is_loader,
     ),
     Option(
         "strict",
@@ -179,6 +199,8 @@ def check(
     for name, option in known.items():
         wanted = f"{option.objects} or {option.wanted}" if objects and option.objects else option.wanted
         value = values.get(name)
+        if value is None and option.instead and values.get(option.instead) is not None:
+            continue
         if not option.default and (value is None or (isinstance(value, str) and not value)):
             raise UsageError(f"{subject}, option {name}", "is missing", f"it must be {wanted}")
         if name in values and not _fits(option, value, objects):

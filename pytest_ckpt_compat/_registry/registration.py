@@ -31,6 +31,7 @@ class Registration:
         key: dotted path of the state_dict inside the file.
         strip_prefix: taken off the keys that begin with it.
         remap: the project's function that renames keys before the load, or ``"package.module:function"``.
+        load: the project's whole loader, ``"package.module:function"``, or the name of a library.
         policy: strictness and accepted breaks.
         level: what the checkpoint is held to.
         optimizer: a class or factory, or ``"package.module:attr"``, for level ``resume``.
@@ -46,6 +47,7 @@ class Registration:
     key: str | None = None
     strip_prefix: str | None = None
     remap: Any = field(default=None, repr=False)
+    load: Any = field(default=None, repr=False)
     policy: Policy = field(default_factory=Policy)
     level: Level = Level.BACKWARD
     optimizer: Any = field(default=None, repr=False)
@@ -108,11 +110,12 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
             path=each,
             address=address,
             shown=shown,
-            model=values["model"],
+            model=values.get("model"),
             kwargs=values.get("kwargs") or {},
             key=values.get("key"),
             strip_prefix=values.get("strip_prefix"),
             remap=values.get("remap"),
+            load=values.get("load"),
             policy=Policy(values.get("strict", True), accepted, search.memory_budget),
             level=level,
             optimizer=values.get("optimizer"),

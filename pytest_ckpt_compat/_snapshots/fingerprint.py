@@ -13,7 +13,14 @@ from typing import Any
 
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.records import marked, unmarked
-from pytest_ckpt_compat._core.structure import OBJECT, OptimizerState, Source, Structure, TensorSpec
+from pytest_ckpt_compat._core.structure import (
+    OBJECT,
+    SNAPSHOT,
+    OptimizerState,
+    Source,
+    Structure,
+    TensorSpec,
+)
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._snapshots import module_classes, optimizer_data
 from pytest_ckpt_compat._snapshots.optimizer_data import plain
@@ -21,7 +28,7 @@ from pytest_ckpt_compat._snapshots.optimizer_data import plain
 FORMAT = "ckpt-compat fingerprint"
 VERSION = 1
 #: ``Source.format`` of a structure that comes from a snapshot.
-SOURCE = "fingerprint"
+SOURCE = SNAPSHOT
 
 _CONFLICT_MARKER = re.compile(r"^(<{7}|\|{7}|={7}|>{7})", re.MULTILINE)
 #: How often signs may stand in the text. A tensor takes one colon, and a comma for each dimension.
