@@ -22,7 +22,7 @@ PACKAGE = ROOT / "pytest_ckpt_compat"
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 #: Modules of the folder that are no format: they choose between formats, or refuse.
-CHOOSERS = {"directories", "foreign", "single_file"}
+CHOOSERS = {"archives", "directories", "foreign", "single_file"}
 FORMATS = sorted({found.name for found in pkgutil.iter_modules(formats.__path__)} - CHOOSERS)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import pickle
 import re
 import tarfile
@@ -26,6 +28,7 @@ from torch.package import PackageExporter  # type: ignore[attr-defined]
 
 from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._readers import read
+from pytest_ckpt_compat._readers.formats import directories, foreign
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 
@@ -94,6 +97,14 @@ def frozen(folder: Path) -> Path:
     return folder / "net.pt"
 
 
+def directory(name: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        (folder / name).touch()
+        return folder
+
+    return write
+
+
 def array_file() -> bytes:
     stream = io.BytesIO()
     np.save(stream, np.zeros(3))
@@ -141,6 +152,16 @@ KINDS: dict[str, bytes | Callable[[Path], Path]] = {
     "Keras `.keras`": zipped(config__json=b"{}", model__weights__h5=b""),
     "Flax msgpack": b"\x81\xa6params\x81\xa1w\xc4\x04\0\0\0\0",
     "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+    "bzip2": bz2.compress(b"a"),
+    "xz": lzma.compress(b"a"),
+    "zstd": b"\x28\xb5\x2f\xfd" + bytes(20),
+    "XML": b"<?xml version='1.0'?><Error/>",
+    "TorchScript of torch before 1.4": zipped(**{"m/model__json": b"{}", "m/tensors/0": b""}),
+    "a directory of Orbax": directory("_CHECKPOINT_METADATA"),
+    "a directory of TensorFlow's SavedModel": directory("saved_model.pb"),
+    "a directory of Keras": directory("keras_metadata.pb"),
+    "a directory of TensorFlow or Flax": directory("checkpoint"),
+    "a directory without a checkpoint": directory("readme.txt"),
     "HTML": b"<!DOCTYPE html><html>404</html>",
     "`config.json`": json.dumps({"architectures": ["Bert"], "model_type": "bert"}).encode(),
     "`adapter_config.json`": json.dumps({"peft_type": "LORA"}).encode(),
@@ -160,6 +181,12 @@ def table() -> dict[str, tuple[str, str]]:
 
 def test_every_row_has_its_file() -> None:
     assert table().keys() == KINDS.keys()
+
+
+def test_everything_that_is_refused_by_name_has_its_row() -> None:
+    told = {problem for problem, _ in table().values()}
+    assert {problem for _, problem, _ in (*foreign._KNOWN, *foreign._JSON)} <= told
+    assert {problem for _, problem in directories._FOREIGN} <= told
 
 
 @pytest.mark.parametrize("kind", KINDS)
