@@ -143,7 +143,7 @@ def _seen(
 ) -> Structure:
     """The checkpoint as one load gets it, with the versions that are left in it.
 
-    The file's objects are real ones; a snapshot has none, so that none may reach ``set_extra_state``.
+    The objects in a file are real; where a snapshot stands in, none may reach ``set_extra_state``.
     """
     metadata = getattr(state, "_metadata", None)
     versions = None if metadata is None else {n: each.get("version", 1) for n, each in metadata.items()}
