@@ -264,6 +264,40 @@ def test_what_is_not_observed_is_no_break(tmp_path: Path) -> None:
         judged(tmp_path, "by_hand_alone")
 
 
+class Extra(nn.Linear):
+    def get_extra_state(self) -> Any:
+        return {"format": 1}
+
+    def set_extra_state(self, state: Any) -> None:
+        if state["format"] != 1:
+            raise ValueError(f"format {state['format']}")
+
+
+def test_extra_state_is_the_files(tmp_path: Path) -> None:
+    def load(path: str) -> Any:
+        model = Extra(2, 2)
+        model.load_state_dict(torch.load(path))
+        return model
+
+    path = tmp_path / "net.pt"
+    for number, compatible in ((1, True), (2, False)):
+        torch.save(Extra(2, 2).state_dict() | {"_extra_state": {"format": number}}, path)
+        verdict = check(path, load=load)
+        assert verdict.compatible == compatible, str(verdict)
+    assert "format 2" in str(verdict)
+
+
+def test_a_number_that_torch_fills_in_is_not_left_as_initialised(tmp_path: Path) -> None:
+    def load(path: str) -> Any:
+        model = nn.BatchNorm1d(2)
+        model.load_state_dict(dict(torch.load(path).items()))  # without the versions
+        return model
+
+    state = {key: value for key, value in nn.BatchNorm1d(2).state_dict().items() if "num" not in key}
+    torch.save(state, tmp_path / "net.pt")
+    assert not check(tmp_path / "net.pt", load=load).changes
+
+
 @pytest.mark.usefixtures("project")
 def test_a_snapshot_stands_in_for_a_file_that_is_another(tmp_path: Path) -> None:
     structure = read(tmp_path / "net.pt")

@@ -150,6 +150,15 @@ def test_a_directory_builds_its_own_model(tmp_path: Path) -> None:
         assert "GPT2LMHeadModel" in found.new_label
 
 
+def test_kwargs_change_the_configuration(tmp_path: Path) -> None:
+    bert().save_pretrained(tmp_path)
+    verdict = check(tmp_path, transformers.BertForSequenceClassification, {"num_labels": 5})
+    assert {change.new for change in verdict.changes} == {("classifier.weight",), ("classifier.bias",)}
+    assert {change.kind for change in verdict.changes} == {"head-resized"}
+    config = transformers.BertConfig.from_pretrained(tmp_path)
+    assert check(tmp_path, transformers.BertForSequenceClassification, {"config": config}).compatible
+
+
 def test_missing_keys_are_breaks_unless_strict_is_false(tmp_path: Path) -> None:
     gpt2().save_pretrained(tmp_path)
     assert not check(tmp_path, lambda: gpt2(Renamed)).compatible

@@ -138,6 +138,19 @@ def _run(structure: Structure, definition: Definition, loader: Loader, tensors: 
     return run
 
 
+def _seen(
+    structure: Structure, state: Mapping[str, Any], given: Mapping[str, Any], definition: Definition
+) -> Structure:
+    """The checkpoint as one load gets it, with the versions that are left in it.
+
+    The objects in a file are real; where a snapshot stands in, none may reach ``set_extra_state``.
+    """
+    metadata = getattr(state, "_metadata", None)
+    versions = None if metadata is None else {n: each.get("version", 1) for n, each in metadata.items()}
+    objects = dict.fromkeys(given) if file_is_there(structure, definition.path) else {}
+    return replace(structure, tensors=given, versions=versions, objects=objects)
+
+
 @contextlib.contextmanager
 def _watched_loads(
     run: Run, structure: Structure, definition: Definition, moved: Counterparts | None
@@ -154,9 +167,10 @@ def _watched_loads(
         ours = any(map(run.watched.origins, state_dict.values()))
         if moved is not None and ours:
             move_to_meta(module, moved)
-        observation = Observation(module, replace(structure, objects={}), definition, saves=False)
-        observation.begins(replace(structure, objects={}))
         given = {key: spec_of(value) for key, value in state_dict.items()}
+        seen = _seen(structure, state_dict, given, definition)
+        observation = Observation(module, seen, definition, saves=False)
+        observation.begins(seen)
         same = {key: identity(value) for key, value in state_dict.items() if given[key].numel}
         strict = bool(args[0] if args else kwargs.get("strict", True))
         raised: BaseException | None = None

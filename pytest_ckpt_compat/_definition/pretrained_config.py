@@ -21,6 +21,9 @@ def is_pretrained(kind: Any) -> bool:
 def factory_of(target: Any, path: str) -> Callable[..., Any] | None:
     """A factory that builds a model class from the ``config.json`` of a checkpoint.
 
+    As in ``from_pretrained``, its keyword arguments change the configuration, and those that it does not
+    know go to the class.
+
     Args:
         target: what was registered as the model.
         path: the checkpoint, a directory or a file in one.
@@ -33,7 +36,8 @@ def factory_of(target: Any, path: str) -> Callable[..., Any] | None:
         return None
 
     def from_config(**kwargs: Any) -> Any:
-        return target(target.config_class.from_pretrained(folder), **kwargs)
+        config, others = target.config_class.from_pretrained(folder, return_unused_kwargs=True, **kwargs)
+        return target(config, **others)
 
     from_config.__module__ = target.__module__
     return from_config
