@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import pytest_ckpt_compat as ckpt
-from pytest_ckpt_compat._check.check import check_structure
+from pytest_ckpt_compat._check.check import check_structure, resumed
 from pytest_ckpt_compat._core.changes import Policy
 from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -389,3 +389,22 @@ assert ckpt.check({str(tmp_path / "net.pt")!r}, torch.nn.Linear, sizes).compatib
 assert not {{"lightning", "pytorch_lightning", "omegaconf"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_run_is_resumed_with_the_models_own_sizes(tmp_path: Path) -> None:
+    """The optimizer is made for the model that the hyper-parameters build; the hook's renames hold for it."""
+    module = Plain(width=8)
+    optimizer = torch.optim.Adam(module.parameters())
+    module.net(torch.ones(2, 3)).sum().backward()
+    optimizer.step()
+    path = save(module, tmp_path / "run.ckpt")
+    saved = torch.load(path, weights_only=False)
+    torch.save(saved | {"optimizer_states": [optimizer.state_dict()]}, path)
+    structure = read(path)
+    for kind, compatible in ((Plain, True), (Renaming, True), (Resized, False)):
+        definition = find(kind)
+        verdict = check_structure(structure, definition, Policy())
+        found = resumed(verdict, definition, torch.optim.Adam, Policy())
+        assert found.compatible is compatible, str(found)
+        rules = {change.rule for change in found.changes}
+        assert ("CK403" in rules) is not compatible

@@ -136,6 +136,14 @@ def test_prefix_and_remap_are_applied_first(tmp_path: Path) -> None:
         assert verdict.old.source.container == "a"
 
 
+def test_on_the_command_line(project: pytest.Pytester, command: Callable[..., Printed]) -> None:
+    saved(project.path / "net.pt", {"params": STATISTICS, "body": Net(classes=9).state_dict()})
+    printed = command("diff", "net.pt", "models:Net")
+    assert printed.code == 1
+    assert printed.out.startswith("CK202 net.pt[body]: head resized")
+    assert "checked body; the file also holds params: key= chooses" in printed.out
+
+
 # -- what a snapshot has recorded stays -----------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from pytest_ckpt_compat._core.errors import UsageError
 if TYPE_CHECKING:
     from pytest_ckpt_compat._core.structure import Structure
     from pytest_ckpt_compat._core.verdict import Verdict
+    from pytest_ckpt_compat._definition.find import Definition
 
 _DEFINITION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
@@ -30,7 +32,10 @@ def compare(old: str, new: str) -> Verdict:
             return check.diff(_side(old), _side(new))
         from pytest_ckpt_compat._definition.find import find
 
-        return check.check_structure(_side(old), find(new), Policy())
+        definition = find(new)
+        structure, notes = _old_side(old, definition)
+        verdict = check.check_structure(structure, definition, Policy())
+        return replace(verdict, notes=(*verdict.notes, *notes))
 
 
 def read(path: str, key: str | None = None) -> Structure:
@@ -51,6 +56,21 @@ def read(path: str, key: str | None = None) -> Structure:
         return stored
     with reported_if_slow(path):
         return _readers.read(path, key)
+
+
+def _old_side(text: str, definition: Definition) -> tuple[Structure, tuple[str, ...]]:
+    """What is to be loaded into a definition: of a file's state_dicts the one that fits, and a note."""
+    from pytest_ckpt_compat._check.containers import read_fitting
+    from pytest_ckpt_compat._cli.progress import reported_if_slow
+    from pytest_ckpt_compat._snapshots import store
+
+    if _is_definition(text):
+        return _side(text), ()
+    stored = store.read_file(text)
+    if stored is not None:
+        return stored, ()
+    with reported_if_slow(text):
+        return read_fitting(text, None, definition)
 
 
 def _side(text: str) -> Structure:
