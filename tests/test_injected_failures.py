@@ -87,7 +87,7 @@ def test_without_a_failure(three: pytest.Pytester, command: Command) -> None:
         "_readers.sniff.read_any",
         "_definition.build.build",
         "_definition.confirm.attempt",
-        "_check.check._facts",
+        "_check.check.as_changes",
         "_check.check.judge",
         "_check.checkpoint.with_commands",
         "_check.snapshots.difference",

@@ -11,6 +11,7 @@ from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check import wrapper as wrappers
 from pytest_ckpt_compat._check.containers import read_fitting
 from pytest_ckpt_compat._check.explain import explain, grouped
+from pytest_ckpt_compat._check.facts import as_changes
 from pytest_ckpt_compat._check.openable import unopenable
 from pytest_ckpt_compat._check.wrapper import Wrapper
 from pytest_ckpt_compat._core import prefixes
@@ -21,12 +22,12 @@ from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, UsageEr
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.rules import BY_ID, judge
-from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
+from pytest_ckpt_compat._core.structure import OBJECT, Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import confirm, lightning
 from pytest_ckpt_compat._definition.contents import ONE_RANK
 from pytest_ckpt_compat._definition.find import Definition, find
-from pytest_ckpt_compat._definition.observation import Outcome, Shape
+from pytest_ckpt_compat._definition.observation import Outcome
 from pytest_ckpt_compat._definition.remap import remarks
 from pytest_ckpt_compat._report.text import render
 
@@ -115,7 +116,7 @@ def check_structure(
         except Exception as error:  # the verdict stands without this second load
             failed = _failed("looking for a prefix", error)
     bare = wrapper.unwrap(structure) if wrapper else structure
-    changes, notes = _explained(_facts(bare, new, unwrapped), bare, new)
+    changes, notes = _explained(as_changes(bare, new, unwrapped), bare, new)
     if wrapper:
         changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
     if outcome.nothing:
@@ -274,45 +275,6 @@ def _library(definition: Definition, structure: Structure) -> tuple[str, ...]:
     if definition.lightning and lightning.is_checkpoint(structure):
         return lightning.remarks(definition.target, definition.kwargs, structure)
     return ()
-
-
-def _facts(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Change]:
-    """What torch found, in full, and what it does not report."""
-    found = [
-        *(_resized(key, shapes, old, new) for key, shapes in outcome.mismatched.items()),
-        *(compare.missing(key, new, outcome.missing) for key in outcome.missing),
-        *(compare.unexpected(key, old) for key in outcome.unexpected),
-        *(Change("load-raises", detail=error) for error in outcome.errors),
-    ]
-    yield from found
-    unloaded = {*outcome.untouched, *(key for change in found for key in change.new)}
-    if not outcome.complete:
-        # torch stopped half-way: what it did not get to is read off the two structures.
-        known = {(key, side) for change in found for side in ("old", "new") for key in getattr(change, side)}
-        for change in compare.compare(old, new):
-            rest = {(key, side) for side in ("old", "new") for key in getattr(change, side)}
-            if change.kind not in ("retyped", "retied") and not rest & known:
-                unloaded.update(change.new)
-                yield change
-    if outcome.raised and not found:
-        yield Change("load-raises", detail="load_state_dict raised without saying why")
-    if outcome.untouched:
-        specs = tuple(new.tensors[key] for key in outcome.untouched)
-        yield Change("partial-load", new=outcome.untouched, new_specs=specs)
-    yield from compare.retyped(old, new, unloaded)
-    yield from compare.retied(old, new)
-
-
-def _resized(key: str, shapes: tuple[Shape, Shape], old: Structure, new: Structure) -> Change:
-    """By torch's own shapes: a hook may have made the tensor out of others."""
-    both = key in old.tensors and key in new.tensors
-    if both and shapes == (old.tensors[key].shape, new.tensors[key].shape):
-        return compare.resized(key, old, new)
-    before, after = (TensorSpec("any", shape) for shape in shapes)
-    own = (key,) if key in old.tensors else ()
-    return Change(
-        "resized", own, (key,), (before,), (after,), detail="the shape after a load_state_dict hook"
-    )
 
 
 def _find_wrapper(

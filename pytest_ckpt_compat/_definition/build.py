@@ -13,9 +13,10 @@ from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.counterparts import Counterparts, is_lazy, is_plain, on_meta
 from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
-from pytest_ckpt_compat._definition.find import Definition, brief, is_module
+from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.instances import copied
 from pytest_ckpt_compat._definition.intercept import intercept
+from pytest_ckpt_compat._definition.names import brief, is_module
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
 
 if TYPE_CHECKING:

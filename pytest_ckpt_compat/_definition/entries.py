@@ -17,8 +17,9 @@ from pytest_ckpt_compat._core.structure import (
     alias_groups,
 )
 from pytest_ckpt_compat._definition.counterparts import is_lazy
-from pytest_ckpt_compat._definition.find import Definition, brief
+from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.module_classes import module_classes
+from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.surroundings import untouched_process
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import OBJECT, PLAIN_DTYPES, UNINITIALIZED, Structure, TensorSpec
 from pytest_ckpt_compat._definition.entries import structure_of
-from pytest_ckpt_compat._definition.find import Definition, brief
+from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.observation import REPORT, Outcome, Shape
 from pytest_ckpt_compat._definition.pretrained_config import is_pretrained
 from pytest_ckpt_compat._definition.surroundings import untouched_globals

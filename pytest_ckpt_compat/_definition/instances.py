@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import BuildError
-from pytest_ckpt_compat._definition.find import Definition, brief
+from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.names import brief
 
 if TYPE_CHECKING:
     from torch import nn

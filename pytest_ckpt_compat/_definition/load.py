@@ -16,10 +16,11 @@ from pytest_ckpt_compat._definition import from_pretrained, lightning
 from pytest_ckpt_compat._definition.build import build_real
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import with_metadata
-from pytest_ckpt_compat._definition.find import Definition, RemapError
+from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.loader import run_really
 from pytest_ckpt_compat._definition.observation import REPORT, Observation, Outcome, quiet_copies
 from pytest_ckpt_compat._definition.prepare import prepared
+from pytest_ckpt_compat._definition.project_code import RemapError
 from pytest_ckpt_compat._definition.remap import Remapped, remapped
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
 from pytest_ckpt_compat._definition.watch import storage_of, watch_operators

@@ -14,9 +14,11 @@ from pytest_ckpt_compat._core.structure import Structure, alias_groups
 from pytest_ckpt_compat._definition.build import move_to_meta, parameters_on_meta
 from pytest_ckpt_compat._definition.counterparts import Counterparts, on_meta
 from pytest_ckpt_compat._definition.entries import identity, spec_of
-from pytest_ckpt_compat._definition.find import Definition, Loader, brief, is_module
+from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.loader_outcome import Call, Run, judged, reached_nothing
+from pytest_ckpt_compat._definition.names import brief, is_module
 from pytest_ckpt_compat._definition.observation import REPORT, Observation, Outcome, quiet_copies
+from pytest_ckpt_compat._definition.project_code import Loader
 from pytest_ckpt_compat._definition.stand_ins import Files, file_is_there, stand_ins
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
 from pytest_ckpt_compat._definition.watch import watch_operators

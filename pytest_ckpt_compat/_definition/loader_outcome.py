@@ -11,8 +11,10 @@ from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.structure import Source, Structure
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.entries import registered, structure_of
-from pytest_ckpt_compat._definition.find import Definition, Loader, brief, is_module
+from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.names import brief, is_module
 from pytest_ckpt_compat._definition.observation import Outcome
+from pytest_ckpt_compat._definition.project_code import Loader
 from pytest_ckpt_compat._definition.watch import Watched, storage_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, Structure
 from pytest_ckpt_compat._definition.entries import loadable, registered, saves_with_hooks
-from pytest_ckpt_compat._definition.find import Definition, brief
+from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.reached import Entries, reached_nothing
 from pytest_ckpt_compat._definition.remap import Remapped
 from pytest_ckpt_compat._definition.watch import Watched, storage_of

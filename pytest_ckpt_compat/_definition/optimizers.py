@@ -10,7 +10,8 @@ from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._definition.build import build, build_real
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.entries import bytes_of
-from pytest_ckpt_compat._definition.find import Definition, brief, find_attribute
+from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.names import brief, find_attribute
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition import lightning
-from pytest_ckpt_compat._definition.find import Definition, RemapError, brief
+from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.names import brief
+from pytest_ckpt_compat._definition.project_code import RemapError
 
 if TYPE_CHECKING:
     from torch import nn

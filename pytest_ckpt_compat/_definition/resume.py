@@ -13,7 +13,8 @@ from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import OptimizerState, Structure, TensorSpec
 from pytest_ckpt_compat._definition.empty import empty, zero
-from pytest_ckpt_compat._definition.find import Definition, brief
+from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.optimizer_pairing import (
     CurrentOptimizer,
     SavedOptimizer,

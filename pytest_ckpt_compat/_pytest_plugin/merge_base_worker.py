@@ -16,7 +16,8 @@ from pytest_ckpt_compat._check.breaks import at_level
 from pytest_ckpt_compat._check.check import check_saved, check_structure, resumed
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, ReadError
 from pytest_ckpt_compat._definition.confirm import defined
-from pytest_ckpt_compat._definition.find import Definition, brief, find_registered
+from pytest_ckpt_compat._definition.find import Definition, find_registered
+from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._premerge.wire import as_data
 from pytest_ckpt_compat._pytest_plugin.collection import Project, in_project
 from pytest_ckpt_compat._registry.registration import Registration

@@ -1,0 +1,49 @@
+"""What a load found, as changes: torch's lists, and what torch does not report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_ckpt_compat._check import compare
+from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.structure import Structure, TensorSpec
+from pytest_ckpt_compat._definition.observation import Outcome, Shape
+
+
+def as_changes(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Change]:
+    """What torch found, in full, and what it does not report."""
+    found = [
+        *(_resized(key, shapes, old, new) for key, shapes in outcome.mismatched.items()),
+        *(compare.missing(key, new, outcome.missing) for key in outcome.missing),
+        *(compare.unexpected(key, old) for key in outcome.unexpected),
+        *(Change("load-raises", detail=error) for error in outcome.errors),
+    ]
+    yield from found
+    unloaded = {*outcome.untouched, *(key for change in found for key in change.new)}
+    if not outcome.complete:
+        # torch stopped half-way: what it did not get to is read off the two structures.
+        known = {(key, side) for change in found for side in ("old", "new") for key in getattr(change, side)}
+        for change in compare.compare(old, new):
+            rest = {(key, side) for side in ("old", "new") for key in getattr(change, side)}
+            if change.kind not in ("retyped", "retied") and not rest & known:
+                unloaded.update(change.new)
+                yield change
+    if outcome.raised and not found:
+        yield Change("load-raises", detail="load_state_dict raised without saying why")
+    if outcome.untouched:
+        specs = tuple(new.tensors[key] for key in outcome.untouched)
+        yield Change("partial-load", new=outcome.untouched, new_specs=specs)
+    yield from compare.retyped(old, new, unloaded)
+    yield from compare.retied(old, new)
+
+
+def _resized(key: str, shapes: tuple[Shape, Shape], old: Structure, new: Structure) -> Change:
+    """By torch's own shapes: a hook may have made the tensor out of others."""
+    both = key in old.tensors and key in new.tensors
+    if both and shapes == (old.tensors[key].shape, new.tensors[key].shape):
+        return compare.resized(key, old, new)
+    before, after = (TensorSpec("any", shape) for shape in shapes)
+    own = (key,) if key in old.tensors else ()
+    return Change(
+        "resized", own, (key,), (before,), (after,), detail="the shape after a load_state_dict hook"
+    )

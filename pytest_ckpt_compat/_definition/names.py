@@ -1,0 +1,101 @@
+"""Imports what a user names, and says where the user's code is and what it raised."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_ckpt_compat._core.errors import BuildError, UsageError
+from pytest_ckpt_compat._core.internal import words
+from pytest_ckpt_compat._definition.surroundings import untouched_process
+
+
+def is_module(value: object) -> bool:
+    """Whether ``value`` is an instance of torch.nn.Module."""
+    import torch
+
+    return isinstance(value, torch.nn.Module)
+
+
+def brief(error: BaseException) -> str:
+    """Describes an error and the user's line that raised it: ``ValueError: bad width (models/net.py:12)``."""
+    text = words(error)
+    summary = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    return f"{summary} ({_relative(frames[-1].filename)}:{frames[-1].lineno})" if frames else summary
+
+
+def _is_users(filename: str) -> bool:
+    others = (os.path.dirname(os.path.dirname(os.path.abspath(__file__))), os.path.dirname(os.__file__))
+    inside = os.path.abspath(filename).startswith(tuple(folder + os.sep for folder in others))
+    return not inside and "site-packages" not in filename and os.path.exists(filename)
+
+
+def find_attribute(text: str) -> Any:
+    """Imports the object that ``"package.module:attr"`` names.
+
+    Raises:
+        BuildError: the module cannot be imported, or has no such attribute.
+        UsageError: the text is not of this form.
+    """
+    module_name, _, attribute = text.partition(":")
+    if not module_name or not attribute:
+        raise UsageError(
+            text, "is not the name of a model", 'write "package.module:attr", for example "models:Classifier"'
+        )
+    try:
+        with untouched_process():
+            found: Any = importlib.import_module(module_name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise BuildError(
+            text,
+            f"importing {module_name} raised {brief(error)}",
+            "check the name, and that the package is installed or its folder is on PYTHONPATH",
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise BuildError(text, f"{module_name} has no attribute {attribute}", "check the spelling")
+        found = getattr(found, part)
+    return found
+
+
+def parameters(target: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def dotted(text: str) -> str:
+    return text.replace(":", ".")
+
+
+def name_of(target: Any) -> str:
+    qualname = getattr(target, "__qualname__", "")
+    return "" if not qualname or "<" in qualname else f"{target.__module__}.{qualname}"
+
+
+def where_of(target: Any) -> str:
+    try:
+        target = inspect.unwrap(target)
+        filename = inspect.getsourcefile(target)
+        code = getattr(target, "__code__", None)  # a class has none
+        line = code.co_firstlineno if code else inspect.getsourcelines(target)[1]
+    except (OSError, TypeError, ValueError):
+        return ""
+    return f"{_relative(filename)}:{line}" if filename else ""
+
+
+def _relative(filename: str) -> str:
+    """Returns a path relative to the working directory if it is inside, else the path itself."""
+    try:
+        relative = os.path.relpath(filename)
+    except ValueError:
+        return filename
+    return filename if relative.startswith("..") else relative.replace(os.sep, "/")

@@ -1,0 +1,135 @@
+"""The functions of a project that load a checkpoint: a remap of its keys, or the whole loader."""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._definition.names import brief, dotted, find_attribute, name_of
+from pytest_ckpt_compat._registry.options import LIBRARIES
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class RemapError(Exception):
+    """A project's remap raised, or returned no state_dict."""
+
+
+#: Most arguments that a remap is given: the state_dict and the module.
+_MOST = 2
+
+
+#: Names of a second argument with a default that show that it is the module, as in timm.
+_MODULE_NAMES = ("model", "module")
+
+
+@dataclass(frozen=True)
+class Remap:
+    """A function that a project applies to a state_dict before it loads it.
+
+    Attributes:
+        function: the project's.
+        name: as a user would write it.
+        takes_model: whether it is given the module as well.
+    """
+
+    function: Callable[..., Any]
+    name: str
+    takes_model: bool
+
+    def __call__(self, state: Mapping[str, Any], module: nn.Module) -> Mapping[str, Any]:
+        """Returns what the function makes of a state_dict, which it may change in place.
+
+        Raises:
+            RemapError: it raises, or returns no mapping.
+        """
+        own = OrderedDict(state)
+        if hasattr(state, "_metadata"):
+            own._metadata = state._metadata  # type: ignore[attr-defined]
+        try:
+            made = self.function(own, module) if self.takes_model else self.function(own)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise RemapError(f"remap {self.name} raised {brief(error)}") from error
+        if not isinstance(made, Mapping):
+            returned = "None" if made is None else type(made).__name__
+            raise RemapError(f"remap {self.name} returned {returned}: it is to return the state_dict")
+        return made
+
+
+@dataclass(frozen=True)
+class Loader:
+    """A project's own loader, ``function(path, **kwargs) -> module``.
+
+    Attributes:
+        function: the project's.
+        name: as a user would write it.
+    """
+
+    function: Callable[..., Any]
+    name: str
+
+
+def remap_of(given: Any) -> Remap | None:
+    """Resolves what a registration gives as ``remap``.
+
+    Args:
+        given: a function, ``"package.module:function"``, or None.
+
+    Raises:
+        BuildError: the name cannot be imported.
+        UsageError: it is no function of one or two arguments.
+    """
+    if given is None:
+        return None
+    function = find_attribute(given) if isinstance(given, str) else given
+    name = dotted(given) if isinstance(given, str) else name_of(function)
+    name = name or getattr(function, "__name__", type(function).__name__)
+    usage = "give a function: state_dict -> state_dict, or (state_dict, model) -> state_dict"
+    if not callable(function) or inspect.isclass(function):
+        raise UsageError(f"remap {name}", "is not a function", usage)
+    takes_model = _takes_model(function)
+    if takes_model is None:
+        raise UsageError(f"remap {name}", "takes neither one argument nor two", usage)
+    return Remap(function, name, takes_model)
+
+
+def loader_of(given: Any) -> Loader:
+    usage = f'give a function, path -> module, "package.module:function", or {" or ".join(LIBRARIES)}'
+    if isinstance(given, str) and ":" not in given:
+        raise UsageError(f"load {given}", "is neither a function nor a library that is known", usage)
+    function = find_attribute(given) if isinstance(given, str) else given
+    name = dotted(given) if isinstance(given, str) else name_of(function) or repr(function)
+    if not callable(function):
+        raise UsageError(f"load {name}", "is not a function", usage)
+    return Loader(function, name)
+
+
+def _takes_model(function: Callable[..., Any]) -> bool | None:
+    """Whether a remap is given the module as its second argument; None if it cannot be called so.
+
+    An optional second argument is the module if it has the name of one: timm gives it, too.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # written in C
+        return False
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [each for each in signature.parameters.values() if each.kind in kinds]
+    if len(positional) >= _MOST and positional[1].name in _MODULE_NAMES:
+        counts: tuple[int, ...] = (_MOST, 1)
+    else:
+        counts = (1, _MOST)
+    for number in counts:
+        try:
+            signature.bind(*range(number))
+        except TypeError:
+            continue
+        return number == _MOST
+    return None
