@@ -375,3 +375,47 @@ def test_exact_shapes_come_before_transposed_ones() -> None:
     changes = infer(old, new)
     assert {change.kind for change in changes} == {"renamed"}
     assert all(change.old_specs == change.new_specs for change in changes)
+
+
+def square(*names: str) -> Specs:
+    """Tensors of one shape each: weights 8 x 8, biases 8."""
+    return {name: spec(8, 8) if name.endswith("weight") else spec(8) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param(
+            square("b.gate.weight", "b.proj.weight", "b.proj.bias"),
+            square("l.proj.weight", "l.proj.bias", "l.w2.weight", "l.w2.bias"),
+            id="another layer has its name",
+        ),
+        pytest.param(
+            square("net.0.weight", "net.1.weight", "net.2.weight"),
+            square("net.1.weight", "net.2.weight", "net.3.weight"),
+            id="shifted by one",
+        ),
+        pytest.param(
+            square("up1.weight", "up2.weight"), square("dec2.weight", "dec1.weight"), id="two run backwards"
+        ),
+        pytest.param(
+            square("p3.weight", "p4.weight", "p5.weight"),
+            square("out1.weight", "out2.weight", "out3.weight"),
+            id="a pyramid",
+        ),
+        pytest.param(
+            square("a.es.weight", "a.cs.weight"),
+            square("l.ces.weight", "l.spa.weight"),
+            id="letters in common by chance",
+        ),
+        pytest.param(square("foo.dense.weight"), square("bar.dense.weight"), id="a last word that all have"),
+        pytest.param(square("head.weight"), square("aux_head.weight"), id="one word more"),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_nobody_can_know_is_never_certain(old: Specs, new: Specs, turned: bool) -> None:
+    body = resnet()
+    sides = ({**body, **new}, {**body, **old}) if turned else ({**body, **old}, {**body, **new})
+    for before in (sides[0], by_name(sides[0])):
+        moved = [change for change in infer(before, sides[1]) if change.old and change.new]
+        assert "certain" not in {change.confidence for change in moved if change.old != change.new}

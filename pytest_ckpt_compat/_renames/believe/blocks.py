@@ -9,15 +9,20 @@ can say where blocks were inserted.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
+from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
 from pytest_ckpt_compat._renames.units.paths import is_number, modules_of
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: What the numbers say: they settle it, they make it plausible, or they speak against it.
 SETTLED, PLAUSIBLE, AGAINST = 1.0, 0.5, 0.0
+
+_DIGITS = re.compile(r"\d{1,18}")
+_DIGITS_APART = re.compile(r"(\d{1,18})")
 
 #: Number of blocks from which on they run forwards.
 _MANY = 6
@@ -35,10 +40,36 @@ def block_maps(
     paths = [(old[a].path, new[b].path) for a, b in pairs]
     there = _scores(paths, ours, theirs)
     back = _scores([(new_path, old_path) for old_path, new_path in paths], theirs, ours)
+    crossed = _crossed(old, new, pairs)
     return {
-        (a, b): min(_copies(old[a], new[b]), one, other)
+        (a, b): AGAINST if (a, b) in crossed else min(_copies(old[a], new[b]), one, other)
         for (a, b), one, other in zip(pairs, there, back, strict=True)
     }
+
+
+def _crossed(
+    old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, int]]
+) -> set[tuple[int, int]]:
+    """Finds the pairs of numbered families that do not run in step: by their numbers, or by their places."""
+    families: defaultdict[Hashable, list[tuple[int, int, int]]] = defaultdict(list)
+    for a, b in pairs:
+        segments = old[a].path.split(".")
+        for depth, segment in enumerate(segments):
+            named = NUMBERED.fullmatch(segment)
+            if named:
+                around, inside = (*segments[:depth], named["family"]), ".".join(segments[depth + 1 :])
+                alike = around, inside, old[a].kind, _DIGITS.sub("#", new[b].path)
+                families[alike].append((int(named["number"]), a, b))
+    found: set[tuple[int, int]] = set()
+    for members in families.values():
+        members.sort()
+        steps = [(one, other) for (_, *one), (_, *other) in pairwise(members)]
+        rising = all(one[0] < other[0] for one, other in steps)
+        numbered = all(_natural(new[one[1]].path) < _natural(new[other[1]].path) for one, other in steps)
+        placed = not rising or all(one[1] < other[1] for one, other in steps)
+        if not numbered or not placed:
+            found.update((a, b) for _, a, b in members)
+    return found
 
 
 def _scores(paths: Sequence[tuple[str, str]], ours: _Family, theirs: _Family) -> list[float]:
@@ -145,4 +176,5 @@ class _Family:
 
 
 def _natural(module: str) -> list[tuple[bool, int, str]]:
-    return [(is_number(part), int(part) if is_number(part) else 0, part) for part in module.split(".")]
+    parts = _DIGITS_APART.split(module)
+    return [(is_number(part), int(part) if is_number(part) else 0, part) for part in parts]

@@ -6,16 +6,15 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pytest_ckpt_compat._renames.believe.blocks import block_maps
-from pytest_ckpt_compat._renames.believe.interchangeable import interchangeable
+from pytest_ckpt_compat._renames.believe.interchangeable import interchangeable, rank_of
 from pytest_ckpt_compat._renames.believe.reused_names import reused_names
 from pytest_ckpt_compat._renames.match.alignment import Alignment
+from pytest_ckpt_compat._renames.units.paths import modules_of
 from pytest_ckpt_compat._renames.units.tokens import segment_tokens
-from pytest_ckpt_compat._renames.units.units import Unit
-
-#: From here on, the same ending renamed likewise elsewhere, or the likeness of names, vouches for a match.
-_ELSEWHERE, _ALIKE = 0.9, 0.5
+from pytest_ckpt_compat._renames.units.units import Unit, shape_class
 
 #: Share of the layers with a new name of their own from which on such a name is what to expect.
 _MOST = 0.5
@@ -37,8 +36,8 @@ class Features:
         cost: what its cheapest alternative costs, in units of the objective.
         dimensions: how many of its sizes are above 1.
         between: whether it stands between the same neighbours on both sides.
-        vouched: whether its own name speaks for it, against its siblings of the same kind if it has any; or
-            whether a new name is what to expect, because most layers got one.
+        vouched: whether its own name speaks for it, and those of its siblings of the same shape for them; or,
+            without siblings, whether a new name is what to expect, because most layers got one.
         reused: the new units that stayed in a numbered family that it seems to have left or joined as the
             last: its name may have been passed on.
     """
@@ -70,18 +69,14 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     frequency = Counter(unit.kind for units in (old, new) for unit in units)
     alike = interchangeable(old, new, chosen)
     reused = reused_names(old, new, chosen)
-    vouchers = _Vouchers(old, new)
-    renamed = sum(_last_words(old[a].path) != _last_words(new[b].path) for a, b in chosen) / max(
-        len(chosen), 1
-    )
+    vouchers = _Vouchers(old, new, chosen)
     result: dict[tuple[int, int], Features] = {}
     for index, (a, b) in enumerate(chosen):
         if (a, b) in kept:
             continue
         doubt = found.doubts.get(a)
-        name, endings = measures["name"][index], measures["endings"][index]
         result[a, b] = Features(
-            name=name,
+            name=measures["name"][index],
             modules=measures["modules"][index],
             blocks=blocks[a, b],
             roles=max(measures["roles"][index], -1.0),
@@ -92,8 +87,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             cost=doubt.cost if doubt else math.inf,
             dimensions=sum(size > 1 for size in old[a].main.shape),
             between=measures["neighbours"][index] >= 1,
-            vouched=renamed > _MOST
-            or vouchers.vouch(old[a], new[b], endings >= _ELSEWHERE or name >= _ALIKE),
+            vouched=vouchers.vouch(a, b),
             reused=reused.get((a, b), ()),
         )
     return result
@@ -114,30 +108,94 @@ def _parameters(unit: Unit) -> set[tuple[str, tuple[int, ...]]]:
 
 
 class _Vouchers:
-    """Tells whether a layer's own name speaks for a match: not for its place alone."""
+    """Tells whether a layer's own name speaks for a match: not for its place alone.
 
-    def __init__(self, old: Sequence[Unit], new: Sequence[Unit]) -> None:
-        self._siblings: defaultdict[Hashable, list[frozenset[str]]] = defaultdict(list)
-        for side, units in enumerate((old, new)):
-            for unit in units:
-                self._siblings[side, _place(unit)].append(frozenset(_last_words(unit.path)))
+    Args:
+        old: units of the old side.
+        new: units of the new side.
+        chosen: the matches.
+    """
 
-    def vouch(self, one: Unit, other: Unit, similar: bool) -> bool:
-        """Whether the last words are equal, or those that tell a layer from siblings of its kind.
+    def __init__(self, old: Sequence[Unit], new: Sequence[Unit], chosen: Sequence[tuple[int, int]]) -> None:
+        self._names = _own_names(old), _own_names(new)
+        self._beside: tuple[dict[Hashable, list[int]], ...] = ({}, {})
+        for beside, units in zip(self._beside, (old, new), strict=True):
+            for index, unit in enumerate(units):
+                beside.setdefault(_place(unit), []).append(index)
+        self._places = [_place(unit) for unit in old], [_place(unit) for unit in new]
+        ours, theirs = self._names
+        changed = sum(ours[a] != theirs[b] for a, b in chosen)
+        self._most_are_new = changed > _MOST * len(chosen)
+        self._ranked = _ranked(old, new, chosen)
+        self._joint = {(a, b) for a, b in chosen if old[a].parts or new[b].parts}
+        self._alone = {(a, b): self._speaks(a, b) for a, b in chosen}
+        self._together: dict[Hashable, bool] = {}
+        for (a, b), speaks in self._alone.items():
+            for place in ((0, self._places[0][a]), (1, self._places[1][b])):
+                self._together[place] = self._together.get(place, True) and speaks
 
-        Without such siblings, a similar name is enough if no word of it was exchanged for another.
+    def vouch(self, a: int, b: int) -> bool:
+        """Whether the names of two matched layers, and of those beside them, speak for the match."""
+        return self._together[0, self._places[0][a]] and self._together[1, self._places[1][b]]
+
+    def _speaks(self, a: int, b: int) -> bool:
+        """Whether the own names are equal, or share what tells them from others beside them, or count alike.
+
+        Beside a layer are those of its shape in the same module. Without such, a new name is what to expect
+        if most layers got one; the name of a joint layer has the words of its parts. A name that another
+        layer beside the partner has speaks against the match.
         """
-        ours, theirs = frozenset(_last_words(one.path)), frozenset(_last_words(other.path))
+        ours, theirs = self._names[0][a], self._names[1][b]
+        beside = tuple(
+            [self._names[side][index] for index in self._beside[side][self._places[side][each]]]
+            for side, each in enumerate((a, b))
+        )
         if ours == theirs:
             return True
-        beside = self._siblings[0, _place(one)], self._siblings[1, _place(other)]
+        if ours in beside[1] or theirs in beside[0]:
+            return False
         if len(beside[0]) < 2 and len(beside[1]) < 2:
-            return similar and (ours <= theirs or theirs <= ours)
+            joint = (a, b) in self._joint and (ours <= theirs or theirs <= ours)
+            return joint or self._most_are_new
+        if (a, b) in self._ranked:
+            return self._most_are_new
         return not (ours & theirs) <= frozenset.intersection(*beside[0], *beside[1])
 
 
+def _ranked(
+    old: Sequence[Unit], new: Sequence[Unit], chosen: Sequence[tuple[int, int]]
+) -> set[tuple[int, int]]:
+    """The matches of layers beside each other whose names all state a rank, in one order on both sides."""
+    places: defaultdict[Hashable, list[tuple[float, float, int, int]]] = defaultdict(list)
+    for a, b in chosen:
+        ranks = rank_of(old[a].path), rank_of(new[b].path)
+        places[_place(old[a]), _place(new[b])].append((*ranks, a, b))
+    found: set[tuple[int, int]] = set()
+    for members in places.values():
+        members.sort()
+        stated = not any(math.isnan(rank) for member in members for rank in member[:2])
+        if stated and all(one[0] < other[0] and one[1] < other[1] for one, other in pairwise(members)):
+            found.update((a, b) for _, _, a, b in members)
+    return found
+
+
+def _own_names(units: Sequence[Unit]) -> list[frozenset[str]]:
+    """The words of each unit's last segment, and of the modules around that hold nothing else."""
+    held = Counter(module for unit in units for module in modules_of(unit.path))
+    found = []
+    for unit in units:
+        segments = unit.path.split(".")
+        words = set(_last_words(unit.path))
+        for depth in range(len(segments) - 1, 0, -1):
+            if held[".".join(segments[:depth])] > 1:
+                break
+            words.update(segment_tokens(segments[depth - 1]))
+        found.append(frozenset(words))
+    return found
+
+
 def _place(unit: Unit) -> Hashable:
-    return unit.path.rpartition(".")[0], unit.kind
+    return unit.path.rpartition(".")[0], shape_class(unit.main), unit.copies
 
 
 def _last_words(path: str) -> tuple[str, ...]:

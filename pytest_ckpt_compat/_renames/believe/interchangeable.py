@@ -51,7 +51,7 @@ def interchangeable(
         numbered = [template(m) == template(n) for m, n in (left, right)]
         if all(numbered) or ours[left[0]] != ours[left[1]] or theirs[right[0]] != theirs[right[1]]:
             return True
-        ranks = [(_rank(m), _rank(n)) for m, n in (left, right)]
+        ranks = [(rank_of(m), rank_of(n)) for m, n in (left, right)]
         if all(m < n for m, n in ranks) or all(m > n for m, n in ranks):
             return True
         return alike(a, b) + alike(c, d) - alike(a, d) - alike(c, b) >= _CLEARLY_MORE
@@ -86,7 +86,7 @@ def _contents(units: Sequence[Unit]) -> dict[str, Counter[Hashable]]:
     return contents
 
 
-def _rank(module: str) -> float:
+def rank_of(module: str) -> float:
     """Returns the rank that a module's name states (``norm2``, ``norm_after``); NaN if it states none."""
     name = module.rpartition(".")[2]
     digits = _DIGITS.search(name)

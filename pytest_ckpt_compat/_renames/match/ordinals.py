@@ -89,6 +89,8 @@ class Ordinals:
                     partners = partner[beside[node, column]]
                     counted = np.flatnonzero((partners >= 0) & (partners != counterpart))
                     sign = other.relation(partners[counted], counterpart[counted]) * step
+                    levels = side.levels[node[counted], column]
+                    sign *= other.together(partners[counted], counterpart[counted], levels)
                     agreeing[counted] += sign
                     known[counted] += np.abs(sign)
         share: Floats = agreeing / np.maximum(known, 1)
@@ -105,7 +107,8 @@ class Ordinals:
         found: list[tuple[int, int]] = []
         for column in range(ours.before.shape[1]):
             before = ours.before[rows, column]
-            wrong = (partner[before] >= 0) & (theirs.relation(partner[before], cols) < 0)
+            together = theirs.together(partner[before], cols, ours.levels[rows, column])
+            wrong = (partner[before] >= 0) & (theirs.relation(partner[before], cols) < 0) & together
             found += zip(before[wrong].tolist(), rows[wrong].tolist(), strict=True)
         return found
 
@@ -116,6 +119,7 @@ class _Side:
     Attributes:
         before: node, family -> the node of the next lower rank, or -1.
         after: node, family -> the node of the next higher rank, or -1.
+        levels: node, family -> how many numbered blocks are around the family.
         counts: whether any name states a rank.
     """
 
@@ -136,11 +140,13 @@ class _Side:
                     families[".".join(segments[:depth]), skeleton, rest, node.kind].append(
                         (rank, index, block)
                     )
-        self.before, self.after, self._family, self._rank = (
-            np.full((len(nodes) + 1, _MOST), -1, dtype=np.intp) for _ in range(4)
+        self.before, self.after, self._family, self._rank, self.levels = (
+            np.full((len(nodes) + 1, _MOST), -1, dtype=np.intp) for _ in range(5)
         )
+        self._blocks = _blocks(nodes)
         used = [0] * len(nodes)
-        for number, members in enumerate(families.values()):
+        for number, ((parent, *_), members) in enumerate(families.items()):
+            level = sum(segment.isdigit() for segment in str(parent).split("."))
             ranked = sorted((rank, index) for rank, index, _ in members)
             blocks = [block for _, _, block in members if block is not None]
             if len({rank for rank, _ in ranked}) < max(len(ranked), 2) or len(set(blocks)) < len(blocks):
@@ -150,6 +156,7 @@ class _Side:
                 if column < _MOST:
                     used[index] += 1
                     self._family[index, column], self._rank[index, column] = number, place
+                    self.levels[index, column] = level
                     if place:
                         self.before[index, column] = ranked[place - 1][1]
                     if place + 1 < len(ranked):
@@ -158,10 +165,25 @@ class _Side:
         most = max(used, default=0)
         self.before, self.after = self.before[:, :most], self.after[:, :most]
         self._family, self._rank = self._family[:, :most], self._rank[:, :most]
+        self.levels = self.levels[:, :most]
 
     def __len__(self) -> int:
         """Number of nodes."""
         return self._number
+
+    def together(self, one: Ints, other: Ints, levels: Ints) -> NDArray[np.bool_]:
+        """Whether two nodes are in one numbered block at some level: there alone their order means something.
+
+        Args:
+            one: nodes.
+            other: as many nodes.
+            levels: how many numbered blocks are around what they are compared with.
+        """
+        import numpy as np
+
+        at = np.minimum(levels, self._blocks.shape[1] - 1)
+        inside: NDArray[np.bool_] = self._blocks[one, at] == self._blocks[other, at]
+        return inside
 
     def relation(self, one: Ints, other: Ints) -> Ints:
         """Returns 1 where node ``one`` comes before node ``other``, -1 after it, 0 where that is unknown."""
@@ -179,6 +201,22 @@ class _Side:
                 gap = np.sign(self._rank[other, another] - self._rank[one, column])
                 result = np.where(same & (result == 0), gap, result)
         return result
+
+
+def _blocks(nodes: Sequence[Node]) -> Ints:
+    """Returns node, level -> the numbered block around it at that level; below the last one, this."""
+    import numpy as np
+
+    known: dict[str, int] = {}
+    around = [
+        [known.setdefault(m, len(known)) for m in modules_of(node.path) if m.rpartition(".")[2].isdigit()]
+        for node in nodes
+    ]
+    depth = max((len(blocks) for blocks in around), default=0)
+    table: Ints = np.full((len(nodes) + 1, depth + 1), -1, dtype=np.intp)
+    for index, blocks in enumerate(around):
+        table[index, 1:] = [*blocks, *[blocks[-1]] * (depth - len(blocks))] if blocks else -1
+    return table
 
 
 def _contents(nodes: Sequence[Node]) -> dict[str, frozenset[tuple[object, int]]]:
