@@ -244,7 +244,7 @@ def test_references_that_cannot_be_used(branch: pytest.Pytester, command: Comman
     git(branch.path, "switch", "-q", "--orphan", "alone")
     git(branch.path, "checkout", "-q", "work", "--", ".")
     bad(command, "main", "this repository has no commits; commit first")
-    commit(branch.path)
+    commit(branch.path, "alone")  # else, within one second, it is the very commit of main
     bad(command, "main", "has no commit in common with HEAD; give the branch that this one left")
     git(branch.path, "switch", "-q", "--detach", "work")
     assert command("check", "--against", "main").code == 0, "a detached head is as good as a branch"

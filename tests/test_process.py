@@ -110,9 +110,15 @@ def test_what_python_prints_at_its_start_is_no_answer(
     assert ask(tmp_path / "project")["registered"] is True
 
 
-def test_code_that_closes_the_pipe_is_not_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("patience", "said"), [(60, "its process ended with 1"), (0, "its process closed its output")]
+)
+def test_code_that_closes_the_pipe_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int, said: str
+) -> None:
+    monkeypatch.setattr(process, "_PATIENCE", patience)
     make_project(tmp_path)
     (tmp_path / "models.py").write_text(
         "import os\nos.closerange(3, 256)\n" + (tmp_path / "models.py").read_text()
     )
-    assert "its process ended with 1" in str(ask(tmp_path)["error"])
+    assert said in str(ask(tmp_path)["error"])

@@ -128,9 +128,11 @@ def same(ours: Any, torchs: Any) -> None:
     elif isinstance(ours, torch.Tensor) and ours.is_quantized:
         assert ours.qscheme() == torchs.qscheme()
         assert ours.dtype == torchs.dtype
-        torch.testing.assert_close(ours.dequantize(), torchs.dequantize(), rtol=0, atol=0)
+        torch.testing.assert_close(ours.dequantize(), torchs.dequantize(), rtol=0, atol=0, equal_nan=True)
     elif isinstance(ours, torch.Tensor):
-        torch.testing.assert_close(ours.to_dense(), torchs.detach().to_dense(), rtol=0, atol=0)
+        torch.testing.assert_close(
+            ours.to_dense(), torchs.detach().to_dense(), rtol=0, atol=0, equal_nan=True
+        )
     else:
         assert ours == torchs
 

@@ -107,7 +107,9 @@ class Process:
             self._process.wait(timeout=_PATIENCE)
         lines = (Path(self._folder.name) / "stderr").read_text(errors="replace").strip().splitlines()
         reason = f": {lines[-1]}" if lines else ""
-        return self._fail(f"its process ended with {self._process.poll()}{reason}")
+        code = self._process.poll()
+        ended = "its process closed its output" if code is None else f"its process ended with {code}"
+        return self._fail(f"{ended}{reason}")
 
     def _fail(self, problem: str) -> dict[str, Any]:
         self._failed = {"error": problem}

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -15.53
+INTERCEPT = -15.19
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.01,
-        "modules": 0.86,
-        "blocks": 2.41,
-        "roles": 2.55,
-        "whole": 9.56,
-        "rarity": 4.75,
-        "distinct": 0.77,
+        "name": 2.05,
+        "modules": 0.77,
+        "blocks": 2.28,
+        "roles": 2.51,
+        "whole": 9.51,
+        "rarity": 4.80,
+        "distinct": 0.63,
     }
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.508
+CERTAIN = 0.503
