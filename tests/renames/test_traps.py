@@ -410,6 +410,11 @@ def square(*names: str) -> Specs:
         ),
         pytest.param(square("foo.dense.weight"), square("bar.dense.weight"), id="a last word that all have"),
         pytest.param(square("head.weight"), square("aux_head.weight"), id="one word more"),
+        pytest.param(
+            square("bert.enc.norm.weight", "bert.pooler.dense.weight"),
+            square("bert.enc.norm.weight", "classifier.dense.weight"),
+            id="a part that is left alone in its module",
+        ),
     ],
 )
 @pytest.mark.parametrize("turned", [False, True])

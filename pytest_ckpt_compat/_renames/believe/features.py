@@ -124,7 +124,8 @@ class _Vouchers:
                 beside.setdefault(_place(unit), []).append(index)
         self._places = [_place(unit) for unit in old], [_place(unit) for unit in new]
         ours, theirs = self._names
-        changed = sum(ours[a] != theirs[b] for a, b in chosen)
+        self._stayed = {(a, b) for a, b in chosen if ours[a] == theirs[b] or old[a].path == new[b].path}
+        changed = len(chosen) - len(self._stayed)
         self._most_are_new = changed > _MOST * len(chosen)
         self._ranked = _ranked(old, new, chosen)
         self._joint = {(a, b) for a, b in chosen if old[a].parts or new[b].parts}
@@ -150,7 +151,7 @@ class _Vouchers:
             [self._names[side][index] for index in self._beside[side][self._places[side][each]]]
             for side, each in enumerate((a, b))
         )
-        if ours == theirs:
+        if (a, b) in self._stayed:
             return True
         if ours in beside[1] or theirs in beside[0]:
             return False
