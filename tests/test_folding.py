@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat._core.patterns import fold, fold_pairs
 
 
@@ -165,3 +166,12 @@ def test_a_key_without_letters_is_seen() -> None:
     spec = TensorSpec("float32", (1,))
     left, lost = Structure({"": spec, "a.b": spec}), Structure({"a.b": spec})
     assert '  - ""   float32[1]' in str(diff(left, lost)).splitlines()
+
+
+def test_an_ambiguous_change_never_names_its_own_key_as_the_alternative() -> None:
+    def model(body: str) -> ckpt.Structure:
+        shapes = {f"{body}.weight": (8, 4), f"{body}.bias": (8,), "head.weight": (3, 8), "head.bias": (3,)}
+        return ckpt.Structure({key: ckpt.TensorSpec("float32", shape) for key, shape in shapes.items()})
+
+    text = str(ckpt.diff(model("trunk"), model("body")))
+    assert "trunk.* -> body.*   2 tensors   ambiguous, it could also be a new layer" in text

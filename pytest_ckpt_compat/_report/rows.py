@@ -127,9 +127,8 @@ def _pair_note(changes: Sequence[Change]) -> str:
     unsure = [change for change in changes if change.confidence != "certain"]
     ambiguous = [change for change in unsure if change.confidence == "ambiguous"]
     if ambiguous:
-        candidates = dict.fromkeys(each for change in ambiguous for each in change.candidates)
-        rivals = [key for key in candidates if key not in ambiguous[0].new]
-        parts.append(f"ambiguous, it could also be {rivals[0]}" if rivals else "ambiguous")
+        rivals = [key for change in ambiguous for key in change.candidates if key not in change.new]
+        parts.append(f"ambiguous, it could also be {rivals[0] if rivals else 'a new layer'}")
     elif unsure:
         parts.append("likely" if len(unsure) == len(changes) else f"{len(unsure)} of them likely")
     if first.severity is Severity.WARNING and first.kind != "retyped":
