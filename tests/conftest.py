@@ -149,3 +149,11 @@ def save(path: Path, classes: int = 4, body: str = "body", **others: object) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"state_dict": state, **others} if others else state, path)
     return path
+
+
+@pytest.fixture
+def earlier_code(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, warm_python: str
+) -> None:
+    """What a check against a merge base needs: a cache of the run's own, and a Python that starts fast."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -21,14 +21,7 @@ from tests.repository import ENTRY, commit, edit, git, make_project
 
 Command = Callable[..., Printed]
 
-pytestmark = pytest.mark.long
-
-
-@pytest.fixture(autouse=True)
-def _cache(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, warm_python: str
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("earlier_code")]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import Printed
 from tests.repository import commit, edit, git, make_project
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("earlier_code")]
 
 LOADING = """
 import torch
@@ -26,13 +26,6 @@ id = "net-v1"
 path = "net.pt"
 load = "loading:load"
 """
-
-
-@pytest.fixture(autouse=True)
-def _cache(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, warm_python: str
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture

@@ -429,12 +429,9 @@ def test_in_the_projects_file(renamed: pytest.Pytester, command: Callable[..., P
 def test_against_a_reference(
     pytester: pytest.Pytester,
     command: Callable[..., Printed],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
-    warm_python: str,
+    earlier_code: None,
 ) -> None:
     """A branch that renames and registers its remap breaks nothing; without the remap it does."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     root = make_project(pytester.path)
     pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
     commit(root)

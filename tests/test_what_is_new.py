@@ -76,12 +76,9 @@ class Both:
 def both(
     pytester: pytest.Pytester,
     command: Callable[..., Printed],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
-    warm_python: str,
+    earlier_code: None,
 ) -> Both:
     """A branch of a project with four checkpoints, all of which main loads."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     root = make_project(pytester.path, ENTRIES)
     (root / "models.py").write_text((root / "models.py").read_text() + OTHER)
     save(root / "wide.pt", classes=6)

@@ -170,11 +170,8 @@ def test_a_recorded_choice_stays(project: pytest.Pytester, command: Callable[...
 def test_the_merge_base_reads_the_same(
     pytester: pytest.Pytester,
     command: Callable[..., Printed],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
-    warm_python: str,
+    earlier_code: None,
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     root = make_project(pytester.path)
     saved(root / "net.pt", SEVERAL)
     assert command("update").code == 0
