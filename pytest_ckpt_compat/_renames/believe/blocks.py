@@ -13,16 +13,16 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
-from pytest_ckpt_compat._renames.units.paths import is_number, modules_of
+from pytest_ckpt_compat._renames.units.paths import is_number, modules_of, natural
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: What the numbers say: they settle it, they make it plausible, or they speak against it.
 SETTLED, PLAUSIBLE, AGAINST = 1.0, 0.5, 0.0
 
 _DIGITS = re.compile(r"\d{1,18}")
-_DIGITS_APART = re.compile(r"(\d{1,18})")
 
 #: Number of blocks from which on they run forwards.
 _MANY = 6
@@ -63,13 +63,16 @@ def _crossed(
     found: set[tuple[int, int]] = set()
     for members in families.values():
         members.sort()
-        steps = [(one, other) for (_, *one), (_, *other) in pairwise(members)]
-        rising = all(one[0] < other[0] for one, other in steps)
-        numbered = all(_natural(new[one[1]].path) < _natural(new[other[1]].path) for one, other in steps)
-        placed = not rising or all(one[1] < other[1] for one, other in steps)
+        olds, news = [a for _, a, _ in members], [b for _, _, b in members]
+        numbered = _increasing([natural(new[b].path) for b in news])
+        placed = _increasing(news) or not _increasing(olds)
         if not numbered or not placed:
             found.update((a, b) for _, a, b in members)
     return found
+
+
+def _increasing(values: Sequence[Any]) -> bool:
+    return all(one < other for one, other in pairwise(values))
 
 
 def _scores(paths: Sequence[tuple[str, str]], ours: _Family, theirs: _Family) -> list[float]:
@@ -95,14 +98,10 @@ def _scores(paths: Sequence[tuple[str, str]], ours: _Family, theirs: _Family) ->
 def _copies(a: Unit, b: Unit) -> float:
     """Blocks that were collapsed have the same numbers on both sides, or many that rise."""
     settled = all(
-        one == other or (len(one) >= _MANY and _rises(one) and _rises(other))
+        one == other or (len(one) >= _MANY and all(_increasing([*map(int, level)]) for level in (one, other)))
         for one, other in zip(a.numbers, b.numbers, strict=True)
     )
     return SETTLED if settled else PLAUSIBLE
-
-
-def _rises(level: Sequence[str]) -> bool:
-    return all(int(one) < int(other) for one, other in pairwise(level))
 
 
 def _numbered(module: str) -> bool:
@@ -126,7 +125,7 @@ def _score(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: 
         return SETTLED if complete else PLAUSIBLE
     family = [counterparts[each] for each in ours.siblings(module) if counterparts.get(each)]
     ranks = [theirs.rank(target) for target in family]
-    if not complete or not all(a < b for a, b in pairwise(ranks)):
+    if not complete or not _increasing(ranks):
         return AGAINST
     anchored = len(family) > len(alike) or len(theirs.siblings(targets[0])) > len(targets)
     return SETTLED if anchored or len(alike) >= _MANY else PLAUSIBLE
@@ -149,9 +148,9 @@ class _Family:
             module: frozenset(kinds.items()) for module, kinds in contents.items()
         }
         self._sizes = {module: kinds.total() for module, kinds in contents.items()}
-        self._ranks = {module: rank for rank, module in enumerate(sorted(contents, key=_natural))}
+        self._ranks = {module: rank for rank, module in enumerate(sorted(contents, key=natural))}
         self._siblings: defaultdict[str, list[str]] = defaultdict(list)
-        for module in sorted(contents, key=_natural):
+        for module in sorted(contents, key=natural):
             self._siblings[module.rpartition(".")[0]].append(module)
 
     def size(self, module: str) -> int:
@@ -173,8 +172,3 @@ class _Family:
     def alike_beside(self, modules: Sequence[str]) -> set[str]:
         """All siblings of several modules with the same content as one of them."""
         return {each for module in modules for each in self.alike(module)}
-
-
-def _natural(module: str) -> list[tuple[bool, int, str]]:
-    parts = _DIGITS_APART.split(module)
-    return [(is_number(part), int(part) if is_number(part) else 0, part) for part in parts]

@@ -8,15 +8,12 @@ the model.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import cycle, groupby, pairwise
+from itertools import groupby, pairwise
 
 from pytest_ckpt_compat._core.structure import TensorSpec
-from pytest_ckpt_compat._renames.units.paths import home, modules_of
-
-_DIGITS = re.compile(r"(\d{1,18})")
+from pytest_ckpt_compat._renames.units.paths import home, modules_of, natural
 
 #: A sorted list has one ascending run for each dtype and shard. The order of registration has one for
 #: about every second tensor: a weight comes before its bias, and a layer before its norm.
@@ -48,14 +45,4 @@ def is_registered(keys: Sequence[str]) -> bool:
 
 def by_name(specs: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
     """Returns the specs sorted by name, with numbers as numbers: ``layers.2`` before ``layers.10``."""
-    return {key: specs[key] for key in sorted(specs, key=_natural)}
-
-
-def _natural(key: str) -> list[list[tuple[bool, int, str]]]:
-    return [
-        [
-            (odd == 1, int(piece) if odd else 0, piece)
-            for piece, odd in zip(_DIGITS.split(segment), cycle((0, 1)))
-        ]
-        for segment in key.split(".")
-    ]
+    return {key: specs[key] for key in sorted(specs, key=natural)}

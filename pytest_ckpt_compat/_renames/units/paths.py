@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from itertools import cycle
 
 #: Longer ones are names: no model has so many layers, and Python refuses to read some of them.
 _NUMBER = re.compile(r"\d{1,18}")
+_NUMBERS = re.compile(r"(\d{1,18})")
 
 
 def modules_of(key: str) -> list[str]:
@@ -36,3 +38,14 @@ def numbers(path: str) -> tuple[int, ...]:
 def template(path: str) -> str:
     """Replaces the numbers of a path by ``#``: ``layers.#.attn.q``."""
     return ".".join("#" if segment.isdigit() else segment for segment in path.split("."))
+
+
+def natural(path: str) -> list[list[tuple[bool, int, str]]]:
+    """What sorts paths with numbers as numbers: ``layers.2`` before ``layers.10``."""
+    return [
+        [
+            (odd == 1, int(piece) if odd else 0, piece)
+            for piece, odd in zip(_NUMBERS.split(segment), cycle((0, 1)))
+        ]
+        for segment in path.split(".")
+    ]
