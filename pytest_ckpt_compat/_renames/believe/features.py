@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -117,27 +117,19 @@ class _Vouchers:
     """
 
     def __init__(self, old: Sequence[Unit], new: Sequence[Unit], chosen: Sequence[tuple[int, int]]) -> None:
-        self._names = _own_names(old), _own_names(new)
-        self._beside: tuple[dict[Hashable, list[int]], ...] = ({}, {})
-        for beside, units in zip(self._beside, (old, new), strict=True):
-            for index, unit in enumerate(units):
-                beside.setdefault(_place(unit), []).append(index)
+        self._names = ours, theirs = _own_names(old), _own_names(new)
         self._places = [_place(unit) for unit in old], [_place(unit) for unit in new]
-        ours, theirs = self._names
+        self._beside = _beside(self._places[0], ours), _beside(self._places[1], theirs)
         self._stayed = {(a, b) for a, b in chosen if ours[a] == theirs[b] or old[a].path == new[b].path}
-        changed = len(chosen) - len(self._stayed)
-        self._most_are_new = changed > _MOST * len(chosen)
+        self._most_are_new = len(chosen) - len(self._stayed) > _MOST * len(chosen)
         self._ranked = _ranked(old, new, chosen)
         self._joint = {(a, b) for a, b in chosen if old[a].parts or new[b].parts}
-        self._alone = {(a, b): self._speaks(a, b) for a, b in chosen}
-        self._together: dict[Hashable, bool] = {}
-        for (a, b), speaks in self._alone.items():
-            for place in ((0, self._places[0][a]), (1, self._places[1][b])):
-                self._together[place] = self._together.get(place, True) and speaks
+        silent = [(a, b) for a, b in chosen if not self._speaks(a, b)]
+        self._silent = {self._places[0][a] for a, _ in silent}, {self._places[1][b] for _, b in silent}
 
     def vouch(self, a: int, b: int) -> bool:
         """Whether the names of two matched layers, and of those beside them, speak for the match."""
-        return self._together[0, self._places[0][a]] and self._together[1, self._places[1][b]]
+        return self._places[0][a] not in self._silent[0] and self._places[1][b] not in self._silent[1]
 
     def _speaks(self, a: int, b: int) -> bool:
         """Whether the own names are equal, or share what tells them from others beside them, or count alike.
@@ -146,21 +138,41 @@ class _Vouchers:
         if most layers got one; the name of a joint layer has the words of its parts. A name that another
         layer beside the partner has speaks against the match.
         """
-        ours, theirs = self._names[0][a], self._names[1][b]
-        beside = tuple(
-            [self._names[side][index] for index in self._beside[side][self._places[side][each]]]
-            for side, each in enumerate((a, b))
-        )
         if (a, b) in self._stayed:
             return True
-        if ours in beside[1] or theirs in beside[0]:
+        ours, theirs = self._names[0][a], self._names[1][b]
+        one, other = self._beside[0][self._places[0][a]], self._beside[1][self._places[1][b]]
+        if ours in other.names or theirs in one.names:
             return False
-        if len(beside[0]) < 2 and len(beside[1]) < 2:
+        if one.number < 2 and other.number < 2:
             joint = (a, b) in self._joint and (ours <= theirs or theirs <= ours)
             return joint or self._most_are_new
         if (a, b) in self._ranked:
             return self._most_are_new
-        return not (ours & theirs) <= frozenset.intersection(*beside[0], *beside[1])
+        return not (ours & theirs) <= (one.common & other.common)
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """The layers of one shape in one module.
+
+    Attributes:
+        number: how many they are.
+        names: their own names.
+        common: the words that are in all of these.
+    """
+
+    number: int
+    names: Set[frozenset[str]]
+    common: frozenset[str]
+
+
+def _beside(places: Sequence[Hashable], names: Sequence[frozenset[str]]) -> dict[Hashable, _Beside]:
+    """Returns place -> the layers there."""
+    found: defaultdict[Hashable, list[frozenset[str]]] = defaultdict(list)
+    for place, name in zip(places, names, strict=True):
+        found[place].append(name)
+    return {place: _Beside(len(n), set(n), frozenset.intersection(*n)) for place, n in found.items()}
 
 
 def _ranked(
