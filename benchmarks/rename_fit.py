@@ -58,8 +58,6 @@ class Row:
     Attributes:
         evidence: what speaks for it.
         right: whether it is true.
-        exchanged: whether it is false only because the refactor gave the layer's name to another: no list of
-            keys and shapes shows that.
         keys: number of changes that it makes.
         weight: what it counts in the fit: a case counts as the root of its number of changes.
         family: the case's.
@@ -69,7 +67,6 @@ class Row:
 
     evidence: Features
     right: bool
-    exchanged: bool
     keys: int
     weight: float
     family: str
@@ -97,24 +94,21 @@ def rows_of(case: Case, sort: bool) -> list[Row]:
     )
     judged, refactor = [], case.kind == "refactor"
     for (a, b), evidence in features(old_units, new_units, found).items():
-        right, wrong, exchanged = counted(case, sides, old_units[a], new_units[b], ours, theirs)
+        right, wrong = counted(case, sides, old_units[a], new_units[b], ours, theirs)
         if right + wrong:
-            judged.append((evidence, not wrong, 0 < wrong == exchanged, right + wrong))
-    total = sum(keys for *_, keys in judged)
+            judged.append((evidence, not wrong, right + wrong))
+    total = sum(keys for _, _, keys in judged)
     return [
-        Row(evidence, right, exchanged, keys, keys / total**0.5, case.family, case.name, refactor)
-        for evidence, right, exchanged, keys in judged
+        Row(evidence, right, keys, keys / total**0.5, case.family, case.name, refactor)
+        for evidence, right, keys in judged
     ]
 
 
 def counted(
     case: Case, sides: Sides, one: Unit, other: Unit, ours: dict[str, str], theirs: dict[str, str]
-) -> tuple[int, int, int]:
-    """Counts the true and the false changes of a match, and those of the latter that exchanged names hide.
-
-    What nobody can know is false.
-    """
-    right = wrong = exchanged = 0
+) -> tuple[int, int]:
+    """Counts the true and the false changes of a match. What nobody can know is false."""
+    right = wrong = 0
     held = {
         key for unit in one.parts or (one,) for t in unit.tensors for key in sides.old_repeats.expand(t.key)
     }
@@ -124,17 +118,7 @@ def counted(
         truths = list(_truths(case, [ours[key] for key in change.old], [theirs[key] for key in change.new]))
         right += truths.count(True) > 0 and False not in truths
         wrong += False in truths
-        exchanged += all(
-            _exchanged(case, ours[a], theirs[b]) for a, b in zip(change.old, change.new, strict=False)
-        )
-    return right, wrong, exchanged
-
-
-def _exchanged(case: Case, old: str, new: str) -> bool:
-    """Whether a key kept its layer's name, and the truth is that another layer has that name now."""
-    truth = case.truth.renames.get(old)
-    names = [key.rsplit(".", 2)[-2:-1] for key in (old, new, truth or new)]
-    return names[0] == names[1] != names[2]
+    return right, wrong
 
 
 def _truths(case: Case, old: list[str], new: list[str]) -> Iterator[bool]:
@@ -200,7 +184,7 @@ def threshold(rows: Sequence[Row], probabilities: Floats) -> float | None:
     candidates = sorted({round(float(p), 3) for p in probabilities if p >= 0.5})
     for least in candidates:
         kept = [row for row, p in zip(rows, probabilities, strict=True) if p >= least and not row.obstacle]
-        wrong = sum(row.keys for row in kept if not row.right and not row.exchanged)
+        wrong = sum(row.keys for row in kept if not row.right)
         if kept and upper_bound(wrong, sum(row.keys for row in kept)) < _ERROR:
             return least
     return None
@@ -223,15 +207,12 @@ def report(rows: Sequence[Row], probabilities: Floats) -> Iterator[str]:
     true = sum(row.keys for row in rows if row.right and row.refactor)
     for least in (0.5, 0.8, 0.9, 0.95, 0.98, 0.99):
         kept = [row for row, p in joined if p >= least and not row.obstacle]
-        hidden = sum(row.keys for row in kept if row.exchanged)
-        kept = [row for row in kept if not row.exchanged]
         number, wrong = sum(row.keys for row in kept), sum(row.keys for row in kept if not row.right)
         covered = sum(row.keys for row in kept if row.right and row.refactor) / max(true, 1)
         cases = sorted({row.case for row in kept if not row.right})
         yield (
             f"certain from {least:.2f}: {wrong} wrong of {number}, bound {upper_bound(wrong, number):.5f}, "
-            f"covers {covered:.3f} of the true ones; besides, {hidden} of exchanged names"
-            f"{': ' if cases else ''}{', '.join(cases)}"
+            f"covers {covered:.3f} of the true ones{': ' if cases else ''}{', '.join(cases)}"
         )
 
 
