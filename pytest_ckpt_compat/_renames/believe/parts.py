@@ -1,0 +1,66 @@
+"""How much of the part around a match is explained.
+
+A model can be renamed in one part and replaced in another. What is left over elsewhere says little of a part
+in which every changed layer of either side has its partner, if the part is rich: a few kinds of layers agree
+by accident, as in two transformers of one width.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Sequence
+
+from pytest_ckpt_compat._renames.units.paths import modules_of
+from pytest_ckpt_compat._renames.units.units import Unit
+
+#: Number of kinds of layers from which on a part is rich.
+RICH = 6
+
+#: A module on each side; "" is the whole model.
+_Part = tuple[str, str]
+
+
+def explained_parts(
+    old: Sequence[Unit],
+    new: Sequence[Unit],
+    moved: Sequence[tuple[int, int]],
+    counted: tuple[Collection[int], Collection[int]],
+) -> dict[tuple[int, int], float]:
+    """Returns, for each match, the largest matched share of a rich part around it; 0 if there is none.
+
+    Args:
+        old: units of the old side.
+        new: units of the new side.
+        moved: the matches that are not the same on both sides.
+        counted: the changed units of each side.
+    """
+    ours, theirs = _held(old, counted[0]), _held(new, counted[1])
+    matched: Counter[_Part] = Counter()
+    kinds: defaultdict[_Part, set[Hashable]] = defaultdict(set)
+    for a, b in moved:
+        for part in _parts(old[a], new[b]):
+            matched[part] += 1
+            if len(kinds[part]) < RICH:
+                kinds[part].add(old[a].kind)
+    shares = {
+        (one, other): min(number / max(ours[one], theirs[other], 1), 1.0)
+        for (one, other), number in matched.items()
+        if len(kinds[one, other]) == RICH
+    }
+    return {
+        (a, b): max((shares.get(part, 0.0) for part in _parts(old[a], new[b])), default=0.0) for a, b in moved
+    }
+
+
+def _parts(one: Unit, other: Unit) -> list[_Part]:
+    theirs = _around(other)
+    return [(module, there) for module in _around(one) for there in theirs]
+
+
+def _around(unit: Unit) -> list[str]:
+    return ["", *modules_of(unit.path)]
+
+
+def _held(units: Sequence[Unit], counted: Collection[int]) -> Counter[str]:
+    """Counts the changed units in each module."""
+    return Counter(module for index in counted for module in _around(units[index]))

@@ -1,0 +1,208 @@
+"""Whether a layer's own name speaks for a match: not for its place alone."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence, Set
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pytest_ckpt_compat._renames.believe.interchangeable import rank_of
+from pytest_ckpt_compat._renames.units.paths import modules_of
+from pytest_ckpt_compat._renames.units.tokens import segment_tokens
+from pytest_ckpt_compat._renames.units.units import Unit, shape_class
+
+#: Share of the layers with a new name of their own above which on such a name is what to expect.
+_MOST = 0.5
+
+#: Least number of other layers in a module for them to show what to expect in it.
+_AROUND = 3
+
+
+class Vouchers:
+    """Tells whether a layer's own name speaks for a match: not for its place alone.
+
+    Args:
+        old: units of the old side.
+        new: units of the new side.
+        chosen: the matches.
+    """
+
+    def __init__(self, old: Sequence[Unit], new: Sequence[Unit], chosen: Sequence[tuple[int, int]]) -> None:
+        self._old, self._new = old, new
+        self._names = ours, theirs = _own_names(old), _own_names(new)
+        self._places = [_place(unit) for unit in old], [_place(unit) for unit in new]
+        self._beside = _beside(self._places[0], ours), _beside(self._places[1], theirs)
+        self._stayed = {(a, b) for a, b in chosen if ours[a] == theirs[b] or old[a].path == new[b].path}
+        self._ranked = _ranked(old, new, chosen)
+        self._joint = {(a, b) for a, b in chosen if old[a].parts or new[b].parts}
+        self._expected = _expected(old, new, chosen, self._stayed)
+        self._beside_in_module = _named(old, ours), _named(new, theirs)
+        silent = [(a, b) for a, b in chosen if not self._speaks(a, b)]
+        unsettled = set(silent) - self._left_over(silent, chosen)
+        self._silent = {self._places[0][a] for a, _ in unsettled}, {self._places[1][b] for _, b in unsettled}
+
+    def vouch(self, a: int, b: int) -> bool:
+        """Whether the names of two matched layers, and of those beside them, speak for the match."""
+        return self._places[0][a] not in self._silent[0] and self._places[1][b] not in self._silent[1]
+
+    def _speaks(self, a: int, b: int) -> bool:
+        """Whether the own names are equal, or share what tells them from others beside them, or count alike.
+
+        Beside a layer are those of its shape in the same module. Without such, a new name is what to expect
+        if most layers got one; the name of a joint layer has the words of its parts. A name that another
+        layer beside the partner has speaks against the match.
+        """
+        if (a, b) in self._stayed:
+            return True
+        if self._namesake(a, b):
+            return False
+        ours, theirs = self._names[0][a], self._names[1][b]
+        one, other = self._beside[0][self._places[0][a]], self._beside[1][self._places[1][b]]
+        if one.number < 2 and other.number < 2:
+            joint = (a, b) in self._joint and (ours <= theirs or theirs <= ours)
+            return joint or (a, b) in self._expected
+        if (a, b) in self._ranked:
+            return (a, b) in self._expected
+        return not (ours & theirs) <= (one.common & other.common)
+
+    def _namesake(self, a: int, b: int) -> bool:
+        """Whether a layer in the module of either has the own name of the other."""
+        ours, theirs = self._names[0][a], self._names[1][b]
+        one, other = self._beside_in_module
+        return ours in other[_module(self._new[b])] or theirs in one[_module(self._old[a])]
+
+    def _left_over(
+        self, silent: Sequence[tuple[int, int]], chosen: Sequence[tuple[int, int]]
+    ) -> set[tuple[int, int]]:
+        """The silent matches that are settled because the names of all others beside them speak."""
+        matched = [Counter(places[pair[side]] for pair in chosen) for side, places in enumerate(self._places)]
+        quiet = [Counter(places[pair[side]] for pair in silent) for side, places in enumerate(self._places)]
+
+        def last(side: int, index: int) -> bool:
+            place = self._places[side][index]
+            return quiet[side][place] == 1 and matched[side][place] == self._beside[side][place].number
+
+        return {
+            (a, b)
+            for a, b in silent
+            if last(0, a) and last(1, b) and (a, b) in self._expected and not self._namesake(a, b)
+        }
+
+
+def _expected(
+    old: Sequence[Unit],
+    new: Sequence[Unit],
+    chosen: Sequence[tuple[int, int]],
+    stayed: Set[tuple[int, int]],
+) -> set[tuple[int, int]]:
+    """The matches at which a new name is what to expect: most layers got one, in the model or around."""
+    if len(chosen) - len(stayed) > _MOST * len(chosen):
+        return set(chosen)
+    paths = [(old[a].path, new[b].path) for a, b in chosen]
+    around = [[_around(path) for path in pair] for pair in paths]
+    held = [Counter(module for pair in around for module in pair[side]) for side in (0, 1)]
+    kept = [
+        Counter(
+            module
+            for pair, match in zip(around, chosen, strict=True)
+            if match in stayed
+            for module in pair[side]
+        )
+        for side in (0, 1)
+    ]
+
+    def mostly_new(side: int, modules: Sequence[str]) -> bool:
+        rich = (module for module in modules if held[side][module] > _AROUND)
+        module = next(rich, None)
+        if module is None:
+            return False
+        others = held[side][module] - 1
+        return others - kept[side][module] > _MOST * others
+
+    return {
+        match
+        for match, pair in zip(chosen, around, strict=True)
+        if match not in stayed and all(mostly_new(side, pair[side]) for side in (0, 1))
+    }
+
+
+def _around(path: str) -> list[str]:
+    """The modules around a layer, the innermost first."""
+    return [*reversed(modules_of(path)), ""]
+
+
+def _module(unit: Unit) -> str:
+    return unit.path.rpartition(".")[0]
+
+
+def _named(units: Sequence[Unit], names: Sequence[frozenset[str]]) -> dict[str, set[frozenset[str]]]:
+    """Returns module -> the own names of the layers in it."""
+    found: defaultdict[str, set[frozenset[str]]] = defaultdict(set)
+    for unit, name in zip(units, names, strict=True):
+        found[_module(unit)].add(name)
+    return found
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """The layers of one shape in one module.
+
+    Attributes:
+        number: how many they are.
+        names: their own names.
+        common: the words that are in all of these.
+    """
+
+    number: int
+    names: Set[frozenset[str]]
+    common: frozenset[str]
+
+
+def _beside(places: Sequence[Hashable], names: Sequence[frozenset[str]]) -> dict[Hashable, _Beside]:
+    """Returns place -> the layers there."""
+    found: defaultdict[Hashable, list[frozenset[str]]] = defaultdict(list)
+    for place, name in zip(places, names, strict=True):
+        found[place].append(name)
+    return {place: _Beside(len(n), set(n), frozenset.intersection(*n)) for place, n in found.items()}
+
+
+def _ranked(
+    old: Sequence[Unit], new: Sequence[Unit], chosen: Sequence[tuple[int, int]]
+) -> set[tuple[int, int]]:
+    """The matches of layers beside each other whose names all state a rank, in one order on both sides."""
+    places: defaultdict[Hashable, list[tuple[float, float, int, int]]] = defaultdict(list)
+    for a, b in chosen:
+        ranks = rank_of(old[a].path), rank_of(new[b].path)
+        places[_place(old[a]), _place(new[b])].append((*ranks, a, b))
+    found: set[tuple[int, int]] = set()
+    for members in places.values():
+        members.sort()
+        stated = not any(math.isnan(rank) for member in members for rank in member[:2])
+        if stated and all(one[0] < other[0] and one[1] < other[1] for one, other in pairwise(members)):
+            found.update((a, b) for _, _, a, b in members)
+    return found
+
+
+def _own_names(units: Sequence[Unit]) -> list[frozenset[str]]:
+    """The words of each unit's last segment, and of the modules around that hold nothing else."""
+    held = Counter(module for unit in units for module in modules_of(unit.path))
+    found = []
+    for unit in units:
+        segments = unit.path.split(".")
+        words = set(_last_words(unit.path))
+        for depth in range(len(segments) - 1, 0, -1):
+            if held[".".join(segments[:depth])] > 1:
+                break
+            words.update(segment_tokens(segments[depth - 1]))
+        found.append(frozenset(words))
+    return found
+
+
+def _place(unit: Unit) -> Hashable:
+    return _module(unit), shape_class(unit.main), unit.copies
+
+
+def _last_words(path: str) -> tuple[str, ...]:
+    return next((words for words in map(segment_tokens, reversed(path.split("."))) if words), ())
