@@ -26,6 +26,9 @@ from .models import (
 
 WIDTH = 32
 
+#: New names for the layers of a transformer.
+NEW_NAMES = {"norm1": "ante", "attn.qkv": "mix.all", "attn.proj": "mix.join", "norm2": "post", "mlp": "box"}
+
 
 def decoder(*layers: str, depth: int = 3) -> Specs:
     """Blocks of norms, attentions (one matrix of 3 widths) and an mlp, in the given order."""
@@ -206,6 +209,18 @@ def test_a_few_blocks_under_new_numbers_may_run_backwards(number: int, confidenc
     assert pairs({**body, **blocks}, {**body, **new}) == dict(zip(blocks, new, strict=True))
 
 
+@pytest.mark.parametrize(("number", "confidence"), [(5, "ambiguous"), (6, "certain")])
+def test_numbers_at_the_end_of_names_count_as_those_of_blocks(number: int, confidence: str) -> None:
+    """The outputs of a pyramid, one layer each: their numbers are part of their names."""
+    body = transformer()
+    fresh = renamed(body, *NEW_NAMES.items())
+    old = {f"output{n + 2}.weight": spec(7, 7, 3, 3) for n in range(number)}
+    new = {f"smooth.{n}.weight": spec(7, 7, 3, 3) for n in range(number)}
+    found = {c.old: c for c in infer({**body, **old}, {**fresh, **new}) if c.old[0] in old}
+    assert {c.old[0]: c.new[0] for c in found.values()} == dict(zip(old, new, strict=True))
+    assert {c.confidence for c in found.values()} == {confidence}
+
+
 def test_a_block_of_other_content_anchors_those_around_it() -> None:
     """Stages that became one list: where the width changes shows where each block went."""
     old = merged(*(linear(f"stages.{n // 2}.{n % 2}.proj", 8 << (n // 2), 9) for n in range(6)))
@@ -217,12 +232,85 @@ def test_a_block_of_other_content_anchors_those_around_it() -> None:
 
 def test_most_layers_with_new_names_vouch_for_each_other() -> None:
     """A name that says nothing is what to expect in a conversion, and no evidence in a small change."""
-    names = {"norm1": "ante", "attn.qkv": "mix.all", "attn.proj": "mix.join", "norm2": "post", "mlp": "box"}
     old = transformer()
-    new = renamed(old, *names.items())
+    new = renamed(old, *NEW_NAMES.items())
     assert "certain" in {change.confidence for change in infer(old, new)}
     one = renamed(old, ("attn.proj", "attn.join"))
     assert {change.confidence for change in infer(old, one)} == {"likely"}
+
+
+def test_names_that_are_new_around_a_layer_vouch_for_it() -> None:
+    """A part with new names in a model that kept its own."""
+    parts = {"pool": "mean", "drift": "delta", "score": "rank", "gate": "valve", "out": "join"}
+    sizes = dict(zip(parts, (11, 12, 13, 14, 15), strict=True))
+    body = merged(resnet(), transformer(prefix="vit."))
+    old = merged(body, *(linear(f"fusion.{name}", sizes[name], 9) for name in parts))
+    new = merged(body, *(linear(f"mixer.{other}", sizes[name], 9) for name, other in parts.items()))
+    assert {change.confidence for change in infer(old, new)} == {"certain"}
+    few = dict(list(parts.items())[:3])
+    old = merged(body, *(linear(f"fusion.{name}", sizes[name], 9) for name in few))
+    new = merged(body, *(linear(f"mixer.{other}", sizes[name], 9) for name, other in few.items()))
+    assert {change.confidence for change in infer(old, new)} == {"likely"}
+
+
+@pytest.mark.parametrize(
+    ("new", "confidence"),
+    [
+        (("q_proj", "k_proj", "v_proj", "drift"), "certain"),
+        (("linear_q", "linear_k", "linear_v", "drift"), "likely"),
+        (("q_proj", "k_proj", "w1", "w2"), "likely"),
+    ],
+)
+def test_the_last_of_several_siblings_is_settled_by_the_others(new: tuple[str, ...], confidence: str) -> None:
+    """Unless another kept its name, or two are left."""
+    old = ("linear_q", "linear_k", "linear_v", "linear_pos")
+    body = transformer()
+
+    def model(block: str, names: tuple[str, ...]) -> Specs:
+        return merged(body, *(linear(f"mixing.{n}.{block}.{name}", 9, 9) for n in range(3) for name in names))
+
+    changes = infer(model("attn", old), model("attention", new))
+    last = {change.confidence for change in changes if change.old[0].split(".")[3] == "linear_pos"}
+    assert last == {confidence}
+
+
+@pytest.mark.parametrize(
+    ("kinds_of_layers", "added", "confidence"),
+    [
+        pytest.param(6, 0, "certain", id="rich"),
+        pytest.param(5, 0, "likely", id="too few kinds of layers"),
+        pytest.param(6, 1, "certain", id="one layer was added"),
+        pytest.param(6, 2, "likely", id="a third as many were added"),
+    ],
+)
+def test_a_rich_part_is_believed_though_another_was_replaced(
+    kinds_of_layers: int, added: int, confidence: str
+) -> None:
+    def part(name: str, number: int) -> Specs:
+        return merged(
+            *(linear(f"{name}.layer{letter}", 11 + n, 9) for n, letter in enumerate("abcdefghi"[:number]))
+        )
+
+    def tail(name: str, width: int) -> Specs:
+        return merged(*(linear(f"tail.{letter}{name}", width + n, 50) for n, letter in enumerate("abcdefgh")))
+
+    body = merged(
+        *(linear(f"core.{letter}z", 300, 70 + n) for n, letter in enumerate("abcdefghijklmnopqrst"))
+    )
+    old = merged(part("old", kinds_of_layers), tail("x", 100), body)
+    new = merged(part("new", kinds_of_layers + added), tail("y", 200), renamed(body, ("core", "kernel")))
+    moved = [c for c in infer(old, new) if c.old and c.new and c.old[0].startswith("old.")]
+    assert {change.confidence for change in moved} == {confidence}
+
+
+@pytest.mark.parametrize(("added", "confidence"), [(6, "certain"), (10, "likely")])
+def test_a_rich_part_is_not_believed_where_most_is_new(added: int, confidence: str) -> None:
+    def part(name: str) -> Specs:
+        return merged(*(conv(f"{name}.layer{letter}", 11 + n, 9, 5) for n, letter in enumerate("abcdefgh")))
+
+    rest = merged(*(linear(f"aside.{letter}x", 200 + n, 50) for n, letter in enumerate("abcdefghij"[:added])))
+    changes = infer(part("old"), merged(part("new"), rest))
+    assert {c.confidence for c in changes if c.old and c.new} == {confidence}
 
 
 def stages(name: str, *widths: int) -> Specs:
@@ -407,6 +495,16 @@ def square(*names: str) -> Specs:
             square("a.es.weight", "a.cs.weight"),
             square("l.ces.weight", "l.spa.weight"),
             id="letters in common by chance",
+        ),
+        pytest.param(
+            {"b.0.gate.weight": spec(8, 8), "b.0.value.weight": spec(5, 8), "b.0.value.bias": spec(5)},
+            {"b.0.value.weight": spec(8, 8), "b.0.proj.weight": spec(5, 8), "b.0.proj.bias": spec(5)},
+            id="a layer of another shape has its name",
+        ),
+        pytest.param(
+            square("b.norm.weight", "b.norm_ffn.weight"),
+            square("b.norm.weight", "b.norm_attn.weight"),
+            id="a name passed on",
         ),
         pytest.param(square("foo.dense.weight"), square("bar.dense.weight"), id="a last word that all have"),
         pytest.param(square("head.weight"), square("aux_head.weight"), id="one word more"),

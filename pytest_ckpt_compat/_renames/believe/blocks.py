@@ -40,11 +40,33 @@ def block_maps(
     paths = [(old[a].path, new[b].path) for a, b in pairs]
     there = _scores(paths, ours, theirs)
     back = _scores([(new_path, old_path) for old_path, new_path in paths], theirs, ours)
-    crossed = _crossed(old, new, pairs)
+    crossed, counted = _crossed(old, new, pairs), _counted(old, new, pairs)
     return {
-        (a, b): AGAINST if (a, b) in crossed else min(_copies(old[a], new[b]), one, other)
+        (a, b): AGAINST
+        if (a, b) in crossed
+        else min(_copies(old[a], new[b]), one, other, counted.get((a, b), SETTLED))
         for (a, b), one, other in zip(pairs, there, back, strict=True)
     }
+
+
+def _counted(
+    old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], float]:
+    """Returns what numbers at the end of names say, as in ``output2 -> out.0``, by the rules of blocks."""
+    families: defaultdict[Hashable, list[tuple[int, int, tuple[int, int]]]] = defaultdict(list)
+    for a, b in pairs:
+        ours, theirs = (NUMBERED.fullmatch(unit.path) for unit in (old[a], new[b]))
+        if ours and theirs:
+            family = ours["family"], theirs["family"], old[a].kind, old[a].copies
+            families[family].append((int(ours["number"]), int(theirs["number"]), (a, b)))
+    found: dict[tuple[int, int], float] = {}
+    for members in families.values():
+        members.sort()
+        before, after = [one for one, _, _ in members], [other for _, other, _ in members]
+        if before != after:
+            sure = len(members) >= _MANY and _increasing(after)
+            found.update((pair, SETTLED if sure or len(members) < 2 else PLAUSIBLE) for _, _, pair in members)
+    return found
 
 
 def _crossed(

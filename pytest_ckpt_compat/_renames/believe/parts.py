@@ -1,8 +1,9 @@
 """How much of the part around a match is explained.
 
 A model can be renamed in one part and replaced in another. What is left over elsewhere says little of a part
-in which every changed layer of either side has its partner, if the part is rich: a few kinds of layers agree
-by accident, as in two transformers of one width.
+in which the changed layers have their partners, if the part is rich: a few kinds of layers agree by accident,
+as in two transformers of one width. Layers left over on one side of it were added or removed, unless they are
+many.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from pytest_ckpt_compat._renames.units.units import Unit
 
 #: Number of kinds of layers from which on a part is rich.
 RICH = 6
+
+#: Least matched share of the side that has more layers, for those left over on it alone to say little.
+NEARLY_ALL = 0.8
 
 #: A module on each side; "" is the whole model.
 _Part = tuple[str, str]
@@ -43,13 +47,18 @@ def explained_parts(
             if len(kinds[part]) < RICH:
                 kinds[part].add(old[a].kind)
     shares = {
-        (one, other): min(number / max(ours[one], theirs[other], 1), 1.0)
+        (one, other): _share(number, ours[one], theirs[other])
         for (one, other), number in matched.items()
         if len(kinds[one, other]) == RICH
     }
     return {
         (a, b): max((shares.get(part, 0.0) for part in _parts(old[a], new[b])), default=0.0) for a, b in moved
     }
+
+
+def _share(matched: int, ours: int, theirs: int) -> float:
+    fewer, more = (min(matched / max(size, 1), 1.0) for size in sorted((ours, theirs)))
+    return fewer if more >= NEARLY_ALL else more
 
 
 def _parts(one: Unit, other: Unit) -> list[_Part]:

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -15.19
+INTERCEPT = -15.14
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.05,
-        "modules": 0.77,
-        "blocks": 2.28,
+        "name": 1.89,
+        "modules": 0.80,
+        "blocks": 2.17,
         "roles": 2.51,
-        "whole": 9.51,
-        "rarity": 4.80,
-        "distinct": 0.63,
+        "whole": 9.55,
+        "rarity": 4.93,
+        "distinct": 0.71,
     }
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.503
+CERTAIN = 0.516

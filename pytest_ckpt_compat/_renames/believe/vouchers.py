@@ -76,9 +76,15 @@ class Vouchers:
     def _left_over(
         self, silent: Sequence[tuple[int, int]], chosen: Sequence[tuple[int, int]]
     ) -> set[tuple[int, int]]:
-        """The silent matches that are settled because the names of all others beside them speak."""
+        """The silent matches that are settled because all others beside them have new names that speak.
+
+        One that kept its name settles nothing: the name may have been passed on.
+        """
         matched = [Counter(places[pair[side]] for pair in chosen) for side, places in enumerate(self._places)]
-        quiet = [Counter(places[pair[side]] for pair in silent) for side, places in enumerate(self._places)]
+        quiet = [
+            Counter(places[pair[side]] for pair in (*silent, *self._stayed))
+            for side, places in enumerate(self._places)
+        ]
 
         def last(side: int, index: int) -> bool:
             place = self._places[side][index]
