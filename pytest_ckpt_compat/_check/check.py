@@ -9,10 +9,11 @@ from typing import Any
 
 from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check import wrapper as wrappers
-from pytest_ckpt_compat._check.containers import read_fitting
 from pytest_ckpt_compat._check.explain import explain, grouped
 from pytest_ckpt_compat._check.facts import as_changes
 from pytest_ckpt_compat._check.openable import unopenable
+from pytest_ckpt_compat._check.parts import check_parts
+from pytest_ckpt_compat._check.reading import read_for
 from pytest_ckpt_compat._check.wrapper import Wrapper
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity, moves
@@ -71,8 +72,10 @@ def check(
         path: the checkpoint.
         model: a class, a factory, a module instance, or ``"package.module:attr"``. A factory with
             a parameter named ``checkpoint`` is given the file's non-tensor values. It may be left out where
-            ``load`` gives the module.
-        kwargs: keyword arguments for the class or factory, or for the project's loader.
+            ``load`` gives the module. A mapping of part -> one of these is for a file that holds one
+            state_dict a part; each is loaded for itself.
+        kwargs: keyword arguments for the class or factory, or for the project's loader; of several parts,
+            a mapping of part -> keyword arguments.
         key: dotted path of the state_dict inside the file, where it is not the only one.
         strip_prefix: taken off the keys that begin with it (``"module."``).
         strict: as in ``load_state_dict``.
@@ -88,7 +91,7 @@ def check(
         UsageError: an argument cannot be meant.
     """
     definition = find(model, kwargs, remap, load, os.fspath(path))
-    structure, notes = read_fitting(path, key, definition, strip_prefix)
+    structure, notes = read_for(path, key, definition, strip_prefix)
     verdict = check_structure(structure, definition, Policy(strict=strict), strip_prefix)
     return replace(verdict, notes=(*verdict.notes, *notes))
 
@@ -101,6 +104,11 @@ def check_structure(
 
     Raises: as ``check``.
     """
+    if definition.parts:
+        verdict = check_parts(
+            structure, definition, policy, lambda s, d, p: check_structure(s, d, p, strip_prefix)
+        )
+        return _opened(verdict, structure, policy)
     if strip_prefix:
         structure = _stripped(structure, definition, strip_prefix)
     new, outcome = _load(structure, definition, policy)
@@ -121,20 +129,26 @@ def check_structure(
         changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
     if outcome.nothing:
         changes = (Change("nothing-loaded", detail=_nothing(done.before if done else structure)), *changes)
-    refused, opened_by = unopenable(structure.pickled, policy)
-    return Verdict(
-        (*_judged(changes, outcome, policy), *refused),
+    verdict = Verdict(
+        _judged(changes, outcome, policy),
         old=structure,
         new=new,
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
         notes=(*_library(definition, structure), *_notes(outcome), *_one_rank(structure), *failed, *notes),
-        repairs=(*((wrapper.repair(),) if wrapper else ()), *opened_by),
+        repairs=(wrapper.repair(),) if wrapper else (),
         before=done.before if done else None,
         remapped=done.renamed if done else {},
         renderer=render,
     )
+    return _opened(verdict, structure, policy)
+
+
+def _opened(verdict: Verdict, structure: Structure, policy: Policy) -> Verdict:
+    """The verdict, with whether ``torch.load`` opens the file."""
+    refused, by = unopenable(structure.pickled, policy)
+    return replace(verdict, changes=(*verdict.changes, *refused), repairs=(*verdict.repairs, *by))
 
 
 def _stripped(structure: Structure, definition: Definition, prefix: str) -> Structure:
@@ -165,6 +179,8 @@ def check_saved(
 
     Raises: as ``check``.
     """
+    if definition.parts:
+        return check_parts(structure, definition, policy, lambda s, d, p: check_saved(s, d, p, strip_prefix))
     if definition.loader is not None:
         if new is None:
             problem = "gives a module of which nothing is known without the checkpoint"

@@ -15,10 +15,12 @@ from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
 from pytest_ckpt_compat._check.snapshots import Finding, definition_name
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
-from pytest_ckpt_compat._core.errors import SnapshotError
+from pytest_ckpt_compat._core.errors import ReadError, SnapshotError
+from pytest_ckpt_compat._core.parts import part_of
 from pytest_ckpt_compat._core.rules import judge
+from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._definition.find import find_registered
+from pytest_ckpt_compat._definition.find import Definition, find_registered
 from pytest_ckpt_compat._definition.load import load_weights
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._snapshots import accepted, store
@@ -167,8 +169,8 @@ def with_commands(verdict: Verdict, ref: str = "") -> Verdict:
     return replace(verdict, repairs=tuple(repairs))
 
 
-def load(registration: Registration) -> nn.Module:
-    """Builds the registered model and loads the checkpoint's real weights into it.
+def load(registration: Registration) -> nn.Module | dict[str, nn.Module]:
+    """Builds the registered model and loads the checkpoint's real weights into it; of several parts, each.
 
     Raises:
         ReadError: the file, or a tensor in it, cannot be read.
@@ -177,6 +179,19 @@ def load(registration: Registration) -> nn.Module:
     """
     definition = find_registered(registration)
     structure = snapshots.read(registration, definition)[0]
+    if not definition.parts:
+        return _loaded(registration, definition, structure)
+    held = dict(structure.source.parts)
+    lacking = [name for name in definition.parts if name not in held]
+    if lacking:
+        problem = f"it has no state_dict for the part {lacking[0]!r}"
+        raise ReadError(registration.shown, problem, f"it has {', '.join(held)}: name the parts as it does")
+    return {
+        name: _loaded(registration, each, part_of(structure, name)) for name, each in definition.parts.items()
+    }
+
+
+def _loaded(registration: Registration, definition: Definition, structure: Structure) -> nn.Module:
     if registration.strip_prefix:
         structure = prefixes.strip(structure, registration.strip_prefix)
     return load_weights(definition, structure, registration.policy.strict)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from pytest_ckpt_compat._check.breaks import facts
 from pytest_ckpt_compat._check.check import check_saved
-from pytest_ckpt_compat._check.containers import read_fitting
 from pytest_ckpt_compat._check.context import Context, Subject
+from pytest_ckpt_compat._check.parts import held
+from pytest_ckpt_compat._check.reading import read_for
 from pytest_ckpt_compat._check.update import difference
 from pytest_ckpt_compat._core.changes import Change, Severity
 from pytest_ckpt_compat._core.errors import NoBaselineError, SnapshotError, UnreachableError
-from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.structure import Source, Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.find import Definition
@@ -60,13 +61,13 @@ def of_checkpoint(
     if named and not registration.there:
         raise NoBaselineError(shown, "is absent, so it cannot be recorded anew", "fetch the file first")
     if not registration.there or (context.snapshots_only and store.exists(folder, name)):
-        return _from_snapshot(registration, folder, "" if registration.there else "is absent")
+        return _from_snapshot(registration, definition, folder, "" if registration.there else "is absent")
     try:
         structure, notes = read(registration, definition, None if named else _recorded(folder, name))
     except UnreachableError as error:
         if named or not store.exists(folder, name):
             raise
-        return _from_snapshot(registration, folder, f"cannot be read here ({error.problem})")
+        return _from_snapshot(registration, definition, folder, f"cannot be read here ({error.problem})")
     structure = replace(structure, source=replace(structure.source, path=shown))
     found = _compared(registration, definition, structure, context)
     return structure, replace(found, notes=(*found.notes, *notes))
@@ -110,32 +111,37 @@ def _unusable(error: SnapshotError) -> Finding:
 
 
 def read(
-    registration: Registration, definition: Definition, recorded: str | None = None
+    registration: Registration, definition: Definition, recorded: Source | None = None
 ) -> tuple[Structure, tuple[str, ...]]:
     """Reads the checkpoint itself; notes which other state_dicts it holds.
 
-    Raises: as ``check.read_fitting``.
+    Raises: as ``read_for``.
     """
     path = registration.address or registration.path
-    return read_fitting(path, registration.key, definition, registration.strip_prefix, recorded)
+    return read_for(path, registration.key, definition, registration.strip_prefix, recorded)
 
 
-def _recorded(folder: Path, name: str) -> str | None:
-    """The path in the file of the state_dict that a snapshot has; it stays chosen."""
+def _recorded(folder: Path, name: str) -> Source | None:
+    """Where in the file the state_dict lies that a snapshot has; it stays chosen."""
     try:
         stored = store.load(folder, name)
     except SnapshotError:
         return None
-    return None if stored is None else stored.source.container
+    return None if stored is None else stored.source
 
 
-def _from_snapshot(registration: Registration, folder: Path, why: str) -> tuple[Structure, Finding]:
+def _from_snapshot(
+    registration: Registration, definition: Definition, folder: Path, why: str
+) -> tuple[Structure, Finding]:
     """Takes the structure from the snapshot; where there is a reason worth a note, the note gives it."""
     name, shown = store.checkpoint_name(registration.id), registration.shown
     stored = store.load(folder, name)
     if stored is None:
         problem = f"neither the file nor its snapshot {folder.name}/{name} is there"
         raise NoBaselineError(shown, problem, "fetch the file, or correct the path")
+    if definition.parts and not held(stored, definition):
+        problem = f"its snapshot {folder.name}/{name} was recorded for a model of other parts, or of none"
+        raise NoBaselineError(shown, problem, "fetch the file, and record it again by its id")
     note = f"{shown} {why}: checked from its snapshot {folder.name}/{name}"
     structure = replace(stored, source=replace(stored.source, path=shown))
     return structure, Finding(notes=(note,) if why else ())
@@ -164,6 +170,9 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
         return Finding(changes=(Change("no-baseline", detail=detail),))
     if fingerprint.digest(stored) == fingerprint.digest(new):
         return Finding()
+    if held(stored, definition) != definition.parts.keys():
+        detail = f"{folder.name}/{name} was recorded for a model of other parts; run {UPDATE_COMMAND}"
+        return Finding(changes=(Change("no-baseline", detail=detail),))
     recorded = replace(stored, values=values, source=replace(stored.source, path=f"{folder.name}/{name}"))
     verdict = check_saved(recorded, definition, subject.registration.policy, new=new)
     detail = f"differs from {folder.name}/{name} ({difference(stored, new)}); record it with {UPDATE_COMMAND}"

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_ckpt_compat._core.changes import MEMORY_BUDGET
 from pytest_ckpt_compat._core.display import size
 from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError, ReadError
-from pytest_ckpt_compat._core.structure import ITEM_SIZES, Structure
+from pytest_ckpt_compat._core.parts import joined
+from pytest_ckpt_compat._core.structure import ITEM_SIZES, Source, Structure
 from pytest_ckpt_compat._definition import from_pretrained, loader
 from pytest_ckpt_compat._definition.build import build, build_real
 from pytest_ckpt_compat._definition.counterparts import is_lazy
@@ -112,6 +113,10 @@ def defined(
     Raises:
         BuildError: the definition cannot be built.
     """
+    if definition.parts:
+        parts = {name: defined(each, checkpoint, budget) for name, each in definition.parts.items()}
+        places = tuple((name, name) for name in parts)
+        return joined(parts, Source(definition.name or definition.label, "definition", parts=places))
     doubts = Doubts()
     module = build(definition, checkpoint, doubts)
     affordable = bytes_of(module) <= budget

@@ -13,6 +13,7 @@ from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._premerge import git
 from pytest_ckpt_compat._premerge.merge_base_code import Answer, MergeBaseCode, Question
 from pytest_ckpt_compat._premerge.missing import stored_at
@@ -123,11 +124,18 @@ def _earlier_checkpoint(subject: Subject, main: Verdict, base: git.Base) -> tupl
     stored, note = stored_at(base, subject.folder, store.checkpoint_name(subject.registration.id))
     resume = subject.registration.level.loads_optimizer and stored is not None and bool(stored.optimizers)
     known = subject.structure
+    if stored is not None and not _alike(subject.definition, stored):
+        return [], f"{base.label} has it registered with other parts: not compared with what it recorded"
     if stored is None or fingerprint.digest(stored, resume) == fingerprint.digest(known, resume):
         return [], note
     label = f"{subject.registration.shown} as {base.label} has it"
     verdict = _loaded(subject, stored, main, label, subject.registration.id)
     return [_Case(verdict, Question(stored, registered=True))], note
+
+
+def _alike(definition: Definition, stored: Structure) -> bool:
+    """Whether a definition has the parts that a structure was recorded with; of most, both have none."""
+    return definition.parts.keys() == dict(stored.source.parts).keys()
 
 
 def _earlier_definition(
@@ -136,7 +144,7 @@ def _earlier_definition(
     """Loads what the merge base's definition saved, unless today's definition or snapshot is the same."""
     own = store.load(subject.folder, subject.name)
     known = [fingerprint.digest(each) for each in (main.new, own) if each is not None]
-    if main.new is None or fingerprint.digest(recorded) in known:
+    if main.new is None or fingerprint.digest(recorded) in known or not _alike(subject.definition, recorded):
         return None
     label = f"{subject.definition.name} as {base.label} has it"
     return _loaded(subject, recorded, main, label, subject.identifier)

@@ -14,7 +14,9 @@ from typing import Any
 from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check.breaks import at_level
 from pytest_ckpt_compat._check.check import check_saved, check_structure, resumed
+from pytest_ckpt_compat._check.reading import read_for
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, ReadError
+from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition.confirm import defined
 from pytest_ckpt_compat._definition.find import Definition, find_registered
 from pytest_ckpt_compat._definition.names import brief
@@ -113,7 +115,7 @@ def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
         return {"registered": False, "definition": None, "changes": {}}
     files = [each["file"] for each in question["questions"].values() if each["file"]]
     definition = find_registered(registration, files[0] if files else "")
-    values = _values(question, registration)
+    values = _values(question, registration, definition)
     changes = {name: _changes(each, registration, definition) for name, each in question["questions"].items()}
     # A loader of the project's own gives its module only for a checkpoint.
     built = (
@@ -138,11 +140,13 @@ def _registration(question: Mapping[str, Any], project: Project) -> Registration
     return None
 
 
-def _values(question: Mapping[str, Any], registration: Registration) -> Mapping[str, Any]:
+def _values(
+    question: Mapping[str, Any], registration: Registration, definition: Definition
+) -> Mapping[str, Any]:
     """The non-tensor values, from the file if it is there: JSON has neither tuples nor numbers as keys."""
     if question["file"]:
         with contextlib.suppress(ReadError):
-            return readers.read(question["file"], registration.key).values
+            return _read(question["file"], Structure({}), registration, definition).values
     return loads(question["values"], "values").values
 
 
@@ -161,8 +165,7 @@ def _changes(
     own = question["registered"]
     if question["file"]:  # read as it was registered; loading code may ask for its numbers, too
         try:
-            key = registration.key if registration.key is not None else structure.source.container or None
-            structure = readers.read(question["file"], key)
+            structure = _read(question["file"], structure, registration, definition)
         except ReadError:
             return []
     prefix = registration.strip_prefix if own else None
@@ -173,16 +176,30 @@ def _changes(
     return list(map(as_data, at_level(verdict, registration.level).changes))
 
 
+def _read(file: str, known: Structure, registration: Registration, definition: Definition) -> Structure:
+    """The file as the earlier registration reads it; what today's check has chosen in it stays."""
+    if definition.parts:
+        return read_for(file, registration.key, definition, registration.strip_prefix, known.source)[0]
+    key = registration.key if registration.key is not None else known.source.container or None
+    return readers.read(file, key)
+
+
 def _require_old_code(question: Mapping[str, Any], definition: Definition) -> None:
     """Refuses when today's files were imported instead of the earlier commit's."""
     tree, top = question["tree"] + os.sep, question["top"] + os.sep
-    package = str(getattr(definition.target, "__module__", "")).partition(".")[0]
-    owned = any(
-        (Path(tree) / path / f"{package}{end}").exists() for path in question["paths"] for end in ("", ".py")
-    )
+    packages = {str(getattr(each, "__module__", "")).partition(".")[0] for each in definition.targets}
+    owned = {
+        package
+        for package in packages
+        if any(
+            (Path(tree) / path / f"{package}{end}").exists()
+            for path in question["paths"]
+            for end in ("", ".py")
+        )
+    }
     for name, file in _files(tree):
         today = file.startswith(top) and "site-packages" not in file
-        if today or (owned and name.partition(".")[0] == package):
+        if today or name.partition(".")[0] in owned:
             raise BuildError(
                 name,
                 f"its code is not the commit's: {name} was imported from {file}",

@@ -35,6 +35,7 @@ class Option:
         valid: whether a value of these types is allowed.
         positional: whether the marker takes it without its name.
         instead: the option that makes this one unnecessary where it must be given otherwise.
+        parts: whether it may also be a mapping of such values, one for each part of a checkpoint.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Option:
     valid: Callable[[Any], bool] = lambda _: True
     positional: bool = False
     instead: str = ""
+    parts: bool = False
 
 
 def _is_address(value: Any) -> bool:
@@ -71,23 +73,27 @@ OPTIONS = (
         (str,),
         _NAMED,
         'a class, a factory, a module instance, or `"package.module:attr"`; a factory with a parameter '
-        "`checkpoint` is given the file's non-tensor values (hyper-parameters, epoch) as plain data",
+        "`checkpoint` is given the file's non-tensor values (hyper-parameters, epoch) as plain data; or a "
+        'mapping of [parts](your_library.md), `{"generator": ..., "discriminator": ...}`, for a file that '
+        "holds one state_dict a part",
         objects="a class, a factory, a module instance",
         valid=_is_address,
         instead="load",
+        parts=True,
     ),
     Option(
         "kwargs",
         (Mapping, _NONE),
         "a table (in Python, a dict)",
-        "keyword arguments for the class or factory",
+        "keyword arguments for the class or factory; of several parts, those of each under its name",
         default="None",
     ),
     Option(
         "key",
         (str, _NONE),
         "text",
-        'dotted path of the state_dict inside the file, where it holds more than one (`"ema"`)',
+        'dotted path of the state_dict inside the file, where it holds more than one (`"ema"`); of several '
+        "parts, of the mapping that holds them",
         default="None",
     ),
     Option(
@@ -152,8 +158,8 @@ OPTIONS = (
         "optimizer",
         (str, _NONE),
         _NAMED,
-        'for `level="resume"`: an optimizer class, a factory that takes the model and gives one or several, '
-        'or `"package.module:attr"`',
+        'for `level="resume"`: an optimizer class, a factory that takes the model (of several parts, a dict '
+        'of them) and gives one or several, or `"package.module:attr"`',
         default="None",
         objects="a class, a factory",
         valid=_is_address,
@@ -198,6 +204,7 @@ def check(
         raise UsageError(subject, f"has no option {unknown!r}", f"options are {', '.join(known)}")
     for name, option in known.items():
         wanted = f"{option.objects} or {option.wanted}" if objects and option.objects else option.wanted
+        wanted += ", or a mapping of parts to such" if option.parts else ""
         value = values.get(name)
         if value is None and option.instead and values.get(option.instead) is not None:
             continue
@@ -208,6 +215,11 @@ def check(
 
 
 def _fits(option: Option, value: Any, objects: bool) -> bool:
+    if option.parts and isinstance(value, Mapping):
+        named = all(isinstance(name, str) and name for name in value)
+        given = [each for each in value.values() if each is not None and not isinstance(each, Mapping)]
+        whole = bool(value) and named and len(given) == len(value)
+        return whole and all(_fits(option, each, objects) for each in given)
     if isinstance(value, option.types):
         return option.valid(value)
     return objects and bool(option.objects)

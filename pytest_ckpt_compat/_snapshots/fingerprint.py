@@ -82,12 +82,16 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
             those that JSON cannot hold.
         optimizers: whether to keep the states of optimizers with it, for level ``resume``.
     """
-    source = {"path": structure.source.path, "container": structure.source.container}
+    source = {
+        "path": structure.source.path,
+        "container": structure.source.container,
+        "parts": dict(structure.source.parts),
+    }
     fields = [
         ("format", json.dumps(FORMAT)),
         ("version", json.dumps(VERSION)),
         ("digest", json.dumps(digest(structure, optimizers))),
-        ("source", json.dumps({name: text for name, text in source.items() if text})),
+        ("source", json.dumps({name: value for name, value in source.items() if value})),
         ("tensors", _block("{}", [f"{_q(key)}: {_q(str(spec))}" for key, spec in structure.tensors.items()])),
     ]
     if structure.aliases:
@@ -176,6 +180,7 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
             path=str(source.get("path", path)),
             format=SOURCE,
             container=str(source.get("container", "")),
+            parts=tuple((str(name), str(place)) for name, place in source.get("parts", {}).items()),
         ),
         values=dict(unmarked(fields.get("values") or {})),
         objects={key: _value(text) for key, text in fields.get("objects", {}).items()},
