@@ -9,12 +9,13 @@ from pathlib import Path
 from pytest_ckpt_compat._check.breaks import facts
 from pytest_ckpt_compat._check.check import check_saved
 from pytest_ckpt_compat._check.context import Context, Subject
+from pytest_ckpt_compat._check.optimizer_files import with_optimizers
 from pytest_ckpt_compat._check.parts import held
 from pytest_ckpt_compat._check.reading import read_for
 from pytest_ckpt_compat._check.update import difference
 from pytest_ckpt_compat._core.changes import Change, Severity
 from pytest_ckpt_compat._core.errors import NoBaselineError, SnapshotError, UnreachableError
-from pytest_ckpt_compat._core.structure import Source, Structure
+from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.find import Definition
@@ -90,7 +91,7 @@ def _compared(
     if context.update and (stored is None or lacks):
         values = structure.values if definition.takes_checkpoint else None
         if definition.lightning and lightning.is_checkpoint(structure):
-            values = lightning.kept(structure.values)
+            values = lightning.kept(structure.values, resume)
         text = fingerprint.dumps(structure, values, resume)
         return Finding(writes={name: text} if _outdated(folder, name, structure, resume) else {})
     if stored is None or lacks:
@@ -111,23 +112,32 @@ def _unusable(error: SnapshotError) -> Finding:
 
 
 def read(
-    registration: Registration, definition: Definition, recorded: Source | None = None
+    registration: Registration, definition: Definition, stored: Structure | None = None
 ) -> tuple[Structure, tuple[str, ...]]:
     """Reads the checkpoint itself; notes which other state_dicts it holds.
+
+    Args:
+        registration: the checkpoint.
+        definition: what it is to be loaded into.
+        stored: its snapshot; which state_dict of the file it has stays chosen.
 
     Raises: as ``read_for``.
     """
     path = registration.address or registration.path
-    return read_for(path, registration.key, definition, registration.strip_prefix, recorded)
+    recorded = None if stored is None else stored.source
+    structure, notes = read_for(path, registration.key, definition, registration.strip_prefix, recorded)
+    if not registration.optimizer_path or not registration.level.loads_optimizer:
+        return structure, notes
+    structure, others = with_optimizers(structure, registration, definition, stored)
+    return structure, (*notes, *others)
 
 
-def _recorded(folder: Path, name: str) -> Source | None:
-    """Where in the file the state_dict lies that a snapshot has; it stays chosen."""
+def _recorded(folder: Path, name: str) -> Structure | None:
+    """The snapshot, where it can be used: which state_dict of the file it has stays chosen."""
     try:
-        stored = store.load(folder, name)
+        return store.load(folder, name)
     except SnapshotError:
         return None
-    return None if stored is None else stored.source
 
 
 def _from_snapshot(

@@ -39,10 +39,17 @@ def joined(parts: Mapping[str, Structure], source: Source) -> Structure:
         locations=_merged([each.locations for each in named]),
         strides=_merged([each.strides for each in named]),
         contents=_merged([each.contents for each in named]),
-        optimizers={path: _of_part(state, parts) for path, state in first.optimizers.items()},
+        optimizers=by_part(first.optimizers, parts),
         modules=_merged([each.modules for each in named]),
         pickled=next((each for each in pickled if each.module), pickled[0] if pickled else None),
     )
+
+
+def by_part(
+    states: Mapping[str, OptimizerState], parts: Mapping[str, Structure]
+) -> dict[str, OptimizerState]:
+    """The states of optimizers, which name parameters, if at all, by the keys of the whole."""
+    return {path: _of_part(state, parts) for path, state in states.items()}
 
 
 def part_of(structure: Structure, name: str) -> Structure:

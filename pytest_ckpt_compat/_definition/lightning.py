@@ -14,9 +14,9 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_ckpt_compat._core.errors import BuildError
+from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError
 from pytest_ckpt_compat._core.records import Record
-from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.structure import SNAPSHOT, Structure
 from pytest_ckpt_compat._readers import Opaque
 
 #: Names of its package.
@@ -49,9 +49,18 @@ def is_checkpoint(structure: Structure) -> bool:
     return _VERSION in structure.values and structure.source.container in ("", _STATE)
 
 
-def kept(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a checkpoint that a load needs, for its snapshot."""
-    return {name: value for name, value in values.items() if name not in _TRAINERS}
+def kept(values: Mapping[str, Any], resume: bool = False) -> dict[str, Any]:
+    """The values of a checkpoint that a load needs, for its snapshot.
+
+    Args:
+        values: the checkpoint's.
+        resume: whether to keep those that a Trainer restores as well: of callbacks and loops the names.
+    """
+    own = {name: value for name, value in values.items() if name not in _TRAINERS}
+    if resume:
+        own |= {name: values[name] for name in ("lr_schedulers",) if name in values}
+        own |= {name: dict.fromkeys(values.get(name) or {}) for name in ("callbacks", "loops")}
+    return own
 
 
 def construct(kind: Any, given: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
@@ -167,7 +176,24 @@ def after_hook(module: Any, given: Mapping[str, Any], state: Mapping[str, Any], 
         state: the state_dict, which stays as it is.
         structure: the checkpoint.
     """
-    checkpoint = revived(copy.deepcopy(dict(structure.values)))
+    checkpoint = whole(module, given, state, structure.values)
+    module.on_load_checkpoint(checkpoint)
+    return checkpoint[_STATE]
+
+
+def require_values(name: str, error: BaseException, structure: Structure) -> None:
+    """Raises NoBaselineError if a hook raised because a snapshot keeps nothing of a Trainer."""
+    wanted = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if structure.source.format == SNAPSHOT and wanted in _TRAINERS and wanted not in structure.values:
+        problem = f"{name} reads {wanted!r}, which a snapshot does not keep"
+        raise NoBaselineError(structure.source.path, problem, "check against the checkpoint file itself")
+
+
+def whole(
+    module: Any, given: Mapping[str, Any], state: Mapping[str, Any], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The checkpoint that ``on_load_checkpoint`` gets; arguments as ``after_hook``, with its other values."""
+    checkpoint = revived(copy.deepcopy(dict(values)))
     parameters = checkpoint.setdefault(type(module).CHECKPOINT_HYPER_PARAMS_KEY, {})
     if isinstance(parameters, dict):
         parameters.update(given)
@@ -175,8 +201,7 @@ def after_hook(module: Any, given: Mapping[str, Any], state: Mapping[str, Any], 
     if hasattr(state, "_metadata"):
         own._metadata = state._metadata  # type: ignore[attr-defined]
     checkpoint[_STATE] = own
-    module.on_load_checkpoint(checkpoint)
-    return checkpoint[_STATE]
+    return checkpoint  # type: ignore[no-any-return]
 
 
 def strictness(module: Any, strict: bool) -> bool:

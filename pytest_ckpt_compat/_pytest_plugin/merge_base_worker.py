@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +180,11 @@ def _changes(
 def _read(file: str, known: Structure, registration: Registration, definition: Definition) -> Structure:
     """The file as the earlier registration reads it; what today's check has chosen in it stays."""
     if definition.parts:
-        return read_for(file, registration.key, definition, registration.strip_prefix, known.source)[0]
-    key = registration.key if registration.key is not None else known.source.container or None
-    return readers.read(file, key)
+        found = read_for(file, registration.key, definition, registration.strip_prefix, known.source)[0]
+    else:
+        key = registration.key if registration.key is not None else known.source.container or None
+        found = readers.read(file, key)
+    return replace(found, optimizers=known.optimizers) if registration.optimizer_path else found
 
 
 def _require_old_code(question: Mapping[str, Any], definition: Definition) -> None:

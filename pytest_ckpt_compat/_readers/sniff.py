@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 
 from pytest_ckpt_compat._core.addresses import is_url
-from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.structure import OptimizerState, Structure
 from pytest_ckpt_compat._readers.formats.foreign import unsupported
-from pytest_ckpt_compat._readers.formats.single_file import HEAD, read_single
+from pytest_ckpt_compat._readers.formats.single_file import HEAD, load_single, read_single
 from pytest_ckpt_compat._readers.limits import Budget, RefusalError
 from pytest_ckpt_compat._readers.source.files import Blob, open_blob
 from pytest_ckpt_compat._readers.source.folders import Folder, LocalFolder
+from pytest_ckpt_compat._readers.state_dict.assemble import Loaded
 
 _PART = ".distcp"
 
@@ -31,6 +32,37 @@ def read_any(path: str, key: str | None) -> Structure:
         return read_directory(LocalFolder(path), key, Budget())
     with open_blob(path) as blob:
         return read_file(blob, LocalFolder(os.path.dirname(path)), key)
+
+
+def optimizers_of(path: str) -> dict[str, OptimizerState]:
+    """Reads the states of the optimizers in a file of ``torch.save`` or a distributed checkpoint."""
+    from pytest_ckpt_compat._readers.formats.dcp import METADATA
+    from pytest_ckpt_compat._readers.state_dict.optimizers import optimizer_states
+
+    if is_url(path):
+        from pytest_ckpt_compat._readers.source.remote import RemoteFolder, open_url
+
+        with open_url(path) as blob:
+            loaded = _load(blob, RemoteFolder(path))
+    else:
+        directory = _is_directory(path)
+        file = os.path.join(path, METADATA) if directory else path
+        if directory and not os.path.exists(file):
+            raise RefusalError("it is a directory without a distributed checkpoint", "give the file in it")
+        with open_blob(file) as blob:
+            loaded = _load(blob, LocalFolder(os.path.dirname(file)))
+    found = optimizer_states(loaded.value)
+    if not found:
+        raise RefusalError("it holds no state of an optimizer", "save optimizer.state_dict() with torch.save")
+    return found
+
+
+def _load(blob: Blob, folder: Folder) -> Loaded:
+    from pytest_ckpt_compat._readers.formats import dcp
+
+    if dcp.looks_like(blob.head(HEAD)):
+        return dcp.load_dcp(blob, folder, Budget())
+    return load_single(blob, Budget())
 
 
 def read_file(blob: Blob, folder: Folder, key: str | None) -> Structure:

@@ -58,6 +58,11 @@ def _is_loader(value: Any) -> bool:
     return value in LIBRARIES or _is_address(value)
 
 
+def _are_paths(value: Any) -> bool:
+    listed = value if isinstance(value, (list, tuple)) else [value]
+    return value is None or (bool(listed) and all(isinstance(each, str) and each for each in listed))
+
+
 #: In the order of the marker's signature and of the documentation's table.
 OPTIONS = (
     Option(
@@ -159,10 +164,20 @@ OPTIONS = (
         (str, _NONE),
         _NAMED,
         'for `level="resume"`: an optimizer class, a factory that takes the model (of several parts, a dict '
-        'of them) and gives one or several, or `"package.module:attr"`',
+        'of them) and gives one or several, or `"package.module:attr"`; a LightningModule has its own',
         default="None",
         objects="a class, a factory",
         valid=_is_address,
+    ),
+    Option(
+        "optimizer_path",
+        (str, list, tuple, _NONE),
+        "text, or a list of it",
+        'for `level="resume"`: the file with the optimizer\'s state, where it is not in the checkpoint '
+        "(`optimizer.pt`, `optimizer.bin`), looked for beside the checkpoint, then as `path`; of several "
+        "optimizers, a list in their order",
+        default="None",
+        valid=_are_paths,
     ),
 )
 

@@ -36,6 +36,11 @@ def looks_like(head: bytes) -> bool:
 
 def read_dcp(blob: Blob, folder: Folder, key: str | None, budget: Budget) -> Structure:
     """Reads the structure of a distributed checkpoint from its ``.metadata``."""
+    return assemble(load_dcp(blob, folder, budget), key)
+
+
+def load_dcp(blob: Blob, folder: Folder, budget: Budget) -> Loaded:
+    """Reads all that ``.metadata`` describes, nested as it was saved."""
     if blob.size > limits.PICKLE_BYTES:
         raise over_limit("bytes in its pickle", limits.PICKLE_BYTES)
     value, end = interpret(blob.read_at(0, blob.size), NoStorages().load, budget=budget)
@@ -53,7 +58,7 @@ def read_dcp(blob: Blob, folder: Folder, key: str | None, budget: Budget) -> Str
         path = paths.get(name, (name,)) if isinstance(paths, dict) else (name,)
         budget.spend(_PATH_COST * len(path) if type(path) is tuple else 0)
         _put(root, path, _entry(name, entry))
-    return assemble(Loaded(root, blob.path, FORMAT), key)
+    return Loaded(root, blob.path, FORMAT)
 
 
 def _state(value: Any, name: str) -> dict[Any, Any]:
