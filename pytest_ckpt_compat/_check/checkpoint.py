@@ -6,8 +6,10 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check import acceptance, snapshots
 from pytest_ckpt_compat._check.breaks import at_level
 from pytest_ckpt_compat._check.check import check_structure, could_not_check, resumed
@@ -172,11 +174,18 @@ def with_commands(verdict: Verdict, ref: str = "") -> Verdict:
 def load(registration: Registration) -> nn.Module | dict[str, nn.Module]:
     """Builds the registered model and loads the checkpoint's real weights into it; of several parts, each.
 
+    A checkpoint at an address is downloaded for it, and not kept.
+
     Raises:
-        ReadError: the file, or a tensor in it, cannot be read.
+        ReadError: the file, or a tensor in it, cannot be read or downloaded.
         BuildError: the definition cannot be found or built.
         RuntimeError: torch's own, where the load fails.
     """
+    if registration.address:
+        # Tensors stay mapped when the folder is removed; where a system objects, it is left to it.
+        with TemporaryDirectory(prefix="ckpt-compat-", ignore_cleanup_errors=True) as folder:
+            path = Path(readers.fetch(registration.address, folder))
+            return load(replace(registration, path=path, address=""))
     definition = find_registered(registration)
     structure = snapshots.read(registration, definition)[0]
     if not definition.parts:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_ckpt_compat._core.contents import Content, subclass_of
 from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.structure import (
+    DISTRIBUTED,
     ITEM_SIZES,
     META,
     OBJECT,
@@ -18,6 +19,7 @@ from pytest_ckpt_compat._core.structure import (
     TensorSpec,
 )
 from pytest_ckpt_compat._definition.contents import Maker
+from pytest_ckpt_compat._definition.distributed import read_distributed
 from pytest_ckpt_compat._definition.empty import empty
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ def read_weights(structure: Structure) -> dict[str, Any]:
     Raises:
         ReadError: a tensor's numbers are not in a file on this machine, or the file is now shorter.
     """
+    if structure.source.format == DISTRIBUTED:
+        return read_distributed(structure)
     values = (*structure.locations.values(), *structure.contents.values(), *structure.objects.values())
     files = Files(values)
     maker = Maker(structure.source.path, files)

@@ -67,8 +67,9 @@ class CkptCompat:
 
         Of several parts, a dictionary of part -> module.
 
-        Skips the test, with the reason, where the file is absent and only its snapshot is there, or where the
-        load fails by a break that is accepted.
+        Skips the test, with the reason, where the file is absent and only its snapshot is there, where an
+        address cannot be reached, or where the load fails by a break that is accepted. A checkpoint at an
+        address is downloaded, and not kept.
         """
         __tracebackhide__ = True
         if len(self.registrations) != 1:
@@ -79,9 +80,8 @@ class CkptCompat:
                 pytrace=False,
             )
         registration = self.registrations[0]
-        if not registration.path.exists():
-            where = "not on this machine" if registration.address else "absent"
-            pytest.skip(f"{registration.shown} is {where}: there are no weights to load")
+        if not registration.there:
+            pytest.skip(f"{registration.shown} is absent: there are no weights to load")
         try:
             return load(registration)
         except UnreachableError as error:

@@ -11,11 +11,11 @@ from pytest_ckpt_compat._core.errors import ChoiceError, ReadError, UnreachableE
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.structure import OptimizerState, Structure
 from pytest_ckpt_compat._readers.limits import ChoiceRefusalError, RefusalError, UnreachableRefusalError
-from pytest_ckpt_compat._readers.sniff import optimizers_of, read_any
+from pytest_ckpt_compat._readers.sniff import download, optimizers_of, read_any
 from pytest_ckpt_compat._readers.source.zip_directory import offsets_of
 from pytest_ckpt_compat._readers.state_dict.plain_values import Opaque
 
-__all__ = ["Opaque", "read", "read_optimizers", "record_offsets"]
+__all__ = ["Opaque", "fetch", "read", "read_optimizers", "record_offsets"]
 
 
 def read(path: str | os.PathLike[str], key: str | None = None) -> Structure:
@@ -50,6 +50,17 @@ def _named(name: str) -> Iterator[None]:
         ) from None
     except RefusalError as refusal:
         raise ReadError(redacted(name), refusal.problem, refusal.advice) from None
+
+
+def fetch(url: str, folder: str | os.PathLike[str]) -> str:
+    """Downloads a checkpoint with all its files into an empty folder; returns its path there.
+
+    Raises:
+        ReadError: it cannot be downloaded.
+        UnreachableError: it cannot be reached at present (a kind of ReadError).
+    """
+    with _named(url):
+        return download(url, os.fspath(folder))
 
 
 def read_optimizers(path: str | os.PathLike[str]) -> dict[str, OptimizerState]:

@@ -34,6 +34,24 @@ def read_any(path: str, key: str | None) -> Structure:
         return read_file(blob, LocalFolder(os.path.dirname(path)), key)
 
 
+def download(url: str, folder: str) -> str:
+    """Downloads the checkpoint behind a URL into a folder; returns the path of its file there."""
+    from pytest_ckpt_compat._readers.source.download import download as fetch
+
+    return fetch(url, folder, _parts_of)
+
+
+def _parts_of(path: str) -> tuple[str, ...]:
+    """Names of the files that a file describes: shards, or the data of a distributed checkpoint."""
+    from pytest_ckpt_compat._readers.formats import dcp, shards
+
+    with open_blob(path) as blob:
+        head = blob.head(HEAD)
+        if dcp.looks_like(head):
+            return dcp.files_of(blob)
+        return shards.files_of(blob) if head.lstrip()[:1] == b"{" else ()
+
+
 def optimizers_of(path: str) -> dict[str, OptimizerState]:
     """Reads the states of the optimizers in a file of ``torch.save`` or a distributed checkpoint."""
     from pytest_ckpt_compat._readers.formats.dcp import METADATA

@@ -46,6 +46,16 @@ def read_index(blob: Blob, folder: Folder, key: str | None, budget: Budget) -> S
     return _joined(blob, parts, metadata if type(metadata) is dict else {})
 
 
+def files_of(blob: Blob) -> tuple[str, ...]:
+    """Names of the files that an index names; none if the JSON is not an index."""
+    if blob.size > limits.JSON_BYTES:
+        raise over_limit("bytes of JSON", limits.JSON_BYTES)
+    raw = blob.read_at(0, blob.size)
+    if b'"weight_map"' not in raw:
+        return ()
+    return tuple(sorted(_shards(parse_object(raw, "it", fractions=True).get(_MAP))))
+
+
 def _shards(mapping: Any) -> dict[str, set[str]]:
     """Returns file name -> the keys that it must hold."""
     if type(mapping) is not dict:
