@@ -28,6 +28,7 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import confirm, lightning
 from pytest_ckpt_compat._definition.contents import ONE_RANK
 from pytest_ckpt_compat._definition.find import Definition, find
+from pytest_ckpt_compat._definition.loader import loaded_by
 from pytest_ckpt_compat._definition.observation import Outcome
 from pytest_ckpt_compat._definition.remap import remarks
 from pytest_ckpt_compat._report.text import render
@@ -164,28 +165,36 @@ def check_saved(
     definition: Definition,
     policy: Policy,
     strip_prefix: str | None = None,
+    checkpoint: Structure | None = None,
     new: Structure | None = None,
 ) -> Verdict:
     """Loads what an earlier definition saved, which a remap of older checkpoints need not be meant for.
 
-    A project's loader opens checkpoints, not what a definition saves: the names decide there.
+    A project's loader opens checkpoints, not what a definition saves: the module that it gives for the
+    checkpoint has to load that. Where it gives none, the names decide.
 
     Args:
         structure: what the earlier definition saved.
         definition: today's.
         policy: strictness and accepted breaks.
         strip_prefix: as ``check`` takes it.
-        new: the structure of the module that the project's loader gives, if there is one.
+        checkpoint: the registered checkpoint, for the project's loader.
+        new: the structure of the module that the loader has loaded into.
 
     Raises: as ``check``.
     """
     if definition.parts:
         return check_parts(structure, definition, policy, lambda s, d, p: check_saved(s, d, p, strip_prefix))
     if definition.loader is not None:
-        if new is None:
+        if checkpoint is None:
             problem = "gives a module of which nothing is known without the checkpoint"
             raise BuildError(f"load {definition.loader.name}", problem, "give model instead of load")
-        return replace(diff(structure, new), new_label=definition.label, where=definition.where)
+        try:
+            definition = loaded_by(checkpoint, definition, policy.memory_budget)
+        except CkptCompatError:
+            if new is None:
+                raise
+            return replace(diff(structure, new), new_label=definition.label, where=definition.where)
     verdict = check_structure(structure, replace(definition, remap=None), policy, strip_prefix)
     if verdict.compatible or definition.remap is None:
         return verdict
@@ -231,7 +240,13 @@ def _nothing(structure: Structure) -> str:
     return f"none of {tensors} reaches the definition"
 
 
-def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Policy) -> Verdict:
+def resumed(
+    verdict: Verdict,
+    definition: Definition,
+    factory: Any,
+    policy: Policy,
+    checkpoint: Structure | None = None,
+) -> Verdict:
     """Adds to a load's verdict that of loading the optimizer's state of the same checkpoint.
 
     Args:
@@ -239,6 +254,7 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
         definition: the definition that it was loaded into.
         factory: as ``pytest_ckpt_compat._definition.resume.resume`` takes it.
         policy: accepted breaks.
+        checkpoint: the checkpoint as its file has it, for a loader of the project's own.
     """
     from pytest_ckpt_compat._definition.resume import resume
 
@@ -246,9 +262,8 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
     if saved is None:
         return verdict
     try:
-        if definition.loader is not None:
-            problem = "does not say which module the optimizer is for"
-            raise UsageError(f"load {definition.loader.name}", problem, "give model instead of load")
+        if checkpoint is not None and definition.loader is not None:
+            definition = loaded_by(checkpoint, definition, policy.memory_budget)
         found = resume(saved, definition, factory, _renamed(verdict), policy.memory_budget)
     except Exception as error:  # the load's verdict stands
         return replace(verdict, changes=(*could_not_check(error).changes, *verdict.changes))

@@ -24,6 +24,7 @@ from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import Definition, find_registered
 from pytest_ckpt_compat._definition.load import load_weights
+from pytest_ckpt_compat._registry.options import LIBRARIES
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._snapshots import accepted, store
 from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
@@ -53,8 +54,10 @@ def used_names(registration: Registration) -> tuple[str, ...]:
     """
     if registration.problem is not None:
         raise registration.problem
-    definition = find_registered(registration)
-    return store.checkpoint_name(registration.id), definition_name(registration, definition)
+    own = store.checkpoint_name(registration.id)
+    if registration.model is None and registration.load in LIBRARIES:  # the checkpoint names the class
+        return own, store.definition_name(registration.id)
+    return own, definition_name(registration, find_registered(registration))
 
 
 def check_registered(registration: Registration, context: Context) -> Result:
@@ -77,13 +80,13 @@ def check_registered(registration: Registration, context: Context) -> Result:
 def _checked(registration: Registration, context: Context, writes: dict[str, str]) -> Result:
     """The check; ``writes`` gets the checkpoint's snapshot as soon as it is known."""
     entries, unread = _accepted(context.folder)
-    definition = find_registered(registration)
+    definition = find_registered(registration, config=snapshots.recorded_config(registration, context.folder))
     structure, stored = snapshots.of_checkpoint(registration, definition, context)
     writes.update(stored.writes)
     verdict = check_structure(structure, definition, registration.policy, registration.strip_prefix)
     verdict = replace(verdict, changes=(*unread, *verdict.changes))
     if registration.level.loads_optimizer:
-        verdict = resumed(verdict, definition, registration.optimizer, registration.policy)
+        verdict = resumed(verdict, definition, registration.optimizer, registration.policy, structure)
     name = definition_name(registration, definition)
     subject = Subject(registration, definition, context.folder, name, structure)
     own = snapshots.of_definition(subject, verdict, context)

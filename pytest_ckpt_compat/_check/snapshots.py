@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pytest_ckpt_compat._check.breaks import facts
 from pytest_ckpt_compat._check.check import check_saved
@@ -19,10 +20,13 @@ from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.pretrained_config import configuration
 from pytest_ckpt_compat._registry.registration import Registration, definition_id
 from pytest_ckpt_compat._snapshots import fingerprint, store
 
 UPDATE_COMMAND = "pytest --ckpt-update"
+#: Name of a model's configuration among the values of its checkpoint.
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,8 @@ def _compared(
         values = structure.values if definition.takes_checkpoint else None
         if definition.lightning and lightning.is_checkpoint(structure):
             values = lightning.kept(structure.values, resume)
+        if definition.configured and CONFIG in structure.values:
+            values = {**(values or {}), CONFIG: structure.values[CONFIG]}
         text = fingerprint.dumps(structure, values, resume)
         return Finding(writes={name: text} if _outdated(folder, name, structure, resume) else {})
     if stored is None or lacks:
@@ -126,10 +132,19 @@ def read(
     path = registration.address or registration.path
     recorded = None if stored is None else stored.source
     structure, notes = read_for(path, registration.key, definition, registration.strip_prefix, recorded)
+    if definition.configured and (config := configuration(definition.path)) is not None:
+        structure = replace(structure, values={**structure.values, CONFIG: config})
     if not registration.optimizer_path or not registration.level.loads_optimizer:
         return structure, notes
     structure, others = with_optimizers(structure, registration, definition, stored)
     return structure, (*notes, *others)
+
+
+def recorded_config(registration: Registration, folder: Path) -> Mapping[str, Any] | None:
+    """The ``config.json`` that a checkpoint's snapshot keeps, None if there is none."""
+    stored = _recorded(folder, store.checkpoint_name(registration.id))
+    config = None if stored is None else stored.values.get(CONFIG)
+    return config if isinstance(config, Mapping) else None
 
 
 def _recorded(folder: Path, name: str) -> Structure | None:
@@ -184,7 +199,9 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
         detail = f"{folder.name}/{name} was recorded for a model of other parts; run {UPDATE_COMMAND}"
         return Finding(changes=(Change("no-baseline", detail=detail),))
     recorded = replace(stored, values=values, source=replace(stored.source, path=f"{folder.name}/{name}"))
-    verdict = check_saved(recorded, definition, subject.registration.policy, new=new)
+    verdict = check_saved(
+        recorded, definition, subject.registration.policy, checkpoint=subject.structure, new=new
+    )
     detail = f"differs from {folder.name}/{name} ({difference(stored, new)}); record it with {UPDATE_COMMAND}"
     changed = (Change("definition-changed", detail=detail),)
     if verdict.compatible:

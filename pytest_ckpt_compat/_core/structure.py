@@ -63,10 +63,6 @@ META = "meta_"
 #: ``Source.format`` of a structure that a snapshot keeps: the file itself may be absent, or another.
 SNAPSHOT = "fingerprint"
 
-#: ``Source.format`` of a directory of ``torch.distributed.checkpoint``. The location of a tensor in it is its
-#: ``.metadata``, and its name there: its data may lie in pieces.
-DISTRIBUTED = "torch distributed checkpoint"
-
 #: Last segment of the key under which torch stores the return value of ``get_extra_state``.
 EXTRA_STATE = "_extra_state"
 

@@ -16,7 +16,7 @@ from pytest_ckpt_compat._definition.names import (
     parameters,
     where_of,
 )
-from pytest_ckpt_compat._definition.pretrained_config import class_named_in, factory_of
+from pytest_ckpt_compat._definition.pretrained_config import class_named_in, factory_of, is_pretrained
 from pytest_ckpt_compat._definition.project_code import Loader, Remap, loader_of, remap_of
 from pytest_ckpt_compat._registry.options import LIBRARIES
 
@@ -44,6 +44,7 @@ class Definition:
         path: where the checkpoint is or was, for what loads it by its path.
         parts: name -> definition of each part, for a file that holds one state_dict a part; then nothing but
             ``name``, ``kwargs`` and ``takes_checkpoint`` is said of the whole.
+        configured: whether it is a class of transformers, built from the checkpoint's ``config.json``.
     """
 
     target: Any
@@ -58,11 +59,12 @@ class Definition:
     library: str = ""
     path: str = ""
     parts: Mapping[str, Definition] = field(default_factory=dict)
+    configured: bool = False
 
     @property
     def reads_checkpoint(self) -> bool:
         """Whether what it builds depends on the checkpoint's non-tensor values."""
-        return self.takes_checkpoint or self.lightning
+        return self.takes_checkpoint or self.lightning or self.configured
 
     @property
     def targets(self) -> tuple[Any, ...]:
@@ -84,6 +86,7 @@ def find(
     remap: Any = None,
     load: Any = None,
     path: str = "",
+    config: Mapping[str, Any] | None = None,
 ) -> Definition:
     """Resolves ``model`` to a definition, without building it.
 
@@ -97,6 +100,7 @@ def find(
         load: the project's whole loader, ``function(path, **kwargs) -> module``, as a function or
             ``"package.module:function"``; or the name of a library that loads the checkpoint.
         path: where the checkpoint is or was.
+        config: the ``config.json`` of a model of transformers, as a snapshot keeps it.
 
     Raises:
         BuildError: ``"package.module:attr"`` cannot be imported.
@@ -112,18 +116,23 @@ def find(
     if model is None:
         if not library:
             raise UsageError("the model", "is missing", 'give model, or load="package.module:function"')
-        model = class_named_in(path)
+        model = class_named_in(path, config)
     found = replace(_resolved(model, kwargs), remap=remap_of(remap), library=library, path=path)
-    factory = None if "config" in found.kwargs else factory_of(found.target, path)
-    return found if factory is None else replace(found, target=factory)
+    if "config" in found.kwargs or not is_pretrained(found.target):
+        return found
+    factory = factory_of(found.target, path, config)
+    return replace(found, target=factory or found.target, configured=True)
 
 
-def find_registered(registration: Registration, path: str = "") -> Definition:
+def find_registered(
+    registration: Registration, path: str = "", config: Mapping[str, Any] | None = None
+) -> Definition:
     """Resolves the definition of a registered checkpoint, as ``find``.
 
     Args:
         registration: the checkpoint.
         path: where it is, if not at the path of the registration.
+        config: as ``find`` takes it.
     """
     return find(
         registration.model,
@@ -131,6 +140,7 @@ def find_registered(registration: Registration, path: str = "") -> Definition:
         registration.remap,
         registration.load,
         path or registration.address or str(registration.path),
+        config,
     )
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_ckpt_compat._core.contents import Content, subclass_of
 from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.structure import (
-    DISTRIBUTED,
     ITEM_SIZES,
     META,
     OBJECT,
@@ -21,6 +20,7 @@ from pytest_ckpt_compat._core.structure import (
 from pytest_ckpt_compat._definition.contents import Maker
 from pytest_ckpt_compat._definition.distributed import read_distributed
 from pytest_ckpt_compat._definition.empty import empty
+from pytest_ckpt_compat._readers.formats.dcp import FORMAT as DISTRIBUTED
 
 if TYPE_CHECKING:
     import torch

@@ -19,6 +19,9 @@ from pytest_ckpt_compat._premerge.merge_base_code import Answer, MergeBaseCode, 
 from pytest_ckpt_compat._premerge.missing import stored_at
 from pytest_ckpt_compat._snapshots import accepted, fingerprint, store
 
+#: Name of a question that is asked for the sake of others.
+_CHECKPOINT = "checkpoint"
+
 
 @dataclass(frozen=True)
 class _Case:
@@ -42,12 +45,11 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
     """
     base = code.base
     main, *others = verdicts
-    file = str(subject.registration.path.absolute()) if subject.from_file else ""
     earlier_cases, checkpoint_note = _earlier_checkpoint(subject, main, base)
     recorded, definition_note = stored_at(base, subject.folder, subject.name)
     notes = [each for each in (checkpoint_note, definition_note) if each]
     cases = [
-        _Case(main, Question(subject.structure, registered=True, file=file)),
+        _Case(main, _own(subject)),
         *(_Case(each, Question(each.old) if each.old else None) for each in others),
         *earlier_cases,
     ]
@@ -96,9 +98,18 @@ def require_recorded(subject: Subject, main: Verdict, code: MergeBaseCode) -> Ve
     return main.with_severity(unrecorded, Severity.ERROR)
 
 
+def _own(subject: Subject) -> Question:
+    """The question about the registered checkpoint itself."""
+    file = str(subject.registration.path.absolute()) if subject.from_file else ""
+    return Question(subject.structure, registered=True, file=file)
+
+
 def _ask(subject: Subject, main: Verdict, code: MergeBaseCode, questions: Mapping[str, Question]) -> Answer:
     values = main.old.values if main.old else {}
     ids = _ids(subject, code.base)
+    if subject.definition.loader is not None and not any(each.registered for each in questions.values()):
+        # The module of a loader is that which it gives for the checkpoint.
+        questions = {**questions, _CHECKPOINT: _own(subject)}
     return code.ask(ids, subject.registration, subject.definition, values, questions)
 
 
@@ -160,9 +171,9 @@ def _loaded(subject: Subject, old: Structure, main: Verdict, label: str, name: s
     if own:
         verdict = check_structure(old, subject.definition, policy, prefix)
     else:
-        verdict = check_saved(old, subject.definition, policy, prefix, main.new)
+        verdict = check_saved(old, subject.definition, policy, prefix, subject.structure, main.new)
     if own and subject.registration.level.loads_optimizer and old.optimizers:
-        verdict = resumed(verdict, subject.definition, subject.registration.optimizer, policy)
+        verdict = resumed(verdict, subject.definition, subject.registration.optimizer, policy, old)
     return at_level(replace(verdict, name=name, old_label=label), subject.registration.level)
 
 

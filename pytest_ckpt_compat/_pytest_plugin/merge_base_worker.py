@@ -20,6 +20,7 @@ from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, ReadErr
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition.confirm import defined
 from pytest_ckpt_compat._definition.find import Definition, find_registered
+from pytest_ckpt_compat._definition.loader import loaded_by
 from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._premerge.wire import as_data
 from pytest_ckpt_compat._pytest_plugin.collection import Project, in_project
@@ -115,17 +116,35 @@ def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
             raise BuildError(question["ids"][0], problem, "run pytest at that commit to see why")
         return {"registered": False, "definition": None, "changes": {}}
     files = [each["file"] for each in question["questions"].values() if each["file"]]
-    definition = find_registered(registration, files[0] if files else "")
+    config = loads(question["values"], "values").values.get("config.json")
+    definition = find_registered(registration, files[0] if files else "", config)
     values = _values(question, registration, definition)
-    changes = {name: _changes(each, registration, definition) for name, each in question["questions"].items()}
-    # A loader of the project's own gives its module only for a checkpoint.
-    built = (
-        None
-        if definition.loader is not None
-        else dumps(defined(definition, values, registration.policy.memory_budget))
+    asked = question["questions"]
+    own = next(
+        (_structure(each, registration, definition) for each in asked.values() if each["registered"]), None
     )
+    changes = {name: _changes(each, registration, definition, own) for name, each in asked.items()}
     _require_old_code(question, definition)
-    return {"registered": True, "definition": built, "changes": changes}
+    return {
+        "registered": True,
+        "definition": _built(definition, values, registration, own),
+        "changes": changes,
+    }
+
+
+def _built(
+    definition: Definition, values: Mapping[str, Any], registration: Registration, own: Structure | None
+) -> str | None:
+    """The structure of the earlier definition; a loader gives its module for a checkpoint alone."""
+    budget = registration.policy.memory_budget
+    if definition.loader is not None:
+        if own is None:
+            return None
+        try:
+            definition = loaded_by(own, definition, budget)
+        except CkptCompatError:
+            return None
+    return dumps(defined(definition, values, budget))
 
 
 def _registration(question: Mapping[str, Any], project: Project) -> Registration | None:
@@ -158,22 +177,36 @@ def _name(registration: Registration) -> str | None:
         return None
 
 
-def _changes(
+def _structure(
     question: Mapping[str, Any], registration: Registration, definition: Definition
+) -> Structure | None:
+    """What a question is about; None if it is a file that cannot be read as it was registered."""
+    structure = loads(question["structure"], "the question")
+    if question["file"]:  # loading code may ask for its numbers, too
+        try:
+            return _read(question["file"], structure, registration, definition)
+        except ReadError:
+            return None
+    return structure
+
+
+def _changes(
+    question: Mapping[str, Any],
+    registration: Registration,
+    definition: Definition,
+    checkpoint: Structure | None,
 ) -> list[dict[str, Any]]:
     """What the earlier code finds in a structure."""
-    structure = loads(question["structure"], "the question")
-    own = question["registered"]
-    if question["file"]:  # read as it was registered; loading code may ask for its numbers, too
-        try:
-            structure = _read(question["file"], structure, registration, definition)
-        except ReadError:
-            return []
-    prefix = registration.strip_prefix if own else None
-    load = check_structure if own else check_saved
-    verdict = load(structure, definition, registration.policy, prefix)
-    if own and registration.level.loads_optimizer:
-        verdict = resumed(verdict, definition, registration.optimizer, registration.policy)
+    structure = _structure(question, registration, definition)
+    if structure is None:
+        return []
+    policy = registration.policy
+    if not question["registered"]:
+        verdict = check_saved(structure, definition, policy, checkpoint=checkpoint)
+    else:
+        verdict = check_structure(structure, definition, policy, registration.strip_prefix)
+        if registration.level.loads_optimizer:
+            verdict = resumed(verdict, definition, registration.optimizer, policy, structure)
     return list(map(as_data, at_level(verdict, registration.level).changes))
 
 

@@ -6,12 +6,13 @@ The readers of rarer formats are imported only for a file that is neither torch 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
-from pytest_ckpt_compat._core.addresses import is_url
+from pytest_ckpt_compat._core.addresses import is_url, redacted
 from pytest_ckpt_compat._core.structure import OptimizerState, Structure
 from pytest_ckpt_compat._readers.formats.foreign import unsupported
 from pytest_ckpt_compat._readers.formats.single_file import HEAD, load_single, read_single
-from pytest_ckpt_compat._readers.limits import Budget, RefusalError
+from pytest_ckpt_compat._readers.limits import Budget, RefusalError, UnreachableRefusalError
 from pytest_ckpt_compat._readers.source.files import Blob, open_blob
 from pytest_ckpt_compat._readers.source.folders import Folder, LocalFolder
 from pytest_ckpt_compat._readers.state_dict.assemble import Loaded
@@ -22,10 +23,7 @@ _PART = ".distcp"
 def read_any(path: str, key: str | None) -> Structure:
     """Reads a checkpoint of any format: a file, a directory or a URL. Raises RefusalError."""
     if is_url(path):
-        from pytest_ckpt_compat._readers.source.remote import RemoteFolder, open_url
-
-        with open_url(path) as blob:
-            return read_file(blob, RemoteFolder(path), key)
+        return _read_url(path, key)
     if _is_directory(path):
         from pytest_ckpt_compat._readers.formats.directories import read_directory
 
@@ -34,11 +32,46 @@ def read_any(path: str, key: str | None) -> Structure:
         return read_file(blob, LocalFolder(os.path.dirname(path)), key)
 
 
+def _read_url(url: str, key: str | None) -> Structure:
+    """Reads a checkpoint at an address; one of the Hub from its cache, where the Hub cannot be reached."""
+    from pytest_ckpt_compat._readers.source import hub
+    from pytest_ckpt_compat._readers.source.remote import RemoteFolder, open_url
+
+    folder = hub.hub_folder(url)
+    try:
+        if folder is not None:
+            from pytest_ckpt_compat._readers.formats.directories import read_directory
+
+            return read_directory(folder, key, Budget())
+        with open_url(url) as blob:
+            return read_file(blob, RemoteFolder(url), key)
+    except UnreachableRefusalError:
+        local = hub.cached(url)
+        if not local:
+            raise
+    found = read_any(local, key)
+    return replace(found, source=replace(found.source, path=redacted(url)))
+
+
 def download(url: str, folder: str) -> str:
     """Downloads the checkpoint behind a URL into a folder; returns the path of its file there."""
+    from pytest_ckpt_compat._readers.formats.directories import main_file
+    from pytest_ckpt_compat._readers.source import hub
     from pytest_ckpt_compat._readers.source.download import download as fetch
 
-    return fetch(url, folder, _parts_of)
+    remote = hub.hub_folder(url)
+    try:
+        if remote is None:
+            return fetch(url, folder, _parts_of)
+        names = remote.names()
+        for name in (main_file(names), *({"config.json"} & names)):
+            fetch(remote.url_of(name), folder, _parts_of)
+    except UnreachableRefusalError:
+        local = hub.cached(url)
+        if not local:
+            raise
+        return local
+    return folder
 
 
 def _parts_of(path: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_ckpt_compat._core.pickled import Name
-from pytest_ckpt_compat._core.structure import DISTRIBUTED, ITEM_SIZES, Location, Structure
+from pytest_ckpt_compat._core.structure import ITEM_SIZES, Location, Structure
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged, over_limit
 from pytest_ckpt_compat._readers.pickle import dtypes
@@ -25,7 +25,8 @@ from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.folders import Folder, plain_name
 from pytest_ckpt_compat._readers.state_dict.assemble import Loaded, assemble
 
-FORMAT = DISTRIBUTED
+#: The location of a tensor is ``.metadata``, and its name there: its data may lie in pieces.
+FORMAT = "torch distributed checkpoint"
 METADATA = ".metadata"
 #: Steps of work per name in a path: each may make a dictionary of more than 200 bytes.
 _PATH_COST = 20

@@ -11,7 +11,13 @@ from typing import Any
 from pytest_ckpt_compat._core.structure import Source, Structure
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.formats.single_file import HEAD, read_single
-from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged, over_limit
+from pytest_ckpt_compat._readers.limits import (
+    Budget,
+    RefusalError,
+    UnreachableRefusalError,
+    damaged,
+    over_limit,
+)
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.folders import Folder, naming_part, plain_name
 from pytest_ckpt_compat._readers.source.strict_json import parse_object
@@ -81,7 +87,9 @@ def _refuse_others(folder: Folder, shards: dict[str, set[str]]) -> None:
         return
     missing = sorted(shards.keys() - names)
     if missing:
-        raise RefusalError(
+        # Where only the index is committed, the weights are elsewhere: a snapshot may stand in for them.
+        refusal = UnreachableRefusalError if len(missing) == len(shards) else RefusalError
+        raise refusal(
             f"{len(missing)} of its {len(shards)} parts are missing: {_listed(missing)}", "fetch them too"
         )
     families = {found.group(1, 2, 3) for name in shards if (found := _NUMBERED.fullmatch(name))}
