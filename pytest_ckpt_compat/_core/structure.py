@@ -210,7 +210,8 @@ class Structure:
             containers included -> its class (``torch.nn.Linear``). A module that is used twice has both
             paths. Empty if the classes are not known, as for a checkpoint.
         pickled: the classes and functions that the file names, and what else decides whether ``torch.load``
-            opens it; None if it is not a file of ``torch.save``, or only its snapshot is there.
+            opens it; None if it is not a file of ``torch.save``, or a snapshot of one that names nothing
+            but what every state_dict does.
     """
 
     tensors: Mapping[str, TensorSpec]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pytest_ckpt_compat._core.pickled import Pickled
 from pytest_ckpt_compat._core.structure import Source, Structure
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.formats.single_file import HEAD, read_single
@@ -134,4 +135,17 @@ def _joined(blob: Blob, parts: list[Structure], metadata: dict[str, Any]) -> Str
         locations={key: location for part in parts for key, location in part.locations.items()},
         strides={key: stride for part in parts for key, stride in part.strides.items()},
         contents={key: content for part in parts for key, content in part.contents.items()},
+        pickled=_all_named([part.pickled for part in parts if part.pickled is not None]),
     )
+
+
+def _all_named(parts: list[Pickled]) -> Pickled | None:
+    """What all shards ask of whoever unpickles them; None if none is a file of ``torch.save``."""
+    if not parts:
+        return None
+    names, filled, built, dtypes = (
+        tuple(dict.fromkeys(each for part in parts for each in getattr(part, field)))
+        for field in ("names", "filled", "built", "numpy_dtypes")
+    )
+    beyond = next((part.beyond for part in parts if part.beyond), "")
+    return Pickled(names, filled, built, dtypes, beyond)
