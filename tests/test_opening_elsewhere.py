@@ -48,7 +48,7 @@ def test_shards(tmp_path: Path, extra: Any, number: int) -> None:
         {key: state[key] for key in names[::2]},
         {key: state[key] for key in names[1::2]},
     ]
-    mapping = {}
+    mapping: dict[str, str] = {}
     for index, shard in enumerate(shards):
         mapping |= dict.fromkeys(shard, f"{index}.bin")
         # Beside the tensors of a shard nothing else may be: what is strange is on a tensor.
