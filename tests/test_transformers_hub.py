@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -100,6 +104,82 @@ def test_a_model_in_the_cache(tmp_path: Path, address: str, options: dict[str, A
     )
     assert done.returncode == 0, done.stderr
     each = [f"True {address} float32[17, 8]", "GPT2LMHeadModel"]
+    assert done.stdout.splitlines() == [*each, *each, "True"]
+
+
+class Hub(BaseHTTPRequestHandler):
+    """One model ``o/n``, as the Hub serves it."""
+
+    folder: ClassVar[Path]
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        self.reply(json.dumps(self.tree()).encode())
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def tree(self) -> list[dict[str, Any]]:
+        files = sorted(self.folder.iterdir())
+        return [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "a" * 40} for f in files]
+
+    def answer(self, body: bool) -> None:
+        path = self.path.partition("?")[0]
+        file = self.folder / path.rpartition("/")[2]
+        if path.startswith("/api/") and "/tree/" in path:
+            self.reply(json.dumps(self.tree()).encode())
+        elif path.startswith("/api/models/o/n"):
+            self.reply(json.dumps({"id": "o/n", "_id": "1", "sha": COMMIT, "siblings": []}).encode())
+        elif "/resolve/" in path and file.is_file():
+            data = file.read_bytes()
+            found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"] or "")
+            begin, end = (int(found[1]), min(int(found[2]) + 1, len(data))) if found else (0, len(data))
+            part = {"Content-Range": f"bytes {begin}-{end - 1}/{len(data)}"} if found else {}
+            part["ETag"] = f'"{hashlib.sha256(data).hexdigest()}"'  # the cache takes it for the content
+            self.reply(data[begin:end], 206 if found else 200, part, body)
+        else:
+            self.reply(b"{}", 404, {"X-Error-Code": "EntryNotFound"}, body)
+
+    def reply(
+        self, data: bytes, status: int = 200, more: dict[str, str] | None = None, body: bool = True
+    ) -> None:
+        self.send_response(status)
+        named = {"X-Repo-Commit": COMMIT, "Content-Length": str(len(data))}
+        for name, value in {**named, **(more or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("options", [{}, {"max_shard_size": "1KB"}], ids=["one file", "sharded"])
+def test_a_model_of_the_hub(tmp_path: Path, options: dict[str, Any]) -> None:
+    pytest.importorskip("fsspec", reason="reads addresses")
+    folder = save(tmp_path / "served", **options)
+    handler = type("Bound", (Hub,), {"folder": folder})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
+        threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
+        address = f"http://127.0.0.1:{listening.server_address[1]}"
+        environment = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", CODE, "hf://o/n"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **environment, "HF_HUB_DISABLE_XET": "1"},
+            timeout=120,
+        )
+        listening.shutdown()
+    assert done.returncode == 0, done.stderr
+    each = ["True hf://o/n float32[17, 8]", "GPT2LMHeadModel"]
     assert done.stdout.splitlines() == [*each, *each, "True"]
 
 

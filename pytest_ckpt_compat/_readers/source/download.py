@@ -13,6 +13,7 @@ from pytest_ckpt_compat._readers.source.folders import plain_name
 from pytest_ckpt_compat._readers.source.remote import RemoteFolder, with_system
 
 _UNNAMED = "checkpoint"
+_SECONDS = 60
 
 
 def download(url: str, folder: str, parts: Callable[[str], tuple[str, ...]]) -> str:
@@ -39,4 +40,8 @@ def _fetch(url: str, path: str) -> None:
 
 
 def _http_options() -> dict[str, Any]:
-    return {"client_kwargs": {"trust_env": True}}
+    """Options that limit how long a server may be silent, but not how long a whole file may take."""
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SECONDS, sock_read=_SECONDS)
+    return {"client_kwargs": {"timeout": timeout, "trust_env": True}}
