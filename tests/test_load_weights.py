@@ -120,6 +120,16 @@ def test_data_that_is_not_what_it_says(tmp_path: Path) -> None:
         load(registered(tmp_path))
 
 
+def test_data_that_git_lfs_has(tmp_path: Path) -> None:
+    save_distributed(ones(), checkpoint_id=tmp_path)
+    (data,) = tmp_path.glob("*.distcp")
+    data.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(
+        UnreachableError, match=r"__0_0\.distcp', it is a Git LFS pointer.*; run: git lfs pull"
+    ):
+        load(registered(tmp_path))
+
+
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Quiet."""

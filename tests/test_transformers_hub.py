@@ -246,6 +246,17 @@ def test_a_check_from_the_snapshot(
     assert "unused" not in command("check").out
 
 
+def test_the_id_of_a_model_alone_is_a_path(
+    pytester: pytest.Pytester, command: Callable[..., Printed]
+) -> None:
+    """Nothing is looked for on the Hub unless the path says so."""
+    entry = ENTRY.replace('"released"', '"owner/name"') + WAYS["class"]
+    pytester.makepyprojecttoml(SETTINGS + entry)
+    printed = command("check")
+    assert printed.code == 2
+    assert "fetch the file, or correct the path; a model of the Hub is hf://owner/name" in printed.out
+
+
 def test_a_committed_configuration_that_changes_is_seen(
     project: pytest.Pytester, command: Callable[..., Printed]
 ) -> None:

@@ -16,6 +16,7 @@ from pytest_ckpt_compat._check.reading import read_for
 from pytest_ckpt_compat._check.update import difference
 from pytest_ckpt_compat._core.changes import Change, Severity
 from pytest_ckpt_compat._core.errors import NoBaselineError, SnapshotError, UnreachableError
+from pytest_ckpt_compat._core.hub import repository
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import lightning
@@ -163,7 +164,10 @@ def _from_snapshot(
     stored = store.load(folder, name)
     if stored is None:
         problem = f"neither the file nor its snapshot {folder.name}/{name} is there"
-        raise NoBaselineError(shown, problem, "fetch the file, or correct the path")
+        advice = "fetch the file, or correct the path"
+        if definition.configured and (model := repository(f"hf://{shown}")) and not model.inside:
+            advice += f"; a model of the Hub is hf://{shown}"
+        raise NoBaselineError(shown, problem, advice)
     if definition.parts and not held(stored, definition):
         problem = f"its snapshot {folder.name}/{name} was recorded for a model of other parts, or of none"
         raise NoBaselineError(shown, problem, "fetch the file, and record it again by its id")

@@ -7,10 +7,11 @@ import os
 import warnings
 from typing import Any
 
-from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._core.errors import ReadError, UnreachableError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition.empty import empty
 from pytest_ckpt_compat._definition.names import brief
+from pytest_ckpt_compat._readers.source.files import is_pointer
 
 
 def read_distributed(structure: Structure) -> dict[str, Any]:
@@ -21,6 +22,7 @@ def read_distributed(structure: Structure) -> dict[str, Any]:
 
     Raises:
         ReadError: the data is not on this machine, cannot be read, or an entry is no tensor.
+        UnreachableError: a pointer of Git LFS lies in the place of data (a kind of ReadError).
     """
     path = structure.source.path
     lost = next((key for key in structure.tensors if key not in structure.locations), None)
@@ -37,6 +39,11 @@ def read_distributed(structure: Structure) -> dict[str, Any]:
 
 
 def _load(folder: str, wanted: dict[str, Any], path: str) -> None:
+    data = (name for name in sorted(os.listdir(folder or os.curdir)) if name.endswith(".distcp"))
+    pointer = next((name for name in data if is_pointer(os.path.join(folder, name))), None)
+    if pointer is not None:
+        problem = f"in its part {pointer!r}, it is a Git LFS pointer, not the file itself"
+        raise UnreachableError(path, problem, "run: git lfs pull")
     try:
         from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
         from torch.distributed.checkpoint.filesystem import FileSystemReader

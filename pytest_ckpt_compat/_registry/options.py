@@ -219,8 +219,8 @@ def check(
         raise UsageError(subject, f"has no option {unknown!r}", f"options are {', '.join(known)}")
     for name, option in known.items():
         wanted = f"{option.objects} or {option.wanted}" if objects and option.objects else option.wanted
-        wanted += ", or a mapping of parts to such" if option.parts else ""
         value = values.get(name)
+        wanted += ", or a mapping of parts to such" if option.parts and isinstance(value, Mapping) else ""
         if value is None and option.instead and values.get(option.instead) is not None:
             continue
         if not option.default and (value is None or (isinstance(value, str) and not value)):
