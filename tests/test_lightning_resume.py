@@ -274,6 +274,16 @@ def test_a_file_of_weights_alone(tmp_path: Path) -> None:
         assert "the file has no optimizer_states: it was saved with save_weights_only=True" in str(verdict)
 
 
+def test_states_of_no_optimizer_of_torch(files: dict[Any, Path], tmp_path: Path) -> None:
+    file = torch.load(files[One], weights_only=False)
+    file["optimizer_states"] = [{"own": 3}]
+    torch.save(file, tmp_path / "own.ckpt")
+    verdict = checked(tmp_path / "own.ckpt", One)
+    assert verdict.compatible, str(verdict)
+    told = "the optimizer_states are not those of torch's optimizers: they were not checked"
+    assert told in verdict.notes
+
+
 def test_a_snapshot_of_an_earlier_version_keeps_no_schedulers(files: dict[Any, Path]) -> None:
     structure = read(files[Scheduled])
     text = fingerprint.dumps(structure, kept(structure.values), True)

@@ -19,9 +19,11 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
 
+from pytest_ckpt_compat._check.check import check_structure
 from pytest_ckpt_compat._check.checkpoint import load
 from pytest_ckpt_compat._core.changes import Policy
-from pytest_ckpt_compat._core.errors import ReadError, UnreachableError
+from pytest_ckpt_compat._core.errors import NoBaselineError, ReadError, UnreachableError
+from pytest_ckpt_compat._definition.find import find
 from pytest_ckpt_compat._readers import read
 from pytest_ckpt_compat._registry.registration import Registration
 from tests.conftest import Net
@@ -92,6 +94,14 @@ def test_loading_code_that_reads_numbers_gets_them(tmp_path: Path) -> None:
     module = load(registered(tmp_path, Reads))
     assert isinstance(module, Reads)
     assert module.head.bias.sum() == 0
+
+
+def test_loading_code_gets_no_more_numbers_than_memory_may_take(tmp_path: Path) -> None:
+    save_distributed(ones(), checkpoint_id=tmp_path)
+    structure, definition = read(tmp_path), find(Reads)
+    assert check_structure(structure, definition, Policy()).compatible
+    with pytest.raises(NoBaselineError, match="reads the values of tensors"):
+        check_structure(structure, definition, Policy(memory_budget=100))
 
 
 class Harm:

@@ -90,7 +90,7 @@ def _loaded(
     first = attempt(module, empty_state(structure, "meta"), structure, definition, strict)
     outcome = replace(first.outcome, unsaved="")
     if first.wants_numbers and (needed > budget or is_readable(structure)):
-        return _with_numbers(structure, definition, strict, first)
+        return _with_numbers(structure, definition, strict, first, budget)
     reasons = {**doubts.reasons, **first.doubts.reasons}
     if outcome.raised or outcome.nothing or reasons or first.wants_numbers:
         if needed <= budget:
@@ -158,10 +158,10 @@ def _structure(module: nn.Module, definition: Definition) -> tuple[Structure, st
 
 
 def _with_numbers(
-    structure: Structure, definition: Definition, strict: bool, first: Attempt
+    structure: Structure, definition: Definition, strict: bool, first: Attempt, budget: int
 ) -> tuple[Structure, Outcome]:
-    """Loads the real weights, whatever they take."""
-    if not is_readable(structure):
+    """Loads the real weights, whatever they take, unless all would have to be copied into memory."""
+    if not is_readable(structure, budget):
         raise _no_numbers(structure, definition, first)
     module = build_real(definition, structure.values)
     new = _structure(module, definition)[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,9 @@ def _attach(module: Any) -> bool:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        module.trainer = package.Trainer(accelerator="cpu", devices=1, logger=False, **quiet)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module.trainer = package.Trainer(accelerator="cpu", devices=1, logger=False, **quiet)
     finally:
         logging.disable(before)
     return True
@@ -116,6 +119,9 @@ def paired(
     found = _states(structure)
     if found and (note := _dropped(module, structure, len(found))):
         return [], [], [note]
+    listed = structure.values.get(_OPTIMIZERS)
+    if isinstance(listed, list) and len(listed) != len(found):
+        return [], [], [f"the {_OPTIMIZERS} are not those of torch's optimizers: they were not checked"]
     numbers = len(found), len(optimizers)
     changes = []
     if not found:

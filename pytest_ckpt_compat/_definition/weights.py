@@ -71,8 +71,16 @@ def read_weights(structure: Structure) -> dict[str, Any]:
     return state
 
 
-def is_readable(structure: Structure) -> bool:
-    """Whether the numbers of every tensor can be read."""
+def is_readable(structure: Structure, budget: int | None = None) -> bool:
+    """Whether the numbers of every tensor can be read.
+
+    Args:
+        structure: the checkpoint.
+        budget: bytes that they may take in memory, where the file cannot be mapped; None for any.
+    """
+    copied = structure.source.format == DISTRIBUTED and budget is not None
+    if copied and sum(spec.nbytes for spec in structure.tensors.values()) > (budget or 0):
+        return False
     readable = {key for key, content in structure.contents.items() if content.readable}
     numbers = {
         key
