@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +11,13 @@ from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check import wrapper as wrappers
 from pytest_ckpt_compat._check.explain import explain, grouped
 from pytest_ckpt_compat._check.facts import as_changes
+from pytest_ckpt_compat._check.notes import notes_of
 from pytest_ckpt_compat._check.openable import unopenable
 from pytest_ckpt_compat._check.parts import check_parts
 from pytest_ckpt_compat._check.reading import read_for
 from pytest_ckpt_compat._check.wrapper import Wrapper
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity, moves
-from pytest_ckpt_compat._core.contents import DISTRIBUTED, subclass_of
 from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, UsageError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
@@ -26,11 +26,9 @@ from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.structure import OBJECT, Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import confirm, lightning
-from pytest_ckpt_compat._definition.contents import ONE_RANK
 from pytest_ckpt_compat._definition.find import Definition, find
 from pytest_ckpt_compat._definition.loader import loaded_by
 from pytest_ckpt_compat._definition.observation import Outcome
-from pytest_ckpt_compat._definition.remap import remarks
 from pytest_ckpt_compat._report.text import render
 
 
@@ -137,7 +135,7 @@ def check_structure(
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
-        notes=(*_library(definition, structure), *_notes(outcome), *_one_rank(structure), *failed, *notes),
+        notes=(*notes_of(definition, structure, outcome), *failed, *notes),
         repairs=(wrapper.repair(),) if wrapper else (),
         before=done.before if done else None,
         remapped=done.renamed if done else {},
@@ -301,13 +299,6 @@ def _load(structure: Structure, definition: Definition, policy: Policy) -> tuple
     return new, outcome
 
 
-def _library(definition: Definition, structure: Structure) -> tuple[str, ...]:
-    """Whose way of loading was followed, if not torch's own alone."""
-    if definition.lightning and lightning.is_checkpoint(structure):
-        return lightning.remarks(definition.target, definition.kwargs, structure)
-    return ()
-
-
 def _find_wrapper(
     structure: Structure, new: Structure, outcome: Outcome, definition: Definition, policy: Policy
 ) -> tuple[Wrapper | None, Outcome]:
@@ -325,25 +316,6 @@ def _find_wrapper(
         if 2 * len(found.missing) < len(outcome.missing):
             return wrapper, _load(bare, definition, policy)[1]
     return None, outcome
-
-
-def _notes(outcome: Outcome) -> Iterator[str]:
-    if outcome.remapped:
-        yield from remarks(outcome.remapped, outcome.unexpected)
-    yield from outcome.notes
-    if outcome.unconfirmed:
-        yield outcome.unconfirmed
-    if outcome.unsaved:
-        yield outcome.unsaved
-    if outcome.read_weights:
-        yield "the definition's loading code reads numbers: checked with the real weights"
-    for key in outcome.unapplied:
-        yield f"{key}: its value is of a class that is not read, so set_extra_state was not called"
-
-
-def _one_rank(structure: Structure) -> Iterator[str]:
-    if any(subclass_of(spec.dtype) == DISTRIBUTED for spec in structure.tensors.values()):
-        yield ONE_RANK
 
 
 def _source(structure: Structure) -> str:
