@@ -110,6 +110,7 @@ def check_structure(
         return _opened(verdict, structure, policy)
     if strip_prefix:
         structure = _stripped(structure, definition, strip_prefix)
+    structure = lightning.with_file(structure, definition.target, definition.hparams_file, definition.path)
     new, outcome = _load(structure, definition, policy)
     done = outcome.remapped
     if done:  # from here on, the checkpoint is what the remap made of it

@@ -22,6 +22,7 @@ from pytest_ckpt_compat._core.parts import part_of
 from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.find import Definition, find_registered
 from pytest_ckpt_compat._definition.load import load_weights
 from pytest_ckpt_compat._registry.options import LIBRARIES
@@ -206,4 +207,5 @@ def load(registration: Registration) -> nn.Module | dict[str, nn.Module]:
 def _loaded(registration: Registration, definition: Definition, structure: Structure) -> nn.Module:
     if registration.strip_prefix:
         structure = prefixes.strip(structure, registration.strip_prefix)
+    structure = lightning.with_file(structure, definition.target, definition.hparams_file, definition.path)
     return load_weights(definition, structure, registration.policy.strict)

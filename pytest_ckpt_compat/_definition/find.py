@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import UsageError
-from pytest_ckpt_compat._definition.lightning import is_lightning
+from pytest_ckpt_compat._definition.lightning import is_lightning, without_file
 from pytest_ckpt_compat._definition.names import (
     dotted,
     find_attribute,
@@ -44,6 +44,7 @@ class Definition:
         path: where the checkpoint is or was, for what loads it by its path.
         parts: name -> definition of each part, for a file that holds one state_dict a part; then nothing but
             ``name``, ``kwargs`` and ``takes_checkpoint`` is said of the whole.
+        hparams_file: a file whose hyper-parameters take the place of a Lightning checkpoint's, or "".
         configured: whether it is a class of transformers, built from the checkpoint's ``config.json``.
     """
 
@@ -60,6 +61,7 @@ class Definition:
     path: str = ""
     parts: Mapping[str, Definition] = field(default_factory=dict)
     configured: bool = False
+    hparams_file: str = ""
 
     @property
     def reads_checkpoint(self) -> bool:
@@ -199,7 +201,10 @@ def _resolved(model: Any, kwargs: Mapping[str, Any] | None) -> Definition:
     given = dict(kwargs or {})
     takes = "checkpoint" in parameters(target) and "checkpoint" not in given
     name = dotted(model) if isinstance(model, str) else name_of(target)
-    return Definition(target, name, where_of(target), given, takes, lightning=is_lightning(target))
+    lightning, file = is_lightning(target), ""
+    if lightning:
+        given, file = without_file(target, given)
+    return Definition(target, name, where_of(target), given, takes, lightning=lightning, hparams_file=file)
 
 
 def _loaded_by(
