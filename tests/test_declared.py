@@ -193,7 +193,10 @@ OTHER = ENTRY.replace("net-v1", "other")
             ENTRY.replace("model", "#"),
             "CK906 *checkpoint]] net-v1, option model: is missing; it must be text, *",
         ),
-        (ENTRY + "level = 'resume'", "CK906 *checkpoint]] net-v1: has level resume and no optimizer; *"),
+        (
+            ENTRY + "level = 'resume'",
+            "CK906 net-v1: net.pt: has level resume and no optimizer; give *",
+        ),
         (ENTRY + "level = 'up'", "CK906 *checkpoint]] net-v1, option level: is 'up'; it must be *"),
         (
             ENTRY + "allow = [['CK202', 'head.*', '']]",

@@ -77,7 +77,6 @@ def test_a_new_option_needs_its_declaration_alone(
         (NET | {"level": "up"}, "option level: is 'up'; it must be backward, forward, full or resume"),
         (NET | {"model": "models"}, "option model: is 'models'; it must be "),
         ({"path": "net.pt"}, "net.pt, option model: is missing; it must be "),
-        (NET | {"level": "resume"}, "net.pt: has level resume and no optimizer; give optimizer, "),
     ],
 )
 def test_mistakes_read_alike_wherever_they_are_made(

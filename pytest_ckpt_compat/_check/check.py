@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check import wrapper as wrappers
-from pytest_ckpt_compat._check.containers import read_fitting
 from pytest_ckpt_compat._check.explain import explain, grouped
 from pytest_ckpt_compat._check.facts import as_changes
+from pytest_ckpt_compat._check.notes import notes_of
 from pytest_ckpt_compat._check.openable import unopenable
+from pytest_ckpt_compat._check.parts import check_parts
+from pytest_ckpt_compat._check.reading import read_for
 from pytest_ckpt_compat._check.wrapper import Wrapper
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity, moves
-from pytest_ckpt_compat._core.contents import DISTRIBUTED, subclass_of
 from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, UsageError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
@@ -25,10 +26,9 @@ from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.structure import OBJECT, Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import confirm, lightning
-from pytest_ckpt_compat._definition.contents import ONE_RANK
 from pytest_ckpt_compat._definition.find import Definition, find
+from pytest_ckpt_compat._definition.loader import loaded_by
 from pytest_ckpt_compat._definition.observation import Outcome
-from pytest_ckpt_compat._definition.remap import remarks
 from pytest_ckpt_compat._report.text import render
 
 
@@ -71,8 +71,10 @@ def check(
         path: the checkpoint.
         model: a class, a factory, a module instance, or ``"package.module:attr"``. A factory with
             a parameter named ``checkpoint`` is given the file's non-tensor values. It may be left out where
-            ``load`` gives the module.
-        kwargs: keyword arguments for the class or factory, or for the project's loader.
+            ``load`` gives the module. A mapping of part -> one of these is for a file that holds one
+            state_dict a part; each is loaded for itself.
+        kwargs: keyword arguments for the class or factory, or for the project's loader; of several parts,
+            a mapping of part -> keyword arguments.
         key: dotted path of the state_dict inside the file, where it is not the only one.
         strip_prefix: taken off the keys that begin with it (``"module."``).
         strict: as in ``load_state_dict``.
@@ -88,7 +90,7 @@ def check(
         UsageError: an argument cannot be meant.
     """
     definition = find(model, kwargs, remap, load, os.fspath(path))
-    structure, notes = read_fitting(path, key, definition, strip_prefix)
+    structure, notes = read_for(path, key, definition, strip_prefix)
     verdict = check_structure(structure, definition, Policy(strict=strict), strip_prefix)
     return replace(verdict, notes=(*verdict.notes, *notes))
 
@@ -101,8 +103,14 @@ def check_structure(
 
     Raises: as ``check``.
     """
+    if definition.parts:
+        verdict = check_parts(
+            structure, definition, policy, lambda s, d, p: check_structure(s, d, p, strip_prefix)
+        )
+        return _opened(verdict, structure, policy)
     if strip_prefix:
         structure = _stripped(structure, definition, strip_prefix)
+    structure = lightning.with_file(structure, definition.target, definition.hparams_file, definition.path)
     new, outcome = _load(structure, definition, policy)
     done = outcome.remapped
     if done:  # from here on, the checkpoint is what the remap made of it
@@ -121,20 +129,26 @@ def check_structure(
         changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
     if outcome.nothing:
         changes = (Change("nothing-loaded", detail=_nothing(done.before if done else structure)), *changes)
-    refused, opened_by = unopenable(structure.pickled, policy)
-    return Verdict(
-        (*_judged(changes, outcome, policy), *refused),
+    verdict = Verdict(
+        _judged(changes, outcome, policy),
         old=structure,
         new=new,
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
-        notes=(*_library(definition, structure), *_notes(outcome), *_one_rank(structure), *failed, *notes),
-        repairs=(*((wrapper.repair(),) if wrapper else ()), *opened_by),
+        notes=(*notes_of(definition, structure, outcome), *failed, *notes),
+        repairs=(wrapper.repair(),) if wrapper else (),
         before=done.before if done else None,
         remapped=done.renamed if done else {},
         renderer=render,
     )
+    return _opened(verdict, structure, policy)
+
+
+def _opened(verdict: Verdict, structure: Structure, policy: Policy) -> Verdict:
+    """The verdict, with whether ``torch.load`` opens the file."""
+    refused, by = unopenable(structure.pickled, policy)
+    return replace(verdict, changes=(*verdict.changes, *refused), repairs=(*verdict.repairs, *by))
 
 
 def _stripped(structure: Structure, definition: Definition, prefix: str) -> Structure:
@@ -150,26 +164,36 @@ def check_saved(
     definition: Definition,
     policy: Policy,
     strip_prefix: str | None = None,
+    checkpoint: Structure | None = None,
     new: Structure | None = None,
 ) -> Verdict:
     """Loads what an earlier definition saved, which a remap of older checkpoints need not be meant for.
 
-    A project's loader opens checkpoints, not what a definition saves: the names decide there.
+    A project's loader opens checkpoints, not what a definition saves: the module that it gives for the
+    checkpoint has to load that. Where it gives none, the names decide.
 
     Args:
         structure: what the earlier definition saved.
         definition: today's.
         policy: strictness and accepted breaks.
         strip_prefix: as ``check`` takes it.
-        new: the structure of the module that the project's loader gives, if there is one.
+        checkpoint: the registered checkpoint, for the project's loader.
+        new: the structure of the module that the loader has loaded into.
 
     Raises: as ``check``.
     """
+    if definition.parts:
+        return check_parts(structure, definition, policy, lambda s, d, p: check_saved(s, d, p, strip_prefix))
     if definition.loader is not None:
-        if new is None:
+        if checkpoint is None:
             problem = "gives a module of which nothing is known without the checkpoint"
             raise BuildError(f"load {definition.loader.name}", problem, "give model instead of load")
-        return replace(diff(structure, new), new_label=definition.label, where=definition.where)
+        try:
+            definition = loaded_by(checkpoint, definition, policy.memory_budget)
+        except CkptCompatError:
+            if new is None:
+                raise
+            return replace(diff(structure, new), new_label=definition.label, where=definition.where)
     verdict = check_structure(structure, replace(definition, remap=None), policy, strip_prefix)
     if verdict.compatible or definition.remap is None:
         return verdict
@@ -215,7 +239,13 @@ def _nothing(structure: Structure) -> str:
     return f"none of {tensors} reaches the definition"
 
 
-def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Policy) -> Verdict:
+def resumed(
+    verdict: Verdict,
+    definition: Definition,
+    factory: Any,
+    policy: Policy,
+    checkpoint: Structure | None = None,
+) -> Verdict:
     """Adds to a load's verdict that of loading the optimizer's state of the same checkpoint.
 
     Args:
@@ -223,6 +253,7 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
         definition: the definition that it was loaded into.
         factory: as ``pytest_ckpt_compat._definition.resume.resume`` takes it.
         policy: accepted breaks.
+        checkpoint: the checkpoint as its file has it, for a loader of the project's own.
     """
     from pytest_ckpt_compat._definition.resume import resume
 
@@ -230,9 +261,8 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
     if saved is None:
         return verdict
     try:
-        if definition.loader is not None:
-            problem = "does not say which module the optimizer is for"
-            raise UsageError(f"load {definition.loader.name}", problem, "give model instead of load")
+        if checkpoint is not None and definition.loader is not None:
+            definition = loaded_by(checkpoint, definition, policy.memory_budget)
         found = resume(saved, definition, factory, _renamed(verdict), policy.memory_budget)
     except Exception as error:  # the load's verdict stands
         return replace(verdict, changes=(*could_not_check(error).changes, *verdict.changes))
@@ -270,13 +300,6 @@ def _load(structure: Structure, definition: Definition, policy: Policy) -> tuple
     return new, outcome
 
 
-def _library(definition: Definition, structure: Structure) -> tuple[str, ...]:
-    """Whose way of loading was followed, if not torch's own alone."""
-    if definition.lightning and lightning.is_checkpoint(structure):
-        return lightning.remarks(definition.target, definition.kwargs, structure)
-    return ()
-
-
 def _find_wrapper(
     structure: Structure, new: Structure, outcome: Outcome, definition: Definition, policy: Policy
 ) -> tuple[Wrapper | None, Outcome]:
@@ -294,25 +317,6 @@ def _find_wrapper(
         if 2 * len(found.missing) < len(outcome.missing):
             return wrapper, _load(bare, definition, policy)[1]
     return None, outcome
-
-
-def _notes(outcome: Outcome) -> Iterator[str]:
-    if outcome.remapped:
-        yield from remarks(outcome.remapped, outcome.unexpected)
-    yield from outcome.notes
-    if outcome.unconfirmed:
-        yield outcome.unconfirmed
-    if outcome.unsaved:
-        yield outcome.unsaved
-    if outcome.read_weights:
-        yield "the definition's loading code reads numbers: checked with the real weights"
-    for key in outcome.unapplied:
-        yield f"{key}: its value is of a class that is not read, so set_extra_state was not called"
-
-
-def _one_rank(structure: Structure) -> Iterator[str]:
-    if any(subclass_of(spec.dtype) == DISTRIBUTED for spec in structure.tensors.values()):
-        yield ONE_RANK
 
 
 def _source(structure: Structure) -> str:

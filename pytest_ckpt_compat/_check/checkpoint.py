@@ -6,8 +6,10 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check import acceptance, snapshots
 from pytest_ckpt_compat._check.breaks import at_level
 from pytest_ckpt_compat._check.check import check_structure, could_not_check, resumed
@@ -15,11 +17,15 @@ from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
 from pytest_ckpt_compat._check.snapshots import Finding, definition_name
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
-from pytest_ckpt_compat._core.errors import SnapshotError
+from pytest_ckpt_compat._core.errors import ReadError, SnapshotError
+from pytest_ckpt_compat._core.parts import part_of
 from pytest_ckpt_compat._core.rules import judge
+from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._definition.find import find_registered
+from pytest_ckpt_compat._definition import lightning
+from pytest_ckpt_compat._definition.find import Definition, find_registered
 from pytest_ckpt_compat._definition.load import load_weights
+from pytest_ckpt_compat._registry.options import LIBRARIES
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._snapshots import accepted, store
 from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
@@ -49,8 +55,10 @@ def used_names(registration: Registration) -> tuple[str, ...]:
     """
     if registration.problem is not None:
         raise registration.problem
-    definition = find_registered(registration)
-    return store.checkpoint_name(registration.id), definition_name(registration, definition)
+    own = store.checkpoint_name(registration.id)
+    if registration.model is None and registration.load in LIBRARIES:  # the checkpoint names the class
+        return own, store.definition_name(registration.id)
+    return own, definition_name(registration, find_registered(registration))
 
 
 def check_registered(registration: Registration, context: Context) -> Result:
@@ -73,13 +81,13 @@ def check_registered(registration: Registration, context: Context) -> Result:
 def _checked(registration: Registration, context: Context, writes: dict[str, str]) -> Result:
     """The check; ``writes`` gets the checkpoint's snapshot as soon as it is known."""
     entries, unread = _accepted(context.folder)
-    definition = find_registered(registration)
+    definition = find_registered(registration, config=snapshots.recorded_config(registration, context.folder))
     structure, stored = snapshots.of_checkpoint(registration, definition, context)
     writes.update(stored.writes)
     verdict = check_structure(structure, definition, registration.policy, registration.strip_prefix)
     verdict = replace(verdict, changes=(*unread, *verdict.changes))
     if registration.level.loads_optimizer:
-        verdict = resumed(verdict, definition, registration.optimizer, registration.policy)
+        verdict = resumed(verdict, definition, registration.optimizer, registration.policy, structure)
     name = definition_name(registration, definition)
     subject = Subject(registration, definition, context.folder, name, structure)
     own = snapshots.of_definition(subject, verdict, context)
@@ -167,16 +175,37 @@ def with_commands(verdict: Verdict, ref: str = "") -> Verdict:
     return replace(verdict, repairs=tuple(repairs))
 
 
-def load(registration: Registration) -> nn.Module:
-    """Builds the registered model and loads the checkpoint's real weights into it.
+def load(registration: Registration) -> nn.Module | dict[str, nn.Module]:
+    """Builds the registered model and loads the checkpoint's real weights into it; of several parts, each.
+
+    A checkpoint at an address is downloaded for it, and not kept.
 
     Raises:
-        ReadError: the file, or a tensor in it, cannot be read.
+        ReadError: the file, or a tensor in it, cannot be read or downloaded.
         BuildError: the definition cannot be found or built.
         RuntimeError: torch's own, where the load fails.
     """
+    if registration.address:
+        # Tensors stay mapped when the folder is removed; where a system objects, it is left to it.
+        with TemporaryDirectory(prefix="ckpt-compat-", ignore_cleanup_errors=True) as folder:
+            path = Path(readers.fetch(registration.address, folder))
+            return load(replace(registration, path=path, address=""))
     definition = find_registered(registration)
     structure = snapshots.read(registration, definition)[0]
+    if not definition.parts:
+        return _loaded(registration, definition, structure)
+    held = dict(structure.source.parts)
+    lacking = [name for name in definition.parts if name not in held]
+    if lacking:
+        problem = f"it has no state_dict for the part {lacking[0]!r}"
+        raise ReadError(registration.shown, problem, f"it has {', '.join(held)}: name the parts as it does")
+    return {
+        name: _loaded(registration, each, part_of(structure, name)) for name, each in definition.parts.items()
+    }
+
+
+def _loaded(registration: Registration, definition: Definition, structure: Structure) -> nn.Module:
     if registration.strip_prefix:
         structure = prefixes.strip(structure, registration.strip_prefix)
+    structure = lightning.with_file(structure, definition.target, definition.hparams_file, definition.path)
     return load_weights(definition, structure, registration.policy.strict)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check import wrapper as wrappers
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.display import count
@@ -21,22 +19,6 @@ _SHOWN = 4
 
 #: How well a state_dict fits: tensors of equal key and shape; tensors of equal shape; fewer of others.
 _Score = tuple[int, int, int]
-
-
-def read_fitting(
-    path: str | os.PathLike[str],
-    key: str | None,
-    definition: Definition,
-    strip_prefix: str | None = None,
-    recorded: str | None = None,
-) -> tuple[Structure, tuple[str, ...]]:
-    """Reads the state_dict at ``key``, or the one that fits a definition, as ``fitting`` does.
-
-    Raises: as ``fitting``.
-    """
-    if key is not None:
-        return readers.read(path, key), ()
-    return fitting(lambda each: readers.read(path, each), definition, strip_prefix, recorded)
 
 
 def fitting(

@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pytest_ckpt_compat._check.breaks import facts
 from pytest_ckpt_compat._check.check import check_saved
-from pytest_ckpt_compat._check.containers import read_fitting
 from pytest_ckpt_compat._check.context import Context, Subject
+from pytest_ckpt_compat._check.optimizer_files import with_optimizers
+from pytest_ckpt_compat._check.parts import held
+from pytest_ckpt_compat._check.reading import read_for
 from pytest_ckpt_compat._check.update import difference
 from pytest_ckpt_compat._core.changes import Change, Severity
 from pytest_ckpt_compat._core.errors import NoBaselineError, SnapshotError, UnreachableError
+from pytest_ckpt_compat._core.hub import repository
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.pretrained_config import configuration
 from pytest_ckpt_compat._registry.registration import Registration, definition_id
 from pytest_ckpt_compat._snapshots import fingerprint, store
 
 UPDATE_COMMAND = "pytest --ckpt-update"
+#: Name of a model's configuration among the values of its checkpoint.
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -60,13 +67,13 @@ def of_checkpoint(
     if named and not registration.there:
         raise NoBaselineError(shown, "is absent, so it cannot be recorded anew", "fetch the file first")
     if not registration.there or (context.snapshots_only and store.exists(folder, name)):
-        return _from_snapshot(registration, folder, "" if registration.there else "is absent")
+        return _from_snapshot(registration, definition, folder, "" if registration.there else "is absent")
     try:
         structure, notes = read(registration, definition, None if named else _recorded(folder, name))
     except UnreachableError as error:
         if named or not store.exists(folder, name):
             raise
-        return _from_snapshot(registration, folder, f"cannot be read here ({error.problem})")
+        return _from_snapshot(registration, definition, folder, f"cannot be read here ({error.problem})")
     structure = replace(structure, source=replace(structure.source, path=shown))
     found = _compared(registration, definition, structure, context)
     return structure, replace(found, notes=(*found.notes, *notes))
@@ -89,7 +96,9 @@ def _compared(
     if context.update and (stored is None or lacks):
         values = structure.values if definition.takes_checkpoint else None
         if definition.lightning and lightning.is_checkpoint(structure):
-            values = lightning.kept(structure.values)
+            values = lightning.kept(structure.values, resume)
+        if definition.configured and CONFIG in structure.values:
+            values = {**(values or {}), CONFIG: structure.values[CONFIG]}
         text = fingerprint.dumps(structure, values, resume)
         return Finding(writes={name: text} if _outdated(folder, name, structure, resume) else {})
     if stored is None or lacks:
@@ -110,32 +119,58 @@ def _unusable(error: SnapshotError) -> Finding:
 
 
 def read(
-    registration: Registration, definition: Definition, recorded: str | None = None
+    registration: Registration, definition: Definition, stored: Structure | None = None
 ) -> tuple[Structure, tuple[str, ...]]:
     """Reads the checkpoint itself; notes which other state_dicts it holds.
 
-    Raises: as ``check.read_fitting``.
+    Args:
+        registration: the checkpoint.
+        definition: what it is to be loaded into.
+        stored: its snapshot; which state_dict of the file it has stays chosen.
+
+    Raises: as ``read_for``.
     """
     path = registration.address or registration.path
-    return read_fitting(path, registration.key, definition, registration.strip_prefix, recorded)
+    recorded = None if stored is None else stored.source
+    structure, notes = read_for(path, registration.key, definition, registration.strip_prefix, recorded)
+    if definition.configured and (config := configuration(definition.path)) is not None:
+        structure = replace(structure, values={**structure.values, CONFIG: config})
+    if not registration.optimizer_path or not registration.level.loads_optimizer:
+        return structure, notes
+    structure, others = with_optimizers(structure, registration, definition, stored)
+    return structure, (*notes, *others)
 
 
-def _recorded(folder: Path, name: str) -> str | None:
-    """The path in the file of the state_dict that a snapshot has; it stays chosen."""
+def recorded_config(registration: Registration, folder: Path) -> Mapping[str, Any] | None:
+    """The ``config.json`` that a checkpoint's snapshot keeps, None if there is none."""
+    stored = _recorded(folder, store.checkpoint_name(registration.id))
+    config = None if stored is None else stored.values.get(CONFIG)
+    return config if isinstance(config, Mapping) else None
+
+
+def _recorded(folder: Path, name: str) -> Structure | None:
+    """The snapshot, where it can be used: which state_dict of the file it has stays chosen."""
     try:
-        stored = store.load(folder, name)
+        return store.load(folder, name)
     except SnapshotError:
         return None
-    return None if stored is None else stored.source.container
 
 
-def _from_snapshot(registration: Registration, folder: Path, why: str) -> tuple[Structure, Finding]:
+def _from_snapshot(
+    registration: Registration, definition: Definition, folder: Path, why: str
+) -> tuple[Structure, Finding]:
     """Takes the structure from the snapshot; where there is a reason worth a note, the note gives it."""
     name, shown = store.checkpoint_name(registration.id), registration.shown
     stored = store.load(folder, name)
     if stored is None:
         problem = f"neither the file nor its snapshot {folder.name}/{name} is there"
-        raise NoBaselineError(shown, problem, "fetch the file, or correct the path")
+        advice = "fetch the file, or correct the path"
+        if definition.configured and (model := repository(f"hf://{shown}")) and not model.inside:
+            advice += f"; a model of the Hub is hf://{shown}"
+        raise NoBaselineError(shown, problem, advice)
+    if definition.parts and not held(stored, definition):
+        problem = f"its snapshot {folder.name}/{name} was recorded for a model of other parts, or of none"
+        raise NoBaselineError(shown, problem, "fetch the file, and record it again by its id")
     note = f"{shown} {why}: checked from its snapshot {folder.name}/{name}"
     structure = replace(stored, source=replace(stored.source, path=shown))
     return structure, Finding(notes=(note,) if why else ())
@@ -164,8 +199,13 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
         return Finding(changes=(Change("no-baseline", detail=detail),))
     if fingerprint.digest(stored) == fingerprint.digest(new):
         return Finding()
+    if held(stored, definition) != definition.parts.keys():
+        detail = f"{folder.name}/{name} was recorded for a model of other parts; run {UPDATE_COMMAND}"
+        return Finding(changes=(Change("no-baseline", detail=detail),))
     recorded = replace(stored, values=values, source=replace(stored.source, path=f"{folder.name}/{name}"))
-    verdict = check_saved(recorded, definition, subject.registration.policy, new=new)
+    verdict = check_saved(
+        recorded, definition, subject.registration.policy, checkpoint=subject.structure, new=new
+    )
     detail = f"differs from {folder.name}/{name} ({difference(stored, new)}); record it with {UPDATE_COMMAND}"
     changed = (Change("definition-changed", detail=detail),)
     if verdict.compatible:

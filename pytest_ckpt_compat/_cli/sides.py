@@ -60,7 +60,7 @@ def read(path: str, key: str | None = None) -> Structure:
 
 def _old_side(text: str, definition: Definition) -> tuple[Structure, tuple[str, ...]]:
     """What is to be loaded into a definition: of a file's state_dicts the one that fits, and a note."""
-    from pytest_ckpt_compat._check.containers import read_fitting
+    from pytest_ckpt_compat._check.reading import read_for
     from pytest_ckpt_compat._cli.progress import reported_if_slow
     from pytest_ckpt_compat._snapshots import store
 
@@ -70,7 +70,7 @@ def _old_side(text: str, definition: Definition) -> tuple[Structure, tuple[str, 
     if stored is not None:
         return stored, ()
     with reported_if_slow(text):
-        return read_fitting(text, None, definition)
+        return read_for(text, None, definition)
 
 
 def _side(text: str) -> Structure:

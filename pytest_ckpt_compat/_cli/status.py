@@ -56,6 +56,10 @@ def _file(registration: Registration) -> str:
         return "unknown"
     if registration.address:
         return "remote"
+    from pytest_ckpt_compat._readers.source.files import is_pointer
+
+    if is_pointer(str(registration.path)):
+        return "pointer"
     return "yes" if registration.there else "absent"
 
 

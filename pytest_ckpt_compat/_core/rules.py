@@ -28,10 +28,21 @@ def judge(changes: Iterable[Change], policy: Policy) -> tuple[Change, ...]:
 def _judge(change: Change, policy: Policy) -> Change:
     rule = BY_KIND[change.kind]
     severity = rule.severity if policy.strict or rule.lenient is None else rule.lenient
+    return _accepted(replace(change, rule=rule.id, severity=severity), policy)
+
+
+def accept(judged: Iterable[Change], policy: Policy) -> tuple[Change, ...]:
+    """Accepts what a policy accepts among changes that were judged without it; sorts them anew."""
+    found = (_accepted(change, policy) for change in judged)
+    return tuple(sorted(found, key=lambda change: _ORDER[change.kind]))
+
+
+def _accepted(change: Change, policy: Policy) -> Change:
+    rule = BY_KIND[change.kind]
     for acceptance in policy.accepted:
         if acceptance.rule in (rule.id, rule.kind) and _covers(acceptance.keys, change, rule):
-            return replace(change, rule=rule.id, severity=Severity.ACCEPTED, reason=acceptance.reason)
-    return replace(change, rule=rule.id, severity=severity)
+            return replace(change, severity=Severity.ACCEPTED, reason=acceptance.reason)
+    return change
 
 
 def _covers(pattern: str, change: Change, rule: Rule) -> bool:

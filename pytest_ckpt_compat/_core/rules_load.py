@@ -272,8 +272,9 @@ RULES: tuple[Rule, ...] = (
             opens the file. Put the class back under its old name, or open the file once where that name
             still exists and save `model.state_dict()` alone, which names no class.
 
-            A check imports nothing that a file names. A snapshot keeps no names, so that nothing is said
-            where the file is absent.
+            A check imports nothing that a file names. A snapshot keeps the names, so that the rule holds
+            where the file is absent, too; one that an earlier version recorded says nothing, until it is
+            recorded again by its id.
             """
         ),
     ),

@@ -139,12 +139,15 @@ class Source:
         format: ``torch zip``, ``safetensors``, ``fingerprint``, ``definition``, ...
         container: dotted path of the state_dict inside the file (``state_dict``); "" for the top level.
         others: dotted paths of the other state_dicts in it, if a search chose this one.
+        parts: name of each part of a definition that is a mapping of parts -> dotted path of its state_dict
+            inside the file; a part that the file lacks is not among them.
     """
 
     path: str = ""
     format: str = ""
     container: str = ""
     others: tuple[str, ...] = ()
+    parts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,8 @@ class Structure:
             containers included -> its class (``torch.nn.Linear``). A module that is used twice has both
             paths. Empty if the classes are not known, as for a checkpoint.
         pickled: the classes and functions that the file names, and what else decides whether ``torch.load``
-            opens it; None if it is not a file of ``torch.save``, or only its snapshot is there.
+            opens it; None if it is not a file of ``torch.save``, or a snapshot of one that names nothing
+            but what every state_dict does.
     """
 
     tensors: Mapping[str, TensorSpec]

@@ -43,6 +43,10 @@ def build(
         BuildError: the constructor raises, or returns something other than a module.
     """
     doubts = Doubts() if doubts is None else doubts
+    if definition.parts:
+        return _side_by_side(
+            {name: build(each, checkpoint, doubts) for name, each in definition.parts.items()}
+        )
     meta = Counterparts(on_meta, doubts)
     if is_module(definition.target):
         counterparts = {id(tensor): meta.of(tensor) for tensor in _tensors_of(definition.target)}
@@ -77,12 +81,23 @@ def build_real(definition: Definition, checkpoint: Mapping[str, Any] | None = No
     Raises:
         BuildError: the constructor raises, or returns something other than a module.
     """
+    if definition.parts:
+        return _side_by_side({name: build_real(each, checkpoint) for name, each in definition.parts.items()})
     if is_module(definition.target):
         return copied(definition, _real_copies(definition.target))
     with untouched_globals():
         module = _construct_or_explain(definition, checkpoint)
     _require_module(module, definition)
     return module  # type: ignore[no-any-return]
+
+
+def _side_by_side(parts: Mapping[str, nn.Module]) -> nn.Module:
+    """A module of all parts. ``add_module`` would refuse names that a checkpoint may have."""
+    from torch import nn
+
+    whole = nn.Module()
+    whole._modules.update(parts)
+    return whole
 
 
 def _construct(definition: Definition, checkpoint: Mapping[str, Any] | None) -> Any:

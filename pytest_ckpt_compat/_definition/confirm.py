@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_ckpt_compat._core.changes import MEMORY_BUDGET
 from pytest_ckpt_compat._core.display import size
 from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError, ReadError
-from pytest_ckpt_compat._core.structure import ITEM_SIZES, Structure
+from pytest_ckpt_compat._core.parts import joined
+from pytest_ckpt_compat._core.structure import ITEM_SIZES, Source, Structure
 from pytest_ckpt_compat._definition import from_pretrained, loader
 from pytest_ckpt_compat._definition.build import build, build_real
 from pytest_ckpt_compat._definition.counterparts import is_lazy
@@ -89,7 +90,7 @@ def _loaded(
     first = attempt(module, empty_state(structure, "meta"), structure, definition, strict)
     outcome = replace(first.outcome, unsaved="")
     if first.wants_numbers and (needed > budget or is_readable(structure)):
-        return _with_numbers(structure, definition, strict, first)
+        return _with_numbers(structure, definition, strict, first, budget)
     reasons = {**doubts.reasons, **first.doubts.reasons}
     if outcome.raised or outcome.nothing or reasons or first.wants_numbers:
         if needed <= budget:
@@ -112,6 +113,10 @@ def defined(
     Raises:
         BuildError: the definition cannot be built.
     """
+    if definition.parts:
+        parts = {name: defined(each, checkpoint, budget) for name, each in definition.parts.items()}
+        places = tuple((name, name) for name in parts)
+        return joined(parts, Source(definition.name or definition.label, "definition", parts=places))
     doubts = Doubts()
     module = build(definition, checkpoint, doubts)
     affordable = bytes_of(module) <= budget
@@ -153,10 +158,10 @@ def _structure(module: nn.Module, definition: Definition) -> tuple[Structure, st
 
 
 def _with_numbers(
-    structure: Structure, definition: Definition, strict: bool, first: Attempt
+    structure: Structure, definition: Definition, strict: bool, first: Attempt, budget: int
 ) -> tuple[Structure, Outcome]:
-    """Loads the real weights, whatever they take."""
-    if not is_readable(structure):
+    """Loads the real weights, whatever they take, unless all would have to be copied into memory."""
+    if not is_readable(structure, budget):
         raise _no_numbers(structure, definition, first)
     module = build_real(definition, structure.values)
     new = _structure(module, definition)[0]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import UsageError
-from pytest_ckpt_compat._definition.lightning import is_lightning
+from pytest_ckpt_compat._definition.lightning import is_lightning, without_file
 from pytest_ckpt_compat._definition.names import (
     dotted,
     find_attribute,
@@ -16,7 +16,7 @@ from pytest_ckpt_compat._definition.names import (
     parameters,
     where_of,
 )
-from pytest_ckpt_compat._definition.pretrained_config import class_named_in, factory_of
+from pytest_ckpt_compat._definition.pretrained_config import class_named_in, factory_of, is_pretrained
 from pytest_ckpt_compat._definition.project_code import Loader, Remap, loader_of, remap_of
 from pytest_ckpt_compat._registry.options import LIBRARIES
 
@@ -42,6 +42,10 @@ class Definition:
         loader: the project's whole loader, which gets ``kwargs`` and gives the module, or None.
         library: the library that loads it, where the registration names one (``transformers``), or "".
         path: where the checkpoint is or was, for what loads it by its path.
+        parts: name -> definition of each part, for a file that holds one state_dict a part; then nothing but
+            ``name``, ``kwargs`` and ``takes_checkpoint`` is said of the whole.
+        hparams_file: a file whose hyper-parameters take the place of a Lightning checkpoint's, or "".
+        configured: whether it is a class of transformers, built from the checkpoint's ``config.json``.
     """
 
     target: Any
@@ -55,15 +59,25 @@ class Definition:
     loader: Loader | None = None
     library: str = ""
     path: str = ""
+    parts: Mapping[str, Definition] = field(default_factory=dict)
+    configured: bool = False
+    hparams_file: str = ""
 
     @property
     def reads_checkpoint(self) -> bool:
         """Whether what it builds depends on the checkpoint's non-tensor values."""
-        return self.takes_checkpoint or self.lightning
+        return self.takes_checkpoint or self.lightning or self.configured
+
+    @property
+    def targets(self) -> tuple[Any, ...]:
+        """The target, or that of each part."""
+        return tuple(each.target for each in self.parts.values()) or (self.target,)
 
     @property
     def label(self) -> str:
         """Name and line for messages: ``models.Classifier (models/net.py:88)``."""
+        if self.parts:
+            return ", ".join(f"{part}: {each.label}" for part, each in self.parts.items())
         name = self.name or "the model"
         return f"{name} ({self.where})" if self.where else name
 
@@ -74,24 +88,29 @@ def find(
     remap: Any = None,
     load: Any = None,
     path: str = "",
+    config: Mapping[str, Any] | None = None,
 ) -> Definition:
     """Resolves ``model`` to a definition, without building it.
 
     Args:
-        model: a class, a factory, a module instance, or ``"package.module:attr"``; None if ``load`` gives
-            the module.
-        kwargs: keyword arguments for the class or factory, or for the project's loader.
+        model: a class, a factory, a module instance, or ``"package.module:attr"``; a mapping of part ->
+            one of these, for a file that holds one state_dict a part; None if ``load`` gives the module.
+        kwargs: keyword arguments for the class or factory, or for the project's loader; of parts, a mapping
+            of part -> keyword arguments.
         remap: what the project does to a state_dict before the load: ``state_dict -> state_dict`` or
             ``(state_dict, model) -> state_dict``, as a function or ``"package.module:function"``.
         load: the project's whole loader, ``function(path, **kwargs) -> module``, as a function or
             ``"package.module:function"``; or the name of a library that loads the checkpoint.
         path: where the checkpoint is or was.
+        config: the ``config.json`` of a model of transformers, as a snapshot keeps it.
 
     Raises:
         BuildError: ``"package.module:attr"`` cannot be imported.
         UsageError: ``model`` is none of a class, a factory, a module instance and a name of one; or
             ``remap`` is no function of one or two arguments; or ``load`` is no function and no library.
     """
+    if isinstance(model, Mapping):
+        return _of_parts(model, kwargs or {}, remap, load, path)
     library = load if isinstance(load, str) and load in LIBRARIES else ""
     loader = None if library or load is None else loader_of(load)
     if loader is not None:
@@ -99,18 +118,23 @@ def find(
     if model is None:
         if not library:
             raise UsageError("the model", "is missing", 'give model, or load="package.module:function"')
-        model = class_named_in(path)
+        model = class_named_in(path, config)
     found = replace(_resolved(model, kwargs), remap=remap_of(remap), library=library, path=path)
-    factory = None if "config" in found.kwargs else factory_of(found.target, path)
-    return found if factory is None else replace(found, target=factory)
+    if "config" in found.kwargs or not is_pretrained(found.target):
+        return found
+    factory = factory_of(found.target, path, config)
+    return replace(found, target=factory or found.target, configured=True)
 
 
-def find_registered(registration: Registration, path: str = "") -> Definition:
+def find_registered(
+    registration: Registration, path: str = "", config: Mapping[str, Any] | None = None
+) -> Definition:
     """Resolves the definition of a registered checkpoint, as ``find``.
 
     Args:
         registration: the checkpoint.
         path: where it is, if not at the path of the registration.
+        config: as ``find`` takes it.
     """
     return find(
         registration.model,
@@ -118,6 +142,43 @@ def find_registered(registration: Registration, path: str = "") -> Definition:
         registration.remap,
         registration.load,
         path or registration.address or str(registration.path),
+        config,
+    )
+
+
+def _of_parts(
+    models: Mapping[Any, Any], kwargs: Mapping[str, Any], remap: Any, load: Any, path: str
+) -> Definition:
+    usage = 'write model={"generator": "package.module:Generator", ...}'
+    if not models or not all(isinstance(name, str) and name for name in models):
+        raise UsageError("model", "is a mapping whose keys are not names of parts", usage)
+    if load is not None:
+        problem = "was given with a model of several parts, and a loader gives one module"
+        raise UsageError("load", problem, "leave load out, or give one model")
+    strange = next((name for name, each in models.items() if each is None or isinstance(each, Mapping)), None)
+    if strange is not None:
+        raise UsageError(f"model, part {strange}", "is no model", usage)
+    inside = [(one, other) for one in models for other in models if other.startswith(f"{one}.")]
+    if inside:
+        problem = f"holds {inside[0][0]!r}, and {inside[0][1]!r} inside it: their keys cannot be told apart"
+        raise UsageError("model", problem, "name the innermost parts alone")
+    unknown = next((name for name in kwargs if name not in models), None)
+    if unknown is not None:
+        problem = f"has {unknown!r}, which is no part: kwargs of a model of several parts are given by part"
+        raise UsageError("kwargs", problem, f"the parts are {', '.join(models)}")
+    strange = next((name for name, each in kwargs.items() if not isinstance(each, Mapping)), None)
+    if strange is not None:
+        raise UsageError(f"kwargs, part {strange}", f"is {kwargs[strange]!r}", "give a dict for each part")
+    parts = {name: find(each, kwargs.get(name), remap, None, path) for name, each in models.items()}
+    named = all(each.name for each in parts.values())
+    return Definition(
+        None,
+        ",".join(f"{name}={each.name}" for name, each in parts.items()) if named else "",
+        "",
+        dict(kwargs),
+        takes_checkpoint=any(each.reads_checkpoint for each in parts.values()),
+        path=path,
+        parts=parts,
     )
 
 
@@ -140,7 +201,10 @@ def _resolved(model: Any, kwargs: Mapping[str, Any] | None) -> Definition:
     given = dict(kwargs or {})
     takes = "checkpoint" in parameters(target) and "checkpoint" not in given
     name = dotted(model) if isinstance(model, str) else name_of(target)
-    return Definition(target, name, where_of(target), given, takes, lightning=is_lightning(target))
+    lightning, file = is_lightning(target), ""
+    if lightning:
+        given, file = without_file(target, given)
+    return Definition(target, name, where_of(target), given, takes, lightning=lightning, hparams_file=file)
 
 
 def _loaded_by(

@@ -11,12 +11,15 @@ import argparse
 import copy
 import importlib
 import inspect
+import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from pytest_ckpt_compat._core.errors import BuildError
+from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError, UsageError
 from pytest_ckpt_compat._core.records import Record
-from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.structure import SNAPSHOT, Structure
+from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._readers import Opaque
 
 #: Names of its package.
@@ -31,6 +34,8 @@ _STATE = "state_dict"
 _TRAINERS = ("callbacks", "loops", "lr_schedulers", "optimizer_states")
 #: What the hyper-parameters of LightningCLI name as their function, the only ones that Lightning calls.
 _INSTANTIATORS = ("lightning.pytorch.cli.instantiate_module", "pytorch_lightning.cli.instantiate_module")
+#: The argument of ``load_from_checkpoint`` that names a file of hyper-parameters.
+_FILE = "hparams_file"
 _SHOWN = 6
 _LONGEST = 60
 
@@ -49,9 +54,62 @@ def is_checkpoint(structure: Structure) -> bool:
     return _VERSION in structure.values and structure.source.container in ("", _STATE)
 
 
-def kept(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a checkpoint that a load needs, for its snapshot."""
-    return {name: value for name, value in values.items() if name not in _TRAINERS}
+def kept(values: Mapping[str, Any], resume: bool = False) -> dict[str, Any]:
+    """The values of a checkpoint that a load needs, for its snapshot.
+
+    Args:
+        values: the checkpoint's.
+        resume: whether to keep those that a Trainer restores as well: of callbacks and loops the names.
+    """
+    own = {name: value for name, value in values.items() if name not in _TRAINERS}
+    if resume:
+        own |= {name: values[name] for name in ("lr_schedulers",) if name in values}
+        own |= {name: dict.fromkeys(values.get(name) or {}) for name in ("callbacks", "loops")}
+    return own
+
+
+def without_file(kind: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Keyword arguments as ``load_from_checkpoint`` takes them -> those of the class, and ``hparams_file``.
+
+    A class that has a parameter of this name gets it.
+    """
+    own = dict(given)
+    file = own.pop(_FILE, None) if _FILE not in _names(kind) else None
+    return own, "" if file is None else str(file)
+
+
+def with_file(structure: Structure, kind: Any, file: str, path: str) -> Structure:
+    """A checkpoint with the hyper-parameters of an ``hparams_file`` in place of its own, as Lightning has it.
+
+    Args:
+        structure: the checkpoint; another one than Lightning's stays as it is.
+        kind: the class, whose library reads the file.
+        file: the file, relative to the working directory or to the checkpoint's; "" for none.
+        path: of the checkpoint.
+
+    Raises:
+        UsageError: there is no such file, or Lightning cannot read it.
+    """
+    if not file or not is_checkpoint(structure):
+        return structure
+    found = next(
+        (each for each in (file, os.path.join(os.path.dirname(path), file)) if os.path.isfile(each)), ""
+    )
+    subject = f"kwargs, {_FILE} {file}"
+    if not found:
+        raise UsageError(subject, "is not there", "give its path from the working directory")
+    home = next(base.__module__ for base in kind.__mro__ if base.__name__ == "LightningModule")
+    library: Any = importlib.import_module(f"{home.rpartition('.')[0]}.saving")
+    readers = {".csv": library.load_hparams_from_tags_csv, ".yml": library.load_hparams_from_yaml}
+    suffix = os.path.splitext(found)[1].lower().replace(".yaml", ".yml")
+    if suffix not in readers:
+        raise UsageError(subject, "is neither .csv nor .yaml", "give the file that Lightning's logger wrote")
+    try:
+        loaded = readers[suffix](found)
+    except Exception as error:
+        raise UsageError(subject, f"cannot be read: {brief(error)}", "check the file") from error
+    values = {**structure.values, kind.CHECKPOINT_HYPER_PARAMS_KEY: dict(loaded)}
+    return replace(structure, values=values)
 
 
 def construct(kind: Any, given: Mapping[str, Any], values: Mapping[str, Any]) -> Any:
@@ -167,7 +225,24 @@ def after_hook(module: Any, given: Mapping[str, Any], state: Mapping[str, Any], 
         state: the state_dict, which stays as it is.
         structure: the checkpoint.
     """
-    checkpoint = revived(copy.deepcopy(dict(structure.values)))
+    checkpoint = whole(module, given, state, structure.values)
+    module.on_load_checkpoint(checkpoint)
+    return checkpoint[_STATE]
+
+
+def require_values(name: str, error: BaseException, structure: Structure) -> None:
+    """Raises NoBaselineError if a hook raised because a snapshot keeps nothing of a Trainer."""
+    wanted = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if structure.source.format == SNAPSHOT and wanted in _TRAINERS and wanted not in structure.values:
+        problem = f"{name} reads {wanted!r}, which a snapshot does not keep"
+        raise NoBaselineError(structure.source.path, problem, "check against the checkpoint file itself")
+
+
+def whole(
+    module: Any, given: Mapping[str, Any], state: Mapping[str, Any], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The checkpoint that ``on_load_checkpoint`` gets; arguments as ``after_hook``, with its other values."""
+    checkpoint = revived(copy.deepcopy(dict(values)))
     parameters = checkpoint.setdefault(type(module).CHECKPOINT_HYPER_PARAMS_KEY, {})
     if isinstance(parameters, dict):
         parameters.update(given)
@@ -175,8 +250,7 @@ def after_hook(module: Any, given: Mapping[str, Any], state: Mapping[str, Any], 
     if hasattr(state, "_metadata"):
         own._metadata = state._metadata  # type: ignore[attr-defined]
     checkpoint[_STATE] = own
-    module.on_load_checkpoint(checkpoint)
-    return checkpoint[_STATE]
+    return checkpoint  # type: ignore[no-any-return]
 
 
 def strictness(module: Any, strict: bool) -> bool:

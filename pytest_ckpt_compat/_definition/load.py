@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.changes import MEMORY_BUDGET
-from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._core.errors import NoBaselineError, ReadError
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import OBJECT, PLAIN_DTYPES, Structure
 from pytest_ckpt_compat._definition import from_pretrained, lightning
@@ -109,7 +109,7 @@ def attempt(
                 structure, state = done.structure, given
             observation.begins(structure)
             _call_load(module, state, strict, structure)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, NoBaselineError):
             raise
         except BaseException as error:
             raised = error

@@ -74,6 +74,33 @@ def load(
     return new, replace(outcome, read_weights=there and reads)
 
 
+def loaded_by(checkpoint: Structure, definition: Definition, budget: int) -> Definition:
+    """The module that a loader gives for a checkpoint, as a definition without a loader.
+
+    Args:
+        checkpoint: its structure.
+        definition: one with a loader; its own is returned where it has none.
+        budget: bytes that real tensors may take; above it, the module has tensors on the meta device.
+
+    Raises:
+        BuildError: the loader raises, or returns no module.
+        NoBaselineError: it needs the file, which is not there.
+    """
+    loader = definition.loader
+    if loader is None:
+        return definition
+    needed = sum(spec.nbytes for spec in checkpoint.tensors.values())
+    there = file_is_there(checkpoint, definition.path)
+    real = "file" if there else "zeros"
+    run = _run(checkpoint, definition, loader, real if needed <= budget else "meta")
+    if not there and run.error is not None and not _decided(run):
+        raise _needs_file(checkpoint, loader, brief(run.error))
+    if run.error is not None or not is_module(run.result):
+        gave = brief(run.error) if run.error else f"it gave {type(run.result).__name__}"
+        raise BuildError(f"load {loader.name}", f"gives no module ({gave})", "make it load the checkpoint")
+    return Definition(run.result, definition.name, definition.where, {}, False, path=definition.path)
+
+
 def run_really(definition: Definition, loader: Loader) -> nn.Module:
     """Runs a loader on the checkpoint itself. What it raises passes through.
 

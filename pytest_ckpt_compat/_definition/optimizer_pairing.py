@@ -115,6 +115,10 @@ def _in_order(
     """
     aliases = {key for group in structure.aliases for key in group[1:]}
     known = [key for key, spec in structure.tensors.items() if spec.dtype != OBJECT and key not in aliases]
+    parts = [f"{part}." for part, _ in structure.source.parts]
+    if parts:  # those of which it has no parameter have optimizers of their own
+        mine = tuple(part for part in parts if any(key.startswith(part) for key in today.keys))
+        known = [key for key in known if key.startswith(mine)]
     if not today.in_order or len(state.groups) != len(today.groups) or known == sorted(known):
         return ()
     names = {key: renames.get(key, key) for key in known}

@@ -24,8 +24,9 @@ def make(
     """Makes a model and its optimizers: on meta, unless the model is in doubt there, or the factory fails.
 
     Args:
-        factory: an optimizer class, called with the parameters; a factory, called with the model,
-            that returns one optimizer or several; or ``"package.module:attr"``.
+        factory: an optimizer class, called with the parameters; a factory, called with the model (of several
+            parts, with a dictionary of them), that returns one optimizer or several; or
+            ``"package.module:attr"``.
         definition: the model.
         values: the checkpoint's non-tensor values, for a definition that takes them.
         budget: bytes that the model's tensors may take if it is only in doubt.
@@ -39,13 +40,13 @@ def make(
     if doubts.reasons and bytes_of(module) <= budget:
         module = build_real(definition, values)
     try:
-        made = _call(target, module)
+        made = _call(target, module, definition)
     except KeyboardInterrupt:
         raise
     except BaseException:  # fused optimizers need parameters on a real device
         module = build_real(definition, values)
         try:
-            made = _call(target, module)
+            made = _call(target, module, definition)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -55,11 +56,13 @@ def make(
     return module, _require_optimizers(made, factory)
 
 
-def _call(target: Any, module: nn.Module) -> Any:
+def _call(target: Any, module: nn.Module, definition: Definition) -> Any:
     import torch
 
     is_class = isinstance(target, type) and issubclass(target, torch.optim.Optimizer)
-    return target(module.parameters()) if is_class else target(module)
+    if is_class:
+        return target(module.parameters())
+    return target({name: module._modules[name] for name in definition.parts} if definition.parts else module)
 
 
 def _require_optimizers(made: Any, factory: Any) -> list[torch.optim.Optimizer]:

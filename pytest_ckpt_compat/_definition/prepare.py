@@ -22,6 +22,7 @@ def prepared(
 
     Raises:
         RemapError: the project's code raises, or returns no state_dict.
+        NoBaselineError: it needs what a snapshot does not keep.
     """
     given, names = state, []
     if definition.remap:
@@ -35,6 +36,7 @@ def prepared(
         except KeyboardInterrupt:
             raise
         except BaseException as error:
+            lightning.require_values(name, error, structure)
             raise RemapError(f"{name} raised {brief(error)}") from error
         if not isinstance(given, Mapping):
             raise RemapError(f"{name} left {type(given).__name__}, not a state_dict")

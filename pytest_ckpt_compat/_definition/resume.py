@@ -9,11 +9,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.changes import MEMORY_BUDGET, Change
-from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError
+from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError, UsageError
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import OptimizerState, Structure, TensorSpec
 from pytest_ckpt_compat._definition.empty import empty, zero
 from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.lightning_resume import Configured, paired, restores
 from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.optimizer_pairing import (
     CurrentOptimizer,
@@ -73,23 +74,33 @@ def resume(
         definition: the model.
         factory: an optimizer class, called with the parameters; a factory, called with the model,
             that returns one optimizer, or several in the checkpoint's order; or
-            ``"package.module:attr"``.
+            ``"package.module:attr"``; None for those that a LightningModule configures.
         renames: key in the checkpoint -> present key.
         budget: bytes that the model's tensors may take where meta tensors are in doubt.
 
     Raises:
         NoBaselineError: the checkpoint holds no optimizer state.
         BuildError: the optimizer cannot be found or built, or their number differs from the file's.
+        UsageError: no optimizer is given, and the module configures none.
     """
-    if not structure.optimizers:
+    configured = None
+    if factory is None:
+        if not restores(definition, structure):
+            problem = "has level resume and no optimizer"
+            raise UsageError(structure.source.path, problem, 'give optimizer, "package.module:factory"')
+        factory = configured = Configured(definition.target)
+    elif not structure.optimizers:
         raise _no_state(structure)
     changes: list[Change] = []
     notes: list[str] = []
     with untouched_globals():
         module, optimizers = make(factory, definition, structure.values, budget)
-        states, left = _chosen(structure, len(optimizers), factory)
-        notes += [f"{path}: this optimizer state was not checked" for path in left]
-        for state, optimizer in zip(states, optimizers, strict=True):
+        if configured is not None:
+            states, changes, notes = paired(structure, module, optimizers, configured)
+        else:
+            states, left = _chosen(structure, len(optimizers), factory)
+            notes += [f"{path}: this optimizer state was not checked" for path in left]
+        for state, optimizer in zip(states, optimizers, strict=False):
             today = current_optimizer(optimizer, module)
             found, note = _load(saved_optimizer(state, structure, renames, today), today)
             changes += found
@@ -115,7 +126,7 @@ def _chosen(structure: Structure, number: int, factory: Any) -> tuple[list[Optim
 def _no_state(structure: Structure) -> NoBaselineError:
     snapshot = structure.source.format == "fingerprint"
     problem = "holds no optimizer state" if not snapshot else "its snapshot holds no optimizer state"
-    advice = "save optimizer.state_dict() with it, or lower its level"
+    advice = "save optimizer.state_dict() with it, name its file with optimizer_path, or lower its level"
     return NoBaselineError(
         structure.source.path,
         problem,

@@ -18,7 +18,9 @@ from pytest_ckpt_compat._core.structure import (
     TensorSpec,
 )
 from pytest_ckpt_compat._definition.contents import Maker
+from pytest_ckpt_compat._definition.distributed import read_distributed
 from pytest_ckpt_compat._definition.empty import empty
+from pytest_ckpt_compat._readers.formats.dcp import FORMAT as DISTRIBUTED
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +39,8 @@ def read_weights(structure: Structure) -> dict[str, Any]:
     Raises:
         ReadError: a tensor's numbers are not in a file on this machine, or the file is now shorter.
     """
+    if structure.source.format == DISTRIBUTED:
+        return read_distributed(structure)
     values = (*structure.locations.values(), *structure.contents.values(), *structure.objects.values())
     files = Files(values)
     maker = Maker(structure.source.path, files)
@@ -67,8 +71,16 @@ def read_weights(structure: Structure) -> dict[str, Any]:
     return state
 
 
-def is_readable(structure: Structure) -> bool:
-    """Whether the numbers of every tensor can be read."""
+def is_readable(structure: Structure, budget: int | None = None) -> bool:
+    """Whether the numbers of every tensor can be read.
+
+    Args:
+        structure: the checkpoint.
+        budget: bytes that they may take in memory, where the file cannot be mapped; None for any.
+    """
+    copied = structure.source.format == DISTRIBUTED and budget is not None
+    if copied and sum(spec.nbytes for spec in structure.tensors.values()) > (budget or 0):
+        return False
     readable = {key for key, content in structure.contents.items() if content.readable}
     numbers = {
         key

@@ -168,7 +168,13 @@ def _paths(base: git.Base, definition: Definition) -> list[str]:
     With ``src``, where projects that are installed to be tested keep their code.
     """
     top = os.path.realpath(base.top)
-    found = [_import_root(definition), str(base.root), str(base.root / "src"), *sys.path, *_packages(top)]
+    found = [
+        *map(_import_root, definition.targets),
+        str(base.root),
+        str(base.root / "src"),
+        *sys.path,
+        *_packages(top),
+    ]
     inside = [os.path.realpath(path) for path in found if path]
     kept = [path for path in inside if (path + os.sep).startswith(top + os.sep)]
     outside = os.path.realpath(sys.prefix) + os.sep
@@ -184,9 +190,9 @@ def _packages(top: str) -> list[str]:
     return sorted(each for each in inside if not (Path(each) / "__init__.py").exists())
 
 
-def _import_root(definition: Definition) -> str:
-    """The folder from which the definition's module was imported."""
-    target = definition.target if hasattr(definition.target, "__module__") else type(definition.target)
+def _import_root(target: Any) -> str:
+    """The folder from which the module of a definition's target was imported."""
+    target = target if hasattr(target, "__module__") else type(target)
     name = target.__module__
     file = getattr(sys.modules.get(name), "__file__", None)
     if not file:

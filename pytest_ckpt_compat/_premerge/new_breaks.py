@@ -13,10 +13,14 @@ from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._premerge import git
 from pytest_ckpt_compat._premerge.merge_base_code import Answer, MergeBaseCode, Question
 from pytest_ckpt_compat._premerge.missing import stored_at
 from pytest_ckpt_compat._snapshots import accepted, fingerprint, store
+
+#: Name of a question that is asked for the sake of others.
+_CHECKPOINT = "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,11 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
     """
     base = code.base
     main, *others = verdicts
-    file = str(subject.registration.path.absolute()) if subject.from_file else ""
     earlier_cases, checkpoint_note = _earlier_checkpoint(subject, main, base)
     recorded, definition_note = stored_at(base, subject.folder, subject.name)
     notes = [each for each in (checkpoint_note, definition_note) if each]
     cases = [
-        _Case(main, Question(subject.structure, registered=True, file=file)),
+        _Case(main, _own(subject)),
         *(_Case(each, Question(each.old) if each.old else None) for each in others),
         *earlier_cases,
     ]
@@ -95,9 +98,18 @@ def require_recorded(subject: Subject, main: Verdict, code: MergeBaseCode) -> Ve
     return main.with_severity(unrecorded, Severity.ERROR)
 
 
+def _own(subject: Subject) -> Question:
+    """The question about the registered checkpoint itself."""
+    file = str(subject.registration.path.absolute()) if subject.from_file else ""
+    return Question(subject.structure, registered=True, file=file)
+
+
 def _ask(subject: Subject, main: Verdict, code: MergeBaseCode, questions: Mapping[str, Question]) -> Answer:
     values = main.old.values if main.old else {}
     ids = _ids(subject, code.base)
+    if subject.definition.loader is not None and not any(each.registered for each in questions.values()):
+        # The module of a loader is that which it gives for the checkpoint.
+        questions = {**questions, _CHECKPOINT: _own(subject)}
     return code.ask(ids, subject.registration, subject.definition, values, questions)
 
 
@@ -123,11 +135,18 @@ def _earlier_checkpoint(subject: Subject, main: Verdict, base: git.Base) -> tupl
     stored, note = stored_at(base, subject.folder, store.checkpoint_name(subject.registration.id))
     resume = subject.registration.level.loads_optimizer and stored is not None and bool(stored.optimizers)
     known = subject.structure
+    if stored is not None and not _alike(subject.definition, stored):
+        return [], f"{base.label} has it registered with other parts: not compared with what it recorded"
     if stored is None or fingerprint.digest(stored, resume) == fingerprint.digest(known, resume):
         return [], note
     label = f"{subject.registration.shown} as {base.label} has it"
     verdict = _loaded(subject, stored, main, label, subject.registration.id)
     return [_Case(verdict, Question(stored, registered=True))], note
+
+
+def _alike(definition: Definition, stored: Structure) -> bool:
+    """Whether a definition has the parts that a structure was recorded with; of most, both have none."""
+    return definition.parts.keys() == dict(stored.source.parts).keys()
 
 
 def _earlier_definition(
@@ -136,7 +155,7 @@ def _earlier_definition(
     """Loads what the merge base's definition saved, unless today's definition or snapshot is the same."""
     own = store.load(subject.folder, subject.name)
     known = [fingerprint.digest(each) for each in (main.new, own) if each is not None]
-    if main.new is None or fingerprint.digest(recorded) in known:
+    if main.new is None or fingerprint.digest(recorded) in known or not _alike(subject.definition, recorded):
         return None
     label = f"{subject.definition.name} as {base.label} has it"
     return _loaded(subject, recorded, main, label, subject.identifier)
@@ -152,9 +171,9 @@ def _loaded(subject: Subject, old: Structure, main: Verdict, label: str, name: s
     if own:
         verdict = check_structure(old, subject.definition, policy, prefix)
     else:
-        verdict = check_saved(old, subject.definition, policy, prefix, main.new)
+        verdict = check_saved(old, subject.definition, policy, prefix, subject.structure, main.new)
     if own and subject.registration.level.loads_optimizer and old.optimizers:
-        verdict = resumed(verdict, subject.definition, subject.registration.optimizer, policy)
+        verdict = resumed(verdict, subject.definition, subject.registration.optimizer, policy, old)
     return at_level(replace(verdict, name=name, old_label=label), subject.registration.level)
 
 

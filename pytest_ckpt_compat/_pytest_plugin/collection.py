@@ -202,7 +202,10 @@ def _declared_above(root: Path) -> tuple[str, ...]:
 
 def _same(one: Registration, other: Registration) -> bool:
     """Whether two tests register a checkpoint alike. Values in kwargs need not be comparable."""
-    plain = ("id", "path", "model", "key", "strip_prefix", "remap", "load", "policy", "level", "optimizer")
+    plain = (
+        *("id", "path", "model", "key", "strip_prefix", "remap", "load", "policy", "level"),
+        *("optimizer", "optimizer_path"),
+    )
     return one is other or (
         all(getattr(one, name) == getattr(other, name) for name in plain)
         and repr(dict(one.kwargs)) == repr(dict(other.kwargs))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,9 +17,6 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._registry.paths import SearchPath, find_file
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._report import text
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -65,11 +62,14 @@ class CkptCompat:
             raise _failure(text.render(verdict, self.full))
         return verdict
 
-    def load(self) -> nn.Module:
+    def load(self) -> Any:
         """The model that the marker names, with the checkpoint's real weights loaded.
 
-        Skips the test, with the reason, where the file is absent and only its snapshot is there, or where the
-        load fails by a break that is accepted.
+        Of several parts, a dictionary of part -> module.
+
+        Skips the test, with the reason, where the file is absent and only its snapshot is there, where an
+        address cannot be reached, or where the load fails by a break that is accepted. A checkpoint at an
+        address is downloaded, and not kept.
         """
         __tracebackhide__ = True
         if len(self.registrations) != 1:
@@ -80,9 +80,8 @@ class CkptCompat:
                 pytrace=False,
             )
         registration = self.registrations[0]
-        if not registration.path.exists():
-            where = "not on this machine" if registration.address else "absent"
-            pytest.skip(f"{registration.shown} is {where}: there are no weights to load")
+        if not registration.there:
+            pytest.skip(f"{registration.shown} is absent: there are no weights to load")
         try:
             return load(registration)
         except UnreachableError as error:

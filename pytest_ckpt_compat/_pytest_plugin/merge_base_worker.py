@@ -8,15 +8,19 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check.breaks import at_level
 from pytest_ckpt_compat._check.check import check_saved, check_structure, resumed
+from pytest_ckpt_compat._check.reading import read_for
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, ReadError
+from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition.confirm import defined
 from pytest_ckpt_compat._definition.find import Definition, find_registered
+from pytest_ckpt_compat._definition.loader import loaded_by
 from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._premerge.wire import as_data
 from pytest_ckpt_compat._pytest_plugin.collection import Project, in_project
@@ -112,17 +116,35 @@ def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
             raise BuildError(question["ids"][0], problem, "run pytest at that commit to see why")
         return {"registered": False, "definition": None, "changes": {}}
     files = [each["file"] for each in question["questions"].values() if each["file"]]
-    definition = find_registered(registration, files[0] if files else "")
-    values = _values(question, registration)
-    changes = {name: _changes(each, registration, definition) for name, each in question["questions"].items()}
-    # A loader of the project's own gives its module only for a checkpoint.
-    built = (
-        None
-        if definition.loader is not None
-        else dumps(defined(definition, values, registration.policy.memory_budget))
+    config = loads(question["values"], "values").values.get("config.json")
+    definition = find_registered(registration, files[0] if files else "", config)
+    values = _values(question, registration, definition)
+    asked = question["questions"]
+    own = next(
+        (_structure(each, registration, definition) for each in asked.values() if each["registered"]), None
     )
+    changes = {name: _changes(each, registration, definition, own) for name, each in asked.items()}
     _require_old_code(question, definition)
-    return {"registered": True, "definition": built, "changes": changes}
+    return {
+        "registered": True,
+        "definition": _built(definition, values, registration, own),
+        "changes": changes,
+    }
+
+
+def _built(
+    definition: Definition, values: Mapping[str, Any], registration: Registration, own: Structure | None
+) -> str | None:
+    """The structure of the earlier definition; a loader gives its module for a checkpoint alone."""
+    budget = registration.policy.memory_budget
+    if definition.loader is not None:
+        if own is None:
+            return None
+        try:
+            definition = loaded_by(own, definition, budget)
+        except CkptCompatError:
+            return None
+    return dumps(defined(definition, values, budget))
 
 
 def _registration(question: Mapping[str, Any], project: Project) -> Registration | None:
@@ -138,11 +160,13 @@ def _registration(question: Mapping[str, Any], project: Project) -> Registration
     return None
 
 
-def _values(question: Mapping[str, Any], registration: Registration) -> Mapping[str, Any]:
+def _values(
+    question: Mapping[str, Any], registration: Registration, definition: Definition
+) -> Mapping[str, Any]:
     """The non-tensor values, from the file if it is there: JSON has neither tuples nor numbers as keys."""
     if question["file"]:
         with contextlib.suppress(ReadError):
-            return readers.read(question["file"], registration.key).values
+            return _read(question["file"], Structure({}), registration, definition).values
     return loads(question["values"], "values").values
 
 
@@ -153,36 +177,65 @@ def _name(registration: Registration) -> str | None:
         return None
 
 
-def _changes(
+def _structure(
     question: Mapping[str, Any], registration: Registration, definition: Definition
+) -> Structure | None:
+    """What a question is about; None if it is a file that cannot be read as it was registered."""
+    structure = loads(question["structure"], "the question")
+    if question["file"]:  # loading code may ask for its numbers, too
+        try:
+            return _read(question["file"], structure, registration, definition)
+        except ReadError:
+            return None
+    return structure
+
+
+def _changes(
+    question: Mapping[str, Any],
+    registration: Registration,
+    definition: Definition,
+    checkpoint: Structure | None,
 ) -> list[dict[str, Any]]:
     """What the earlier code finds in a structure."""
-    structure = loads(question["structure"], "the question")
-    own = question["registered"]
-    if question["file"]:  # read as it was registered; loading code may ask for its numbers, too
-        try:
-            key = registration.key if registration.key is not None else structure.source.container or None
-            structure = readers.read(question["file"], key)
-        except ReadError:
-            return []
-    prefix = registration.strip_prefix if own else None
-    load = check_structure if own else check_saved
-    verdict = load(structure, definition, registration.policy, prefix)
-    if own and registration.level.loads_optimizer:
-        verdict = resumed(verdict, definition, registration.optimizer, registration.policy)
+    structure = _structure(question, registration, definition)
+    if structure is None:
+        return []
+    policy = registration.policy
+    if not question["registered"]:
+        verdict = check_saved(structure, definition, policy, checkpoint=checkpoint)
+    else:
+        verdict = check_structure(structure, definition, policy, registration.strip_prefix)
+        if registration.level.loads_optimizer:
+            verdict = resumed(verdict, definition, registration.optimizer, policy, structure)
     return list(map(as_data, at_level(verdict, registration.level).changes))
+
+
+def _read(file: str, known: Structure, registration: Registration, definition: Definition) -> Structure:
+    """The file as the earlier registration reads it; what today's check has chosen in it stays."""
+    if definition.parts:
+        found = read_for(file, registration.key, definition, registration.strip_prefix, known.source)[0]
+    else:
+        key = registration.key if registration.key is not None else known.source.container or None
+        found = readers.read(file, key)
+    return replace(found, optimizers=known.optimizers) if registration.optimizer_path else found
 
 
 def _require_old_code(question: Mapping[str, Any], definition: Definition) -> None:
     """Refuses when today's files were imported instead of the earlier commit's."""
     tree, top = question["tree"] + os.sep, question["top"] + os.sep
-    package = str(getattr(definition.target, "__module__", "")).partition(".")[0]
-    owned = any(
-        (Path(tree) / path / f"{package}{end}").exists() for path in question["paths"] for end in ("", ".py")
-    )
+    packages = {str(getattr(each, "__module__", "")).partition(".")[0] for each in definition.targets}
+    owned = {
+        package
+        for package in packages
+        if any(
+            (Path(tree) / path / f"{package}{end}").exists()
+            for path in question["paths"]
+            for end in ("", ".py")
+        )
+    }
     for name, file in _files(tree):
         today = file.startswith(top) and "site-packages" not in file
-        if today or (owned and name.partition(".")[0] == package):
+        if today or name.partition(".")[0] in owned:
             raise BuildError(
                 name,
                 f"its code is not the commit's: {name} was imported from {file}",

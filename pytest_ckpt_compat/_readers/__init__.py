@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from pytest_ckpt_compat._core.addresses import redacted
 from pytest_ckpt_compat._core.errors import ChoiceError, ReadError, UnreachableError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
-from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.structure import OptimizerState, Structure
 from pytest_ckpt_compat._readers.limits import ChoiceRefusalError, RefusalError, UnreachableRefusalError
-from pytest_ckpt_compat._readers.sniff import read_any
+from pytest_ckpt_compat._readers.sniff import download, optimizers_of, read_any
 from pytest_ckpt_compat._readers.source.zip_directory import offsets_of
 from pytest_ckpt_compat._readers.state_dict.plain_values import Opaque
 
-__all__ = ["Opaque", "read", "record_offsets"]
+__all__ = ["Opaque", "fetch", "read", "read_optimizers", "record_offsets"]
 
 
 def read(path: str | os.PathLike[str], key: str | None = None) -> Structure:
@@ -32,9 +33,15 @@ def read(path: str | os.PathLike[str], key: str | None = None) -> Structure:
             ReadError).
     """
     name = os.fspath(path)
+    with _named(name), garbage_collection_paused():
+        return read_any(name, key)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Turns refusals into errors that name the checkpoint."""
     try:
-        with garbage_collection_paused():
-            return read_any(name, key)
+        yield
     except UnreachableRefusalError as refusal:
         raise UnreachableError(redacted(name), refusal.problem, refusal.advice) from None
     except ChoiceRefusalError as refusal:
@@ -43,6 +50,35 @@ def read(path: str | os.PathLike[str], key: str | None = None) -> Structure:
         ) from None
     except RefusalError as refusal:
         raise ReadError(redacted(name), refusal.problem, refusal.advice) from None
+
+
+def fetch(url: str, folder: str | os.PathLike[str]) -> str:
+    """Downloads a checkpoint with all its files into an empty folder; returns its path there.
+
+    Raises:
+        ReadError: it cannot be downloaded.
+        UnreachableError: it cannot be reached at present (a kind of ReadError).
+    """
+    with _named(url):
+        return download(url, os.fspath(folder))
+
+
+def read_optimizers(path: str | os.PathLike[str]) -> dict[str, OptimizerState]:
+    """Reads the states of the optimizers in a file of ``torch.save``, or in a distributed checkpoint.
+
+    Args:
+        path: the file, the directory or its ``.metadata``, or a URL.
+
+    Returns:
+        Dotted path inside it ("" for the whole) -> state, the least nested first.
+
+    Raises:
+        ReadError: the file cannot be read, or holds no state of an optimizer.
+        UnreachableError: as ``read``.
+    """
+    name = os.fspath(path)
+    with _named(name), garbage_collection_paused():
+        return optimizers_of(name)
 
 
 def record_offsets(path: str | os.PathLike[str], records: Iterable[str]) -> dict[str, int]:
@@ -54,7 +90,5 @@ def record_offsets(path: str | os.PathLike[str], records: Iterable[str]) -> dict
         ReadError: a record is missing or compressed.
     """
     name = os.fspath(path)
-    try:
+    with _named(name):
         return offsets_of(name, set(records))
-    except RefusalError as refusal:
-        raise ReadError(redacted(name), refusal.problem, refusal.advice) from None

@@ -35,6 +35,7 @@ class Option:
         valid: whether a value of these types is allowed.
         positional: whether the marker takes it without its name.
         instead: the option that makes this one unnecessary where it must be given otherwise.
+        parts: whether it may also be a mapping of such values, one for each part of a checkpoint.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Option:
     valid: Callable[[Any], bool] = lambda _: True
     positional: bool = False
     instead: str = ""
+    parts: bool = False
 
 
 def _is_address(value: Any) -> bool:
@@ -54,6 +56,11 @@ def _is_address(value: Any) -> bool:
 
 def _is_loader(value: Any) -> bool:
     return value in LIBRARIES or _is_address(value)
+
+
+def _are_paths(value: Any) -> bool:
+    listed = value if isinstance(value, (list, tuple)) else [value]
+    return value is None or (bool(listed) and all(isinstance(each, str) and each for each in listed))
 
 
 #: In the order of the marker's signature and of the documentation's table.
@@ -71,23 +78,27 @@ OPTIONS = (
         (str,),
         _NAMED,
         'a class, a factory, a module instance, or `"package.module:attr"`; a factory with a parameter '
-        "`checkpoint` is given the file's non-tensor values (hyper-parameters, epoch) as plain data",
+        "`checkpoint` is given the file's non-tensor values (hyper-parameters, epoch) as plain data; or a "
+        'mapping of [parts](your_library.md), `{"generator": ..., "discriminator": ...}`, for a file that '
+        "holds one state_dict a part",
         objects="a class, a factory, a module instance",
         valid=_is_address,
         instead="load",
+        parts=True,
     ),
     Option(
         "kwargs",
         (Mapping, _NONE),
         "a table (in Python, a dict)",
-        "keyword arguments for the class or factory",
+        "keyword arguments for the class or factory; of several parts, those of each under its name",
         default="None",
     ),
     Option(
         "key",
         (str, _NONE),
         "text",
-        'dotted path of the state_dict inside the file, where it holds more than one (`"ema"`)',
+        'dotted path of the state_dict inside the file, where it holds more than one (`"ema"`); of several '
+        "parts, of the mapping that holds them",
         default="None",
     ),
     Option(
@@ -152,11 +163,21 @@ OPTIONS = (
         "optimizer",
         (str, _NONE),
         _NAMED,
-        'for `level="resume"`: an optimizer class, a factory that takes the model and gives one or several, '
-        'or `"package.module:attr"`',
+        'for `level="resume"`: an optimizer class, a factory that takes the model (of several parts, a dict '
+        'of them) and gives one or several, or `"package.module:attr"`; a LightningModule has its own',
         default="None",
         objects="a class, a factory",
         valid=_is_address,
+    ),
+    Option(
+        "optimizer_path",
+        (str, list, tuple, _NONE),
+        "text, or a list of it",
+        'for `level="resume"`: the file with the optimizer\'s state, where it is not in the checkpoint '
+        "(`optimizer.pt`, `optimizer.bin`), looked for beside the checkpoint, then as `path`; of several "
+        "optimizers, a list in their order",
+        default="None",
+        valid=_are_paths,
     ),
 )
 
@@ -199,6 +220,7 @@ def check(
     for name, option in known.items():
         wanted = f"{option.objects} or {option.wanted}" if objects and option.objects else option.wanted
         value = values.get(name)
+        wanted += ", or a mapping of parts to such" if option.parts and isinstance(value, Mapping) else ""
         if value is None and option.instead and values.get(option.instead) is not None:
             continue
         if not option.default and (value is None or (isinstance(value, str) and not value)):
@@ -208,6 +230,11 @@ def check(
 
 
 def _fits(option: Option, value: Any, objects: bool) -> bool:
+    if option.parts and isinstance(value, Mapping):
+        named = all(isinstance(name, str) and name for name in value)
+        given = [each for each in value.values() if each is not None and not isinstance(each, Mapping)]
+        whole = bool(value) and named and len(given) == len(value)
+        return whole and all(_fits(option, each, objects) for each in given)
     if isinstance(value, option.types):
         return option.valid(value)
     return objects and bool(option.objects)

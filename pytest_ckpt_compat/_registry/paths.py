@@ -58,6 +58,15 @@ def find_file(text: str, search: SearchPath) -> tuple[Path, str]:
     return path, _shown(path, search.root)
 
 
+def beside(text: str, checkpoint: Path, search: SearchPath) -> str:
+    """A file that belongs to a checkpoint: in its directory, or else where ``find_file`` looks for it."""
+    if addresses.is_url(text):
+        return text
+    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    own = Path(os.path.normpath(folder / text))
+    return str(own if own.exists() else find_file(text, search)[0])
+
+
 def find_files(subject: str, text: str, search: SearchPath) -> tuple[tuple[Path, str], ...]:
     """The files that a path or glob means, and how reports write them.
 

@@ -14,7 +14,7 @@ from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.levels import Level
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
 from pytest_ckpt_compat._registry import ids
-from pytest_ckpt_compat._registry.paths import SearchPath, find_files
+from pytest_ckpt_compat._registry.paths import SearchPath, beside, find_files
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Registration:
         policy: strictness and accepted breaks.
         level: what the checkpoint is held to.
         optimizer: a class or factory, or ``"package.module:attr"``, for level ``resume``.
+        optimizer_path: the files that hold the optimizers' states, in their order; () if the checkpoint does.
         address: the address of a checkpoint that is not on this machine, as it was given; else "".
         problem: why the registration cannot be resolved, or None; then nothing but the id counts.
     """
@@ -51,6 +52,7 @@ class Registration:
     policy: Policy = field(default_factory=Policy)
     level: Level = Level.BACKWARD
     optimizer: Any = field(default=None, repr=False)
+    optimizer_path: tuple[str, ...] = ()
     address: str = field(default="", repr=False)
     problem: UsageError | None = field(default=None, repr=False)
 
@@ -90,10 +92,6 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
         UsageError: the options contradict each other, or a glob matches nothing.
     """
     level = Level(values["level"]) if values.get("level") else search.level
-    if level.loads_optimizer and values.get("optimizer") is None:
-        raise UsageError(
-            subject, "has level resume and no optimizer", 'give optimizer, "package.module:factory"'
-        )
     accepted = tuple(_acceptances(subject, values.get("allow") or ()))
     path, identifier = values["path"], values.get("id")
     found = find_files(subject, path, search)
@@ -101,6 +99,8 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
         raise UsageError(
             subject, f"gives one id to {len(found)} files", "leave id out: each file gets one from its path"
         )
+    optimizers = values.get("optimizer_path") or ()
+    optimizers = (optimizers,) if isinstance(optimizers, str) else optimizers
     address = path if addresses.is_url(path) else ""
     for _, shown in found:
         ids.check(subject, identifier or shown, given=bool(identifier))
@@ -119,6 +119,7 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
             policy=Policy(values.get("strict", True), accepted, search.memory_budget),
             level=level,
             optimizer=values.get("optimizer"),
+            optimizer_path=tuple(beside(text, each, search) for text in optimizers),
         )
         for each, shown in found
     )

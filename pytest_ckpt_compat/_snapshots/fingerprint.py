@@ -22,7 +22,7 @@ from pytest_ckpt_compat._core.structure import (
     TensorSpec,
 )
 from pytest_ckpt_compat._readers import limits
-from pytest_ckpt_compat._snapshots import module_classes, optimizer_data
+from pytest_ckpt_compat._snapshots import module_classes, optimizer_data, pickled_names
 from pytest_ckpt_compat._snapshots.optimizer_data import plain
 
 FORMAT = "ckpt-compat fingerprint"
@@ -68,9 +68,9 @@ def digest(structure: Structure, optimizers: bool = False) -> str:
 
 
 def same(one: Structure, other: Structure, optimizers: bool = False) -> bool:
-    """Whether two fingerprints say the same: equal digests, and equal classes of modules in equal order."""
-    modules = (list(each.modules.items()) for each in (one, other))
-    return digest(one, optimizers) == digest(other, optimizers) and next(modules) == next(modules)
+    """Whether two fingerprints say the same: equal digests, classes of modules, and names in the file."""
+    beside = [(list(each.modules.items()), pickled_names.as_data(each.pickled)) for each in (one, other)]
+    return digest(one, optimizers) == digest(other, optimizers) and beside[0] == beside[1]
 
 
 def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimizers: bool = False) -> str:
@@ -82,12 +82,16 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
             those that JSON cannot hold.
         optimizers: whether to keep the states of optimizers with it, for level ``resume``.
     """
-    source = {"path": structure.source.path, "container": structure.source.container}
+    source = {
+        "path": structure.source.path,
+        "container": structure.source.container,
+        "parts": dict(structure.source.parts),
+    }
     fields = [
         ("format", json.dumps(FORMAT)),
         ("version", json.dumps(VERSION)),
         ("digest", json.dumps(digest(structure, optimizers))),
-        ("source", json.dumps({name: text for name, text in source.items() if text})),
+        ("source", json.dumps({name: value for name, value in source.items() if value})),
         ("tensors", _block("{}", [f"{_q(key)}: {_q(str(spec))}" for key, spec in structure.tensors.items()])),
     ]
     if structure.aliases:
@@ -103,6 +107,9 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
     if classes := module_classes.fold(structure.modules):
         lines = [f"{_q(path)}: {_q(kind)}" for path, kind in classes.items()]
         fields.append(("modules", _block("{}", lines)))
+    if named := pickled_names.as_data(structure.pickled):
+        lines = [f"{_q(name)}: {json.dumps(value)}" for name, value in named.items()]
+        fields.append(("pickled", _block("{}", lines)))
     if values is not None:
         fields.append(("values", json.dumps(plain(marked(values)), sort_keys=True)))
     if optimizers:
@@ -176,10 +183,12 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
             path=str(source.get("path", path)),
             format=SOURCE,
             container=str(source.get("container", "")),
+            parts=tuple((str(name), str(place)) for name, place in source.get("parts", {}).items()),
         ),
         values=dict(unmarked(fields.get("values") or {})),
         objects={key: _value(text) for key, text in fields.get("objects", {}).items()},
         strides=strides,
+        pickled=pickled_names.read(fields.get("pickled")),
         optimizers={
             path: optimizer_data.read(data) for path, data in (fields.get("optimizers") or {}).items()
         },

@@ -7,25 +7,47 @@ tensors, however many ranks wrote the files.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.pickled import Name
+from pytest_ckpt_compat._core.structure import ITEM_SIZES, Location, Structure
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged, over_limit
 from pytest_ckpt_compat._readers.pickle import dtypes
+from pytest_ckpt_compat._readers.pickle.asked import Asked
 from pytest_ckpt_compat._readers.pickle.inert import Global, Made, Tensor
 from pytest_ckpt_compat._readers.pickle.interpreter import interpret
 from pytest_ckpt_compat._readers.pickle.storages import NoStorages
-from pytest_ckpt_compat._readers.shapes import shape
+from pytest_ckpt_compat._readers.shapes import contiguous, shape
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.folders import Folder, plain_name
 from pytest_ckpt_compat._readers.state_dict.assemble import Loaded, assemble
 
+#: The location of a tensor is ``.metadata``, and its name there: its data may lie in pieces.
 FORMAT = "torch distributed checkpoint"
 METADATA = ".metadata"
 #: Steps of work per name in a path: each may make a dictionary of more than 200 bytes.
 _PATH_COST = 20
 _HOME = "torch.distributed.checkpoint.metadata."
+#: Module -> what torch writes of it into ``.metadata``.
+_OWN: Mapping[str, frozenset[str]] = {
+    "torch.distributed.checkpoint.metadata": frozenset(
+        {
+            *("Metadata", "MetadataIndex", "StorageMeta", "TensorStorageMetadata", "BytesStorageMetadata"),
+            *("ChunkStorageMetadata", "TensorProperties", "_MEM_FORMAT_ENCODING"),
+        }
+    ),
+    "torch.distributed.checkpoint.filesystem": frozenset({"_StorageInfo"}),
+    "torch.distributed._shard.sharded_tensor.metadata": frozenset(
+        {"TensorProperties", "MEM_FORMAT_ENCODING"}
+    ),
+    "torch.serialization": frozenset({"_get_layout"}),
+    "torch": frozenset({"Size", "memory_format"}),
+    "pathlib": frozenset({"Path", "PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"}),
+    "collections": frozenset({"OrderedDict"}),
+}
 _MARK = b"torch.distributed.checkpoint.metadata"
 
 
@@ -36,9 +58,38 @@ def looks_like(head: bytes) -> bool:
 
 def read_dcp(blob: Blob, folder: Folder, key: str | None, budget: Budget) -> Structure:
     """Reads the structure of a distributed checkpoint from its ``.metadata``."""
+    loaded, names = _load(blob, folder, budget)
+    structure = assemble(loaded, key)
+    if not loaded.locatable:
+        return structure
+    start = f"{structure.source.container}." if structure.source.container else ""
+    places = {
+        key: Location(blob.path, names[start + key], 0, contiguous(spec.shape))
+        for key, spec in structure.tensors.items()
+        if start + key in names
+    }
+    return replace(structure, locations=places)
+
+
+def files_of(blob: Blob) -> tuple[str, ...]:
+    """Names of the data files that ``.metadata`` describes."""
     if blob.size > limits.PICKLE_BYTES:
         raise over_limit("bytes in its pickle", limits.PICKLE_BYTES)
-    value, end = interpret(blob.read_at(0, blob.size), NoStorages().load, budget=budget)
+    value, _ = interpret(blob.read_at(0, blob.size), NoStorages().load)
+    return tuple(sorted(_files(_state(value, "Metadata").get("storage_data"))))
+
+
+def load_dcp(blob: Blob, folder: Folder, budget: Budget) -> Loaded:
+    """Reads all that ``.metadata`` describes, nested as it was saved."""
+    return _load(blob, folder, budget)[0]
+
+
+def _load(blob: Blob, folder: Folder, budget: Budget) -> tuple[Loaded, dict[str, str]]:
+    """Returns also dotted path -> name in the table, of the tensors."""
+    if blob.size > limits.PICKLE_BYTES:
+        raise over_limit("bytes in its pickle", limits.PICKLE_BYTES)
+    asked = Asked()
+    value, end = interpret(blob.read_at(0, blob.size), NoStorages().load, budget=budget, asked=asked)
     if end != blob.size:
         raise damaged("it has data after the end of its pickle")
     facts = _state(value, "Metadata")
@@ -47,13 +98,25 @@ def read_dcp(blob: Blob, folder: Folder, key: str | None, budget: Budget) -> Str
         raise damaged("it has no table of tensors")
     _check_files(folder, facts.get("storage_data"))
     root: dict[Any, Any] = {}
+    names: dict[str, str] = {}
     for name, entry in table.items():
         if type(name) is not str:
             raise damaged("its table has a name that is not text")
         path = paths.get(name, (name,)) if isinstance(paths, dict) else (name,)
         budget.spend(_PATH_COST * len(path) if type(path) is tuple else 0)
-        _put(root, path, _entry(name, entry))
-    return assemble(Loaded(root, blob.path, FORMAT), key)
+        found = _entry(name, entry)
+        _put(root, path, found)
+        if type(found) is Tensor:
+            names[".".join(map(str, path))] = name
+    harmless = all(map(_is_torchs_own, asked.pickled().names))
+    return Loaded(root, blob.path, FORMAT, blob.locatable and harmless), names
+
+
+def _is_torchs_own(name: Name) -> bool:
+    """Whether torch itself writes a name into ``.metadata``: only then is torch let unpickle it."""
+    module, attribute = name
+    dtype = module == "torch" and attribute in ITEM_SIZES
+    return dtype or attribute in _OWN.get(module, ())
 
 
 def _state(value: Any, name: str) -> dict[Any, Any]:
@@ -116,13 +179,7 @@ def _put(root: dict[Any, Any], path: Any, value: Any) -> None:
 
 def _check_files(folder: Folder, stored: Any) -> None:
     """Refuses a checkpoint whose data files are not all in the folder."""
-    if not isinstance(stored, dict):
-        return
-    wanted = set()
-    for location in stored.values():
-        facts = location.state if type(location) is Made else None
-        if isinstance(facts, dict) and "relative_path" in facts:
-            wanted.add(plain_name(facts["relative_path"]))
+    wanted = _files(stored)
     names = folder.names()
     missing = sorted(wanted - names) if names is not None else []
     if missing:
@@ -130,3 +187,14 @@ def _check_files(folder: Folder, stored: Any) -> None:
             f"{len(missing)} of its {len(wanted)} data files are missing, {missing[0]!r} first",
             "fetch the whole directory",
         )
+
+
+def _files(stored: Any) -> set[str]:
+    wanted: set[str] = set()
+    if not isinstance(stored, dict):
+        return wanted
+    for location in stored.values():
+        facts = location.state if type(location) is Made else None
+        if isinstance(facts, dict) and "relative_path" in facts:
+            wanted.add(plain_name(facts["relative_path"]))
+    return wanted

@@ -10,7 +10,7 @@ from pytest_ckpt_compat._readers.formats.deepspeed import model_states, read_dee
 from pytest_ckpt_compat._readers.formats.safetensors import is_part, unconsolidated
 from pytest_ckpt_compat._readers.formats.shards import read_index
 from pytest_ckpt_compat._readers.formats.single_file import HEAD, read_single
-from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged
+from pytest_ckpt_compat._readers.limits import Budget, RefusalError, UnreachableRefusalError, damaged
 from pytest_ckpt_compat._readers.source.folders import LocalFolder, naming_part, plain_name
 
 _INDEX = ".index.json"
@@ -65,6 +65,15 @@ def read_directory(folder: LocalFolder, key: str | None, budget: Budget) -> Stru
     raise _unsupported(names)
 
 
+def main_file(names: frozenset[str]) -> str:
+    """The file of a directory that holds the model, or names the files that do. Raises RefusalError."""
+    found = dcp.METADATA if dcp.METADATA in names else _index(names)
+    found = found or next((name for name in _WHOLE if name in names), None)
+    if found is None:
+        raise _unsupported(names)
+    return found
+
+
 def _named(structure: Structure, folder: LocalFolder) -> Structure:
     """Returns the structure with the directory as its source, under the path that the user gave."""
     return replace(structure, source=replace(structure.source, path=folder.path))
@@ -108,4 +117,5 @@ def _unsupported(names: frozenset[str]) -> RefusalError:
             "it is a directory of an unknown checkpoint format",
             f"give a file in it: {', '.join(map(repr, files[:5]))}{' ...' if len(files) > 5 else ''}",
         )
-    return RefusalError("it is a directory without a checkpoint", "check the path")
+    # It may hold the configuration alone, as a work tree does where the weights are not committed.
+    return UnreachableRefusalError("it is a directory without a checkpoint", "check the path")

@@ -8,10 +8,17 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pytest_ckpt_compat._core.pickled import Pickled
 from pytest_ckpt_compat._core.structure import Source, Structure
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.formats.single_file import HEAD, read_single
-from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged, over_limit
+from pytest_ckpt_compat._readers.limits import (
+    Budget,
+    RefusalError,
+    UnreachableRefusalError,
+    damaged,
+    over_limit,
+)
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.folders import Folder, naming_part, plain_name
 from pytest_ckpt_compat._readers.source.strict_json import parse_object
@@ -46,6 +53,16 @@ def read_index(blob: Blob, folder: Folder, key: str | None, budget: Budget) -> S
     return _joined(blob, parts, metadata if type(metadata) is dict else {})
 
 
+def files_of(blob: Blob) -> tuple[str, ...]:
+    """Names of the files that an index names; none if the JSON is not an index."""
+    if blob.size > limits.JSON_BYTES:
+        raise over_limit("bytes of JSON", limits.JSON_BYTES)
+    raw = blob.read_at(0, blob.size)
+    if b'"weight_map"' not in raw:
+        return ()
+    return tuple(sorted(_shards(parse_object(raw, "it", fractions=True).get(_MAP))))
+
+
 def _shards(mapping: Any) -> dict[str, set[str]]:
     """Returns file name -> the keys that it must hold."""
     if type(mapping) is not dict:
@@ -71,7 +88,9 @@ def _refuse_others(folder: Folder, shards: dict[str, set[str]]) -> None:
         return
     missing = sorted(shards.keys() - names)
     if missing:
-        raise RefusalError(
+        # Where only the index is committed, the weights are elsewhere: a snapshot may stand in for them.
+        refusal = UnreachableRefusalError if len(missing) == len(shards) else RefusalError
+        raise refusal(
             f"{len(missing)} of its {len(shards)} parts are missing: {_listed(missing)}", "fetch them too"
         )
     families = {found.group(1, 2, 3) for name in shards if (found := _NUMBERED.fullmatch(name))}
@@ -116,4 +135,17 @@ def _joined(blob: Blob, parts: list[Structure], metadata: dict[str, Any]) -> Str
         locations={key: location for part in parts for key, location in part.locations.items()},
         strides={key: stride for part in parts for key, stride in part.strides.items()},
         contents={key: content for part in parts for key, content in part.contents.items()},
+        pickled=_all_named([part.pickled for part in parts if part.pickled is not None]),
     )
+
+
+def _all_named(parts: list[Pickled]) -> Pickled | None:
+    """What all shards ask of whoever unpickles them; None if none is a file of ``torch.save``."""
+    if not parts:
+        return None
+    names, filled, built, dtypes = (
+        tuple(dict.fromkeys(each for part in parts for each in getattr(part, field)))
+        for field in ("names", "filled", "built", "numpy_dtypes")
+    )
+    beyond = next((part.beyond for part in parts if part.beyond), "")
+    return Pickled(names, filled, built, dtypes, beyond)

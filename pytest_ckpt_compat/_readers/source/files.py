@@ -79,6 +79,17 @@ def open_blob(path: str) -> Iterator[Blob]:
         raise RefusalError("it is not a valid file path", _CHECK_PATH) from None
 
 
+def is_pointer(path: str) -> bool:
+    """Whether Git LFS has put the text of a pointer in the place of a file."""
+    try:
+        if not os.path.isfile(path) or os.path.getsize(path) >= _LONGEST_POINTER:
+            return False
+        with open(path, "rb") as stream:
+            return stream.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return False
+
+
 def _refuse_pointer(blob: Blob) -> None:
     if blob.size < _LONGEST_POINTER and blob.head(len(_POINTER)) == _POINTER:
         raise UnreachableRefusalError("it is a Git LFS pointer, not the file itself", "run: git lfs pull")

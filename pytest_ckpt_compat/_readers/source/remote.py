@@ -8,10 +8,10 @@ host and path of a URL, and only the kind of an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pytest_ckpt_compat._core.addresses import redacted
@@ -19,6 +19,8 @@ from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import RefusalError, UnreachableRefusalError, over_limit
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.folders import plain_name
+
+_T = TypeVar("_T")
 
 #: URL scheme -> the package that fsspec needs for it.
 _PACKAGES = {
@@ -64,11 +66,15 @@ class RemoteFolder:
 
     def open(self, name: str) -> AbstractContextManager[Blob]:
         """Opens the file ``name`` in the folder."""
+        return open_url(self.url_of(name))
+
+    def url_of(self, name: str) -> str:
+        """The URL of the file ``name`` in the folder."""
         parts = urlsplit(self.url)
         name = plain_name(name)
         last = quote(name) if parts.scheme in ("http", "https") else name
         path = parts.path.rpartition("/")[0] + "/" + last
-        return open_url(urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")))
+        return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
 
     def names(self) -> None:
         """Returns None: a listing costs one more request, and not every server offers it."""
@@ -137,6 +143,24 @@ class _Stream:
 
 def _open(url: str) -> Any:
     """Opens a URL with fsspec, whose own caching is turned off."""
+    found = with_system(url, _http_options, _opened)
+    if type(found.size) is not int or not found.seekable():
+        found.close()
+        raise RefusalError("its server does not serve parts of files", "fetch the file and give its path")
+    return found
+
+
+def with_system(url: str, http_options: Callable[[], dict[str, Any]], work: Callable[[Any, str], _T]) -> _T:
+    """Does something with the fsspec file system of a URL and the path in it.
+
+    Args:
+        url: the URL.
+        http_options: gives the options of the file system for HTTP.
+        work: gets the file system and the path.
+
+    Raises:
+        RefusalError: the scheme is not supported, or ``work`` raises; the message quotes no secret.
+    """
     scheme = url.partition("://")[0].lower()
     if scheme not in _PACKAGES or "::" in url:
         raise RefusalError(
@@ -153,19 +177,17 @@ def _open(url: str) -> Any:
         raise missing from None
     try:
         with _refusing():
-            options = _http_options() if scheme in ("http", "https") else {}
+            options = http_options() if scheme in ("http", "https") else {}
             system, path = fsspec.core.url_to_fs(url, **options)
-            found = _opened(system, path, listed=scheme not in ("http", "https"))
+            return work(system, path)
     except ImportError:
         raise missing from None
-    if type(found.size) is not int or not found.seekable():
-        found.close()
-        raise RefusalError("its server does not serve parts of files", "fetch the file and give its path")
-    return found
 
 
-def _opened(system: Any, path: str, listed: bool) -> Any:
+def _opened(system: Any, path: str) -> Any:
     """Opens a file; refuses a folder where the server can say that it is one."""
+    protocols = {system.protocol} if isinstance(system.protocol, str) else {*system.protocol}
+    listed = not protocols & {"http", "https"}
     directory = RefusalError(
         "it is a directory, and those at an address are not listed",
         "give the address of a file in it: *.index.json, .metadata, or the one with the weights",
