@@ -13,8 +13,10 @@ from pytest_ckpt_compat._check.containers import read_fitting
 from pytest_ckpt_compat._check.explain import explain, grouped
 from pytest_ckpt_compat._check.facts import as_changes
 from pytest_ckpt_compat._check.openable import unopenable
+from pytest_ckpt_compat._check.unmerged import restated
 from pytest_ckpt_compat._check.wrapper import Wrapper
 from pytest_ckpt_compat._core import prefixes
+from pytest_ckpt_compat._core.adapters import CONFIG, config_of
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity, moves
 from pytest_ckpt_compat._core.contents import DISTRIBUTED, subclass_of
 from pytest_ckpt_compat._core.display import count
@@ -39,6 +41,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
     changes, notes = _explained(compare.compare(bare, new), bare, new)
     if wrapper:
         changes = wrappers.composed(wrapper, changes, old, new)
+    changes = restated(changes, old, new)
     return Verdict(
         judge(changes, Policy()),
         old=old,
@@ -119,6 +122,7 @@ def check_structure(
     changes, notes = _explained(as_changes(bare, new, unwrapped), bare, new)
     if wrapper:
         changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
+    changes = restated(changes, structure, new)
     if outcome.nothing:
         changes = (Change("nothing-loaded", detail=_nothing(done.before if done else structure)), *changes)
     refused, opened_by = unopenable(structure.pickled, policy)
@@ -170,6 +174,8 @@ def check_saved(
             problem = "gives a module of which nothing is known without the checkpoint"
             raise BuildError(f"load {definition.loader.name}", problem, "give model instead of load")
         return replace(diff(structure, new), new_label=definition.label, where=definition.where)
+    others = {name: value for name, value in structure.values.items() if name != CONFIG}
+    structure = replace(structure, values=others)  # the definition itself is no adapter
     verdict = check_structure(structure, replace(definition, remap=None), policy, strip_prefix)
     if verdict.compatible or definition.remap is None:
         return verdict
@@ -233,6 +239,9 @@ def resumed(verdict: Verdict, definition: Definition, factory: Any, policy: Poli
         if definition.loader is not None:
             problem = "does not say which module the optimizer is for"
             raise UsageError(f"load {definition.loader.name}", problem, "give model instead of load")
+        if config_of(saved) is not None:
+            problem = "is an adapter, which is checked without the state of an optimizer"
+            raise BuildError(_source(saved), problem, "lower its level to backward")
         found = resume(saved, definition, factory, _renamed(verdict), policy.memory_budget)
     except Exception as error:  # the load's verdict stands
         return replace(verdict, changes=(*could_not_check(error).changes, *verdict.changes))

@@ -50,7 +50,8 @@ def _alike(change: Change) -> tuple[object, ...]:
     """What changes must have in common to share a row."""
     in_place = change.old == change.new or (not change.old and change.old_specs)
     specs = (change.old_specs, change.new_specs) if in_place else ()
-    return change.kind, change.severity, change.reason, change.detail, specs
+    sides = bool(change.old), bool(change.new)
+    return change.kind, change.severity, change.reason, change.detail, sides, specs
 
 
 def _rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[Row]:
