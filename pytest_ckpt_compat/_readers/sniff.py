@@ -14,6 +14,7 @@ from pytest_ckpt_compat._readers.formats.single_file import HEAD, read_single
 from pytest_ckpt_compat._readers.limits import Budget, RefusalError
 from pytest_ckpt_compat._readers.source.files import Blob, open_blob
 from pytest_ckpt_compat._readers.source.folders import Folder, LocalFolder
+from pytest_ckpt_compat._readers.state_dict.adapters import WEIGHTS, with_config
 
 _PART = ".distcp"
 
@@ -35,14 +36,17 @@ def read_any(path: str, key: str | None) -> Structure:
 
 def read_file(blob: Blob, folder: Folder, key: str | None) -> Structure:
     """Reads a file, and the files of ``folder`` that it names. Raises RefusalError."""
-    if blob.path.partition("?")[0].endswith(_PART):  # a part does not say by itself what it is
+    name = os.path.basename(blob.path.partition("?")[0])
+    if name.endswith(_PART):  # a part does not say by itself what it is
         raise RefusalError(
             "it is one part of a distributed checkpoint", "give its directory, or the file .metadata in it"
         )
     budget = Budget()
     head = blob.head(HEAD)
     found = read_single(blob, head, key, budget)
-    return _read_rarer(blob, head, folder, key, budget) if found is None else found
+    if found is None:
+        return _read_rarer(blob, head, folder, key, budget)
+    return with_config(found, folder) if name in WEIGHTS else found
 
 
 def _read_rarer(blob: Blob, head: bytes, folder: Folder, key: str | None, budget: Budget) -> Structure:

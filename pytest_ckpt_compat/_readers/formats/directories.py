@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
+from pytest_ckpt_compat._core.adapters import CONFIG
+from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._readers.formats import dcp
 from pytest_ckpt_compat._readers.formats.deepspeed import model_states, read_deepspeed
@@ -12,19 +15,21 @@ from pytest_ckpt_compat._readers.formats.shards import read_index
 from pytest_ckpt_compat._readers.formats.single_file import HEAD, read_single
 from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged
 from pytest_ckpt_compat._readers.source.folders import LocalFolder, naming_part, plain_name
+from pytest_ckpt_compat._readers.state_dict.adapters import WEIGHTS, with_config
 
 _INDEX = ".index.json"
 #: Names of a whole model in one file, the preferred first, as in transformers and diffusers.
 _WHOLE = (
     "model.safetensors",
     "diffusion_pytorch_model.safetensors",
-    "adapter_model.safetensors",
+    WEIGHTS[0],
     "pytorch_model.bin",
     "diffusion_pytorch_model.bin",
-    "adapter_model.bin",
+    WEIGHTS[1],
 )
 _LATEST = "latest"
 _LATEST_BYTES = 1_000
+_SHOWN = 5
 _SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".onnx", ".gguf", ".pt2")
 _CONVERT = "restore it with the library that wrote it, and save its weights as a PyTorch state_dict"
 
@@ -59,10 +64,10 @@ def read_directory(folder: LocalFolder, key: str | None, budget: Budget) -> Stru
         with naming_part(whole), folder.open(whole) as blob:
             found = read_single(blob, blob.head(HEAD), key, budget)
         if found is not None:
-            return _named(found, folder)
+            return _named(with_config(found, folder) if whole in WEIGHTS else found, folder)
     if _LATEST in names:
         return _read_latest(folder, key, budget)
-    raise _unsupported(names)
+    raise _adapters_inside(folder, names) or _unsupported(names)
 
 
 def _named(structure: Structure, folder: LocalFolder) -> Structure:
@@ -96,6 +101,18 @@ def _read_latest(folder: LocalFolder, key: str | None, budget: Budget) -> Struct
     return read_deepspeed(folder.path, inner, states, key, budget)
 
 
+def _adapters_inside(folder: LocalFolder, names: frozenset[str]) -> RefusalError | None:
+    """Makes the refusal of a directory with a folder for each adapter, as peft saves them; None if none."""
+    found = [name for name in sorted(names) if os.path.isfile(os.path.join(folder.path, name, CONFIG))]
+    if not found:
+        return None
+    more = ", ..." if len(found) > _SHOWN else ""
+    return RefusalError(
+        f"it holds {count(len(found), 'adapter')} of PEFT in folders of their own",
+        f"give one of them: {', '.join(map(repr, found[:_SHOWN]))}{more}",
+    )
+
+
 def _unsupported(names: frozenset[str]) -> RefusalError:
     for name, problem in _FOREIGN:
         if name in names:
@@ -104,8 +121,9 @@ def _unsupported(names: frozenset[str]) -> RefusalError:
         raise unconsolidated("it holds the parts")
     files = sorted(name for name in names if name.endswith(_SUFFIXES))
     if files:
+        more = " ..." if len(files) > _SHOWN else ""
         return RefusalError(
             "it is a directory of an unknown checkpoint format",
-            f"give a file in it: {', '.join(map(repr, files[:5]))}{' ...' if len(files) > 5 else ''}",
+            f"give a file in it: {', '.join(map(repr, files[:_SHOWN]))}{more}",
         )
     return RefusalError("it is a directory without a checkpoint", "check the path")
