@@ -50,10 +50,10 @@ def read_file(blob: Blob, folder: Folder, key: str | None) -> Structure:
 
 
 def _read_rarer(blob: Blob, head: bytes, folder: Folder, key: str | None, budget: Budget) -> Structure:
-    from pytest_ckpt_compat._readers.formats import dcp, gguf, onnx
+    from pytest_ckpt_compat._readers.formats import dcp, gguf, nemo, onnx
     from pytest_ckpt_compat._readers.formats.shards import read_index
 
-    found = None
+    found = nemo.read_nemo(blob, head, key, budget)
     if head.startswith(gguf.MAGIC):
         return gguf.read_gguf(blob, key)
     if dcp.looks_like(head):
