@@ -115,7 +115,7 @@ def test_several_adapters(tmp_path: Path) -> None:
     assert "into the definition's adapter 'other'" in verdict.notes[0]
     both().save_pretrained(tmp_path / "inside", selected_adapters=["other"])
     with pytest.raises(
-        ReadError, match="it holds 1 adapter of PEFT in folders of their own; give one of them: 'other'"
+        ReadError, match="it holds 1 adapter of PEFT in folders of their own; give 'other' in it"
     ):
         check(tmp_path / "inside", Net)
 
