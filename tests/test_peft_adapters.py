@@ -19,7 +19,7 @@ from pytest_ckpt_compat._core.changes import Policy, Severity
 from pytest_ckpt_compat._core.errors import BuildError, ReadError, UsageError
 from pytest_ckpt_compat._definition.find import find
 from pytest_ckpt_compat._definition.load import load_weights
-from tests.test_peft import C_ATTN, Net, gpt2, lora, of_gpt2, oracle, peft, save, transformers
+from tests.test_peft import C_ATTN, Leaf, Net, gpt2, lora, of_gpt2, oracle, peft, save, transformers
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -202,10 +202,19 @@ def test_mistakes_take_one_line(tmp_path: Path) -> None:
         check(tmp_path / "net.pt", load="peft")
     with pytest.raises(BuildError, match=r"has no adapter_config\.json beside its weights") as plain:
         check(tmp_path / "net.pt", Net, load="peft")
+    gpt2().save_pretrained(tmp_path / "base")
+    edit(folder, base_model_name_or_path=str(tmp_path / "base"))
+    with pytest.raises(
+        UsageError, match=r'none of transformers; give model, for example "tests\.test_peft:Net"'
+    ) as own:
+        check(folder, load="peft")
+    edit(folder, auto_mapping={"base_model_class": "NoSuch", "parent_library": "transformers"})
+    with pytest.raises(UsageError, match=r"class transformers\.NoSuch cannot be imported") as unknown:
+        check(folder, load="peft")
     (folder / "adapter_config.json").write_text("{")
     with pytest.raises(ReadError, match=r"in its part 'adapter_config\.json', .*not valid JSON") as broken:
         check(folder, Net)
-    assert all("\n" not in str(error.value) for error in (no_base, absent, none, plain, broken))
+    assert all("\n" not in str(error.value) for error in (no_base, absent, none, plain, own, unknown, broken))
 
 
 def test_an_adapter_in_a_plain_model_is_not_to_be_dropped(tmp_path: Path) -> None:
@@ -270,3 +279,16 @@ def test_a_loader_of_the_projects_own(merges: bool, tmp_path: Path) -> None:
     assert {change.kind for change in check(folder, load=load, kwargs={"width": 12}).changes} == {"resized"}
     deeper = check(folder, load=load, kwargs={"depth": 3}).changes
     assert [change.kind for change in deeper] == ["missing"] * 4
+
+
+def test_modules_that_the_base_lacks_are_named(tmp_path: Path) -> None:
+    folder = save(tmp_path / "adapter", Net(), lora(modules_to_save=["head"]))
+    notes = check(folder, Leaf).notes
+    assert notes[1:] == ("adapter_config.json names query, and the definition has no such module",)
+    assert "names query, head, and" in check(folder, Bare).notes[1]
+
+
+class Bare(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Linear(8, 8)

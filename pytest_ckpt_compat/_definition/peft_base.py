@@ -63,15 +63,23 @@ def base_of(path: str) -> tuple[Callable[..., Any], str]:
         return _automatic(name, folder), f"transformers.{name}"
     mapping = config.get("auto_mapping")
     if isinstance(mapping, Mapping):
-        library, name = str(mapping.get("parent_library")), str(mapping.get("base_model_class"))
-        try:
-            found = getattr(importlib.import_module(library), name)
-        except Exception as error:
-            problem = f"is peft, and the base's class {library}.{name} cannot be imported ({error})"
-            raise UsageError(subject, problem, _ADVICE) from error
-        return found, f"{library}.{name}"
+        return _trained_on(subject, str(mapping.get("parent_library")), str(mapping.get("base_model_class")))
     found = class_named_in(folder)
     return found, f"{found.__module__}.{found.__qualname__}"
+
+
+def _trained_on(subject: str, library: str, name: str) -> tuple[Callable[..., Any], str]:
+    """The class of transformers that an adapter was trained on. A file gets nothing else imported."""
+    if library.partition(".")[0] != "transformers":
+        problem = (
+            f"is peft, and {CONFIG} names the base's class {library}.{name}, which is none of transformers"
+        )
+        raise UsageError(subject, problem, f'give model, for example "{library}:{name}"')
+    try:
+        return getattr(importlib.import_module(library), name), f"{library}.{name}"
+    except (ImportError, AttributeError) as error:
+        problem = f"is peft, and the base's class {library}.{name} cannot be imported ({error})"
+        raise UsageError(subject, problem, _ADVICE) from error
 
 
 def _automatic(name: str, folder: str) -> Callable[..., Any]:

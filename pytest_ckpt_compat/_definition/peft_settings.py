@@ -42,13 +42,24 @@ def remarks(module: Any, structure: Structure) -> tuple[str, ...]:
     config = config_of(structure)
     what = f": {described(config)}" if config else ""
     if not is_peft_model(module):
-        return (f"loaded as peft's PeftModel.from_pretrained does{what}",)
+        lacking = ", ".join(_lacking(config or {}, module))
+        told = f"{CONFIG} names {lacking}, and the definition has no such module"
+        how = f"loaded as peft's PeftModel.from_pretrained does{what}"
+        return (how, told) if lacking else (how,)
     name = adapter_of(module, structure)
     others = _differences(config or {}, module.peft_config[name].to_dict())
     return (
         f"loaded as peft's load_adapter does, into the definition's adapter {name!r}{what}",
         *(f"{CONFIG} has {each}: the definition's counts" for each in others),
     )
+
+
+def _lacking(config: Mapping[str, Any], module: Any) -> list[str]:
+    """The modules that an adapter is for, or saves, and that its base does not have."""
+    fields = (config.get("target_modules"), config.get("modules_to_save"))
+    named = [name for field in fields if isinstance(field, list) for name in field if isinstance(name, str)]
+    own = [f".{path}" for path, _ in module.named_modules()]
+    return [name for name in named if not any(path.endswith(f".{name}") for path in own)]
 
 
 def _differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
