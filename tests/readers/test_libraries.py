@@ -7,6 +7,7 @@ sentence-transformers follow their documentation.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
@@ -17,7 +18,7 @@ import types
 import warnings
 import zipfile
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,15 @@ from torch import nn
 
 from pytest_ckpt_compat import check
 from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._definition.find import find
+from pytest_ckpt_compat._definition.load import load_weights
 from pytest_ckpt_compat._readers import read
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
+
+
+#: The classes of libraries that need not be installed.
+CLASSES: list[Any] = []
 
 
 def net(last: int = 2) -> nn.Module:
@@ -46,7 +53,8 @@ def adam(model: nn.Module) -> torch.optim.Optimizer:
 
 def file(value: Any) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
-        torch.save(value, folder / "file")
+        with importable():
+            torch.save(value, folder / "file")
         return folder / "file"
 
     return write
@@ -56,9 +64,21 @@ def file(value: Any) -> Callable[[Path], Path]:
 def foreign(module: str, name: str) -> Any:
     """A class that a pickle finds in another module."""
     kind = type(name, (), {"__module__": module})
-    holder = sys.modules.setdefault(module, types.ModuleType(module))
-    setattr(holder, name, kind)
+    CLASSES.append(kind)
     return kind
+
+
+@contextlib.contextmanager
+def importable() -> Iterator[None]:
+    """Puts the classes of other modules where a pickle finds them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in CLASSES:
+            parts = kind.__module__.split(".")
+            for depth in range(1, len(parts) + 1):
+                name = ".".join(parts[:depth])
+                patch.setitem(sys.modules, name, sys.modules.get(name, types.ModuleType(name)))
+            patch.setattr(sys.modules[kind.__module__], kind.__name__, kind, raising=False)
+        yield
 
 
 def instance(module: str, name: str, **state: Any) -> Any:
@@ -184,9 +204,10 @@ def test_the_state_dict_is_found(kind: str, tmp_path: Path) -> None:
         found = {key.replace("_orig_mod.", ""): spec.shape for key, spec in structure.tensors.items()}
         assert found == expected
         assert all(key.startswith("_orig_mod.") == (kind == "torch.compile") for key in structure.tensors)
-    verdict = check(path, net, strip_prefix="_orig_mod." if kind == "torch.compile" else None)
-    assert verdict.compatible, str(verdict)
-    assert not check(path, lambda: net(last=3)).compatible
+    with importable():
+        verdict = check(path, net, strip_prefix="_orig_mod." if kind == "torch.compile" else None)
+        assert verdict.compatible, str(verdict)
+        assert not check(path, lambda: net(last=3)).compatible
 
 
 class Holder(nn.Module):
@@ -272,6 +293,23 @@ def test_nemo(name: str, tmp_path: Path) -> None:
     assert read(path).source.format == "NeMo"
     assert check(path, net).compatible
     assert not check(path, lambda: net(last=3)).compatible
+
+
+@pytest.mark.parametrize("write", [stable_baselines3, lambda path: nemo(path, "model_weights.ckpt")])
+def test_real_weights_are_read_from_inside(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    expected = net().state_dict()
+    torch.manual_seed(0)
+    found = load_weights(find(net), read(write(tmp_path / "archive"))).state_dict()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_an_old_file_inside_is_read_without_weights(tmp_path: Path) -> None:
+    torch.save(net().state_dict(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    with tarfile.open(tmp_path / "archive", "w") as archive:
+        archive.add(tmp_path / "old.pt", "model_weights.ckpt")
+    assert check(tmp_path / "archive", net).compatible
+    assert not read(tmp_path / "archive").locations
 
 
 def test_nemo_with_two_members_of_one_name(tmp_path: Path) -> None:

@@ -41,6 +41,6 @@ def read_stable_baselines3(archive: Archive, key: str | None, load: Callable[[Bl
         problem = f"it is an archive of Stable-Baselines3 that was compressed again, with {_POLICY!r} in it"
         raise RefusalError(problem, f"unpack it, and give the file {_POLICY!r} in it")
     with naming_part(_POLICY):
-        loaded = load(archive.blob.part(archive.data_offset(record), record.packed))
+        loaded = load(archive.blob.part(archive.data_offset(record), record.packed, locatable=True))
         # Stable-Baselines3 opens the archive, torch.load does not.
         return assemble(replace(loaded, format=FORMAT, pickled=None), key)
