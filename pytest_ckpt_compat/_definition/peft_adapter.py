@@ -151,7 +151,9 @@ def _loaded(
                 run = replace(run, missing=missing, unexpected=again.unexpected)
     if run.prompt:
         doubts.add("peft computes the prompt that it saves")
-    new = Structure(run.saved, run.aliases, source=Source(definition.name or definition.label, ADAPTER))
+    groups = (tuple(key for key in group if key in run.saved) for group in structure.aliases)
+    aliases = tuple(group for group in groups if len(group) > 1)  # peft copies values: ties mean nothing
+    new = Structure(run.saved, aliases, source=Source(definition.name or definition.label, ADAPTER))
     return new, replace(_outcome(run, structure), remapped=done)
 
 
@@ -182,19 +184,15 @@ def _outcome(run: Run, structure: Structure) -> Outcome:
     if _lacks_module(run, structure):
         missing = tuple(key for key in run.saved if key not in files)
         return Outcome(raised=True, missing=missing, unexpected=tuple(k for k in files if k not in run.saved))
-    errors = [f"peft lacks {key}" for key in run.missing if key not in run.keys]
-    unexpected = {key: _in_file(key, run.adapter, structure) for key in run.unexpected}
-    errors += [f"peft has no use for {key}" for key, own in unexpected.items() if own not in files]
-    if run.error is not None and len(mismatched) < max(1, len(shapes)):
-        errors.append(f"peft raised {brief(run.error)}")
-    missing = tuple(run.keys[key] for key in run.missing if key in run.keys)
+    unexpected = tuple(_in_file(key, run.adapter, structure) for key in run.unexpected)
+    unknown = run.error is not None and len(mismatched) < max(1, len(shapes))
     return Outcome(
-        raised=run.error is not None or bool(errors),
-        missing=missing,
-        unexpected=tuple(key for key in files if key in unexpected.values()),
+        raised=run.error is not None,
+        missing=tuple(run.keys.get(key, key) for key in run.missing),
+        unexpected=unexpected,
         mismatched=mismatched,
-        errors=tuple(errors),
-        nothing=run.error is None and bool(files) and not files.keys() - unexpected.values(),
+        errors=(f"peft raised {brief(run.error)}",) if unknown and run.error is not None else (),
+        nothing=run.error is None and bool(files) and files.keys() <= {*unexpected},
     )
 
 

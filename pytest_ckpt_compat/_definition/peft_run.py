@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any
 
 from pytest_ckpt_compat._core.adapters import CONFIG, config_of
 from pytest_ckpt_compat._core.errors import BuildError
-from pytest_ckpt_compat._core.structure import Structure, TensorSpec, alias_groups
+from pytest_ckpt_compat._core.structure import Structure, TensorSpec
 from pytest_ckpt_compat._definition.entries import entries_of, identity, spec_of
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.names import brief
@@ -45,7 +46,6 @@ class Run:
         error: what was raised, or None.
         keys: key in the model -> key in a file, of what the adapter saves.
         saved: key in a file -> its spec, of what the adapter saves.
-        aliases: groups of such keys that share a tensor.
         prompt: whether it is a learnt prompt.
     """
 
@@ -56,7 +56,6 @@ class Run:
     error: BaseException | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
     saved: Mapping[str, TensorSpec] = field(default_factory=dict)
-    aliases: tuple[tuple[str, ...], ...] = ()
     prompt: bool = False
 
 
@@ -66,7 +65,7 @@ def run_peft(module: Any, structure: Structure, definition: Definition, folder: 
     with untouched_globals(), quiet_copies(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with _noted(peft, run):
+            with _noted(peft, run), contextlib.redirect_stderr(io.StringIO()):  # progress bars
                 if is_peft_model(module):
                     run.adapter = adapter_of(module, structure)
                     module.load_adapter(folder, run.adapter, torch_device="cpu", **more)
@@ -150,7 +149,11 @@ def _add_saved(run: Run, structure: Structure, definition: Definition) -> None:
         entries, saved = {}, {}
     run.keys = _names(entries, saved)
     run.saved = {key: spec_of(value) for key, value in saved.items()}
-    run.aliases = alias_groups({key: identity(value) for key, value in saved.items() if run.saved[key].numel})
+    # A part of the adapter that several layers share is loaded once, and reported for the others.
+    loaded = {identity(entries[key]) for key, own in run.keys.items() if own in structure.tensors}
+    run.missing = tuple(
+        key for key in run.missing if key not in entries or identity(entries[key]) not in loaded
+    )
     if run.prompt:  # its parts belong to no module of the model, and peft loads them on its own
         parts = {key: spec for key, spec in structure.tensors.items() if not key.startswith(_INSIDE)}
         run.unexpected = tuple(key for key in run.unexpected if key not in parts)
