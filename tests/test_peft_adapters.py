@@ -292,3 +292,12 @@ class Bare(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.value = nn.Linear(8, 8)
+
+
+def test_the_last_layer_of_an_adapter_is_no_head(tmp_path: Path) -> None:
+    folder = save(tmp_path / "adapter", gpt2(), of_gpt2(**C_ATTN))
+    changes = check(folder, lambda: gpt2(n_embd=16)).changes
+    assert {change.kind for change in changes} == {"resized"}
+    folder = save(tmp_path / "labels", Net(), lora(modules_to_save=["head"]))
+    kinds = {change.kind for change in check(folder, lambda: Net(classes=5)).changes}
+    assert kinds == {"head-resized"}
