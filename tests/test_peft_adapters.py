@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from pytest_ckpt_compat import check, read
@@ -301,3 +302,23 @@ def test_the_last_layer_of_an_adapter_is_no_head(tmp_path: Path) -> None:
     folder = save(tmp_path / "labels", Net(), lora(modules_to_save=["head"]))
     kinds = {change.kind for change in check(folder, lambda: Net(classes=5)).changes}
     assert kinds == {"head-resized"}
+
+
+def test_keys_without_what_peft_puts_before_them(tmp_path: Path) -> None:
+    folder = save(tmp_path / "adapter", Net(), lora())
+    state = peft.load_peft_weights(str(folder), device="cpu")
+    bare = {key.removeprefix("base_model.model."): value for key, value in state.items()}
+    save_file(bare, folder / "adapter_model.safetensors")
+    _, missing, unexpected = oracle(Net(), folder)
+    assert missing
+    assert unexpected
+    verdict = check(folder, Net)
+    assert {change.rule for change in verdict.changes} == {"CK107"}
+    assert verdict.repairs == (
+        ("fix", "put base_model.model. before the keys while loading (remap=), as peft saves them"),
+    )
+
+    def put(state: dict[str, Any]) -> dict[str, Any]:
+        return {f"base_model.model.{key}": value for key, value in state.items()}
+
+    assert check(folder, Net, remap=put).compatible

@@ -49,7 +49,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
         old_label=_source(old),
         new_label=_source(new),
         notes=notes,
-        repairs=(wrapper.repair(),) if wrapper else (),
+        repairs=(wrapper.repair(new),) if wrapper else (),
         renderer=render,
     )
 
@@ -134,7 +134,7 @@ def check_structure(
         new_label=definition.label,
         where=definition.where,
         notes=(*_library(definition, structure), *_notes(outcome), *_one_rank(structure), *failed, *notes),
-        repairs=(*((wrapper.repair(),) if wrapper else ()), *opened_by),
+        repairs=(*((wrapper.repair(new),) if wrapper else ()), *opened_by),
         before=done.before if done else None,
         remapped=done.renamed if done else {},
         renderer=render,
