@@ -16,7 +16,7 @@ from pytest_ckpt_compat._check.openable import unopenable
 from pytest_ckpt_compat._check.unmerged import restated
 from pytest_ckpt_compat._check.wrapper import Wrapper
 from pytest_ckpt_compat._core import prefixes
-from pytest_ckpt_compat._core.adapters import CONFIG, config_of
+from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity, moves
 from pytest_ckpt_compat._core.contents import DISTRIBUTED, subclass_of
 from pytest_ckpt_compat._core.display import count
@@ -174,8 +174,6 @@ def check_saved(
             problem = "gives a module of which nothing is known without the checkpoint"
             raise BuildError(f"load {definition.loader.name}", problem, "give model instead of load")
         return replace(diff(structure, new), new_label=definition.label, where=definition.where)
-    others = {name: value for name, value in structure.values.items() if name != CONFIG}
-    structure = replace(structure, values=others)  # the definition itself is no adapter
     verdict = check_structure(structure, replace(definition, remap=None), policy, strip_prefix)
     if verdict.compatible or definition.remap is None:
         return verdict

@@ -44,7 +44,8 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
     main, *others = verdicts
     file = str(subject.registration.path.absolute()) if subject.from_file else ""
     earlier_cases, checkpoint_note = _earlier_checkpoint(subject, main, base)
-    recorded, definition_note = stored_at(base, subject.folder, subject.name)
+    adapter = config_of(subject.structure) is not None  # the base that it is for is not what saved it
+    recorded, definition_note = (None, "") if adapter else stored_at(base, subject.folder, subject.name)
     notes = [each for each in (checkpoint_note, definition_note) if each]
     cases = [
         _Case(main, Question(subject.structure, registered=True, file=file)),
@@ -52,13 +53,12 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
         *earlier_cases,
     ]
     forward = {}
-    adapter = config_of(subject.structure) is not None
     if subject.registration.level.loads_in_merge_base and adapter:
         why = "what an adapter saves depends on its configuration"
         notes.append(f"not checked whether {base.label} loads what today's code saves: {why}")
     elif subject.registration.level.loads_in_merge_base and main.new is not None:
         forward = {"new": Question(main.new)}
-    if recorded is None or forward:
+    if not adapter and (recorded is None or forward):
         try:
             answer = _ask(subject, main, code, forward)
         except BuildError as error:
