@@ -15,8 +15,10 @@ from pytest_ckpt_compat._check.notes import notes_of
 from pytest_ckpt_compat._check.openable import unopenable
 from pytest_ckpt_compat._check.parts import check_parts
 from pytest_ckpt_compat._check.reading import read_for
+from pytest_ckpt_compat._check.unmerged import restated
 from pytest_ckpt_compat._check.wrapper import Wrapper
 from pytest_ckpt_compat._core import prefixes
+from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity, moves
 from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, UsageError
@@ -39,6 +41,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
     changes, notes = _explained(compare.compare(bare, new), bare, new)
     if wrapper:
         changes = wrappers.composed(wrapper, changes, old, new)
+    changes = restated(changes, old, new)
     return Verdict(
         judge(changes, Policy()),
         old=old,
@@ -46,7 +49,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
         old_label=_source(old),
         new_label=_source(new),
         notes=notes,
-        repairs=(wrapper.repair(),) if wrapper else (),
+        repairs=(wrapper.repair(new),) if wrapper else (),
         renderer=render,
     )
 
@@ -127,6 +130,7 @@ def check_structure(
     changes, notes = _explained(as_changes(bare, new, unwrapped), bare, new)
     if wrapper:
         changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
+    changes = restated(changes, structure, new)
     if outcome.nothing:
         changes = (Change("nothing-loaded", detail=_nothing(done.before if done else structure)), *changes)
     verdict = Verdict(
@@ -137,7 +141,7 @@ def check_structure(
         new_label=definition.label,
         where=definition.where,
         notes=(*notes_of(definition, structure, outcome), *failed, *notes),
-        repairs=(wrapper.repair(),) if wrapper else (),
+        repairs=(wrapper.repair(new),) if wrapper else (),
         before=done.before if done else None,
         remapped=done.renamed if done else {},
         renderer=render,
@@ -263,6 +267,9 @@ def resumed(
     try:
         if checkpoint is not None and definition.loader is not None:
             definition = loaded_by(checkpoint, definition, policy.memory_budget)
+        if config_of(saved) is not None:
+            problem = "is an adapter, which is checked without the state of an optimizer"
+            raise BuildError(_source(saved), problem, "lower its level to backward")
         found = resume(saved, definition, factory, _renamed(verdict), policy.memory_budget)
     except Exception as error:  # the load's verdict stands
         return replace(verdict, changes=(*could_not_check(error).changes, *verdict.changes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pytest_ckpt_compat._core.adapters import ADAPTER
 from pytest_ckpt_compat._core.changes import Change, Kind
 from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
 
@@ -41,6 +42,9 @@ def explain(facts: Iterable[Change], old: Structure, new: Structure) -> tuple[Ch
         if (change.kind not in _EXPLAINED and change.old != change.new)
         or (unmatched_old.issuperset(change.old) and unmatched_new.issuperset(change.new))
     ]
+    if new.source.format == ADAPTER:  # its last layer is no head
+        in_place = {(fact.old, fact.new): fact for fact in found if fact.old == fact.new}
+        kept = [in_place.get((change.old, change.new), change) for change in kept]
     explained_old = {key for change in kept for key in change.old}
     explained_new = {key for change in kept for key in change.new}
     rest = (

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check.explain import grouped
 from pytest_ckpt_compat._core import prefixes
+from pytest_ckpt_compat._core.adapters import ADAPTER
 from pytest_ckpt_compat._core.changes import Change, Kind
 from pytest_ckpt_compat._core.structure import Structure
 
@@ -39,11 +40,13 @@ class Wrapper:
         """The checkpoint's own key: the inverse of ``unwrapped``."""
         return self.prefix + key if self.on_checkpoint else key.removeprefix(self.prefix)
 
-    def repair(self) -> tuple[str, str]:
-        """What to do about it: a label and a line."""
+    def repair(self, new: Structure) -> tuple[str, str]:
+        """What to do about it where ``new`` is loaded into: a label and a line."""
         if self.on_checkpoint:
             line = f'pass strip_prefix="{self.prefix}", or save the state_dict of the module in the wrapper'
             return "fix", line
+        if new.source.format == ADAPTER:
+            return "fix", f"put {self.prefix} before the keys while loading (remap=), as peft saves them"
         return "fix", "register the model without its wrapper"
 
 

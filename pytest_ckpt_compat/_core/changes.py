@@ -16,6 +16,7 @@ Kind = Literal[
     "fused",
     "reparametrized",
     "prefixed",
+    "unmerged",
     "resized",
     "head-resized",
     "retyped",
@@ -95,7 +96,7 @@ class Change:
 
 #: Kinds whose old and new keys correspond one to one, where there are as many of both.
 _MOVES: frozenset[Kind] = frozenset(
-    {"renamed", "prefixed", "reparametrized", "transposed", "resized", "head-resized"}
+    {"renamed", "prefixed", "unmerged", "reparametrized", "transposed", "resized", "head-resized"}
 )
 
 

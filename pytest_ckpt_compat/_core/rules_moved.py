@@ -10,6 +10,41 @@ from pytest_ckpt_compat._core.rule import Rule
 #: In report order.
 RULES: tuple[Rule, ...] = (
     Rule(
+        id="CK108",
+        kind="unmerged",
+        about="load",
+        severity=Severity.ERROR,
+        lenient=Severity.WARNING,
+        phrase="{tensors} of an adapter that is not merged",
+        advice="load it with peft, or merge it: save the state_dict of model.merge_and_unload()",
+        meaning="the checkpoint has the weights of a LoRA adapter, and the definition is a plain model",
+        documentation=cleandoc(
+            """
+            The checkpoint was saved from a model that peft had wrapped, or it is an adapter alone. Beside
+            the weights of the model, which peft has put under `base_layer`, there are those of the adapter
+            (`lora_A`, `lora_B`), and the definition has a place for neither:
+
+            ```
+            ~ base_model.model.q.base_layer.* -> q.*             2 tensors
+            ~ base_model.model.q.{lora_A,lora_B}.default.weight   2 tensors
+            ```
+
+            To rename the first and to drop the second gives the model as it was before it was fine-tuned.
+            Merge the adapter once, and register the merged checkpoint:
+
+            ```python
+            merged = peft_model.merge_and_unload()
+            torch.save(merged.state_dict(), "merged.pt")
+            ```
+
+            Or keep it an adapter. Save it with `peft_model.save_pretrained("adapter")` and register this
+            directory, which holds `adapter_config.json`, with the plain model: it is then loaded
+            [as peft does](your_library.md#peft). A checkpoint of the whole wrapped model loads into a
+            definition that is one, too: a factory that returns `get_peft_model(...)`.
+            """
+        ),
+    ),
+    Rule(
         id="CK107",
         kind="prefixed",
         about="load",

@@ -14,7 +14,7 @@ from pytest_ckpt_compat._core.display import size
 from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError, ReadError
 from pytest_ckpt_compat._core.parts import joined
 from pytest_ckpt_compat._core.structure import ITEM_SIZES, Source, Structure
-from pytest_ckpt_compat._definition import from_pretrained, loader
+from pytest_ckpt_compat._definition import from_pretrained, loader, peft_adapter
 from pytest_ckpt_compat._definition.build import build, build_real
 from pytest_ckpt_compat._definition.counterparts import is_lazy
 from pytest_ckpt_compat._definition.doubts import Doubts
@@ -58,6 +58,8 @@ def load(
         return loader.load(structure, definition, definition.loader, budget)
     doubts = Doubts()
     module = build(definition, structure.values, doubts)
+    if peft_adapter.applies(module, structure, definition):
+        return peft_adapter.load(module, structure, definition, strict, budget, doubts)
     if from_pretrained.applies(module, definition):
         try:
             return from_pretrained.load(module, structure, definition, strict, budget)

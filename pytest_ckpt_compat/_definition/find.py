@@ -16,9 +16,10 @@ from pytest_ckpt_compat._definition.names import (
     parameters,
     where_of,
 )
+from pytest_ckpt_compat._definition.peft_base import base_folder, base_of
 from pytest_ckpt_compat._definition.pretrained_config import class_named_in, factory_of, is_pretrained
 from pytest_ckpt_compat._definition.project_code import Loader, Remap, loader_of, remap_of
-from pytest_ckpt_compat._registry.options import LIBRARIES
+from pytest_ckpt_compat._registry.options import LIBRARIES, PEFT
 
 if TYPE_CHECKING:
     from pytest_ckpt_compat._registry.registration import Registration
@@ -115,15 +116,22 @@ def find(
     loader = None if library or load is None else loader_of(load)
     if loader is not None:
         return _loaded_by(loader, model, kwargs, remap, path)
+    name = ""
     if model is None:
         if not library:
             raise UsageError("the model", "is missing", 'give model, or load="package.module:function"')
-        model = class_named_in(path, config)
+        if library == PEFT:
+            model, name = base_of(path)
+        else:
+            model = class_named_in(path, config)
     found = replace(_resolved(model, kwargs), remap=remap_of(remap), library=library, path=path)
+    if name:  # what builds a base is none of the project's code
+        found = replace(found, name=name, where="")
     if "config" in found.kwargs or not is_pretrained(found.target):
         return found
-    factory = factory_of(found.target, path, config)
-    return replace(found, target=factory or found.target, configured=True)
+    base = base_folder(path)
+    factory = factory_of(found.target, base or path, config)
+    return replace(found, target=factory or found.target, configured=not base)
 
 
 def find_registered(

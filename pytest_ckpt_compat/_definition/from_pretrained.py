@@ -22,12 +22,12 @@ from pytest_ckpt_compat._definition.observation import REPORT, Outcome, Shape
 from pytest_ckpt_compat._definition.pretrained_config import is_pretrained
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
 from pytest_ckpt_compat._definition.weights import read_weights
+from pytest_ckpt_compat._registry.options import TRANSFORMERS
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-NAME = "transformers"
 #: What ``from_pretrained`` raises when it has compared checkpoint and model.
 _VERDICTS = (REPORT, "We encountered some issues during automatic conversion")
 
@@ -43,7 +43,7 @@ def applies(module: nn.Module, definition: Definition) -> bool:
         BuildError: the registration names transformers, and the definition is no model of its.
     """
     ours = is_pretrained(type(module))
-    if definition.library == NAME and not ours:
+    if definition.library == TRANSFORMERS and not ours:
         raise BuildError(
             definition.label,
             f"gave {type(module).__name__}, which is no transformers.PreTrainedModel",
@@ -239,7 +239,7 @@ def _zero(spec: TensorSpec) -> torch.Tensor:
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """Hides the library's progress bar and its report of the load, which the verdict gives."""
-    logger = logging.getLogger(NAME)
+    logger = logging.getLogger(TRANSFORMERS)
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:

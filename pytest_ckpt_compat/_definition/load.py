@@ -12,7 +12,7 @@ from pytest_ckpt_compat._core.changes import MEMORY_BUDGET
 from pytest_ckpt_compat._core.errors import NoBaselineError, ReadError
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import OBJECT, PLAIN_DTYPES, Structure
-from pytest_ckpt_compat._definition import from_pretrained, lightning
+from pytest_ckpt_compat._definition import from_pretrained, lightning, peft_adapter
 from pytest_ckpt_compat._definition.build import build_real
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import with_metadata
@@ -71,6 +71,8 @@ def load_weights(definition: Definition, structure: Structure, strict: bool = Tr
     if definition.loader is not None:
         return run_really(definition, definition.loader)
     module = build_real(definition, structure.values)
+    if peft_adapter.applies(module, structure, definition):
+        return peft_adapter.load_real(module, structure, definition, strict)
     if from_pretrained.applies(module, definition):
         with contextlib.suppress(from_pretrained.NotHereError):
             return from_pretrained.load_real(module, structure, definition, strict, MEMORY_BUDGET)

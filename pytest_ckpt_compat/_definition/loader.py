@@ -18,6 +18,8 @@ from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.loader_outcome import Call, Run, judged, reached_nothing
 from pytest_ckpt_compat._definition.names import brief, is_module
 from pytest_ckpt_compat._definition.observation import REPORT, Observation, Outcome, quiet_copies
+from pytest_ckpt_compat._definition.peft_run import of_adapters
+from pytest_ckpt_compat._definition.peft_settings import is_peft_model
 from pytest_ckpt_compat._definition.project_code import Loader
 from pytest_ckpt_compat._definition.stand_ins import Files, file_is_there, stand_ins
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
@@ -212,6 +214,9 @@ def _watched_loads(
         finally:
             inside = False
             outcome = observation.outcome(raised, state_dict, strict, run.watched)
+            if is_peft_model(module) and not strict:
+                missing = of_adapters(module, outcome.missing, given, definition)
+                outcome = replace(outcome, missing=missing)
             run.made.append(Call(ours, module, given, alias_groups(same), outcome, raised))
 
     torch.nn.Module.load_state_dict = load_state_dict  # type: ignore[method-assign,assignment]

@@ -201,6 +201,15 @@ def _mismatches(messages: tuple[str, ...]) -> dict[str, tuple[Shape, Shape]]:
     return {match["key"]: (_shape(match["old"]), _shape(match["new"])) for match in found if match}
 
 
+def mismatches(error: BaseException | None) -> dict[str, tuple[Shape, Shape]]:
+    """Key -> (shape in the checkpoint, shape in the model), as an error of ``load_state_dict`` lists them."""
+    text = "" if error is None else str(error)
+    if not text.startswith(REPORT):
+        return {}
+    lines = text.split("\n")[1:]
+    return _mismatches(tuple(line.strip().removesuffix(";") for line in lines))
+
+
 def _shape(text: str) -> Shape:
     """``torch.Size([16, 3])`` -> (16, 3)."""
     match = _SIZES.search(text)

@@ -15,6 +15,7 @@ from pytest_ckpt_compat._readers.formats.single_file import HEAD, load_single, r
 from pytest_ckpt_compat._readers.limits import Budget, RefusalError, UnreachableRefusalError
 from pytest_ckpt_compat._readers.source.files import Blob, open_blob
 from pytest_ckpt_compat._readers.source.folders import Folder, LocalFolder
+from pytest_ckpt_compat._readers.state_dict.adapters import WEIGHTS, with_config
 from pytest_ckpt_compat._readers.state_dict.assemble import Loaded
 
 _PART = ".distcp"
@@ -118,21 +119,24 @@ def _load(blob: Blob, folder: Folder) -> Loaded:
 
 def read_file(blob: Blob, folder: Folder, key: str | None) -> Structure:
     """Reads a file, and the files of ``folder`` that it names. Raises RefusalError."""
-    if blob.path.partition("?")[0].endswith(_PART):  # a part does not say by itself what it is
+    name = os.path.basename(blob.path.partition("?")[0])
+    if name.endswith(_PART):  # a part does not say by itself what it is
         raise RefusalError(
             "it is one part of a distributed checkpoint", "give its directory, or the file .metadata in it"
         )
     budget = Budget()
     head = blob.head(HEAD)
     found = read_single(blob, head, key, budget)
-    return _read_rarer(blob, head, folder, key, budget) if found is None else found
+    if found is None:
+        return _read_rarer(blob, head, folder, key, budget)
+    return with_config(found, folder) if name in WEIGHTS else found
 
 
 def _read_rarer(blob: Blob, head: bytes, folder: Folder, key: str | None, budget: Budget) -> Structure:
-    from pytest_ckpt_compat._readers.formats import dcp, gguf, onnx
+    from pytest_ckpt_compat._readers.formats import dcp, gguf, nemo, onnx
     from pytest_ckpt_compat._readers.formats.shards import read_index
 
-    found = None
+    found = nemo.read_nemo(blob, head, key, budget)
     if head.startswith(gguf.MAGIC):
         return gguf.read_gguf(blob, key)
     if dcp.looks_like(head):

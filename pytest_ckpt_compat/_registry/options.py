@@ -15,7 +15,8 @@ from pytest_ckpt_compat._core.levels import Level
 
 LEVELS = tuple(level.value for level in Level)
 #: Libraries whose own loading functions a registration may name.
-LIBRARIES = ("transformers",)
+PEFT, TRANSFORMERS = "peft", "transformers"
+LIBRARIES = (PEFT, TRANSFORMERS)
 
 _NONE = type(None)
 _NAMED = 'text, "package.module:attr"'

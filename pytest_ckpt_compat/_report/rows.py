@@ -50,7 +50,9 @@ def _alike(change: Change) -> tuple[object, ...]:
     """What changes must have in common to share a row."""
     in_place = change.old == change.new or (not change.old and change.old_specs)
     specs = (change.old_specs, change.new_specs) if in_place else ()
-    return change.kind, change.severity, change.reason, change.detail, specs
+    # A prefix has one row; an adapter has keys with a place in the model, and others without.
+    sides = (bool(change.old), bool(change.new)) if change.kind != "prefixed" else ()
+    return change.kind, change.severity, change.reason, change.detail, sides, specs
 
 
 def _rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[Row]:

@@ -78,7 +78,7 @@ def _worst_first(verdict: Verdict) -> Iterator[Change]:
 #: Kinds of changes whose keys in the checkpoint a load that succeeds throws away.
 _THROWN_AWAY: frozenset[Kind] = frozenset(
     {
-        *("unexpected", "renamed", "split", "fused", "reparametrized", "prefixed"),
+        *("unexpected", "renamed", "split", "fused", "reparametrized", "prefixed", "unmerged"),
         *("transposed", "resized", "head-resized"),
     }
 )

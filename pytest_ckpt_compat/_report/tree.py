@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from pytest_ckpt_compat._core.adapters import CONFIG, config_of, described
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.structure import Structure, TensorSpec
 
@@ -90,7 +91,11 @@ def _head(structure: Structure) -> Iterator[str]:
     source = structure.source
     inside = f", state_dict at {source.container}" if source.container else ""
     yield visible(f"{source.path}: {source.format}{inside}")
-    others = [str(name) for name in structure.values if name.split(".")[0] != source.container.split(".")[0]]
+    config = config_of(structure)
+    if config is not None:
+        yield visible(f"{CONFIG}: {described(config)}")
+    first = source.container.split(".")[0]
+    others = [str(name) for name in structure.values if name != CONFIG and name.split(".")[0] != first]
     if others:
         yield visible(f"also holds {', '.join(others)}")
     named = _classes(structure)

@@ -49,7 +49,7 @@ def saved(value: Any) -> bytes:
 
 def zipped(**records: bytes) -> bytes:
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in records.items():
             archive.writestr(name.replace("__", "."), data)
     return stream.getvalue()
@@ -105,6 +105,43 @@ def directory(name: str) -> Callable[[Path], Path]:
     return write
 
 
+def files(*names: str) -> Callable[[Path], Path]:
+    """Writes a directory with these files; the JSON of modules names those of sentence-transformers."""
+
+    def write(folder: Path) -> Path:
+        for name in names:
+            path = folder / name
+            path.parent.mkdir(exist_ok=True)
+            if name.endswith(".safetensors"):
+                save_file(net().state_dict(), path)
+            else:
+                path.write_text('[{"type": "sentence_transformers.models.Transformer"}]')
+        return folder
+
+    return write
+
+
+def scheduler() -> Any:
+    return torch.optim.lr_scheduler.StepLR(torch.optim.SGD(net().parameters()), 1)
+
+
+class NeuralNet:
+    """Stands in for the class of skorch, which pickles itself so (1.4)."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"module": nn.Linear, "initialized_": True, "__cuda_dependent_attributes__": saved(net())}
+
+
+def skorch_net() -> NeuralNet:
+    return NeuralNet()
+
+
+def pickled_skorch() -> bytes:
+    raw = pickle.dumps(skorch_net(), protocol=4)
+    name, other = (part.encode() for part in (__name__, "skorch.net"))
+    return raw.replace(bytes([len(name)]) + name, bytes([len(other)]) + other)
+
+
 def array_file() -> bytes:
     stream = io.BytesIO()
     np.save(stream, np.zeros(3))
@@ -127,6 +164,11 @@ KINDS: dict[str, bytes | Callable[[Path], Path]] = {
     "one tensor": saved(torch.zeros(3)),
     "a list of tensors": saved([torch.zeros(3), torch.zeros(4)]),
     "an optimizer's state": saved(torch.optim.Adam(net().parameters()).state_dict()),
+    "a scheduler's state": saved(scheduler().state_dict()),
+    "accelerate's `random_states_0.pkl`": saved(
+        {"step": 0, "random_state": (3, (1, 2), None), "torch_manual_seed": torch.get_rng_state()}
+    ),
+    "a net of skorch, saved whole": saved(skorch_net()),
     "anything else without tensors": saved({"epoch": 3}),
     "frozen TorchScript": frozen,
     "one `.distcp` file": part,
@@ -135,15 +177,20 @@ KINDS: dict[str, bytes | Callable[[Path], Path]] = {
     ),
     "a directory of such parts": lambda folder: sharded(folder, save_distributed=True),
     "torch.package": packaged,
-    "Stable-Baselines3": zipped(
-        data=b"{}", policy__pth=saved(net().state_dict()), _stable_baselines3_version=b"2"
+    "Stable-Baselines3, compressed again": zipped(
+        data=b"{}",
+        policy__pth=saved(net().state_dict()),
+        _stable_baselines3_version=b"2",
     ),
     "another zip archive with checkpoints": zipped(encoder__pt=b"", decoder__pt=b""),
     "another zip archive": zipped(document__xml=b"<a/>"),
-    "NeMo": tarred(model_config__yaml=b"a: 1", model_weights__ckpt=saved(net().state_dict())),
+    "NeMo, with its weights in parts": tarred(
+        **{"model_config__yaml": b"a: 1", "model_weights/__metadata": b""}
+    ),
     "another tar archive": tarred(readme__txt=b"hello"),
     "torch before 0.1.10": old_tar(),
     "joblib, compressed": zlib.compress(pickle.dumps(arrays())),
+    "a net of skorch, pickled": pickled_skorch(),
     "a plain pickle": pickle.dumps(arrays(), protocol=4),
     "gzip": gzip.compress(saved(net().state_dict())),
     "NumPy `.npy`": array_file(),
@@ -161,6 +208,14 @@ KINDS: dict[str, bytes | Callable[[Path], Path]] = {
     "a directory of TensorFlow's SavedModel": directory("saved_model.pb"),
     "a directory of Keras": directory("keras_metadata.pb"),
     "a directory of TensorFlow or Flax": directory("checkpoint"),
+    "a directory of accelerate with several models": files("model.safetensors", "model_1.safetensors"),
+    "a directory of sentence-transformers with several weights": files(
+        "model.safetensors", "2_Dense/model.safetensors", "1_Pooling/config.json", "modules.json"
+    ),
+    "a directory of checkpoint directories": files(
+        "unet/diffusion_pytorch_model.safetensors", "vae/model.safetensors", "scheduler/scheduler_config.json"
+    ),
+    "a directory of PEFT adapters": files("first/adapter_config.json", "second/adapter_config.json"),
     "a directory without a checkpoint": directory("readme.txt"),
     "HTML": b"<!DOCTYPE html><html>404</html>",
     "`config.json`": json.dumps({"architectures": ["Bert"], "model_type": "bert"}).encode(),
@@ -204,21 +259,22 @@ def test_a_refusal_says_what_the_file_is_and_the_next_step(kind: str, tmp_path: 
     assert (caught.value.problem, caught.value.advice) == (problem, step.replace("`", ""))
 
 
-def test_the_file_that_a_refusal_names_is_read(tmp_path: Path) -> None:
-    for kind, name in (("NeMo", "model_weights.ckpt"), ("Stable-Baselines3", "policy.pth")):
-        made = KINDS[kind]
-        assert isinstance(made, bytes)
-        (tmp_path / "archive").write_bytes(made)
-        with pytest.raises(ReadError, match=f"give the file '{name}' in it"):
-            read(tmp_path / "archive")
-        if kind == "NeMo":
-            with tarfile.open(tmp_path / "archive") as archive:
-                archive.extractall(tmp_path, filter="data")
-        else:
-            with zipfile.ZipFile(tmp_path / "archive") as inside:
-                inside.extractall(tmp_path)
-        assert len(read(tmp_path / name).tensors) == 4
+def test_what_a_refusal_names_is_read(tmp_path: Path) -> None:
+    made = KINDS["Stable-Baselines3, compressed again"]
+    assert isinstance(made, bytes)
+    with zipfile.ZipFile(io.BytesIO(made)) as inside:
+        inside.extractall(tmp_path)
+    assert len(read(tmp_path / "policy.pth").tensors) == 4
     assert len(read(part(tmp_path).parent).tensors) == 4
+    for kind in KINDS:
+        if kind.startswith("a directory of") and "give one of them: " in table()[kind][1]:
+            folder = tmp_path / str(len(kind))
+            folder.mkdir()
+            made = KINDS[kind]
+            assert not isinstance(made, bytes)
+            made(folder)
+            for name in re.findall(r"'(.+?)'", table()[kind][1]):
+                assert "adapter" in kind or len(read(folder / name).tensors) == 4
 
 
 @pytest.mark.parametrize("options", [{}, {"save_distributed": True, "enable_consolidation": True}])

@@ -36,8 +36,6 @@ def refuse_zip(names: Collection[str]) -> RefusalError:
             "it is an archive of torch.package, which holds code",
             "load its module with torch.package.PackageImporter and save module.state_dict() with torch.save",
         )
-    if "_stable_baselines3_version" in names:
-        return RefusalError("it is an archive of Stable-Baselines3", _unpack(["policy.pth"]))
     inside = _checkpoints(names)
     if inside:
         return RefusalError("it is a zip archive with checkpoints in it", _unpack(inside))
@@ -53,7 +51,7 @@ def is_tar(head: bytes) -> bool:
 
 def refuse_tar(blob: Blob) -> RefusalError:
     """Makes the refusal of a tar archive, by the names of its first members."""
-    names = [name.removeprefix("./") for name in _members(blob)]
+    names = [name for name, _, _ in members(blob)]
     if {"pickle", "storages"} <= {*names}:
         return RefusalError("it is a tar archive, as torch before 0.1.10 wrote", _RESAVE)
     whose = "of NeMo" if "model_config.yaml" in names else ""
@@ -79,8 +77,8 @@ def _unpack(names: list[str], what: str = "file") -> str:
     return f"unpack it, and give one of its files: {', '.join(map(repr, names[:_SHOWN]))}{more}"
 
 
-def _members(blob: Blob) -> Iterator[str]:
-    """Yields the names of the first members of a tar archive, as far as they can be read."""
+def members(blob: Blob) -> Iterator[tuple[str, int, int]]:
+    """Yields name, offset and size of the first members of a tar archive, as far as they can be read."""
     position = 0
     for _ in range(_MEMBERS):
         if position + _BLOCK > blob.size:
@@ -88,8 +86,10 @@ def _members(blob: Blob) -> Iterator[str]:
         head = blob.read_at(position, _BLOCK)
         if not is_tar(head):
             return
-        yield head[:100].rstrip(b"\0").decode("utf-8", "replace")
-        size = head[124:136].rstrip(b"\0 ")
-        if not size or not all(digit in b"01234567" for digit in size):
+        name = head[:100].rstrip(b"\0").decode("utf-8", "replace")
+        digits = head[124:136].rstrip(b"\0 ")
+        if not digits or not all(digit in b"01234567" for digit in digits):
             return  # a size in another form
-        position += _BLOCK + -(-int(size, 8) // _BLOCK) * _BLOCK
+        position += _BLOCK
+        yield name.removeprefix("./"), position, int(digits, 8)
+        position += -(-int(digits, 8) // _BLOCK) * _BLOCK

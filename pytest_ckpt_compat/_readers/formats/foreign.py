@@ -5,6 +5,7 @@ from __future__ import annotations
 from pytest_ckpt_compat._readers.formats.archives import is_tar, refuse_tar
 from pytest_ckpt_compat._readers.limits import RefusalError
 from pytest_ckpt_compat._readers.source.files import Blob
+from pytest_ckpt_compat._readers.state_dict.nothing import SKORCH
 
 _CONVERT = "set its weights in a PyTorch model and save model.state_dict() with torch.save"
 _UNPACK = "unpack it first"
@@ -53,9 +54,7 @@ def unsupported(blob: Blob, head: bytes) -> RefusalError:
             "load it with joblib and save its weights with torch.save",
         )
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return RefusalError(
-            "it is a plain pickle, not a file that torch.save wrote", "save its weights with torch.save"
-        )
+        return _pickle(head)
     if _is_msgpack_table(head):
         return RefusalError("it is a msgpack file, as Flax writes, which is not read", _CONVERT)
     if _is_text(head) and head.lstrip()[:1] == b"{":
@@ -67,6 +66,15 @@ def unsupported(blob: Blob, head: bytes) -> RefusalError:
     return RefusalError(
         f"its format is unknown: it has {blob.size:,} bytes and begins with {head[:8].hex(' ')}",
         "give a file that torch.save or safetensors wrote",
+    )
+
+
+def _pickle(head: bytes) -> RefusalError:
+    """Makes the refusal of a pickle that torch.save did not write."""
+    if b"skorch." in head:  # the module of the class that it begins with
+        return RefusalError("it is a pickled net of skorch", SKORCH)
+    return RefusalError(
+        "it is a plain pickle, not a file that torch.save wrote", "save its weights with torch.save"
     )
 
 

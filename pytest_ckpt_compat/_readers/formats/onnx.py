@@ -1,8 +1,9 @@
-"""ONNX models: the names, types and dimensions of the initializers in the protobuf.
+"""ONNX models: the names, types and dimensions of the weights in the protobuf.
 
-Written after ``onnx.proto`` of ONNX 1.23 (messages ModelProto, GraphProto, TensorProto). Each field
-has a known length, so weights are skipped. Files of external data are never opened. Initializers
-inside the bodies of ``If`` and ``Loop`` are left out.
+Written after ``onnx.proto`` of ONNX 1.23 (messages ModelProto, GraphProto, NodeProto, AttributeProto,
+TensorProto). Weights are initializers, and the tensors of ``Constant`` nodes that can be weights, also in the
+bodies of ``If``, ``Loop`` and ``Scan``. Each field has a known length, so their data is skipped. Files of
+external data are never opened.
 """
 
 from __future__ import annotations
@@ -25,7 +26,17 @@ _VARINT, _LONG, _BYTES, _SHORT = 0, 1, 2, 5
 #: Number of a field of ModelProto -> its wire type.
 _MODEL = MappingProxyType({1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2})
 _IR_VERSION, _PRODUCER, _GRAPH, _METADATA = 1, 2, 7, 14
-_INITIALIZER, _SPARSE = 5, 15
+_NODE, _INITIALIZER, _SPARSE = 1, 5, 15
+#: Fields of NodeProto, and of AttributeProto.
+_OUTPUT, _OPERATOR, _ATTRIBUTE = 2, 4, 5
+_ATTRIBUTE_NAME, _TENSOR, _BODY, _SPARSE_TENSOR = 1, 5, 6, 22
+#: Nodes that hold tensors or graphs, and how their operators stand in the bytes of a node.
+_HOLDERS = (b"Constant", b"If", b"Loop", b"Scan")
+_MARKS = tuple(bytes((_OPERATOR << 3 | _BYTES, len(name))) + name for name in _HOLDERS)
+#: Bytes of a node up to which it is first looked at as a whole.
+_SMALL_NODE = 4096
+#: dtypes of constants that are shapes, axes and texts rather than weights.
+_NO_WEIGHTS = frozenset({"int32", "int64", "bool", "string"})
 _DIMS, _TYPE, _NAME, _RAW, _EXTERNAL, _WHERE = 1, 2, 8, 9, 13, 14
 #: TensorProto.DataType -> dtype.
 _DTYPES: Mapping[int, str] = MappingProxyType(
@@ -54,26 +65,31 @@ def read_onnx(blob: Blob, key: str | None) -> Structure:
     """Reads the structure of an ONNX model's initializers."""
     require_top(key)
     walk = _Walk(blob)
-    tensors: dict[str, TensorSpec] = {}
-    locations: dict[str, Location] = {}
     graphs = 0
     for number, kind, begin, size in walk.fields(0, blob.size):
         if _MODEL.get(number) != kind:
             raise damaged(f"its field at byte {begin:,} is not one of an ONNX model")
         if number == _GRAPH:
             graphs += 1
-            walk.graph(begin, size, tensors, locations)
+            walk.graph(begin, size)
     if graphs != 1:
         raise damaged(f"it has {graphs} graphs instead of one")
-    if not tensors:
+    if not walk.tensors:
         raise no_tensors()
-    return Structure(tensors, source=Source(blob.path, FORMAT), locations=locations)
+    return Structure(walk.tensors, source=Source(blob.path, FORMAT), locations=walk.locations)
 
 
 class _Walk:
-    """A walk over the fields of messages, which counts them."""
+    """A walk over the fields of messages, which counts them, and keeps the weights.
+
+    Attributes:
+        tensors: name -> spec.
+        locations: name -> where its data lies.
+    """
 
     def __init__(self, blob: Blob) -> None:
+        self.tensors: dict[str, TensorSpec] = {}
+        self.locations: dict[str, Location] = {}
         self._blob = blob
         self._cursor = Cursor(blob)
         self._fields = 0
@@ -84,13 +100,13 @@ class _Walk:
 
         The caller may move the cursor: each step first returns to the end of the last field.
         """
-        cursor, end = self._cursor, begin + size
+        end = begin + size
         position = begin
         while position < end:
             self._fields += 1
             if self._fields > limits.ONNX_FIELDS:
                 raise over_limit("fields", limits.ONNX_FIELDS)
-            cursor.skip(position - cursor.position)
+            cursor = self._at(position)
             tag = cursor.varint()
             number, kind = tag >> 3, tag & 7
             value = cursor.varint() if kind in (_VARINT, _BYTES) else 0
@@ -101,30 +117,94 @@ class _Walk:
                 raise damaged(f"its field at byte {start:,} does not fit in its message")
             yield number, kind, start, value if kind == _VARINT else length
 
-    def graph(
-        self, begin: int, size: int, tensors: dict[str, TensorSpec], locations: dict[str, Location]
-    ) -> None:
-        """Adds the graph's initializers to ``tensors`` and ``locations``."""
-        for number, kind, start, length in self.fields(begin, size):
-            if kind != _BYTES or number not in (_INITIALIZER, _SPARSE):
-                continue
-            name, spec, offset = (
-                self._sparse(start, length) if number == _SPARSE else self._tensor(start, length)
-            )
-            if name in tensors:
-                raise damaged(f"it has two initializers named {name!r}")
-            if len(tensors) >= limits.KEYS:
-                raise over_limit("tensors", limits.KEYS)
-            tensors[name] = spec
-            if offset is not None and self._blob.locatable:
-                locations[name] = Location(self._blob.path, "", offset, contiguous(spec.shape))
+    def _at(self, position: int) -> Cursor:
+        """The cursor, moved to a position; one that goes forward keeps what it has read."""
+        if position < self._cursor.position:
+            self._cursor = Cursor(self._blob, position)
+        self._cursor.skip(position - self._cursor.position)
+        return self._cursor
 
-    def _sparse(self, begin: int, size: int) -> tuple[str, TensorSpec, None]:
+    def graph(self, begin: int, size: int, path: str = "", depth: int = 0) -> None:
+        """Adds the weights of a graph, and of the graphs in it.
+
+        Args:
+            begin: offset of the graph.
+            size: its bytes.
+            path: names of the node and the attribute that it is the body of, each with a slash.
+            depth: number of graphs around it.
+        """
+        if depth > limits.DEPTH:
+            raise over_limit("graphs inside each other", limits.DEPTH)
+        own: set[str] = set()
+        for number, kind, start, length in self.fields(begin, size):
+            if kind != _BYTES:
+                continue
+            if number == _NODE and self._may_hold(start, length):
+                self._node(start, length, path, depth, own)
+            elif number == _INITIALIZER:
+                self._add(*self._tensor(start, length), path, own)
+            elif number == _SPARSE:
+                self._add(*self._sparse(start, length), path, own)
+
+    def _may_hold(self, begin: int, size: int) -> bool:
+        """Whether a node may hold tensors or graphs; most do not, and are passed over at once."""
+        if size > _SMALL_NODE:
+            return True
+        node = self._blob.read_at(begin, size)
+        return any(mark in node for mark in _MARKS)
+
+    def _node(self, begin: int, size: int, path: str, depth: int, own: set[str]) -> None:
+        """Adds the tensor of a Constant, or the weights in the bodies of another node."""
+        output = operator = ""
+        attributes = []
+        for number, kind, start, length in self.fields(begin, size):
+            if kind == _BYTES and number == _OUTPUT:
+                output = output or self._text(start, length)
+            elif kind == _BYTES and number == _OPERATOR:
+                operator = self._text(start, length)
+            elif kind == _BYTES and number == _ATTRIBUTE:
+                attributes.append((start, length))
+        if operator.encode() not in _HOLDERS:
+            return
+        for attribute in attributes:
+            self._attribute(*attribute, output, path, depth, own)
+
+    def _attribute(self, begin: int, size: int, output: str, path: str, depth: int, own: set[str]) -> None:
+        """Adds the tensor of a Constant with this output, or the weights in a body."""
+        name = ""
+        for number, kind, start, length in self.fields(begin, size):
+            if kind != _BYTES:
+                continue
+            if number == _ATTRIBUTE_NAME:
+                name = self._text(start, length)
+            elif number == _BODY:
+                self.graph(start, length, f"{path}{output}/{name}/", depth + 1)
+            elif number in (_TENSOR, _SPARSE_TENSOR):
+                read = self._tensor if number == _TENSOR else self._sparse
+                found = read(start, length, output)
+                if found[1].shape and found[1].dtype not in _NO_WEIGHTS:
+                    self._add(*found, path, own)
+
+    def _add(self, name: str, spec: TensorSpec, offset: int | None, path: str, own: set[str]) -> None:
+        """Adds a weight. If another body has one of its name, it is given the path of its own."""
+        if name in own:
+            raise damaged(f"it has two initializers named {name!r}")
+        own.add(name)
+        key = path + name if name in self.tensors else name
+        if key in self.tensors:
+            raise damaged(f"it has two initializers named {name!r}")
+        if len(self.tensors) >= limits.KEYS:
+            raise over_limit("tensors", limits.KEYS)
+        self.tensors[key] = spec
+        if offset is not None and self._blob.locatable:
+            self.locations[key] = Location(self._blob.path, "", offset, contiguous(spec.shape))
+
+    def _sparse(self, begin: int, size: int, output: str = "") -> tuple[str, TensorSpec, None]:
         """Reads a SparseTensorProto: values (which carry the name), indices, dims."""
         name, dtype, dims = "", "", []
         for number, kind, start, length in self.fields(begin, size):
             if number == 1 and kind == _BYTES:
-                name, spec, _ = self._tensor(start, length)
+                name, spec, _ = self._tensor(start, length, output)
                 dtype = spec.dtype
             elif number == 3:
                 dims += self._numbers(kind, start, length)
@@ -132,8 +212,14 @@ class _Walk:
             raise damaged("it has a sparse initializer without values")
         return name, TensorSpec(dtype, shape(dims)), None
 
-    def _tensor(self, begin: int, size: int) -> tuple[str, TensorSpec, int | None]:
-        """Reads the name and spec of a TensorProto, and the offset of its data where a load can use it."""
+    def _tensor(self, begin: int, size: int, output: str = "") -> tuple[str, TensorSpec, int | None]:
+        """Reads a TensorProto: its name, its spec, and the offset of its data where a load can use it.
+
+        Args:
+            begin: its offset.
+            size: its bytes.
+            output: the output of the Constant that it is the value of, whose name it takes.
+        """
         dims: list[int] = []
         facts: dict[int, Any] = {}
         for number, kind, start, length in self.fields(begin, size):
@@ -145,7 +231,7 @@ class _Walk:
                 facts[number] = self._text(start, length)
             elif number == _RAW and kind == _BYTES:
                 facts[number] = start, length
-        name, code = facts.get(_NAME, ""), facts.get(_TYPE, 0)
+        name, code = output or facts.get(_NAME, ""), facts.get(_TYPE, 0)
         if not name:
             raise damaged("it has an initializer without a name")
         if code not in _DTYPES:
@@ -167,11 +253,10 @@ class _Walk:
             return [value]
         if kind != _BYTES or value > 10 * limits.DIMENSIONS:
             raise over_limit("dimensions in a tensor", limits.DIMENSIONS)
-        self._cursor.skip(start - self._cursor.position)
-        found = []
-        while self._cursor.position < start + value:
-            found.append(self._cursor.varint())
-        if self._cursor.position != start + value:
+        cursor, found = self._at(start), []
+        while cursor.position < start + value:
+            found.append(cursor.varint())
+        if cursor.position != start + value:
             raise damaged("it has dimensions that do not fit in their field")
         return found
 
@@ -181,8 +266,7 @@ class _Walk:
         self._room -= size
         if self._room < 0:
             raise over_limit("bytes in its names", limits.CHARACTERS)
-        self._cursor.skip(start - self._cursor.position)
         try:
-            return self._cursor.take(size).decode()
+            return self._at(start).take(size).decode()
         except UnicodeDecodeError:
             raise damaged("it has a name that is not UTF-8") from None

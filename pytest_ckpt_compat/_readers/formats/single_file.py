@@ -9,14 +9,14 @@ from pytest_ckpt_compat._readers.limits import Budget, RefusalError
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.state_dict.assemble import Loaded, assemble
 
-_ZIP = b"PK\x03\x04"
+ZIP = b"PK\x03\x04"
 #: First bytes of a file that suffice to detect its format.
 HEAD = 512
 
 
 def read_single(blob: Blob, head: bytes, key: str | None, budget: Budget) -> Structure | None:
     """Reads the structure of a torch or safetensors file; returns None if it is neither."""
-    if head.startswith(_ZIP):
+    if head.startswith(ZIP):
         return read_torch_zip(blob, key, budget)
     if torch_legacy.looks_like(head):
         return assemble(torch_legacy.load_torch_legacy(blob, budget), key)
@@ -28,7 +28,7 @@ def read_single(blob: Blob, head: bytes, key: str | None, budget: Budget) -> Str
 def load_single(blob: Blob, budget: Budget) -> Loaded:
     """Reads the whole value in a file of ``torch.save``. Raises RefusalError for another format."""
     head = blob.head(HEAD)
-    if head.startswith(_ZIP):
+    if head.startswith(ZIP):
         return load_torch_zip(blob, budget)
     if torch_legacy.looks_like(head):
         return torch_legacy.load_torch_legacy(blob, budget)

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.formats.archives import refuse_zip
+from pytest_ckpt_compat._readers.formats.stable_baselines3 import (
+    is_of_stable_baselines3,
+    read_stable_baselines3,
+)
 from pytest_ckpt_compat._readers.formats.torch_export import is_export, read_export
 from pytest_ckpt_compat._readers.formats.torchscript import read_torchscript
 from pytest_ckpt_compat._readers.limits import Budget, RefusalError, damaged
@@ -23,6 +27,8 @@ def read_torch_zip(blob: Blob, key: str | None, budget: Budget) -> Structure:
     archive = read_directory(blob)
     if is_export(archive):
         return read_export(archive, key, lambda part: load_torch_zip(part, budget))
+    if is_of_stable_baselines3(archive):
+        return read_stable_baselines3(archive, key, lambda part: load_torch_zip(part, budget))
     root = _root(archive)
     loaded = _load(archive, root, budget)
     if f"{root}/constants.pkl" in archive.records:

@@ -80,4 +80,7 @@ class ZipStorages(StorageTable):
             raise damaged(f"its record {result.record!r} is missing")
         if numel * ITEM_SIZES[dtype] > record.size:
             raise damaged(f"its record {result.record!r} is shorter than the storage in it")
+        blob = self._archive.blob
+        if blob.start and blob.locatable:  # inside another file, in whose directory the record is not
+            return Storage(dtype, "", numel, blob.start + self._archive.data_offset(record))
         return result

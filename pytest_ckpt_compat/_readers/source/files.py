@@ -28,7 +28,7 @@ class Blob:
         size: bytes in the file.
         stream: the open file.
         start: offset of the file in the stream, if it lies inside another file.
-        locatable: whether it is a whole local file, whose tensors can be loaded later.
+        locatable: whether it is local, and its tensors can be loaded later.
     """
 
     path: str
@@ -51,10 +51,16 @@ class Blob:
         """Reads the first ``size`` bytes, or fewer if the file is shorter."""
         return self.read_at(0, min(size, self.size))
 
-    def part(self, offset: int, size: int) -> Blob:
-        """Returns the file of ``size`` bytes that lies at ``offset`` inside this one."""
+    def part(self, offset: int, size: int, locatable: bool = False) -> Blob:
+        """Returns the file that lies inside this one.
+
+        Args:
+            offset: where it begins.
+            size: its bytes.
+            locatable: whether its tensors can be loaded later, if those of this file can.
+        """
         self.read_at(offset + size, 0)
-        return Blob(self.path, size, self.stream, self.start + offset, locatable=False)
+        return Blob(self.path, size, self.stream, self.start + offset, locatable and self.locatable)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import ChoiceRefusalError, RefusalError
 from pytest_ckpt_compat._readers.pickle.inert import Made, Tensor
 from pytest_ckpt_compat._readers.state_dict.modules import has_tensors, is_module, module_entries
-from pytest_ckpt_compat._readers.state_dict.nothing import SAVE, no_tensors
+from pytest_ckpt_compat._readers.state_dict.nothing import SAVE, is_random_state, no_tensors
 from pytest_ckpt_compat._readers.state_dict.quantized import is_packed
 
 _MODEL_NAMES = frozenset(
@@ -121,7 +121,7 @@ def _is_state(value: Any) -> bool:
 
 def _is_state_dict(value: Any) -> bool:
     items = mapping_of(value)
-    if not items or any(type(name) is not str for name in items):
+    if not items or any(type(name) is not str for name in items) or is_random_state(items):
         return False
     return any(type(part) is Tensor or is_packed(part) for part in items.values())
 

@@ -13,7 +13,14 @@ _AS_TENSORS = (
     "save them as tensors: torch.save({name: torch.from_numpy(x) for name, x in arrays.items()}, path)"
 )
 _NUMPY = frozenset({"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"})
+SKORCH = "load it with skorch and save its weights with net.save_params(f_params=path)"
+_SKORCH_STATE = "__cuda_dependent_attributes__"
 _OPTIMIZER = frozenset({"state", "param_groups"})
+#: The mapping in which accelerate keeps the states of random number generators.
+_RANDOM = frozenset({"random_state", "torch_manual_seed"})
+#: What the state of every scheduler of torch has.
+_SCHEDULER = frozenset({"last_epoch", "_step_count"})
+_WHOLE = "give the file with the model's weights"
 #: Values that are looked at.
 _MOST = 1_000
 
@@ -23,15 +30,29 @@ def no_tensors(value: Any = None) -> RefusalError:
     if type(value) is Tensor:
         return RefusalError("it holds one tensor, not a mapping of names to tensors", SAVE)
     if _is_optimizer(value):
-        return RefusalError(
-            "it holds the state of an optimizer alone", "give the file with the model's weights"
-        )
+        return RefusalError("it holds the state of an optimizer alone", _WHOLE)
+    if is_random_state(value):
+        return RefusalError("it holds the states of random number generators alone", _WHOLE)
+    if isinstance(value, dict) and value.keys() >= _SCHEDULER:
+        return RefusalError("it holds the state of a learning rate scheduler alone", _WHOLE)
+    if _is_skorch(value):
+        return RefusalError("it holds a pickled net of skorch", SKORCH)
     arrays = _arrays(value)
     if arrays:
         return RefusalError(f"it holds {count(arrays, 'NumPy array')}, not tensors", _AS_TENSORS)
     if isinstance(value, (list, tuple)) and any(type(item) is Tensor for item in value[:_MOST]):
         return RefusalError(f"it holds a list of {len(value):,} values without names", SAVE)
     return RefusalError("it holds no state_dict: no mapping of names to tensors", SAVE)
+
+
+def is_random_state(value: Any) -> bool:
+    """Whether a value is what accelerate saves beside a model: the states of random number generators."""
+    return isinstance(value, dict) and value.keys() >= _RANDOM
+
+
+def _is_skorch(value: Any) -> bool:
+    """Whether a value is a pickled NeuralNet, which keeps its weights as bytes of another pickle."""
+    return type(value) is Made and isinstance(value.state, dict) and _SKORCH_STATE in value.state
 
 
 def _is_optimizer(value: Any) -> bool:
