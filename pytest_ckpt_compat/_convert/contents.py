@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from pytest_ckpt_compat._convert.memory import contiguous
-from pytest_ckpt_compat._convert.opened import Opened
+from pytest_ckpt_compat._convert.memory import Mapped, contiguous, joined
+from pytest_ckpt_compat._convert.opened import Opened, tensors_in
 from pytest_ckpt_compat._convert.optimizers import moved_optimizers
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import TensorSpec, alias_groups
@@ -39,7 +39,7 @@ class Contents:
     ) -> None:
         self._source = source
         self._makers: dict[int, tuple[Step, int]] = {}
-        self._last: tuple[Step, list[Any]] | None = None
+        self.mapped = Mapped(tensors_in((source.whole, source.state)) if source.mapped else ())
         self.state = OrderedDict(self._entries(steps) if made is None else made)
         metadata = getattr(source.state if made is None else made, "_metadata", None)
         if metadata is not None:
@@ -90,14 +90,18 @@ class Contents:
         """The tensor of a key, contiguous and alone in its storage."""
         value = self.state[key]
         maker = self._makers.get(storage_identity(value))
-        return contiguous(value) if maker is None else self._made(*maker)
+        return contiguous(value, self.mapped) if maker is None else self._made(*maker)
 
     def _made(self, step: Step, index: int) -> Any:
-        """One result of a step; the others are kept until another step's turn."""
-        if self._last is None or self._last[0] is not step:
-            self._last = None
-            self._last = step, list(carried_out(step, self._source.state.__getitem__).values())
-        return contiguous(self._last[1][index])
+        """One result of a step; the others of one that only divides or arranges are views, made in turn."""
+        given = [self._source.state[key] for key in step.old]
+        if step.op.name == "cat" and len({each.dtype for each in given}) == 1:
+            return joined(given, step.op.numbers[0], self.mapped)
+        if step.op.name == "stack" and step.op.numbers[1] == 1 and len({each.dtype for each in given}) == 1:
+            dim = step.op.numbers[0]
+            return joined([each.unsqueeze(dim) for each in given], dim, self.mapped)
+        made = list(carried_out(step, self._source.state.__getitem__).values())[index]
+        return contiguous(made, self.mapped)
 
     def left_behind(self) -> tuple[str, ...]:
         """What a file that holds nothing but tensors leaves behind, a line each."""

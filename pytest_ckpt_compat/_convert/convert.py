@@ -14,7 +14,7 @@ from typing import IO, Any
 from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._convert import safetensors_file, torch_file
 from pytest_ckpt_compat._convert.contents import Contents
-from pytest_ckpt_compat._convert.memory import Releasing, contiguous, pieces
+from pytest_ckpt_compat._convert.memory import Mapped, contiguous, pieces
 from pytest_ckpt_compat._convert.opened import Opened
 from pytest_ckpt_compat._core.errors import ReadError, UsageError
 from pytest_ckpt_compat._core.structure import Structure, TensorSpec
@@ -75,10 +75,7 @@ def convert(source: Opened, contents: Contents, target: Path, progress: Progress
         ReadError: what was written does not read back as it should; it is removed.
         UsageError: the format cannot hold it, or it cannot be written.
     """
-    releasing = Releasing(
-        [each for each in source.state.values() if hasattr(each, "data_ptr")] if source.mapped else []
-    )
-    counter = _Counter(progress, sum(spec.nbytes for spec in contents.specs.values()), releasing)
+    counter = _Counter(progress, sum(spec.nbytes for spec in contents.specs.values()), contents.mapped)
     try:
         if target.name.endswith(TORCH):
             with _whole(target) as (stream, temporary):
@@ -96,12 +93,12 @@ def convert(source: Opened, contents: Contents, target: Path, progress: Progress
 class _Counter:
     """Counts what was written, and gives its memory back."""
 
-    def __init__(self, progress: Progress, total: int, releasing: Releasing) -> None:
-        self._progress, self._total, self._releasing, self._done = progress, total, releasing, 0
+    def __init__(self, progress: Progress, total: int, mapped: Mapped) -> None:
+        self._progress, self._total, self._mapped, self._done = progress, total, mapped, 0
 
     def __call__(self, storage: Any) -> None:
         self._done += storage.nbytes()
-        self._releasing.release(storage)
+        self._mapped.release(storage)
         self._progress(min(self._done, self._total), self._total)
 
 
@@ -172,12 +169,12 @@ def _check_safetensors(path: Path, specs: Mapping[str, TensorSpec], sums: Mappin
     if dict(found.tensors) != dict(specs):
         raise ReadError(str(path), "its tensors read back differently", "this is a bug, please report it")
     state = read_weights(found)
-    releasing = Releasing(list(state.values()))
+    mapped = Mapped(state.values())
     for key, value in state.items():
-        whole = contiguous(value).untyped_storage()
+        whole = contiguous(value, mapped).untyped_storage()
         checksum = 0
         for piece in pieces(whole):
             checksum = zlib.crc32(piece, checksum)
-        releasing.release(value.untyped_storage())
+        mapped.release(value.untyped_storage())
         if checksum != sums[key]:
             raise ReadError(str(path), f"{key} reads back differently", "check the disk")

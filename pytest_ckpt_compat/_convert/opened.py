@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,9 +107,16 @@ def _found(value: Any, parts: list[str]) -> list[Any] | None:
     return None
 
 
-def header_metadata(path: str) -> dict[str, str]:
-    """The metadata in the header of a safetensors file."""
-    with open(path, "rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        found = json.loads(stream.read(size)).get("__metadata__", {})
-    return {name: value for name, value in found.items() if isinstance(value, str)}
+def tensors_in(value: Any) -> Iterator[Any]:
+    """The dense tensors in nested mappings and lists, each collection visited once."""
+    import torch
+
+    pending, seen = [value], set()
+    while pending:
+        each = pending.pop()
+        if isinstance(each, torch.Tensor):
+            if each.layout is torch.strided and not each.is_quantized:
+                yield each
+        elif isinstance(each, (Mapping, list, tuple)) and id(each) not in seen:
+            seen.add(id(each))
+            pending += each.values() if isinstance(each, Mapping) else each

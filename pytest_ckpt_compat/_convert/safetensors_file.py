@@ -63,6 +63,7 @@ def write(
             checksum = zlib.crc32(piece, checksum)
         sums[key] = checksum
         written(storage)
+        del storage  # before the next is made
     return sums
 
 

@@ -49,6 +49,7 @@ def write(whole: Any, stream: IO[bytes], data: Callable[[Any], Any], written: Ca
             found = data(storage)
             _record(archive, f"data/{name}", pieces(found), found.nbytes())
             written(found)
+            del found  # before the next is made
         _record(archive, "version", [memoryview(b"3\n")], 2)
 
 

@@ -16,22 +16,23 @@ _SETTING = "HF_DEACTIVATE_ASYNC_LOAD"
 
 
 def by_conversions(
-    conversions: Sequence[Any], new: Structure
+    conversions: Sequence[Any], new: Structure, device: str = "meta"
 ) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
     """A function that gives what transformers loads of a state_dict: the parameters that it has set.
 
     Args:
         conversions: ``WeightRenaming`` and ``WeightConverter``.
         new: the keys and specs of the model.
+        device: where its tensors are.
     """
 
     def migrate(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
         from transformers import core_model_loading as loading
         from transformers.modeling_utils import LoadStateDictConfig
 
-        model = _model(new)
+        model = _model(new, device)
         load: Any = loading.convert_and_load_state_dict_in_model
-        config = LoadStateDictConfig(weight_mapping=copy.deepcopy(list(conversions)), device_map={"": "meta"})
+        config = LoadStateDictConfig(weight_mapping=copy.deepcopy(list(conversions)), device_map={"": device})
         with _in_this_thread():
             info, _ = load(model, dict(state_dict), config)
         if info.conversion_errors:
@@ -42,7 +43,7 @@ def by_conversions(
     return migrate
 
 
-def _model(new: Structure) -> Any:
+def _model(new: Structure, device: str) -> Any:
     """A module whose parameters have the keys of a structure."""
     import torch
     from torch import nn
@@ -56,7 +57,7 @@ def _model(new: Structure) -> Any:
                 module.add_module(part, nn.Module())
             module = module._modules[part]
         if spec.dtype != OBJECT:
-            tensor = empty(spec, "meta")
+            tensor = empty(spec, device)
             module.register_parameter(name, torch.nn.Parameter(tensor, requires_grad=False))
     model.base_model_prefix, model.config = "", SimpleNamespace()
     return model
