@@ -17,10 +17,8 @@ from pytest_ckpt_compat._migrate.plan import plan_of
 from pytest_ckpt_compat._migrate.rules import Rule
 from pytest_ckpt_compat._migrate.steps import Plan
 
-#: Kinds of breaks that code before the load repairs.
-_REPAIRED: frozenset[Kind] = frozenset(
-    {"renamed", "split", "fused", "reparametrized", "prefixed", "transposed"}
-)
+#: Kinds of breaks that code before the load repairs. A prefix alone has a repair of its own.
+_REPAIRED: frozenset[Kind] = frozenset({"renamed", "split", "fused", "reparametrized", "transposed"})
 
 
 def may_be_migrated(verdict: Verdict) -> bool:
