@@ -19,7 +19,10 @@ from pytest_ckpt_compat._migrate import generate, styles, toml_file, transformer
 from pytest_ckpt_compat._migrate.body import Written
 from pytest_ckpt_compat._migrate.owner import Owner, owner_of
 from pytest_ckpt_compat._migrate.rules import Rule, Rules, RulesError
-from pytest_ckpt_compat._migrate.steps import COPY, Plan, Step
+from pytest_ckpt_compat._migrate.steps import COPY, MOVE, Plan, Step
+
+#: A tensor that BatchNorm has had since version 2: where it is there, its version does not matter.
+_COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -234,8 +237,9 @@ class _Hook(Writer):
     meets_new_ones = True
 
     def _rules(self) -> Rules:
-        steps = (*self.plan.live, *self.plan.doubtful)
-        self.owner: Owner = owner_of(steps, self.plan.live, self.sides.old, self.sides.new)
+        # Versions are kept by the paths of the whole: only the outermost module's hook sees them.
+        together = () if self._moves_versions() else (*self.plan.live, *self.plan.doubtful)
+        self.owner: Owner = owner_of(together, self.plan.live, self.sides.old, self.sides.new)
         try:
             return generate.rules_for(self.owner.steps, list(self.owner.keys))
         except RulesError:
@@ -265,10 +269,15 @@ class _Hook(Writer):
         )
 
     def _moves_versions(self) -> bool:
-        """Whether a module with a version of its own has another path in the model."""
-        unusual = self.sides.old.versions or {}
-        moved = {step.old[0].rpartition(".")[0] for step in self.plan.live if step.op.name == "move"}
-        return any(f"{module}.".startswith(f"{name}.") for module in moved for name in unusual if name)
+        """Whether a module whose version a load may ask for has another path in the model."""
+        old = self.sides.old
+        asked = [name for name in old.versions or {} if name and f"{name}.{_COUNTER}" not in old.tensors]
+        moved = {
+            step.old[0].rpartition(".")[0]
+            for step in self.plan.live
+            if step.op == MOVE and step.old[0].rpartition(".")[0] != step.new[0].rpartition(".")[0]
+        }
+        return any(f"{module}.".startswith(f"{name}.") for module in moved for name in asked)
 
     def _next_version(self) -> int:
         versions = (self.sides.old.versions or {}, self.sides.new.versions or {})

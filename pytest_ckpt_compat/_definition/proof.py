@@ -167,9 +167,11 @@ def traced_load(
         planned: Any = OrderedDict(_expected(steps, state))
         if hasattr(state, "_metadata"):
             planned._metadata = state._metadata
-        wanted, _ = _arrivals(modules[0], planned, origins)
+        wanted, own = _arrivals(modules[0], planned, origins)
         given, error = _arrivals(modules[1], _copied(state), origins)
-    return Traced(wanted, given, error)
+    if not wanted:
+        error = own or "nothing that can be watched: the model loads in a way of its own"
+    return Traced(wanted, given, error if not wanted or error != own else "")
 
 
 def _arrivals(
