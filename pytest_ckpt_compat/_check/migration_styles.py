@@ -209,9 +209,13 @@ class _Transformers(Writer):
     def source(self, written: Written) -> str:
         return transformers.text_of(written, self.plan.live, list(self.sides.old.tensors))
 
+    def function(self, source: str) -> proof.Migration:
+        """What transformers sets of a model's parameters."""
+        return by_conversions(proof.compiled(source, "CONVERSIONS"), self.sides.new)
+
     def prove(self, source: str) -> Proof:
         """Loads with transformers' own functions, which ignore what no key of the model is for."""
-        function = by_conversions(proof.compiled(source, "CONVERSIONS"), self.sides.new)
+        function = self.function(source)
         traced = proof.traced(function, self.plan.live, self.sides.old)
         copied = {key for step in self.plan.live if step.op == COPY for key in step.new}
         wanted = {
