@@ -43,7 +43,7 @@ _COLUMNS = (
     "blind",
 )
 #: Operators that only rearrange.
-_REARRANGING = ("view", "aten::cat", "aten::stack")
+_REARRANGING = ("view", "blocks")
 
 
 @dataclass

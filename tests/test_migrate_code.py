@@ -14,6 +14,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_ckpt_compat import Change
 from pytest_ckpt_compat._check import migration
 from pytest_ckpt_compat._check.migration_styles import WRITERS, Sides
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -134,3 +135,57 @@ def test_ruff_leaves_the_code_as_it_is(written: Callable[[], Path]) -> None:
     command = [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", str(folder)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[:3000] + result.stderr[:1000]
+
+
+def experts() -> Refactor:
+    """Layers of experts, of which each pair of matrices became a slice of one tensor, and the reverse."""
+    old: State = {}
+    wanted: State = {}
+    changes = []
+    numbers = torch.arange(3 * 9 * 3 * 6.0).reshape(3, 9, 3, 6)
+    for layer in range(3):
+        pairs = [numbers[layer, e].chunk(2) for e in range(5)]
+        keys = [f"layers.{layer}.moe.{e}.{name}.weight" for e in range(5) for name in ("w1", "w3")]
+        parts = dict(zip(keys, (part[:1] for pair in pairs for part in pair), strict=True))
+        joint = {
+            f"layers.{layer}.experts.gate_up": torch.stack([torch.cat((a[:1], b[:1])) for a, b in pairs])
+        }
+        whole = {f"layers.{layer}.joint": numbers[layer, 5:].clone()}
+        slices = {f"layers.{layer}.apart.{i}": numbers[layer, 5 + i] for i in range(4)}
+        for kind, one, other in (("fused", parts, joint), ("split", whole, slices)):
+            old |= one
+            wanted |= other
+            changes.append(Change(kind, tuple(one), tuple(other)))  # type: ignore[arg-type]
+    return Refactor(old, tuple(changes), wanted)
+
+
+@pytest.mark.parametrize("style", PYTHON)
+def test_experts_are_not_listed_one_by_one(style: str, tmp_path: Path) -> None:
+    refactor = experts()
+    check(refactor, style)
+    sides = sides_of(refactor)
+    code = migration.migration(sides, plan_of(refactor.changes, sides.old, sides.new), style).code
+    assert "for i in range(5)" in code
+    assert "for i in range(4)" in code
+    (tmp_path / "code.py").write_text(code)
+    command = [sys.executable, "-m", "ruff", "format", "--isolated", "--check", str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_transformers_stacks_experts_in_another_order_of_operations() -> None:
+    """It stacks first and joins then, which gives the same numbers; the proof has to know."""
+    refactor = experts()
+    joined = tuple(change for change in refactor.changes if change.kind == "fused")
+    taken = {key for change in joined for key in change.old}
+    only = Refactor(
+        {key: value for key, value in refactor.old.items() if key in taken},
+        joined,
+        {key: value for key, value in refactor.wanted.items() if "gate_up" in key},
+    )
+    sides = sides_of(only)
+    found = migration.migration(sides, plan_of(joined, sides.old, sides.new), "transformers")
+    assert found.complete, (found.unproven, found.code)
+    from pytest_ckpt_compat._definition.transformers_loading import by_conversions
+
+    made = by_conversions(proof.compiled(found.code, "CONVERSIONS"), sides.new, "cpu")(only.old)
+    assert same(made, only.wanted)

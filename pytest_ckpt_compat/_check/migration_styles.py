@@ -94,7 +94,8 @@ class Writer:
         )
 
     def _title(self) -> str:
-        return f"{self.sides.verdict.old_label} -> {self.sides.verdict.new_label}"
+        labels = self.sides.verdict.old_label, self.sides.verdict.new_label
+        return " -> ".join(labels) if all(labels) else ""
 
     def _marker(self, rules: Rules, steps: Iterable[Step], new: Mapping[str, object]) -> str:
         """A key that tells old checkpoints from new ones, where the code has to know."""

@@ -67,9 +67,35 @@ class Origins:
                 continue
             if name in _COPIES and args and isinstance(args[0], torch.Tensor):
                 self._keep(value, self.of(args[0]))
+            elif name in ("aten::cat", "aten::stack"):
+                self._keep(value, self._joined(name == "aten::stack", args, kwargs))
             else:
                 self._keep(value, (name, index, self._arguments(args, kwargs)))
         return found
+
+    def _joined(self, stacks: bool, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
+        """What is joined as blocks, each with where it begins, whichever dimension was joined first."""
+        # Torch passes over an empty tensor of one dimension.
+        whole = [each for each in args[0] if each.dim() != 1 or each.numel()]
+        tensors = whole if whole and not stacks else list(args[0])
+        dim = args[1] if len(args) > 1 else kwargs.get("dim", 0)
+        if dim < 0:
+            dim += tensors[0].dim() + stacks
+        found: list[tuple[tuple[int, ...], Hashable]] = []
+        position = 0
+        for tensor in tensors:
+            inner = self._blocks(tensor)
+            inner = _unsqueezed(inner, dim) if stacks else inner
+            found += [(_shifted(start, dim, position), origin) for start, origin in inner]
+            position += 1 if stacks else tensor.shape[dim]
+        return "blocks", tuple(sorted(found, key=lambda each: each[0]))
+
+    def _blocks(self, tensor: Any) -> list[tuple[tuple[int, ...], Hashable]]:
+        """The blocks of a tensor, each with where it begins; a tensor that was not joined is one."""
+        origin = self.of(tensor)
+        if isinstance(origin, tuple) and origin[0] == "blocks":
+            return list(origin[1])
+        return [((0,) * tensor.dim(), origin)]
 
     def _keep(self, value: Any, origin: Hashable) -> None:
         storage = _storage(value)
@@ -103,6 +129,25 @@ class Origins:
         if storage in self._roots:
             return "view", self._roots[storage], layout
         return "unknown", storage, layout
+
+
+def _shifted(start: tuple[int, ...], dim: int, by: int) -> tuple[int, ...]:
+    return (*start[:dim], start[dim] + by, *start[dim + 1 :])
+
+
+def _unsqueezed(
+    blocks: list[tuple[tuple[int, ...], Hashable]], dim: int
+) -> list[tuple[tuple[int, ...], Hashable]]:
+    """Blocks with one more dimension, of size 1."""
+    return [((*start[:dim], 0, *start[dim:]), _with_dimension(origin, dim)) for start, origin in blocks]
+
+
+def _with_dimension(origin: Any, dim: int) -> Hashable:
+    if isinstance(origin, tuple) and origin[0] == "view" and len(origin) == 3:
+        offset, shape, strides = origin[2]
+        layout = offset, (*shape[:dim], 1, *shape[dim:]), (*strides[:dim], 0, *strides[dim:])
+        return "view", origin[1], layout
+    return "unsqueezed", dim, origin
 
 
 def _known(value: Any, *tables: Mapping[int, Any]) -> bool:

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_ckpt_compat._core.display import visible
-from pytest_ckpt_compat._migrate import python
-from pytest_ckpt_compat._migrate.joints import counted
+from pytest_ckpt_compat._migrate import python, series
 from pytest_ckpt_compat._migrate.rules import Joint, Rename, Rule, Rules
 from pytest_ckpt_compat._migrate.steps import COPY, DROP, MOVE, Op
 from pytest_ckpt_compat._migrate.templates import Template
@@ -188,7 +187,9 @@ def _statements(joint: Joint, indent: int) -> list[str]:
     if not joint.others:
         return [*lines, f"new[name] = old.pop(found[0]){_method(op)}"]
     if op.name in ("cat", "stack"):
-        return [*_names(("found[0]",), joint.others, indent), *lines, *_joining(op)]
+        counted = series.of_parts(joint)
+        names = _counted(counted, indent) if counted else _names(("found[0]",), joint.others, indent)
+        return [*names, *lines, *_joining(op)]
     variables = {"weight_norm": ("g", "v"), "unspectral": ("w", "u", "v"), "masked": ("w", "mask")}[op.name]
     taken = _names(("found[0]",), joint.others, indent)
     return [
@@ -205,9 +206,30 @@ def _name(variable: str, template: Template, indent: int) -> list[str]:
 
 
 def _names(first: Sequence[str], templates: Sequence[Template], indent: int) -> list[str]:
-    """The list ``names``; a comprehension where its keys differ in a number that counts up."""
+    """The list ``names``, one a line."""
     return [
         line[indent:] for line in python.listed("names", [*first, *map(python.formatted, templates)], indent)
+    ]
+
+
+def _counted(found: series.Series, indent: int) -> list[str]:
+    """The list ``names`` of keys that differ in a number, as a comprehension."""
+    templates, number = found
+    texts = [python.formatted(each) for each in templates]
+    line = f"names = [{texts[0]} for i in range({number})]"
+    if len(texts) == 1 and indent + len(line) <= python.WIDTH:
+        return [line]
+    if len(texts) == 1:
+        return ["names = [", f"    {texts[0]}", f"    for i in range({number})", "]"]
+    inner = [f"        {text}," for text in texts]
+    return [
+        "names = [",
+        "    name",
+        f"    for i in range({number})",
+        "    for name in (",
+        *inner,
+        "    )",
+        "]",
     ]
 
 
@@ -218,13 +240,8 @@ def _dividing(joint: Joint, indent: int) -> list[str]:
         lines = _names((), joint.new, indent)
         lines += [f"weight = {taken}", f"parts = [torch.norm_except_dim(weight, 2, {numbers[0]}), weight]"]
         return [*lines, "new.update(zip(names, parts))"]
-    lines = _names((), joint.new, indent)
-    sequence = counted(joint.new)
-    if sequence is not None:
-        template, number = sequence
-        comprehension = f"names = [{python.formatted(template)} for i in range({number})]"
-        if indent + len(comprehension) <= python.WIDTH:
-            lines = [comprehension]
+    counted = series.of_results(joint)
+    lines = _counted(counted, indent) if counted else _names((), joint.new, indent)
     along = f", dim={numbers[0]}" if numbers[0] else ""
     if op.name == "chunk":
         lines.append(f"parts = {taken}.chunk({len(joint.new)}{along})")

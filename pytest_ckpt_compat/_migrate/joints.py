@@ -14,7 +14,6 @@ from pytest_ckpt_compat._migrate.templates import (
     Template,
     expanded,
     is_number,
-    joined,
     pattern_of,
     segmented,
     template_of,
@@ -24,9 +23,6 @@ Numbers = tuple[int, ...]
 
 #: Names that tell the tensors of one layer apart; steps that differ in nothing else share an operation.
 _LEAVES = ("weight", "bias")
-
-#: Fewer keys than this are listed one by one.
-_FEW = 4
 
 
 def joints_for(steps: Sequence[Step], keys: Sequence[str], fine: int = 0) -> tuple[Joint, ...]:
@@ -222,33 +218,3 @@ def _alone(step: Step) -> Joint:
     """The operation of one step, by its exact keys."""
     others, new = (tuple((key,) for key in keys) for keys in (step.old[1:], step.new))
     return Joint(step.op, re.escape(step.old[0]), others, new, (step,))
-
-
-def counted(templates: Sequence[Template]) -> tuple[tuple[str | Ref, ...], int] | None:
-    """Templates that differ in one number alone, which counts up from 0.
-
-    Returns: the segments of one of them, with a reference to group 0 in place of the number, and how many
-        they are; None if they differ otherwise, or are so few that a list of them is plainer.
-    """
-    if len(templates) < _FEW:
-        return None
-    split = [_segments(each) for each in templates]
-    if len({len(each) for each in split}) > 1:
-        return None
-    places = [i for i in range(len(split[0])) if len({each[i] for each in split}) > 1]
-    if len(places) != 1 or [each[places[0]] for each in split] != [(str(n),) for n in range(len(split))]:
-        return None
-    split[0][places[0]] = (Ref(0),)
-    parts = [part for i, each in enumerate(split[0]) for part in ((".",) if i else ()) + each]
-    return joined(parts), len(templates)
-
-
-def _segments(template: Template) -> list[Template]:
-    """A template divided at the dots."""
-    found: list[Template] = [()]
-    for part in template:
-        first, *rest = part.split(".") if isinstance(part, str) else [part]
-        if first != "":
-            found[-1] = (*found[-1], first)
-        found += [(each,) if each else () for each in rest]
-    return found

@@ -24,14 +24,15 @@ def text_of(written: Written, steps: Sequence[Step], keys: Sequence[str]) -> str
     replacements = in_sequence(moves, keys)
     names = {"WeightRenaming"} if replacements else set()
     names |= {name for each in converters for name in ("WeightConverter", *_classes(each.op))}
-    lines = [f"# {visible(written.title)}", *body.decisions(written), *(f"# {each}" for each in remarks)]
+    lines = [f"# {visible(written.title)}"] if written.title else []
+    lines += [*body.decisions(written), *(f"# {each}" for each in remarks)]
     lines += [f"# not proven: {visible(why)}" for why in written.unproven.values()]
     lines += [*_likely(written)]
     lines += ["", *_import(sorted(names)), ""] if names else [""]
     entries = [line for each in replacements for line in _renaming(each)]
     entries += [line for each in converters for line in _converter(each)]
     lines += ["CONVERSIONS = [", *entries, "]"] if entries else ["CONVERSIONS = []"]
-    return body.texts(lines)
+    return body.texts(lines).lstrip("\n")
 
 
 def _divided(steps: Iterable[Step]) -> tuple[list[Step], list[Converter], list[str]]:
