@@ -125,6 +125,39 @@ def test_a_file_of_torch_is_written_as_torch_reads_it(run: Run) -> None:
     assert sorted(path.name for path in Path().iterdir()) == ["new.pt", "old.pt", "rules.toml"]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_every_kind_of_tensor_arrives(run: Run) -> None:
+    storage = torch.randn(10)
+    state: Any = {
+        "norm.sparse": torch.eye(3).to_sparse(),
+        "norm.quantized": torch.quantize_per_tensor(torch.randn(4), 0.1, 0, torch.qint8),
+        "norm.parameter": nn.Parameter(torch.randn(2)),
+        "norm.complex": torch.randn(2, dtype=torch.complex64),
+        "norm.float8": torch.randn(4).to(torch.float8_e4m3fn),
+        "norm.uint16": torch.zeros(3, dtype=torch.uint16),
+        "norm.view": storage[:4],
+        "norm.overlapping": storage[2:8],
+    }
+    for old_format in (False, True):
+        if old_format:  # torch.load opens none of these in it
+            del state["norm.uint16"], state["norm.float8"]
+        torch.save(state, "odd.pt", _use_new_zipfile_serialization=not old_format)
+        code, said = run("odd.pt", "-o", "odd_new.pt", "--rules", "rules.toml")
+        assert code == 0, said
+        assert ("old format" in said) == old_format
+        new = torch.load("odd_new.pt", weights_only=True)
+        Path("odd_new.pt").unlink()
+        assert [key.replace("norm.", "ln.") for key in state] == list(new)
+        assert torch.equal(new["ln.sparse"].to_dense(), torch.eye(3))
+        assert torch.equal(new["ln.quantized"].int_repr(), state["norm.quantized"].int_repr())
+        assert isinstance(new["ln.parameter"], nn.Parameter)
+        assert old_format or torch.equal(new["ln.float8"].float(), state["norm.float8"].float())
+        assert torch.equal(new["ln.overlapping"], storage[2:8])
+        views = new["ln.view"], new["ln.overlapping"]
+        assert len({view.untyped_storage().data_ptr() for view in views}) == 1
+        assert all(new[key.replace("norm.", "ln.")].dtype == state[key].dtype for key in state)
+
+
 def test_everything_else_in_the_file_stays(run: Run) -> None:
     state = old_state()
     model = nn.Linear(3, 4)

@@ -532,3 +532,15 @@ def test_a_registered_checkpoint_is_named_by_its_id(
     unknown = command("migrate", "nobody")
     assert (unknown.code, unknown.out) == (2, "")
     assert "is not the id of a registered checkpoint; known are older" in unknown.err
+
+
+def test_a_key_that_no_side_has_is_left_to_decide() -> None:
+    """A hook of the model may report such a key."""
+    spec = TensorSpec("float32", (3,))
+    side = Structure({"a": spec})
+    changes = [Change("missing", (), ("made.up",)), Change("unexpected", ("from.nowhere",))]
+    changes.append(Change("renamed", ("a",), ("b",)))
+    plan = plan_of(changes, side, side)
+    assert not plan.live
+    assert len(plan.decisions) == 3
+    assert all("a hook of the model" in each.text for each in plan.decisions)

@@ -22,6 +22,7 @@ _COMPANION = re.compile(
     r"(^|[._])(lora_\w+|absmax|quant_map|quant_state\w*|nested_absmax|nested_quant_map|SCB|qzeros|scales|g_idx|"
     r"weight_scale\w*|scale_inv|input_scale|magnitude_vector|ia3_l)([._]|$)"
 )
+_HOOKED = "a hook of the model has a part in it, and the keys do not show which"
 _NO_SOURCE = "nothing in the checkpoint is known to become it"
 
 
@@ -38,6 +39,10 @@ def plan_of(changes: Iterable[Change], old: Structure, new: Structure) -> Plan:
     stored = _Stored.of(old, new)
     for change in changes:
         if change.kind in _NO_STEP:
+            continue
+        if not (old.tensors.keys() >= {*change.old} and new.tensors.keys() >= {*change.new}):
+            text = f"{change.kind}: {_HOOKED}"
+            decisions.append(Decision(change.old, change.new, text, change.group))
             continue
         for each in _of(change, old, new, stored):
             (steps if isinstance(each, Step) else decisions).append(each)  # type: ignore[arg-type]
@@ -97,8 +102,7 @@ def _made(change: Change, op: Op, old: tuple[str, ...], new: tuple[str, ...]) ->
 
 def _one_to_one(change: Change, old: Structure, new: Structure) -> Iterator[Step | Decision]:
     if len(change.old) != len(change.new):
-        text = "it moved in a way that the keys do not show: a hook of the model has a part in it"
-        yield Decision(change.old, change.new, text, change.group)
+        yield Decision(change.old, change.new, f"moved: {_HOOKED}", change.group)
         return
     for one, other in zip(change.old, change.new, strict=True):
         yield _pair(change, one, other, old, new)
