@@ -298,6 +298,15 @@ def test_transformers_own_functions_load_real_numbers(folder: Path, printed: Run
     assert all(torch.equal(given[key], wanted[key]) for key in wanted)
 
 
+def test_a_style_whose_library_is_not_there_is_not_proven(
+    folder: Path, printed: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers.core_model_loading", None)
+    code, out, err = printed("migrate", "old.pt", "block_models:New", *ACCEPT, "--style", "transformers")
+    assert (code, out) == (2, "")
+    assert "install transformers 5 or later, or choose another style" in err
+
+
 def test_a_file_of_rules_is_a_remap(folder: Path, printed: Run) -> None:
     import pytest_ckpt_compat as ckpt
 
@@ -544,3 +553,26 @@ def test_a_key_that_no_side_has_is_left_to_decide() -> None:
     assert not plan.live
     assert len(plan.decisions) == 3
     assert all("a hook of the model" in each.text for each in plan.decisions)
+
+
+def test_a_registered_remap_may_be_a_file_of_rules(
+    project: pytest.Pytester, command: Callable[..., Printed]
+) -> None:
+    save(project.path / "older.pt", body="trunk")
+    rules = "ckpt_compat_rules = 1\n[[rename]]\nfrom = '^trunk'\nto = 'body'\n"
+    (project.path / "older.toml").write_text(rules)
+    table = '\n[[tool.ckpt_compat.checkpoint]]\npath = "older.pt"\nid = "older"\nmodel = "models:Net"\n'
+    settings = project.path / "pyproject.toml"
+    text = settings.read_text()
+    settings.write_text(text + table + 'remap = "older.toml"\n')
+    assert command("update").code == 0
+    report = command("check")
+    assert report.code == 0, report.out
+    assert "remap older.toml: renamed" in report.out
+    settings.write_text(text + table + 'remap = "absent.toml"\n')
+    report = command("check")
+    assert report.code == 2
+    assert "option remap: names absent.toml, which is not there; check the path" in report.out
+    (project.path / "older.toml").write_text("[[rename]]\n")
+    settings.write_text(text + table + 'remap = "older.toml"\n')
+    assert "is no file of rules" in command("check").out

@@ -189,3 +189,17 @@ def test_transformers_stacks_experts_in_another_order_of_operations() -> None:
 
     made = by_conversions(proof.compiled(found.code, "CONVERSIONS"), sides.new, "cpu")(only.old)
     assert same(made, only.wanted)
+
+
+def test_a_converter_takes_no_key_that_it_is_not_for() -> None:
+    """GPT-2's two projections have one name: one of them is square, so that nobody knows its fate."""
+    sizes = {"mlp": 9, "attn": 3}
+    old = {f"h.{i}.{name}.c_proj.weight": torch.randn(3, sizes[name]) for i in (0, 1) for name in sizes}
+    wanted = {key: value.t() if "mlp" in key else value for key, value in old.items()}
+    changes = tuple(Change("transposed", (key,), (key,)) for key in old if "mlp" in key)
+    sides = sides_of(Refactor(old, changes, wanted))
+    plan = plan_of(changes, sides.old, sides.new)
+    found = migration.migration(sides, plan, "transformers")
+    assert not found.unproven
+    assert found.proven == len(plan.live) == 2
+    assert r"\.mlp\.c_proj\.weight$" in found.code

@@ -9,6 +9,7 @@ from typing import Any
 from pytest_ckpt_compat._check.check import check_structure, diff
 from pytest_ckpt_compat._check.compare import fits
 from pytest_ckpt_compat._core.changes import Policy, Severity
+from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import proof
@@ -212,18 +213,24 @@ class _Transformers(Writer):
 
     def function(self, source: str) -> proof.Migration:
         """What transformers sets of a model's parameters."""
-        return by_conversions(proof.compiled(source, "CONVERSIONS"), self.sides.new)
+        try:
+            conversions = proof.compiled(source, "CONVERSIONS")
+        except ImportError as error:
+            problem = f"cannot be proven here ({error})"
+            advice = "install transformers 5 or later, or choose another style"
+            raise UsageError("--style transformers", problem, advice) from error
+        return by_conversions(conversions, self.sides.new)
 
     def prove(self, source: str) -> Proof:
         """Loads with transformers' own functions, which ignore what no key of the model is for."""
         function = self.function(source)
         traced = proof.traced(function, self.plan.live, self.sides.old)
         copied = {key for step in self.plan.live if step.op == COPY for key in step.new}
-        wanted = {
-            key: origin
-            for key, origin in traced.wanted.items()
-            if key in self.sides.new.tensors and key not in copied
-        }
+        made = {key for step in self.plan.live for key in step.new}
+        old, new = self.sides.old.tensors, self.sides.new.tensors
+        # A tensor of another size is not set, and is left to decide.
+        known = {key for key in new if key in made or (key in old and fits(old[key], new[key]))}
+        wanted = {key: origin for key, origin in traced.wanted.items() if key in known - copied}
         given = {key: origin for key, origin in traced.given.items() if key not in copied}
         unproven, problems = _compared(replace(traced, wanted=wanted, given=given))
         if problems:

@@ -29,16 +29,21 @@ class Converter:
     targets: tuple[str, ...]
 
 
-def staged(step: Step) -> tuple[tuple[Step, ...], Converter] | None:
-    """The renames that come before an operation, and its converter; None if transformers has none for it."""
+def staged(step: Step, context: int = 0) -> tuple[tuple[Step, ...], Converter] | None:
+    """The renames that come before an operation, and its converter; None if transformers has none for it.
+
+    Args:
+        step: the operation.
+        context: how many segments the converter names besides, of those before what it replaces.
+    """
     if step.op == Op("permute", (1, 0)):
-        return _transposed(step)
+        return _transposed(step, context)
     if step.op.name in ("chunk", "split"):
-        return _divided(step)
+        return _divided(step, context)
     if step.op.name == "cat":
-        return _joined(step)
+        return _joined(step, context)
     if step.op.name == "stack":
-        return _stacked(step)
+        return _stacked(step, context)
     return None
 
 
@@ -70,37 +75,46 @@ def _pattern(middle: Sequence[str], inside: bool, more: bool) -> str:
     return (r"\." if inside else "^") + escaped + (r"\." if more else "$")
 
 
-def _transposed(step: Step) -> tuple[tuple[Step, ...], Converter]:
+def _around(before: Sequence[str], context: int) -> list[str]:
+    """The last segments before what is replaced."""
+    return list(before[len(before) - min(context, len(before)) :])
+
+
+def _transposed(step: Step, context: int) -> tuple[tuple[Step, ...], Converter]:
     new = step.new[0].split(".")
-    last, inside = new[-2:], len(new) > 2
+    last = new[-2 - context :]
+    inside = len(new) > len(last)
     converter = Converter(step.op, (_pattern(last, inside, False),), (_bounded(last, inside, False),))
     return _moves(step.old, [new]), converter
 
 
-def _divided(step: Step) -> tuple[tuple[Step, ...], Converter]:
+def _divided(step: Step, context: int) -> tuple[tuple[Step, ...], Converter]:
     whole, parts = step.old[0].split("."), [key.split(".") for key in step.new]
     end = _suffix([whole, *parts])
     start = _prefix(parts, min(map(len, parts)) - end - 1)
-    own, more, inside = whole[len(whole) - end - 1 : len(whole) - end], end > 0, start > 0
+    own, more = whole[len(whole) - end - 1 : len(whole) - end], end > 0
+    named = _around(parts[0][:start], context)
+    inside = start > len(named)
     middles = [part[start : len(part) - end] for part in parts]
     key = [*parts[0][:start], *own, *parts[0][len(parts[0]) - end :]]
-    targets = tuple(_bounded(middle, inside, more) for middle in middles)
-    return _moves(step.old, [key]), Converter(step.op, (_pattern(own, inside, more),), targets)
+    targets = tuple(_bounded([*named, *middle], inside, more) for middle in middles)
+    return _moves(step.old, [key]), Converter(step.op, (_pattern([*named, *own], inside, more),), targets)
 
 
-def _joined(step: Step) -> tuple[tuple[Step, ...], Converter]:
+def _joined(step: Step, context: int) -> tuple[tuple[Step, ...], Converter]:
     parts, whole = [key.split(".") for key in step.old], step.new[0].split(".")
     end = _suffix([whole, *parts])
     start = _prefix(parts, min(map(len, parts)) - end - 1)
     around, own = whole[: len(whole) - end - 1], whole[len(whole) - end - 1 : len(whole) - end]
     middles = [part[start : len(part) - end] for part in parts]
     keys = [[*around, *middle, *whole[len(whole) - end :]] for middle in middles]
-    inside, more = bool(around), end > 0
-    sources = tuple(_pattern(middle, inside, more) for middle in middles)
-    return _moves(step.old, keys), Converter(step.op, sources, (_bounded(own, inside, more),))
+    named = _around(around, context)
+    inside, more = len(around) > len(named), end > 0
+    sources = tuple(_pattern([*named, *middle], inside, more) for middle in middles)
+    return _moves(step.old, keys), Converter(step.op, sources, (_bounded([*named, *own], inside, more),))
 
 
-def _stacked(step: Step) -> tuple[tuple[Step, ...], Converter] | None:
+def _stacked(step: Step, context: int) -> tuple[tuple[Step, ...], Converter] | None:
     each = step.op.numbers[1]
     parts, whole = [key.split(".") for key in step.old], step.new[0].split(".")
     place = _prefix(parts, min(map(len, parts)) - 1)
@@ -112,8 +126,9 @@ def _stacked(step: Step) -> tuple[tuple[Step, ...], Converter] | None:
     if any(not rest for rest in rests):
         return None
     keys = [[*around, number, *rest] for number, rest in zip(numbers, rests, strict=True)]
-    context = re.escape(around[-1])
-    ends = [re.escape(".".join(rest)) for rest in rests[:each]]
-    sources = tuple(rf"\.{context}.*.{end}" if len(around) > 1 else f"{context}.*.{end}" for end in ends)
-    target = _bounded(whole[-2:], len(around) > 1, False)
+    named = _around(around, context + 1)
+    inside = len(around) > len(named)
+    start = (r"\." if inside else "^") + r"\.".join(map(re.escape, named))
+    sources = tuple(f"{start}.*.{re.escape('.'.join(rest))}" for rest in rests[:each])
+    target = _bounded([*named, whole[-1]], inside, False)
     return _moves(step.old, keys), Converter(step.op, sources, (target,))

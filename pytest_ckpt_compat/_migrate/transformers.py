@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._migrate import body, python
@@ -12,6 +13,8 @@ from pytest_ckpt_compat._migrate.staged import Converter, staged
 from pytest_ckpt_compat._migrate.steps import COPY, DROP, MOVE, Op, Step
 
 _MODULE = "transformers.core_model_loading"
+#: Most segments that a converter names besides what it replaces.
+_MOST_CONTEXT = 8
 
 
 def text_of(written: Written, steps: Sequence[Step], keys: Sequence[str]) -> str:
@@ -20,7 +23,7 @@ def text_of(written: Written, steps: Sequence[Step], keys: Sequence[str]) -> str
     Raises:
         RulesError: renames that are applied in turn cannot give the keys.
     """
-    moves, converters, remarks = _divided(steps)
+    moves, converters, remarks = _divided(steps, keys)
     replacements = in_sequence(moves, keys)
     names = {"WeightRenaming"} if replacements else set()
     names |= {name for each in converters for name in ("WeightConverter", *_classes(each.op))}
@@ -35,10 +38,10 @@ def text_of(written: Written, steps: Sequence[Step], keys: Sequence[str]) -> str
     return body.texts(lines).lstrip("\n")
 
 
-def _divided(steps: Iterable[Step]) -> tuple[list[Step], list[Converter], list[str]]:
+def _divided(steps: Iterable[Step], keys: Sequence[str]) -> tuple[list[Step], list[Converter], list[str]]:
     """The renames, the converters after them, and remarks on what transformers does or cannot do itself."""
     moves: list[Step] = []
-    converters: dict[Converter, None] = {}
+    operations: list[Step] = []
     remarks: dict[str, None] = {}
     for step in steps:
         if step.op == MOVE:
@@ -47,12 +50,40 @@ def _divided(steps: Iterable[Step]) -> tuple[list[Step], list[Converter], list[s
             remarks["transformers ignores what the model has no use for, and says so"] = None
         elif step.op == COPY:
             remarks["transformers ties the tied tensors itself"] = None
-        elif (found := staged(step)) is not None:
-            moves += found[0]
-            converters[found[1]] = None
+        elif staged(step) is not None:
+            operations.append(step)
         else:
             remarks[f"not proven: transformers has no operation for {visible(step.old[0])}"] = None
-    return moves, list(converters), list(remarks)
+    before, converters = _converters(operations, moves, keys)
+    return [*moves, *before], converters, list(remarks)
+
+
+def _converters(
+    operations: Sequence[Step], moves: Sequence[Step], keys: Sequence[str]
+) -> tuple[list[Step], list[Converter]]:
+    """The renames and converters of operations, each with as much context as tells its keys apart."""
+    contexts = dict.fromkeys(operations, 0)
+    for _ in range(_MOST_CONTEXT):
+        found = {step: staged(step, context) for step, context in contexts.items()}
+        before = [move for each in found.values() if each is not None for move in each[0]]
+        final = {key: key for key in keys} | {step.old[0]: step.new[0] for step in (*moves, *before)}
+        owners: dict[Converter, list[Step]] = {}
+        for step, each in found.items():
+            if each is not None:
+                owners.setdefault(each[1], []).append(step)
+        wide = [step for each, own in owners.items() if _takes_others(each, own, final) for step in own]
+        if not wide:
+            break
+        for step in wide:
+            contexts[step] += 1
+    return before, list(owners)
+
+
+def _takes_others(converter: Converter, own: Sequence[Step], final: Mapping[str, str]) -> bool:
+    """Whether a converter matches a key that none of its operations is about."""
+    pattern = re.compile("|".join(f"(?:{source.replace('*.', '.*[.]')})" for source in converter.sources))
+    taken = {key for step in own for key in step.old}
+    return any(pattern.search(new) for key, new in final.items() if key not in taken)
 
 
 def _likely(written: Written) -> Iterator[str]:
