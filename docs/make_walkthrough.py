@@ -35,7 +35,8 @@ _CHECK = "ckpt-compat check --against main"
 _REASON = '--reason "version 3 knows six shapes"'
 
 #: A sentence of the page, and the commands below it, each with the exit code that it must have.
-SCRIPT: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
+Script = tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
+SCRIPT: Script = (
     (
         "On `main`, `pyproject.toml` registers two released checkpoints, and their snapshots are committed. "
         "A branch renames a block and widens the head:",
@@ -104,8 +105,8 @@ class Step:
     output: str
 
 
-def walk(folder: Path) -> Iterator[Step]:
-    """Makes a repository of the example project in a folder, and runs the commands in it."""
+def walk(folder: Path, script: Script = SCRIPT) -> Iterator[Step]:
+    """Makes a repository of the example project in a folder, and runs the commands of a script in it."""
     ignored = shutil.ignore_patterns(
         "__pycache__", ".*", "tests", "ckpt_snapshots", "conftest.py", "show_a_break.py"
     )
@@ -123,7 +124,7 @@ def walk(folder: Path) -> Iterator[Step]:
         code, output = _run(folder, command)
         if code:
             raise RuntimeError(f"{command}: {output}")
-    for prose, commands in SCRIPT:
+    for prose, commands in script:
         before = prose
         for command, expected in commands:
             yield Step(before, command, expected, *_run(folder, command))
@@ -134,16 +135,21 @@ def page(steps: list[Step]) -> str:
     """The steps as Markdown."""
     lines = ["# A pull request that breaks two things", ""]
     lines += ["`python docs/make_walkthrough.py` ran these commands and recorded what they print.", ""]
+    return "\n".join([*lines, *shown(steps), ""])
+
+
+def shown(steps: list[Step]) -> Iterator[str]:
+    """The lines of the steps: each sentence, and what was run and printed below it."""
     is_open = False
     for step in steps:
         if step.prose:
-            lines += ["```", ""] if is_open else []
-            lines += [step.prose, "", "```console"]
+            yield from ["```", ""] if is_open else []
+            yield from (step.prose, "", "```console")
             is_open = True
-        lines.append(f"$ {step.command}")
-        lines += step.output.rstrip().splitlines()
-        lines += [f"$ echo $?  # {step.code}"] if step.command == _CHECK else []
-    return "\n".join([*lines, "```", ""])
+        yield f"$ {step.command}"
+        yield from step.output.rstrip().splitlines()
+        yield from [f"$ echo $?  # {step.code}"] if step.command == _CHECK else []
+    yield "```"
 
 
 def _run(folder: Path, command: str) -> tuple[int, str]:

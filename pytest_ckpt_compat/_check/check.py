@@ -82,7 +82,7 @@ def check(
         strip_prefix: taken off the keys that begin with it (``"module."``).
         strict: as in ``load_state_dict``.
         remap: the project's function that renames keys before the load, ``state_dict -> state_dict`` or
-            ``(state_dict, model) -> state_dict``; or ``"package.module:function"``.
+            ``(state_dict, model) -> state_dict``; or ``"package.module:function"``; or a file of rules.
         load: the project's whole loader, ``function(path, **kwargs) -> module``, which is then what is
             judged; or ``"package.module:function"``; or the name of a library that loads the checkpoint.
 

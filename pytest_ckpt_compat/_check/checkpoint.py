@@ -14,6 +14,7 @@ from pytest_ckpt_compat._check import acceptance, snapshots
 from pytest_ckpt_compat._check.breaks import at_level
 from pytest_ckpt_compat._check.check import check_structure, could_not_check, resumed
 from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
+from pytest_ckpt_compat._check.migration import may_be_migrated
 from pytest_ckpt_compat._check.snapshots import Finding, definition_name
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
@@ -102,7 +103,11 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
         if context.merge_base is not None:
             first = context.merge_base.require_recorded(subject, first)
         verdicts = (first, *verdicts[1:])
-    return Result(tuple(with_commands(each, context.ref) for each in verdicts), writes | dict(own.writes))
+    first, *others = (with_commands(each, context.ref) for each in verdicts)
+    if definition.loader is None and may_be_migrated(first):
+        command = f"ckpt-compat migrate {shlex.quote(registration.id)}"
+        first = replace(first, repairs=(("fix", command), *first.repairs))
+    return Result((first, *others), writes | dict(own.writes))
 
 
 def _accepted(folder: Path) -> tuple[tuple[accepted.Entry, ...], tuple[Change, ...]]:

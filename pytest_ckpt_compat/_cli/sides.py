@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_ckpt_compat._core.addresses import redacted
 from pytest_ckpt_compat._core.errors import UsageError
 
 if TYPE_CHECKING:
+    from pytest_ckpt_compat._check.migration_styles import Sides
     from pytest_ckpt_compat._core.structure import Structure
     from pytest_ckpt_compat._core.verdict import Verdict
     from pytest_ckpt_compat._definition.find import Definition
@@ -28,14 +31,24 @@ def compare(old: str, new: str) -> Verdict:
     from pytest_ckpt_compat._definition.surroundings import search_path
 
     with search_path(str(Path.cwd())):
-        if not _is_definition(new):
-            return check.diff(_side(old), _side(new))
+        if not definition_named(new):
+            return _with_command(check.diff(_side(old), _side(new)), old, new)
         from pytest_ckpt_compat._definition.find import find
 
         definition = find(new)
-        structure, notes = _old_side(old, definition)
+        structure, notes = old_side(old, definition)
         verdict = check.check_structure(structure, definition, Policy())
-        return replace(verdict, notes=(*verdict.notes, *notes))
+        return _with_command(replace(verdict, notes=(*verdict.notes, *notes)), old, new)
+
+
+def _with_command(verdict: Verdict, old: str, new: str) -> Verdict:
+    """Adds the command that prints the repair, where there is one."""
+    from pytest_ckpt_compat._check.migration import may_be_migrated
+
+    if not may_be_migrated(verdict) or definition_named(old):
+        return verdict
+    command = shlex.join(["ckpt-compat", "migrate", redacted(old), redacted(new)])
+    return replace(verdict, repairs=(("fix", command), *verdict.repairs))
 
 
 def read(path: str, key: str | None = None) -> Structure:
@@ -44,7 +57,7 @@ def read(path: str, key: str | None = None) -> Structure:
     Raises:
         CkptCompatError: it cannot be read.
     """
-    if _is_definition(path):
+    if definition_named(path):
         advice = f"show reads files; to see a definition's keys: ckpt-compat diff FILE {path}"
         raise UsageError(path, "is a definition", advice)
     from pytest_ckpt_compat import _readers
@@ -58,13 +71,17 @@ def read(path: str, key: str | None = None) -> Structure:
         return _readers.read(path, key)
 
 
-def _old_side(text: str, definition: Definition) -> tuple[Structure, tuple[str, ...]]:
-    """What is to be loaded into a definition: of a file's state_dicts the one that fits, and a note."""
+def old_side(text: str, definition: Definition) -> tuple[Structure, tuple[str, ...]]:
+    """What is to be loaded into a definition: of a file's state_dicts the one that fits, and a note.
+
+    Raises:
+        CkptCompatError: it cannot be read.
+    """
     from pytest_ckpt_compat._check.reading import read_for
     from pytest_ckpt_compat._cli.progress import reported_if_slow
     from pytest_ckpt_compat._snapshots import store
 
-    if _is_definition(text):
+    if definition_named(text):
         return _side(text), ()
     stored = store.read_file(text)
     if stored is not None:
@@ -73,13 +90,28 @@ def _old_side(text: str, definition: Definition) -> tuple[Structure, tuple[str, 
         return read_for(text, None, definition)
 
 
+def compared_with_definition(old: str, new: str, key: str | None = None) -> tuple[Sides, tuple[str, ...]]:
+    """Loads a checkpoint into a definition, for a migration; and notes on how it was read.
+
+    Raises:
+        CkptCompatError: a side cannot be read, found or built.
+    """
+    from pytest_ckpt_compat._check import migration
+    from pytest_ckpt_compat._definition.find import find
+
+    definition = find(new)
+    structure, notes = (read(old, key), ()) if key is not None else old_side(old, definition)
+    return migration.compared(structure, definition), notes
+
+
 def _side(text: str) -> Structure:
-    if _is_definition(text):
+    if definition_named(text):
         from pytest_ckpt_compat._definition import define
 
         return define(text)
     return read(text)
 
 
-def _is_definition(text: str) -> bool:
+def definition_named(text: str) -> bool:
+    """Whether a text names a definition, and no file."""
     return bool(_DEFINITION.fullmatch(text)) and not Path(text).exists()

@@ -99,7 +99,8 @@ def find(
         kwargs: keyword arguments for the class or factory, or for the project's loader; of parts, a mapping
             of part -> keyword arguments.
         remap: what the project does to a state_dict before the load: ``state_dict -> state_dict`` or
-            ``(state_dict, model) -> state_dict``, as a function or ``"package.module:function"``.
+            ``(state_dict, model) -> state_dict``, as a function or ``"package.module:function"``; or the
+            path of a file of rules.
         load: the project's whole loader, ``function(path, **kwargs) -> module``, as a function or
             ``"package.module:function"``; or the name of a library that loads the checkpoint.
         path: where the checkpoint is or was.

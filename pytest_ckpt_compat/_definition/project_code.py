@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._definition.names import brief, dotted, find_attribute, name_of
-from pytest_ckpt_compat._registry.options import LIBRARIES
+from pytest_ckpt_compat._definition.operations import by_rules
+from pytest_ckpt_compat._migrate import toml_file
+from pytest_ckpt_compat._registry.options import LIBRARIES, RULES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,14 +84,16 @@ def remap_of(given: Any) -> Remap | None:
     """Resolves what a registration gives as ``remap``.
 
     Args:
-        given: a function, ``"package.module:function"``, or None.
+        given: a function, ``"package.module:function"``, the path of a file of rules, or None.
 
     Raises:
         BuildError: the name cannot be imported.
-        UsageError: it is no function of one or two arguments.
+        UsageError: it is no function of one or two arguments, or no file of rules.
     """
     if given is None:
         return None
+    if isinstance(given, str) and given.endswith(RULES):
+        return Remap(by_rules(toml_file.read(Path(given))), os.path.basename(given), takes_model=False)
     function = find_attribute(given) if isinstance(given, str) else given
     name = dotted(given) if isinstance(given, str) else name_of(function)
     name = name or getattr(function, "__name__", type(function).__name__)

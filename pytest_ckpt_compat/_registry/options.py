@@ -18,6 +18,9 @@ LEVELS = tuple(level.value for level in Level)
 PEFT, TRANSFORMERS = "peft", "transformers"
 LIBRARIES = (PEFT, TRANSFORMERS)
 
+#: Suffix of a file of rules, which may stand in for a remap.
+RULES = ".toml"
+
 _NONE = type(None)
 _NAMED = 'text, "package.module:attr"'
 
@@ -53,6 +56,10 @@ class Option:
 
 def _is_address(value: Any) -> bool:
     return value is None or re.fullmatch(r"[\w.]+:[\w.]+", value) is not None
+
+
+def _is_remap(value: Any) -> bool:
+    return _is_address(value) or value.endswith(RULES)
 
 
 def _is_loader(value: Any) -> bool:
@@ -112,12 +119,13 @@ OPTIONS = (
     Option(
         "remap",
         (str, _NONE),
-        'text, "package.module:function"',
+        'text, "package.module:function" or a file of rules (.toml)',
         "the project's own function that renames keys before the load: `state_dict -> state_dict`, or "
-        "`(state_dict, model) -> state_dict` as timm's `checkpoint_filter_fn`; the report says what it did",
+        "`(state_dict, model) -> state_dict` as timm's `checkpoint_filter_fn`; or a file of rules, "
+        "[`rules.toml`](migrating.md); the report says what it did",
         default="None",
         objects="a function",
-        valid=_is_address,
+        valid=_is_remap,
     ),
     Option(
         "load",

@@ -14,6 +14,7 @@ from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.levels import Level
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
 from pytest_ckpt_compat._registry import ids
+from pytest_ckpt_compat._registry.options import RULES
 from pytest_ckpt_compat._registry.paths import SearchPath, beside, find_files
 
 
@@ -30,7 +31,8 @@ class Registration:
         kwargs: keyword arguments for the class or factory.
         key: dotted path of the state_dict inside the file.
         strip_prefix: taken off the keys that begin with it.
-        remap: the project's function that renames keys before the load, or ``"package.module:function"``.
+        remap: the project's function that renames keys before the load, or ``"package.module:function"``;
+            or the path of a file of rules.
         load: the project's whole loader, ``"package.module:function"``, or the name of a library.
         policy: strictness and accepted breaks.
         level: what the checkpoint is held to.
@@ -93,6 +95,9 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
     """
     level = Level(values["level"]) if values.get("level") else search.level
     accepted = tuple(_acceptances(subject, values.get("allow") or ()))
+    remap = values.get("remap")
+    if isinstance(remap, str) and remap.endswith(RULES):
+        remap = _rules_file(subject, remap, search)
     path, identifier = values["path"], values.get("id")
     found = find_files(subject, path, search)
     if identifier is not None and len(found) > 1:
@@ -114,7 +119,7 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
             kwargs=values.get("kwargs") or {},
             key=values.get("key"),
             strip_prefix=values.get("strip_prefix"),
-            remap=values.get("remap"),
+            remap=remap,
             load=values.get("load"),
             policy=Policy(values.get("strict", True), accepted, search.memory_budget),
             level=level,
@@ -123,6 +128,15 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
         )
         for each, shown in found
     )
+
+
+def _rules_file(subject: str, text: str, search: SearchPath) -> str:
+    """The path of a file of rules."""
+    candidates = [os.path.normpath(folder / text) for folder in search.folders]
+    found = next((path for path in candidates if os.path.exists(path)), None)
+    if found is None:
+        raise UsageError(f"{subject}, option remap", f"names {text}, which is not there", "check the path")
+    return found
 
 
 def without_duplicates(found: Iterable[Registration], subject: str) -> tuple[Registration, ...]:

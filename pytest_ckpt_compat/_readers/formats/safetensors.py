@@ -26,7 +26,7 @@ _METADATA = "__metadata__"
 _PREFIX = 8
 
 #: dtype of safetensors -> dtype of torch. Other dtypes of safetensors have no counterpart in torch.
-_DTYPES: Mapping[str, str] = MappingProxyType(
+DTYPES: Mapping[str, str] = MappingProxyType(
     {
         "F64": "float64",
         "F32": "float32",
@@ -133,11 +133,11 @@ def _tensor(name: str, entry: Any) -> tuple[TensorSpec, int, int]:
         raise damaged(f"the number of bytes of {name!r} does not match its dtype and shape")
     if stored == "F4" and lengths:  # safetensors counts elements, torch counts pairs of them
         lengths = (*lengths[:-1], lengths[-1] // 2)
-    return TensorSpec(_DTYPES.get(stored, stored.lower()), lengths), start, end
+    return TensorSpec(DTYPES.get(stored, stored.lower()), lengths), start, end
 
 
 _BITS = {
-    **{name: int(8 * Fraction(ITEM_SIZES[dtype])) for name, dtype in _DTYPES.items()},
+    **{name: int(8 * Fraction(ITEM_SIZES[dtype])) for name, dtype in DTYPES.items()},
     "F4": 4,
     "F6_E2M3": 6,
     "F6_E3M2": 6,

@@ -1,0 +1,116 @@
+"""Makes the code of a migration and proves it, before anybody sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from pytest_ckpt_compat._check.check import check_structure, diff
+from pytest_ckpt_compat._check.migration_styles import WRITERS, Sides, Writer
+from pytest_ckpt_compat._core.changes import Kind, Policy, Severity
+from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._migrate.choose import chosen
+from pytest_ckpt_compat._migrate.plan import plan_of
+from pytest_ckpt_compat._migrate.rules import Rule
+from pytest_ckpt_compat._migrate.steps import Plan
+
+#: Kinds of breaks that code before the load repairs. A prefix alone has a repair of its own.
+_REPAIRED: frozenset[Kind] = frozenset({"renamed", "split", "fused", "reparametrized", "transposed"})
+
+
+def may_be_migrated(verdict: Verdict) -> bool:
+    """Whether a load fails for something that a migration repairs."""
+    return any(change.kind in _REPAIRED for change in verdict.of(Severity.ERROR))
+
+
+@dataclass(frozen=True)
+class Migration:
+    """The code of a migration, and what is proven of it.
+
+    Attributes:
+        code: the code, or "" if there is nothing to migrate.
+        plan: what it does, and what it leaves to the user.
+        unproven: new key -> why it is not proven that its tensor arrives there.
+        problems: what stands against the load as a whole, a line each.
+        proven: how many steps are proven.
+    """
+
+    code: str
+    plan: Plan
+    unproven: Mapping[str, str]
+    problems: tuple[str, ...] = ()
+    proven: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it is proven, and nothing is left to the user."""
+        return self.plan.complete and not self.unproven and not self.problems
+
+
+def compared(old: Structure, new: Structure | Definition, strip_prefix: str | None = None) -> Sides:
+    """Loads a checkpoint into a definition, or compares it with another.
+
+    What the project does to a state_dict before the load stays: the migration comes after it.
+
+    Raises:
+        UsageError: the definition has a loader of its own.
+        CkptCompatError: as ``check``.
+    """
+    if isinstance(new, Structure):
+        return Sides(old, new, None, diff(old, new))
+    if new.loader is not None:
+        problem = "loads the checkpoint itself, so nothing can be put before it"
+        raise UsageError(f"load {new.loader.name}", problem, "give the model, and put the code in the loader")
+    verdict = check_structure(old, new, Policy(), strip_prefix)
+    return Sides(verdict.old or old, verdict.new or Structure({}), new, verdict)
+
+
+def planned(sides: Sides, choices: Iterable[str] = ()) -> Plan:
+    """The migration that the difference gives, with the user's choices.
+
+    Raises:
+        UsageError: a choice cannot be meant.
+    """
+    plan = plan_of(sides.verdict.changes, sides.old, sides.new)
+    choices = tuple(choices)
+    return chosen(plan, choices, sides.old, sides.new) if choices else plan
+
+
+def migration(sides: Sides, plan: Plan, style: str = "function") -> Migration:
+    """Writes the code of a plan, runs it, and marks what is not proven.
+
+    Raises:
+        RulesError: no rules give what is planned.
+        CkptCompatError: the model cannot be built, or the checkpoint cannot stand in without its numbers.
+    """
+    if plan.complete and not plan.live:
+        return Migration("", plan, {})
+    writer = WRITERS[style](sides, plan)
+    first = writer.written({})
+    shown = writer.prove(writer.source(first))
+    left_open: set[str] = set()
+    for step in plan.doubtful:
+        left_open.update(step.old, step.new)
+    for decision in plan.decisions:
+        left_open.update(decision.old, decision.new)
+    refused = {key: why for key, why in shown.refused.items() if key not in left_open}
+    unproven = {**refused, **shown.wrong}
+    marks = _marks(writer, unproven)
+    code = writer.source(replace(first, unproven=marks)) if marks else writer.source(first)
+    proven = sum(not any(key in unproven for key in step.new) for step in plan.live)
+    return Migration(code, plan, unproven, shown.problems, proven)
+
+
+def _marks(writer: Writer, unproven: Mapping[str, str]) -> dict[Rule, str]:
+    """Rule -> why one of its tensors is not proven to arrive."""
+    found: dict[Rule, str] = {}
+    for rule in writer.rules.all:
+        keys = (key for step in rule.steps for each in step.new for key in writer.absolute(each))
+        reasons = [f"{key}: {unproven[key]}" for key in keys if key in unproven]
+        if reasons:
+            more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+            found[rule] = f"{reasons[0]}{more}"
+    return found

@@ -1,0 +1,337 @@
+"""The styles of a migration's code: what writes each, and how it is run and proven."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_ckpt_compat._check.check import check_structure, diff
+from pytest_ckpt_compat._check.compare import fits
+from pytest_ckpt_compat._core.changes import Policy, Severity
+from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._definition import proof
+from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.operations import by_rules
+from pytest_ckpt_compat._definition.transformers_loading import by_conversions
+from pytest_ckpt_compat._migrate import generate, styles, toml_file, transformers
+from pytest_ckpt_compat._migrate.body import Written
+from pytest_ckpt_compat._migrate.owner import Owner, owner_of
+from pytest_ckpt_compat._migrate.rules import Rule, Rules, RulesError
+from pytest_ckpt_compat._migrate.steps import COPY, MOVE, Plan, Step
+
+#: A tensor that BatchNorm has had since version 2: where it is there, its version does not matter.
+_COUNTER = "num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What a migration leads from and to.
+
+    Attributes:
+        old: the checkpoint.
+        new: the structure of the model, or the other checkpoint.
+        definition: the model, or None where another checkpoint stands for it.
+        verdict: how the two differ.
+    """
+
+    old: Structure
+    new: Structure
+    definition: Definition | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What running the code has shown.
+
+    Attributes:
+        wrong: key -> why its tensor is not the one of the plan.
+        refused: key -> why the load refuses it.
+        problems: what stands against the whole, a line each.
+    """
+
+    wrong: Mapping[str, str]
+    refused: Mapping[str, str]
+    problems: tuple[str, ...] = ()
+
+
+class Writer:
+    """Writes and proves one style. The function's: others differ in what they change.
+
+    Args:
+        sides: what the migration leads from and to.
+        plan: what it does.
+    """
+
+    style = "function"
+    #: Whether the code is called for checkpoints of today, too, which it then has to leave alone.
+    meets_new_ones = False
+
+    def __init__(self, sides: Sides, plan: Plan) -> None:
+        self.sides, self.plan = sides, plan
+        self.rules = self._rules()
+
+    def _rules(self) -> Rules:
+        return generate.rules_for(self.plan.live, list(self.sides.old.tensors))
+
+    def absolute(self, key: str) -> list[str]:
+        """The keys of the model that one of the rules' keys stands for."""
+        return [key]
+
+    def written(self, unproven: Mapping[Rule, str]) -> Written:
+        """What is written."""
+        keys = list(self.sides.old.tensors)
+        return Written(
+            self.rules,
+            generate.doubtful_rules(self.plan, keys),
+            generate.remarks(self.plan, self.sides.old.tensors),
+            unproven,
+            self._title(),
+            self.sides.old.versions is not None,
+            self._marker(self.rules, self.plan.live, self.sides.new.tensors),
+        )
+
+    def _title(self) -> str:
+        labels = self.sides.verdict.old_label, self.sides.verdict.new_label
+        return " -> ".join(labels) if all(labels) else ""
+
+    def _marker(self, rules: Rules, steps: Iterable[Step], new: Mapping[str, object]) -> str:
+        """A key that tells old checkpoints from new ones, where the code has to know."""
+        if not self.meets_new_ones or generate.leaves_alone(rules, list(new)):
+            return ""
+        return generate.marker(steps, new)
+
+    def source(self, written: Written) -> str:
+        """The code."""
+        return styles.PYTHON_STYLES[self.style](written)
+
+    def function(self, source: str) -> proof.Migration:
+        """What the code does to a state_dict, called as its library calls it."""
+        return proof.compiled(source, "migrate")  # type: ignore[no-any-return]
+
+    def prove(self, source: str) -> Proof:
+        """Runs the code."""
+        function = self.function(source)
+        unproven, problems = _compared(proof.traced(function, self.plan.live, self.sides.old))
+        if self.meets_new_ones and not _leaves_alone(function, self.sides.new):
+            problems = (*problems, "it changes checkpoints of today, too: call it for older ones alone")
+        refused, others = self._accepted(function)
+        return Proof(unproven, refused, (*problems, *others))
+
+    def _accepted(self, function: proof.Migration) -> tuple[dict[str, str], tuple[str, ...]]:
+        """Loads what the code makes of the checkpoint."""
+        if self.sides.definition is None:
+            return refusals(diff(proof.structure_after(function, self.sides.old), self.sides.new))
+        definition = proof.with_migration(self.sides.definition, function)
+        return refusals(check_structure(self.sides.old, definition, Policy()))
+
+
+def _compared(traced: proof.Traced) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What does not come from where the plan says, by key; and what the code raised."""
+    if traced.error:
+        return dict.fromkeys(traced.wanted, "the code raises"), (f"the code raises {traced.error}",)
+    return dict.fromkeys(traced.wrong, "its numbers are not those of the plan"), ()
+
+
+def _leaves_alone(function: proof.Migration, new: Structure) -> bool:
+    traced = proof.traced(function, (), new)
+    return not traced.error and not traced.wrong
+
+
+def refusals(verdict: Verdict) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What a load still refuses: key -> why, and what is about no key.
+
+    A verdict may say besides that names were exchanged: a key that is there and fits is not refused.
+    """
+    found: dict[str, str] = {}
+    problems: list[str] = []
+    old, new = (side.tensors if side else {} for side in (verdict.old, verdict.new))
+    for change in verdict.of(Severity.ERROR, Severity.INCOMPLETE):
+        if change.kind == "unopenable":
+            continue
+        told = f": {change.detail}" if change.detail else ""
+        text = f"the load refuses it ({change.rule} {change.kind}{told})"
+        if not (change.new or change.old):
+            problems.append(f"{change.rule} {change.kind}{told}")
+        moved = change.kind in ("renamed", "split", "fused", "transposed", "reparametrized", "prefixed")
+        for key in change.new:
+            there = key in old and key in new and fits(old[key], new[key])
+            if not (moved and there):
+                found[key] = text
+        for key in change.old:
+            if key not in new:
+                found[key] = text
+    return found, tuple(problems)
+
+
+class _Timm(Writer):
+    style = "timm"
+    meets_new_ones = True
+
+    def function(self, source: str) -> proof.Migration:
+        run: Callable[..., Mapping[str, Any]] = proof.compiled(source, "checkpoint_filter_fn")
+        return lambda state_dict: run(state_dict, None)
+
+
+class _Lightning(Writer):
+    style = "lightning"
+    meets_new_ones = True
+
+    def written(self, unproven: Mapping[Rule, str]) -> Written:
+        return replace(super().written(unproven), owner=self.sides.verdict.new_label.partition(" (")[0])
+
+    def function(self, source: str) -> proof.Migration:
+        run: Callable[..., Any] = proof.compiled(source, "on_load_checkpoint")
+
+        def migrate(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+            checkpoint: dict[str, Any] = {"state_dict": state_dict}
+            run(None, checkpoint)
+            found: Mapping[str, Any] = checkpoint["state_dict"]
+            return found
+
+        return migrate
+
+
+class _RulesFile(Writer):
+    style = "rules"
+
+    def source(self, written: Written) -> str:
+        return toml_file.text_of(written)
+
+    def function(self, source: str) -> proof.Migration:
+        return by_rules(toml_file.rules_in(source))
+
+
+class _Transformers(Writer):
+    style = "transformers"
+
+    def source(self, written: Written) -> str:
+        return transformers.text_of(written, self.plan.live, list(self.sides.old.tensors))
+
+    def function(self, source: str) -> proof.Migration:
+        """What transformers sets of a model's parameters."""
+        try:
+            conversions = proof.compiled(source, "CONVERSIONS")
+        except ImportError as error:
+            problem = f"cannot be proven here ({error})"
+            advice = "install transformers 5 or later, or choose another style"
+            raise UsageError("--style transformers", problem, advice) from error
+        return by_conversions(conversions, self.sides.new)
+
+    def prove(self, source: str) -> Proof:
+        """Loads with transformers' own functions, which ignore what no key of the model is for."""
+        function = self.function(source)
+        traced = proof.traced(function, self.plan.live, self.sides.old)
+        copied = {key for step in self.plan.live if step.op == COPY for key in step.new}
+        made = {key for step in self.plan.live for key in step.new}
+        old, new = self.sides.old.tensors, self.sides.new.tensors
+        # A tensor of another size is not set, and is left to decide.
+        known = {key for key in new if key in made or (key in old and fits(old[key], new[key]))}
+        wanted = {key: origin for key, origin in traced.wanted.items() if key in known - copied}
+        given = {key: origin for key, origin in traced.given.items() if key not in copied}
+        unproven, problems = _compared(replace(traced, wanted=wanted, given=given))
+        if problems:
+            return Proof(unproven, {}, problems)
+
+        def tied(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+            found = dict(function(state_dict))
+            return found | {s.new[0]: state_dict[s.old[0]] for s in self.plan.live if s.op == COPY}
+
+        refused, others = self._accepted(tied)
+        return Proof(unproven, refused, others)
+
+
+class _Hook(Writer):
+    style = "hook"
+    meets_new_ones = True
+
+    def _rules(self) -> Rules:
+        # Versions are kept by the paths of the whole: only the outermost module's hook sees them.
+        together = () if self._moves_versions() else (*self.plan.live, *self.plan.doubtful)
+        self.owner: Owner = owner_of(together, self.plan.live, self.sides.old, self.sides.new)
+        try:
+            return generate.rules_for(self.owner.steps, list(self.owner.keys))
+        except RulesError:
+            self.owner = owner_of((), self.plan.live, self.sides.old, self.sides.new)
+            return generate.rules_for(self.owner.steps, list(self.owner.keys))
+
+    def absolute(self, key: str) -> list[str]:
+        return self.owner.absolute(key)
+
+    def written(self, unproven: Mapping[Rule, str]) -> Written:
+        owner = self.owner
+        relative = replace(self.plan, live=owner.steps, doubtful=owner.relative(self.plan.doubtful))
+        new = dict.fromkeys(owner.new_keys)
+        marker = self._marker(self.rules, owner.steps, new)
+        needs_version = not marker and not generate.leaves_alone(self.rules, list(new))
+        name = owner.name or self.sides.verdict.new_label.partition(" (")[0]
+        return Written(
+            self.rules,
+            generate.doubtful_rules(relative, list(owner.keys)),
+            generate.remarks(self.plan, self.sides.old.tensors),
+            unproven,
+            self._title(),
+            owner.paths == ("",) and self._moves_versions(),
+            marker,
+            self._next_version() if needs_version else 0,
+            name,
+        )
+
+    def _moves_versions(self) -> bool:
+        """Whether a module whose version a load may ask for has another path in the model."""
+        old = self.sides.old
+        asked = [name for name in old.versions or {} if name and f"{name}.{_COUNTER}" not in old.tensors]
+        moved = {
+            step.old[0].rpartition(".")[0]
+            for step in self.plan.live
+            if step.op == MOVE and step.old[0].rpartition(".")[0] != step.new[0].rpartition(".")[0]
+        }
+        return any(f"{module}.".startswith(f"{name}.") for module in moved for name in asked)
+
+    def _next_version(self) -> int:
+        versions = (self.sides.old.versions or {}, self.sides.new.versions or {})
+        return 1 + max(each.get(path, 1) for each in versions for path in self.owner.paths)
+
+    def prove(self, source: str) -> Proof:
+        upgrade = proof.compiled(source, "upgrade")
+        definition = self.sides.definition
+        version = self.written({}).version
+        if definition is None:
+            return self._prove_alone(upgrade)
+        hooked = proof.with_hooks(definition, upgrade, self.owner.paths, version)
+        unproven, problems = _compared(proof.traced_load(definition, hooked, self.plan.live, self.sides.old))
+        refused, others = refusals(check_structure(self.sides.old, hooked, Policy()))
+        today = self.sides.new
+        if version:
+            versions = {**(today.versions or {}), **dict.fromkeys(self.owner.paths, version)}
+            today = replace(today, versions=versions)
+        again, more = _compared(proof.traced_load(definition, hooked, (), today))
+        if again or more:
+            others = (*others, "with the hook, a checkpoint of today is read in another way")
+        return Proof(unproven, refused, (*problems, *others))
+
+    def _prove_alone(self, upgrade: Any) -> Proof:
+        """Where no definition is known: the hook as that of the outermost module, on the two key lists."""
+
+        def migrate(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+            for path in self.owner.paths:
+                upgrade(None, state_dict, f"{path}." if path else "", {}, True, [], [], [])
+            return state_dict
+
+        unproven, problems = _compared(proof.traced(migrate, self.plan.live, self.sides.old))
+        refused, others = self._accepted(migrate)
+        return Proof(unproven, refused, (*problems, *others))
+
+
+#: Style -> what writes and proves it.
+WRITERS: Mapping[str, Callable[[Sides, Plan], Writer]] = {
+    "function": Writer,
+    "hook": _Hook,
+    "transformers": _Transformers,
+    "timm": _Timm,
+    "lightning": _Lightning,
+    "rules": _RulesFile,
+}

@@ -1,0 +1,176 @@
+"""``ckpt-compat convert``: rewrites a checkpoint under new keys."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_ckpt_compat._core.display import count, size, visible
+from pytest_ckpt_compat._core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pytest_ckpt_compat._convert.contents import Contents
+    from pytest_ckpt_compat._convert.opened import Opened
+    from pytest_ckpt_compat._core.structure import Structure
+    from pytest_ckpt_compat._migrate.steps import Step
+
+#: Most remarks of one kind that are printed.
+_SHOWN = 5
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's parser."""
+    parser = commands.add_parser(
+        "convert",
+        help="rewrite a checkpoint under new keys, and read it back",
+        description="Writes OLD under new keys to another file, whole or not at all, a tensor at a time, "
+        "and reads it back. Everything else in the file stays. No code from the file is run. With --model, "
+        "only what is certain is applied; if anything is open, nothing is written.",
+    )
+    parser.add_argument("old", metavar="OLD", help="a checkpoint")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="NEW",
+        help="where to; the suffix gives the format: .pt .pth .bin .ckpt, .safetensors, or "
+        ".safetensors.index.json for shards",
+    )
+    parser.add_argument("--in-place", action="store_true", help="replace OLD itself")
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--rules", metavar="FILE", help="a file of rules, as migrate --style rules prints it")
+    how.add_argument("--remap", metavar="MODULE:FUNCTION", help="a function: state_dict -> state_dict")
+    how.add_argument("--model", metavar="MODULE:ATTR", help="the definition that is to load it")
+    parser.add_argument("--key", help="dotted path of the state_dict in the file")
+    parser.add_argument(
+        "--choose",
+        action="append",
+        default=[],
+        metavar="OLD=NEW",
+        help="with --model: say which key or module became which, as for migrate (repeatable)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes the checkpoint and says so; returns 0, or 1 if something is left to decide."""
+    from pytest_ckpt_compat._convert.convert import convert, require_target
+    from pytest_ckpt_compat._convert.opened import opened
+    from pytest_ckpt_compat._definition.surroundings import search_path
+
+    if bool(arguments.output) == arguments.in_place:
+        raise UsageError("convert", "needs one target", "pass -o NEW, or --in-place to replace OLD")
+    target = Path(arguments.old if arguments.in_place else arguments.output)
+    require_target(arguments.old, target, arguments.in_place)
+    with search_path(str(Path.cwd())):
+        planned = _planned(arguments)
+        if planned is None:
+            return 1
+        structure, make = planned
+        source = opened(structure)
+        contents = make(source)
+        for note in source.notes:
+            _say(note)
+        done = convert(source, contents, target, _progress(structure))
+    for note in done.notes:
+        _say(note)
+    total = size(sum(spec.nbytes for spec in contents.specs.values()))
+    _say(f"wrote {done.files[-1]}: {count(done.tensors, 'tensor')}, {total}, read back")
+    return 0
+
+
+def _planned(
+    arguments: argparse.Namespace,
+) -> tuple[Structure, Callable[[Opened], Contents]] | None:
+    """The checkpoint, and what makes the contents of the new one; None if something is left to decide."""
+    from pytest_ckpt_compat._cli.sides import read
+    from pytest_ckpt_compat._convert.contents import Contents, by_function
+
+    if arguments.choose and not arguments.model:
+        raise UsageError(
+            "--choose", "was given without --model", "write the choice into the rules or the remap"
+        )
+    if arguments.model:
+        return _by_model(arguments)
+    structure = read(arguments.old, arguments.key)
+    if arguments.remap:
+        from pytest_ckpt_compat._definition.project_code import remap_of
+
+        remap = remap_of(arguments.remap)
+        return structure, lambda source: by_function(source, remap)
+    steps, names = _by_rules(arguments.rules, structure)
+    return structure, lambda source: Contents(source, steps, names)
+
+
+def _by_rules(path: str, structure: Structure) -> tuple[Sequence[Step], Callable[[str], str]]:
+    """The steps that rules give, and what gives modules their new paths."""
+    from pytest_ckpt_compat._migrate import toml_file
+    from pytest_ckpt_compat._migrate.rules import RulesError, applied, module_names, unmatched
+
+    rules = toml_file.read(Path(path))
+    keys = list(structure.tensors)
+    try:
+        steps = applied(rules, keys)
+    except RulesError as error:
+        raise UsageError(
+            path, f"does not fit {structure.source.path}: {error}", "correct the rules"
+        ) from error
+    idle = unmatched(rules, keys)
+    for pattern in idle[:_SHOWN]:
+        _say(f"{path}: {pattern} matches no key")
+    if len(idle) > _SHOWN:
+        _say(f"{path}: {len(idle) - _SHOWN} more match no key")
+    return steps, module_names(rules)
+
+
+def _by_model(arguments: argparse.Namespace) -> tuple[Structure, Callable[[Opened], Contents]] | None:
+    """What a definition makes certain; None, after saying what is open, if that is not everything."""
+    from pytest_ckpt_compat._check import migration
+    from pytest_ckpt_compat._cli.sides import compared_with_definition
+    from pytest_ckpt_compat._convert.contents import Contents
+    from pytest_ckpt_compat._migrate.generate import open_lines, rules_for
+    from pytest_ckpt_compat._migrate.rules import RulesError, applied, module_names
+
+    sides, notes = compared_with_definition(arguments.old, arguments.model, arguments.key)
+    for note in notes:
+        _say(note)
+    plan = migration.planned(sides, arguments.choose)
+    lines = list(open_lines(plan))
+    if not lines:
+        try:
+            made = migration.migration(sides, plan, "rules")
+        except RulesError as error:
+            raise UsageError(
+                arguments.old, f"cannot be converted by rules: {error}", "write a remap"
+            ) from error
+        lines = [f"not proven: {key}: {why}" for key, why in made.unproven.items()] + list(made.problems)
+    if lines:
+        for line in lines[:_SHOWN]:
+            _say(line)
+        if len(lines) > _SHOWN:
+            _say(f"... and {len(lines) - _SHOWN} more: ckpt-compat migrate shows all")
+        _say("nothing was written: decide with --choose, or with --rules")
+        return None
+    rules = rules_for(plan.live, list(sides.old.tensors))
+    steps = applied(rules, list(sides.old.tensors))
+    return sides.old, lambda source: Contents(source, steps, module_names(rules))
+
+
+def _progress(structure: Structure) -> Callable[[int, int], None]:
+    """Shows how far it is, on a terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return lambda _done, _total: None
+    name = visible(Path(structure.source.path).name)
+
+    def show(done: int, total: int) -> None:
+        end = "\n" if done >= total else ""
+        print(f"\rckpt-compat: {name} {size(done)} of {size(total)}   ", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def _say(line: str) -> None:
+    print(f"ckpt-compat: {visible(line)}", file=sys.stderr)

@@ -1,0 +1,171 @@
+"""``ckpt-compat migrate``: prints the code that makes an old checkpoint load."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_ckpt_compat._core.display import count, visible
+from pytest_ckpt_compat._core.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat._check.migration import Migration
+    from pytest_ckpt_compat._check.migration_styles import Sides
+    from pytest_ckpt_compat._migrate.steps import Plan, Step
+    from pytest_ckpt_compat._pytest_plugin.collection import Project
+
+STYLES = ("function", "hook", "transformers", "timm", "lightning", "rules")
+#: Most answers that a question offers.
+_OFFERED = 9
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's parser."""
+    parser = commands.add_parser(
+        "migrate",
+        help="print the code that makes an old checkpoint load, proven before it is printed",
+        description="Prints the code that makes OLD load into NEW. Only what is certain is written as code; "
+        "what is likely is written as a comment, and what is ambiguous is asked. The code is run on tensors "
+        "without numbers and loaded before it is printed; what is not proven is marked, and the exit code is "
+        "1. No weights are read.",
+    )
+    parser.add_argument(
+        "old", metavar="OLD", help="a checkpoint or a snapshot; without NEW, the id of a registered one"
+    )
+    parser.add_argument(
+        "new",
+        metavar="NEW",
+        nargs="?",
+        help="package.module:attr; or a checkpoint or a snapshot: then keys and shapes alone are compared; "
+        "if it is left out, the definition that OLD is registered with",
+    )
+    parser.add_argument(
+        "--style",
+        choices=STYLES,
+        default="function",
+        help="the form of the code: a function on a state_dict (the default), a hook of a module, the tables "
+        "of transformers, timm's checkpoint_filter_fn, Lightning's on_load_checkpoint, or a file of rules",
+    )
+    parser.add_argument(
+        "--choose",
+        action="append",
+        default=[],
+        metavar="OLD=NEW",
+        help="say which key, module or row of the report became which; OLD= drops it (repeatable)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the code on standard output, all else on standard error; returns the exit code."""
+    from pytest_ckpt_compat._definition.surroundings import search_path
+    from pytest_ckpt_compat._pytest_plugin.collection import in_project
+
+    if arguments.new is None:
+        sides, found = in_project(lambda project: _made(_registered(project, arguments.old), arguments))
+    else:
+        with search_path(str(Path.cwd())):
+            sides, found = _made(_compared(arguments.old, arguments.new), arguments)
+    print(found.code, end="")
+    for line in _summary(sides, found):
+        _say(line)
+    return 0 if found.complete else 1
+
+
+def _made(sides: Sides, arguments: argparse.Namespace) -> tuple[Sides, Migration]:
+    """The migration, after the user was asked what is ambiguous."""
+    from pytest_ckpt_compat._check import migration
+    from pytest_ckpt_compat._migrate.rules import RulesError
+
+    plan = migration.planned(sides, arguments.choose)
+    if (
+        sys.stdin is not None
+        and sys.stdin.isatty()
+        and sys.__stderr__ is not None
+        and sys.__stderr__.isatty()
+    ):
+        plan = _asked(sides, plan, arguments.choose)
+    try:
+        return sides, migration.migration(sides, plan, arguments.style)
+    except RulesError as error:
+        raise UsageError(arguments.old, f"cannot be migrated by rules: {error}", "write a remap") from error
+
+
+def _registered(project: Project, identifier: str) -> Sides:
+    """The sides of a registered checkpoint."""
+    from pytest_ckpt_compat._check import migration, snapshots
+    from pytest_ckpt_compat._definition.find import find_registered
+
+    known = {each.id: each for each in project.registrations}
+    if identifier not in known:
+        advice = f"known are {', '.join(known)}; or give OLD and NEW"
+        raise UsageError(identifier, "is not the id of a registered checkpoint", advice)
+    registration = known[identifier]
+    if registration.problem is not None:
+        raise registration.problem
+    definition = find_registered(registration)
+    structure, _ = snapshots.of_checkpoint(registration, definition, project.context)
+    return migration.compared(structure, definition, registration.strip_prefix)
+
+
+def _say(line: str) -> None:
+    print(f"ckpt-compat: {visible(line)}", file=sys.stderr)
+
+
+def _compared(old: str, new: str) -> Sides:
+    from pytest_ckpt_compat._check import migration
+    from pytest_ckpt_compat._cli.sides import compared_with_definition, definition_named, read
+
+    if not definition_named(new):
+        return migration.compared(read(old), read(new))
+    sides, notes = compared_with_definition(old, new)
+    for note in notes:
+        _say(note)
+    return sides
+
+
+def _summary(sides: Sides, found: Migration) -> list[str]:
+    """What was proven, and what was not."""
+    plan = found.plan
+    if not found.code:
+        return ["it loads as it is: nothing to migrate"]
+    how = "loaded by the definition" if sides.definition else "compared by key and shape, not loaded"
+    before = sides.definition.remap if sides.definition else None
+    lines = [f"{found.proven} of {count(len(plan.live), 'step')} proven, {how}"]
+    lines += [f"it comes after remap {before.name}"] if before else []
+    lines += [f"not proven: {key}: {reason}" for key, reason in list(found.unproven.items())[:_OFFERED]]
+    lines += [f"... and {len(found.unproven) - _OFFERED} more"] if len(found.unproven) > _OFFERED else []
+    lines += found.problems
+    likely = sum(step.confidence == "likely" for step in plan.doubtful)
+    if likely:
+        lines.append(f"{count(likely, 'step')} likely, written as comments: accept them with --choose")
+    if plan.decisions or len(plan.doubtful) > likely:
+        lines.append("some of it is yours to decide: see the lines that begin with # decide")
+    return lines
+
+
+def _asked(sides: Sides, plan: Plan, choices: list[str]) -> Plan:
+    """The plan, with the user's answers to what is ambiguous; the same answer for all keys of a pattern."""
+    from pytest_ckpt_compat._check import migration
+
+    answers = list(choices)
+    groups: dict[str, list[Step]] = {}
+    for step in plan.doubtful:
+        if step.confidence == "ambiguous" and len(step.old) == len(step.new) == 1:
+            groups.setdefault(step.group or step.old[0], []).append(step)
+    for group, steps in groups.items():
+        offered = (steps[0].new[0], *steps[0].candidates)[:_OFFERED]
+        print(f"{visible(group)}: what did {visible(steps[0].old[0])} become?", file=sys.__stderr__)
+        for number, key in enumerate(offered, 1):
+            print(f"  {number}  {visible(key)}", file=sys.__stderr__)
+        print("number, or nothing to leave it open: ", end="", file=sys.__stderr__, flush=True)
+        answer = sys.stdin.readline().strip()
+        if answer.isdigit() and 1 <= int(answer) <= len(offered):
+            place = int(answer) - 1
+            for step in steps:
+                keys = (step.new[0], *step.candidates)
+                if place < len(keys):
+                    answers.append(f"{step.old[0]}={keys[place]}")
+    return migration.planned(sides, answers)

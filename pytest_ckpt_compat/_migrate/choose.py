@@ -1,0 +1,139 @@
+"""What the user has decided: which key became which, or that one is dropped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._migrate.plan import accepted, operation, settled
+from pytest_ckpt_compat._migrate.steps import CHOSEN, DROP, Decision, Plan, Step
+
+_USAGE = 'write --choose "old key=new key", "old module=new module", or "old key=" to drop it'
+
+
+def chosen(plan: Plan, choices: Iterable[str], old: Structure, new: Structure) -> Plan:
+    """The plan with the user's choices, each of them as good as certain.
+
+    Args:
+        plan: what the difference gives.
+        choices: ``a.b=c.d``, keys or modules, where ``*`` stands for one segment; or a row of the report
+            with ``=`` for its arrow; ``a.b=`` drops.
+        old: the checkpoint.
+        new: the model.
+
+    Raises:
+        UsageError: a choice names nothing that can be meant, or two contradict each other.
+    """
+    steps: dict[str, Step] = {}
+    for text in choices:
+        for step in _meant(text, plan, old, new):
+            for key in step.old:
+                if steps.get(key, step) != step:
+                    raise UsageError(
+                        f"--choose {text!r}", f"contradicts another choice for {key}", "keep one"
+                    )
+                steps[key] = step
+    picked = list(dict.fromkeys(steps.values()))
+    given = [key for step in picked for key in step.new]
+    twice = (
+        next((key for key in given if given.count(key) > 1), None) if len(given) > len(set(given)) else None
+    )
+    if twice is not None:
+        raise UsageError(f"--choose ...={twice}", "was given for two tensors", "keep one of them")
+    taken, made = set(steps), set(given)
+    return settled(
+        Plan(
+            (*(each for each in plan.live if not _touches(each, taken, made)), *picked),
+            tuple(each for each in plan.doubtful if not _touches(each, taken, made)),
+            tuple(_left(plan, taken, made)),
+        ),
+        old,
+        new,
+    )
+
+
+def _touches(step: Step, taken: set[str], made: set[str]) -> bool:
+    """Whether a step is about a key that the user has decided; what is left of it is then open."""
+    return not (taken.isdisjoint(step.old) and made.isdisjoint(step.new))
+
+
+def _left(plan: Plan, taken: set[str], made: set[str]) -> Iterator[Decision]:
+    """The decisions that are still open, and those about what choices took the place of."""
+    for each in plan.decisions:
+        if taken.isdisjoint(each.old) and made.isdisjoint(each.new):
+            yield each
+    for step in (*plan.live, *plan.doubtful):
+        if _touches(step, taken, made):
+            old = tuple(key for key in step.old if key not in taken)
+            lost = tuple(key for key in step.new if key not in made)
+            if old or lost:
+                yield Decision(old, lost, "your choice took the place of what was thought of it")
+
+
+def _meant(text: str, plan: Plan, old: Structure, new: Structure) -> list[Step]:
+    by_row = [accepted(each) for each in plan.doubtful if each.group.replace(" -> ", "=", 1) == text]
+    if by_row:
+        return by_row
+    for place in [i for i, letter in enumerate(text) if letter == "="]:
+        pairs = _starred(text[:place], text[place + 1 :], old)
+        found = [step for left, right in pairs for step in _of(left, right, plan, old, new)]
+        if found:
+            return list(dict.fromkeys(found))
+    raise UsageError(f"--choose {text!r}", "names no key or module of both sides", _USAGE)
+
+
+def _starred(left: str, right: str, old: Structure) -> list[tuple[str, str]]:
+    """The keys or modules that a choice with stars means; each star stands for one segment, on both sides."""
+    if "*" not in left or left in old.tensors:
+        return [(left, right)]
+    pattern = re.compile(re.escape(left).replace(r"\*", r"([^.]+)") + r"(?=\.|\Z)")
+    found: dict[tuple[str, str], None] = {}
+    for key in old.tensors:
+        match = pattern.match(key)
+        if match:
+            values = iter(match.groups())
+            found[match[0], re.sub(r"\*", lambda _: next(values, "*"), right)] = None  # noqa: B023
+    return list(found)
+
+
+def _of(left: str, right: str, plan: Plan, old: Structure, new: Structure) -> list[Step]:
+    """The steps that one choice stands for; none if it names nothing."""
+    if left in old.tensors:
+        if not right:
+            return [Step(DROP, (left,), evidence=CHOSEN)]
+        if right in new.tensors:
+            return [_exact(left, right, plan, old, new)]
+    below_old, below_new = f"{left}.", f"{right}."
+    keys = [key for key in old.tensors if key.startswith(below_old)]
+    if not keys:
+        return []
+    if not right:
+        return [Step(DROP, (key,), evidence=CHOSEN) for key in keys]
+    doubtful = [
+        accepted(each)
+        for each in plan.doubtful
+        if all(key.startswith(below_old) for key in each.old)
+        and all(k.startswith(below_new) for k in each.new)
+    ]
+    if doubtful:
+        return doubtful
+    pairs = [(key, below_new + key[len(below_old) :]) for key in keys]
+    return [_exact(one, other, plan, old, new) for one, other in pairs if other in new.tensors]
+
+
+def _exact(left: str, right: str, plan: Plan, old: Structure, new: Structure) -> Step:
+    """The step by which one key becomes another: the one that is doubtful, or what the shapes give."""
+    for each in plan.doubtful:
+        if left in each.old and right in each.new:
+            return accepted(each)
+    op = operation(old.tensors[left], new.tensors[right])
+    if op is None:
+        raise UsageError(
+            f"--choose {left}={right}",
+            f"has {old.tensors[left]} on the one side and {new.tensors[right]} on the other",
+            "write that step yourself",
+        )
+    return replace(Step(op, (left,), (right,)), evidence=CHOSEN)

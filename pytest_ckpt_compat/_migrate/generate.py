@@ -1,0 +1,163 @@
+"""Turns a plan into rules, and both into what is to be written."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
+
+from pytest_ckpt_compat._core.display import count
+from pytest_ckpt_compat._migrate.body import Doubtful
+from pytest_ckpt_compat._migrate.joints import joints_for
+from pytest_ckpt_compat._migrate.moves import renames_for
+from pytest_ckpt_compat._migrate.rules import Rule, Rules, RulesError, applied
+from pytest_ckpt_compat._migrate.steps import COPY, MOVE, Decision, Plan, Step
+from pytest_ckpt_compat._migrate.templates import segmented
+
+#: Other keys that an ambiguous step might mean, as many as are named.
+_SHOWN = 3
+#: How general rules are, from rules as general as they may be to one a key.
+FINENESS = (0, 1, 2)
+
+
+def rules_for(steps: Sequence[Step], keys: Sequence[str]) -> Rules:
+    """The fewest rules that do what the steps do, and leave all other keys alone.
+
+    The rules are applied to the keys; where they give anything else, finer ones take their place.
+
+    Raises:
+        RulesError: not even one rule for each key does.
+    """
+    problem = ""
+    for fine in FINENESS:
+        rules = _rules(steps, keys, fine)
+        try:
+            if _outcome(applied(rules, keys)) == _wanted(steps, keys):
+                return rules
+        except RulesError as error:
+            problem = str(error)
+    raise RulesError(problem or "no rules give these steps")
+
+
+def _rules(steps: Sequence[Step], keys: Sequence[str], fine: int) -> Rules:
+    joints = joints_for([step for step in steps if step.op != MOVE], keys, fine)
+    taken = {key for step in steps if step.op not in (MOVE, COPY) for key in step.old}
+    moves = [step for step in steps if step.op == MOVE]
+    return Rules(joints, renames_for(moves, [key for key in keys if key not in taken], fine))
+
+
+def _wanted(steps: Sequence[Step], keys: Iterable[str]) -> set[object]:
+    """What becomes of every key: the steps, and that all others stay."""
+    taken = {key for step in steps if step.op != COPY for key in step.old}
+    return _outcome([*steps, *(Step(MOVE, (key,), (key,)) for key in keys if key not in taken)])
+
+
+def _outcome(steps: Iterable[Step]) -> set[object]:
+    return {(step.op, step.old, step.new) for step in steps}
+
+
+def doubtful_rules(plan: Plan, keys: Sequence[str]) -> tuple[Doubtful, ...]:
+    """The rules of what is likely, with its evidence. They are for the reader: nothing applies them."""
+    likely = [step for step in plan.doubtful if step.confidence == "likely"]
+    settled = {key for step in plan.live for key in step.old}
+    left = [key for key in keys if key not in settled]
+    rules = _rules(likely, left, 0)
+    return tuple(Doubtful(rule, _evidence(rule), _hints(rule)) for rule in rules.all if rule.steps)
+
+
+def _evidence(rule: Rule) -> tuple[str, ...]:
+    """The evidence of most of a rule's steps."""
+    return Counter(step.evidence for step in rule.steps).most_common(1)[0][0]
+
+
+def _hints(rule: Rule) -> tuple[str, ...]:
+    """What ``--choose`` is given to accept a rule: keys, or modules, with ``*`` for each number."""
+    return tuple(dict.fromkeys(map(_hint, rule.steps)))
+
+
+def _hint(step: Step) -> str:
+    old, new = step.old[0], step.new[0] if step.new else ""
+    (before, numbers), (after, others) = segmented(old), segmented(new)
+    if numbers != others:
+        return f"{old}={new}"
+    left, right = (["*" if each is None else each for each in segments] for segments in (before, after))
+    if step.op == MOVE and min(len(left), len(right)) > 1 and left[-1] == right[-1]:
+        left, right = left[:-1], right[:-1]
+    return f"{'.'.join(left)}={'.'.join(right)}"
+
+
+def remarks(plan: Plan, keys: Iterable[str] = ()) -> tuple[str, ...]:
+    """What is open, a line each: ambiguous steps, and decisions. Keys of one pattern share a line.
+
+    Args:
+        plan: the plan.
+        keys: all old keys.
+    """
+    return (*_ambiguous(plan), *_decisions(plan.decisions, tuple(keys)))
+
+
+def open_lines(plan: Plan) -> Iterator[str]:
+    """What stands in the way of applying a plan as a whole, a line each."""
+    likely = {_hint(step): step for step in reversed(plan.doubtful) if step.confidence == "likely"}
+    for hint, step in reversed(likely.items()):
+        became = f"{step.old[0]} -> {', '.join(step.new)}"
+        yield f"{became} is likely, not certain: --choose {shlex.quote(hint)} accepts it"
+    yield from remarks(plan)
+
+
+def _ambiguous(plan: Plan) -> Iterator[str]:
+    groups: dict[str, list[Step]] = {}
+    for step in plan.doubtful:
+        if step.confidence == "ambiguous":
+            groups.setdefault(step.group or f"{step.old[0]} -> {', '.join(step.new)}", []).append(step)
+    for group, steps in groups.items():
+        first = steps[0]
+        others = ", ".join(first.candidates[:_SHOWN]) + (", ..." if len(first.candidates) > _SHOWN else "")
+        example = f"{first.old[0]} -> " if len(steps) > 1 else ""
+        rest = f", as well as {example}{others}" if others else ""
+        hint = f"--choose '{_hint(first)}'"
+        yield f"{group} ({count(len(steps), 'tensor')}) fits{rest}: {hint} or another"
+
+
+def _decisions(decisions: Iterable[Decision], keys: Sequence[str]) -> Iterator[str]:
+    groups: dict[tuple[str, str], list[Decision]] = {}
+    for each in decisions:
+        keys = ", ".join(each.old or each.new)
+        groups.setdefault((each.group or keys, each.text), []).append(each)
+    for (group, text), members in groups.items():
+        number = sum(len(each.old or each.new) for each in members)
+        named = f"{group} ({count(number, 'tensor')})" if number > 1 else group
+        hint = members[0].hint if number == 1 else _drop_hint(members, keys)
+        rest = f" (--choose {shlex.quote(hint)} drops {'it' if number == 1 else 'them'})" if hint else ""
+        yield f"{named}: {text}{rest}" if named else f"{text}{rest}"
+
+
+def marker(steps: Iterable[Step], new: Mapping[str, object]) -> str:
+    """A key that checkpoints from before have and today's have not; "" if there is none."""
+    taken = (key for step in steps if step.op != COPY for key in step.old)
+    return next((key for key in taken if key not in new), "")
+
+
+def _drop_hint(members: Sequence[Decision], keys: Sequence[str]) -> str:
+    """What drops several keys at once: the module that holds them and no others; "" if there is none."""
+    if not all(each.hint for each in members):
+        return ""
+    dropped = {key for each in members for key in each.old}
+    prefix = ".".join(_beginning([key.split(".") for key in dropped]))
+    whole = prefix and {key for key in keys if key.startswith(f"{prefix}.")} == dropped
+    return f"{prefix}=" if whole else ""
+
+
+def _beginning(paths: Sequence[Sequence[str]]) -> list[str]:
+    """The segments that all paths begin with."""
+    columns = zip(*paths, strict=False)
+    return [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
+
+
+def leaves_alone(rules: Rules, keys: Sequence[str]) -> bool:
+    """Whether rules change nothing about a checkpoint of these keys."""
+    try:
+        return _outcome(applied(rules, keys)) == _wanted((), keys)
+    except RulesError:
+        return False

@@ -1,0 +1,272 @@
+"""Turns the changes of a verdict into the steps of a migration, and what is left to decide."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from pytest_ckpt_compat._core.changes import Change, Kind
+from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, Structure, TensorSpec
+from pytest_ckpt_compat._migrate import shapes
+from pytest_ckpt_compat._migrate.squares import doubted_squares
+from pytest_ckpt_compat._migrate.steps import CHOSEN, COPY, DROP, MOVE, Decision, Op, Plan, Step
+from pytest_ckpt_compat._migrate.templates import segmented
+from pytest_ckpt_compat._renames.units.parametrized import MAGNITUDE, MAIN, Parametrized, parametrized
+
+#: Kinds that need no step: a load copes with them, or they are about something else than keys.
+_NO_STEP: frozenset[Kind] = frozenset({"retyped", "retied", "unopenable", "optimizer-mismatch"})
+#: A key that says how another tensor is to be read: without it, that one has other numbers.
+_COMPANION = re.compile(
+    r"(^|[._])(lora_\w+|absmax|quant_map|quant_state\w*|nested_absmax|nested_quant_map|SCB|qzeros|scales|g_idx|"
+    r"weight_scale\w*|scale_inv|input_scale|magnitude_vector|ia3_l)([._]|$)"
+)
+_HOOKED = "a hook of the model has a part in it, and the keys do not show which"
+_NO_SOURCE = "nothing in the checkpoint is known to become it"
+
+
+def plan_of(changes: Iterable[Change], old: Structure, new: Structure) -> Plan:
+    """The migration that a verdict's changes amount to.
+
+    Args:
+        changes: how the checkpoint differs from the model, explained.
+        old: the checkpoint.
+        new: the model.
+    """
+    steps: list[Step] = []
+    decisions: list[Decision] = []
+    stored = _Stored.of(old, new)
+    for change in changes:
+        if change.kind in _NO_STEP:
+            continue
+        if not (old.tensors.keys() >= {*change.old} and new.tensors.keys() >= {*change.new}):
+            text = f"{change.kind}: {_HOOKED}"
+            decisions.append(Decision(change.old, change.new, text, change.group))
+            continue
+        for each in _of(change, old, new, stored):
+            (steps if isinstance(each, Step) else decisions).append(each)  # type: ignore[arg-type]
+    return settled(Plan(tuple(steps), (), tuple(decisions)), old, new)
+
+
+class _Stored:
+    """How the parameters of both sides are stored: plainly, or in other terms."""
+
+    def __init__(self, old: Mapping[str, Parametrized], new: Mapping[str, Parametrized]) -> None:
+        self.old, self.new = old, new
+
+    @classmethod
+    def of(cls, old: Structure, new: Structure) -> _Stored:
+        return cls(parametrized(old.tensors), parametrized(new.tensors))
+
+
+def _of(change: Change, old: Structure, new: Structure, stored: _Stored) -> Iterator[Step | Decision]:
+    """The steps of one change, or what it leaves to decide."""
+    if change.kind in ("renamed", "prefixed", "transposed"):
+        yield from _one_to_one(change, old, new)
+    elif change.kind == "split":
+        op = shapes.divided(old.tensors[change.old[0]].shape, _shapes(change.new, new))
+        yield _step(change, op, "how it was divided does not follow from the shapes")
+    elif change.kind == "fused":
+        op = shapes.joined(_shapes(change.old, old), new.tensors[change.new[0]].shape)
+        yield _step(change, op, "how they were joined does not follow from the shapes")
+    elif change.kind == "reparametrized":
+        yield from _reparametrized(change, old, new, stored)
+    elif change.kind in ("resized", "head-resized"):
+        yield _resized(change)
+    elif change.kind == "missing" or (change.kind == "extra-state" and not change.old):
+        yield from _missing(change, old, new)
+    elif change.kind in ("unexpected", "extra-state"):
+        yield Step(DROP, change.old, group=change.group)
+    elif change.kind == "partial-load":
+        text = "the load leaves it as it is initialised"
+        yield Decision((), change.new, text, change.group)
+    elif change.kind in ("load-raises", "nothing-loaded"):
+        yield Decision(change.old, change.new, change.detail)
+
+
+def _shapes(keys: Iterable[str], side: Structure) -> list[tuple[int, ...]]:
+    return [side.tensors[key].shape for key in keys]
+
+
+def _step(change: Change, op: Op | None, otherwise: str) -> Step | Decision:
+    if op is None:
+        return Decision(change.old, change.new, otherwise, change.group)
+    return _made(change, op, change.old, change.new)
+
+
+def _made(change: Change, op: Op, old: tuple[str, ...], new: tuple[str, ...]) -> Step:
+    candidates = () if len(change.old) != len(old) else change.candidates
+    return Step(op, old, new, change.confidence, change.evidence, candidates, change.group)
+
+
+def _one_to_one(change: Change, old: Structure, new: Structure) -> Iterator[Step | Decision]:
+    if len(change.old) != len(change.new):
+        yield Decision(change.old, change.new, f"moved: {_HOOKED}", change.group)
+        return
+    for one, other in zip(change.old, change.new, strict=True):
+        yield _pair(change, one, other, old, new)
+
+
+def _pair(change: Change, one: str, other: str, old: Structure, new: Structure) -> Step | Decision:
+    before, after = old.tensors[one], new.tensors[other]
+    op = operation(before, after)
+    if op is not None:
+        return _made(change, op, (one,), (other,))
+    text = f"{before} -> {after}: in which order its numbers are to stand does not follow from the shapes"
+    return Decision((one,), (other,), text, change.group)
+
+
+def operation(before: TensorSpec, after: TensorSpec) -> Op | None:
+    """What makes one entry of another, if that follows from their specs."""
+    if OBJECT in (before.dtype, after.dtype):
+        return MOVE if before.dtype == after.dtype else None
+    return shapes.one_to_one(before.shape, after.shape)
+
+
+def _resized(change: Change) -> Decision:
+    before, after = change.old_specs or ("",), change.new_specs or ("",)
+    sizes = f"{before[0]} -> {after[0]}" + (f", {change.detail}" if change.detail else "")
+    text = f"{sizes}: adapt it, or drop it and load with strict=False"
+    return Decision(change.old, change.new, text, change.group, f"{change.old[0]}=" if change.old else "")
+
+
+def _missing(change: Change, old: Structure, new: Structure) -> Iterator[Step | Decision]:
+    for key in change.new:
+        group = next((each for each in new.aliases if key in each), ())
+        twin = next((each for each in group if each != key and each in old.tensors), None)
+        if twin is not None:
+            yield Step(COPY, (twin,), (key,), group=change.group)
+        else:
+            yield Decision((), (key,), _NO_SOURCE, change.group)
+
+
+def _reparametrized(
+    change: Change, old: Structure, new: Structure, stored: _Stored
+) -> Iterator[Step | Decision]:
+    """The same parameter in other terms: renamed part by part, or computed."""
+    before, after = stored.old.get(change.old[0]), stored.new.get(change.new[0])
+    if len(change.old) == len(change.new) and before is not None and after is not None:
+        yield from _one_to_one(change, old, new)
+        return
+    op = _conversion(change, old, new, before, after)
+    if op is not None:
+        yield _made(change, op, change.old, change.new)
+        return
+    text = "one form of it cannot be computed from the other: convert it, or load before you parametrize"
+    yield Decision(change.old, change.new, text, change.group)
+
+
+def _conversion(
+    change: Change,
+    old: Structure,
+    new: Structure,
+    before: Parametrized | None,
+    after: Parametrized | None,
+) -> Op | None:
+    if before is not None and len(change.new) == 1 and after is None:
+        specs = {part: old.tensors[key].shape for part, key in before.parts.items()}
+        if specs[MAIN] != new.tensors[change.new[0]].shape:
+            return None
+        keys = before.parts
+        if keys.keys() == {MAGNITUDE, MAIN} and change.old == (keys[MAGNITUDE], keys[MAIN]):
+            return _of_dim("weight_norm", shapes.magnitude_dim(specs[MAGNITUDE], specs[MAIN]))
+        if keys.keys() == {MAIN, "u", "v"} and change.old == (keys[MAIN], keys["u"], keys["v"]):
+            # ConvTranspose normalises by its second dimension: where the sizes leave that open, nobody knows.
+            main = specs[MAIN]
+            known = len(main) > 1 and specs["u"] == main[:1] and main[0] != main[1]
+            return Op("unspectral") if known else None
+        if keys.keys() == {MAIN, "mask"} and change.old == (keys[MAIN], keys["mask"]):
+            return Op("masked")
+    if after is not None and len(change.old) == 1 and before is None:
+        keys = after.parts
+        if keys.keys() == {MAGNITUDE, MAIN} and change.new == (keys[MAGNITUDE], keys[MAIN]):
+            magnitude, direction = (new.tensors[keys[part]].shape for part in (MAGNITUDE, MAIN))
+            if direction == old.tensors[change.old[0]].shape:
+                return _of_dim("norm_and_direction", shapes.magnitude_dim(magnitude, direction))
+    return None
+
+
+def _of_dim(name: str, dim: int | None) -> Op | None:
+    return None if dim is None else Op(name, (dim,))  # type: ignore[arg-type]
+
+
+def settled(plan: Plan, old: Structure, new: Structure) -> Plan:
+    """The plan with only such live steps as hold beside each other, whatever becomes of the rest."""
+    live = [step for step in plan.live if step.confidence == "certain"]
+    doubtful = [*plan.doubtful, *(step for step in plan.live if step.confidence != "certain")]
+    decisions = list(plan.decisions)
+    free = _all_sourced(decisions, doubtful, new)
+    drops = [step for step in live if step.op == DROP and step.evidence != CHOSEN]
+    blocks = _forms_that_stay(drops, old)
+    kept = {step: _why_kept(step, free, blocks, old) for step in drops}
+    kept = {step: why for step, why in kept.items() if why}
+    live = [step for step in live if step not in kept]
+    decisions += (Decision(step.old, (), why, step.group, f"{step.old[0]}=") for step, why in kept.items())
+    squares = doubted_squares(live, old, new)
+    live = [step for step in live if step not in squares]
+    decisions += squares.values()
+    live, stuck = _unhindered(live, old)
+    decisions += (_hindered(step) for step in stuck)
+    return Plan(tuple(live), tuple(doubtful), tuple(decisions))
+
+
+def _all_sourced(decisions: Iterable[Decision], doubtful: Sequence[Step], new: Structure) -> bool:
+    """Whether every tensor of the model certainly has its source: else what is left over may be it."""
+    wanted = (key for each in decisions if not each.old for key in each.new)
+    unsourced = any(new.tensors[key].dtype != OBJECT for key in wanted if key in new.tensors)
+    return not unsourced and not doubtful
+
+
+def _forms_that_stay(drops: Sequence[Step], old: Structure) -> set[object]:
+    """The forms of keys, apart from their numbers, of which some tensors are dropped and others stay."""
+    dropped = {key for step in drops for key in step.old}
+    return {_form(key, old) for key in old.tensors if key not in dropped}
+
+
+def _form(key: str, old: Structure) -> object:
+    segments = segmented(key)[0]
+    return (segments, old.tensors[key].shape) if None in segments else key
+
+
+def _why_kept(step: Step, free: bool, blocks: set[object], old: Structure) -> str:
+    """Why it is not certain that what a step drops is of no use; "" if it is."""
+    if any(_COMPANION.search(key) and not key.endswith(EXTRA_STATE) for key in step.old):
+        return "it says how another tensor is to be read: merge it into that one before you load"
+    if not free:
+        return "nothing is known to want it, while the model lacks others: drop it, or say what it became"
+    if any(_form(key, old) in blocks for key in step.old):
+        return "there are fewer of these blocks now, and which of them went is not known: drop it, or move it"
+    return ""
+
+
+def _unhindered(live: Sequence[Step], old: Structure) -> tuple[list[Step], list[Step]]:
+    """The steps whose results overwrite nothing that stays, and the others.
+
+    A step that leaves out another may leave that one's place taken, too.
+    """
+    remaining, stuck = list(live), list[Step]()
+    while True:
+        given = Counter(key for step in remaining for key in step.new)
+        taken = Counter(key for step in remaining if step.op != COPY for key in step.old)
+        bad = [
+            step
+            for step in remaining
+            if any(given[key] > 1 or (key in old.tensors and not taken[key]) for key in step.new)
+            or (step.op != COPY and any(taken[key] > 1 for key in step.old))
+        ]
+        if not bad:
+            return remaining, stuck
+        stuck += bad
+        gone = set(bad)
+        remaining = [step for step in remaining if step not in gone]
+
+
+def _hindered(step: Step) -> Decision:
+    text = "another tensor has this key, or goes there, and where that one belongs is not certain"
+    return Decision(step.old, step.new, text, step.group)
+
+
+def accepted(step: Step) -> Step:
+    """A doubtful step that the user has accepted."""
+    return replace(step, confidence="certain", evidence=CHOSEN, candidates=())

@@ -1,0 +1,143 @@
+"""The rules of a migration as frozen data, and what they make of a list of keys."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_ckpt_compat._migrate.steps import COPY, MOVE, Op, Step
+from pytest_ckpt_compat._migrate.templates import Template, expanded
+
+
+class RulesError(Exception):
+    """Rules that cannot be applied to a list of keys, or that contradict each other there; one line."""
+
+
+@dataclass(frozen=True)
+class Rename:
+    """Replaces the first match of a pattern in a key.
+
+    Attributes:
+        pattern: a regular expression.
+        new: what replaces the match.
+        steps: those that it was made for.
+    """
+
+    pattern: str
+    new: Template
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True)
+class Joint:
+    """An operation on the tensors of keys.
+
+    Attributes:
+        op: the operation.
+        pattern: a regular expression that the whole of the first old key matches.
+        others: the other old keys, made of what the groups found.
+        new: the new keys, made likewise.
+        steps: those that it was made for.
+    """
+
+    op: Op
+    pattern: str
+    others: tuple[Template, ...] = ()
+    new: tuple[Template, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+
+Rule = Joint | Rename
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of a migration.
+
+    Operations come first and take their tensors away. Of what is left, each key is renamed once, by the first
+    rename whose pattern is found in it: always from the old key, so that names may be exchanged.
+
+    Attributes:
+        joints: the operations, in order.
+        renames: the renames, in order.
+    """
+
+    joints: tuple[Joint, ...] = ()
+    renames: tuple[Rename, ...] = ()
+
+    @property
+    def all(self) -> tuple[Rule, ...]:
+        """The operations, then the renames."""
+        return (*self.joints, *self.renames)
+
+
+def renamed(key: str, renames: Iterable[Rename]) -> str:
+    """The new key of an old one. Raises ValueError for a number that cannot be shifted."""
+    for rename in renames:
+        found = re.search(rename.pattern, key)
+        if found:
+            return key[: found.start()] + expanded(rename.new, found.groups()) + key[found.end() :]
+    return key
+
+
+def applied(rules: Rules, keys: Sequence[str]) -> tuple[Step, ...]:
+    """What the rules make of these keys, every key of the result in exactly one step.
+
+    Raises:
+        RulesError: an operation lacks a key, a number cannot be shifted, or two tensors go to one key.
+    """
+    left = dict.fromkeys(keys)
+    steps: list[Step] = []
+    for joint in rules.joints:
+        for step in list(_joined(joint, list(left))):
+            if step.op != COPY:
+                for key in step.old:
+                    if key not in left:
+                        raise RulesError(f"{joint.pattern} takes {key}, which is not there")
+                    del left[key]
+            steps.append(step)
+    steps += [Step(MOVE, (key,), (_new_key(key, rules.renames),)) for key in left]
+    twice = [key for key, number in Counter(key for step in steps for key in step.new).items() if number > 1]
+    if twice:
+        sources = [step.old[0] for step in steps if twice[0] in step.new]
+        raise RulesError(f"{' and '.join(sources)} would both become {twice[0]}")
+    return tuple(steps)
+
+
+def _new_key(key: str, renames: Iterable[Rename]) -> str:
+    try:
+        return renamed(key, renames)
+    except (ValueError, IndexError) as error:
+        raise RulesError(f"{key} cannot be renamed ({error})") from error
+
+
+def _joined(joint: Joint, keys: Iterable[str]) -> Iterator[Step]:
+    for key in keys:
+        found = re.fullmatch(joint.pattern, key)
+        if not found:
+            continue
+        try:
+            others = [expanded(each, found.groups()) for each in joint.others]
+            new = [expanded(each, found.groups()) for each in joint.new]
+        except (ValueError, IndexError) as error:
+            raise RulesError(f"{joint.pattern} on {key}: {error}") from error
+        yield Step(joint.op, (key, *others), tuple(new))
+
+
+def module_names(rules: Rules) -> Callable[[str], str]:
+    """A function that gives a module its new path, for the versions that a state_dict keeps of modules."""
+    return lambda name: renamed(f"{name}.", rules.renames).removesuffix(".") if name else name
+
+
+def unmatched(rules: Rules, keys: Sequence[str]) -> list[str]:
+    """The patterns that match none of the keys, so that they do nothing."""
+    patterns = [(joint.pattern, re.fullmatch) for joint in rules.joints]
+    found = [pattern for pattern, match in patterns if not any(match(pattern, key) for key in keys)]
+    hits: set[int] = set()
+    for key in keys:
+        hit = next((i for i, each in enumerate(rules.renames) if re.search(each.pattern, key)), None)
+        if hit is not None:
+            hits.add(hit)
+    return [*found, *(each.pattern for i, each in enumerate(rules.renames) if i not in hits)]

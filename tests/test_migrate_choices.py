@@ -1,0 +1,188 @@
+"""What the user decides, on a terminal and by ``--choose``; and the versions of renamed modules."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pytest_ckpt_compat import Change, Structure, TensorSpec
+from pytest_ckpt_compat._check import migration
+from pytest_ckpt_compat._check.migration_styles import Sides
+from pytest_ckpt_compat._cli import migrate as command
+from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._definition import proof
+from pytest_ckpt_compat._definition.find import find
+from pytest_ckpt_compat._migrate.choose import chosen
+from pytest_ckpt_compat._migrate.generate import remarks
+from pytest_ckpt_compat._migrate.plan import plan_of
+from pytest_ckpt_compat._readers import read
+
+SPEC = TensorSpec("float32", (3,))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def ambiguous(depth: int = 2) -> Sides:
+    """Two norms of each block, of which it is open which became which."""
+    old: dict[str, TensorSpec] = {}
+    new: dict[str, TensorSpec] = {}
+    changes = []
+    for block in range(depth):
+        names = [f"blocks.{block}.{name}" for name in ("x", "y")]
+        others = [f"blocks.{block}.{name}" for name in ("first", "second")]
+        old |= dict.fromkeys(names, SPEC)
+        new |= dict.fromkeys(others, SPEC)
+        for one, other, rival in ((names[0], *others), (names[1], *reversed(others))):
+            group = f"blocks.{{0..1}}.{one[-1]} -> blocks.{{0..1}}.{other.rpartition('.')[2]}"
+            changes.append(
+                Change(
+                    "renamed",
+                    (one,),
+                    (other,),
+                    (SPEC,),
+                    (SPEC,),
+                    "ambiguous",
+                    candidates=(rival,),
+                    group=group,
+                )
+            )
+    sides = Structure(old), Structure(new)
+    return Sides(*sides, None, Verdict(tuple(changes), old=sides[0], new=sides[1]))
+
+
+def test_what_is_ambiguous_is_no_code_and_names_its_candidates() -> None:
+    sides = ambiguous()
+    found = migration.migration(sides, migration.planned(sides))
+    assert not found.complete
+    assert "RENAMES" not in found.code
+    assert (
+        "# decide: blocks.{0..1}.x -> blocks.{0..1}.first (2 tensors) fits, as well as blocks.0.x -> "
+        "blocks.0.second: --choose 'blocks.*.x=blocks.*.first' or another"
+    ) in found.code
+
+
+@pytest.mark.parametrize(("answers", "wanted"), [("1\n1\n", "first"), ("2\n2\n", "second"), ("\n\n", None)])
+def test_on_a_terminal_it_is_asked(monkeypatch: pytest.MonkeyPatch, answers: str, wanted: str | None) -> None:
+    asked = Terminal()
+    monkeypatch.setattr(sys, "stdin", Terminal(answers))
+    monkeypatch.setattr(sys, "__stderr__", asked)
+    arguments: Any = type("Arguments", (), {"choose": [], "style": "function", "old": "old.pt"})
+    found = command._made(ambiguous(), arguments)[1]
+    assert "what did blocks.0.x become?\n  1  blocks.0.first\n  2  blocks.0.second\n" in asked.getvalue()
+    assert found.complete == (wanted is not None)
+    if wanted is not None:
+        migrate = proof.compiled(found.code, "migrate")
+        assert migrate({"blocks.1.x": 1, "blocks.1.y": 2})[f"blocks.1.{wanted}"] == 1
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        ["blocks.*.x=blocks.*.second", "blocks.*.y=blocks.*.first"],
+        [f"blocks.{i}.{a}=blocks.{i}.{b}" for i in (0, 1) for a, b in (("x", "second"), ("y", "first"))],
+    ],
+)
+def test_a_choice_may_go_against_the_first_candidate(choices: list[str]) -> None:
+    sides = ambiguous()
+    found = migration.migration(sides, migration.planned(sides, choices))
+    assert found.complete
+    migrate = proof.compiled(found.code, "migrate")
+    assert migrate({"blocks.0.x": 1, "blocks.0.y": 2}) == {"blocks.0.second": 1, "blocks.0.first": 2}
+
+
+def test_a_row_of_the_report_is_a_choice() -> None:
+    sides = ambiguous()
+    rows = ["blocks.{0..1}.x=blocks.{0..1}.first", "blocks.{0..1}.y=blocks.{0..1}.second"]
+    assert migration.planned(sides, rows).complete
+
+
+def test_two_tensors_cannot_be_given_one_key() -> None:
+    sides = ambiguous()
+    with pytest.raises(UsageError, match="was given for two tensors"):
+        migration.planned(sides, ["blocks.0.x=blocks.0.first", "blocks.0.y=blocks.0.first"])
+
+
+def test_what_a_choice_leaves_over_is_open() -> None:
+    sides = ambiguous(1)
+    plan = migration.planned(sides, ["blocks.0.x=blocks.0.second"])
+    assert not plan.complete
+    assert any("blocks.0.first" in line or "blocks.0.y" in line for line in remarks(plan))
+
+
+def test_a_chosen_key_may_hold_equal_signs() -> None:
+    old, new = Structure({"a=b": SPEC}), Structure({"c=d": SPEC})
+    plan = plan_of([Change("unexpected", ("a=b",)), Change("missing", (), ("c=d",))], old, new)
+    found = chosen(plan, ["a=b=c=d"], old, new)
+    assert found.complete
+    assert [(step.old, step.new) for step in found.live] == [(("a=b",), ("c=d",))]
+
+
+class Versioned(nn.Module):
+    """Since version 2, it stores its scale the other way round."""
+
+    _version = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.arange(3.0))
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *rest: Any) -> None:
+        if local_metadata.get("version", 1) < 2:
+            state_dict[f"{prefix}scale"] = 1 / state_dict[f"{prefix}scale"]
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+
+class Inner(nn.Module):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.other = nn.Linear(2, 2)
+        setattr(self, name, Versioned())
+
+
+class Before(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Inner("before")
+
+
+class After(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Inner("after")
+
+
+@pytest.mark.parametrize("style", ["function", "hook", "timm", "lightning", "rules"])
+def test_a_renamed_module_keeps_its_version(style: str, tmp_path: Any) -> None:
+    before, after = Before(), After()
+    before.state_dict()["inner.before.scale"].fill_(5.0)
+    torch.save(before.state_dict(), tmp_path / "old.pt")
+    sides = migration.compared(read(tmp_path / "old.pt"), find(After))
+    plan = migration.planned(sides, ["inner.before=inner.after"])
+    code = migration.migration(sides, plan, style).code
+    state: Any = torch.load(tmp_path / "old.pt")
+    if style == "hook":
+        registering: Any = after.register_load_state_dict_pre_hook
+        registering(proof.compiled(code, "upgrade"))
+    elif style == "lightning":
+        checkpoint = {"state_dict": state}
+        proof.compiled(code, "on_load_checkpoint")(None, checkpoint)
+        state = checkpoint["state_dict"]
+    elif style == "rules":
+        from pytest_ckpt_compat._definition.operations import by_rules
+        from pytest_ckpt_compat._migrate.toml_file import rules_in
+
+        state = by_rules(rules_in(code))(state)
+    else:
+        run = proof.compiled(code, "migrate" if style == "function" else "checkpoint_filter_fn")
+        state = run(state) if style == "function" else run(state, after)
+    after.load_state_dict(state)
+    assert after.state_dict()["inner.after.scale"].tolist() == [5.0] * 3
