@@ -65,8 +65,8 @@ def test_what_is_ambiguous_is_no_code_and_names_its_candidates() -> None:
     assert not found.complete
     assert "RENAMES" not in found.code
     assert (
-        "# decide: blocks.{0..1}.x -> blocks.{0..1}.first (2 tensors) fits, as well as blocks.0.x -> "
-        "blocks.0.second: --choose 'blocks.*.x=blocks.*.first' or another"
+        "# decide: blocks.{0..1}.x -> blocks.{0..1}.first (2 tensors) is possible, not sure, "
+        "blocks.0.x may also be blocks.0.second: --choose 'blocks.*.x=blocks.*.first' if it is so"
     ) in found.code
 
 

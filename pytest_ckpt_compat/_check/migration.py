@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from pytest_ckpt_compat._check.check import check_structure, diff
 from pytest_ckpt_compat._check.migration_styles import WRITERS, Sides, Writer
+from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Kind, Policy, Severity
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import Structure
@@ -56,7 +57,7 @@ def compared(old: Structure, new: Structure | Definition, strip_prefix: str | No
     What the project does to a state_dict before the load stays: the migration comes after it.
 
     Raises:
-        UsageError: the definition has a loader of its own.
+        UsageError: the definition has a loader of its own or several parts, or the checkpoint is an adapter.
         CkptCompatError: as ``check``.
     """
     if isinstance(new, Structure):
@@ -64,6 +65,14 @@ def compared(old: Structure, new: Structure | Definition, strip_prefix: str | No
     if new.loader is not None:
         problem = "loads the checkpoint itself, so nothing can be put before it"
         raise UsageError(f"load {new.loader.name}", problem, "give the model, and put the code in the loader")
+    if new.parts:
+        part, definition = next(iter(new.parts.items()))
+        problem = "has several parts, and code for a state_dict concerns one"
+        command = f"ckpt-compat migrate OLD {definition.name.replace('.', ':', 1)} --key {part}"
+        raise UsageError(new.name, problem, f"migrate each part, as in {command}")
+    if config_of(old) is not None:
+        problem = "is an adapter, whose keys peft makes of the model's"
+        raise UsageError(old.source.path, problem, "train it again, or rename the model's layers back")
     verdict = check_structure(old, new, Policy(), strip_prefix)
     return Sides(verdict.old or old, verdict.new or Structure({}), new, verdict)
 

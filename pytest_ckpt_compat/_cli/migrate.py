@@ -48,6 +48,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="the form of the code: a function on a state_dict (the default), a hook of a module, the tables "
         "of transformers, timm's checkpoint_filter_fn, Lightning's on_load_checkpoint, or a file of rules",
     )
+    parser.add_argument("--key", metavar="KEY", help="with NEW: dotted path of the state_dict in OLD")
     parser.add_argument(
         "--choose",
         action="append",
@@ -64,10 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_ckpt_compat._pytest_plugin.collection import in_project
 
     if arguments.new is None:
+        if arguments.key is not None:
+            raise UsageError("--key", "was given without NEW", "give NEW, or key= where OLD is registered")
         sides, found = in_project(lambda project: _made(_registered(project, arguments.old), arguments))
     else:
         with search_path(str(Path.cwd())):
-            sides, found = _made(_compared(arguments.old, arguments.new), arguments)
+            sides, found = _made(_compared(arguments.old, arguments.new, arguments.key), arguments)
     print(found.code, end="")
     for line in _summary(sides, found):
         _say(line)
@@ -105,7 +108,8 @@ def _registered(project: Project, identifier: str) -> Sides:
     registration = known[identifier]
     if registration.problem is not None:
         raise registration.problem
-    definition = find_registered(registration)
+    config = snapshots.recorded_config(registration, project.context.folder)
+    definition = find_registered(registration, config=config)
     structure, _ = snapshots.of_checkpoint(registration, definition, project.context)
     return migration.compared(structure, definition, registration.strip_prefix)
 
@@ -114,13 +118,13 @@ def _say(line: str) -> None:
     print(f"ckpt-compat: {visible(line)}", file=sys.stderr)
 
 
-def _compared(old: str, new: str) -> Sides:
+def _compared(old: str, new: str, key: str | None) -> Sides:
     from pytest_ckpt_compat._check import migration
     from pytest_ckpt_compat._cli.sides import compared_with_definition, definition_named, read
 
     if not definition_named(new):
-        return migration.compared(read(old), read(new))
-    sides, notes = compared_with_definition(old, new)
+        return migration.compared(read(old, key), read(new))
+    sides, notes = compared_with_definition(old, new, key)
     for note in notes:
         _say(note)
     return sides
@@ -133,7 +137,7 @@ def _summary(sides: Sides, found: Migration) -> list[str]:
         return ["it loads as it is: nothing to migrate"]
     how = "loaded by the definition" if sides.definition else "compared by key and shape, not loaded"
     before = sides.definition.remap if sides.definition else None
-    lines = [f"{found.proven} of {count(len(plan.live), 'step')} proven, {how}"]
+    lines = [f"{found.proven} of {count(len(plan.live), 'step')} proven, {how}"] if plan.live else []
     lines += [f"it comes after remap {before.name}"] if before else []
     lines += [f"not proven: {key}: {reason}" for key, reason in list(found.unproven.items())[:_OFFERED]]
     lines += [f"... and {len(found.unproven) - _OFFERED} more"] if len(found.unproven) > _OFFERED else []

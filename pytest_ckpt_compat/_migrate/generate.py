@@ -113,11 +113,11 @@ def _ambiguous(plan: Plan) -> Iterator[str]:
             groups.setdefault(step.group or f"{step.old[0]} -> {', '.join(step.new)}", []).append(step)
     for group, steps in groups.items():
         first = steps[0]
-        others = ", ".join(first.candidates[:_SHOWN]) + (", ..." if len(first.candidates) > _SHOWN else "")
-        example = f"{first.old[0]} -> " if len(steps) > 1 else ""
-        rest = f", as well as {example}{others}" if others else ""
+        others = [key for key in first.candidates if key not in first.new]
+        listed = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
+        rest = f", {first.old[0]} may also be {listed}" if others else ""
         hint = f"--choose '{_hint(first)}'"
-        yield f"{group} ({count(len(steps), 'tensor')}) fits{rest}: {hint} or another"
+        yield f"{group} ({count(len(steps), 'tensor')}) is possible, not sure{rest}: {hint} if it is so"
 
 
 def _decisions(decisions: Iterable[Decision], keys: Sequence[str]) -> Iterator[str]:
