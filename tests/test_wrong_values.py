@@ -134,3 +134,14 @@ def test_a_snapshot_that_was_not_recorded_to_resume(tmp_path: Path) -> None:
     structure = fingerprint.loads(fingerprint.dumps(structure, kept(structure.values), False), "s")
     with pytest.raises(NoBaselineError, match="its snapshot holds no optimizer state"):
         resume(structure, find(_module(True)), None, {})
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_prefix_that_cannot_be_looked_for_is_not_a_matter_of_the_budget(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="loads the model")
+    sizes = {"n_embd": 8, "n_head": 2, "vocab_size": 11, "n_positions": 8}
+    made = transformers.GPT2LMHeadModel(transformers.GPT2Config(n_layer=1, **sizes))
+    made.save_pretrained(tmp_path)
+    verdict = ckpt.check(tmp_path, transformers.GPT2LMHeadModel, {"n_layer": 2})
+    assert not verdict.compatible
+    assert "memory_budget" not in str(verdict)
