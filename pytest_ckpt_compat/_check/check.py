@@ -31,7 +31,11 @@ from pytest_ckpt_compat._definition import confirm, lightning
 from pytest_ckpt_compat._definition.find import Definition, find
 from pytest_ckpt_compat._definition.loader import loaded_by
 from pytest_ckpt_compat._definition.observation import Outcome
+from pytest_ckpt_compat._registry import options
 from pytest_ckpt_compat._report.text import render
+
+#: The options that can be judged by their types alone.
+_PLAIN = tuple(each for each in options.OPTIONS if each.name in ("path", "kwargs", "key", "strip_prefix"))
 
 
 def diff(old: Structure, new: Structure) -> Verdict:
@@ -92,7 +96,11 @@ def check(
         NoBaselineError: the definition's loading code needs numbers that cannot be read.
         UsageError: an argument cannot be meant.
     """
-    definition = find(model, kwargs, remap, load, os.fspath(path))
+    path = os.fspath(path)
+    options.check(
+        "check()", {"path": path, "kwargs": kwargs, "key": key, "strip_prefix": strip_prefix}, _PLAIN
+    )
+    definition = find(model, kwargs, remap, load, path)
     structure, notes = read_for(path, key, definition, strip_prefix)
     verdict = check_structure(structure, definition, Policy(strict=strict), strip_prefix)
     return replace(verdict, notes=(*verdict.notes, *notes))
@@ -124,6 +132,8 @@ def check_structure(
     if outcome.missing and definition.loader is None:
         try:
             wrapper, unwrapped = _find_wrapper(structure, new, outcome, definition, policy)
+        except BuildError:  # without a budget, the second load was not tried
+            pass
         except Exception as error:  # the verdict stands without this second load
             failed = _failed("looking for a prefix", error)
     bare = wrapper.unwrap(structure) if wrapper else structure

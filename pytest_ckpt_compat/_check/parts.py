@@ -8,7 +8,7 @@ from dataclasses import replace
 from pytest_ckpt_compat._core import parts
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.rules import accept, judge
-from pytest_ckpt_compat._core.structure import Source, Structure
+from pytest_ckpt_compat._core.structure import SNAPSHOT, Source, Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import Definition
 
@@ -70,6 +70,9 @@ def held(structure: Structure, definition: Definition) -> set[str]:
 
 
 def _absent(structure: Structure) -> Change:
+    if structure.source.format == SNAPSHOT:
+        detail = "the snapshot has no state_dict of this name; if the file has one, record it again by its id"
+        return Change("load-raises", detail=detail)
     others = ", ".join(structure.source.others[:4])
     also = f"; it also holds {others}" if others else ""
     return Change("load-raises", detail=f"the file has no state_dict of this name{also}")

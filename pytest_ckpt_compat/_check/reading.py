@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -41,8 +42,34 @@ def read_for(
         return _Parts(os.fspath(path), key, definition, strip_prefix, recorded).read()
     if key is not None:
         return readers.read(path, key), ()
+    if definition.loader is not None:
+        return _every(path, recorded), ()
     container = None if recorded is None else recorded.container
     return fitting(lambda each: readers.read(path, each), definition, strip_prefix, container)
+
+
+def _every(path: str | os.PathLike[str], recorded: Source | None) -> Structure:
+    """All state_dicts of a file, of which a project's loader takes what it wants; one as itself."""
+    refusal: ChoiceError | None = None
+    try:
+        first = readers.read(path)
+    except ChoiceError as error:
+        every, refusal = error.keys, error
+    else:
+        every = (first.source.container, *first.source.others)
+        if len(every) == 1:
+            return first
+    if recorded is not None and recorded.container in every:
+        return readers.read(path, recorded.container)
+    found = {}
+    for each in every:
+        with contextlib.suppress(ReadError):
+            found[each] = readers.read(path, each)
+    if not found and refusal is not None:
+        raise refusal
+    whole = next(iter(found.values()))
+    source = replace(whole.source, container="", others=(), parts=tuple((name, name) for name in found))
+    return replace(joined(found, source), optimizers=whole.optimizers)
 
 
 @dataclass(frozen=True)
@@ -56,7 +83,9 @@ class _Parts:
     recorded: Source | None
 
     def read(self) -> tuple[Structure, tuple[str, ...]]:
-        every, failed = self._paths()
+        whole, failed = self._paths()
+        within = f"{self.key}." if self.key else ""
+        every = tuple(each for each in whole if each.startswith(within))
         known = dict(self.recorded.parts) if self.recorded is not None else {}
         found = {name: self._part(name, known.get(name), every) for name in self.definition.parts}
         parts = {name: each for name, each in found.items() if each is not None}
@@ -65,7 +94,7 @@ class _Parts:
         if not parts:
             if failed is not None:
                 raise failed
-            raise self._without_parts(every)
+            raise self._without_parts(whole)
         source = replace(
             next(iter(parts.values())).source, container="", others=tuple(others), parts=tuple(taken.items())
         )
@@ -81,8 +110,7 @@ class _Parts:
             return (), error
         else:
             every = (first.source.container, *first.source.others)
-        within = f"{self.key}." if self.key else ""
-        return tuple(each for each in every if each.startswith(within)), None
+        return every, None
 
     def _part(self, name: str, recorded: str | None, every: Sequence[str]) -> Structure | None:
         """The state_dict of a part: under its name, or at the place of this name that fits."""
@@ -101,9 +129,14 @@ class _Parts:
                 return readers.read(self.path, path)
             listed = ", ".join(map(repr, candidates[:_SHOWN]))
             problem = f"it holds {len(candidates)} state_dicts for the part {name!r}: {listed}"
-            raise ChoiceError(self.path, problem, "name the part by its whole path", candidates)
+            raise ChoiceError(self.path, problem, "", candidates)
 
-        return fitting(read, self.definition.parts[name], self.strip_prefix)[0]
+        try:
+            return fitting(read, self.definition.parts[name], self.strip_prefix)[0]
+        except ChoiceError as error:
+            paths = " or ".join(f'"{path}"' for path in error.equal[:_SHOWN])
+            advice = f"name the part by its whole path, {paths}"
+            raise ChoiceError(error.subject, error.problem, advice, error.equal, error.keys) from None
 
     def _at(self, path: str) -> Structure | None:
         try:
@@ -113,6 +146,13 @@ class _Parts:
 
     def _without_parts(self, every: Sequence[str]) -> ReadError:
         names = ", ".join(map(repr, self.definition.parts))
+        if self.key and every != ("",):
+            return ReadError(
+                self.path,
+                f"it holds no state_dict for any of the parts {names} at key={self.key!r}; "
+                f"it holds {_listed(every)}",
+                "give the key of the mapping that holds the parts, or leave key out",
+            )
         if every in ((), ("",)):
             return ReadError(
                 self.path,

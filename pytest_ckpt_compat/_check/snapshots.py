@@ -173,7 +173,8 @@ def _from_snapshot(
         if definition.configured and (model := repository(f"hf://{shown}")) and not model.inside:
             advice += f"; a model of the Hub is hf://{shown}"
         raise NoBaselineError(shown, problem, advice)
-    if definition.parts and not held(stored, definition):
+    whole = definition.parts or definition.loader is not None or not stored.source.parts
+    if not whole or (definition.parts and not held(stored, definition)):
         problem = f"its snapshot {folder.name}/{name} was recorded for a model of other parts, or of none"
         raise NoBaselineError(shown, problem, "fetch the file, and record it again by its id")
     note = f"{shown} {why}: checked from its snapshot {folder.name}/{name}"

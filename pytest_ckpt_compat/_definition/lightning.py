@@ -64,6 +64,7 @@ def kept(values: Mapping[str, Any], resume: bool = False) -> dict[str, Any]:
     own = {name: value for name, value in values.items() if name not in _TRAINERS}
     if resume:
         own |= {name: values[name] for name in ("lr_schedulers",) if name in values}
+        own |= {name: [] for name in ("optimizer_states",) if values.get(name) == []}
         own |= {name: dict.fromkeys(values.get(name) or {}) for name in ("callbacks", "loops")}
     return own
 
@@ -108,6 +109,8 @@ def with_file(structure: Structure, kind: Any, file: str, path: str) -> Structur
         loaded = readers[suffix](found)
     except Exception as error:
         raise UsageError(subject, f"cannot be read: {brief(error)}", "check the file") from error
+    if not isinstance(loaded, Mapping):
+        raise UsageError(subject, f"holds {type(loaded).__name__}, not names and values", "check the file")
     values = {**structure.values, kind.CHECKPOINT_HYPER_PARAMS_KEY: dict(loaded)}
     return replace(structure, values=values)
 
@@ -277,7 +280,11 @@ def unread(kind: Any, given: Mapping[str, Any], values: Mapping[str, Any]) -> di
 
 def _used(kind: Any, given: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     arguments = _arguments(kind, given, values)
-    return {n: v for n, v in arguments.items() if n[0] != "_" and (_takes_any(kind) or n in _names(kind))}
+    return {
+        n: v
+        for n, v in arguments.items()
+        if not str(n).startswith("_") and (_takes_any(kind) or n in _names(kind))
+    }
 
 
 def _opaque(value: Any) -> str:

@@ -36,6 +36,11 @@ def restores(definition: Definition, structure: Structure) -> bool:
     return definition.lightning and lightning.is_checkpoint(structure)
 
 
+def kept(structure: Structure) -> bool:
+    """Whether a checkpoint tells what a Trainer restores, which a snapshot does only if it was asked to."""
+    return structure.source.format != SNAPSHOT or bool(structure.optimizers) or _LOOPS in structure.values
+
+
 @dataclass
 class Configured:
     """Makes what a LightningModule configures, and keeps its schedulers.
@@ -124,7 +129,7 @@ def paired(
         return [], [], [f"the {_OPTIMIZERS} are not those of torch's optimizers: they were not checked"]
     numbers = len(found), len(optimizers)
     changes = []
-    if not found:
+    if not found and _OPTIMIZERS not in structure.values:
         raised = "Trainer.fit(ckpt_path=...) raises KeyError"
         changes.append(mismatch(f"the file has no {_OPTIMIZERS}: {_WHOLE_SAVE}, and {raised}"))
     elif numbers[0] != numbers[1]:

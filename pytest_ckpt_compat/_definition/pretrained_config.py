@@ -74,6 +74,8 @@ def _configuration(path: str, recorded: Mapping[str, Any] | None) -> dict[str, A
         found = transformers.PretrainedConfig.get_config_dict(place[0], **place[1])[0]
     else:
         return None
+    if not isinstance(found, Mapping):
+        raise ValueError(f"it holds {type(found).__name__}, not names and values")
     return dict(found)
 
 

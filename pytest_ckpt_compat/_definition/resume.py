@@ -14,7 +14,7 @@ from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import OptimizerState, Structure, TensorSpec
 from pytest_ckpt_compat._definition.empty import empty, zero
 from pytest_ckpt_compat._definition.find import Definition
-from pytest_ckpt_compat._definition.lightning_resume import Configured, paired, restores
+from pytest_ckpt_compat._definition.lightning_resume import Configured, kept, paired, restores
 from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.optimizer_pairing import (
     CurrentOptimizer,
@@ -88,6 +88,8 @@ def resume(
         if not restores(definition, structure):
             problem = "has level resume and no optimizer"
             raise UsageError(structure.source.path, problem, 'give optimizer, "package.module:factory"')
+        if not kept(structure):
+            raise _no_state(structure)
         factory = configured = Configured(definition.target)
     elif not structure.optimizers:
         raise _no_state(structure)
@@ -117,9 +119,9 @@ def _chosen(structure: Structure, number: int, factory: Any) -> tuple[list[Optim
     elif len(paths) == number:
         left = []
     else:
-        held = f"{len(paths)} ({', '.join(paths)})"
-        problem = f"gives {number} where {structure.source.path} holds {held}"
-        raise BuildError(name_of(factory), problem, "return a list of the optimizers, in the file's order")
+        named = f" ({', '.join(paths)})" if all(paths) else ""
+        problem = f"gives {number} where {len(paths)} {'was' if len(paths) == 1 else 'were'} saved{named}"
+        raise BuildError(name_of(factory), problem, "return a list of the optimizers, in the order saved")
     return [structure.optimizers[path] for path in paths], left
 
 

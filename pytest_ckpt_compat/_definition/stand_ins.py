@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._core.parts import part_of
 from pytest_ckpt_compat._core.structure import SNAPSHOT, Structure
 from pytest_ckpt_compat._definition.empty_state import empty_state
 from pytest_ckpt_compat._definition.watch import Watched, storage_of
@@ -62,18 +63,21 @@ class Files:
         return empty_state(structure, "meta" if self.tensors == "meta" else "cpu")
 
     def checkpoint(self) -> Any:
-        """What ``torch.load`` gives for a file that is not there: its state_dict, and what surrounds it."""
-        state = self.state(self._top)
-        values, container = self._structure.values, self._structure.source.container
-        if not container:
-            return state
-        whole: dict[Any, Any] = dict(values)
-        *outer, last = container.split(".")
-        inner = whole
-        for name in outer:
-            inner[name] = dict(inner[name]) if isinstance(inner.get(name), Mapping) else {}
-            inner = inner[name]
-        inner[last] = state
+        """What ``torch.load`` gives for a file that is not there: its state_dicts and their surroundings."""
+        structure, device = self._structure, "meta" if self.tensors == "meta" else "cpu"
+        held = {path: part_of(structure, name) for name, path in structure.source.parts}
+        held = held or {structure.source.container: structure}
+        whole: dict[Any, Any] = dict(structure.values)
+        for container, each in held.items():
+            state = empty_state(each, device)
+            if not container:
+                return state
+            *outer, last = container.split(".")
+            inner = whole
+            for name in outer:
+                inner[name] = dict(inner[name]) if isinstance(inner.get(name), Mapping) else {}
+                inner = inner[name]
+            inner[last] = state
         return whole
 
 

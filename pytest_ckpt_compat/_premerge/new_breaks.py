@@ -150,8 +150,11 @@ def _earlier_checkpoint(subject: Subject, main: Verdict, base: git.Base) -> tupl
 
 
 def _alike(definition: Definition, stored: Structure) -> bool:
-    """Whether a definition has the parts that a structure was recorded with; of most, both have none."""
-    return definition.parts.keys() == dict(stored.source.parts).keys()
+    """Whether a definition has the parts that a structure was recorded with; of most, both have none.
+
+    A project's loader takes what it wants of a file.
+    """
+    return definition.loader is not None or definition.parts.keys() == dict(stored.source.parts).keys()
 
 
 def _earlier_definition(

@@ -212,7 +212,7 @@ def _changes(
 
 def _read(file: str, known: Structure, registration: Registration, definition: Definition) -> Structure:
     """The file as the earlier registration reads it; what today's check has chosen in it stays."""
-    if definition.parts:
+    if definition.parts or definition.loader is not None:
         found = read_for(file, registration.key, definition, registration.strip_prefix, known.source)[0]
     else:
         key = registration.key if registration.key is not None else known.source.container or None
