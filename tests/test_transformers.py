@@ -202,7 +202,7 @@ def test_a_remap_comes_before_from_pretrained(tmp_path: Path) -> None:
     assert not verdict.changes
     assert any(note.startswith("loaded as transformers' from_pretrained does") for note in verdict.notes)
     assert any("renamed 2" in note for note in verdict.notes)
-    found = load_weights(find(lambda: gpt2(Renamed), remap=rename, path=str(tmp_path)), read(tmp_path))
+    found: Any = load_weights(find(lambda: gpt2(Renamed), remap=rename, path=str(tmp_path)), read(tmp_path))
     assert torch.equal(found.transformer.final.weight, model.transformer.ln_f.weight)
     assert found.lm_head.weight is found.transformer.wte.weight
     library = Renamed.from_pretrained(
@@ -257,7 +257,7 @@ def test_mistakes_take_one_line(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"gave Linear, which is no transformers\.PreTrainedModel") as other:
         check(tmp_path / "net.pt", nn.Linear, {"in_features": 1, "out_features": 1}, load="transformers")
     (tmp_path / "config.json").write_text('{"architectures": ["NoSuchModel"]}')
-    with pytest.raises(UsageError, match="names no class of it") as unknown:
+    with pytest.raises(UsageError, match="names no class of that library") as unknown:
         check(tmp_path / "net.pt", load="transformers")
     assert all("\n" not in str(error.value) for error in (no_config, other, unknown))
 
