@@ -10,6 +10,7 @@ from torch import nn
 
 from pytest_ckpt_compat import check
 from pytest_ckpt_compat._core.errors import BuildError
+from pytest_ckpt_compat._definition.names import brief
 
 
 class Net(nn.Module):
@@ -44,3 +45,8 @@ def test_a_module_of_lightning_that_the_files_hyper_parameters_do_not_build(tmp_
     with pytest.raises(BuildError, match=r"'hidden'; .* or give what it lacks in kwargs"):
         check(tmp_path / "net.ckpt", Lit)
     assert check(tmp_path / "net.ckpt", Lit, {"hidden": 3}).compatible
+
+
+def test_the_colours_of_a_librarys_message_are_left_out() -> None:
+    error = RuntimeError("\x1b[1mdo those steps only if you trust\x1b[0m the file")
+    assert brief(error) == "RuntimeError: do those steps only if you trust the file"
