@@ -322,9 +322,14 @@ def test_an_order_that_cannot_be_known(tmp_path: Path) -> None:
 
     resumption = found(save(tmp_path / "run.pt", reverse), reverse)
     assert resumption.changes == ()
-    assert resumption.notes == (
-        "the file does not name the optimizer's parameters: a change of their order cannot be detected",
-    )
+    once = ("the file does not name the optimizer's parameters: a change of their order cannot be detected",)
+    assert resumption.notes == once
+
+    def two(model: Any) -> list[torch.optim.Optimizer]:
+        parameters = list(model.parameters())[::-1]
+        return [torch.optim.Adam(parameters[:4]), torch.optim.Adam(parameters[4:])]
+
+    assert found(save(tmp_path / "two.pt", two), two).notes == once
 
 
 def test_names_with_the_prefix_of_a_wrapper(tmp_path: Path) -> None:

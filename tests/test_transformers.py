@@ -189,11 +189,42 @@ def test_a_model_that_its_config_does_not_give_is_loaded_plainly(tmp_path: Path)
         load_weights(find(changed, path=str(tmp_path)), read(tmp_path))
 
 
-def test_a_remap_is_the_projects_own_load(tmp_path: Path) -> None:
+def test_a_remap_comes_before_from_pretrained(tmp_path: Path) -> None:
+    def rename(state: Any) -> Any:
+        return {key.replace(".ln_f.", ".final."): value for key, value in state.items()}
+
+    model = gpt2()
+    model.save_pretrained(tmp_path)
+    red = check(tmp_path, lambda: gpt2(Renamed))
+    assert {change.kind for change in red.changes} == {"renamed"}
+    assert not any("prefix" in note or "memory_budget" in note for note in red.notes)
+    verdict = check(tmp_path, lambda: gpt2(Renamed), remap=rename)
+    assert not verdict.changes
+    assert any(note.startswith("loaded as transformers' from_pretrained does") for note in verdict.notes)
+    assert any("renamed 2" in note for note in verdict.notes)
+    found: Any = load_weights(find(lambda: gpt2(Renamed), remap=rename, path=str(tmp_path)), read(tmp_path))
+    assert torch.equal(found.transformer.final.weight, model.transformer.ln_f.weight)
+    assert found.lm_head.weight is found.transformer.wte.weight
+    library = Renamed.from_pretrained(
+        None, config=model.config, state_dict=rename(model.state_dict()), output_loading_info=True
+    )[1]
+    assert not library["missing_keys"]
+    assert not library["unexpected_keys"]
+
+
+def test_a_remap_that_raises_or_needs_numbers(tmp_path: Path) -> None:
+    def broken(state: Any) -> Any:
+        raise KeyError("no.such.key")
+
+    def by_numbers(state: Any) -> Any:
+        return dict(state) if state["transformer.wte.weight"].abs().max() >= 0 else {}
+
     gpt2().save_pretrained(tmp_path)
-    verdict = check(tmp_path, gpt2, remap=lambda state: state)
-    assert any("from_pretrained knows no remap" in note for note in verdict.notes)
-    assert [change.new for change in verdict.changes] == [("lm_head.weight",)]
+    errors = [change.detail for change in check(tmp_path, gpt2, remap=broken).changes]
+    assert any("raised KeyError" in error and "no.such.key" in error for error in errors)
+    plain = check(tmp_path, gpt2, remap=by_numbers)
+    assert any("checked with load_state_dict" in note for note in plain.notes)
+    assert [(change.kind, change.new) for change in plain.changes] == [("missing", ("lm_head.weight",))]
 
 
 def test_initialising_beyond_the_budget_is_not_tried(tmp_path: Path) -> None:
@@ -226,7 +257,7 @@ def test_mistakes_take_one_line(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"gave Linear, which is no transformers\.PreTrainedModel") as other:
         check(tmp_path / "net.pt", nn.Linear, {"in_features": 1, "out_features": 1}, load="transformers")
     (tmp_path / "config.json").write_text('{"architectures": ["NoSuchModel"]}')
-    with pytest.raises(UsageError, match="names no class of it") as unknown:
+    with pytest.raises(UsageError, match="names no class of that library") as unknown:
         check(tmp_path / "net.pt", load="transformers")
     assert all("\n" not in str(error.value) for error in (no_config, other, unknown))
 

@@ -327,6 +327,8 @@ def _find_wrapper(
     named = wrappers.by_names(structure, new)
     if named:
         return named, _load(named.unwrap(structure), definition, policy)[1]
+    if outcome.prefixes:  # it would find its base model's own keys without their prefix, too
+        return None, outcome
     for wrapper in wrappers.possible(structure, new):
         bare = wrapper.unwrap(structure)
         # On meta alone first: as a rule the prefix explains nothing.

@@ -115,9 +115,12 @@ def _construct_or_explain(definition: Definition, checkpoint: Mapping[str, Any] 
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise BuildError(
-            definition.label, f"raised {brief(error)}", "make it build with the kwargs given"
-        ) from error
+        advice = "make it build with the kwargs given"
+        if definition.lightning:
+            advice = "make it build with the hyper-parameters in the file, or give what it lacks in kwargs"
+        elif not definition.kwargs:
+            advice = "give what it needs in kwargs"
+        raise BuildError(definition.label, f"raised {brief(error)}", advice) from error
 
 
 def _require_module(module: object, definition: Definition) -> None:

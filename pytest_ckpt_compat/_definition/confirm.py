@@ -62,10 +62,12 @@ def load(
         return peft_adapter.load(module, structure, definition, strict, budget, doubts)
     if from_pretrained.applies(module, definition):
         try:
-            return from_pretrained.load(module, structure, definition, strict, budget)
+            new, outcome = from_pretrained.load(module, structure, definition, strict, budget)
         except from_pretrained.NotHereError as error:
             new, outcome = _loaded(structure, definition, strict, budget, module, doubts)
-            return new, replace(outcome, notes=(*outcome.notes, f"{error}: checked with load_state_dict"))
+            notes = (*outcome.notes, f"{error}: checked with load_state_dict")
+            outcome = replace(outcome, notes=notes)
+        return new, replace(outcome, prefixes=True)
     return _loaded(structure, definition, strict, budget, module, doubts)
 
 

@@ -15,12 +15,16 @@ from pytest_ckpt_compat._core.display import size
 from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import OBJECT, PLAIN_DTYPES, UNINITIALIZED, Structure, TensorSpec
+from pytest_ckpt_compat._definition.empty_state import empty_state
 from pytest_ckpt_compat._definition.entries import structure_of
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.observation import REPORT, Outcome, Shape
 from pytest_ckpt_compat._definition.pretrained_config import is_pretrained
+from pytest_ckpt_compat._definition.project_code import Remap, RemapError
+from pytest_ckpt_compat._definition.remap import Remapped, remapped
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
+from pytest_ckpt_compat._definition.watch import watch_operators
 from pytest_ckpt_compat._definition.weights import read_weights
 from pytest_ckpt_compat._registry.options import TRANSFORMERS
 
@@ -70,9 +74,14 @@ def load(
         BuildError: what would be initialised or converted takes more than the budget.
         NotHereError: ``from_pretrained`` cannot be asked; the message says why.
     """
-    if definition.remap is not None:
-        raise NotHereError(f"from_pretrained knows no remap, and {definition.remap.name} was given")
     built = structure_of(module, definition)
+    done: Remapped | None = None
+    if definition.remap is not None:
+        try:
+            done = _after_remap(definition.remap, module, structure)
+        except RemapError as error:
+            return built, Outcome(raised=True, strict=strict, errors=(str(error),))
+        structure = done.structure
     given = _aligned(structure, built, getattr(module, "base_model_prefix", ""))
     lacking = _lacking(built, given)
     if lacking > budget:
@@ -88,14 +97,16 @@ def load(
         raise
     except BaseException as error:
         if words(error).startswith(_VERDICTS):
-            return built, Outcome(raised=True, strict=strict, complete=False, errors=(brief(error),))
+            return built, Outcome(
+                raised=True, strict=strict, complete=False, errors=(brief(error),), remapped=done
+            )
         raise NotHereError(f"from_pretrained raised {brief(error)}") from error
     new = structure_of(loaded, definition)
     if _shapes(new) != _shapes(built):
         raise NotHereError(
             f"from_pretrained builds another {type(module).__name__} from its config than {definition.label}"
         )
-    return new, _outcome(info, given, new, strict, structure)
+    return new, replace(_outcome(info, given, new, strict, structure), remapped=done)
 
 
 def load_real(
@@ -106,13 +117,39 @@ def load_real(
     Raises:
         NotHereError: as ``load``.
         ReadError: a tensor's data cannot be read.
+        RemapError: the project's remap raises, or returns no state_dict.
         RuntimeError: the load fails, or keys are missing or unexpected and ``strict`` is true.
     """
     outcome = load(module, structure, definition, strict, budget)[1]
     if strict and (outcome.missing or outcome.unexpected):
         lists = f"missing: {', '.join(outcome.missing)}; unexpected: {', '.join(outcome.unexpected)}"
         raise RuntimeError(f"{REPORT}{type(module).__name__}: {lists}")
-    return _from_pretrained(module, read_weights(structure), ignore_mismatched_sizes=False)[0]
+    state: Mapping[str, Any] = read_weights(structure)
+    if definition.remap is not None:
+        state = definition.remap(state, module)
+    return _from_pretrained(module, state, ignore_mismatched_sizes=False)[0]
+
+
+def _after_remap(remap: Remap, module: nn.Module, structure: Structure) -> Remapped:
+    """What the project's remap makes of the checkpoint, as ``from_pretrained(state_dict=...)`` gets it.
+
+    Raises:
+        NotHereError: what it makes of tensors without data may differ from what it makes of real ones.
+        RemapError: it raises, or returns no state_dict.
+    """
+    _require_plain(structure)
+    state, name = empty_state(structure, "meta"), f"remap {remap.name}"
+    with untouched_globals(), watch_operators(state, users=True) as watched:
+        try:
+            given = remap(state, module)
+        except RemapError as error:
+            if watched.refused or watched.doubts.asked:
+                raise NotHereError(f"{name} needs the numbers of the checkpoint") from error
+            raise
+        done = remapped(name, structure, state, given, watched)
+    if watched.numbers or watched.refused or watched.doubts.reasons:
+        raise NotHereError(f"{name} asks what tensors without numbers answer differently")
+    return done
 
 
 def _from_pretrained(
@@ -213,16 +250,20 @@ def _shapes(structure: Structure) -> dict[str, tuple[int, ...]]:
 
 def _zeros(structure: Structure) -> dict[str, torch.Tensor]:
     """Tensors of zeros like the checkpoint's: the system gives them memory only when they are written to."""
+    _require_plain(structure)
+    state = {key: _zero(spec) for key, spec in structure.tensors.items()}
+    for first, *others in structure.aliases:
+        state.update(dict.fromkeys(others, state[first]))
+    return state
+
+
+def _require_plain(structure: Structure) -> None:
     plain = PLAIN_DTYPES - {OBJECT, UNINITIALIZED}
     strange = next((key for key, spec in structure.tensors.items() if spec.dtype not in plain), None)
     if strange is not None:
         raise NotHereError(
             f"from_pretrained was not asked, because {strange} is {structure.tensors[strange]}"
         )
-    state = {key: _zero(spec) for key, spec in structure.tensors.items()}
-    for first, *others in structure.aliases:
-        state.update(dict.fromkeys(others, state[first]))
-    return state
 
 
 def _zero(spec: TensorSpec) -> torch.Tensor:

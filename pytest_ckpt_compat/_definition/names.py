@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import re
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 from pytest_ckpt_compat._core.errors import BuildError, UsageError
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._definition.surroundings import untouched_process
+
+#: What a library colours its messages with, as torch.load does.
+_COLOURS = re.compile(r"(?:\x1b|\\x1b)\[[0-9;]*m")
 
 
 def is_module(value: object) -> bool:
@@ -23,7 +27,7 @@ def is_module(value: object) -> bool:
 
 def brief(error: BaseException) -> str:
     """Describes an error and the user's line that raised it: ``ValueError: bad width (models/net.py:12)``."""
-    text = words(error)
+    text = _COLOURS.sub("", words(error))
     summary = f"{type(error).__name__}: {text}" if text else type(error).__name__
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
     return f"{summary} ({_relative(frames[-1].filename)}:{frames[-1].lineno})" if frames else summary

@@ -104,7 +104,9 @@ def class_named_in(path: str, recorded: Mapping[str, Any] | None = None) -> Any:
     found = getattr(transformers, named, None) if isinstance(named, str) and named else None
     if not is_pretrained(found):
         raise UsageError(
-            subject, f"is transformers, and its config.json names no class of it ({named!r})", advice
+            subject,
+            f"is transformers, and its config.json names no class of that library ({named!r})",
+            advice,
         )
     return found
 

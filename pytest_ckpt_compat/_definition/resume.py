@@ -107,7 +107,7 @@ def resume(
             found, note = _load(saved_optimizer(state, structure, renames, today), today)
             changes += found
             notes += [note] if note else []
-    return Resumption(tuple(changes), tuple(notes))
+    return Resumption(tuple(changes), tuple(dict.fromkeys(notes)))
 
 
 def _chosen(structure: Structure, number: int, factory: Any) -> tuple[list[OptimizerState], list[str]]:

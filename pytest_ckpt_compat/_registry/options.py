@@ -132,8 +132,8 @@ OPTIONS = (
         (str, _NONE),
         f'text, "package.module:function", or {" or ".join(LIBRARIES)}',
         "the project's whole loader, `function(path, **kwargs) -> module`, run as it is; `model` may then be "
-        'left out. Or a library that loads the checkpoint: `"transformers"`, which a model of its own gets '
-        "without being asked. See [your library](your_library.md)",
+        'left out. Or a library that loads the checkpoint, `"transformers"` or `"peft"`, which a '
+        "model of its own gets without being asked. See [your library](your_library.md)",
         default="None",
         objects="a function",
         valid=_is_loader,
