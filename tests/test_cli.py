@@ -149,13 +149,14 @@ def test_show_says_what_begins_like_a_snapshot(
     assert problem in capsys.readouterr().err
 
 
-def test_show_names_the_keys_to_choose_from(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_each_of_several_state_dicts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"model": Net().state_dict(), "ema": Net().state_dict()}, "two.pt")
-    assert cli.main(["show", "two.pt"]) == 2
-    err = capsys.readouterr().err
-    assert "model" in err
-    assert "ema" in err
+    assert cli.main(["show", "two.pt"]) == 0
+    out = capsys.readouterr().out
+    assert "state_dict at model\nalso holds ema\n" in out
+    assert "\n\ntwo.pt: torch zip, state_dict at ema\nalso holds model\n" in out
     assert cli.main(["show", "two.pt", "--key", "ema"]) == 0
+    assert "state_dict at model" not in capsys.readouterr().out
 
 
 def test_show_prints_names_safely(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pytest_ckpt_compat._cli.sides import read
+from pytest_ckpt_compat._core.errors import ChoiceError
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -16,8 +17,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the tree of modules."""
+    """Prints the tree of modules; of several state_dicts, each has its own."""
     from pytest_ckpt_compat._report.tree import render
 
-    print(render(read(arguments.file, arguments.key)))
+    try:
+        found = [read(arguments.file, arguments.key)]
+    except ChoiceError as several:
+        found = [read(arguments.file, key) for key in several.equal]
+    print("\n\n".join(map(render, found)))
     return 0
