@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from pytest_ckpt_compat import check
+from pytest_ckpt_compat._core.errors import BuildError
 from tests.conftest import SETTINGS, Printed
 from tests.repository import commit, edit, git
 
@@ -111,3 +115,18 @@ def test_a_snapshot_of_all_is_not_compared_with_one_model(
     printed = command("check")
     assert printed.code == 2, printed.out
     assert "was recorded for a model of other parts, or of none" in printed.out
+
+
+def by_hand(path: str) -> nn.Module:
+    """Takes a factor out of torch, and sets the parameters without ``load_state_dict``."""
+    module, state = nn.Linear(2, 2), torch.load(path)
+    total = float(np.sum(state["weight"].numpy()))
+    module.weight.data = state["weight"] * total
+    module.bias.data = state["bias"] * total
+    return module
+
+
+def test_a_loader_whose_numbers_cannot_be_followed_is_told_as_that(tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "p.pt")
+    with pytest.raises(BuildError, match="calls no load_state_dict, and takes numbers out of tensors"):
+        check(tmp_path / "p.pt", load=by_hand)

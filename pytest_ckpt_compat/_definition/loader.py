@@ -67,13 +67,21 @@ def load(
             "return the module that it has loaded",
         )
     if run.error is None and not run.calls and not run.observed:
-        raise BuildError(
-            f"load {loader.name}",
-            "reads the file in a way that is not watched, and calls no load_state_dict",
-            "read it with torch.load or safetensors, or load with load_state_dict",
-        )
+        raise _unwatched(run, loader)
     new, outcome = judged(run, structure, definition, loader)
     return new, replace(outcome, read_weights=there and reads)
+
+
+def _unwatched(run: Run, loader: Loader) -> BuildError:
+    subject = f"load {loader.name}"
+    if run.served:
+        problem = "takes numbers out of tensors, so that what becomes of them is not known"
+        advice = "give model instead of load, or take no numbers out"
+        return BuildError(subject, f"calls no load_state_dict, and {problem}", advice)
+    problem = "reads the file in a way that is not watched, and calls no load_state_dict"
+    return BuildError(
+        subject, problem, "read it with torch.load or safetensors, or load with load_state_dict"
+    )
 
 
 def loaded_by(checkpoint: Structure, definition: Definition, budget: int) -> Definition:
