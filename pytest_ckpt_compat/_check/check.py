@@ -13,6 +13,7 @@ from pytest_ckpt_compat._check.containers import read_fitting
 from pytest_ckpt_compat._check.explain import explain, grouped
 from pytest_ckpt_compat._check.facts import as_changes
 from pytest_ckpt_compat._check.openable import unopenable
+from pytest_ckpt_compat._check.settings import settings_changes
 from pytest_ckpt_compat._check.wrapper import Wrapper
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity, moves
@@ -39,13 +40,14 @@ def diff(old: Structure, new: Structure) -> Verdict:
     changes, notes = _explained(compare.compare(bare, new), bare, new)
     if wrapper:
         changes = wrappers.composed(wrapper, changes, old, new)
+    meaning, failed = with_settings(old, new, changes)
     return Verdict(
-        judge(changes, Policy()),
+        judge((*changes, *meaning), Policy()),
         old=old,
         new=new,
         old_label=_source(old),
         new_label=_source(new),
-        notes=notes,
+        notes=(*notes, *failed),
         repairs=(wrapper.repair(),) if wrapper else (),
         renderer=render,
     )
@@ -104,7 +106,7 @@ def check_structure(
     if strip_prefix:
         structure = _stripped(structure, definition, strip_prefix)
     new, outcome = _load(structure, definition, policy)
-    done = outcome.remapped
+    done, given = outcome.remapped, structure
     if done:  # from here on, the checkpoint is what the remap made of it
         structure, definition = done.structure, replace(definition, remap=None, prepares=False)
     structure = outcome.given or structure
@@ -122,14 +124,22 @@ def check_structure(
     if outcome.nothing:
         changes = (Change("nothing-loaded", detail=_nothing(done.before if done else structure)), *changes)
     refused, opened_by = unopenable(structure.pickled, policy)
+    meaning, unknown = with_settings(given, new, changes)
     return Verdict(
-        (*_judged(changes, outcome, policy), *refused),
+        (*_judged(changes, outcome, policy), *judge(meaning, policy), *refused),
         old=structure,
         new=new,
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
-        notes=(*_library(definition, structure), *_notes(outcome), *_one_rank(structure), *failed, *notes),
+        notes=(
+            *_library(definition, structure),
+            *_notes(outcome),
+            *_one_rank(structure),
+            *failed,
+            *unknown,
+            *notes,
+        ),
         repairs=(*((wrapper.repair(),) if wrapper else ()), *opened_by),
         before=done.before if done else None,
         remapped=done.renamed if done else {},
@@ -186,6 +196,16 @@ def _explained(
         return explain(facts, old, new), ()
     except Exception as error:  # an explanation serves the reader; the facts stand without it
         return facts, _failed("explaining the changes", error)
+
+
+def with_settings(
+    old: Structure, new: Structure, changes: Iterable[Change] = ()
+) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """The changes of settings and no note, or none and a note if comparing them failed."""
+    try:
+        return settings_changes(old, new, changes), ()
+    except Exception as error:  # what loads is known without them
+        return (), _failed("comparing the settings of modules", error)
 
 
 def _failed(what: str, error: Exception) -> tuple[str, ...]:

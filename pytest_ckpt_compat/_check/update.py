@@ -53,5 +53,6 @@ def difference(old: Structure, new: Structure) -> str:
         return "order of keys"
     if fingerprint.digest(old) != fingerprint.digest(new):
         return "tied weights or module versions"
-    same = list(old.modules.items()) == list(new.modules.items())
-    return "the state of the optimizer" if same else "the classes of modules"
+    if list(old.modules.items()) != list(new.modules.items()):
+        return "the classes of modules"
+    return "the state of the optimizer" if old.settings == new.settings else "the settings of modules"

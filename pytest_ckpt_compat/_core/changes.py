@@ -25,6 +25,7 @@ Kind = Literal[
     "load-raises",
     "partial-load",
     "nothing-loaded",
+    "settings-changed",
     "unopenable",
     "no-baseline",
     "stale-snapshot",
