@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 import pytest_ckpt_compat as ckpt
+from pytest_ckpt_compat._check.module_pairs import leaves
 from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._snapshots import fingerprint
 
@@ -489,6 +490,20 @@ def test_a_layer_put_into_a_sequence_is_told_and_what_follows_is_not() -> None:
     new = sequence(wide(2), nn.Dropout, nn.GELU, wide(3), nn.Tanh, wide(4))
     found = [c for c in verdict(old, new).changes if c.rule == "CK502"]
     assert [(c.new, c.detail) for c in found] == [(("1",), f"torch.nn.Dropout(p=0.5) came, {MAY}{TRAINING}")]
+
+
+def test_ten_thousand_modules_are_compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the number of times that all modules are looked through, since a clock proves nothing."""
+    looked: list[int] = []
+
+    def counted(structure: ckpt.Structure) -> set[str]:
+        looked.append(len(structure.modules))
+        return leaves(structure)
+
+    monkeypatch.setattr("pytest_ckpt_compat._check.settings.leaves", counted)
+    found = verdict(of(drop=lambda: nn.Dropout(0.1)), of(drop=lambda: nn.Dropout(0.3)))
+    assert len(found.changes) == 3
+    assert len(looked) == 4
 
 
 def test_the_outermost_module_has_a_name() -> None:

@@ -203,6 +203,19 @@ def test_every_line_is_the_same_in_every_process(tmp_path: Path) -> None:
     assert " at 0x" not in texts.pop()
 
 
+def test_the_number_of_a_block_is_no_setting_of_it() -> None:
+    """So that blocks that are alike share their lines."""
+
+    def stack() -> nn.Module:
+        blocks = [with_attributes(layer_idx=number, width=number % 1, heads=2) for number in range(9)]
+        return nn.ModuleList(nn.Sequential(block) for block in blocks)
+
+    lines = json.loads(fingerprint.dumps(ckpt.define(stack)))["modules"]
+    assert lines["{0..8}.0"] == "torch.nn.Module(heads=2, width=0)"
+    padded = ckpt.define(lambda: nn.ModuleList([nn.Embedding(4, 2, padding_idx=0)]))
+    assert padded.settings["0"]["padding_idx"] == "0"
+
+
 # The lines of a snapshot ----------------------------------------------------------------------------
 
 

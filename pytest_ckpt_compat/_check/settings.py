@@ -60,7 +60,8 @@ def _moved(changes: Iterable[Change]) -> dict[str, str]:
 
 
 def _classes(old: Structure, new: Structure, paired: Pairs) -> Iterator[Change]:
-    alone = leaves(old) & {one for one, other in paired.both.items() if other in leaves(new)}
+    before_all, after_all = leaves(old), leaves(new)
+    alone = {one for one, other in paired.both.items() if one in before_all and other in after_all}
     for one, other in paired.both.items():
         before, after = old.modules[one], new.modules[other]
         if not one and not other:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._definition.module_settings import name_of, settings_of
@@ -9,6 +10,9 @@ from pytest_ckpt_compat._readers import limits
 
 if TYPE_CHECKING:
     from torch import nn
+
+#: Names of what numbers a module among its like.
+_PLACE = re.compile(r"((layer|block|stage|level|expert|module)_?)?(idx|index|id|number)", re.IGNORECASE)
 
 
 def module_classes(module: nn.Module) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
@@ -25,9 +29,17 @@ def module_classes(module: nn.Module) -> tuple[dict[str, str], dict[str, dict[st
         if len(classes) == limits.KEYS:
             return {}, {}
         if path not in classes:
-            classes[path], settings[path] = name_of(type(part)), settings_of(part)
+            classes[path], settings[path] = name_of(type(part)), _without_place(path, settings_of(part))
         if id(part) not in around:  # a module in itself
             inside = [(name, child) for name, child in part._modules.items() if child is not None]
             within = around | {id(part)}
             left += [(f"{path}.{name}" if path else name, child, within) for name, child in reversed(inside)]
     return classes, settings
+
+
+def _without_place(path: str, settings: dict[str, str]) -> dict[str, str]:
+    """The settings without the module's own number (``layer_idx=3`` of ``layers.3``): its path has it."""
+    numbers = {each for each in path.split(".") if each.isdecimal()}
+    return {
+        name: text for name, text in settings.items() if text not in numbers or not _PLACE.fullmatch(name)
+    }
