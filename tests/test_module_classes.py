@@ -71,15 +71,18 @@ def recorded(structure: ckpt.Structure) -> ckpt.Structure:
 
 
 NET = {
-    "": f"{HERE}.Net",
-    "stem": "torch.nn.Conv2d",
-    "blocks": "torch.nn.ModuleList",
-    "blocks.{0..2}": f"{HERE}.Block",
-    "blocks.{0..2}.norm": "torch.nn.LayerNorm",
-    "blocks.{0..2}.mlp": "torch.nn.Sequential",
-    "blocks.{0..2}.mlp.0": "torch.nn.Linear",
-    "blocks.{0..2}.mlp.1": "torch.nn.GELU",
-    "head": "torch.nn.Linear",
+    "": f"{HERE}.Net()",
+    "stem": (
+        "torch.nn.Conv2d(dilation=(1, 1), groups=1, in_channels=1, kernel_size=(3, 3), out_channels=4, "
+        "output_padding=(0, 0), padding=(0, 0), padding_mode='zeros', stride=(1, 1), transposed=False)"
+    ),
+    "blocks": "torch.nn.ModuleList()",
+    "blocks.{0..2}": f"{HERE}.Block()",
+    "blocks.{0..2}.norm": "torch.nn.LayerNorm(elementwise_affine=True, eps=1e-05, normalized_shape=(4,))",
+    "blocks.{0..2}.mlp": "torch.nn.Sequential()",
+    "blocks.{0..2}.mlp.0": "torch.nn.Linear(in_features=4, out_features=4)",
+    "blocks.{0..2}.mlp.1": "torch.nn.GELU(approximate='none')",
+    "head": "torch.nn.Linear(in_features=4, out_features=2)",
 }
 
 
@@ -273,7 +276,7 @@ def test_an_update_records_the_classes_and_a_check_asks_for_none(project: pytest
     project.runpytest_inprocess("--ckpt-update").assert_outcomes(passed=1)
     path = project.path / "ckpt_snapshots" / "definitions" / "models.Net.json"
     full = json.loads(path.read_text())
-    assert full["modules"]["body.1"] == "torch.nn.ReLU"
+    assert full["modules"]["body.1"] == "torch.nn.ReLU()"
     del full["modules"]
     path.write_text(json.dumps(full))
     before = stored(project)
@@ -286,7 +289,7 @@ def test_an_update_records_the_classes_and_a_check_asks_for_none(project: pytest
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*CK907*")
     project.runpytest_inprocess("--ckpt-update").stdout.fnmatch_lines([updated])
-    assert json.loads(path.read_text())["modules"]["body.1"] == "torch.nn.GELU"
+    assert json.loads(path.read_text())["modules"]["body.1"] == "torch.nn.GELU(approximate='none')"
     project.runpytest_inprocess("--ckpt-update").stdout.fnmatch_lines(["every snapshot is up to date"])
 
 

@@ -38,7 +38,7 @@ def test_the_record_is_complete(rule: Rule) -> None:
     assert re.fullmatch(r"CK\d{3}", rule.id)
     assert rule.severity in (Severity.ERROR, Severity.WARNING, Severity.INCOMPLETE)
     assert rule.lenient in (None, Severity.WARNING)
-    assert rule.phrase.format(tensors="", detail="") != rule.phrase or "{" not in rule.phrase
+    assert rule.phrase.format(tensors="", detail="", settings="") != rule.phrase or "{" not in rule.phrase
     for line in (rule.meaning, rule.advice, rule.phrase, rule.consequence):
         assert line == line.strip()
         assert "\n" not in line

@@ -48,6 +48,8 @@ def accept(verdict: Verdict, entries: Iterable[Entry], wanted: Entry, today: dat
         return tuple(fact for change in matching for fact in facts(change))
 
     chosen = choose(*_FAILING)
+    if not chosen and rule in BY_ID and BY_ID[rule].about == "load":
+        chosen = choose(Severity.WARNING)  # it need not fail to be told on every run
     if not chosen and choose(Severity.ACCEPTED):
         problem, advice = f"{rule} {key} is already accepted", "to change its reason or date, edit its entry"
         raise UsageError(f"accept {verdict.name}", problem, f"{advice} in {FILE}")

@@ -11,10 +11,11 @@ from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check import wrapper as wrappers
 from pytest_ckpt_compat._check.explain import explain, grouped
 from pytest_ckpt_compat._check.facts import as_changes
-from pytest_ckpt_compat._check.notes import notes_of
+from pytest_ckpt_compat._check.notes import failed, notes_of
 from pytest_ckpt_compat._check.openable import unopenable
 from pytest_ckpt_compat._check.parts import check_parts
 from pytest_ckpt_compat._check.reading import read_for
+from pytest_ckpt_compat._check.settings import with_settings
 from pytest_ckpt_compat._check.unmerged import restated
 from pytest_ckpt_compat._check.wrapper import Wrapper
 from pytest_ckpt_compat._core import prefixes
@@ -46,13 +47,14 @@ def diff(old: Structure, new: Structure) -> Verdict:
     if wrapper:
         changes = wrappers.composed(wrapper, changes, old, new)
     changes = restated(changes, old, new)
+    meaning, unknown = with_settings(old, new, changes)
     return Verdict(
-        judge(changes, Policy()),
+        judge((*changes, *meaning), Policy()),
         old=old,
         new=new,
         old_label=_source(old),
         new_label=_source(new),
-        notes=notes,
+        notes=(*notes, *unknown),
         repairs=(wrapper.repair(new),) if wrapper else (),
         renderer=render,
     )
@@ -123,19 +125,19 @@ def check_structure(
         structure = _stripped(structure, definition, strip_prefix)
     structure = lightning.with_file(structure, definition.target, definition.hparams_file, definition.path)
     new, outcome = _load(structure, definition, policy)
-    done = outcome.remapped
+    done, given = outcome.remapped, structure
     if done:  # from here on, the checkpoint is what the remap made of it
         structure, definition = done.structure, replace(definition, remap=None, prepares=False)
     structure = outcome.given or structure
     wrapper, unwrapped = None, outcome
-    failed: tuple[str, ...] = ()
+    impossible: tuple[str, ...] = ()
     if outcome.missing and definition.loader is None:
         try:
             wrapper, unwrapped = _find_wrapper(structure, new, outcome, definition, policy)
         except BuildError:  # without a budget, the second load was not tried
             pass
         except Exception as error:  # the verdict stands without this second load
-            failed = _failed("looking for a prefix", error)
+            impossible = failed("looking for a prefix", error)
     bare = wrapper.unwrap(structure) if wrapper else structure
     changes, notes = _explained(as_changes(bare, new, unwrapped), bare, new)
     if wrapper:
@@ -143,14 +145,15 @@ def check_structure(
     changes = restated(changes, structure, new)
     if outcome.nothing:
         changes = (Change("nothing-loaded", detail=_nothing(done.before if done else structure)), *changes)
+    meaning, unknown = with_settings(given, new, changes)
     verdict = Verdict(
-        _judged(changes, outcome, policy),
+        (*_judged(changes, outcome, policy), *judge(meaning, policy)),
         old=structure,
         new=new,
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
-        notes=(*notes_of(definition, structure, outcome), *failed, *notes),
+        notes=(*notes_of(definition, structure, outcome), *impossible, *unknown, *notes),
         repairs=(wrapper.repair(new),) if wrapper else (),
         before=done.before if done else None,
         remapped=done.renamed if done else {},
@@ -223,13 +226,7 @@ def _explained(
     try:
         return explain(facts, old, new), ()
     except Exception as error:  # an explanation serves the reader; the facts stand without it
-        return facts, _failed("explaining the changes", error)
-
-
-def _failed(what: str, error: Exception) -> tuple[str, ...]:
-    if isinstance(error, CkptCompatError):
-        return (f"{what} was not possible: {error}",)
-    return (f"{what} failed; what torch found is complete: {located(error)}; please report it",)
+        return facts, failed("explaining the changes", error)
 
 
 def _judged(changes: tuple[Change, ...], outcome: Outcome, policy: Policy) -> tuple[Change, ...]:

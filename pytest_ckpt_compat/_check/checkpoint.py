@@ -157,6 +157,7 @@ def _with_snapshots(
     """The load's verdict with what the two snapshots add to it, then the definition's own verdicts."""
     level = subject.registration.level
     found = judge((*stored.changes, *own.changes), Policy())
+    found += judge(own.settings, subject.registration.policy)
     notes = [*stored.notes, *own.notes, *verdict.notes]
     if level.loads_in_merge_base and context.merge_base is None:
         notes.append(f"level {level.value}: not checked against the merge base; pass --ckpt-against REF")

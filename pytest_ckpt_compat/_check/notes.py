@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_ckpt_compat._core.contents import DISTRIBUTED, subclass_of
+from pytest_ckpt_compat._core.errors import CkptCompatError
+from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.contents import ONE_RANK
@@ -30,3 +32,10 @@ def notes_of(definition: Definition, structure: Structure, outcome: Outcome) -> 
         yield f"{key}: its value is of a class that is not read, so set_extra_state was not called"
     if any(subclass_of(spec.dtype) == DISTRIBUTED for spec in structure.tensors.values()):
         yield ONE_RANK
+
+
+def failed(what: str, error: Exception) -> tuple[str, ...]:
+    """The remark that something besides the load was not possible, which stands without it."""
+    if isinstance(error, CkptCompatError):
+        return (f"{what} was not possible: {error}",)
+    return (f"{what} failed; what torch found is complete: {located(error)}; please report it",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,20 @@ from pytest_ckpt_compat._check.context import Context, Subject
 from pytest_ckpt_compat._check.optimizer_files import with_optimizers
 from pytest_ckpt_compat._check.parts import held
 from pytest_ckpt_compat._check.reading import read_for
+from pytest_ckpt_compat._check.settings import with_settings
 from pytest_ckpt_compat._check.update import difference
 from pytest_ckpt_compat._core import adapters
 from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Change, Severity
 from pytest_ckpt_compat._core.errors import NoBaselineError, SnapshotError, UnreachableError
 from pytest_ckpt_compat._core.hub import repository
+from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.pretrained_config import configuration
+from pytest_ckpt_compat._definition.steady import steady
 from pytest_ckpt_compat._registry.registration import Registration, definition_id
 from pytest_ckpt_compat._snapshots import fingerprint, store
 
@@ -42,6 +45,7 @@ class Finding:
         verdicts: verdicts of the definition against its own snapshot.
         writes: snapshot name -> text that an update has to write.
         later: changes that count only once the checkpoint's own breaks are accepted.
+        settings: changes of the settings of modules, which the registration may accept.
     """
 
     changes: tuple[Change, ...] = ()
@@ -49,6 +53,7 @@ class Finding:
     verdicts: tuple[Verdict, ...] = ()
     writes: Mapping[str, str] = field(default_factory=dict)
     later: tuple[Change, ...] = ()
+    settings: tuple[Change, ...] = ()
 
 
 def of_checkpoint(
@@ -195,7 +200,11 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     if new is None or (main.old is not None and config_of(main.old) is not None):
         return Finding()  # what an adapter saves depends on its own configuration, not on the code alone
     if context.update:
-        return Finding(writes={name: fingerprint.dumps(new)} if _outdated(folder, name, new) else {})
+        outdated = _outdated(folder, name, new)
+        if outdated and definition.loader is None:
+            new = steady(new, definition, values, subject.registration.policy.memory_budget)
+            outdated = _outdated(folder, name, new)
+        return Finding(writes={name: fingerprint.dumps(new)} if outdated else {})
     try:
         stored = store.load(folder, name)
     except SnapshotError as error:
@@ -204,7 +213,8 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
         detail = f"no snapshot of {definition.label} has been recorded; run {UPDATE_COMMAND}"
         return Finding(changes=(Change("no-baseline", detail=detail),))
     if fingerprint.digest(stored) == fingerprint.digest(new):
-        return Finding()
+        settings, notes = _settings(subject, stored, new, values)
+        return Finding(settings=settings, notes=notes)
     if held(stored, definition) != definition.parts.keys():
         detail = f"{folder.name}/{name} was recorded for a model of other parts; run {UPDATE_COMMAND}"
         return Finding(changes=(Change("no-baseline", detail=detail),))
@@ -214,16 +224,34 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     )
     detail = f"differs from {folder.name}/{name} ({difference(stored, new)}); record it with {UPDATE_COMMAND}"
     changed = (Change("definition-changed", detail=detail),)
+    settings, notes = _settings(subject, stored, new, values, verdict.changes)
+    verdict = replace(verdict, changes=tuple(c for c in verdict.changes if c.kind != "settings-changed"))
     if verdict.compatible:
-        return Finding(changes=changed)
+        return Finding(changes=changed, settings=settings, notes=notes)
     if facts(verdict.of(Severity.ERROR)) <= facts(main.of(Severity.ERROR)):
         recorded_breaks = f"{folder.name}/{name}, the definition as recorded, breaks in the same way"
         note = f"{recorded_breaks}; ckpt-compat update records today's"
-        return Finding(notes=(note,), later=changed)
+        return Finding(notes=(note, *notes), later=changed, settings=settings)
     label = f"{verdict.old_label} (the definition as recorded)"
     repairs = (*verdict.repairs, ("record", f"{UPDATE_COMMAND}, if nothing was trained with it"))
-    verdict = replace(verdict, name=subject.identifier, old_label=label, repairs=repairs)
-    return Finding(verdicts=(verdict,))
+    changes = (*verdict.changes, *judge(settings, subject.registration.policy))
+    verdict = replace(verdict, changes=changes, name=subject.identifier, old_label=label, repairs=repairs)
+    return Finding(verdicts=(verdict,), notes=notes)
+
+
+def _settings(
+    subject: Subject,
+    stored: Structure,
+    new: Structure,
+    values: Mapping[str, Any],
+    changes: Iterable[Change] = (),
+) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """The settings that differ from the recorded ones, and do so whenever the definition is built."""
+    found, notes = with_settings(stored, new, changes)
+    if not found or subject.definition.loader is not None:
+        return found, notes
+    again = steady(new, subject.definition, values, subject.registration.policy.memory_budget)
+    return with_settings(stored, again, changes)
 
 
 def _outdated(folder: Path, name: str, structure: Structure, resume: bool = False) -> bool:

@@ -55,5 +55,7 @@ def difference(old: Structure, new: Structure) -> str:
         return "tied weights or module versions"
     if list(old.modules.items()) != list(new.modules.items()):
         return "the classes of modules"
+    if old.settings != new.settings:
+        return "the settings of modules"
     same = fingerprint.same(old, new)
     return "the state of the optimizer" if same else "the classes that the file names"

@@ -41,6 +41,7 @@ def joined(parts: Mapping[str, Structure], source: Source) -> Structure:
         contents=_merged([each.contents for each in named]),
         optimizers=by_part(first.optimizers, parts),
         modules=_merged([each.modules for each in named]),
+        settings=_merged([each.settings for each in named]),
         pickled=next((each for each in pickled if each.module), pickled[0] if pickled else None),
     )
 
@@ -62,6 +63,9 @@ def part_of(structure: Structure, name: str) -> Structure:
     def groups(keys: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
         return tuple(group for group in keys if all(key.startswith(start) for key in group))
 
+    def inside(modules: Mapping[str, _V]) -> dict[str, _V]:
+        return {path: each for path, each in modules.items() if f"{path}.".startswith(start)}
+
     versions = structure.versions
     if versions is not None:
         versions = {key: number for key, number in versions.items() if f"{key}.".startswith(start)}
@@ -79,7 +83,8 @@ def part_of(structure: Structure, name: str) -> Structure:
         strides=own(structure.strides),
         contents=own(structure.contents),
         optimizers={},
-        modules={path: kind for path, kind in structure.modules.items() if f"{path}.".startswith(start)},
+        modules=inside(structure.modules),
+        settings=inside(structure.settings),
         pickled=None,
     )
     return prefixes.strip(whole, start)

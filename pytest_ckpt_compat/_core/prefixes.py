@@ -83,6 +83,7 @@ def _rename(structure: Structure, key_of: Callable[[str], str], name_of: Callabl
         strides=keys(structure.strides),
         contents=keys(structure.contents),
         modules={name_of(name): kind for name, kind in structure.modules.items()},
+        settings={name_of(name): each for name, each in structure.settings.items()},
         optimizers={path: _renamed(state, key_of) for path, state in structure.optimizers.items()},
     )
 

@@ -28,7 +28,8 @@ class Rule:
             it, ``~`` the same tensor in another form, ``!`` it does not fit, ``?`` it is not known,
             ``*`` it loads, but look at it.
         phrase: its words in a headline. ``{tensors}`` stands for how many (``36 of 44 tensors``),
-            ``{detail}`` for the first line of the change's detail.
+            ``{detail}`` for the first line of the change's detail, ``{settings}`` for the first of several
+            settings that changed, and how many more did.
         detail_ends: the sign before which a headline ends a detail; "" for the whole line.
         consequence: what a load that succeeds leaves behind, for a row; "" for nothing to say.
         advice: what to do, in one line; "" where the change's own words say it.

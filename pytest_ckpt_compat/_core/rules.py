@@ -6,12 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from pytest_ckpt_compat._core import rules_checks, rules_load, rules_moved
+from pytest_ckpt_compat._core import rules_checks, rules_load, rules_meaning, rules_moved
 from pytest_ckpt_compat._core.changes import Change, Kind, Policy, Severity
 from pytest_ckpt_compat._core.rule import Rule
 
 #: In the order in which a report lists them.
-RULES: tuple[Rule, ...] = (*rules_checks.RULES, *rules_moved.RULES, *rules_load.RULES)
+RULES: tuple[Rule, ...] = (
+    *rules_checks.RULES,
+    *rules_moved.RULES,
+    *rules_load.RULES,
+    *rules_meaning.RULES,
+)
 
 BY_KIND: Mapping[Kind, Rule] = {rule.kind: rule for rule in RULES}
 BY_ID: Mapping[str, Rule] = {rule.id: rule for rule in RULES}

@@ -209,6 +209,8 @@ class Structure:
         modules: path of each module of a definition ("" for the outermost), in order of registration,
             containers included -> its class (``torch.nn.Linear``). A module that is used twice has both
             paths. Empty if the classes are not known, as for a checkpoint.
+        settings: path of each module whose settings are known -> name of each setting (``eps``) -> its value,
+            as Python writes it (``1e-05``).
         pickled: the classes and functions that the file names, and what else decides whether ``torch.load``
             opens it; None if it is not a file of ``torch.save``, or a snapshot of one that names nothing
             but what every state_dict does.
@@ -226,6 +228,7 @@ class Structure:
     views: tuple[tuple[str, ...], ...] = field(default=(), compare=False, repr=False)
     optimizers: Mapping[str, OptimizerState] = field(default_factory=dict, compare=False, repr=False)
     modules: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, compare=False, repr=False)
     pickled: Pickled | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -240,7 +243,7 @@ class Structure:
             "contents",
             "optimizers",
         )
-        for name in (*mappings, "modules"):
+        for name in (*mappings, "modules", "settings"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, MappingProxyType(dict(value)))

@@ -41,11 +41,13 @@ def _structure(module: nn.Module, entries: Mapping[str, Any], definition: Defini
     metadata = getattr(entries, "_metadata", None)
     versions = None if metadata is None else {name: entry.get("version") for name, entry in metadata.items()}
     identities = {key: identity(value) for key, value in entries.items() if tensors[key].numel}
+    classes, settings = module_classes(module)
     return Structure(
         tensors=tensors,
         aliases=alias_groups(identities),
         versions=versions and {name: v for name, v in versions.items() if v not in (None, 1)},
-        modules=module_classes(module),
+        modules=classes,
+        settings=settings,
         source=Source(path=definition.name or definition.label, format="definition"),
     )
 

@@ -1,46 +1,45 @@
-"""The class of each module of a built definition, as the definition's snapshot records it."""
+"""The class and the settings of each module of a built definition, as its snapshot records them."""
 
 from __future__ import annotations
 
-import sys
+import re
 from typing import TYPE_CHECKING
 
+from pytest_ckpt_compat._definition.module_settings import name_of, settings_of
 from pytest_ckpt_compat._readers import limits
 
 if TYPE_CHECKING:
     from torch import nn
 
+#: Names of what numbers a module among its like.
+_PLACE = re.compile(r"((layer|block|stage|level|expert|module)_?)?(idx|index|id|number)", re.IGNORECASE)
 
-def module_classes(module: nn.Module) -> dict[str, str]:
-    """Path of each module ("" for the outermost) -> its class, in order of registration.
+
+def module_classes(module: nn.Module) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """Path of each module ("" for the outermost) -> its class, and -> its settings, in order of registration.
 
     A module that is used twice has both paths, as its keys in the state_dict have. Nothing of the
     definition's own code is run. Empty if there are more modules than a snapshot may have.
     """
-    found: dict[str, str] = {}
+    classes: dict[str, str] = {}
+    settings: dict[str, dict[str, str]] = {}
     left: list[tuple[str, nn.Module, frozenset[int]]] = [("", module, frozenset())]
     while left:
         path, part, around = left.pop()
-        if len(found) == limits.KEYS:
-            return {}
-        found.setdefault(path, name_of(type(part)))
+        if len(classes) == limits.KEYS:
+            return {}, {}
+        if path not in classes:
+            classes[path], settings[path] = name_of(type(part)), _without_place(path, settings_of(part))
         if id(part) not in around:  # a module in itself
             inside = [(name, child) for name, child in part._modules.items() if child is not None]
             within = around | {id(part)}
             left += [(f"{path}.{name}" if path else name, child, within) for name, child in reversed(inside)]
-    return found
+    return classes, settings
 
 
-def name_of(kind: type) -> str:
-    """``models.Net``: where the class is defined; of torch's own classes the name that people use.
-
-    Torch defines its layers in modules that it does not document (``torch.nn.modules.linear``): the
-    outermost package that has the class under its name stands for them.
-    """
-    home = kind.__module__ if isinstance(kind.__module__, str) else ""
-    if home.partition(".")[0] == "torch":
-        parts = home.split(".")
-        packages = (".".join(parts[:end]) for end in range(1, len(parts)))
-        public = (each for each in packages if getattr(sys.modules.get(each), kind.__name__, None) is kind)
-        home = next(public, home)
-    return f"{home}.{kind.__qualname__}".removeprefix(".")
+def _without_place(path: str, settings: dict[str, str]) -> dict[str, str]:
+    """The settings without the module's own number (``layer_idx=3`` of ``layers.3``): its path has it."""
+    numbers = {each for each in path.split(".") if each.isdecimal()}
+    return {
+        name: text for name, text in settings.items() if text not in numbers or not _PLACE.fullmatch(name)
+    }

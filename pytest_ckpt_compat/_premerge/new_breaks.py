@@ -15,7 +15,7 @@ from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import Definition
-from pytest_ckpt_compat._premerge import git
+from pytest_ckpt_compat._premerge import git, settings
 from pytest_ckpt_compat._premerge.merge_base_code import Answer, MergeBaseCode, Question
 from pytest_ckpt_compat._premerge.missing import stored_at
 from pytest_ckpt_compat._snapshots import accepted, fingerprint, store
@@ -82,6 +82,9 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
     elif earlier is not None and recorded is not None:
         cases.append(_Case(earlier, Question(recorded)))
     main = require_recorded(subject, replace(main, notes=(*main.notes, *notes)), code)
+    main = settings.compare(
+        main, recorded, subject.registration.policy, lambda: _ask(subject, main, code, {}), base.ref
+    )
     cases[0] = replace(cases[0], verdict=main)
     return _without_existing(subject, cases, code)
 

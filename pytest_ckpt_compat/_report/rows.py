@@ -12,6 +12,7 @@ from pytest_ckpt_compat._core.patterns import fold
 from pytest_ckpt_compat._core.rules import BY_KIND
 from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._report.settings_rows import settings_lines
 
 #: How a report writes the key that has no letters.
 _NO_NAME = '""'
@@ -59,6 +60,9 @@ def _rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[R
     first = changes[0]
     if first.kind == "prefixed":
         yield from _prefix_rows(changes, verdict, full)
+    elif first.kind == "settings-changed":
+        for line in settings_lines(changes, verdict, full):
+            yield _row(line.change, line.modules, line.note, 0)
     elif first.kind == "retied":
         for change in changes:
             yield _row(change, " = ".join(change.new), change.detail, len(change.new))

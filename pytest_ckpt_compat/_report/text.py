@@ -11,6 +11,7 @@ from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import bare
 from pytest_ckpt_compat._report.rows import Row, rows
+from pytest_ckpt_compat._report.settings_rows import settings_phrase
 
 #: Rows of a folded report: with the lines around them it fits on one screen.
 SCREEN = 30
@@ -122,6 +123,8 @@ def _phrase(rule: Rule, changes: Sequence[Change], verdict: Verdict) -> str:
     if rule.detail_ends and rule.detail_ends in detail:
         detail = detail.rpartition(rule.detail_ends)[0]
     phrase = rule.phrase if by_keys else "{detail}"
+    if phrase == "{settings}":
+        return settings_phrase(changes, verdict)
     return phrase.format(tensors=_tensors(changes, verdict), detail=visible(detail))
 
 
@@ -138,8 +141,9 @@ def _layout(table: Sequence[Row], limit: int | None) -> list[str]:
     width = max((len(row.subject) for row in shown if len(row.subject) <= _WIDEST), default=0)
     lines = [f"  {row.sign} {row.subject:<{width}}   {row.note}".rstrip() for row in shown]
     if hidden:
-        tensors = count(sum(row.tensors for row in hidden), "tensor")
-        lines.append(f"  ... {count(len(hidden), 'more row')} ({tensors}); -vv prints every key")
+        number = sum(row.tensors for row in hidden)
+        tensors = f" ({count(number, 'tensor')})" if number else ""
+        lines.append(f"  ... {count(len(hidden), 'more row')}{tensors}; -vv prints every key")
     return lines
 
 

@@ -107,7 +107,8 @@ def facts(change: Change) -> tuple[str, ...]:
     """``head.weight float32[4, 16] -> head.weight float32[6, 16]``: keys and specs on both sides.
 
     A change without keys is written as its detail, without its location in the code. A prefix is one
-    fact for each key, so that it stays known where some of the keys are gone.
+    fact for each key, so that it stays known where some of the keys are gone. Settings have no specs: their
+    detail says what changed.
     """
     if not change.old and not change.new:
         return (visible(_LOCATION.sub("", change.detail)),)
@@ -115,7 +116,8 @@ def facts(change: Change) -> tuple[str, ...]:
     if change.kind == "prefixed":
         each = zip_longest(*(_each(*side) for side in (old, new)), fillvalue="(none)")
         return tuple(f"{before} -> {after}" for before, after in each)
-    return (f"{_side(*old)} -> {_side(*new)}",)
+    said = f": {visible(change.detail)}" if change.kind == "settings-changed" else ""
+    return (f"{_side(*old)} -> {_side(*new)}{said}",)
 
 
 def _side(keys: Sequence[str], specs: Sequence[TensorSpec]) -> str:

@@ -22,7 +22,7 @@ from pytest_ckpt_compat._core.structure import (
     TensorSpec,
 )
 from pytest_ckpt_compat._readers import limits
-from pytest_ckpt_compat._snapshots import module_classes, optimizer_data, pickled_names
+from pytest_ckpt_compat._snapshots import module_classes, module_lines, optimizer_data, pickled_names
 from pytest_ckpt_compat._snapshots.optimizer_data import plain
 
 FORMAT = "ckpt-compat fingerprint"
@@ -48,7 +48,7 @@ _LONGEST_OBJECT = 10_000
 def digest(structure: Structure, optimizers: bool = False) -> str:
     """``sha256:...`` over keys in order, specs, aliases and versions: what a load depends on.
 
-    Never over prose, source or the classes of modules, which only help to explain a difference.
+    Never over prose, source, or the classes and settings of modules, on which no load depends.
 
     Args:
         structure: what to digest.
@@ -68,9 +68,15 @@ def digest(structure: Structure, optimizers: bool = False) -> str:
 
 
 def same(one: Structure, other: Structure, optimizers: bool = False) -> bool:
-    """Whether two fingerprints say the same: equal digests, classes of modules, and names in the file."""
-    beside = [(list(each.modules.items()), pickled_names.as_data(each.pickled)) for each in (one, other)]
-    return digest(one, optimizers) == digest(other, optimizers) and beside[0] == beside[1]
+    """Whether two fingerprints say the same: equal digests, modules in equal order, and names in the file."""
+    names = [pickled_names.as_data(each.pickled) for each in (one, other)]
+    equal = digest(one, optimizers) == digest(other, optimizers) and names[0] == names[1]
+    return equal and same_modules(one, other)
+
+
+def same_modules(one: Structure, other: Structure) -> bool:
+    """Whether two fingerprints have modules of the same classes and settings, in the same order."""
+    return list(one.modules.items()) == list(other.modules.items()) and one.settings == other.settings
 
 
 def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimizers: bool = False) -> str:
@@ -104,8 +110,8 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
         fields.append(("versions", _block("{}", lines)))
     if kept := {key: text for key, each in structure.objects.items() if (text := _literal(each))}:
         fields.append(("objects", _block("{}", [f"{_q(key)}: {_q(text)}" for key, text in kept.items()])))
-    if classes := module_classes.fold(structure.modules):
-        lines = [f"{_q(path)}: {_q(kind)}" for path, kind in classes.items()]
+    if modules := module_classes.fold(module_lines.joined(structure)):
+        lines = [f"{_q(path)}: {_q(text)}" for path, text in modules.items()]
         fields.append(("modules", _block("{}", lines)))
     if named := pickled_names.as_data(structure.pickled):
         lines = [f"{_q(name)}: {json.dumps(value)}" for name, value in named.items()]
@@ -174,11 +180,13 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
         raise ValueError('"objects" has a key that is no object in "tensors"')
     if versions is not None and not all(type(number) is int for number in versions.values()):
         raise ValueError('"versions" holds something that is not a whole number')
+    classes, settings = module_lines.separated(module_classes.unfold(modules))
     return Structure(
         tensors=tensors,
         aliases=aliases,
         versions=versions,
-        modules=module_classes.unfold(modules),
+        modules=classes,
+        settings=settings,
         source=Source(
             path=str(source.get("path", path)),
             format=SOURCE,

@@ -1,0 +1,52 @@
+"""The rules about what a definition computes with the tensors that it loads: CK50x."""
+
+from __future__ import annotations
+
+from inspect import cleandoc
+
+from pytest_ckpt_compat._core.changes import Severity
+from pytest_ckpt_compat._core.rule import Rule
+
+#: In report order.
+RULES: tuple[Rule, ...] = (
+    Rule(
+        id="CK502",
+        kind="settings-changed",
+        about="load",
+        severity=Severity.WARNING,
+        sign="*",
+        phrase="{settings}",
+        meaning="a module has another class or other settings than in the snapshot, with the same tensors",
+        documentation=cleandoc(
+            """
+            The tensors fit, so the checkpoint loads, and the definition computes something else with
+            them: an epsilon, a stride or an activation is another than when the definition's snapshot
+            was recorded. No load shows this, since a `state_dict` holds none of it. Nothing is run for
+            it either: the snapshot keeps the class and the settings of each module as data, and both
+            sides are compared. Modules that were renamed are compared through the renames.
+
+            ```
+            CK502 v1: loads, encoder.layers.{0..11}.norm: eps 1e-12 -> 1e-06, computes something else
+
+              * encoder.layers.{0..11}.norm   eps 1e-12 -> 1e-06   12 modules   computes something else
+              * encoder.act   torch.nn.GELU -> torch.nn.ReLU   computes something else
+              * head.drop   p 0.1 -> 0.3   computes something else in training
+            ```
+
+            A report says `computes` of a layer of torch's own and `may compute` of other classes, whose
+            attributes may decide nothing. Dropout, the momentum of a batch norm and the like act in
+            training only, and the report says so. A class or a function that the code now calls by
+            another name is not another one, and neither is one that was moved to another file. What is
+            a setting, and what is never told, is in [Snapshots](snapshots.md#settings-of-modules).
+
+            If the change is not meant, restore the setting. If it is, record the definition with
+            `pytest --ckpt-update`: the pull request then shows the line that changed. Until then, or
+            for a comparison with `--against`, accept it:
+
+            ```sh
+            ckpt-compat accept v1 --rule CK502 --key "encoder.*" --reason "trained anew with this epsilon"
+            ```
+            """
+        ),
+    ),
+)

@@ -1,0 +1,165 @@
+"""The settings of a module as text: what its constructor was given, and the state_dict does not hold."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import keyword
+import math
+import re
+import sys
+import types
+import unicodedata
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: Attributes that decide nothing that is computed: where, or in how much memory, it is.
+_NO_SETTINGS = frozenset(
+    {
+        *("training", "device", "inplace", "gradient_checkpointing"),
+        *("enable_nested_tensor", "use_nested_tensor", "mask_check"),
+    }
+)
+#: Settings of one module, items of one tuple, tuples in tuples, characters of a text and of all settings.
+_MOST, _ITEMS, _DEPTH, _LONGEST_TEXT, _LONGEST = 100, 64, 3, 60, 2_000
+#: Beyond it, an integer is an address or a time rather than a setting.
+_LARGEST = 1 << 53
+#: Digits of a float: fewer than it has, since the last ones differ from machine to machine.
+_DIGITS = 12
+_SECRET = re.compile(r"token|secret|passw|credential|api_?key", re.IGNORECASE)
+#: Starts of what names a place on one machine: ``/data``, ``~/data``, ``C:\data``, ``s3://bucket``.
+_PLACE = re.compile(r"(^|[\s=:,])([/~\\]|[A-Za-z]:[/\\])|://")
+#: Where torch's functions have the names that people use.
+_FUNCTIONS = ("torch.nn.functional", "torch", "torch.special", "math")
+
+
+def settings_of(part: nn.Module) -> dict[str, str]:
+    """Name of each setting -> its value, as Python writes it; sorted by name.
+
+    A setting is a public attribute that holds plain data or names a function or a class. Nothing of the
+    module's own code is run, and nothing raises: what has no text is left out, and so are places on one
+    machine and what may be a secret.
+    """
+    found: dict[str, str] = {}
+    length = 0
+    for name, value in _attributes(part):
+        if len(found) == _MOST or not _is_setting(name):
+            continue
+        text = _text(name, value)
+        if text and length + len(text) + len(name) <= _LONGEST:
+            length += len(text) + len(name)
+            found[name] = text
+    return dict(sorted(found.items()))
+
+
+def _attributes(part: nn.Module) -> Iterator[tuple[str, Any]]:
+    """The attributes of the object itself, then those of its class that are declared constant."""
+    own = dict(vars(part))
+    yield from own.items()
+    for kind in type(part).__mro__:
+        constants = vars(kind).get("__constants__")
+        for name in constants if isinstance(constants, (list, tuple, set, frozenset)) else ():
+            if isinstance(name, str) and name not in own:
+                yield name, inspect.getattr_static(type(part), name, part)
+
+
+def _is_setting(name: object) -> bool:
+    return isinstance(name, str) and not name.startswith("_") and _is_name(name) and name not in _NO_SETTINGS
+
+
+def _is_name(text: str) -> bool:
+    """Whether Python reads a text as a name, and as this one."""
+    return text.isidentifier() and not keyword.iskeyword(text) and unicodedata.normalize("NFKC", text) == text
+
+
+def _text(name: str, value: Any) -> str:
+    """The value as Python writes it, or "" where it is no setting."""
+    try:
+        if isinstance(value, str) and not isinstance(value, enum.Enum) and _SECRET.search(name):
+            return ""
+        return _plain(value, 0)
+    except Exception:  # a class of the user's may raise whatever is asked of it
+        return ""
+
+
+def _plain(value: Any, depth: int) -> str:
+    if value is None or isinstance(value, (bool, enum.Enum)):
+        return (
+            _dotted(f"{name_of(type(value))}.{value.name}") if isinstance(value, enum.Enum) else repr(value)
+        )
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        value = value.item()
+    if isinstance(value, int):
+        return int.__repr__(value) if abs(value) <= _LARGEST else ""
+    if isinstance(value, float):
+        return (
+            float.__repr__(float(f"{value:.{_DIGITS}g}")) if math.isfinite(value) else float.__repr__(value)
+        )
+    if isinstance(value, str):
+        kept = len(value) <= _LONGEST_TEXT and value.isprintable() and not _PLACE.search(value)
+        return str.__repr__(value) if kept else ""
+    if isinstance(value, (tuple, list)):
+        return _tuple(value, depth)
+    return _named(value)
+
+
+def _tuple(value: tuple[Any, ...] | list[Any], depth: int) -> str:
+    """A list is written as a tuple: which of the two it is decides nothing."""
+    if len(value) > _ITEMS or depth == _DEPTH:
+        return ""
+    items = [_plain(item, depth + 1) for item in tuple(value)]
+    return f"({', '.join(items)}{',' if len(items) == 1 else ''})" if all(items) else ""
+
+
+def _named(value: Any) -> str:
+    """``torch.nn.functional.gelu``, ``torch.float32``: what has a name that is the same in every process."""
+    if type(value).__module__ == "torch" and type(value).__name__ == "dtype":
+        return str(value)
+    if not isinstance(value, (types.BuiltinFunctionType, types.FunctionType, type)):
+        return ""
+    name = str(value.__name__)
+    home = next((home for home in _FUNCTIONS if getattr(sys.modules.get(home), name, None) is value), None)
+    if home is not None:
+        return f"{home}.{name}"
+    if isinstance(value, types.BuiltinFunctionType):
+        return ""
+    return _dotted(name_of(value))
+
+
+def _dotted(name: str) -> str:
+    return name if all(map(_is_name, name.split("."))) else ""
+
+
+def name_of(kind: Any) -> str:
+    """``models.Net``: where a class is defined; of torch's own classes the name that people use.
+
+    Torch defines its layers in modules that it does not document (``torch.nn.modules.linear``): the
+    outermost package that has the class under its name stands for them.
+    """
+    home = kind.__module__ if isinstance(kind.__module__, str) else ""
+    if home.partition(".")[0] == "torch":
+        parts = home.split(".")
+        packages = (".".join(parts[:end]) for end in range(1, len(parts)))
+        public = (each for each in packages if getattr(sys.modules.get(each), kind.__name__, None) is kind)
+        home = next(public, home)
+    return f"{home}.{kind.__qualname__}".removeprefix(".")
+
+
+def is_defined(name: str) -> bool:
+    """Whether the code that is imported now defines a class or function by the name that ``name_of`` gives.
+
+    Torch's own always count. Another name for what is now called differently does not.
+    """
+    parts = name.split(".")
+    if parts[0] == "torch":
+        return True
+    for end in range(len(parts) - 1, 0, -1):
+        found: Any = sys.modules.get(".".join(parts[:end]))
+        for part in parts[end:] if found is not None else ():
+            found = inspect.getattr_static(found, part, None)
+        if isinstance(found, (type, types.FunctionType)):
+            return name_of(found) == name
+    return False
