@@ -13,6 +13,7 @@ from pytest_ckpt_compat._core.errors import UsageError
 if TYPE_CHECKING:
     from pytest_ckpt_compat._check.migration import Migration
     from pytest_ckpt_compat._check.migration_styles import Sides
+    from pytest_ckpt_compat._core.changes import Change
     from pytest_ckpt_compat._migrate.steps import Plan, Step
     from pytest_ckpt_compat._pytest_plugin.collection import Project
 
@@ -133,8 +134,9 @@ def _compared(old: str, new: str, key: str | None) -> Sides:
 def _summary(sides: Sides, found: Migration) -> list[str]:
     """What was proven, and what was not."""
     plan = found.plan
+    meaning = [_meaning(change) for change in sides.verdict.changes if change.kind == "settings-changed"]
     if not found.code:
-        return ["it loads as it is: nothing to migrate"]
+        return ["it loads as it is: nothing to migrate", *meaning]
     how = "loaded by the definition" if sides.definition else "compared by key and shape, not loaded"
     before = sides.definition.remap if sides.definition else None
     lines = [f"{found.proven} of {count(len(plan.live), 'step')} proven, {how}"] if plan.live else []
@@ -147,7 +149,13 @@ def _summary(sides: Sides, found: Migration) -> list[str]:
         lines.append(f"{count(likely, 'step')} likely, written as comments: accept them with --choose")
     if plan.decisions or len(plan.doubtful) > likely:
         lines.append("some of it is yours to decide: see the lines that begin with # decide")
-    return lines
+    return [*lines, *meaning]
+
+
+def _meaning(change: Change) -> str:
+    modules = change.new or change.old
+    named = change.group or (modules[0] if modules else "") or "the model itself"
+    return f"no renaming mends this: {named}: {change.detail}"
 
 
 def _asked(sides: Sides, plan: Plan, choices: list[str]) -> Plan:

@@ -16,7 +16,9 @@ from pytest_ckpt_compat._migrate.templates import segmented
 from pytest_ckpt_compat._renames.units.parametrized import MAGNITUDE, MAIN, Parametrized, parametrized
 
 #: Kinds that need no step: a load copes with them, or they are about something else than keys.
-_NO_STEP: frozenset[Kind] = frozenset({"retyped", "retied", "unopenable", "optimizer-mismatch"})
+_NO_STEP: frozenset[Kind] = frozenset(
+    {"retyped", "retied", "unopenable", "optimizer-mismatch", "settings-changed"}
+)
 #: A key that says how another tensor is to be read: without it, that one has other numbers.
 _COMPANION = re.compile(
     r"(^|[._])(lora_\w+|absmax|quant_map|quant_state\w*|nested_absmax|nested_quant_map|SCB|qzeros|scales|g_idx|"
