@@ -93,8 +93,11 @@ print(not (oracle["missing_keys"] or oracle["unexpected_keys"]))
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("options", [{}, {"max_shard_size": "1KB"}], ids=["one file", "sharded"])
-@pytest.mark.parametrize("address", ["hf://o/n", "hf://o/n@main"])
+@pytest.mark.parametrize(
+    ("address", "options"),
+    [("hf://o/n", {}), ("hf://o/n@main", {"max_shard_size": "1KB"})],
+    ids=["one file", "a revision, sharded"],
+)
 def test_a_model_in_the_cache(tmp_path: Path, address: str, options: dict[str, Any]) -> None:
     """Without the network, as in CI: the Hub is not asked, and from_pretrained itself loads it."""
     in_cache(tmp_path, **options)
