@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from _pytest import pytester
 from torch import nn
 
 from tests import warm
@@ -35,6 +36,28 @@ for _name in (
     importlib.import_module(_name)
 
 pytest_plugins = ["pytester"]
+
+#: Libraries that cannot be imported twice, as torch, which registers its operators, or that hold such ones.
+_ONCE = {
+    "accelerate",
+    "huggingface_hub",
+    "lightning",
+    "numpy",
+    "peft",
+    "safetensors",
+    "torch",
+    "transformers",
+}
+
+
+class _Kept(pytester.SysModulesSnapshot):
+    """Leaves in place what a run in this process imports late of these libraries."""
+
+    def __init__(self, preserve: Callable[[str], bool] | None = None) -> None:
+        super().__init__(lambda name: name.partition(".")[0] in _ONCE or bool(preserve and preserve(name)))
+
+
+pytester.SysModulesSnapshot = _Kept  # type: ignore[misc]
 
 _MODULES = pytest.StashKey[int]()
 

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,10 +33,6 @@ def save(folder: Path, vocab_size: int = 17, **options: Any) -> Path:
     config = transformers.GPT2Config(vocab_size=vocab_size, **SIZES)
     transformers.GPT2LMHeadModel(config).save_pretrained(folder, **options)
     return folder
-
-
-with tempfile.TemporaryDirectory() as _folder:  # imports much, which pytester would take back after a test
-    transformers.GPT2LMHeadModel.from_pretrained(save(Path(_folder)))
 
 
 @pytest.mark.parametrize(
