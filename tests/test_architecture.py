@@ -216,6 +216,13 @@ def test_the_plugin_imports_pytest_alone() -> None:
     loaded_after(code)
 
 
+def test_a_check_imports_nothing_that_migrates() -> None:
+    code = f"import {NAME}._check.run\n"
+    code += f"rooms = {{each.split('.')[1] for each in sys.modules if each.startswith('{NAME}.')}}\n"
+    code += "assert '_check' in rooms and not rooms & {'_migrate', '_convert', '_cli'}, rooms"
+    loaded_after(code)
+
+
 def test_a_run_without_checkpoints_loads_no_torch(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

@@ -1,19 +1,27 @@
-"""Which changes are breaks of the code, and how a level grades them."""
+"""Which changes are breaks of the code, which of them code repairs, and how a level grades them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_ckpt_compat._core.changes import Change, Severity
+from pytest_ckpt_compat._core.changes import Change, Kind, Severity
 from pytest_ckpt_compat._core.levels import Level
 from pytest_ckpt_compat._core.rules import BY_KIND
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._snapshots import accepted
 
+#: Kinds of breaks that code before the load repairs. A prefix alone has a repair of its own.
+_REPAIRED: frozenset[Kind] = frozenset({"renamed", "split", "fused", "reparametrized", "transposed"})
+
 
 def is_break(change: Change) -> bool:
     """Whether a change is an error that the code causes."""
     return change.severity is Severity.ERROR and BY_KIND[change.kind].about == "load"
+
+
+def may_be_migrated(verdict: Verdict) -> bool:
+    """Whether a load fails for something that a migration repairs."""
+    return any(change.kind in _REPAIRED for change in verdict.of(Severity.ERROR))
 
 
 def facts(changes: Iterable[Change]) -> set[tuple[str, str]]:

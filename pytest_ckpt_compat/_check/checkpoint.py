@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check import acceptance, snapshots
-from pytest_ckpt_compat._check.breaks import at_level
+from pytest_ckpt_compat._check.breaks import at_level, may_be_migrated
 from pytest_ckpt_compat._check.check import check_structure, could_not_check, resumed
 from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
-from pytest_ckpt_compat._check.migration import may_be_migrated
 from pytest_ckpt_compat._check.snapshots import Finding, definition_name
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity

@@ -8,23 +8,14 @@ from dataclasses import dataclass, replace
 from pytest_ckpt_compat._check.check import check_structure, diff
 from pytest_ckpt_compat._check.migration_styles import WRITERS, Sides, Writer
 from pytest_ckpt_compat._core.adapters import config_of
-from pytest_ckpt_compat._core.changes import Kind, Policy, Severity
+from pytest_ckpt_compat._core.changes import Policy
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import Structure
-from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._migrate.choose import chosen
 from pytest_ckpt_compat._migrate.plan import plan_of
 from pytest_ckpt_compat._migrate.rules import Rule
 from pytest_ckpt_compat._migrate.steps import Plan
-
-#: Kinds of breaks that code before the load repairs. A prefix alone has a repair of its own.
-_REPAIRED: frozenset[Kind] = frozenset({"renamed", "split", "fused", "reparametrized", "transposed"})
-
-
-def may_be_migrated(verdict: Verdict) -> bool:
-    """Whether a load fails for something that a migration repairs."""
-    return any(change.kind in _REPAIRED for change in verdict.of(Severity.ERROR))
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def compare(old: str, new: str) -> Verdict:
 
 def _with_command(verdict: Verdict, old: str, new: str) -> Verdict:
     """Adds the command that prints the repair, where there is one."""
-    from pytest_ckpt_compat._check.migration import may_be_migrated
+    from pytest_ckpt_compat._check.breaks import may_be_migrated
 
     if not may_be_migrated(verdict) or definition_named(old):
         return verdict

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._definition.names import brief, dotted, find_attribute, name_of
-from pytest_ckpt_compat._definition.operations import by_rules
-from pytest_ckpt_compat._migrate import toml_file
 from pytest_ckpt_compat._registry.options import LIBRARIES, RULES
 
 if TYPE_CHECKING:
@@ -93,6 +91,9 @@ def remap_of(given: Any) -> Remap | None:
     if given is None:
         return None
     if isinstance(given, str) and given.endswith(RULES):
+        from pytest_ckpt_compat._definition.operations import by_rules
+        from pytest_ckpt_compat._migrate import toml_file
+
         return Remap(by_rules(toml_file.read(Path(given))), os.path.basename(given), takes_model=False)
     function = find_attribute(given) if isinstance(given, str) else given
     name = dotted(given) if isinstance(given, str) else name_of(function)
