@@ -81,8 +81,9 @@ def check_registered(registration: Registration, context: Context) -> Result:
 def _checked(registration: Registration, context: Context, writes: dict[str, str]) -> Result:
     """The check; ``writes`` gets the checkpoint's snapshot as soon as it is known."""
     entries, unread = _accepted(context.folder)
-    definition = find_registered(registration, config=snapshots.recorded_config(registration, context.folder))
-    structure, stored = snapshots.of_checkpoint(registration, definition, context)
+    recorded = snapshots.stored_of(registration, context.folder)
+    definition = find_registered(registration, config=recorded.config)
+    structure, stored = snapshots.of_checkpoint(registration, definition, context, recorded)
     writes.update(stored.writes)
     verdict = check_structure(structure, definition, registration.policy, registration.strip_prefix)
     verdict = replace(verdict, changes=(*unread, *verdict.changes))

@@ -56,12 +56,58 @@ class Finding:
     settings: tuple[Change, ...] = ()
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A snapshot as a check found it, read once.
+
+    Attributes:
+        structure: what it says, or None where there is none that can be used.
+        error: why it cannot be used, or None.
+    """
+
+    structure: Structure | None = None
+    error: SnapshotError | None = None
+
+    @property
+    def there(self) -> bool:
+        """Whether a snapshot is stored, of whatever use."""
+        return self.structure is not None or self.error is not None
+
+    @property
+    def config(self) -> Mapping[str, Any] | None:
+        """The ``config.json`` that it keeps, None if there is none."""
+        config = None if self.structure is None else self.structure.values.get(CONFIG)
+        return config if isinstance(config, Mapping) else None
+
+    def outdated_by(self, structure: Structure, resume: bool = False) -> bool:
+        """Whether an update has to write a structure: there is no snapshot, no usable one, or another one."""
+        return self.structure is None or not fingerprint.same(self.structure, structure, resume)
+
+
+def stored_of(registration: Registration, folder: Path) -> Stored:
+    """The snapshot of a registered checkpoint."""
+    return _stored(folder, store.checkpoint_name(registration.id))
+
+
+def _stored(folder: Path, name: str) -> Stored:
+    try:
+        return Stored(store.load(folder, name))
+    except SnapshotError as error:
+        return Stored(error=error)
+
+
 def of_checkpoint(
-    registration: Registration, definition: Definition, context: Context
+    registration: Registration, definition: Definition, context: Context, stored: Stored
 ) -> tuple[Structure, Finding]:
     """Reads the checkpoint, or its snapshot where it is absent, and compares the two.
 
     A checkpoint's snapshot is frozen: an update replaces it only if its id is named.
+
+    Args:
+        registration: the checkpoint.
+        definition: what it is to be loaded into.
+        context: of the run.
+        stored: its snapshot.
 
     Raises:
         ReadError: the file is there and cannot be read, or it is to be recorded anew and cannot be reached.
@@ -69,35 +115,39 @@ def of_checkpoint(
         SnapshotError: only the snapshot is there, and it cannot be used.
     """
     folder, shown = context.folder, registration.shown
-    name = store.checkpoint_name(registration.id)
     named = context.update and registration.id in context.rewrite
     if named and not registration.there:
         raise NoBaselineError(shown, "is absent, so it cannot be recorded anew", "fetch the file first")
-    if not registration.there or (context.snapshots_only and store.exists(folder, name)):
-        return _from_snapshot(registration, definition, folder, "" if registration.there else "is absent")
+    if not registration.there or (context.snapshots_only and stored.there):
+        why = "" if registration.there else "is absent"
+        return _from_snapshot(registration, definition, folder, stored, why)
     try:
-        structure, notes = read(registration, definition, None if named else _recorded(folder, name))
+        structure, notes = read(registration, definition, None if named else stored.structure)
     except UnreachableError as error:
-        if named or not store.exists(folder, name):
+        if named or not stored.there:
             raise
-        return _from_snapshot(registration, definition, folder, f"cannot be read here ({error.problem})")
+        why = f"cannot be read here ({error.problem})"
+        return _from_snapshot(registration, definition, folder, stored, why)
     structure = replace(structure, source=replace(structure.source, path=shown))
-    found = _compared(registration, definition, structure, context)
+    found = _compared(registration, definition, structure, context, stored)
     return structure, replace(found, notes=(*found.notes, *notes))
 
 
 def _compared(
-    registration: Registration, definition: Definition, structure: Structure, context: Context
+    registration: Registration,
+    definition: Definition,
+    structure: Structure,
+    context: Context,
+    recorded: Stored,
 ) -> Finding:
     """Compares a file with its snapshot, or finds what an update writes for it."""
     folder, shown = context.folder, registration.shown
     name = store.checkpoint_name(registration.id)
     resume = registration.level.loads_optimizer
     named = context.update and registration.id in context.rewrite
-    try:
-        stored = None if named else store.load(folder, name)
-    except SnapshotError as error:  # the file is there, so its load has a verdict all the same
-        return _unusable(error)
+    if recorded.error is not None and not named:  # the file is there, so its load has a verdict all the same
+        return _unusable(recorded.error)
+    stored = None if named else recorded.structure
     same = stored is not None and fingerprint.digest(stored) == fingerprint.digest(structure)
     lacks = resume and same and structure.optimizers and stored is not None and not stored.optimizers
     if context.update and (stored is None or lacks):
@@ -110,7 +160,7 @@ def _compared(
         if adapter is not None:
             values = {**(values or {}), adapters.CONFIG: adapter}
         text = fingerprint.dumps(structure, values, resume)
-        return Finding(writes={name: text} if _outdated(folder, name, structure, resume) else {})
+        return Finding(writes={name: text} if recorded.outdated_by(structure, resume) else {})
     if stored is None or lacks:
         what = (
             f"{folder.name}/{name} keeps no optimizer state"
@@ -151,27 +201,14 @@ def read(
     return structure, (*notes, *others)
 
 
-def recorded_config(registration: Registration, folder: Path) -> Mapping[str, Any] | None:
-    """The ``config.json`` that a checkpoint's snapshot keeps, None if there is none."""
-    stored = _recorded(folder, store.checkpoint_name(registration.id))
-    config = None if stored is None else stored.values.get(CONFIG)
-    return config if isinstance(config, Mapping) else None
-
-
-def _recorded(folder: Path, name: str) -> Structure | None:
-    """The snapshot, where it can be used: which state_dict of the file it has stays chosen."""
-    try:
-        return store.load(folder, name)
-    except SnapshotError:
-        return None
-
-
 def _from_snapshot(
-    registration: Registration, definition: Definition, folder: Path, why: str
+    registration: Registration, definition: Definition, folder: Path, recorded: Stored, why: str
 ) -> tuple[Structure, Finding]:
     """Takes the structure from the snapshot; where there is a reason worth a note, the note gives it."""
     name, shown = store.checkpoint_name(registration.id), registration.shown
-    stored = store.load(folder, name)
+    if recorded.error is not None:
+        raise recorded.error
+    stored = recorded.structure
     if stored is None:
         problem = f"neither the file nor its snapshot {folder.name}/{name} is there"
         advice = "fetch the file, or correct the path"
@@ -199,16 +236,16 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     new, values = main.new, main.old.values if main.old else {}
     if new is None or (main.old is not None and config_of(main.old) is not None):
         return Finding()  # what an adapter saves depends on its own configuration, not on the code alone
+    recorded = _stored(folder, name)
     if context.update:
-        outdated = _outdated(folder, name, new)
+        outdated = recorded.outdated_by(new)
         if outdated and definition.loader is None:
             new = steady(new, definition, values, subject.registration.policy.memory_budget)
-            outdated = _outdated(folder, name, new)
+            outdated = recorded.outdated_by(new)
         return Finding(writes={name: fingerprint.dumps(new)} if outdated else {})
-    try:
-        stored = store.load(folder, name)
-    except SnapshotError as error:
-        return _unusable(error)
+    if recorded.error is not None:
+        return _unusable(recorded.error)
+    stored = recorded.structure
     if stored is None:
         detail = f"no snapshot of {definition.label} has been recorded; run {UPDATE_COMMAND}"
         return Finding(changes=(Change("no-baseline", detail=detail),))
@@ -218,9 +255,9 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     if held(stored, definition) != definition.parts.keys():
         detail = f"{folder.name}/{name} was recorded for a model of other parts; run {UPDATE_COMMAND}"
         return Finding(changes=(Change("no-baseline", detail=detail),))
-    recorded = replace(stored, values=values, source=replace(stored.source, path=f"{folder.name}/{name}"))
+    saved = replace(stored, values=values, source=replace(stored.source, path=f"{folder.name}/{name}"))
     verdict = check_saved(
-        recorded, definition, subject.registration.policy, checkpoint=subject.structure, new=new
+        saved, definition, subject.registration.policy, checkpoint=subject.structure, new=new
     )
     detail = f"differs from {folder.name}/{name} ({difference(stored, new)}); record it with {UPDATE_COMMAND}"
     changed = (Change("definition-changed", detail=detail),)
@@ -252,15 +289,6 @@ def _settings(
         return found, notes
     again = steady(new, subject.definition, values, subject.registration.policy.memory_budget)
     return with_settings(stored, again, changes)
-
-
-def _outdated(folder: Path, name: str, structure: Structure, resume: bool = False) -> bool:
-    """Whether an update has to write a snapshot: none is there, an unusable one, or another one."""
-    try:
-        stored = store.load(folder, name)
-    except SnapshotError:
-        return True
-    return stored is None or not fingerprint.same(stored, structure, resume)
 
 
 def definition_name(registration: Registration, definition: Definition) -> str:

@@ -109,9 +109,9 @@ def _registered(project: Project, identifier: str) -> Sides:
     registration = known[identifier]
     if registration.problem is not None:
         raise registration.problem
-    config = snapshots.recorded_config(registration, project.context.folder)
-    definition = find_registered(registration, config=config)
-    structure, _ = snapshots.of_checkpoint(registration, definition, project.context)
+    stored = snapshots.stored_of(registration, project.context.folder)
+    definition = find_registered(registration, config=stored.config)
+    structure, _ = snapshots.of_checkpoint(registration, definition, project.context, stored)
     return migration.compared(structure, definition, registration.strip_prefix)
 
 
