@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Sequence
 
-from pytest_ckpt_compat._renames.units.paths import modules_of
+from pytest_ckpt_compat._renames.units.paths import around
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: Number of kinds of layers from which on a part is rich.
@@ -62,14 +62,10 @@ def _share(matched: int, ours: int, theirs: int) -> float:
 
 
 def _parts(one: Unit, other: Unit) -> list[_Part]:
-    theirs = _around(other)
-    return [(module, there) for module in _around(one) for there in theirs]
-
-
-def _around(unit: Unit) -> list[str]:
-    return ["", *modules_of(unit.path)]
+    theirs = around(other.path)
+    return [(module, there) for module in around(one.path) for there in theirs]
 
 
 def _held(units: Sequence[Unit], counted: Collection[int]) -> Counter[str]:
     """Counts the changed units in each module."""
-    return Counter(module for index in counted for module in _around(units[index]))
+    return Counter(module for index in counted for module in around(units[index].path))

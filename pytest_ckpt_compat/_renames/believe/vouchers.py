@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from pytest_ckpt_compat._renames.believe.interchangeable import rank_of
-from pytest_ckpt_compat._renames.units.paths import modules_of
+from pytest_ckpt_compat._renames.units.paths import around, modules_of
 from pytest_ckpt_compat._renames.units.tokens import segment_tokens
 from pytest_ckpt_compat._renames.units.units import Unit, shape_class
 
@@ -30,7 +30,6 @@ class Vouchers:
     """
 
     def __init__(self, old: Sequence[Unit], new: Sequence[Unit], chosen: Sequence[tuple[int, int]]) -> None:
-        self._old, self._new = old, new
         self._names = ours, theirs = _own_names(old), _own_names(new)
         self._places = [_place(unit) for unit in old], [_place(unit) for unit in new]
         self._beside = _beside(self._places[0], ours), _beside(self._places[1], theirs)
@@ -38,7 +37,8 @@ class Vouchers:
         self._ranked = _ranked(old, new, chosen)
         self._joint = {(a, b) for a, b in chosen if old[a].parts or new[b].parts}
         self._expected = _expected(old, new, chosen, self._stayed)
-        self._beside_in_module = _named(old, ours), _named(new, theirs)
+        self._modules = [_module(unit) for unit in old], [_module(unit) for unit in new]
+        self._inside = _named(old, ours), _named(new, theirs)
         silent = [(a, b) for a, b in chosen if not self._speaks(a, b)]
         unsettled = set(silent) - self._left_over(silent, chosen)
         self._silent = {self._places[0][a] for a, _ in unsettled}, {self._places[1][b] for _, b in unsettled}
@@ -52,7 +52,7 @@ class Vouchers:
 
         Beside a layer are those of its shape in the same module. Without such, a new name is what to expect
         if most layers got one; the name of a joint layer has the words of its parts. A name that another
-        layer beside the partner has speaks against the match.
+        layer in the partner's module has speaks against the match.
         """
         if (a, b) in self._stayed:
             return True
@@ -70,8 +70,8 @@ class Vouchers:
     def _namesake(self, a: int, b: int) -> bool:
         """Whether a layer in the module of either has the own name of the other."""
         ours, theirs = self._names[0][a], self._names[1][b]
-        one, other = self._beside_in_module
-        return ours in other[_module(self._new[b])] or theirs in one[_module(self._old[a])]
+        one, other = self._modules[0][a], self._modules[1][b]
+        return ours in self._inside[1][other] or theirs in self._inside[0][one]
 
     def _left_over(
         self, silent: Sequence[tuple[int, int]], chosen: Sequence[tuple[int, int]]
@@ -106,37 +106,35 @@ def _expected(
     """The matches at which a new name is what to expect: most layers got one, in the model or around."""
     if len(chosen) - len(stayed) > _MOST * len(chosen):
         return set(chosen)
-    paths = [(old[a].path, new[b].path) for a, b in chosen]
-    around = [[_around(path) for path in pair] for pair in paths]
-    held = [Counter(module for pair in around for module in pair[side]) for side in (0, 1)]
-    kept = [
-        Counter(
-            module
-            for pair, match in zip(around, chosen, strict=True)
-            if match in stayed
-            for module in pair[side]
-        )
-        for side in (0, 1)
-    ]
-
-    def mostly_new(side: int, modules: Sequence[str]) -> bool:
-        rich = (module for module in modules if held[side][module] > _AROUND)
-        module = next(rich, None)
-        if module is None:
-            return False
-        others = held[side][module] - 1
-        return others - kept[side][module] > _MOST * others
-
+    kept = [match in stayed for match in chosen]
+    ours = _mostly_new([old[a].path for a, _ in chosen], kept)
+    theirs = _mostly_new([new[b].path for _, b in chosen], kept)
     return {
         match
-        for match, pair in zip(chosen, around, strict=True)
-        if match not in stayed and all(mostly_new(side, pair[side]) for side in (0, 1))
+        for match, same, one, other in zip(chosen, kept, ours, theirs, strict=True)
+        if one and other and not same
     }
 
 
-def _around(path: str) -> list[str]:
-    """The modules around a layer, the innermost first."""
-    return [*reversed(modules_of(path)), ""]
+def _mostly_new(paths: Sequence[str], stayed: Sequence[bool]) -> list[bool]:
+    """Whether most others have new names in the innermost module around a layer that holds enough of them.
+
+    Args:
+        paths: the matched layers of one side.
+        stayed: whether each of them kept its name.
+    """
+    held: Counter[str] = Counter()
+    kept: Counter[str] = Counter()
+    for path, same in zip(paths, stayed, strict=True):
+        held.update(around(path))
+        kept.update(around(path) if same else ())
+
+    def mostly(path: str) -> bool:
+        rich = (module for module in reversed(around(path)) if held[module] > _AROUND)
+        module = next(rich, None)
+        return module is not None and held[module] - 1 - kept[module] > _MOST * (held[module] - 1)
+
+    return list(map(mostly, paths))
 
 
 def _module(unit: Unit) -> str:
@@ -157,12 +155,10 @@ class _Beside:
 
     Attributes:
         number: how many they are.
-        names: their own names.
-        common: the words that are in all of these.
+        common: the words that are in all of their own names.
     """
 
     number: int
-    names: Set[frozenset[str]]
     common: frozenset[str]
 
 
@@ -171,7 +167,7 @@ def _beside(places: Sequence[Hashable], names: Sequence[frozenset[str]]) -> dict
     found: defaultdict[Hashable, list[frozenset[str]]] = defaultdict(list)
     for place, name in zip(places, names, strict=True):
         found[place].append(name)
-    return {place: _Beside(len(n), set(n), frozenset.intersection(*n)) for place, n in found.items()}
+    return {place: _Beside(len(n), frozenset.intersection(*n)) for place, n in found.items()}
 
 
 def _ranked(

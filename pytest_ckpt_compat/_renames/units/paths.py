@@ -20,6 +20,11 @@ def modules_of(key: str) -> list[str]:
     return found
 
 
+def around(key: str) -> list[str]:
+    """Returns the modules around a key, the whole model ("") among them, outermost first."""
+    return ["", *modules_of(key)]
+
+
 def home(key: str) -> str:
     """Returns the module around a key with its dot. Keys of one home have the same modules around them."""
     return key[: key.rfind(".") + 1]
