@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pytest_ckpt_compat._check.check import check_structure, diff
 from pytest_ckpt_compat._check.migration_styles import WRITERS, Sides, Writer
@@ -14,7 +14,7 @@ from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._migrate.choose import chosen
 from pytest_ckpt_compat._migrate.plan import plan_of
-from pytest_ckpt_compat._migrate.rules import Rule
+from pytest_ckpt_compat._migrate.rules import Rule, Rules
 from pytest_ckpt_compat._migrate.steps import Plan
 
 
@@ -28,6 +28,7 @@ class Migration:
         unproven: new key -> why it is not proven that its tensor arrives there.
         problems: what stands against the load as a whole, a line each.
         proven: how many steps are proven.
+        rules: what the code carries out.
     """
 
     code: str
@@ -35,6 +36,7 @@ class Migration:
     unproven: Mapping[str, str]
     problems: tuple[str, ...] = ()
     proven: int = 0
+    rules: Rules = field(default_factory=Rules)
 
     @property
     def complete(self) -> bool:
@@ -101,7 +103,7 @@ def migration(sides: Sides, plan: Plan, style: str = "function") -> Migration:
     marks = _marks(writer, unproven)
     code = writer.source(replace(first, unproven=marks)) if marks else writer.source(first)
     proven = sum(not any(key in unproven for key in step.new) for step in plan.live)
-    return Migration(code, plan, unproven, shown.problems, proven)
+    return Migration(code, plan, unproven, shown.problems, proven, writer.rules)
 
 
 def _marks(writer: Writer, unproven: Mapping[str, str]) -> dict[Rule, str]:

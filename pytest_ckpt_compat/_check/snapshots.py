@@ -25,14 +25,12 @@ from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.find import Definition
-from pytest_ckpt_compat._definition.pretrained_config import configuration
+from pytest_ckpt_compat._definition.pretrained_config import CONFIG, configuration
 from pytest_ckpt_compat._definition.steady import steady
 from pytest_ckpt_compat._registry.registration import Registration, definition_id
 from pytest_ckpt_compat._snapshots import fingerprint, store
 
 UPDATE_COMMAND = "pytest --ckpt-update"
-#: Name of a model's configuration among the values of its checkpoint.
-CONFIG = "config.json"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_ckpt_compat._cli.progress import say
 from pytest_ckpt_compat._core.display import count, size, visible
 from pytest_ckpt_compat._core.errors import UsageError
 
@@ -73,12 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
         source = opened(structure)
         contents = make(source)
         for note in source.notes:
-            _say(note)
+            say(note)
         done = convert(source, contents, target, _progress(structure))
     for note in done.notes:
-        _say(note)
+        say(note)
     total = size(sum(spec.nbytes for spec in contents.specs.values()))
-    _say(f"wrote {done.files[-1]}: {count(done.tensors, 'tensor')}, {total}, read back")
+    say(f"wrote {done.files[-1]}: {count(done.tensors, 'tensor')}, {total}, read back")
     return 0
 
 
@@ -120,9 +121,9 @@ def _by_rules(path: str, structure: Structure) -> tuple[Sequence[Step], Callable
         ) from error
     idle = unmatched(rules, keys)
     for pattern in idle[:_SHOWN]:
-        _say(f"{path}: {pattern} matches no key")
+        say(f"{path}: {pattern} matches no key")
     if len(idle) > _SHOWN:
-        _say(f"{path}: {len(idle) - _SHOWN} more match no key")
+        say(f"{path}: {len(idle) - _SHOWN} more match no key")
     return steps, module_names(rules)
 
 
@@ -131,14 +132,14 @@ def _by_model(arguments: argparse.Namespace) -> tuple[Structure, Callable[[Opene
     from pytest_ckpt_compat._check import migration
     from pytest_ckpt_compat._cli.sides import compared_with_definition
     from pytest_ckpt_compat._convert.contents import Contents
-    from pytest_ckpt_compat._migrate.generate import open_lines, rules_for
-    from pytest_ckpt_compat._migrate.rules import RulesError, applied, module_names
+    from pytest_ckpt_compat._migrate.generate import open_lines
+    from pytest_ckpt_compat._migrate.rules import Rules, RulesError, applied, module_names
 
     sides, notes = compared_with_definition(arguments.old, arguments.model, arguments.key)
     for note in notes:
-        _say(note)
+        say(note)
     plan = migration.planned(sides, arguments.choose)
-    lines = list(open_lines(plan))
+    lines, rules = list(open_lines(plan)), Rules()
     if not lines:
         try:
             made = migration.migration(sides, plan, "rules")
@@ -147,14 +148,14 @@ def _by_model(arguments: argparse.Namespace) -> tuple[Structure, Callable[[Opene
                 arguments.old, f"cannot be converted by rules: {error}", "write a remap"
             ) from error
         lines = [f"not proven: {key}: {why}" for key, why in made.unproven.items()] + list(made.problems)
+        rules = made.rules
     if lines:
         for line in lines[:_SHOWN]:
-            _say(line)
+            say(line)
         if len(lines) > _SHOWN:
-            _say(f"... and {len(lines) - _SHOWN} more: ckpt-compat migrate shows all")
-        _say("nothing was written: decide with --choose, or with --rules")
+            say(f"... and {len(lines) - _SHOWN} more: ckpt-compat migrate shows all")
+        say("nothing was written: decide with --choose, or with --rules")
         return None
-    rules = rules_for(plan.live, list(sides.old.tensors))
     steps = applied(rules, list(sides.old.tensors))
     return sides.old, lambda source: Contents(source, steps, module_names(rules))
 
@@ -170,7 +171,3 @@ def _progress(structure: Structure) -> Callable[[int, int], None]:
         print(f"\rckpt-compat: {name} {size(done)} of {size(total)}   ", end=end, file=sys.stderr, flush=True)
 
     return show
-
-
-def _say(line: str) -> None:
-    print(f"ckpt-compat: {visible(line)}", file=sys.stderr)

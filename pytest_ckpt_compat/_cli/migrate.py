@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_ckpt_compat._cli.progress import say
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.errors import UsageError
 
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
             sides, found = _made(_compared(arguments.old, arguments.new, arguments.key), arguments)
     print(found.code, end="")
     for line in _summary(sides, found):
-        _say(line)
+        say(line)
     return 0 if found.complete else 1
 
 
@@ -115,10 +116,6 @@ def _registered(project: Project, identifier: str) -> Sides:
     return migration.compared(structure, definition, registration.strip_prefix)
 
 
-def _say(line: str) -> None:
-    print(f"ckpt-compat: {visible(line)}", file=sys.stderr)
-
-
 def _compared(old: str, new: str, key: str | None) -> Sides:
     from pytest_ckpt_compat._check import migration
     from pytest_ckpt_compat._cli.sides import compared_with_definition, definition_named, read
@@ -127,7 +124,7 @@ def _compared(old: str, new: str, key: str | None) -> Sides:
         return migration.compared(read(old, key), read(new))
     sides, notes = compared_with_definition(old, new, key)
     for note in notes:
-        _say(note)
+        say(note)
     return sides
 
 

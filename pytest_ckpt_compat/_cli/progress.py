@@ -1,4 +1,4 @@
-"""Reports what the user is waiting for."""
+"""What commands say on standard error: remarks, and what the user is waiting for."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from pytest_ckpt_compat._core.display import visible
 PATIENCE = 1.0
 
 
+def say(line: str) -> None:
+    """Prints a line on standard error, under the command's name."""
+    print(f"ckpt-compat: {visible(line)}", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def reported_if_slow(what: str) -> Iterator[None]:
     """Prints ``reading <what> ...`` on standard error if the work inside takes longer than a second."""
-
-    def report() -> None:
-        print(f"ckpt-compat: reading {visible(redacted(what))} ...", file=sys.stderr, flush=True)
-
-    timer = threading.Timer(PATIENCE, report)
+    timer = threading.Timer(PATIENCE, say, [f"reading {redacted(what)} ..."])
     timer.daemon = True
     timer.start()
     try:

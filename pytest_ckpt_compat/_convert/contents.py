@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_ckpt_compat._convert.memory import Mapped, contiguous, joined
-from pytest_ckpt_compat._convert.opened import Opened, tensors_in
+from pytest_ckpt_compat._convert.opened import Opened
 from pytest_ckpt_compat._convert.optimizers import moved_optimizers
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import TensorSpec, alias_groups
-from pytest_ckpt_compat._definition.entries import identity, spec_of, storage_identity
+from pytest_ckpt_compat._definition.entries import identity, spec_of, storage_identity, tensors_in
 from pytest_ckpt_compat._definition.operations import carried_out
 from pytest_ckpt_compat._definition.project_code import RemapError
 from pytest_ckpt_compat._migrate.steps import COPY, MOVE, Step
@@ -39,7 +39,8 @@ class Contents:
     ) -> None:
         self._source = source
         self._makers: dict[int, tuple[Step, int]] = {}
-        self.mapped = Mapped(tensors_in((source.whole, source.state)) if source.mapped else ())
+        own = tensors_in((source.whole, source.state)) if source.mapped else ()
+        self.mapped = Mapped(filter(_is_dense, own))
         self.state = OrderedDict(self._entries(steps) if made is None else made)
         metadata = getattr(source.state if made is None else made, "_metadata", None)
         if metadata is not None:
@@ -132,6 +133,12 @@ def by_function(source: Opened, remap: Any) -> Contents:
     origins = {id(value): key for key, value in source.state.items()}
     steps = [Step(MOVE, (origins[id(value)],), (key,)) for key, value in made.items() if id(value) in origins]
     return Contents(source, steps, made=made)
+
+
+def _is_dense(tensor: Any) -> bool:
+    import torch
+
+    return tensor.layout is torch.strided and not tensor.is_quantized
 
 
 def _on_meta(value: Any) -> Any:

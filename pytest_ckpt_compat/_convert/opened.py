@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,18 +105,3 @@ def _found(value: Any, parts: list[str]) -> list[Any] | None:
                 if rest is not None:
                     return [name, *rest]
     return None
-
-
-def tensors_in(value: Any) -> Iterator[Any]:
-    """The dense tensors in nested mappings and lists, each collection visited once."""
-    import torch
-
-    pending, seen = [value], set()
-    while pending:
-        each = pending.pop()
-        if isinstance(each, torch.Tensor):
-            if each.layout is torch.strided and not each.is_quantized:
-                yield each
-        elif isinstance(each, (Mapping, list, tuple)) and id(each) not in seen:
-            seen.add(id(each))
-            pending += each.values() if isinstance(each, Mapping) else each

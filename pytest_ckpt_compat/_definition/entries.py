@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import BuildError
@@ -161,3 +161,19 @@ def identity(tensor: torch.Tensor) -> tuple[object, ...]:
         return storage_identity(tensor), tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
     except (NotImplementedError, RuntimeError):  # sparse and other tensors that have no single storage
         return (id(tensor),)
+
+
+def tensors_in(value: Any) -> Iterator[Any]:
+    """Every tensor in nested collections and modules, each visited once."""
+    import torch
+
+    pending, seen = [value], set()
+    while pending:
+        each = pending.pop()
+        if isinstance(each, torch.Tensor):
+            yield each
+        elif isinstance(each, torch.nn.Module):
+            yield from (*each.parameters(), *each.buffers())
+        elif isinstance(each, (Mapping, list, tuple)) and id(each) not in seen:
+            seen.add(id(each))
+            pending += each.values() if isinstance(each, Mapping) else each

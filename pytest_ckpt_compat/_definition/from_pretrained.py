@@ -19,7 +19,7 @@ from pytest_ckpt_compat._definition.empty_state import empty_state
 from pytest_ckpt_compat._definition.entries import structure_of
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.names import brief
-from pytest_ckpt_compat._definition.observation import REPORT, Outcome, Shape
+from pytest_ckpt_compat._definition.observation import REPORT, Outcome, Shape, require_complete
 from pytest_ckpt_compat._definition.pretrained_config import is_pretrained
 from pytest_ckpt_compat._definition.project_code import Remap, RemapError
 from pytest_ckpt_compat._definition.remap import Remapped, remapped
@@ -121,9 +121,8 @@ def load_real(
         RuntimeError: the load fails, or keys are missing or unexpected and ``strict`` is true.
     """
     outcome = load(module, structure, definition, strict, budget)[1]
-    if strict and (outcome.missing or outcome.unexpected):
-        lists = f"missing: {', '.join(outcome.missing)}; unexpected: {', '.join(outcome.unexpected)}"
-        raise RuntimeError(f"{REPORT}{type(module).__name__}: {lists}")
+    if strict:
+        require_complete(outcome, module)
     state: Mapping[str, Any] = read_weights(structure)
     if definition.remap is not None:
         state = definition.remap(state, module)

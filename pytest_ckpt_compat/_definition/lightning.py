@@ -19,7 +19,7 @@ from typing import Any
 from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError, UsageError
 from pytest_ckpt_compat._core.records import Record
 from pytest_ckpt_compat._core.structure import SNAPSHOT, Structure
-from pytest_ckpt_compat._definition.names import brief
+from pytest_ckpt_compat._definition.names import brief, descends
 from pytest_ckpt_compat._readers import Opaque
 
 #: Names of its package.
@@ -42,11 +42,7 @@ _LONGEST = 60
 
 def is_lightning(kind: object) -> bool:
     """Whether a class is a LightningModule."""
-    return inspect.isclass(kind) and any(
-        base.__name__ == "LightningModule"
-        and base.__module__.split(".")[0] in ("lightning", "pytorch_lightning")
-        for base in kind.__mro__
-    )
+    return inspect.isclass(kind) and descends(kind, "LightningModule", *_PACKAGES)
 
 
 def is_checkpoint(structure: Structure) -> bool:

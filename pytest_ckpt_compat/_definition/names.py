@@ -25,6 +25,14 @@ def is_module(value: object) -> bool:
     return isinstance(value, torch.nn.Module)
 
 
+def descends(kind: object, name: str, *packages: str) -> bool:
+    """Whether a class is, or is derived from, one of this name in a library. Nothing is imported for it."""
+    return any(
+        base.__name__ == name and base.__module__.partition(".")[0] in packages
+        for base in getattr(kind, "__mro__", ())
+    )
+
+
 def brief(error: BaseException) -> str:
     """Describes an error and the user's line that raised it: ``ValueError: bad width (models/net.py:12)``."""
     text = _COLOURS.sub("", words(error))

@@ -82,6 +82,13 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
+def require_complete(outcome: Outcome, module: object) -> None:
+    """Raises RuntimeError, as a strict load does, where keys are missing or unexpected."""
+    if outcome.missing or outcome.unexpected:
+        lists = f"missing: {', '.join(outcome.missing)}; unexpected: {', '.join(outcome.unexpected)}"
+        raise RuntimeError(f"{REPORT}{type(module).__name__}: {lists}")
+
+
 class Observation:
     """One load of a module: what is known before it, and what torch reports of it.
 

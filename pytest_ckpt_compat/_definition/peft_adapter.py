@@ -20,7 +20,7 @@ from pytest_ckpt_compat._definition.empty_state import empty_state
 from pytest_ckpt_compat._definition.entries import bytes_of, spec_of
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.names import brief
-from pytest_ckpt_compat._definition.observation import REPORT, Outcome, mismatches
+from pytest_ckpt_compat._definition.observation import Outcome, mismatches, require_complete
 from pytest_ckpt_compat._definition.peft_run import Run, adapter_folder, run_peft, saved_by
 from pytest_ckpt_compat._definition.peft_settings import adapter_of, is_peft_model, remarks
 from pytest_ckpt_compat._definition.project_code import Remap, RemapError
@@ -122,10 +122,8 @@ def load_real(module: nn.Module, structure: Structure, definition: Definition, s
         run = run_peft(module, structure, definition, folder)
     if run.error is not None:
         raise run.error
-    outcome = _outcome(run, structure)
-    if strict and (outcome.missing or outcome.unexpected):
-        lists = f"missing: {', '.join(outcome.missing)}; unexpected: {', '.join(outcome.unexpected)}"
-        raise RuntimeError(f"{REPORT}{type(run.model).__name__}: {lists}")
+    if strict:
+        require_complete(_outcome(run, structure), run.model)
     return run.model  # type: ignore[no-any-return]
 
 

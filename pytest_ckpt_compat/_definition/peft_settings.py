@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_ckpt_compat._core.adapters import CONFIG, config_of, described
 from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._definition.names import descends
 
 #: Settings that say nothing about the outputs of a loaded adapter.
 _APART = frozenset(
@@ -21,9 +22,8 @@ _SHOWN = 5
 
 
 def is_peft_model(module: object) -> bool:
-    """Whether a module is a ``peft.PeftModel``. Its names decide: nothing is imported."""
-    kinds = type(module).__mro__
-    return any(kind.__name__ == "PeftModel" and kind.__module__ == "peft.peft_model" for kind in kinds)
+    """Whether a module is a ``peft.PeftModel``."""
+    return descends(type(module), "PeftModel", "peft")
 
 
 def adapter_of(module: Any, structure: Structure) -> str:

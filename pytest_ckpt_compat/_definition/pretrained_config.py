@@ -9,14 +9,15 @@ from typing import Any
 
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.hub import repository
+from pytest_ckpt_compat._definition.names import descends
+
+#: Name of a model's configuration: the file, and its content among a checkpoint's values.
+CONFIG = "config.json"
 
 
 def is_pretrained(kind: Any) -> bool:
-    """Whether a class is a ``transformers.PreTrainedModel``. Its names decide: nothing is imported."""
-    return any(
-        base.__name__ == "PreTrainedModel" and base.__module__.partition(".")[0] == "transformers"
-        for base in getattr(kind, "__mro__", ())
-    )
+    """Whether a class is a ``transformers.PreTrainedModel``."""
+    return descends(kind, "PreTrainedModel", "transformers")
 
 
 def factory_of(
@@ -64,7 +65,7 @@ def configuration(path: str) -> dict[str, Any] | None:
 def _configuration(path: str, recorded: Mapping[str, Any] | None) -> dict[str, Any] | None:
     place = _place(path)
     if place is not None and os.path.isdir(place[0]):
-        with open(os.path.join(place[0], "config.json"), encoding="utf-8") as file:
+        with open(os.path.join(place[0], CONFIG), encoding="utf-8") as file:
             found = json.load(file)
     elif recorded is not None:
         found = recorded
@@ -128,4 +129,4 @@ def _place(path: str) -> tuple[str, dict[str, Any]] | None:
 def _folder(path: str) -> str | None:
     """The directory with a checkpoint's ``config.json``; None if there is none."""
     folder = path if os.path.isdir(path) else os.path.dirname(path)
-    return folder if path and os.path.isfile(os.path.join(folder, "config.json")) else None
+    return folder if path and os.path.isfile(os.path.join(folder, CONFIG)) else None

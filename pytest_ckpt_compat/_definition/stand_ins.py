@@ -14,6 +14,7 @@ from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.parts import part_of
 from pytest_ckpt_compat._core.structure import SNAPSHOT, Structure
 from pytest_ckpt_compat._definition.empty_state import empty_state
+from pytest_ckpt_compat._definition.entries import tensors_in
 from pytest_ckpt_compat._definition.watch import Watched, storage_of
 
 
@@ -49,7 +50,7 @@ class Files:
         """Returns a value that a loader reads, and takes note of the tensors in it."""
         self.served = True
         self._kept.append(value)
-        for tensor in _tensors(value):
+        for tensor in tensors_in(value):
             storage = storage_of(tensor)
             if storage is not None:
                 self._watched.derived[storage] = frozenset((storage,))
@@ -84,22 +85,6 @@ class Files:
 def file_is_there(structure: Structure, path: str) -> bool:
     """Whether a structure is that of the file at a path, and not of a snapshot that stands in for one."""
     return structure.source.format != SNAPSHOT and os.path.exists(path)
-
-
-def _tensors(value: Any) -> Iterator[Any]:
-    """Every tensor in nested collections and modules, each visited once."""
-    import torch
-
-    pending, seen = [value], set()
-    while pending:
-        each = pending.pop()
-        if isinstance(each, torch.Tensor):
-            yield each
-        elif isinstance(each, torch.nn.Module):
-            yield from (*each.parameters(), *each.buffers())
-        elif isinstance(each, (Mapping, list, tuple)) and id(each) not in seen:
-            seen.add(id(each))
-            pending += each.values() if isinstance(each, Mapping) else each
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from pytest_ckpt_compat._definition.confirm import defined
 from pytest_ckpt_compat._definition.find import Definition, find_registered
 from pytest_ckpt_compat._definition.loader import loaded_by
 from pytest_ckpt_compat._definition.names import brief
+from pytest_ckpt_compat._definition.pretrained_config import CONFIG
 from pytest_ckpt_compat._premerge.wire import as_data
 from pytest_ckpt_compat._pytest_plugin.collection import Project, in_project
 from pytest_ckpt_compat._registry.registration import Registration
@@ -116,7 +117,7 @@ def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
             raise BuildError(question["ids"][0], problem, "run pytest at that commit to see why")
         return {"registered": False, "definition": None, "changes": {}}
     files = [each["file"] for each in question["questions"].values() if each["file"]]
-    config = loads(question["values"], "values").values.get("config.json")
+    config = loads(question["values"], "values").values.get(CONFIG)
     definition = find_registered(registration, files[0] if files else "", config)
     values = _values(question, registration, definition)
     asked = question["questions"]
