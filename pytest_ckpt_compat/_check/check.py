@@ -134,8 +134,6 @@ def check_structure(
     if outcome.missing and definition.loader is None:
         try:
             wrapper, unwrapped = _find_wrapper(structure, new, outcome, definition, policy)
-        except BuildError:  # without a budget, the second load was not tried
-            pass
         except Exception as error:  # the verdict stands without this second load
             impossible = failed("looking for a prefix", error)
     bare = wrapper.unwrap(structure) if wrapper else structure
