@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_ckpt_compat._convert.memory import Mapped, contiguous, joined
-from pytest_ckpt_compat._convert.opened import Opened
+from pytest_ckpt_compat._convert.opened import Opened, replaced
 from pytest_ckpt_compat._convert.optimizers import moved_optimizers
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import TensorSpec, alias_groups
@@ -80,7 +80,7 @@ class Contents:
         whole, notes = moved_optimizers(self._source, steps)
         if not self._source.path:
             return self.state, notes
-        return _replaced(whole, self._source.path, self.state), notes
+        return replaced(whole, self._source.path, self.state), notes
 
     def storage(self, storage: Any) -> Any:
         """The storage whose bytes are to be written for one in ``whole``."""
@@ -147,13 +147,3 @@ def _on_meta(value: Any) -> Any:
     if not isinstance(value, torch.Tensor):
         raise RuntimeError("it is no tensor")
     return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
-
-
-def _replaced(whole: Any, path: Sequence[Any], state: Any) -> Any:
-    """A copy of nested mappings with another value at a path; all else is shared."""
-    if not path:
-        return state
-    copied = type(whole)() if isinstance(whole, OrderedDict) else {}
-    for name, value in whole.items():
-        copied[name] = _replaced(value, path[1:], state) if name == path[0] else value
-    return copied

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,3 +106,17 @@ def _found(value: Any, parts: list[str]) -> list[Any] | None:
                 if rest is not None:
                     return [name, *rest]
     return None
+
+
+def replaced(whole: Any, path: Sequence[Any], value: Any) -> Any:
+    """A copy of nested mappings and lists with another value at a path; all else is shared."""
+    if not path:
+        return value
+    name, *rest = path
+    if isinstance(whole, (list, tuple)):
+        place = int(name)
+        return [replaced(each, rest, value) if i == place else each for i, each in enumerate(whole)]
+    copied = type(whole)() if isinstance(whole, OrderedDict) else {}
+    for each, inside in whole.items():
+        copied[each] = replaced(inside, rest, value) if each == name else inside
+    return copied

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_ckpt_compat._convert.opened import Opened
+from pytest_ckpt_compat._convert.opened import Opened, replaced
 from pytest_ckpt_compat._definition.operations import carried_out
 from pytest_ckpt_compat._migrate.steps import COPY, DROP, MOVE, Step
 
@@ -32,7 +32,7 @@ def moved_optimizers(source: Opened, steps: Sequence[Step]) -> tuple[Any, tuple[
         if found is None:
             continue
         by_name = any(isinstance(name, str) for name in found.get("state", ()))
-        whole = _with(whole, keys, _by_name(found, steps, names) if by_name else _renamed(found, names))
+        whole = replaced(whole, keys, _by_name(found, steps, names) if by_name else _renamed(found, names))
         if changed and not by_name:
             one = next((key for step in changed for key in step.old), "")
             notes.append(
@@ -51,16 +51,6 @@ def _at(whole: Any, keys: Sequence[str]) -> Mapping[str, Any] | None:
         else:
             return None
     return whole if isinstance(whole, Mapping) else None
-
-
-def _with(whole: Any, keys: Sequence[str], value: Any) -> Any:
-    """A copy of nested mappings and lists with another value at a path."""
-    if not keys:
-        return value
-    if isinstance(whole, (list, tuple)):
-        place = int(keys[0])
-        return [_with(each, keys[1:], value) if i == place else each for i, each in enumerate(whole)]
-    return {name: _with(each, keys[1:], value) if name == keys[0] else each for name, each in whole.items()}
 
 
 def _renamed(optimizer: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
