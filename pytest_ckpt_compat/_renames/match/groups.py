@@ -50,16 +50,16 @@ def nested_share(table: Floats, old: Ints, new: Ints) -> Floats:
         old: groups of the old node of each pair, one column per level.
         new: groups of the new node of each pair, likewise.
     """
-    return nested_mean(table[old[:, :, None], new[:, None, :]], old > 0, new > 0)
+    entries = table[old[:, :, None], new[:, None, :]] * (old > 0)[:, :, None] * (new > 0)[:, None, :]
+    return nested_mean(entries, (old > 0).sum(axis=1), (new > 0).sum(axis=1))
 
 
-def nested_mean(entries: Floats, old: NDArray[np.bool_], new: NDArray[np.bool_]) -> Floats:
-    """As ``nested_share``, given the entries and masks of the groups that exist."""
+def nested_mean(entries: Floats, old: Ints, new: Ints) -> Floats:
+    """As ``nested_share``, given the entries (0 or less without a group) and each node's number of groups."""
     import numpy as np
 
-    entries = entries * old[:, :, None] * new[:, None, :]
-    by_old = highest(entries, 2).sum(axis=1) / np.maximum(old.sum(axis=1), 1)
-    by_new = highest(entries, 1).sum(axis=1) / np.maximum(new.sum(axis=1), 1)
+    by_old = highest(entries, 2).sum(axis=1) / np.maximum(old, 1)
+    by_new = highest(entries, 1).sum(axis=1) / np.maximum(new, 1)
     mean: Floats = (by_old + by_new) / 2
     return mean
 

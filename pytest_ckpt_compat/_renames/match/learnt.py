@@ -38,10 +38,10 @@ class _Kind:
     new: Groups
     #: Index of the pair of groups, for each pair of nodes and each level of both.
     cells: Ints
-    #: Whether both nodes have a group at those levels.
-    present: NDArray[np.bool_]
     #: Index of each pair of groups in the flattened table of old and new groups.
     indexes: Ints
+    #: 1 for each pair of groups, 0 where one of the two is no group.
+    present: Floats
     #: Sum of the two sizes of each pair of groups, without the pair of nodes itself.
     sizes: Floats
 
@@ -61,25 +61,31 @@ class _Kind:
         indexes, cells = np.unique(a * width + b, return_inverse=True)
         sizes = np.maximum(ours.sizes[indexes // width] + theirs.sizes[indexes % width] - 2, 1)
         shape = len(pairs), ours.members.shape[1], theirs.members.shape[1]
-        return cls(ours, theirs, cells.reshape(shape), (a > 0) & (b > 0), indexes, sizes)
+        present = ((indexes // width > 0) & (indexes % width > 0)).astype(np.float64)
+        return cls(ours, theirs, cells.reshape(shape), indexes, present, sizes)
 
     def votes(self, chosen: Ints, trust: Floats) -> Floats:
         """Returns the weight of the chosen pairs in each pair of groups."""
         import numpy as np
 
-        cells = self.cells[chosen]
+        cells = self.cells.take(chosen, axis=0)
         weights = np.broadcast_to(trust[:, None, None], cells.shape)
         counted = np.bincount(cells.ravel(), weights.ravel(), minlength=len(self.indexes))
-        return counted.astype(np.float64)
+        return np.multiply(counted, self.present)
 
     def shares(self, votes: Floats, own: Floats, at: Ints) -> Floats:
-        """Returns, per pair and levels, the matched share of both groups, without the pair itself."""
+        """Returns, per pair and levels, the matched share of both groups, without the pair itself.
+
+        It is 0 or less where one of the two is no group.
+        """
         import numpy as np
 
-        cells = self.cells[at]
-        others = votes[cells] - own[:, None, None]
-        share: Floats = np.minimum(2 * others / self.sizes[cells], 1) * self.present[at]
-        return share
+        cells = self.cells.take(at, axis=0)
+        share: Floats = votes.take(cells)
+        share -= own[:, None, None]
+        share *= 2
+        share /= self.sizes.take(cells)
+        return np.minimum(share, 1, out=share)
 
 
 class Teacher:
@@ -95,6 +101,13 @@ class Teacher:
         self._templates = _Kind.of(old, new, pairs, lambda node: [template(node.path)])
         self._endings = _Kind.of(old, new, pairs, _endings)
         self._index_maps = IndexMaps(self._modules.old.names, self._modules.new.names, self._modules.indexes)
+        members = self._modules.old.members, self._modules.new.members
+        self._around = (members[0] > 0).sum(axis=1), (members[1] > 0).sum(axis=1)
+        maps = self._index_maps
+        self._numbered = (
+            maps.old_numbered[members[0]].sum(axis=1),
+            maps.new_numbered[members[1]].sum(axis=1),
+        )
         ranks = _ranks(old, self._modules.old), _ranks(new, self._modules.new)
         self._in_step = 1 - abs(ranks[0][pairs.rows][:, :, None] - ranks[1][pairs.cols][:, None, :])
 
@@ -108,13 +121,13 @@ class Teacher:
         own = trusts[at]
         votes = modules.votes(chosen, trust)
         shares = modules.shares(votes, own, at)
-        old, new = modules.old.members[self._pairs.rows[at]], modules.new.members[self._pairs.cols[at]]
-        agreeing = self._index_maps.agreement(votes)[modules.cells[at]]
-        numbered = self._index_maps.old_numbered[old], self._index_maps.new_numbered[new]
+        agreeing = self._index_maps.agreement(votes).take(modules.cells.take(at, axis=0))
+        rows, cols = self._pairs.rows[at], self._pairs.cols[at]
+        around, numbered = self._around, self._numbered
         measures = {
-            "modules": nested_mean(shares, old > 0, new > 0),
-            "module_order": highest(highest(shares * self._in_step[at], 2), 1),
-            "numbers": nested_mean(agreeing, *numbered),
+            "modules": nested_mean(shares, around[0][rows], around[1][cols]),
+            "module_order": highest(highest(shares * self._in_step.take(at, axis=0), 2), 1),
+            "numbers": nested_mean(agreeing, numbered[0][rows], numbered[1][cols]),
             "ordinals": self.ordinals.agreement(chosen, at),
             "neighbours": self._neighbours(chosen, trust, at),
         }

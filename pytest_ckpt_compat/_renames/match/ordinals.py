@@ -84,15 +84,14 @@ class Ordinals:
             partner = np.full(len(side) + 1, -1, dtype=np.intp)
             partner[ends[here][chosen]] = ends[there][chosen]
             node, counterpart = ends[here][at], ends[there][at]
-            for step, beside in ((1, side.before), (-1, side.after)):
-                for column in range(beside.shape[1]):
-                    partners = partner[beside[node, column]]
-                    counted = np.flatnonzero((partners >= 0) & (partners != counterpart))
-                    sign = other.relation(partners[counted], counterpart[counted]) * step
-                    levels = side.levels[node[counted], column]
-                    sign *= other.together(partners[counted], counterpart[counted], levels)
-                    agreeing[counted] += sign
-                    known[counted] += np.abs(sign)
+            beside = side.beside.take(node, axis=0)
+            partners = partner.take(beside)
+            one, column = np.nonzero((partners >= 0) & (partners != counterpart[:, None]))
+            before, after = partners[one, column], counterpart[one]
+            sign = other.relation(before, after) * side.steps[column]
+            sign *= other.together(before, after, side.around[node[one], column])
+            agreeing += np.bincount(one, sign, minlength=len(at))
+            known += np.bincount(one, np.abs(sign), minlength=len(at))
         share: Floats = agreeing / np.maximum(known, 1)
         return share
 
@@ -118,8 +117,10 @@ class _Side:
 
     Attributes:
         before: node, family -> the node of the next lower rank, or -1.
-        after: node, family -> the node of the next higher rank, or -1.
         levels: node, family -> how many numbered blocks are around the family.
+        beside: node, family twice -> the node of the next lower rank, then that of the next higher one.
+        steps: family twice -> 1 for the lower ranks, -1 for the higher ones.
+        around: node, family twice -> ``levels``.
         counts: whether any name states a rank.
     """
 
@@ -140,7 +141,7 @@ class _Side:
                     families[".".join(segments[:depth]), skeleton, rest, node.kind].append(
                         (rank, index, block)
                     )
-        self.before, self.after, self._family, self._rank, self.levels = (
+        self.before, after, self._family, self._rank, self.levels = (
             np.full((len(nodes) + 1, _MOST), -1, dtype=np.intp) for _ in range(5)
         )
         self._blocks = _blocks(nodes)
@@ -160,12 +161,15 @@ class _Side:
                     if place:
                         self.before[index, column] = ranked[place - 1][1]
                     if place + 1 < len(ranked):
-                        self.after[index, column] = ranked[place + 1][1]
+                        after[index, column] = ranked[place + 1][1]
         self.counts = any(used)
         most = max(used, default=0)
-        self.before, self.after = self.before[:, :most], self.after[:, :most]
+        self.before, after = self.before[:, :most], after[:, :most]
         self._family, self._rank = self._family[:, :most], self._rank[:, :most]
         self.levels = self.levels[:, :most]
+        self.beside = np.concatenate((self.before, after), axis=1)
+        self.steps = np.repeat((1, -1), most)
+        self.around = np.concatenate((self.levels, self.levels), axis=1)
 
     def __len__(self) -> int:
         """Number of nodes."""

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import cycle
 
 #: Longer ones are names: no model has so many layers, and Python refuses to read some of them.
 _NUMBER = re.compile(r"\d{1,18}")
 _NUMBERS = re.compile(r"(\d{1,18})")
 
+#: Number of paths that are taken apart once: each is asked for by many steps.
+_REMEMBERED = 1 << 16
 
-def modules_of(key: str) -> list[str]:
+
+@lru_cache(maxsize=_REMEMBERED)
+def modules_of(key: str) -> tuple[str, ...]:
     """Returns the modules around a key, outermost first."""
     found: list[str] = []
     end = key.find(".")
     while end >= 0:
         found.append(key[:end])
         end = key.find(".", end + 1)
-    return found
+    return tuple(found)
 
 
 def around(key: str) -> list[str]:
@@ -40,6 +45,7 @@ def numbers(path: str) -> tuple[int, ...]:
     return tuple(int(segment) for segment in path.split(".") if is_number(segment))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def template(path: str) -> str:
     """Replaces the numbers of a path by ``#``: ``layers.#.attn.q``."""
     return ".".join("#" if segment.isdigit() else segment for segment in path.split("."))

@@ -113,6 +113,7 @@ def segment_tokens(segment: str) -> tuple[str, ...]:
     return tuple(words)
 
 
+@lru_cache(maxsize=1 << 16)
 def path_tokens(path: str) -> tuple[tuple[str, float], ...]:
     """Returns the distinct words of a path, each with the weight of its position."""
     segments = path.split(".")
@@ -162,13 +163,17 @@ class Names:
         """Measures two paths: 1 for equal words, 0 for different words, below 0 for exclusive words."""
         a, b = path_tokens(old), path_tokens(new)
         total = found = 0.0
-        for words, others in ((a, b), (b, a)):
+        for words, others in ((a, dict(b)), (b, dict(a))):
             for word, weight in words:
-                best = max((token_similarity(word, other) for other, _ in others), default=0.0)
+                best = 1.0 if word in others else _most_similar(word, others)
                 worth = weight * self._weight[word]
                 found += worth * best
                 total += worth * (best + (1 - best) * (1 if word in self._known else _UNKNOWN))
         return (found / total if total else 0.0) - _CONTRADICTION * _contradictions(a, b)
+
+
+def _most_similar(word: str, others: Iterable[str]) -> float:
+    return max((token_similarity(word, other) for other in others), default=0.0)
 
 
 def _contradictions(a: Iterable[tuple[str, float]], b: Iterable[tuple[str, float]]) -> int:

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 from pytest_ckpt_compat._core.structure import TensorSpec
@@ -51,7 +52,7 @@ class Tensor:
     part: str = MAIN
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Unit:
     """Tensors that are renamed together.
 
@@ -74,7 +75,7 @@ class Unit:
         """Spec of the main tensor."""
         return self.tensors[0].spec
 
-    @property
+    @cached_property
     def kind(self) -> tuple[object, ...]:
         """A value that is equal for units that can hold the same numbers, as often."""
         return (*shape_class(self.main), self.copies)
