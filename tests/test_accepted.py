@@ -288,7 +288,7 @@ def test_names_that_toml_and_shells_would_act_on() -> None:
     from pathlib import Path
 
     with tempfile.TemporaryDirectory() as name:
-        accepted_edit.save(Path(name), entry)
+        accepted_edit.save(Path(name), [entry])
         (loaded,) = module.load(Path(name))
     assert loaded.changes == entry.changes
     assert all(

@@ -312,7 +312,7 @@ def test_line_ends_that_are_not_toml_are_refused(tmp_path: Path, line_end: bytes
     with pytest.raises(SnapshotError, match=r"accepted\.toml: is not TOML"):
         accepted.load(tmp_path)
     with pytest.raises(SnapshotError, match=r"accepted\.toml: is not TOML"):
-        save(tmp_path, Entry("a", "CK101", "*", "new", None, ("(none) -> b",)))
+        save(tmp_path, [Entry("a", "CK101", "*", "new", None, ("(none) -> b",))])
     assert (tmp_path / accepted.FILE).read_bytes() == content
 
 
@@ -320,7 +320,7 @@ def test_a_file_that_cannot_be_used_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / accepted.FILE
     path.write_text("[[accepted]]\nid = 3\n")
     with pytest.raises(SnapshotError, match="number 1, key id: is 3"):
-        save(tmp_path, Entry("a", "CK101", "*", "new", None, ("(none) -> b",)))
+        save(tmp_path, [Entry("a", "CK101", "*", "new", None, ("(none) -> b",))])
     assert path.read_text() == "[[accepted]]\nid = 3\n"
 
 
@@ -328,7 +328,7 @@ def test_line_ends_stay(tmp_path: Path) -> None:
     path = tmp_path / accepted.FILE
     path.write_bytes(FILE.replace("\n", "\r\n").encode())
     new = Entry("a", "CK101", "*", "new", None, ("(none) -> b",))
-    save(tmp_path, new)
+    save(tmp_path, [new])
     assert path.read_bytes().replace(b"\r\n", b"").count(b"\n") == 0
     assert path.read_bytes().startswith(FILE.replace("\n", "\r\n").encode())
     assert accepted.load(tmp_path)[-1] == new

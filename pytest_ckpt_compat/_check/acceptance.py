@@ -65,6 +65,27 @@ def accept(verdict: Verdict, entries: Iterable[Entry], wanted: Entry, today: dat
     return replace(wanted, reason=wanted.reason.strip(), changes=tuple(dict.fromkeys((*before, *chosen))))
 
 
+def accept_all(verdict: Verdict, entries: Sequence[Entry], wanted: Entry, today: date) -> tuple[Entry, ...]:
+    """The entries for everything in a verdict that fails and can be accepted, one for each rule.
+
+    Args:
+        verdict: what fails, with the accepted changes in it.
+        entries: the project's.
+        wanted: what the entries have in common; their rules, keys and changes are chosen here.
+        today: an entry may not end before it.
+
+    Raises:
+        UsageError: nothing fails that can be accepted, no reason is given, or the date has passed.
+    """
+    found = _by_rule(verdict)
+    if not found:
+        raise UsageError(
+            f"accept {verdict.name}", "has nothing that fails and can be accepted", "leave it out"
+        )
+    each = (replace(wanted, rule=rule, key=_chosen(changes) or "*") for rule, changes in found.items())
+    return tuple(accept(verdict, entries, one, today) for one in each)
+
+
 def cover(verdicts: Sequence[Verdict], entries: Iterable[Entry], today: date) -> tuple[Verdict, ...]:
     """The verdicts with what entries cover accepted; unused and expired entries are passed over."""
     standing = [entry for entry in entries if not _expired(entry, today)]
@@ -122,15 +143,30 @@ def commands(verdict: Verdict, ref: str = "") -> Iterator[str]:
         verdict: what fails.
         ref: the reference that it was compared with, or "".
     """
-    rules: dict[str, list[Change]] = {}
     against = f" --against {_word(ref)}" if ref else ""
+    rules = _by_rule(verdict)
+    if len(rules) > _COMMANDS:
+        yield f'ckpt-compat accept {_word(verdict.name)} --all --reason "..."{against}'
+        return
+    for rule, changes in rules.items():
+        keys = _chosen(changes)
+        chosen = f"--rule {rule}" + (f" --key {_word(keys, True)}" if keys else "")
+        yield f'ckpt-compat accept {_word(verdict.name)} {chosen} --reason "..."{against}'
+
+
+def _by_rule(verdict: Verdict) -> dict[str, list[Change]]:
+    """What fails and can be accepted."""
+    rules: dict[str, list[Change]] = {}
     for change in verdict.of(*_FAILING):
         if _acceptable(change):
             rules.setdefault(change.rule, []).append(change)
-    for rule, changes in list(rules.items())[:_COMMANDS]:
-        keys = [each for change in changes for each in (change.new or change.old)]
-        chosen = f"--rule {rule}" + (f" --key {_word(_glob(keys), True)}" if keys else "")
-        yield f'ckpt-compat accept {_word(verdict.name)} {chosen} --reason "..."{against}'
+    return rules
+
+
+def _chosen(changes: Sequence[Change]) -> str:
+    """A glob that chooses changes; "" where they have no keys."""
+    keys = [each for change in changes for each in (change.new or change.old)]
+    return _glob(keys) if keys else ""
 
 
 def _accept(verdict: Verdict, entries: Sequence[Entry], used: set[Entry]) -> Verdict:

@@ -1,8 +1,9 @@
-"""``ckpt-compat accept``: accepts a break that is meant, with a reason."""
+"""``ckpt-compat accept``: accepts breaks that are meant, with a reason."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
@@ -22,9 +23,13 @@ _MOST = 8
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command's parser."""
-    parser = commands.add_parser("accept", help="accept a break that is meant, with a reason")
-    parser.add_argument("id", metavar="ID", help="the checkpoint or definition, as the failure names it")
-    parser.add_argument("--rule", required=True, help="rule id (CK202)")
+    parser = commands.add_parser("accept", help="accept breaks that are meant, with a reason")
+    parser.add_argument(
+        "id", metavar="ID", nargs="+", help="a checkpoint or definition, as the failure names it"
+    )
+    chosen = parser.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("--rule", help="rule id (CK202)")
+    chosen.add_argument("--all", action="store_true", help="every rule that fails, an entry for each")
     parser.add_argument("--key", default="*", help='a glob over keys ("head.*"); all keys, if not given')
     parser.add_argument("--reason", required=True, help="why; shown in every report")
     parser.add_argument(
@@ -42,41 +47,50 @@ def _date(text: str) -> date:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the acceptance and prints it.
+    """Writes the acceptances, all or none, and prints them. Everything is checked once.
 
     Raises:
-        UsageError: nothing that fails is chosen.
+        UsageError: of one of the ids, nothing that fails is chosen.
         CkptCompatError: a file cannot be read or written; then nothing was written.
     """
     from pytest_ckpt_compat._check import acceptance
     from pytest_ckpt_compat._pytest_plugin.collection import in_project
     from pytest_ckpt_compat._snapshots import accepted, accepted_edit
 
-    wanted = accepted.Entry(arguments.id, arguments.rule, arguments.key, arguments.reason, arguments.until)
-    context, verdict = in_project(lambda project: _find(project, wanted.id, arguments.against))
+    if arguments.all and arguments.key != "*":
+        raise UsageError("--all", "accepts every key", "leave --key out, or give --rule in its place")
+    names = list(dict.fromkeys(arguments.id))
+    context, verdicts = in_project(lambda project: _find(project, names, arguments.against))
     entries = accepted.load(context.folder)
-    entry = acceptance.accept(verdict, entries, wanted, context.today)
-    accepted_edit.save(context.folder, entry)
-    file = f"{context.folder.name}/{accepted.FILE}"
-    lines = _lines(entry, file)
-    same = [each for each in entries if each.identity == entry.identity]
-    if len(same) > 1:
-        lines.append(f"note: {file} has {len(same)} entries of this id, rule and key; the first was updated")
-    print("\n".join(lines))
+    chosen: list[Entry] = []
+    for verdict in verdicts:
+        wanted = accepted.Entry(
+            verdict.name, arguments.rule or "", arguments.key, arguments.reason, arguments.until
+        )
+        if arguments.all:
+            chosen += acceptance.accept_all(verdict, entries, wanted, context.today)
+        else:
+            chosen.append(acceptance.accept(verdict, entries, wanted, context.today))
+    accepted_edit.save(context.folder, chosen)
+    for entry in chosen:
+        print("\n".join(_lines(entry, entries, f"{context.folder.name}/{accepted.FILE}")))
     return 0
 
 
-def _lines(entry: Entry, file: str) -> list[str]:
+def _lines(entry: Entry, before: Sequence[Entry], file: str) -> list[str]:
     changes = count(len(entry.changes), "change")
     lines = [f"accepted  {entry.rule} {entry.key} of {entry.id} ({changes}) in {file}"]
     lines += [f"  {change}" for change in entry.changes[:_MOST]]
     if len(entry.changes) > _MOST:
         lines.append(f"  ... {len(entry.changes) - _MOST} more")
+    same = sum(each.identity == entry.identity for each in before)
+    if same > 1:
+        lines.append(f"note: {file} has {same} entries of this id, rule and key; the first was updated")
     return lines
 
 
-def _find(project: Project, identifier: str, ref: str | None) -> tuple[Context, Verdict]:
-    """The verdict that goes by an id; of several, one with the changes of all."""
+def _find(project: Project, names: Sequence[str], ref: str | None) -> tuple[Context, list[Verdict]]:
+    """The verdicts that go by these ids; where several go by one, a verdict with the changes of all."""
     from pytest_ckpt_compat._cli.check import check
 
     checked = check(project, ref)
@@ -84,13 +98,17 @@ def _find(project: Project, identifier: str, ref: str | None) -> tuple[Context, 
     verdicts = (verdict for result in checked.results for verdict in result.verdicts)
     for verdict in (*verdicts, *checked.outcome.missing):
         known.setdefault(verdict.name, []).append(verdict)
-    if identifier not in known:
-        raise UsageError(
-            identifier,
-            "is neither a registered checkpoint nor a failing definition",
-            f"known are {', '.join(known)}; a break that only `check --against REF` shows is accepted with "
-            "`--against REF`",
-        )
-    first, *others = known[identifier]
-    changes = dict.fromkeys(change for each in (first, *others) for change in each.changes)
-    return project.context, replace(first, changes=tuple(changes))
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                name,
+                "is neither a registered checkpoint nor a failing definition",
+                f"known are {', '.join(known)}; a break that only `check --against REF` shows is accepted "
+                "with `--against REF`",
+            )
+    return project.context, [_joined(known[name]) for name in names]
+
+
+def _joined(verdicts: Sequence[Verdict]) -> Verdict:
+    changes = dict.fromkeys(change for each in verdicts for change in each.changes)
+    return replace(verdicts[0], changes=tuple(changes))

@@ -31,13 +31,16 @@ _TOKEN = re.compile(
 )
 
 
-def save(folder: Path, entry: Entry) -> None:
-    """Adds an entry to a project's file, or updates the one with the same id, rule and key.
+def save(folder: Path, entries: Sequence[Entry]) -> None:
+    """Adds entries to a project's file, or updates those with the same id, rule and key; all or none.
 
     Raises:
         SnapshotError: the file cannot be read or written; what was there stays.
     """
-    write(folder / FILE, put(read(folder), entry, f"{folder.name}/{FILE}"))
+    text = read(folder)
+    for entry in entries:
+        text = put(text, entry, f"{folder.name}/{FILE}")
+    write(folder / FILE, text)
 
 
 def put(text: str, entry: Entry, shown: str = FILE) -> str:

@@ -1,0 +1,98 @@
+"""Accepting several breaks by one command: several ids, every rule; all of them are written, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pytest_ckpt_compat._snapshots import accepted
+from tests.conftest import SETTINGS, Printed
+from tests.test_snapshots import change_model
+
+Command = Callable[..., Printed]
+
+TWO = """
+[[tool.ckpt_compat.checkpoint]]
+id = "net-v1"
+path = "net.pt"
+model = "models:Net"
+
+[[tool.ckpt_compat.checkpoint]]
+id = "net-v2"
+path = "net.pt"
+model = "models:Net"
+"""
+
+
+@pytest.fixture
+def broken(project: pytest.Pytester) -> pytest.Pytester:
+    """Two checkpoints whose head was widened and which lack a new layer."""
+    project.makepyprojecttoml(SETTINGS + TWO)
+    project.runpytest_inprocess("--ckpt-update", "-q")
+    change_model(project, "classes=4", "classes=5")
+    change_model(project, "        self.head =", "        self.extra = nn.Linear(3, 3)\n        self.head =")
+    return project
+
+
+def entries(project: pytest.Pytester) -> list[tuple[str, str, str]]:
+    found = accepted.load(project.path / "ckpt_snapshots")
+    return sorted((each.id, each.rule, each.key) for each in found)
+
+
+def test_every_rule_of_several_ids_is_accepted_at_once(broken: pytest.Pytester, command: Command) -> None:
+    assert command("check").code == 1
+    printed = command("accept", "net-v1", "net-v2", "--all", "--reason", "the new task")
+    assert (printed.code, printed.err) == (0, "")
+    assert entries(broken) == [
+        ("net-v1", "CK101", "extra.*"),
+        ("net-v1", "CK202", "head.*"),
+        ("net-v2", "CK101", "extra.*"),
+        ("net-v2", "CK202", "head.*"),
+    ]
+    assert [line for line in printed.out.splitlines() if line.startswith("accepted")] == [
+        "accepted  CK202 head.* of net-v1 (2 changes) in ckpt_snapshots/accepted.toml",
+        "accepted  CK101 extra.* of net-v1 (2 changes) in ckpt_snapshots/accepted.toml",
+        "accepted  CK202 head.* of net-v2 (2 changes) in ckpt_snapshots/accepted.toml",
+        "accepted  CK101 extra.* of net-v2 (2 changes) in ckpt_snapshots/accepted.toml",
+    ]
+    assert command("check").code == 0
+
+
+def test_one_rule_of_several_ids(broken: pytest.Pytester, command: Command) -> None:
+    printed = command("accept", "net-v1", "net-v2", "--rule", "CK202", "--reason", "the new task")
+    assert printed.code == 0
+    assert entries(broken) == [("net-v1", "CK202", "*"), ("net-v2", "CK202", "*")]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("net-v1", "net-v9", "--all"), "net-v9 is neither a registered checkpoint nor a failing definition"),
+        (("net-v1", "--all", "--key", "head.*"), "--all accepts every key; leave --key out"),
+        (("net-v1", "net-v2", "--rule", "CK301"), "accept net-v1 has no failing CK301"),
+    ],
+)
+def test_where_one_cannot_be_accepted_nothing_is_written(
+    broken: pytest.Pytester, command: Command, words: tuple[str, ...], complaint: str
+) -> None:
+    printed = command("accept", *words, "--reason", "the new task")
+    assert printed.code == 2
+    assert complaint in printed.err.replace(": ", " ", 2), printed.err
+    assert entries(broken) == []
+
+
+def test_what_does_not_fail_is_named(broken: pytest.Pytester, command: Command) -> None:
+    command("accept", "net-v1", "--all", "--reason", "the new task")
+    printed = command("accept", "net-v2", "net-v1", "--all", "--reason", "again")
+    assert printed.code == 2
+    assert "accept net-v1: has nothing that fails and can be accepted" in printed.err
+    assert {each[0] for each in entries(broken)} == {"net-v1"}
+
+
+def test_a_rule_or_all_is_wanted(
+    broken: pytest.Pytester, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command("accept", "net-v1", "--reason", "the new task")
+    assert "one of the arguments --rule --all is required" in capsys.readouterr().err
