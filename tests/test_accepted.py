@@ -79,7 +79,9 @@ def test_a_different_later_change_is_not_covered(widened: pytest.Pytester, comma
     change_model(widened, "classes=5", "classes=6")
     result = widened.runpytest_inprocess()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["CK202 net-v1: head resized", "*no longer occurs; take the entry out*"])
+    result.stdout.fnmatch_lines(
+        ["CK202 net-v1: head resized", "*no longer occurs (--ckpt-prune takes it out)*"]
+    )
 
 
 def test_an_entry_that_no_longer_occurs_warns(widened: pytest.Pytester, command: Command) -> None:
@@ -88,7 +90,7 @@ def test_an_entry_that_no_longer_occurs_warns(widened: pytest.Pytester, command:
     result = widened.runpytest_inprocess()
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["CK903 net-v1: loads, accepted.toml: the accepted CK202 [*] of net-v1 * no longer occurs"]
+        ["CK903 net-v1: loads, accepted.toml: the accepted CK202 [*] of net-v1 * no longer occurs (*"]
     )
 
 
@@ -172,7 +174,7 @@ def test_an_entry_with_an_unknown_id_is_reported(widened: pytest.Pytester, comma
     path.write_text(path.read_text() + path.read_text().partition("\n\n")[2].replace("net-v1", "net-v0"))
     line = (
         "CK903 accepted.toml: the accepted CK202 * of net-v0 (five classes now): "
-        "no registered checkpoint has this id; take the entry out"
+        "no registered checkpoint has this id (--ckpt-prune takes it out)"
     )
     printed = command("check")
     assert (printed.code, line in printed.out.splitlines()) == (0, True), printed.out

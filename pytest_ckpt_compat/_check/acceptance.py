@@ -15,6 +15,9 @@ from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._snapshots.accepted import FILE, FORWARD, Entry, facts
 
+#: The option that removes what nothing uses.
+PRUNE = "--ckpt-prune"
+
 _FAILING = (Severity.ERROR, Severity.INCOMPLETE)
 #: Commands that a failure prints at most.
 _COMMANDS = 3
@@ -120,7 +123,7 @@ def apply(
         if entry not in standing
     ]
     found += [
-        Change("unused-acceptance", detail=f"{_about(entry)} no longer occurs; take the entry out")
+        Change("unused-acceptance", detail=no_longer_occurs(entry))
         for entry in standing
         if entry not in used and entry.id in whole
     ]
@@ -128,12 +131,34 @@ def apply(
     return (first, *applied[1:])
 
 
-def unregistered(entries: Iterable[Entry], known: Iterable[str]) -> Iterator[str]:
-    """A line for each entry with an unknown id."""
+def not_retired(verdicts: Iterable[Verdict], entries: Iterable[Entry], today: date) -> list[Verdict]:
+    """The verdicts about what is gone, without definitions that went with a checkpoint, in its entry."""
+    gone = [entry for entry in entries if entry.rule == "CK901" and not _expired(entry, today)]
+    along = {fact for entry in gone for fact in entry.changes if not fact.startswith(f"{entry.id} -> ")}
+    return [
+        verdict for verdict in verdicts if not along.issuperset(f for c in verdict.changes for f in facts(c))
+    ]
+
+
+def no_longer_occurs(entry: Entry) -> str:
+    """What is said of an entry that covers nothing."""
+    return f"{_about(entry)} no longer occurs ({PRUNE} takes it out)"
+
+
+def unregistered(entries: Iterable[Entry], known: Iterable[str]) -> list[Entry]:
+    """The entries with an unknown id."""
     ids = {*map(visible, known)}
-    for entry in entries:
-        if entry.id.removesuffix(FORWARD) not in ids:
-            yield f"CK903 {_about(entry)}: no registered checkpoint has this id; take the entry out"
+    return [entry for entry in entries if entry.id.removesuffix(FORWARD) not in ids]
+
+
+def unknown_id(entry: Entry) -> str:
+    """The line about an entry with an unknown id."""
+    return f"CK903 {_about(entry)}: no registered checkpoint has this id ({PRUNE} takes it out)"
+
+
+def taken_out(entry: Entry) -> str:
+    """The line about an entry that was taken out."""
+    return f"removed   {_about(entry)}: it covers nothing any more"
 
 
 def commands(verdict: Verdict, ref: str = "") -> Iterator[str]:

@@ -16,7 +16,7 @@ from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.internal import in_a_line
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import overview, summary
-from pytest_ckpt_compat._snapshots import accepted, store
+from pytest_ckpt_compat._snapshots import accepted, accepted_edit, store
 
 #: Exit codes of pytest.
 _TESTS_FAILED, _USAGE_ERROR = 1, 4
@@ -99,14 +99,18 @@ def conclude(
     whole = complete and not gap
     try:
         require_registered(context.rewrite, ids)
+        before = set(store.names(context.folder))
         written, failed = _write(contributions, context, full)
         lines += written
+        if context.update and whole:
+            lines += _replaced(context.folder, used, before)
         if prune is not None:
             lines += _unused(context, used, whole, prune, gap)
         if whole:
             missing, renamed = _missing(context, used)
             known = {*ids, *map(store.identifier, used), *(each.name for each in missing)}
-            lines += [*renamed, *_unregistered(context, known)]
+            clean = bool(prune) or context.update
+            lines += [*renamed, *_acceptances(context, contributions, known, clean)]
         elif complete:
             lines.append(f"did not look for unused snapshots: {gap}")
         elif context.merge_base is not None:
@@ -142,12 +146,26 @@ def _unchecked(contributions: Sequence[Contribution], ids: Iterable[str]) -> Ite
             )
 
 
-def _unregistered(context: Context, known: Iterable[str]) -> list[str]:
-    """Acceptances of no registered checkpoint; that of a removed one is used only in a comparison."""
+def _acceptances(
+    context: Context, contributions: Sequence[Contribution], known: Iterable[str], clean: bool
+) -> list[str]:
+    """Takes the acceptances that cover nothing out, or names those of no registered checkpoint.
+
+    That of a removed checkpoint is used only in a comparison.
+    """
     entries = accepted.load(context.folder)
     if context.merge_base is None:
         entries = tuple(entry for entry in entries if entry.rule != "CK901")
-    return list(acceptance.unregistered(entries, known))
+    stray = acceptance.unregistered(entries, known)
+    if not clean:
+        return [acceptance.unknown_id(entry) for entry in stray]
+    said = {
+        change["detail"] for each in contributions for one in each.entries for change in one.data["changes"]
+    }
+    gone = [entry for entry in entries if entry in stray or acceptance.no_longer_occurs(entry) in said]
+    if gone:
+        accepted_edit.drop(context.folder, gone)
+    return [acceptance.taken_out(entry) for entry in gone]
 
 
 def _counts(entries: Sequence[summary.Entry], ids: set[str]) -> tuple[int, int]:
@@ -215,6 +233,16 @@ def _written(folder: Path, name: str, text: str, full: bool) -> tuple[list[str],
         return [f"failed    {in_a_line(error)}"], True
 
 
+def _replaced(folder: Path, used: set[str], before: set[str]) -> Iterator[str]:
+    """Removes snapshots of definitions whose registrations now give other arguments, recorded in this run."""
+    fresh = {store.model_of(name): name for name in store.names(folder) if name in used - before}
+    for name in store.unused(folder, used):
+        if store.is_definition(name) and store.model_of(name) in fresh:
+            store.remove(folder, name)
+            now = store.shown(folder, fresh[store.model_of(name)])
+            yield f"removed   {store.shown(folder, name)}: {now} takes its place"
+
+
 def _unused(context: Context, used: set[str], whole: bool, prune: bool, gap: str) -> Iterator[str]:
     """Removes the snapshots that nothing uses, or names them."""
     if prune and gap:
@@ -239,6 +267,8 @@ def _missing(context: Context, used: set[str]) -> tuple[tuple[Verdict, ...], tup
     if context.merge_base is None:
         return (), ()
     entries = accepted.load(context.folder)
-    found, renamed = context.merge_base.missing_snapshots(context.folder, used)
-    covered = (acceptance.apply([each], entries, context.today, ())[0] for each in found)
-    return tuple(with_commands(each, context.ref) for each in covered), renamed
+    found, lines = context.merge_base.missing_snapshots(context.folder, used)
+    left = acceptance.not_retired(found, entries, context.today)
+    covered = [acceptance.apply([each], entries, context.today, ())[0] for each in left]
+    retirable = any(each.repairs for each in covered)
+    return tuple(each if retirable else with_commands(each, context.ref) for each in covered), lines

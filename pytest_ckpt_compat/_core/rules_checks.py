@@ -108,7 +108,7 @@ RULES: tuple[Rule, ...] = (
 
             Run `pytest --ckpt-update`, or `ckpt-compat update`, and commit the snapshot folder. Where
             the checkpoint is absent too, fetch it first. If a registration was removed on purpose,
-            accept the loss of its snapshot with the command that the failure prints.
+            `ckpt-compat retire ID --reason "..."` removes what is left of it, and keeps the reason.
             """
         ),
     ),
@@ -209,10 +209,12 @@ RULES: tuple[Rule, ...] = (
             a further change, such as a head that grows from 6 to 8 classes when 4 to 6 was accepted,
             the old entry is unused and the new break fails.
 
-            Take the entry out. Left in, it would silently accept the same break if it came back.
+            `pytest --ckpt-prune`, in a run of all tests, and `ckpt-compat update` take the entry out. Left
+            in, it would silently accept the same break if it came back.
 
             ```
             CK903 v1: loads, accepted.toml: the accepted CK202 head.* of v1 (six shapes) no longer occurs
+            (--ckpt-prune takes it out)
             ```
             """
         ),

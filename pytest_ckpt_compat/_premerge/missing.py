@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
 from pytest_ckpt_compat._core import files
 from pytest_ckpt_compat._core.changes import Change, Policy
+from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.structure import Structure
@@ -34,6 +36,7 @@ def missing(base: git.Base, folder: Path, used: Iterable[str]) -> tuple[tuple[Ve
         if structure is not None:
             key = store.is_definition(name), fingerprint.digest(structure)
             unmatched.setdefault(key, []).append(name)
+    fresh = {store.model_of(name): name for name in sorted(used - set(before)) if store.is_definition(name)}
     verdicts: list[Verdict] = []
     lines = [] if before else [f"{base.label} has no snapshots in {folder.name}"]
     for name in before:
@@ -45,8 +48,12 @@ def missing(base: git.Base, folder: Path, used: Iterable[str]) -> tuple[tuple[Ve
         if same:
             old, new = store.shown(folder, name), store.shown(folder, same.pop(0))
             lines.append(f"renamed   {old} of {base.label} is {new} here")
+        elif store.is_definition(name) and store.model_of(name) in fresh:
+            # Whether today's loads what the earlier one saved is judged with its registration.
+            old, new = store.shown(folder, name), store.shown(folder, fresh[store.model_of(name)])
+            lines.append(f"replaced  {old} of {base.label} is {new} here: other arguments of the model")
         else:
-            verdicts.append(_verdict(name, base))
+            verdicts.append(_verdict(name, base, store.exists(folder, name)))
     return tuple(verdicts), tuple(lines)
 
 
@@ -62,11 +69,14 @@ def stored_at(base: git.Base, folder: Path, name: str) -> tuple[Structure | None
         return None, f"in {base.label}, {error.subject} {error.problem}; the comparison skips this snapshot"
 
 
-def _verdict(name: str, base: git.Base) -> Verdict:
+def _verdict(name: str, base: git.Base, there: bool) -> Verdict:
+    """A checkpoint whose snapshot is still there can be retired; with it goes its definition."""
     identifier = store.identifier(name)
     detail = (
         f"{base.label} has a snapshot of {identifier}, and nothing registered here uses it: "
         "register it again, or accept that it was removed"
     )
     changes = judge([Change("no-baseline", old=(identifier,), detail=detail)], Policy())
-    return Verdict(changes, name=identifier)
+    command = f'ckpt-compat retire {shlex.quote(visible(identifier))} --reason "..."'
+    repairs = (("retire", command),) if there and not store.is_definition(name) else ()
+    return Verdict(changes, name=identifier, repairs=repairs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,43 @@ def save(folder: Path, entries: Sequence[Entry]) -> None:
     for entry in entries:
         text = put(text, entry, f"{folder.name}/{FILE}")
     write(folder / FILE, text)
+
+
+def drop(folder: Path, gone: Collection[Entry]) -> None:
+    """Takes entries out of a project's file; without any left, a file of ours goes with them.
+
+    Raises:
+        SnapshotError: the file cannot be read, edited or written; what was there stays.
+    """
+    text = without(read(folder), gone, f"{folder.name}/{FILE}")
+    if text.strip() in ("", _HEADER.strip()):
+        (folder / FILE).unlink(missing_ok=True)
+    else:
+        write(folder / FILE, text)
+
+
+def without(text: str, gone: Collection[Entry], shown: str = FILE) -> str:
+    """The text of a file without some entries; all other lines stay as they are.
+
+    Args:
+        text: the file's text.
+        gone: the entries, as ``loads`` gives them.
+        shown: the file's path, for messages.
+
+    Raises:
+        SnapshotError: the text cannot be used.
+    """
+    entries = loads(text, shown)
+    wanted = [entry for entry in entries if entry not in gone]
+    if len(wanted) == len(entries):
+        return text
+    numbers = [number for number, entry in enumerate(entries) if entry in gone]
+    for edit in (lambda: _cut(text, numbers), lambda: _plain_list(text, wanted)):
+        result = _attempt(edit, wanted)
+        if result is not None:
+            return result
+    ids = ", ".join(sorted({entry.id for entry in gone}))
+    raise SnapshotError(shown, "cannot be edited", f"take the entries of {ids} out by hand")
 
 
 def put(text: str, entry: Entry, shown: str = FILE) -> str:
@@ -138,6 +175,18 @@ def _bodies(text: str) -> list[tuple[int, int]]:
             starts.append(line)
     ends = [*(line.start() for line in starts), len(text)][1:]
     return [_without_tail(text, line.end() + 1, end) for line, end in zip(starts, ends, strict=True)]
+
+
+def _cut(text: str, numbers: Sequence[int]) -> str:
+    """The text without the entries with these numbers, and without the empty line above each."""
+    bodies = _bodies(text)
+    for number in reversed(numbers):
+        start, end = bodies[number]
+        header = text.rindex("[[", 0, start)
+        before = text[: text.rfind("\n", 0, header) + 1]
+        rest = text[end:].lstrip("\r").removeprefix("\n")
+        text = re.sub(r"(?<=\n)\r?\n\Z", "", before) + rest
+    return text
 
 
 def _without_tail(text: str, start: int, end: int) -> tuple[int, int]:

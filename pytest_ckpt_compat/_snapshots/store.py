@@ -132,6 +132,11 @@ def identifier(name: str) -> str:
     return name.removesuffix(_SUFFIX).removeprefix(DEFINITIONS + "/")
 
 
+def model_of(name: str) -> str:
+    """The model in the name of a definition's snapshot, without the arguments that it is built with."""
+    return identifier(name).partition("(")[0] if is_definition(name) else ""
+
+
 def recorded(folder: Path) -> Iterator[tuple[str, str]]:
     """(path as reports show it, id) of every checkpoint that has a snapshot."""
     for name in names(folder):

@@ -1,0 +1,73 @@
+"""``ckpt-compat retire``: a checkpoint that is no longer registered goes, with a reason."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from pytest_ckpt_compat._core.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat._pytest_plugin.collection import Project
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's parser."""
+    parser = commands.add_parser(
+        "retire",
+        help="take leave of a checkpoint whose registration was deleted",
+        description="Removes what is left of a checkpoint whose registration was deleted: its snapshot, that "
+        "of a definition that nothing else uses, and what was accepted of it. One entry of accepted.toml "
+        "keeps the reason, for a comparison with a commit that still has the checkpoint.",
+    )
+    parser.add_argument("id", metavar="ID", help="the checkpoint, as its snapshot is named")
+    parser.add_argument("--reason", required=True, help="why; shown in the comparison")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Removes the snapshots, writes the entry, and prints what was done.
+
+    Raises:
+        UsageError: the checkpoint is registered, has no snapshot, or no reason is given.
+        CkptCompatError: a file cannot be read or written.
+    """
+    from pytest_ckpt_compat._pytest_plugin.collection import in_project
+
+    lines = in_project(lambda project: _retire(project, arguments.id, arguments.reason), whole=False)
+    print("\n".join(lines))
+    return 0
+
+
+def _retire(project: Project, identifier: str, reason: str) -> list[str]:
+    from pytest_ckpt_compat._check.checkpoint import used_names
+    from pytest_ckpt_compat._core.display import visible
+    from pytest_ckpt_compat._snapshots import accepted, accepted_edit, store
+
+    folder = project.context.folder
+    if not project.complete:
+        problem = (*project.problems, *project.left_out, "not all tests were collected")[0]
+        raise UsageError(f"retire {identifier}", f"cannot see every registration: {problem}", "mend it first")
+    if any(each.id == identifier for each in project.registrations):
+        raise UsageError(f"retire {identifier}", "is still registered", "delete its registration first")
+    if not reason.strip(" ."):
+        raise UsageError(f"retire {identifier}", "has no reason", 'say why: --reason "nobody loads it now"')
+    used = {name for each in project.registrations for name in used_names(each)}
+    left = store.unused(folder, used)
+    own = store.checkpoint_name(identifier)
+    if own not in left:
+        candidates = ", ".join(store.identifier(name) for name in left if not store.is_definition(name))
+        advice = f"without a registration are {candidates or 'no others'}"
+        raise UsageError(f"retire {identifier}", f"has no snapshot in {folder.name}", advice)
+    gone = [own, *(name for name in left if store.is_definition(name))]
+    changes = tuple(f"{visible(store.identifier(name))} -> (none)" for name in gone)
+    entry = accepted.Entry(visible(identifier), "CK901", "*", reason.strip(), None, changes)
+    before = [each for each in accepted.load(folder) if each.id == entry.id]
+    if before:
+        accepted_edit.drop(folder, before)
+    accepted_edit.save(folder, [entry])
+    for name in gone:
+        store.remove(folder, name)
+    removed = [f"removed   {store.shown(folder, name)}" for name in gone]
+    removed += [f"removed   {accepted.FILE}: the accepted {each.rule} {each.key}" for each in before]
+    return [f"retired   {identifier}: {entry.reason}", *removed]

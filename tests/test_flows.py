@@ -1,0 +1,165 @@
+"""Everyday flows, from a change that is meant to a green run: how many commands they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_ckpt_compat._snapshots import accepted
+from tests.conftest import Printed
+from tests.repository import ENTRY, commit, edit, git, make_project
+
+Command = Callable[..., Printed]
+
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("earlier_code")]
+
+TWO = """
+[[tool.ckpt_compat.checkpoint]]
+id = "other-v1"
+path = "net.pt"
+model = "models:Net"
+kwargs = { classes = 4 }
+"""
+
+
+@pytest.fixture
+def branch(pytester: pytest.Pytester, command: Command) -> Callable[[str], Path]:
+    """Makes a project with these registrations, recorded and committed on main, and a branch from it."""
+
+    def make(entry: str) -> Path:
+        folder = make_project(pytester.path, entry)
+        assert command("update").code == 0
+        commit(folder, "first")
+        git(folder, "switch", "-q", "-c", "change")
+        return folder
+
+    return make
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("ckpt_snapshots/**/*.*"))
+
+
+def test_arguments_changed_on_purpose_take_one_accept_and_one_update(
+    branch: Callable[[str], Path], command: Command
+) -> None:
+    folder = branch(ENTRY + "kwargs = { classes = 4 }\n")
+    edit(folder / "pyproject.toml", "classes = 4", "classes = 5")
+    assert command("check", "--against", "main").code == 1
+    assert command("accept", "net-v1", "--all", "--reason", "five classes now").code == 0
+    printed = command("update")
+    assert printed.code == 0
+    assert (
+        "removed   ckpt_snapshots/definitions/models.Net(classes=4).json: "
+        "ckpt_snapshots/definitions/models.Net(classes=5).json takes its place"
+    ) in printed.out.splitlines()
+    printed = command("check", "--against", "main")
+    short = git(folder, "rev-parse", "main")[:8]
+    assert (printed.code, "CK903" in printed.out) == (0, False), printed.out
+    assert (
+        "models.Net(classes=4).json of main is ckpt_snapshots/definitions/models.Net(classes=5).json here: "
+        "other arguments of the model"
+    ) in printed.out.replace(f" (merge base {short})", "")
+    assert command("check").code == 0
+    commit(folder, "five classes")
+    git(folder, "switch", "-q", "main")
+    git(folder, "merge", "-q", "change")
+    printed = command("check", "--against", "main")
+    assert (printed.code, "CK903" in printed.out) == (0, False), printed.out
+
+
+def test_a_deleted_registration_takes_one_command(branch: Callable[[str], Path], command: Command) -> None:
+    folder = branch(ENTRY + TWO)
+    edit(folder / "pyproject.toml", TWO, "")
+    printed = command("check", "--against", "main")
+    assert printed.code == 2
+    assert 'ckpt-compat retire other-v1 --reason "..."' in printed.out
+    printed = command("retire", "other-v1", "--reason", "nobody loads it")
+    assert printed.out.splitlines() == [
+        "retired   other-v1: nobody loads it",
+        "removed   ckpt_snapshots/other-v1.json",
+        "removed   ckpt_snapshots/definitions/models.Net(classes=4).json",
+    ]
+    assert leftovers(folder) == [
+        "ckpt_snapshots/accepted.toml",
+        "ckpt_snapshots/definitions/models.Net.json",
+        "ckpt_snapshots/net-v1.json",
+    ]
+    (entry,) = accepted.load(folder / "ckpt_snapshots")
+    assert entry.changes == ("other-v1 -> (none)", "models.Net(classes=4) -> (none)")
+    printed = command("check", "--against", "main")
+    assert printed.code == 0, printed.out
+    assert printed.out.count("nobody loads it") == 1
+    assert "models.Net(classes=4)" not in printed.out
+    assert command("check").code == 0
+
+
+def test_what_was_accepted_of_a_retired_checkpoint_goes_too(
+    branch: Callable[[str], Path], command: Command
+) -> None:
+    folder = branch(ENTRY + TWO)
+    edit(folder / "models.py", "self.head =", "self.extra = nn.Linear(3, 3)\n        self.head =")
+    assert command("accept", "net-v1", "other-v1", "--all", "--reason", "new layer").code == 0
+    edit(folder / "pyproject.toml", TWO, "")
+    assert command("retire", "other-v1", "--reason", "nobody loads it").code == 0
+    found = {(each.id, each.rule) for each in accepted.load(folder / "ckpt_snapshots")}
+    assert found == {("net-v1", "CK101"), ("other-v1", "CK901")}
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("net-v1", "--reason", "old"), "retire net-v1: is still registered; delete its registration first"),
+        (("net-v9", "--reason", "old"), "retire net-v9: has no snapshot in ckpt_snapshots; "),
+    ],
+)
+def test_what_cannot_be_retired(
+    branch: Callable[[str], Path], command: Command, words: tuple[str, ...], complaint: str
+) -> None:
+    folder = branch(ENTRY)
+    before = leftovers(folder)
+    printed = command("retire", *words)
+    assert (printed.code, complaint in printed.err) == (2, True), printed.err
+    assert leftovers(folder) == before
+
+
+def test_a_retirement_needs_a_reason(branch: Callable[[str], Path], command: Command) -> None:
+    folder = branch(ENTRY + TWO)
+    edit(folder / "pyproject.toml", TWO, "")
+    before = leftovers(folder)
+    printed = command("retire", "other-v1", "--reason", "...")
+    assert (printed.code, leftovers(folder)) == (2, before)
+    assert "retire other-v1: has no reason; say why" in printed.err
+
+
+@pytest.mark.parametrize("words", [("update",), ("pytest", "--ckpt-prune")])
+def test_an_entry_that_is_no_longer_needed_is_taken_out(
+    branch: Callable[[str], Path], command: Command, words: tuple[str, ...], pytester: pytest.Pytester
+) -> None:
+    folder = branch(ENTRY)
+    edit(folder / "models.py", "self.head =", "self.extra = nn.Linear(3, 3)\n        self.head =")
+    assert command("accept", "net-v1", "--all", "--reason", "new layer").code == 0
+    path = folder / "ckpt_snapshots" / "accepted.toml"
+    kept = path.read_text().replace("net-v1", "net-v0")
+    path.write_text(path.read_text() + "\n# by hand\n" + kept.partition("\n\n")[2])
+    edit(folder / "models.py", "self.extra = nn.Linear(3, 3)\n        self.head =", "self.head =")
+    printed = command("check")
+    assert printed.code == 0
+    assert printed.out.count("(--ckpt-prune takes it out)") == 2
+    if words[0] == "update":
+        lines = command("update").out.splitlines()
+    else:
+        lines = pytester.runpytest_inprocess("--ckpt-prune").outlines
+    about = (
+        "removed   accepted.toml: the accepted CK101 extra.* of {} (new layer): it covers nothing any more"
+    )
+    assert [line for line in lines if line.startswith("removed")] == [
+        about.format("net-v1"),
+        about.format("net-v0"),
+    ]
+    assert "# by hand" in path.read_text()
+    assert accepted.load(folder / "ckpt_snapshots") == ()
+    printed = command("check")
+    assert (printed.code, "CK903" in printed.out) == (0, False)
