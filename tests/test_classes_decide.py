@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,12 @@ import torch
 
 import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat import Structure
-from pytest_ckpt_compat._check.recorded import with_modules
+from pytest_ckpt_compat._check.check import check_structure
+from pytest_ckpt_compat._check.recorded import parts_of, with_modules
+from pytest_ckpt_compat._core.changes import Policy
+from pytest_ckpt_compat._core.parts import joined
+from pytest_ckpt_compat._core.structure import Source
+from pytest_ckpt_compat._definition.find import find
 from tests.conftest import SETTINGS, Printed
 from tests.repository import ENTRY, commit, edit, git
 
@@ -78,6 +84,17 @@ def test_keys_and_shapes_alone_go_by_order(project: pytest.Pytester, command: Co
     printed = command("diff", "net.pt", "models:Net")
     assert printed.code == 1
     assert renames(printed) == WRONG
+
+
+def test_two_definitions_know_the_classes() -> None:
+    sides = []
+    for text in (MODELS, MODELS.replace(BEFORE, AFTER)):
+        namespace: dict[str, type[torch.nn.Module]] = {}
+        exec(text, namespace)
+        sides.append(ckpt.define(namespace["Net"]))
+    verdict = ckpt.diff(*sides)
+    assert RIGHT in " ".join(str(verdict).split())
+    assert {change.confidence for change in verdict.changes} == {"likely"}
 
 
 def test_a_recorded_definition_knows_the_classes(project: pytest.Pytester, command: Command) -> None:
@@ -185,13 +202,17 @@ def test_a_file_that_keeps_one_of_two_tied_tensors_is_of_the_definition_that_tie
     assert with_modules(structure("b.w"), lambda: [saved]).modules == {"": "Net"}
 
 
+def test_a_part_has_the_modules_of_the_recorded_part() -> None:
+    sides = {"one": structure("a.w", modules={"": "One"}), "other": structure("b.w", modules={"": "Other"})}
+    whole = joined(sides, Source())
+    definition = replace(find(torch.nn.Module), parts=dict.fromkeys(sides, find(torch.nn.Module)))
+    known = parts_of(lambda: [whole], definition)
+    assert with_modules(structure("b.w"), known).modules == {"": "Other"}
+
+
 def test_what_was_recorded_is_not_asked_for_where_nothing_is_to_be_explained(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_ckpt_compat._check.check import check_structure
-    from pytest_ckpt_compat._core.changes import Policy
-    from pytest_ckpt_compat._definition.find import find
-
     def fails() -> list[Structure]:
         raise AssertionError
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pytest_ckpt_compat._check.breaks import at_level, facts, is_break
 from pytest_ckpt_compat._check.check import check_saved, check_structure, resumed
 from pytest_ckpt_compat._check.context import Subject
+from pytest_ckpt_compat._check.snapshots import recorded_definitions
 from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError
@@ -85,7 +86,7 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
     main = settings.compare(
         main, recorded, subject.registration.policy, lambda: _ask(subject, main, code, {}), base.ref
     )
-    known = tuple(each for each in (store.load(subject.folder, subject.name), recorded) if each is not None)
+    known = (*recorded_definitions(subject, None), *([recorded] if recorded is not None else []))
     cases[0] = replace(cases[0], verdict=main, question=replace(_own(subject), recorded=known))
     return _without_existing(subject, cases, code)
 
