@@ -19,6 +19,7 @@ from pytest_ckpt_compat._snapshots.accepted import FILE, FORWARD, Entry, facts
 PRUNE = "--ckpt-prune"
 
 _FAILING = (Severity.ERROR, Severity.INCOMPLETE)
+_ARROW = " -> "
 #: Commands that a failure prints at most.
 _COMMANDS = 3
 
@@ -61,11 +62,16 @@ def accept(verdict: Verdict, entries: Iterable[Entry], wanted: Entry, today: dat
             f"accept {verdict.name}", f"has no failing {rule} whose keys match {key}", _failing(verdict)
         )
     same = [entry for entry in entries if entry.identity == wanted.identity]
+    known = [_Known(entry) for entry in same]
     covered = {
-        fact for change in verdict.of(Severity.ACCEPTED) if change.rule == rule for fact in facts(change)
+        fact: None
+        for change in verdict.of(Severity.ACCEPTED)
+        if change.rule == rule and any(each.covers(change) for each in known)
+        for fact in facts(change)
     }
     before = (text for entry in same for text in entry.changes if text in covered)
-    return replace(wanted, reason=wanted.reason.strip(), changes=tuple(dict.fromkeys((*before, *chosen))))
+    texts = dict.fromkeys((*before, *covered, *chosen))
+    return replace(wanted, reason=wanted.reason.strip(), changes=tuple(texts))
 
 
 def accept_all(verdict: Verdict, entries: Sequence[Entry], wanted: Entry, today: date) -> tuple[Entry, ...]:
@@ -197,15 +203,33 @@ def _chosen(changes: Sequence[Change]) -> str:
 def _accept(verdict: Verdict, entries: Sequence[Entry], used: set[Entry]) -> Verdict:
     """Marks as accepted what the entries cover; adds those entries to ``used``."""
     name, changes = visible(verdict.name), []
-    own = [(entry, frozenset(entry.changes)) for entry in entries if entry.id == name]
+    own = [(entry, _Known(entry)) for entry in entries if entry.id == name]
     for change in verdict.changes:
-        found = facts(change) if own else ()
-        entry = next((e for e, known in own if e.rule == change.rule and known.issuperset(found)), None)
+        entry = next((e for e, known in own if e.rule == change.rule and known.covers(change)), None)
         if entry is not None:
             used.add(entry)
             change = replace(change, severity=Severity.ACCEPTED, reason=entry.reason)
         changes.append(change)
     return replace(verdict, changes=tuple(changes))
+
+
+class _Known:
+    """What an entry covers: its facts, and the same keys in other pairs.
+
+    Which of the accepted keys became which depends on what is known of the modules when it is explained.
+    """
+
+    def __init__(self, entry: Entry) -> None:
+        self._facts = frozenset(entry.changes)
+        pairs = [fact.partition(_ARROW) for fact in self._facts]
+        self._sides = {old for old, _, new in pairs if new}, {new for _, _, new in pairs if new}
+
+    def covers(self, change: Change) -> bool:
+        return all(fact in self._facts or self._has_sides(fact) for fact in facts(change))
+
+    def _has_sides(self, fact: str) -> bool:
+        old, _, new = fact.partition(_ARROW)
+        return old in self._sides[0] and new in self._sides[1]
 
 
 def _expired(entry: Entry, today: date) -> bool:

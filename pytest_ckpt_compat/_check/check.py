@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check import wrapper as wrappers
-from pytest_ckpt_compat._check.explain import explain, grouped
+from pytest_ckpt_compat._check.explain import explained, grouped
 from pytest_ckpt_compat._check.facts import as_changes
 from pytest_ckpt_compat._check.notes import failed, notes_of
 from pytest_ckpt_compat._check.openable import unopenable
 from pytest_ckpt_compat._check.parts import check_parts
 from pytest_ckpt_compat._check.reading import read_for
+from pytest_ckpt_compat._check.recorded import Recorded, nothing, parts_of
 from pytest_ckpt_compat._check.settings import with_settings
 from pytest_ckpt_compat._check.unmerged import restated
 from pytest_ckpt_compat._check.wrapper import Wrapper
@@ -43,7 +44,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
     """Compares two structures as a strict load of ``old`` into ``new`` would, without hooks."""
     wrapper = wrappers.by_names(old, new)
     bare = wrapper.unwrap(old) if wrapper else old
-    changes, notes = _explained(compare.compare(bare, new), bare, new)
+    changes, notes = explained(compare.compare(bare, new), bare, new)
     if wrapper:
         changes = wrappers.composed(wrapper, changes, old, new)
     changes = restated(changes, old, new)
@@ -110,15 +111,29 @@ def check(
 
 @garbage_collection_paused()
 def check_structure(
-    structure: Structure, definition: Definition, policy: Policy, strip_prefix: str | None = None
+    structure: Structure,
+    definition: Definition,
+    policy: Policy,
+    strip_prefix: str | None = None,
+    recorded: Recorded = nothing,
 ) -> Verdict:
     """Loads a structure into a definition; the verdict is torch's own.
+
+    Args:
+        structure: the checkpoint.
+        definition: what it is loaded into.
+        policy: strictness and accepted breaks.
+        strip_prefix: as ``check`` takes it.
+        recorded: gives definitions of which one may have saved the checkpoint.
 
     Raises: as ``check``.
     """
     if definition.parts:
         verdict = check_parts(
-            structure, definition, policy, lambda s, d, p: check_structure(s, d, p, strip_prefix)
+            structure,
+            definition,
+            policy,
+            lambda s, d, p: check_structure(s, d, p, strip_prefix, parts_of(recorded, definition)),
         )
         return _opened(verdict, structure, policy)
     if strip_prefix:
@@ -137,7 +152,7 @@ def check_structure(
         except Exception as error:  # the verdict stands without this second load
             impossible = failed("looking for a prefix", error)
     bare = wrapper.unwrap(structure) if wrapper else structure
-    changes, notes = _explained(as_changes(bare, new, unwrapped), bare, new)
+    changes, notes = explained(as_changes(bare, new, unwrapped), bare, new, recorded)
     if wrapper:
         changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
     changes = restated(changes, structure, new)
@@ -214,17 +229,6 @@ def check_saved(
         return verdict
     other = check_structure(structure, definition, policy, strip_prefix)
     return other if other.compatible else verdict
-
-
-def _explained(
-    facts: Iterable[Change], old: Structure, new: Structure
-) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    """The changes and no note, or the bare facts and a note if explaining them failed."""
-    facts = tuple(facts)
-    try:
-        return explain(facts, old, new), ()
-    except Exception as error:  # an explanation serves the reader; the facts stand without it
-        return facts, failed("explaining the changes", error)
 
 
 def _judged(changes: tuple[Change, ...], outcome: Outcome, policy: Policy) -> tuple[Change, ...]:

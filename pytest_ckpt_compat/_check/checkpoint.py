@@ -85,12 +85,18 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
     definition = find_registered(registration, config=recorded.config)
     structure, stored = snapshots.of_checkpoint(registration, definition, context, recorded)
     writes.update(stored.writes)
-    verdict = check_structure(structure, definition, registration.policy, registration.strip_prefix)
+    name = definition_name(registration, definition)
+    subject = Subject(registration, definition, context.folder, name, structure)
+    verdict = check_structure(
+        structure,
+        definition,
+        registration.policy,
+        registration.strip_prefix,
+        lambda: snapshots.recorded_definitions(subject, context.merge_base),
+    )
     verdict = replace(verdict, changes=(*unread, *verdict.changes))
     if registration.level.loads_optimizer:
         verdict = resumed(verdict, definition, registration.optimizer, registration.policy, structure)
-    name = definition_name(registration, definition)
-    subject = Subject(registration, definition, context.folder, name, structure)
     own = snapshots.of_definition(subject, verdict, context)
     verdicts = _with_snapshots(subject, verdict, stored, own, context)
     if context.merge_base is not None:

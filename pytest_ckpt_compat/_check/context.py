@@ -63,6 +63,9 @@ class MergeBase(Protocol):
             UsageError: git cannot read the commit.
         """
 
+    def recorded(self, subject: Subject) -> Structure | None:
+        """The definition as the commit recorded it, or as its code builds it; None if neither can be had."""
+
     def require_recorded(self, subject: Subject, verdict: Verdict) -> Verdict:
         """Fails a definition that changed on this branch and was not recorded."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pytest_ckpt_compat._check.notes import failed
+from pytest_ckpt_compat._check.recorded import Recorded, nothing, with_modules
 from pytest_ckpt_compat._core.adapters import ADAPTER
 from pytest_ckpt_compat._core.changes import Change, Kind
 from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
@@ -16,7 +18,9 @@ _BY_SPECS: frozenset[Kind] = frozenset(
 )
 
 
-def explain(facts: Iterable[Change], old: Structure, new: Structure) -> tuple[Change, ...]:
+def explain(
+    facts: Iterable[Change], old: Structure, new: Structure, recorded: Recorded = nothing
+) -> tuple[Change, ...]:
     """Replaces facts about missing, unexpected and resized keys by what became of these keys.
 
     The facts are torch's. Keys that a hook has already dealt with are not among them and need no
@@ -26,6 +30,8 @@ def explain(facts: Iterable[Change], old: Structure, new: Structure) -> tuple[Ch
         facts: what a load found.
         old: the checkpoint.
         new: the definition.
+        recorded: gives definitions of which one may have saved the checkpoint; then the classes of its
+            modules are known.
     """
     found = tuple(facts)
     open_facts = [fact for fact in found if _is_open(fact)]
@@ -33,12 +39,20 @@ def explain(facts: Iterable[Change], old: Structure, new: Structure) -> tuple[Ch
     unmatched_new = {key for fact in open_facts for key in fact.new}
     if not unmatched_old or not unmatched_new:
         return found
-    from pytest_ckpt_compat._renames import infer  # only a check that found something pays for it
+    from pytest_ckpt_compat._renames import infer, owners_of  # only a check that found something pays for it
 
+    before, after = _sides(old, new, unmatched_old, unmatched_new)
+    owners = None
+    if new.modules and (saved := with_modules(old, recorded)).modules:
+        before = {key: before[key] for key in saved.tensors if key in before}
+        owners = (
+            owners_of(saved.tensors, saved.modules, saved.settings),
+            owners_of(new.tensors, new.modules, new.settings),
+        )
     known = {(fact.kind, fact.old, fact.new): fact for fact in found}
     kept = [
         known.get((change.kind, change.old, change.new), change)
-        for change in infer(*_sides(old, new, unmatched_old, unmatched_new))
+        for change in infer(before, after, owners)
         if (change.kind not in _EXPLAINED and change.old != change.new)
         or (unmatched_old.issuperset(change.old) and unmatched_new.issuperset(change.new))
     ]
@@ -54,6 +68,17 @@ def explain(facts: Iterable[Change], old: Structure, new: Structure) -> tuple[Ch
         or not (explained_old.issuperset(fact.old) and explained_new.issuperset(fact.new))
     )
     return (*kept, *rest)
+
+
+def explained(
+    facts: Iterable[Change], old: Structure, new: Structure, recorded: Recorded = nothing
+) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """The changes and no note, or the bare facts and a note if explaining them failed."""
+    facts = tuple(facts)
+    try:
+        return explain(facts, old, new, recorded), ()
+    except Exception as error:  # an explanation serves the reader; the facts stand without it
+        return facts, failed("explaining the changes", error)
 
 
 def grouped(changes: Iterable[Change], old: Structure, new: Structure) -> tuple[Change, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from pytest_ckpt_compat._check.check import check_structure, diff
 from pytest_ckpt_compat._check.migration_styles import WRITERS, Sides, Writer
+from pytest_ckpt_compat._check.recorded import Recorded, nothing
 from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Policy
 from pytest_ckpt_compat._core.errors import UsageError
@@ -44,10 +45,21 @@ class Migration:
         return self.plan.complete and not self.unproven and not self.problems
 
 
-def compared(old: Structure, new: Structure | Definition, strip_prefix: str | None = None) -> Sides:
+def compared(
+    old: Structure,
+    new: Structure | Definition,
+    strip_prefix: str | None = None,
+    recorded: Recorded = nothing,
+) -> Sides:
     """Loads a checkpoint into a definition, or compares it with another.
 
     What the project does to a state_dict before the load stays: the migration comes after it.
+
+    Args:
+        old: the checkpoint.
+        new: the definition, or the other checkpoint.
+        strip_prefix: as ``check`` takes it.
+        recorded: gives definitions of which one may have saved the checkpoint.
 
     Raises:
         UsageError: the definition has a loader of its own or several parts, or the checkpoint is an adapter.
@@ -66,7 +78,7 @@ def compared(old: Structure, new: Structure | Definition, strip_prefix: str | No
     if config_of(old) is not None:
         problem = "is an adapter, whose keys peft makes of the model's"
         raise UsageError(old.source.path, problem, "train it again, or rename the model's layers back")
-    verdict = check_structure(old, new, Policy(), strip_prefix)
+    verdict = check_structure(old, new, Policy(), strip_prefix, recorded)
     return Sides(verdict.old or old, verdict.new or Structure({}), new, verdict)
 
 

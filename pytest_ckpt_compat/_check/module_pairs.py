@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pytest_ckpt_compat._core.class_names import simple
 from pytest_ckpt_compat._core.structure import Structure
 
 #: Children of one module that are aligned; of more, only those under equal names are compared.
@@ -261,11 +262,3 @@ def leaves(structure: Structure) -> set[str]:
     """The paths of modules that have none in them."""
     holding = Counter(path.rpartition(".")[0] for path in structure.modules if path)
     return {path for path in structure.modules if path not in holding}
-
-
-def simple(name: str) -> str:
-    """``Block`` of ``models.net.Block``; torch's wrappers of a class count as the class."""
-    last = name.rpartition(".")[2]
-    if name.startswith("torch.nn.utils.parametrize."):
-        return last.removeprefix("Parametrized")
-    return last.removeprefix("Lazy") if name.startswith("torch.nn.") else last

@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any
 
-from pytest_ckpt_compat._check.module_pairs import simple
+from pytest_ckpt_compat._core.class_names import simple
 from pytest_ckpt_compat._definition.module_settings import is_defined
 
 #: Relative difference of two floats that are one: ``8 ** -0.5`` is also written ``1 / math.sqrt(8)``.

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check.explain import explain
-from pytest_ckpt_compat._check.module_pairs import Pairs, leaves, pairs, simple
+from pytest_ckpt_compat._check.module_pairs import Pairs, leaves, pairs
 from pytest_ckpt_compat._check.notes import failed
 from pytest_ckpt_compat._check.setting_values import (
     consequence,
@@ -21,6 +21,7 @@ from pytest_ckpt_compat._check.setting_values import (
     switched,
 )
 from pytest_ckpt_compat._core.changes import Change, moves
+from pytest_ckpt_compat._core.class_names import simple
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._snapshots.fingerprint import same_modules
 

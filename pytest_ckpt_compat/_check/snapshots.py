@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pytest_ckpt_compat._check.breaks import facts
 from pytest_ckpt_compat._check.check import check_saved
-from pytest_ckpt_compat._check.context import Context, Subject
+from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
 from pytest_ckpt_compat._check.optimizer_files import with_optimizers
 from pytest_ckpt_compat._check.parts import held
 from pytest_ckpt_compat._check.reading import read_for
@@ -220,6 +220,16 @@ def _from_snapshot(
     note = f"{shown} {why}: checked from its snapshot {folder.name}/{name}"
     structure = replace(stored, source=replace(stored.source, path=shown))
     return structure, Finding(notes=(note,) if why else ())
+
+
+def recorded_definitions(subject: Subject, merge_base: MergeBase | None) -> Iterator[Structure]:
+    """The definition as its snapshot has it, then as the merge base has it: what a checkpoint may be of."""
+    stored = _stored(subject.folder, subject.name).structure
+    if stored is not None:
+        yield stored
+    earlier = merge_base.recorded(subject) if merge_base is not None else None
+    if earlier is not None:
+        yield earlier
 
 
 def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:

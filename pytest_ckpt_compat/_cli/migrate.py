@@ -101,6 +101,7 @@ def _made(sides: Sides, arguments: argparse.Namespace) -> tuple[Sides, Migration
 def _registered(project: Project, identifier: str) -> Sides:
     """The sides of a registered checkpoint."""
     from pytest_ckpt_compat._check import migration, snapshots
+    from pytest_ckpt_compat._check.context import Subject
     from pytest_ckpt_compat._definition.find import find_registered
 
     known = {each.id: each for each in project.registrations}
@@ -113,7 +114,14 @@ def _registered(project: Project, identifier: str) -> Sides:
     stored = snapshots.stored_of(registration, project.context.folder)
     definition = find_registered(registration, config=stored.config)
     structure, _ = snapshots.of_checkpoint(registration, definition, project.context, stored)
-    return migration.compared(structure, definition, registration.strip_prefix)
+    folder, name = project.context.folder, snapshots.definition_name(registration, definition)
+    subject = Subject(registration, definition, folder, name, structure)
+    return migration.compared(
+        structure,
+        definition,
+        registration.strip_prefix,
+        lambda: snapshots.recorded_definitions(subject, None),
+    )
 
 
 def _compared(old: str, new: str, key: str | None) -> Sides:

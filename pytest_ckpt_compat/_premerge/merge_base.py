@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pytest_ckpt_compat._check.context import Subject
+from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._premerge import git, new_breaks
 from pytest_ckpt_compat._premerge.merge_base_code import MergeBaseCode
@@ -42,6 +43,10 @@ class GitMergeBase:
     def compare(self, subject: Subject, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
         """See ``MergeBase``."""
         return new_breaks.compare(subject, verdicts, self._code)
+
+    def recorded(self, subject: Subject) -> Structure | None:
+        """See ``MergeBase``."""
+        return new_breaks.recorded(subject, self._code)
 
     def require_recorded(self, subject: Subject, verdict: Verdict) -> Verdict:
         """See ``MergeBase``."""

@@ -30,11 +30,13 @@ class Question:
         registered: whether it is the registered checkpoint's: then the prefix that the earlier
             registration strips is stripped, and the optimizer's state counts at level resume.
         file: the file it was read from, or "". It is read with the options of the earlier registration.
+        recorded: definitions of which one may have saved it.
     """
 
     structure: Structure
     registered: bool = False
     file: str = ""
+    recorded: tuple[Structure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ def _request(
                 "structure": dumps(each.structure, each.structure.values, resume and each.registered),
                 "registered": each.registered,
                 "file": each.file,
+                "recorded": [dumps(known) for known in each.recorded],
             }
             for name, each in questions.items()
         },

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pytest_ckpt_compat._check.breaks import at_level, facts, is_break
 from pytest_ckpt_compat._check.check import check_saved, check_structure, resumed
 from pytest_ckpt_compat._check.context import Subject
+from pytest_ckpt_compat._check.snapshots import recorded_definitions
 from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
-from pytest_ckpt_compat._core.errors import BuildError
+from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError
 from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -85,8 +86,20 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
     main = settings.compare(
         main, recorded, subject.registration.policy, lambda: _ask(subject, main, code, {}), base.ref
     )
-    cases[0] = replace(cases[0], verdict=main)
+    known = (*recorded_definitions(subject, None), *([recorded] if recorded is not None else []))
+    cases[0] = replace(cases[0], verdict=main, question=replace(_own(subject), recorded=known))
     return _without_existing(subject, cases, code)
+
+
+def recorded(subject: Subject, code: MergeBaseCode) -> Structure | None:
+    """The definition as the merge base recorded it, or as its code builds it; None if neither can be had."""
+    if config_of(subject.structure) is not None:
+        return None
+    try:
+        stored, _ = stored_at(code.base, subject.folder, subject.name)
+        return stored or _ask(subject, Verdict((), old=subject.structure), code, {}).definition
+    except CkptCompatError:  # the comparison itself tells it
+        return None
 
 
 def require_recorded(subject: Subject, main: Verdict, code: MergeBaseCode) -> Verdict:

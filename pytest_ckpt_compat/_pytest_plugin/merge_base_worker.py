@@ -205,7 +205,8 @@ def _changes(
     if not question["registered"]:
         verdict = check_saved(structure, definition, policy, checkpoint=checkpoint)
     else:
-        verdict = check_structure(structure, definition, policy, registration.strip_prefix)
+        recorded = [loads(each, "the question") for each in question["recorded"]]
+        verdict = check_structure(structure, definition, policy, registration.strip_prefix, lambda: recorded)
         if registration.level.loads_optimizer:
             verdict = resumed(verdict, definition, registration.optimizer, policy, structure)
     return list(map(as_data, at_level(verdict, registration.level).changes))

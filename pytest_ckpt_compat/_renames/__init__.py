@@ -22,27 +22,41 @@ from pytest_ckpt_compat._renames.match.leftovers import ends_model, resized
 from pytest_ckpt_compat._renames.units.blocks import Repeats, collapse
 from pytest_ckpt_compat._renames.units.numbered import canonical
 from pytest_ckpt_compat._renames.units.order import by_name, is_registered
+from pytest_ckpt_compat._renames.units.owners import Owner, labelled, owners_of
 from pytest_ckpt_compat._renames.units.units import Unit, units_of
 
-__all__ = ["RenamePattern", "RenamePatterns", "infer", "rename_patterns"]
+#: Key -> the module that owns it, of the old side and of the new one.
+Owners = tuple[Mapping[str, Owner], Mapping[str, Owner]]
+
+__all__ = ["RenamePattern", "RenamePatterns", "infer", "owners_of", "rename_patterns"]
 
 
-def infer(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple[Change, ...]:
+def infer(
+    old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec], owners: Owners | None = None
+) -> tuple[Change, ...]:
     """Explains every key that differs between the two sides, each in exactly one change.
 
     Args:
         old: key -> spec of the checkpoint, complete and in order.
         new: key -> spec of the definition, complete and in order.
+        owners: key -> the module that owns it, of each side, where both are definitions in code or recorded
+            ones. Then both stand in the order of registration.
     """
     if dict(old) == dict(new):
         return ()
     ours, theirs = canonical(old), canonical(new)
     found = _inferred(
-        {name: old[key] for name, key in ours.items()}, {name: new[key] for name, key in theirs.items()}
+        {name: old[key] for name, key in ours.items()},
+        {name: new[key] for name, key in theirs.items()},
+        owners and (_canonical(owners[0], ours), _canonical(owners[1], theirs)),
     )
     if any(name != key for names in (ours, theirs) for name, key in names.items()):
         found = [_restored(change, ours, theirs) for change in found]
     return grouped(found, old, new)
+
+
+def _canonical(owners: Mapping[str, Owner], names: Mapping[str, str]) -> dict[str, Owner]:
+    return {name: owners[key] for name, key in names.items() if key in owners}
 
 
 def _restored(change: Change, ours: Mapping[str, str], theirs: Mapping[str, str]) -> Change:
@@ -56,15 +70,17 @@ def _restored(change: Change, ours: Mapping[str, str], theirs: Mapping[str, str]
 
 
 def aligned(
-    old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]
+    old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec], owners: Owners | None = None
 ) -> tuple[Sides, list[Unit], list[Unit], Alignment]:
     """Returns both sides, the units of each, and the best assignment of old units to new ones."""
-    ordered = is_registered(list(old)), is_registered(list(new))
+    ordered = (True, True) if owners else (is_registered(list(old)), is_registered(list(new)))
     old, new = (
         specs if registered else by_name(specs) for specs, registered in zip((old, new), ordered, strict=True)
     )
-    old_repeats, new_repeats = collapse(old, new)
+    old_repeats, new_repeats = collapse(old, new, owners)
     old_units, new_units = join_groups(_units(old_repeats), _units(new_repeats))
+    if owners:
+        old_units, new_units = labelled(old_units, new_units, owners)
     heads = frozenset(
         tensor.key for unit in new_units if ends_model(unit, new_units) for tensor in unit.tensors
     )
@@ -72,9 +88,11 @@ def aligned(
     return sides, old_units, new_units, align(old_units, new_units, ordered=ordered)
 
 
-def _inferred(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> list[Change]:
+def _inferred(
+    old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec], owners: Owners | None
+) -> list[Change]:
     """Explains the keys in their canonical forms."""
-    sides, old_units, new_units, found = aligned(old, new)
+    sides, old_units, new_units, found = aligned(old, new, owners)
     judged = judge(old_units, new_units, found)
     evidence = reasons(found, old_units)
     matches = [

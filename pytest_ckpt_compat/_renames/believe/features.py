@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pytest_ckpt_compat._renames.believe.blocks import block_maps
 from pytest_ckpt_compat._renames.believe.interchangeable import interchangeable
+from pytest_ckpt_compat._renames.believe.owners import other_layers
 from pytest_ckpt_compat._renames.believe.parts import explained_parts
 from pytest_ckpt_compat._renames.believe.reused_names import reused_names
 from pytest_ckpt_compat._renames.believe.vouchers import Vouchers
@@ -40,6 +41,7 @@ class Features:
             without siblings, whether a new name is what to expect, because most layers got one.
         reused: the new units that stayed in a numbered family that it seems to have left or joined as the
             last: its name may have been passed on.
+        other_class: whether the layers are of different classes, where these are known.
     """
 
     name: float
@@ -55,6 +57,7 @@ class Features:
     between: bool
     vouched: bool
     reused: tuple[int, ...] = ()
+    other_class: bool = False
 
 
 def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tuple[int, int], Features]:
@@ -73,6 +76,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     alike = interchangeable(old, new, chosen)
     reused = reused_names(old, new, chosen)
     vouchers = Vouchers(old, new, chosen)
+    unlike = other_layers(old, new, chosen)
     result: dict[tuple[int, int], Features] = {}
     for index, (a, b) in enumerate(chosen):
         if (a, b) in kept:
@@ -92,6 +96,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             between=measures["neighbours"][index] >= 1,
             vouched=vouchers.vouch(a, b),
             reused=reused.get((a, b), ()),
+            other_class=(a, b) in unlike,
         )
     return result
 

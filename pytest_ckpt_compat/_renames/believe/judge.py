@@ -80,7 +80,14 @@ def probability_of(evidence: Features) -> float:
 
 
 Obstacle = Literal[
-    "part replaced", "siblings alike", "numbers", "roles", "name", "alternative", "name reused"
+    "part replaced",
+    "siblings alike",
+    "numbers",
+    "roles",
+    "name",
+    "alternative",
+    "name reused",
+    "other class",
 ]
 
 
@@ -94,6 +101,7 @@ def forbids_certainty(evidence: Features) -> Obstacle | None:
         "name": not evidence.vouched,
         "alternative": evidence.cost < TIED,
         "name reused": bool(evidence.reused),
+        "other class": evidence.other_class,
     }
     return next((obstacle for obstacle, holds in obstacles.items() if holds), None)
 

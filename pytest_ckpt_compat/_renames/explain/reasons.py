@@ -17,6 +17,7 @@ _WORDS: Mapping[str, tuple[float, str]] = MappingProxyType(
         "endings": (0.75, "the same ending is renamed likewise elsewhere"),
         "neighbours": (1.0, "between the same neighbours"),
         "numbers": (0.75, "numbered in the same way"),
+        "ancestry": (1.0, "in modules of the same classes"),
     }
 )
 
@@ -29,7 +30,11 @@ def reasons(found: Alignment, old: Sequence[Unit]) -> dict[int, tuple[str, ...]]
     for index, row in enumerate(rows):
         unit = old[row]
         texts = ["the only ones of this shape"] if kinds[unit.kind] == 1 else []
-        texts += [text for name, (least, text) in _WORDS.items() if found.measures[name][index] >= least]
+        texts += [
+            text
+            for name, (least, text) in _WORDS.items()
+            if name in found.measures and found.measures[name][index] >= least
+        ]
         if unit.copies:
             texts.append(f"the same in all {unit.copies[-1]} blocks")
         result[row] = tuple(texts) or ("the best overall assignment by name, order and shape",)

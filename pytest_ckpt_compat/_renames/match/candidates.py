@@ -8,6 +8,7 @@ from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_ckpt_compat._renames.units.owners import Label
 from pytest_ckpt_compat._renames.units.paths import modules_of, numbers
 from pytest_ckpt_compat._renames.units.units import Unit
 
@@ -33,6 +34,7 @@ class Node:
         modules: the modules around it that hold more than this node, outermost first.
         shape: shape of the main tensor; () for a module.
         roles: (role, shape) of its other tensors; empty for a module.
+        label: what is known of the module that owns the unit; None for a module.
     """
 
     path: str
@@ -40,6 +42,7 @@ class Node:
     modules: tuple[str, ...]
     shape: tuple[int, ...] = ()
     roles: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    label: Label | None = None
 
 
 def unit_nodes(units: Sequence[Unit], turned: Container[Hashable]) -> list[Node]:
@@ -52,6 +55,7 @@ def unit_nodes(units: Sequence[Unit], turned: Container[Hashable]) -> list[Node]
             around[unit.path],
             unit.main.shape,
             tuple((t.role, t.spec.shape) for t in unit.tensors[1:] if t.role != "num_batches_tracked"),
+            unit.label,
         )
         for unit in units
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
 from pytest_ckpt_compat._renames.match.groups import Groups, nested_share
+from pytest_ckpt_compat._renames.units.owners import alike, alike_around
 from pytest_ckpt_compat._renames.units.paths import numbers, template
 from pytest_ckpt_compat._renames.units.tokens import Names
 
@@ -47,6 +48,10 @@ class Weights:
     file_order: float = 0.3
     #: Shapes in the modules around.
     surroundings: float = 1.0
+    #: Where classes are known: the same class of layer, against it different ones.
+    classes: float = 2.0
+    #: Where classes are known: the classes of the modules around.
+    ancestry: float = 2.0
     #: Learnt: the modules around correspond.
     modules: float = 1.5
     #: Learnt: position within corresponding modules.
@@ -71,6 +76,7 @@ def given(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measur
     indexes = {node.path: index for index, node in enumerate(old)}
     namesake = np.array([indexes.get(node.path, -1) for node in new], dtype=np.intp)
     return {
+        **_classes(old, new, pairs),
         "name": _by_value(pairs, old_paths, new_paths, Names(old_paths, new_paths).similarity),
         "same_path": (namesake[pairs.cols] == pairs.rows).astype(np.float64),
         "shape": _by_value(pairs, [node.shape for node in old], [node.shape for node in new], _equal),
@@ -79,6 +85,18 @@ def given(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measur
         "kind_order": _kind_order(pairs),
         "file_order": _in_step(pairs.rows, pairs.cols, len(old), len(new)),
         "surroundings": _surroundings(old, new, pairs),
+    }
+
+
+def _classes(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measures:
+    """Measures what the classes of modules say; nothing where they are not known."""
+    labels = [node.label for node in old], [node.label for node in new]
+    if not any(labels[0]) or not any(labels[1]):
+        return {}
+    ours, theirs = ([label.around if label else () for label in side] for side in labels)
+    return {
+        "classes": _by_value(pairs, *labels, alike),
+        "ancestry": _by_value(pairs, ours, theirs, alike_around),
     }
 
 

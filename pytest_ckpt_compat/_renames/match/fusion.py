@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 from pytest_ckpt_compat._core.structure import TensorSpec
@@ -38,8 +39,8 @@ def _join(units: Sequence[Unit], others: Sequence[Unit]) -> list[Unit]:
     offers: defaultdict[_Class, list[Unit]] = defaultdict(list)
     for joint in _joints(units, wanted):
         offers[joint.kind].append(joint)
-    #: Unit, by its identity -> the joint unit in its stead, or None.
-    replaced: dict[int, Unit | None] = {}
+    #: Unit, by its identity -> what stands in its stead: the joint unit, and what that has no place for.
+    replaced: dict[int, tuple[Unit, ...]] = {}
     for kind, joints in offers.items():
         for joint in _closest(joints, wanted[kind]):
             consumed = Counter(part.kind for part in joint.parts)
@@ -48,9 +49,16 @@ def _join(units: Sequence[Unit], others: Sequence[Unit]) -> list[Unit]:
                 continue
             spare.subtract(consumed)
             spare[kind] += 1
-            replaced.update(dict.fromkeys(map(id, joint.parts)))
-            replaced[id(joint.parts[0])] = joint
-    return [unit for unit in (replaced.get(id(unit), unit) for unit in units) if unit is not None]
+            replaced.update((id(part), _left_of(part, joint)) for part in joint.parts)
+            replaced[id(joint.parts[0])] = (joint, *replaced[id(joint.parts[0])])
+    return [each for unit in units for each in replaced.get(id(unit), (unit,))]
+
+
+def _left_of(part: Unit, joint: Unit) -> tuple[Unit, ...]:
+    """What the joint unit has no place for: the bias of a part, where another part has none."""
+    held = {tensor.role for tensor in joint.tensors}
+    left = (tensor for tensor in part.tensors[1:] if tensor.role not in held)
+    return tuple(replace(part, tensors=(tensor,)) for tensor in left)
 
 
 def _closest(joints: list[Unit], wanted: list[Unit]) -> list[Unit]:

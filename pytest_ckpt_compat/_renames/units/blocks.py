@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._renames.units.owners import Owner
 from pytest_ckpt_compat._renames.units.paths import home, modules_of
 
 #: Least number of copies. Fewer are kept: their surroundings are evidence that collapsing would remove.
@@ -57,9 +58,23 @@ class Repeats:
         return [block for block in modules_of(key) if block in self.copies] if self.copies else []
 
 
-def collapse(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> tuple[Repeats, Repeats]:
-    """Keeps one of each run of identical blocks if both sides have runs of that length."""
-    old_runs, new_runs = _runs(old), _runs(new)
+def collapse(
+    old: Mapping[str, TensorSpec],
+    new: Mapping[str, TensorSpec],
+    owners: tuple[Mapping[str, Owner], Mapping[str, Owner]] | None = None,
+) -> tuple[Repeats, Repeats]:
+    """Keeps one of each run of identical blocks if both sides have runs of that length.
+
+    Where the owners of the tensors are known, blocks of other classes are not identical.
+    """
+    old_runs, new_runs = (
+        _runs(
+            {key: (spec, own[key].classes if key in own else ()) for key, spec in side.items()}
+            if own
+            else side
+        )
+        for side, own in zip((old, new), owners or ({}, {}), strict=True)
+    )
     both = {len(run) for run in old_runs} & {len(run) for run in new_runs}
     return _reduce(old, old_runs, both), _reduce(new, new_runs, both)
 
@@ -74,7 +89,7 @@ def _reduce(specs: Mapping[str, TensorSpec], runs: list[tuple[str, ...]], sizes:
     return Repeats(left, {run[0]: run for run in runs if dropped.isdisjoint(modules_of(run[0]))})
 
 
-def _runs(specs: Mapping[str, TensorSpec]) -> list[tuple[str, ...]]:
+def _runs(specs: Mapping[str, object]) -> list[tuple[str, ...]]:
     """Finds runs of numbered siblings with equal keys and specs, in file order."""
     identities = _identities(specs)
     alike: defaultdict[tuple[str, str, int], list[str]] = defaultdict(list)
@@ -85,7 +100,7 @@ def _runs(specs: Mapping[str, TensorSpec]) -> list[tuple[str, ...]]:
     return [tuple(run) for run in alike.values() if len(run) >= _MIN_REPEATS]
 
 
-def _identities(specs: Mapping[str, TensorSpec]) -> dict[str, int]:
+def _identities(specs: Mapping[str, object]) -> dict[str, int]:
     """Returns module -> a number that is equal for modules of equal content."""
     contents: dict[str, list[tuple[str, object]]] = {}
     for key, spec in specs.items():

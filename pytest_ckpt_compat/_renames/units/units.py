@@ -11,10 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames.units.parametrized import MAIN, Form, Parametrized, parametrized
 from pytest_ckpt_compat._renames.units.tokens import segment_tokens
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat._renames.units.owners import Label
 
 #: Name of a parameter or buffer -> its role in a layer.
 ROLES: Mapping[str, str] = MappingProxyType(
@@ -62,6 +66,7 @@ class Unit:
         copies: number of identical units that it represents, for each repeated block around it.
         numbers: the numbers of these copies.
         parts: the units that it joins, if the other side holds them as one.
+        label: what is known of the module that owns it, where both sides are code.
     """
 
     path: str
@@ -69,6 +74,7 @@ class Unit:
     copies: tuple[int, ...] = ()
     numbers: tuple[tuple[str, ...], ...] = ()
     parts: tuple[Unit, ...] = ()
+    label: Label | None = None
 
     @property
     def main(self) -> TensorSpec:
