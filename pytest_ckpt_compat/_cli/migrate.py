@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from pytest_ckpt_compat._check.migration import Migration
     from pytest_ckpt_compat._check.migration_styles import Sides
     from pytest_ckpt_compat._core.changes import Change
+    from pytest_ckpt_compat._core.structure import Structure
     from pytest_ckpt_compat._migrate.steps import Plan, Step
     from pytest_ckpt_compat._pytest_plugin.collection import Project
+    from pytest_ckpt_compat._registry.registration import Registration
 
 STYLES = ("function", "hook", "transformers", "timm", "lightning", "rules")
 #: Most answers that a question offers.
@@ -113,7 +115,30 @@ def _registered(project: Project, identifier: str) -> Sides:
     stored = snapshots.stored_of(registration, project.context.folder)
     definition = find_registered(registration, config=stored.config)
     structure, _ = snapshots.of_checkpoint(registration, definition, project.context, stored)
-    return migration.compared(structure, definition, registration.strip_prefix)
+    sides = migration.compared(structure, definition, registration.strip_prefix)
+    if registration.inputs is None:
+        return sides
+    return _settled(sides, registration, structure, project)
+
+
+def _settled(sides: Sides, registration: Registration, structure: Structure, project: Project) -> Sides:
+    """The sides, with renames in doubt settled by what the definition computes."""
+    from dataclasses import replace
+
+    from pytest_ckpt_compat._check import snapshots
+    from pytest_ckpt_compat._check.context import Subject
+    from pytest_ckpt_compat._check.proven import with_proven
+    from pytest_ckpt_compat._core.changes import Policy
+
+    definition = sides.definition
+    if definition is None:
+        return sides
+    folder = project.context.folder
+    name = snapshots.definition_name(registration, definition)
+    subject = Subject(registration, definition, folder, name, structure)
+    found = snapshots.of_definition(subject, sides.verdict, project.context)
+    verdict = replace(sides.verdict, notes=found.notes if found.proven else ())
+    return replace(sides, verdict=with_proven(verdict, found.proven, Policy()))
 
 
 def _compared(old: str, new: str, key: str | None) -> Sides:
@@ -130,6 +155,8 @@ def _compared(old: str, new: str, key: str | None) -> Sides:
 
 def _summary(sides: Sides, found: Migration) -> list[str]:
     """What was proven, and what was not."""
+    from pytest_ckpt_compat._check.proven import EVIDENCE
+
     plan = found.plan
     meaning = [_meaning(change) for change in sides.verdict.changes if change.kind == "settings-changed"]
     if not found.code:
@@ -146,7 +173,8 @@ def _summary(sides: Sides, found: Migration) -> list[str]:
         lines.append(f"{count(likely, 'step')} likely, written as comments: accept them with --choose")
     if plan.decisions or len(plan.doubtful) > likely:
         lines.append("some of it is yours to decide: see the lines that begin with # decide")
-    return [*lines, *meaning]
+    proven = [note for note in sides.verdict.notes if EVIDENCE in note]
+    return [*lines, *proven, *meaning]
 
 
 def _meaning(change: Change) -> str:
