@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import types
 from collections.abc import Callable
@@ -310,12 +311,17 @@ def compare(old: Structure, definition: Definition, registration: Registration) 
     return outputs.compared(registration, definition, {}, (old, new), diff(old, new).changes)
 
 
+@functools.cache
+def _before() -> Structure:
+    return record(model_of(SOURCE), registered())
+
+
+@functools.cache
 def told(edit: Edit) -> tuple[tuple[str, ...], str]:
     """The rules that tell an edit, and the words of CK501."""
-    registration = registered()
-    old = record(model_of(SOURCE), registration)
+    old = _before()
     definition = model_of(edited(edit))
-    ran = compare(old, definition, registration)
+    ran = compare(old, definition, registered())
     kinds = {each.kind for each in ran.changes}
     settings = settings_changes(old, defined(definition), ())
     assert kinds <= {"output-drift"}, ran

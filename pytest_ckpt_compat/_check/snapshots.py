@@ -264,7 +264,7 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     ran = outputs.compared(subject.registration, definition, values, (stored, new), verdict.changes)
     settings, notes = (*settings, *ran.changes), (*notes, *ran.notes)
     verdict = replace(verdict, changes=tuple(c for c in verdict.changes if c.kind != "settings-changed"))
-    verdict = with_proven(verdict, ran.proven, subject.registration.policy)
+    verdict, main = (with_proven(each, ran.proven, subject.registration.policy) for each in (verdict, main))
     if verdict.compatible:
         return Finding(changes=changed, settings=settings, notes=notes)
     if facts(verdict.of(Severity.ERROR)) <= facts(main.of(Severity.ERROR)):
