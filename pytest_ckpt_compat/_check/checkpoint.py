@@ -14,6 +14,7 @@ from pytest_ckpt_compat._check import acceptance, snapshots
 from pytest_ckpt_compat._check.breaks import at_level, may_be_migrated
 from pytest_ckpt_compat._check.check import check_structure, could_not_check, resumed
 from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
+from pytest_ckpt_compat._check.proven import with_proven
 from pytest_ckpt_compat._check.snapshots import Finding, definition_name
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
@@ -167,6 +168,7 @@ def _with_snapshots(
     notes = [*stored.notes, *own.notes, *verdict.notes]
     if level.loads_in_merge_base and context.merge_base is None:
         notes.append(f"level {level.value}: not checked against the merge base; pass --ckpt-against REF")
+    verdict = with_proven(verdict, own.proven, subject.registration.policy)
     verdict = replace(
         verdict, name=subject.registration.id, changes=(*found, *verdict.changes), notes=tuple(notes)
     )

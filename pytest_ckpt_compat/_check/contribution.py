@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from pytest_ckpt_compat._check.checkpoint import Result, used_names
+from pytest_ckpt_compat._check.update import merged
 from pytest_ckpt_compat._core.errors import CkptCompatError
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._registry.registration import Registration
@@ -66,7 +67,11 @@ def of_results(results: Sequence[Result], full: bool = False) -> Contribution:
         results: one a checkpoint.
         full: whether texts list every key instead of folding.
     """
+    texts: dict[str, list[str]] = {}
+    for each in results:
+        for name, text in each.writes.items():
+            texts.setdefault(name, []).append(text)
     return Contribution(
-        writes={name: text for each in results for name, text in each.writes.items()},
+        writes={name: merged(found) for name, found in texts.items()},
         entries=tuple(summary.entry(verdict, full) for result in results for verdict in result.verdicts),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,7 +217,10 @@ def require_registered(rewrite: Iterable[str], ids: Iterable[str]) -> None:
 
 def _write(contributions: Sequence[Contribution], context: Context, full: bool) -> tuple[list[str], bool]:
     """Writes each snapshot that can be written; returns lines on them, and whether one could not be."""
-    writes = {name: text for each in contributions for name, text in each.writes.items()}
+    writes: defaultdict[str, list[str]] = defaultdict(list)
+    for each in contributions:
+        for name, text in each.writes.items():
+            writes[name].append(text)
     done = [_written(context.folder, name, writes[name], full) for name in sorted(writes)]
     lines, failed = [line for some, _ in done for line in some], any(bad for _, bad in done)
     if context.update and not lines:
@@ -226,9 +230,9 @@ def _write(contributions: Sequence[Contribution], context: Context, full: bool) 
     return lines, failed
 
 
-def _written(folder: Path, name: str, text: str, full: bool) -> tuple[list[str], bool]:
+def _written(folder: Path, name: str, texts: Sequence[str], full: bool) -> tuple[list[str], bool]:
     try:
-        return update.write(folder, name, text, full), False
+        return update.write(folder, name, update.merged(texts), full), False
     except Exception as error:  # the others can be written all the same
         return [f"failed    {in_a_line(error)}"], True
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pytest_ckpt_compat._check import outputs
 from pytest_ckpt_compat._check.breaks import facts
 from pytest_ckpt_compat._check.check import check_saved
 from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
 from pytest_ckpt_compat._check.optimizer_files import with_optimizers
 from pytest_ckpt_compat._check.parts import held
+from pytest_ckpt_compat._check.proven import with_proven
 from pytest_ckpt_compat._check.reading import read_for
 from pytest_ckpt_compat._check.settings import with_settings
 from pytest_ckpt_compat._check.update import difference
@@ -43,7 +45,8 @@ class Finding:
         verdicts: verdicts of the definition against its own snapshot.
         writes: snapshot name -> text that an update has to write.
         later: changes that count only once the checkpoint's own breaks are accepted.
-        settings: changes of the settings of modules, which the registration may accept.
+        settings: changes of what is computed, by settings and by outputs, which the registration may accept.
+        proven: old key -> new key of renames in doubt that outputs have proven.
     """
 
     changes: tuple[Change, ...] = ()
@@ -52,6 +55,7 @@ class Finding:
     writes: Mapping[str, str] = field(default_factory=dict)
     later: tuple[Change, ...] = ()
     settings: tuple[Change, ...] = ()
+    proven: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -246,11 +250,7 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
         return Finding()  # what an adapter saves depends on its own configuration, not on the code alone
     recorded = _stored(folder, name)
     if context.update:
-        outdated = recorded.outdated_by(new)
-        if outdated and definition.loader is None:
-            new = steady(new, definition, values, subject.registration.policy.memory_budget)
-            outdated = recorded.outdated_by(new)
-        return Finding(writes={name: fingerprint.dumps(new)} if outdated else {})
+        return _updated(subject, new, values, recorded)
     if recorded.error is not None:
         return _unusable(recorded.error)
     stored = recorded.structure
@@ -259,7 +259,8 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
         return Finding(changes=(Change("no-baseline", detail=detail),))
     if fingerprint.digest(stored) == fingerprint.digest(new):
         settings, notes = _settings(subject, stored, new, values)
-        return Finding(settings=settings, notes=notes)
+        ran = outputs.compared(subject.registration, definition, values, (stored, new))
+        return Finding(settings=(*settings, *ran.changes), notes=(*notes, *ran.notes))
     if held(stored, definition) != definition.parts.keys():
         detail = f"{folder.name}/{name} was recorded for a model of other parts; run {UPDATE_COMMAND}"
         return Finding(changes=(Change("no-baseline", detail=detail),))
@@ -270,18 +271,36 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     detail = f"differs from {folder.name}/{name} ({difference(stored, new)}); record it with {UPDATE_COMMAND}"
     changed = (Change("definition-changed", detail=detail),)
     settings, notes = _settings(subject, stored, new, values, verdict.changes)
+    ran = outputs.compared(subject.registration, definition, values, (stored, new), verdict.changes)
+    settings, notes = (*settings, *ran.changes), (*notes, *ran.notes)
     verdict = replace(verdict, changes=tuple(c for c in verdict.changes if c.kind != "settings-changed"))
+    verdict, main = (with_proven(each, ran.proven, subject.registration.policy) for each in (verdict, main))
     if verdict.compatible:
         return Finding(changes=changed, settings=settings, notes=notes)
     if facts(verdict.of(Severity.ERROR)) <= facts(main.of(Severity.ERROR)):
         recorded_breaks = f"{folder.name}/{name}, the definition as recorded, breaks in the same way"
         note = f"{recorded_breaks}; ckpt-compat update records today's"
-        return Finding(notes=(note, *notes), later=changed, settings=settings)
+        return Finding(notes=(note, *notes), later=changed, settings=settings, proven=ran.proven)
     label = f"{verdict.old_label} (the definition as recorded)"
     repairs = (*verdict.repairs, ("record", f"{UPDATE_COMMAND}, if nothing was trained with it"))
     changes = (*verdict.changes, *judge(settings, subject.registration.policy))
     verdict = replace(verdict, changes=changes, name=subject.identifier, old_label=label, repairs=repairs)
-    return Finding(verdicts=(verdict,), notes=notes)
+    return Finding(verdicts=(verdict,), notes=notes, proven=ran.proven)
+
+
+def _updated(subject: Subject, new: Structure, values: Mapping[str, Any], recorded: Stored) -> Finding:
+    """What an update of a definition's snapshot writes."""
+    definition, registration = subject.definition, subject.registration
+    outdated = recorded.outdated_by(new)
+    if outdated and definition.loader is None:
+        new = steady(new, definition, values, registration.policy.memory_budget)
+        outdated = recorded.outdated_by(new)
+    ran = outputs.recorded(registration, definition, values, new, recorded.structure)
+    before = {} if recorded.structure is None else recorded.structure.outputs
+    if outdated or dict(ran.outputs) != dict(before):
+        text = fingerprint.dumps(replace(new, outputs=ran.outputs))
+        return Finding(ran.changes, ran.notes, writes={subject.name: text})
+    return Finding(ran.changes, ran.notes)
 
 
 def _settings(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_ckpt_compat._check import compare
@@ -31,7 +33,7 @@ def write(folder: Path, name: str, text: str, full: bool = False) -> list[str]:
     lines = [f"recorded  {shown}: {tensors}"]
     try:
         old = store.load(folder, name)
-        if old is not None and fingerprint.same(old, new, optimizers=True):
+        if old is not None and fingerprint.same(old, new, optimizers=True) and old.outputs == new.outputs:
             return []
         if old is not None:
             lines = [f"updated   {shown}: {difference(old, new)}", *table(diff(old, new), full)]
@@ -39,6 +41,19 @@ def write(folder: Path, name: str, text: str, full: bool = False) -> list[str]:
         lines = [f"replaced  {shown}, which could not be read: {tensors}"]
     store.save(folder, name, text)
     return lines
+
+
+def merged(texts: Iterable[str]) -> str:
+    """The text of one snapshot, of which several checks want to write one.
+
+    They give the same definition, run on other inputs or not at all: its outputs are put together.
+    """
+    first, *others = dict.fromkeys(texts)
+    if not others:
+        return first
+    found = [fingerprint.loads(text, "a snapshot") for text in (first, *others)]
+    whole = {name: each for one in found for name, each in one.outputs.items()}
+    return fingerprint.dumps(replace(found[0], outputs=whole)) if whole else others[-1]
 
 
 def difference(old: Structure, new: Structure) -> str:
@@ -58,4 +73,6 @@ def difference(old: Structure, new: Structure) -> str:
     if old.settings != new.settings:
         return "the settings of modules"
     same = fingerprint.same(old, new)
+    if same and old.outputs != new.outputs:
+        return "the outputs"
     return "the state of the optimizer" if same else "the classes that the file names"

@@ -12,6 +12,7 @@ from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.errors import UsageError
 
 if TYPE_CHECKING:
+    from pytest_ckpt_compat._check.context import Subject
     from pytest_ckpt_compat._check.migration import Migration
     from pytest_ckpt_compat._check.migration_styles import Sides
     from pytest_ckpt_compat._core.changes import Change
@@ -116,12 +117,29 @@ def _registered(project: Project, identifier: str) -> Sides:
     structure, _ = snapshots.of_checkpoint(registration, definition, project.context, stored)
     folder, name = project.context.folder, snapshots.definition_name(registration, definition)
     subject = Subject(registration, definition, folder, name, structure)
-    return migration.compared(
+    sides = migration.compared(
         structure,
         definition,
         registration.strip_prefix,
         lambda: snapshots.recorded_definitions(subject, None),
     )
+    return sides if registration.inputs is None else _settled(sides, subject, project)
+
+
+def _settled(sides: Sides, subject: Subject, project: Project) -> Sides:
+    """The sides, with renames in doubt settled by what the definition computes."""
+    from dataclasses import replace
+
+    from pytest_ckpt_compat._check import snapshots
+    from pytest_ckpt_compat._check.proven import with_proven
+    from pytest_ckpt_compat._core.changes import Policy
+
+    if sides.definition is None:
+        return sides
+    subject = replace(subject, definition=sides.definition)
+    found = snapshots.of_definition(subject, sides.verdict, project.context)
+    verdict = replace(sides.verdict, notes=found.notes if found.proven else ())
+    return replace(sides, verdict=with_proven(verdict, found.proven, Policy()))
 
 
 def _compared(old: str, new: str, key: str | None) -> Sides:
@@ -138,6 +156,8 @@ def _compared(old: str, new: str, key: str | None) -> Sides:
 
 def _summary(sides: Sides, found: Migration) -> list[str]:
     """What was proven, and what was not."""
+    from pytest_ckpt_compat._check.proven import EVIDENCE
+
     plan = found.plan
     meaning = [_meaning(change) for change in sides.verdict.changes if change.kind == "settings-changed"]
     if not found.code:
@@ -154,7 +174,8 @@ def _summary(sides: Sides, found: Migration) -> list[str]:
         lines.append(f"{count(likely, 'step')} likely, written as comments: accept them with --choose")
     if plan.decisions or len(plan.doubtful) > likely:
         lines.append("some of it is yours to decide: see the lines that begin with # decide")
-    return [*lines, *meaning]
+    proven = [note for note in sides.verdict.notes if EVIDENCE in note]
+    return [*lines, *proven, *meaning]
 
 
 def _meaning(change: Change) -> str:

@@ -26,6 +26,7 @@ Kind = Literal[
     "load-raises",
     "partial-load",
     "nothing-loaded",
+    "output-drift",
     "settings-changed",
     "unopenable",
     "no-baseline",

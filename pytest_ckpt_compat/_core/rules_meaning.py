@@ -10,6 +10,40 @@ from pytest_ckpt_compat._core.rule import Rule
 #: In report order.
 RULES: tuple[Rule, ...] = (
     Rule(
+        id="CK501",
+        kind="output-drift",
+        about="load",
+        severity=Severity.WARNING,
+        keyless=True,
+        sign="*",
+        meaning="everything loads, and the definition computes something else than its snapshot says",
+        documentation=cleandoc(
+            """
+            The option `inputs` of a registration names a function that gives the inputs of one forward.
+            The definition is then filled with values that are drawn from its keys, run once, and
+            compared with what its snapshot recorded. So this finds what no key and no setting shows:
+            two branches swapped, the order of a residual, another scale of the attention, a rename that
+            pairs the wrong layers.
+
+            ```
+            CK501 v1: loads, computes something else from act (torch.nn.GELU) on; the output differs by 0.44
+            ```
+
+            The report names the first module, in the order of execution, that gives something else. If
+            that module is already given something else, the cause lies in the `forward` around it, and
+            the report names its class. How it works, and what it does not see, is in
+            [Outputs](outputs.md).
+
+            If the change is not meant, restore what was computed. If it is, record the definition with
+            `pytest --ckpt-update`. Until then, or for a comparison with `--against`, accept it:
+
+            ```sh
+            ckpt-compat accept v1 --rule CK501 --reason "trained anew with this activation"
+            ```
+            """
+        ),
+    ),
+    Rule(
         id="CK502",
         kind="settings-changed",
         about="load",

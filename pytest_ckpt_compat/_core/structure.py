@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from pytest_ckpt_compat._core.outputs import Outputs
 from pytest_ckpt_compat._core.pickled import Pickled
 
 #: dtype name, as in torch but without ``torch.`` -> bytes per element, a fraction if several elements
@@ -214,6 +215,8 @@ class Structure:
         pickled: the classes and functions that the file names, and what else decides whether ``torch.load``
             opens it; None if it is not a file of ``torch.save``, or a snapshot of one that names nothing
             but what every state_dict does.
+        outputs: name of what gives the inputs (``tests.inputs:images``) -> what a definition computes with
+            them and with values drawn from its keys. Empty if it was not run, as for a checkpoint.
     """
 
     tensors: Mapping[str, TensorSpec]
@@ -230,6 +233,7 @@ class Structure:
     modules: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, compare=False, repr=False)
     pickled: Pickled | None = field(default=None, compare=False, repr=False)
+    outputs: Mapping[str, Outputs] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Makes the mappings read-only."""
@@ -243,7 +247,7 @@ class Structure:
             "contents",
             "optimizers",
         )
-        for name in (*mappings, "modules", "settings"):
+        for name in (*mappings, "modules", "settings", "outputs"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, MappingProxyType(dict(value)))

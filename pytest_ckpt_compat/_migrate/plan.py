@@ -17,7 +17,7 @@ from pytest_ckpt_compat._renames.units.parametrized import MAGNITUDE, MAIN, Para
 
 #: Kinds that need no step: a load copes with them, or they are about something else than keys.
 _NO_STEP: frozenset[Kind] = frozenset(
-    {"retyped", "retied", "unopenable", "optimizer-mismatch", "settings-changed"}
+    {"retyped", "retied", "unopenable", "optimizer-mismatch", "settings-changed", "output-drift"}
 )
 #: A key that says how another tensor is to be read: without it, that one has other numbers.
 _COMPANION = re.compile(

@@ -84,6 +84,7 @@ class MergeBaseCode:
         definition: Definition,
         values: Mapping[str, Any],
         questions: Mapping[str, Question],
+        inputs: str = "",
     ) -> Answer:
         """Loads structures into the definition that the commit had registered for a checkpoint.
 
@@ -93,12 +94,13 @@ class MergeBaseCode:
             definition: today's definition; it distinguishes two registrations of one file.
             values: the checkpoint's non-tensor values, for a definition that takes them.
             questions: the structures, by names that the answer uses.
+            inputs: name of what gives the inputs, if the definition is to be run as well.
 
         Raises:
             BuildError: the earlier code cannot be collected, imported or built.
             UsageError: git cannot read the commit.
         """
-        request = _request(ids, registration, definition, values, questions)
+        request = _request(ids, registration, definition, values, questions) | {"inputs": inputs}
         paths = _paths(self.base, definition)
         key = hashlib.sha256(json.dumps([request, paths]).encode()).hexdigest()
         if key not in self._answers:

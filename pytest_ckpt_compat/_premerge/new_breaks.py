@@ -16,7 +16,7 @@ from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import Definition
-from pytest_ckpt_compat._premerge import git, settings
+from pytest_ckpt_compat._premerge import git, outputs, settings
 from pytest_ckpt_compat._premerge.merge_base_code import Answer, MergeBaseCode, Question
 from pytest_ckpt_compat._premerge.missing import stored_at
 from pytest_ckpt_compat._snapshots import accepted, fingerprint, store
@@ -86,6 +86,9 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
     main = settings.compare(
         main, recorded, subject.registration.policy, lambda: _ask(subject, main, code, {}), base.ref
     )
+    main = outputs.compare(
+        subject, main, recorded, lambda inputs: _ask(subject, main, code, {}, inputs), base.ref
+    )
     known = (*recorded_definitions(subject, None), *([recorded] if recorded is not None else []))
     cases[0] = replace(cases[0], verdict=main, question=replace(_own(subject), recorded=known))
     return _without_existing(subject, cases, code)
@@ -125,13 +128,19 @@ def _own(subject: Subject) -> Question:
     return Question(subject.structure, registered=True, file=file)
 
 
-def _ask(subject: Subject, main: Verdict, code: MergeBaseCode, questions: Mapping[str, Question]) -> Answer:
+def _ask(
+    subject: Subject,
+    main: Verdict,
+    code: MergeBaseCode,
+    questions: Mapping[str, Question],
+    inputs: str = "",
+) -> Answer:
     values = main.old.values if main.old else {}
     ids = _ids(subject, code.base)
     if subject.definition.loader is not None and not any(each.registered for each in questions.values()):
         # The module of a loader is that which it gives for the checkpoint.
         questions = {**questions, _CHECKPOINT: _own(subject)}
-    return code.ask(ids, subject.registration, subject.definition, values, questions)
+    return code.ask(ids, subject.registration, subject.definition, values, questions, inputs)
 
 
 def _ids(subject: Subject, base: git.Base) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ckpt_compat import _readers as readers
+from pytest_ckpt_compat._check import outputs
 from pytest_ckpt_compat._check.breaks import at_level
 from pytest_ckpt_compat._check.check import check_saved, check_structure, resumed
 from pytest_ckpt_compat._check.reading import read_for
@@ -128,15 +129,23 @@ def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
     _require_old_code(question, definition)
     return {
         "registered": True,
-        "definition": _built(definition, values, registration, own),
+        "definition": _built(definition, values, registration, own, question["inputs"]),
         "changes": changes,
     }
 
 
 def _built(
-    definition: Definition, values: Mapping[str, Any], registration: Registration, own: Structure | None
+    definition: Definition,
+    values: Mapping[str, Any],
+    registration: Registration,
+    own: Structure | None,
+    inputs: str,
 ) -> str | None:
-    """The structure of the earlier definition; a loader gives its module for a checkpoint alone."""
+    """The structure of the earlier definition; a loader gives its module for a checkpoint alone.
+
+    With what it computes, where ``inputs`` names what gives the inputs today; the earlier code may have that
+    under another name.
+    """
     budget = registration.policy.memory_budget
     if definition.loader is not None:
         if own is None:
@@ -145,7 +154,12 @@ def _built(
             definition = loaded_by(own, definition, budget)
         except CkptCompatError:
             return None
-    return dumps(defined(definition, values, budget))
+    found = defined(definition, values, budget)
+    for given in filter(None, (inputs, inputs and registration.inputs)):
+        ran = outputs.recorded(replace(registration, inputs=given), definition, values, found)
+        if ran.outputs:
+            return dumps(replace(found, outputs={inputs: next(iter(ran.outputs.values()))}))
+    return dumps(found)
 
 
 def _registration(question: Mapping[str, Any], project: Project) -> Registration | None:

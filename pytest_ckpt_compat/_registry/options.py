@@ -139,6 +139,17 @@ OPTIONS = (
         valid=_is_loader,
     ),
     Option(
+        "inputs",
+        (str, _NONE),
+        'text, "package.module:function"',
+        "a function without arguments that gives the inputs of one forward: a tensor, a tuple of arguments, "
+        "or a dict of keyword arguments; the definition is then run, and "
+        "[what it computes](outputs.md) is compared",
+        default="None",
+        objects="a function",
+        valid=_is_address,
+    ),
+    Option(
         "strict",
         (bool,),
         "true or false",

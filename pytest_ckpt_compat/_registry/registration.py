@@ -40,6 +40,8 @@ class Registration:
         optimizer_path: the files that hold the optimizers' states, in their order; () if the checkpoint does.
         address: the address of a checkpoint that is not on this machine, as it was given; else "".
         problem: why the registration cannot be resolved, or None; then nothing but the id counts.
+        inputs: the function that gives the inputs of one forward, or ``"package.module:function"``; None if
+            the definition is not to be run.
     """
 
     id: str
@@ -57,6 +59,7 @@ class Registration:
     optimizer_path: tuple[str, ...] = ()
     address: str = field(default="", repr=False)
     problem: UsageError | None = field(default=None, repr=False)
+    inputs: Any = field(default=None, repr=False)
 
     @property
     def there(self) -> bool:
@@ -121,6 +124,7 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
             strip_prefix=values.get("strip_prefix"),
             remap=remap,
             load=values.get("load"),
+            inputs=values.get("inputs"),
             policy=Policy(values.get("strict", True), accepted, search.memory_budget),
             level=level,
             optimizer=values.get("optimizer"),

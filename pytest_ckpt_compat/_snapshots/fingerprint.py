@@ -22,7 +22,13 @@ from pytest_ckpt_compat._core.structure import (
     TensorSpec,
 )
 from pytest_ckpt_compat._readers import limits
-from pytest_ckpt_compat._snapshots import module_classes, module_lines, optimizer_data, pickled_names
+from pytest_ckpt_compat._snapshots import (
+    module_classes,
+    module_lines,
+    optimizer_data,
+    output_lines,
+    pickled_names,
+)
 from pytest_ckpt_compat._snapshots.optimizer_data import plain
 
 FORMAT = "ckpt-compat fingerprint"
@@ -48,7 +54,7 @@ _LONGEST_OBJECT = 10_000
 def digest(structure: Structure, optimizers: bool = False) -> str:
     """``sha256:...`` over keys in order, specs, aliases and versions: what a load depends on.
 
-    Never over prose, source, or the classes and settings of modules, on which no load depends.
+    Never over prose, source, the classes and settings of modules, or outputs, on which no load depends.
 
     Args:
         structure: what to digest.
@@ -113,6 +119,8 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
     if modules := module_classes.fold(module_lines.joined(structure)):
         lines = [f"{_q(path)}: {_q(text)}" for path, text in modules.items()]
         fields.append(("modules", _block("{}", lines)))
+    if structure.outputs:
+        fields.append(("outputs", output_lines.dumps(structure.outputs)))
     if named := pickled_names.as_data(structure.pickled):
         lines = [f"{_q(name)}: {json.dumps(value)}" for name, value in named.items()]
         fields.append(("pickled", _block("{}", lines)))
@@ -197,6 +205,7 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
         objects={key: _value(text) for key, text in fields.get("objects", {}).items()},
         strides=strides,
         pickled=pickled_names.read(fields.get("pickled")),
+        outputs=output_lines.read(fields.get("outputs")),
         optimizers={
             path: optimizer_data.read(data) for path, data in (fields.get("optimizers") or {}).items()
         },
