@@ -94,8 +94,8 @@ class Trial:
         return self._all(changes, advice)
 
     def _arguments(self, changes: Sequence[Change]) -> list[Change] | None:
-        """Arguments of the constructor with which the file loads; not where it would download again."""
-        if self.definition.once.module is not None:
+        """Arguments of the constructor with which the file loads; not where a trial costs more."""
+        if self.definition.once.module is not None or self.outcome.read_weights:
             return None
         for given in proposals(changes, self.structure, self.new, self.definition):
             kwargs = {**self.definition.kwargs, **given}
