@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from pytest_ckpt_compat._check.compare import missing
 from pytest_ckpt_compat._check.wrapped import without_wrappers
@@ -70,7 +71,8 @@ def _left(kept: Sequence[Change], rest: Sequence[Change], new: Structure) -> Ite
     given = {key for change in (*kept, *rest) if change.kind not in _BESIDE for key in change.new}
     for key in new.tensors:
         if key in taken and key not in given:
-            yield missing(key, new, ())
+            detail = "the checkpoint has another layer's under this key"
+            yield replace(missing(key, new, ()), detail=detail)
 
 
 def grouped(changes: Iterable[Change], old: Structure, new: Structure) -> tuple[Change, ...]:
