@@ -59,7 +59,8 @@ def resumable(pytester: pytest.Pytester) -> pytest.Pytester:
         (
             "model.parameters()",
             "[{'params': [p]} for p in model.parameters()]",
-            "*parameter groups 1 -> 6 (today's begin with body.0.weight, body.0.bias, body.2.weight, ...)",
+            "*parameter groups 1 -> 6: the file's hold 6 (body.0.weight, body.0.bias, body.2.weight, ...), "
+            "today's hold 1 (body.0.weight), 1 (body.0.bias), 1 (body.2.weight), ... parameters",
         ),
         ("(model):", "(model):\n    return 3", "CK906 net-v1: models:optimizer: gave int; *"),
     ],

@@ -21,10 +21,10 @@ class Net(nn.Module):
 
 def test_a_constructor_that_lacks_an_argument_is_told_where_to_give_it(tmp_path: Path) -> None:
     torch.save(Net(3).state_dict(), tmp_path / "net.pt")
-    with pytest.raises(BuildError, match=r"argument: 'width'; give what it needs in kwargs"):
+    with pytest.raises(BuildError, match=r"argument: 'width'; give width in kwargs"):
         check(tmp_path / "net.pt", Net)
     assert check(tmp_path / "net.pt", Net, {"width": 3}).compatible
-    with pytest.raises(BuildError, match="make it build with the kwargs given"):
+    with pytest.raises(BuildError, match="take with out of kwargs, and give width"):
         check(tmp_path / "net.pt", Net, {"with": 3})
 
 

@@ -22,7 +22,7 @@ VALUES = {
     "confidence": st.sampled_from(get_args(Confidence)),
     "severity": st.none() | st.sampled_from(Severity),
     **{name: st.lists(st.text()).map(tuple) for name in ("old", "new", "evidence", "candidates")},
-    **{name: st.text() for name in ("group", "detail", "rule", "reason")},
+    **{name: st.text() for name in ("group", "detail", "advice", "rule", "reason")},
 }
 
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check import wrapper as wrappers
+from pytest_ckpt_compat._check.averaged import averaged
+from pytest_ckpt_compat._check.causes import with_causes
 from pytest_ckpt_compat._check.explain import explained, grouped
 from pytest_ckpt_compat._check.facts import as_changes
+from pytest_ckpt_compat._check.judged import as_strictly
 from pytest_ckpt_compat._check.notes import failed, notes_of
 from pytest_ckpt_compat._check.openable import unopenable
 from pytest_ckpt_compat._check.parts import check_parts
 from pytest_ckpt_compat._check.reading import read_for
 from pytest_ckpt_compat._check.recorded import Recorded, nothing, parts_of
 from pytest_ckpt_compat._check.settings import with_settings
+from pytest_ckpt_compat._check.sizes import everywhere
+from pytest_ckpt_compat._check.trials import Trial
 from pytest_ckpt_compat._check.unmerged import restated
 from pytest_ckpt_compat._check.wrapper import Wrapper
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.adapters import config_of
-from pytest_ckpt_compat._core.changes import Change, Policy, Severity, moves
+from pytest_ckpt_compat._core.changes import Change, Policy, moves
 from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, UsageError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
@@ -47,7 +52,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
     changes, notes = explained(compare.compare(bare, new), bare, new)
     if wrapper:
         changes = wrappers.composed(wrapper, changes, old, new)
-    changes = restated(changes, old, new)
+    changes = everywhere(with_causes(restated(changes, old, new), old, new))
     meaning, unknown = with_settings(old, new, changes)
     return Verdict(
         judge((*changes, *meaning), Policy()),
@@ -56,7 +61,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
         old_label=_source(old),
         new_label=_source(new),
         notes=(*notes, *unknown),
-        repairs=(wrapper.repair(new),) if wrapper else (),
+        repairs=_repairs(wrapper, changes, new),
         renderer=render,
     )
 
@@ -155,24 +160,35 @@ def check_structure(
     changes, notes = explained(as_changes(bare, new, unwrapped), bare, new, recorded)
     if wrapper:
         changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
-    changes = restated(changes, structure, new)
+    changes = with_causes(restated(changes, structure, new), structure, new)
+    tried = Trial(bare, new, definition, unwrapped, lambda s, d: _load(s, d, _on_meta(policy))[1])
+    changes = everywhere(tried.explain(changes))
     if outcome.nothing:
         changes = (Change("nothing-loaded", detail=_nothing(done.before if done else structure)), *changes)
     meaning, unknown = with_settings(given, new, changes)
     verdict = Verdict(
-        (*_judged(changes, outcome, policy), *judge(meaning, policy)),
+        (*as_strictly(changes, outcome, policy), *judge(meaning, policy)),
         old=structure,
         new=new,
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
         notes=(*notes_of(definition, structure, outcome), *impossible, *unknown, *notes),
-        repairs=(wrapper.repair(new),) if wrapper else (),
+        repairs=_repairs(wrapper, changes, new),
         before=done.before if done else None,
         remapped=done.renamed if done else {},
         renderer=render,
     )
     return _opened(verdict, structure, policy)
+
+
+def _repairs(
+    wrapper: Wrapper | None, changes: Iterable[Change], new: Structure
+) -> tuple[tuple[str, str], ...]:
+    """What to do about a prefix; not where the keys below it are those of an adapter, which would be lost."""
+    if wrapper is None or any(change.kind == "unmerged" for change in changes):
+        return ()
+    return wrapper.repairs(new)
 
 
 def _opened(verdict: Verdict, structure: Structure, policy: Policy) -> Verdict:
@@ -231,22 +247,6 @@ def check_saved(
     return other if other.compatible else verdict
 
 
-def _judged(changes: tuple[Change, ...], outcome: Outcome, policy: Policy) -> tuple[Change, ...]:
-    """Judges as strictly as torch loaded: an explanation never changes whether the load raises."""
-    judged = judge(changes, replace(policy, strict=policy.strict and outcome.strict))
-    errors = any(change.severity is Severity.ERROR for change in judged)
-    if outcome.raised and not errors:
-        return judge(changes, replace(policy, strict=True))
-    if errors and not outcome.raised:
-        return tuple(
-            replace(change, severity=Severity.WARNING)
-            if change.severity is Severity.ERROR and change.kind != "nothing-loaded"
-            else change
-            for change in judged
-        )
-    return judged
-
-
 def _nothing(structure: Structure) -> str:
     tensors = count(sum(spec.dtype != OBJECT for spec in structure.tensors.values()), "tensor")
     return f"none of {tensors} reaches the definition"
@@ -283,7 +283,7 @@ def resumed(
     except Exception as error:  # the load's verdict stands
         return replace(verdict, changes=(*could_not_check(error).changes, *verdict.changes))
     changes = found.changes if verdict.new is None else grouped(found.changes, saved, verdict.new)
-    changes = (*judge(changes, policy), *verdict.changes)
+    changes = (*judge((*changes, *averaged(saved)), policy), *verdict.changes)
     return replace(verdict, changes=changes, notes=(*verdict.notes, *found.notes))
 
 
@@ -316,6 +316,10 @@ def _load(structure: Structure, definition: Definition, policy: Policy) -> tuple
     return new, outcome
 
 
+def _on_meta(policy: Policy) -> Policy:
+    return replace(policy, memory_budget=0)
+
+
 def _find_wrapper(
     structure: Structure, new: Structure, outcome: Outcome, definition: Definition, policy: Policy
 ) -> tuple[Wrapper | None, Outcome]:
@@ -331,7 +335,7 @@ def _find_wrapper(
     for wrapper in wrappers.possible(structure, new):
         bare = wrapper.unwrap(structure)
         # On meta alone first: as a rule the prefix explains nothing.
-        found = _load(bare, definition, replace(policy, memory_budget=0))[1]
+        found = _load(bare, definition, _on_meta(policy))[1]
         if 2 * len(found.missing) < len(outcome.missing):
             return wrapper, _load(bare, definition, policy)[1]
     return None, outcome

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
+from pytest_ckpt_compat._check.compare import missing
 from pytest_ckpt_compat._check.notes import failed
 from pytest_ckpt_compat._check.recorded import Recorded, nothing, with_modules
+from pytest_ckpt_compat._check.wrapped import without_wrappers
 from pytest_ckpt_compat._core.adapters import ADAPTER
 from pytest_ckpt_compat._core.changes import Change, Kind
 from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
 
 #: Kinds of facts that an explanation may replace.
 _EXPLAINED: frozenset[Kind] = frozenset({"missing", "unexpected", "resized", "head-resized"})
+#: Kinds that tell what became of a key without an explanation.
+_TOLD: frozenset[Kind] = frozenset({"unexpected", "renamed"})
+#: Kinds that say something besides about keys whose story another change tells.
+_BESIDE: frozenset[Kind] = frozenset({"retyped", "retied"})
 #: Kinds of which a report gives the specs beside the keys.
 _BY_SPECS: frozenset[Kind] = frozenset(
     {"resized", "head-resized", "retyped", "transposed", "optimizer-mismatch"}
@@ -33,7 +40,7 @@ def explain(
         recorded: gives definitions of which one may have saved the checkpoint; then the classes of its
             modules are known.
     """
-    found = tuple(facts)
+    found = grouped(without_wrappers(facts, old, new), old, new)
     open_facts = [fact for fact in found if _is_open(fact)]
     unmatched_old = {key for fact in open_facts for key in fact.old}
     unmatched_new = {key for fact in open_facts for key in fact.new}
@@ -41,7 +48,9 @@ def explain(
         return found
     from pytest_ckpt_compat._renames import infer, owners_of  # only a check that found something pays for it
 
-    before, after = _sides(old, new, unmatched_old, unmatched_new)
+    told_old = {key for fact in found if not _is_open(fact) and fact.kind in _TOLD for key in fact.old}
+    told_new = {key for fact in found if not _is_open(fact) and fact.kind in _TOLD for key in fact.new}
+    before, after = _sides(old, new, unmatched_old, unmatched_new, told_old, told_new)
     owners = None
     if new.modules and (saved := with_modules(old, recorded)).modules:
         before = {key: before[key] for key in saved.tensors if key in before}
@@ -61,13 +70,23 @@ def explain(
         kept = [in_place.get((change.old, change.new), change) for change in kept]
     explained_old = {key for change in kept for key in change.old}
     explained_new = {key for change in kept for key in change.new}
-    rest = (
+    rest = [
         fact
         for fact in found
         if not _is_open(fact)
         or not (explained_old.issuperset(fact.old) and explained_new.issuperset(fact.new))
-    )
-    return (*kept, *rest)
+    ]
+    return (*kept, *_left(kept, rest, new), *rest)
+
+
+def _left(kept: Sequence[Change], rest: Sequence[Change], new: Structure) -> Iterator[Change]:
+    """The keys of the definition whose tensor of the same key an explanation gave to another one."""
+    taken = {key for change in kept if change.old != change.new and change.new for key in change.old}
+    given = {key for change in (*kept, *rest) if change.kind not in _BESIDE for key in change.new}
+    for key in new.tensors:
+        if key in taken and key not in given:
+            detail = "the checkpoint has another layer's under this key"
+            yield replace(missing(key, new, ()), detail=detail)
 
 
 def explained(
@@ -104,20 +123,27 @@ def grouped(changes: Iterable[Change], old: Structure, new: Structure) -> tuple[
 
 
 def _is_open(fact: Change) -> bool:
-    """Whether an explanation may replace a fact; not one about a tensor that a hook made of others."""
-    return fact.kind in _EXPLAINED and bool(fact.old or fact.kind == "missing")
+    """Whether an explanation may replace a fact; not one of which both sides show more than the names."""
+    return fact.kind in _EXPLAINED and bool(fact.old or fact.kind == "missing") and not fact.advice
 
 
 def _sides(
-    old: Structure, new: Structure, unmatched_old: set[str], unmatched_new: set[str]
+    old: Structure,
+    new: Structure,
+    unmatched_old: set[str],
+    unmatched_new: set[str],
+    told_old: set[str],
+    told_new: set[str],
 ) -> tuple[dict[str, TensorSpec], dict[str, TensorSpec]]:
-    """The tensors of each side, without those that a hook has dealt with."""
-    hooked = any(key not in new.tensors and key not in unmatched_old for key in _tensors(old))
-    before = {key: spec for key, spec in _tensors(old).items() if key in new.tensors or key in unmatched_old}
+    """The tensors of each side, without those that a hook has dealt with, and those whose story is told."""
+    ours = {key: spec for key, spec in _tensors(old).items() if key not in told_old}
+    theirs = {key: spec for key, spec in _tensors(new).items() if key not in told_new}
+    hooked = any(key not in new.tensors and key not in unmatched_old for key in ours)
+    before = {key: spec for key, spec in ours.items() if key in new.tensors or key in unmatched_old}
     if not hooked:
         # Keys that torch filled in by itself (num_batches_tracked) belong to their layers.
-        return before, _tensors(new)
-    return before, {k: spec for k, spec in _tensors(new).items() if k in old.tensors or k in unmatched_new}
+        return before, theirs
+    return before, {k: spec for k, spec in theirs.items() if k in old.tensors or k in unmatched_new}
 
 
 def _tensors(structure: Structure) -> dict[str, TensorSpec]:

@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.structure import Structure, TensorSpec
+from pytest_ckpt_compat._definition.beside import Beside
 from pytest_ckpt_compat._definition.observation import Outcome, Shape
+
+#: What is said of a tensor that the definition keeps in its extra state.
+EXTRA = "not in the state_dict, set by set_extra_state"
+#: Whether a buffer that is not saved holds the checkpoint's numbers -> what is said of it, and what helps.
+_BUFFERS: Mapping[bool | None, tuple[str, str]] = {
+    True: (
+        "still there, persistent=False, with these values: safe to drop",
+        "drop the key while loading (remap=), since the definition makes the same values itself",
+    ),
+    False: (
+        "still there, persistent=False, with other values",
+        "if the values matter, make the buffer persistent again; if not, drop the key while loading (remap=)",
+    ),
+    None: (
+        "still there, persistent=False",
+        "drop the key while loading (remap=), if the definition makes the same values itself",
+    ),
+}
+#: The same for what else a definition may have under a key.
+_OTHERS: Mapping[str, tuple[str, str]] = {
+    "none": (
+        "is None here, and torch loads nothing into None",
+        "register a tensor of the checkpoint's size before the load, or drop the key while loading (remap=)",
+    ),
+    "extra": (
+        EXTRA,
+        "move its value into the extra state while loading (remap=)",
+    ),
+    "attribute": (
+        "still there, as an attribute that is not in the state_dict",
+        "register it as a buffer, or drop the key while loading (remap=) if the definition makes it itself",
+    ),
+}
 
 
 def as_changes(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Change]:
@@ -15,7 +50,7 @@ def as_changes(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Cha
     found = [
         *(_resized(key, shapes, old, new) for key, shapes in outcome.mismatched.items()),
         *(compare.missing(key, new, outcome.missing) for key in outcome.missing),
-        *(compare.unexpected(key, old) for key in outcome.unexpected),
+        *(_unexpected(key, old, outcome.beside.get(key)) for key in outcome.unexpected),
         *(Change("load-raises", detail=error) for error in outcome.errors),
     ]
     yield from found
@@ -35,6 +70,15 @@ def as_changes(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Cha
         yield Change("partial-load", new=outcome.untouched, new_specs=specs)
     yield from compare.retyped(old, new, unloaded)
     yield from compare.retied(old, new)
+
+
+def _unexpected(key: str, old: Structure, there: Beside | None) -> Change:
+    """The change for a key that torch had no use for, and what the definition has under it instead."""
+    change = compare.unexpected(key, old)
+    if there is None or change.kind != "unexpected":
+        return change
+    detail, advice = _BUFFERS[there.equal] if there.how == "buffer" else _OTHERS[there.how]
+    return replace(change, detail=detail, advice=advice)
 
 
 def _resized(key: str, shapes: tuple[Shape, Shape], old: Structure, new: Structure) -> Change:

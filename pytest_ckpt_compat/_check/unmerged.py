@@ -24,7 +24,12 @@ def restated(changes: Iterable[Change], old: Structure, new: Structure) -> tuple
     found = tuple(changes)
     if not adapted(old.tensors) or adapted(new.tensors):
         return found
-    return tuple(replace(each, kind="unmerged") if _is_adapters(each) else each for each in found)
+    return tuple(
+        replace(each, kind="unmerged", detail=each.detail if each.kind == "prefixed" else "", advice="")
+        if _is_adapters(each)
+        else each
+        for each in found
+    )
 
 
 def _is_adapters(change: Change) -> bool:

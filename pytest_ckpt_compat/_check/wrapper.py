@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from pytest_ckpt_compat._check import compare
@@ -40,21 +40,33 @@ class Wrapper:
         """The checkpoint's own key: the inverse of ``unwrapped``."""
         return self.prefix + key if self.on_checkpoint else key.removeprefix(self.prefix)
 
-    def repair(self, new: Structure) -> tuple[str, str]:
-        """What to do about it where ``new`` is loaded into: a label and a line."""
+    def repairs(self, new: Structure) -> tuple[tuple[str, str], ...]:
+        """What to do in the program, and then in the registration: a label and a line each."""
+        prefix, inner = self.prefix, self.prefix.removesuffix(".")
         if self.on_checkpoint:
-            line = f'pass strip_prefix="{self.prefix}", or save the state_dict of the module in the wrapper'
-            return "fix", line
+            first = (
+                f'save model.{inner}.state_dict(), or take "{prefix}" off where the program loads the keys'
+            )
+            return ("fix", first), (
+                "then",
+                f'register it with strip_prefix="{prefix}", as the program loads it',
+            )
         if new.source.format == ADAPTER:
-            return "fix", f"put {self.prefix} before the keys while loading (remap=), as peft saves them"
-        return "fix", "register the model without its wrapper"
+            return (("fix", f"put {prefix} before the keys while loading (remap=), as peft saves them"),)
+        first = f'load it into model.{inner}, or put "{prefix}" before the keys where the program loads them'
+        return ("fix", first), ("then", f"register what gives model.{inner}, or that function (remap=)")
 
 
 def by_names(old: Structure, new: Structure) -> Wrapper | None:
     """The prefix that explains most keys by their names alone."""
-    if prefix := prefixes.common(old.tensors, new.tensors):
+    return by_prefix(old.tensors, new.tensors)
+
+
+def by_prefix(old: Mapping[str, object], new: Mapping[str, object]) -> Wrapper | None:
+    """The same for two mappings of keys."""
+    if prefix := prefixes.common(old, new):
         return Wrapper(prefix, on_checkpoint=True)
-    if prefix := prefixes.common(new.tensors, old.tensors):
+    if prefix := prefixes.common(new, old):
         return Wrapper(prefix, on_checkpoint=False)
     return None
 

@@ -75,6 +75,7 @@ class Change:
         candidates: for an ambiguous pair, the new keys that fit equally well.
         group: the pair of patterns that it belongs to (``backbone.* -> encoder.*``), or "".
         detail: a clause in words (``outputs 1000 -> 10``), or "".
+        advice: what to do about it, where both sides show more than its kind does; "" for its rule's advice.
         rule: id of the rule that judged it (``CK101``), or "" before it is judged.
         severity: the judgement, or None before it is judged.
         reason: for an accepted change, the reason that was given; for one that existed before, the
@@ -91,6 +92,7 @@ class Change:
     candidates: tuple[str, ...] = ()
     group: str = ""
     detail: str = ""
+    advice: str = ""
     rule: str = ""
     severity: Severity | None = None
     reason: str = ""

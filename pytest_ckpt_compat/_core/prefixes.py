@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.structure import OptimizerState, Structure
 
 _V = TypeVar("_V")
+
+#: Name under which a wrapper keeps the module that it wraps -> the wrapper.
+WRAPPERS: Mapping[str, str] = MappingProxyType(
+    {
+        "_orig_mod": "torch.compile",
+        "_fsdp_wrapped_module": "FSDP",
+        "_checkpoint_wrapped_module": "activation checkpointing",
+        "_forward_module": "Fabric",
+        "base_layer": "peft",
+        "module": "DataParallel or DistributedDataParallel",
+    }
+)
+
+
+def unwrapped(key: str) -> tuple[str, tuple[str, ...]]:
+    """Returns a key without the names under which wrappers keep their module, and these names."""
+    *path, last = key.split(".")
+    names = tuple(dict.fromkeys(name for name in path if name in WRAPPERS))
+    return ".".join([*(name for name in path if name not in WRAPPERS), last]), names
 
 
 def common(keys: Mapping[str, object], wanted: Mapping[str, object]) -> str:

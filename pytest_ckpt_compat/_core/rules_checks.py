@@ -58,7 +58,11 @@ RULES: tuple[Rule, ...] = (
             A misspelt `"package.module:attr"`, a required constructor argument that `kwargs` does not
             give, or a dependency that is not installed are the usual causes. If the constructor needs
             values from the checkpoint, register a factory with a parameter named `checkpoint`: it is
-            given the file's non-tensor values, such as its hyper-parameters.
+            given the file's non-tensor values, such as its hyper-parameters. The message names the
+            arguments that are lacking, and their values if the file holds them. A constructor that needs a
+            GPU is better without it: move the model where it is used. One that downloads weights is not
+            needed for a checkpoint that brings them; where it has an argument for this (`pretrained`), the
+            message names it. What it downloads in a check, it downloads once.
             """
         ),
     ),

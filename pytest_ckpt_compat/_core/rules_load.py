@@ -66,7 +66,19 @@ RULES: tuple[Rule, ...] = (
             ```
 
             If the tensor is no longer needed, drop it in a hook. If outputs depended on it, put the
-            layer back.
+            layer back. The definition may still have something under the key, outside of its
+            `state_dict`; the row says what:
+
+            - `still there, persistent=False, with these values`: a buffer that is no longer saved, and has
+              the checkpoint's values anyway. It is safe to drop.
+            - `still there, persistent=False, with other values`: such a buffer, and what the checkpoint has
+              would be lost.
+            - `is None here`: `register_buffer(name, None)`, into which torch loads nothing. Register a tensor
+              before the load.
+            - `not in the state_dict, set by set_extra_state`: the value belongs into `_extra_state` now.
+            - `saved by the definition itself, which cannot load it`: the fault is in the definition's code.
+
+            The numbers of a buffer are compared only if the check had those of both sides.
 
             ```python
             def drop_aux_head(module, state_dict, prefix, *_):
@@ -98,7 +110,7 @@ RULES: tuple[Rule, ...] = (
             ! fc._extra_state   vanished
             ```
 
-            If the state vanished, keep accepting it, or drop the key in a hook. If it appeared, old
+            If the state vanished, keep accepting it, or drop the key while loading. If it appeared, old
             checkpoints need a default, which a hook can put under the same key. Libraries that store
             settings of low-precision training this way add the key to every layer they replace.
             """
@@ -121,6 +133,10 @@ RULES: tuple[Rule, ...] = (
             ```
             CK401 classifier-v1: KeyError: 'pos_embed' (models/net.py:41)
             ```
+
+            If the checkpoint has no versions of modules (`_metadata`) and loads with those of the
+            definition, the report says that they are lost: a `state_dict` that is rebuilt by a dict
+            comprehension has none, and a module then takes it for one of an old version.
 
             The message gives the exception and the line in your code. Correct the hook there; one that
             is written for a new layout often fails on old checkpoints. A break of this kind has no
@@ -194,12 +210,13 @@ RULES: tuple[Rule, ...] = (
             values while it copies them and gives no warning.
 
             ```
-            * layers.*   float16[64, 64] -> float32[64, 64]   24 tensors
+            * layers.*   float32 -> float16   24 tensors
             ```
 
-            A wider type keeps every value. A narrower one, such as `float32` to `float16` or to an
-            integer type, rounds values, and large ones overflow. If that is not meant, build the
-            definition in the checkpoint's dtype, or convert it after loading.
+            A wider type keeps every value. Where this is all there is to say, the checkpoint is `OK`, in one
+            line (`OK v1: 24 tensors load, cast from bfloat16 to float32`). A narrower one, such as `float32`
+            to `float16` or to an integer type, rounds values, and large ones overflow. If that is not meant,
+            build the definition in the checkpoint's dtype, or convert it after loading.
             """
         ),
     ),
@@ -296,9 +313,21 @@ RULES: tuple[Rule, ...] = (
             another shape than its parameter; parts of the state that a step needs and the checkpoint
             lacks; and a parameter whose position in the order changed.
 
-            The last is the dangerous one. Torch matches saved state to parameters by their order
-            alone. Two parameters of one shape that were swapped go on with each other's momentum, and
-            nothing raises.
+            Where the state is that of another of torch's optimizers, by what it keeps for each parameter,
+            that is all that is said:
+
+            ```
+            CK403 run: the file holds acc_delta, square_avg: another optimizer (Adadelta) than Adam
+            ```
+
+            What lies beside the optimizer in the same file is looked at, too: the state of a gradient
+            scaler is loaded into torch's own; averaged weights (`ema`, `swa`) have to have the tensors of
+            the model that they lie beside; a schedule has to have a rate for each parameter group. The
+            other settings of a schedule are not loaded, which a note says.
+
+            A parameter whose position changed is the dangerous one. Torch matches saved state to parameters
+            by their order alone. Two parameters of one shape that were swapped go on with each other's
+            momentum, and nothing raises.
 
             Restore the order and the groups, or reorder the saved state before
             `optimizer.load_state_dict`. If the run is not going to be resumed, start the optimizer

@@ -65,12 +65,15 @@ RULES: tuple[Rule, ...] = (
               ~ module.stem.* -> entry.*   6 tensors
 
               CK103: rename the keys while loading (remap=), or rename the attribute back
-              fix:    pass strip_prefix="module.", or save the state_dict of the module in the wrapper
+              fix:    save model.module.state_dict(), or take "module." off where the program loads the keys
+              then:   register it with strip_prefix="module.", as the program loads it
             ```
 
-            Where the checkpoint has the prefix, pass `strip_prefix` in the registration if the code
-            that loads it strips the prefix, too; in future, save `wrapper.module.state_dict()`. Where
-            the definition has it, register the model without its wrapper.
+            Mend the program first: `strip_prefix` in the registration makes the check pass, and the program
+            would go on failing. Where the checkpoint has the prefix, save `model.module.state_dict()` in
+            future, or take the prefix off where the program loads the keys, and then register the checkpoint
+            with `strip_prefix`. Where the definition has it, load into the module in the wrapper, and
+            register that. A wrapper in the middle of the keys is [CK103](#ck103).
             """
         ),
     ),
@@ -111,6 +114,14 @@ RULES: tuple[Rule, ...] = (
                 def __init__(self):
                     ...
                     self.register_load_state_dict_pre_hook(rename_blocks)
+            ```
+
+            Where the keys differ in nothing but the name under which a wrapper keeps its module
+            (`_orig_mod`, `_fsdp_wrapped_module`, `_checkpoint_wrapped_module`, `base_layer`, `module`),
+            the row says which wrapper that is:
+
+            ```
+            ~ encoder._orig_mod.* -> encoder.*   8 tensors   wrapped by torch.compile in the checkpoint
             ```
 
             The check runs the hook, so the break disappears once the hook is right. Under
@@ -287,6 +298,12 @@ RULES: tuple[Rule, ...] = (
             ```
             ! layers.0.weight   float32[64, 3] -> float32[128, 3]
             ```
+
+            Where an argument of the constructor has a size that the checkpoint has otherwise, the check
+            builds the model once more with the checkpoint's, without weights. If the checkpoint then
+            loads, the report says so; the same is tried for a number of layers, and for a switch whose
+            name is in the keys that one side lacks (`bias`, `aux`). The advice is then `it loads with
+            width=64: build the model so, and give this in kwargs`.
 
             If the size is an argument of the constructor, pass the old value in the registration's
             `kwargs`, or take it from the checkpoint in a factory with a parameter named `checkpoint`.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._definition import lightning
+from pytest_ckpt_compat._definition.constructor_advice import advice_on, downloads
 from pytest_ckpt_compat._definition.counterparts import Counterparts, is_lazy, is_plain, on_meta
 from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
 from pytest_ckpt_compat._definition.find import Definition
@@ -53,18 +54,24 @@ def build(
         module = copied(definition, {key: each for key, each in counterparts.items() if id(each) != key})
         _doubt_meta(module, meta, doubts)
         return module
-    with untouched_globals():
+    if (known := definition.once.again()) is not None:
+        return known
+    with untouched_globals(), definition.once.kept() as built:
         try:
             with parameters_on_meta(meta, doubts):
                 module = _construct(definition, checkpoint)
         except KeyboardInterrupt:
             raise
-        except BaseException:
+        except BaseException as error:
+            if downloads(error):  # again, it would take as long to fail
+                raise _raised(error, definition, checkpoint) from error
             # A failure on meta may have any cause. A real run shows whether the constructor works.
             doubts.clear()
             module = _construct_or_explain(definition, checkpoint)
         _require_module(module, definition)
         move_to_meta(module, meta)
+        # What was built in doubt is built again for real, whatever that takes.
+        built += [] if definition.reads_checkpoint or doubts.reasons else [module]
     _doubt_meta(module, meta, doubts)
     return module  # type: ignore[no-any-return]
 
@@ -85,6 +92,8 @@ def build_real(definition: Definition, checkpoint: Mapping[str, Any] | None = No
         return _side_by_side({name: build_real(each, checkpoint) for name, each in definition.parts.items()})
     if is_module(definition.target):
         return copied(definition, _real_copies(definition.target))
+    if (known := definition.once.real()) is not None:
+        return known
     with untouched_globals():
         module = _construct_or_explain(definition, checkpoint)
     _require_module(module, definition)
@@ -115,12 +124,12 @@ def _construct_or_explain(definition: Definition, checkpoint: Mapping[str, Any] 
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        advice = "make it build with the kwargs given"
-        if definition.lightning:
-            advice = "make it build with the hyper-parameters in the file, or give what it lacks in kwargs"
-        elif not definition.kwargs:
-            advice = "give what it needs in kwargs"
-        raise BuildError(definition.label, f"raised {brief(error)}", advice) from error
+        raise _raised(error, definition, checkpoint) from error
+
+
+def _raised(error: BaseException, definition: Definition, checkpoint: Mapping[str, Any] | None) -> BuildError:
+    advice = advice_on(error, definition, checkpoint or {})
+    return BuildError(definition.label, f"raised {brief(error)}", advice)
 
 
 def _require_module(module: object, definition: Definition) -> None:

@@ -15,6 +15,7 @@ from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError, ReadErr
 from pytest_ckpt_compat._core.parts import joined
 from pytest_ckpt_compat._core.structure import ITEM_SIZES, Source, Structure
 from pytest_ckpt_compat._definition import from_pretrained, loader, peft_adapter
+from pytest_ckpt_compat._definition.beside import compared
 from pytest_ckpt_compat._definition.build import build, build_real
 from pytest_ckpt_compat._definition.counterparts import is_lazy
 from pytest_ckpt_compat._definition.doubts import Doubts
@@ -185,7 +186,10 @@ def _really(
     numbers_decide = second.read or (second.refused and first is not None and first.wants_numbers)
     if numbers_decide and not whole:
         raise _no_numbers(structure, definition, first or second)
-    return new, _checked(second.outcome, structure)
+    outcome = second.outcome
+    if whole and outcome.beside and definition.once.module is None:  # which has no numbers of its own
+        outcome = replace(outcome, beside=compared(outcome.beside, module, state))
+    return new, _checked(outcome, structure)
 
 
 def _real_state(structure: Structure) -> tuple[Mapping[str, Any], bool]:

@@ -16,6 +16,7 @@ from pytest_ckpt_compat._definition.names import (
     parameters,
     where_of,
 )
+from pytest_ckpt_compat._definition.once import Once
 from pytest_ckpt_compat._definition.peft_base import base_folder, base_of
 from pytest_ckpt_compat._definition.pretrained_config import class_named_in, factory_of, is_pretrained
 from pytest_ckpt_compat._definition.project_code import Loader, Remap, loader_of, remap_of
@@ -47,6 +48,7 @@ class Definition:
             ``name``, ``kwargs`` and ``takes_checkpoint`` is said of the whole.
         hparams_file: a file whose hyper-parameters take the place of a Lightning checkpoint's, or "".
         configured: whether it is a class of transformers, built from the checkpoint's ``config.json``.
+        once: what its constructor has built, where that is not to run again.
     """
 
     target: Any
@@ -63,6 +65,7 @@ class Definition:
     parts: Mapping[str, Definition] = field(default_factory=dict)
     configured: bool = False
     hparams_file: str = ""
+    once: Once = field(default_factory=Once, repr=False, compare=False)
 
     @property
     def reads_checkpoint(self) -> bool:

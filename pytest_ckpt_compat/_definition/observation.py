@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, Structure
+from pytest_ckpt_compat._definition.beside import Beside, beside
 from pytest_ckpt_compat._definition.entries import loadable, registered, saves_with_hooks
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.names import brief
@@ -61,6 +62,7 @@ class Outcome:
         prefixes: whether the library that the definition is of adds and removes prefixes by itself.
         given: what the load got, where that is not the checkpoint as its file has it, or None.
         notes: remarks on how the load was made, a line each.
+        beside: unexpected key -> what the definition has under it, outside of its state_dict.
     """
 
     raised: bool
@@ -80,6 +82,7 @@ class Outcome:
     prefixes: bool = False
     given: Structure | None = None
     notes: tuple[str, ...] = ()
+    beside: Mapping[str, Beside] = field(default_factory=dict)
 
 
 def require_complete(outcome: Outcome, module: object) -> None:
@@ -153,6 +156,7 @@ class Observation:
             unapplied=self._unapplied,
             nothing=raised is None and reached_nothing(self._module, around, state, watched),
             unsaved=self._unsaved,
+            beside=beside(self._module, recorder.unexpected),
         )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, count
+from dataclasses import dataclass, field, replace
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.display import count as count_of
 from pytest_ckpt_compat._core.structure import OBJECT, OptimizerState, Structure
 from pytest_ckpt_compat._definition.optimizers import parameters_of
 
@@ -119,7 +120,9 @@ def _in_order(
     if parts:  # those of which it has no parameter have optimizers of their own
         mine = tuple(part for part in parts if any(key.startswith(part) for key in today.keys))
         known = [key for key in known if key.startswith(mine)]
-    if not today.in_order or len(state.groups) != len(today.groups) or known == sorted(known):
+    if len(state.groups) != len(today.groups):
+        return _one_group_after_another(state, structure, known, renames, today)
+    if not today.in_order or known == sorted(known):
         return ()
     names = {key: renames.get(key, key) for key in known}
     owners = {key: number for number, keys in enumerate(today.groups) for key in keys}
@@ -134,6 +137,23 @@ def _in_order(
         if all(_agree(keys, n, state, structure) for keys, n in zip(groups, state.groups, strict=True)):
             return tuple(chain.from_iterable(groups))
     return ()
+
+
+def _one_group_after_another(
+    state: OptimizerState,
+    structure: Structure,
+    known: Sequence[str],
+    renames: Mapping[str, str],
+    today: CurrentOptimizer,
+) -> tuple[str, ...]:
+    """The keys of groups that part the model's parameters one after another; () unless all shapes agree."""
+    left = iter([key for key in known if renames.get(key, key) not in today.buffers])
+    groups = [tuple(islice(left, len(numbers))) for numbers in state.groups]
+    complete = next(left, None) is None and all(
+        any(spec.shape for spec in f.values()) for f in state.states.values()
+    )
+    agree = all(_agree(keys, n, state, structure) for keys, n in zip(groups, state.groups, strict=True))
+    return tuple(chain.from_iterable(groups)) if complete and agree else ()
 
 
 def _agree(
@@ -187,11 +207,14 @@ def regrouped(saved: SavedOptimizer, today: CurrentOptimizer) -> list[Change]:
     before = [len(numbers) for numbers in saved.state.groups]
     now = [len(keys) for keys in today.groups]
     if len(before) != len(now) and not (by_name(saved.state) and not before):
-        begins = _some([keys[0] for keys in today.groups if keys])
-        return [mismatch(f"parameter groups {len(before)} -> {len(now)} (today's begin with {begins})")]
+        ours, theirs = _listed(_in_groups(saved), before), _listed(today.groups, now)
+        counts = f"parameter groups {len(before)} -> {len(now)}"
+        return [mismatch(f"{counts}: the file's hold {ours}, today's hold {theirs} parameters")]
     if by_name(saved.state):
         return []
     found = on_one_side(saved, today) if saved.keys and before != now else []
+    advice = f"{_sizes(before, now)}: restore the parameters and their groups, or start the optimizer anew"
+    found = [replace(each, advice=advice) for each in found]
     return found or [
         mismatch(f"parameters in group {number} ({_some(keys)}): {old} -> {new}")
         for number, (old, new, keys) in enumerate(zip(before, now, today.groups, strict=True))
@@ -211,6 +234,29 @@ def on_one_side(saved: SavedOptimizer, today: CurrentOptimizer) -> list[Change]:
         *(mismatch("the optimizer no longer has it", old=key) for key in dropped),
         *(mismatch("new in the optimizer: the checkpoint has no state for it", new=key) for key in added),
     ]
+
+
+def _sizes(before: Sequence[int], now: Sequence[int]) -> str:
+    """``group 0 has 10 parameters in the file and 3 here``, for each group of another size."""
+    changed = [
+        f"group {number} has {count_of(old, 'parameter')} in the file and {new} here"
+        for number, (old, new) in enumerate(zip(before, now, strict=True))
+        if old != new
+    ]
+    return _some(changed)
+
+
+def _listed(groups: Sequence[Sequence[str]], sizes: Sequence[int]) -> str:
+    """``6 (body.0.weight, body.0.bias, ...) and 2 (head.weight, head.bias)``, or sizes alone."""
+    keys = groups if len(groups) == len(sizes) else [()] * len(sizes)
+    each = [f"{size} ({_some(k)})" if k else str(size) for size, k in zip(sizes, keys, strict=True)]
+    return " and ".join(each) if len(each) <= _NAMES else _some(each)
+
+
+def _in_groups(saved: SavedOptimizer) -> list[tuple[str, ...]]:
+    """The keys in each group of a saved optimizer; none where they are not known."""
+    left = iter(saved.keys)
+    return [tuple(islice(left, len(numbers))) for numbers in saved.state.groups] if saved.keys else []
 
 
 def swapped(saved: SavedOptimizer, today: CurrentOptimizer) -> list[Change]:

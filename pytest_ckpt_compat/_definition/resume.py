@@ -16,6 +16,7 @@ from pytest_ckpt_compat._definition.empty import empty, zero
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.lightning_resume import Configured, kept, paired, restores
 from pytest_ckpt_compat._definition.names import brief
+from pytest_ckpt_compat._definition.optimizer_makes import of_another
 from pytest_ckpt_compat._definition.optimizer_pairing import (
     CurrentOptimizer,
     SavedOptimizer,
@@ -38,6 +39,7 @@ from pytest_ckpt_compat._definition.optimizers import (
     state_of,
     try_step,
 )
+from pytest_ckpt_compat._definition.resume_companions import companions
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
 
 if TYPE_CHECKING:
@@ -105,8 +107,11 @@ def resume(
         for state, optimizer in zip(states, optimizers, strict=False):
             today = current_optimizer(optimizer, module)
             found, note = _load(saved_optimizer(state, structure, renames, today), today)
-            changes += found
+            changes += (of_another(state, optimizer) or found) if found else []
             notes += [note] if note else []
+        if configured is None:
+            beside, unchecked = companions(structure, optimizers)
+            changes, notes = [*changes, *beside], [*notes, *unchecked]
     return Resumption(tuple(changes), tuple(dict.fromkeys(notes)))
 
 

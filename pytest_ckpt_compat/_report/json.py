@@ -78,6 +78,7 @@ def _change(change: Change) -> dict[str, Any]:
     optional = {
         "group": change.group,
         "detail": change.detail,
+        "advice": change.advice,
         "evidence": list(change.evidence),
         "candidates": list(change.candidates),
         "reason": change.reason,

@@ -41,4 +41,5 @@ def _sections(run: Run) -> Iterator[str]:
             yield from (each.text + "\n" for each in entries)
     for each in run.of("warning", "ok", "skipped"):
         yield each.headline
+        yield from (f"  {hint}" for hint in each.hints)
         yield from (f"  note: {visible(note)}" for note in each.data["notes"])

@@ -16,6 +16,8 @@ from pytest_ckpt_compat._report.settings_rows import settings_lines
 
 #: How a report writes the key that has no letters.
 _NO_NAME = '""'
+#: Keys that a pattern of all keys names beside it.
+_NAMES = 3
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ def rows(verdict: Verdict, full: bool = False) -> tuple[Row, ...]:
 def _alike(change: Change) -> tuple[object, ...]:
     """What changes must have in common to share a row."""
     in_place = change.old == change.new or (not change.old and change.old_specs)
-    specs = (change.old_specs, change.new_specs) if in_place else ()
+    specs: tuple[object, ...] = (change.old_specs, change.new_specs) if in_place else ()
+    if change.kind == "retyped":
+        specs = change.old_specs[0].dtype, change.new_specs[0].dtype
     # A prefix has one row; an adapter has keys with a place in the model, and others without.
     sides = (bool(change.old), bool(change.new)) if change.kind != "prefixed" else ()
     return change.kind, change.severity, change.reason, change.detail, sides, specs
@@ -104,7 +108,10 @@ def _pair_rows(changes: Sequence[Change], full: bool) -> Iterator[Row]:
     for change in changes:
         groups.setdefault(change.group or f"{_list(change.old)} -> {_list(change.new)}", []).append(change)
     for group, members in groups.items():
-        yield _row(members[0], group, _pair_note(members), len(members))
+        note = _pair_note(members)
+        if "*" in group.split(" -> ") and not members[0].detail:
+            note = "   ".join(part for part in (note, _named([change.old[0] for change in members])) if part)
+        yield _row(members[0], group, note, len(members))
 
 
 def _list(keys: Sequence[str]) -> str:
@@ -156,7 +163,16 @@ def _key_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterat
         patterns = [(each.pattern, each.keys) for each in fold(list(specs), universe)]
     for pattern, members in patterns:
         known = [spec for spec in map(specs.get, members) if spec is not None]
-        yield _row(first, pattern, _note(first, known, len(members)), len(members))
+        note = _note(changes, known, len(members))
+        if pattern == "*" and first.kind != "retyped":
+            note = "   ".join(part for part in (note, _named(members)) if part)
+        yield _row(first, pattern, note, len(members))
+
+
+def _named(keys: Sequence[str]) -> str:
+    """``(stem.weight, stem.bias, norm.weight, ...: -vv prints all)``: for a pattern that names nothing."""
+    more = ", ...: -vv prints all" if len(keys) > _NAMES else ""
+    return f"({', '.join(keys[:_NAMES])}{more})"
 
 
 def _row(change: Change, subject: str, note: str, tensors: int) -> Row:
@@ -169,8 +185,13 @@ def _row(change: Change, subject: str, note: str, tensors: int) -> Row:
     return Row(change.rule, severity, sign, visible(subject) or _NO_NAME, visible(note).strip(), tensors)
 
 
-def _note(change: Change, specs: Sequence[TensorSpec], number: int) -> str:
-    if change.old_specs and change.new_specs:
+def _note(changes: Sequence[Change], specs: Sequence[TensorSpec], number: int) -> str:
+    change = changes[0]
+    if change.kind == "retyped" and len(set(specs)) > 1:
+        parts = [f"{change.old_specs[0].dtype} -> {change.new_specs[0].dtype}"]
+    elif change.kind == "retyped":
+        parts = [f"{TensorSpec(change.old_specs[0].dtype, specs[0].shape)} -> {specs[0]}"]
+    elif change.old_specs and change.new_specs:
         parts = [f"{change.old_specs[0]} -> {change.new_specs[0]}"]
     elif len(set(specs)) == 1 and specs[0].dtype != OBJECT:
         parts = [str(specs[0])]

@@ -12,6 +12,9 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import json as json_report
 from pytest_ckpt_compat._report import text
 
+#: Labels of the lines on how to open a file.
+OPENING = ("open", "moved?")
+
 State = Literal["broken", "unknown", "before", "warning", "ok", "skipped"]
 
 
@@ -27,6 +30,7 @@ class Entry:
         text: the whole text report.
         where: file and line of the class (``models/net.py:88``), or "".
         data: the JSON report.
+        hints: lines on what to do about a file that loads, and that ``torch.load`` does not open as it is.
     """
 
     id: str
@@ -35,6 +39,7 @@ class Entry:
     text: str
     where: str = ""
     data: dict[str, Any] = field(default_factory=dict, repr=False)
+    hints: tuple[str, ...] = ()
 
     def as_data(self) -> dict[str, Any]:
         """The entry as JSON holds it; ``Entry(**data)`` restores it."""
@@ -69,6 +74,7 @@ def entry(verdict: Verdict, full: bool = False) -> Entry:
         text.render(verdict, full),
         verdict.where,
         json_report.as_data(verdict),
+        tuple(f"{label}: {visible(line)}" for label, line in verdict.repairs if label in OPENING),
     )
 
 
@@ -92,6 +98,7 @@ def remarks(entries: Iterable[Entry]) -> Iterator[str]:
         elif each.state in ("warning", "ok"):
             if each.data["changes"]:
                 yield each.headline
+                yield from (f"  {hint}" for hint in each.hints)
             yield from (f"{each.id}: {visible(note)}" for note in each.data["notes"])
 
 
@@ -102,4 +109,4 @@ def _state(verdict: Verdict) -> State:
         return "unknown"
     if any(verdict.of(Severity.EXISTING)):
         return "before"
-    return "warning" if any(verdict.of(Severity.WARNING)) else "ok"
+    return "warning" if any(verdict.of(Severity.WARNING)) and not text.is_quiet(verdict) else "ok"

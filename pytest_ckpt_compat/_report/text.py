@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pytest_ckpt_compat._core.changes import Change, Kind, Severity
 from pytest_ckpt_compat._core.display import count, visible
+from pytest_ckpt_compat._core.dtypes import widens
 from pytest_ckpt_compat._core.rule import Rule
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -58,6 +59,10 @@ def _headline(verdict: Verdict) -> str:
     worst = next(_worst_first(verdict), None)
     if worst is None:
         return f"OK {name}: {_size(verdict)}"
+    if is_quiet(verdict):
+        return (
+            f"OK {name}: {_size(verdict)}, cast from {worst.old_specs[0].dtype} to {worst.new_specs[0].dtype}"
+        )
     phrases = list(_phrases(verdict, worst.severity))
     if worst.severity is Severity.WARNING:
         accepted = any(verdict.of(Severity.ACCEPTED))
@@ -68,6 +73,19 @@ def _headline(verdict: Verdict) -> str:
     if worst.severity is Severity.EXISTING:
         phrases.insert(0, f"already on {visible(worst.reason)}")
     return f"{worst.rule} {name}: {', '.join(phrases)}" if name else f"{worst.rule} {', '.join(phrases)}"
+
+
+def is_quiet(verdict: Verdict) -> bool:
+    """Whether a load succeeds and all there is to say is that torch widens one dtype to another."""
+    casts = {
+        (change.old_specs[0].dtype, change.new_specs[0].dtype)
+        if change.kind == "retyped"
+        and change.severity is Severity.WARNING
+        and widens(change.old_specs[0], change.new_specs[0])
+        else None
+        for change in verdict.changes
+    }
+    return len(casts) == 1 and None not in casts
 
 
 def _worst_first(verdict: Verdict) -> Iterator[Change]:
@@ -148,8 +166,11 @@ def _layout(table: Sequence[Row], limit: int | None) -> list[str]:
 
 
 def _advice(verdict: Verdict) -> Iterator[str]:
-    """What to do next: once for each rule that failed, then the commands."""
-    failed = dict.fromkeys(change.rule for change in verdict.of(Severity.ERROR))
-    yield from (f"  {rule}: {BY_ID[rule].advice}" for rule in failed if BY_ID[rule].advice)
+    """What to do next: once for each cause, or for each rule that failed; then the commands."""
+    failed = verdict.of(Severity.ERROR)
+    rules: dict[str, dict[str, None]] = {}
+    for change in failed:
+        rules.setdefault(change.advice or BY_ID[change.rule].advice, {})[change.rule] = None
+    yield from (f"  {', '.join(each)}: {visible(advice)}" for advice, each in rules.items() if advice)
     for label, command in verdict.repairs:
         yield f"  {label + ':':<8}{visible(command)}"

@@ -1,0 +1,237 @@
+"""Says why tensors differ where both sides show it, and what helps then: the advice of a kind may harm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from pytest_ckpt_compat._check.facts import EXTRA
+from pytest_ckpt_compat._check.sizes import vocabulary
+from pytest_ckpt_compat._core import storages
+from pytest_ckpt_compat._core.changes import Change, Kind
+from pytest_ckpt_compat._core.heads import WORD
+from pytest_ckpt_compat._core.structure import Structure
+
+#: Words that name an embedding of positions.
+_POSITIONS = frozenset({"pos", "position", "positions", "positional", "wpe"})
+_RESIZED: frozenset[Kind] = frozenset({"resized", "head-resized"})
+_Step = Callable[[Sequence[Change], Structure, Structure], Sequence[Change]]
+
+
+def with_causes(changes: Sequence[Change], old: Structure, new: Structure) -> tuple[Change, ...]:
+    """The changes; those whose cause is plain with a clause that names it, and the advice that fits.
+
+    Args:
+        changes: what a load found, explained.
+        old: the checkpoint.
+        new: the definition.
+    """
+    for step in _STEPS:
+        changes = step(changes, old, new)
+    return tuple(changes)
+
+
+def _heads(changes: Sequence[Change], _old: Structure, _new: Structure) -> Sequence[Change]:
+    """A head is resized only where its other sizes fit: else it is another layer."""
+    others = {_module(key) for each in changes if each.kind == "resized" for key in each.new}
+    return [
+        replace(each, kind="resized", detail="")
+        if each.kind == "head-resized" and others.intersection(map(_module, each.new))
+        else each
+        for each in changes
+    ]
+
+
+def _module(key: str) -> str:
+    return key.rpartition(".")[0].partition(".parametrizations.")[0]
+
+
+def _empty(changes: Sequence[Change], _old: Structure, _new: Structure) -> Sequence[Change]:
+    advice = "give it the checkpoint's size before the load, in a load_state_dict pre-hook"
+    return [
+        replace(each, kind="resized", detail="starts empty here, and gets its size in use", advice=advice)
+        if each.kind in _RESIZED and not each.new_specs[0].numel and each.old_specs[0].numel
+        else each
+        for each in changes
+    ]
+
+
+_EXTRA_STATE: Mapping[str, str] = {
+    "vanished": "drop the key while loading (remap=), or keep set_extra_state for old checkpoints",
+    "appeared": "give old checkpoints a default under this key while loading (remap=)",
+}
+
+
+def _extra_state(changes: Sequence[Change], _old: Structure, _new: Structure) -> Sequence[Change]:
+    """Which way an extra state went, and whether the checkpoint has its content under keys of their own."""
+    moved = {
+        each.old[0].rpartition(".")[0]: each.advice
+        for each in changes
+        if each.kind == "unexpected" and each.detail == EXTRA
+    }
+    return [
+        replace(each, advice=(each.new and moved.get(_owner(each.new[0]))) or _EXTRA_STATE[each.detail])
+        if each.kind == "extra-state" and each.detail in _EXTRA_STATE
+        else each
+        for each in changes
+    ]
+
+
+def _owner(key: str) -> str:
+    return key.rpartition(".")[0]
+
+
+#: What a key of a reparametrized weight ends with -> what helps from there to a plain one.
+_PLAIN: Mapping[str, str] = {
+    "weight_mask": "multiply weight_orig by weight_mask (remap=), or call prune.remove and save again",
+    "weight_u": "divide weight_orig by its spectral norm (remap=), or remove_spectral_norm after the load",
+    "weight_g": "compute weight from weight_g and weight_v (remap=), or remove_weight_norm after the load",
+}
+_TORCHS_OWN = "call torch.nn.utils.parametrize.remove_parametrizations"
+
+
+def _parametrized(changes: Sequence[Change], _old: Structure, _new: Structure) -> Sequence[Change]:
+    return [
+        replace(each, advice=_to_plain(each)) if each.kind == "reparametrized" else each for each in changes
+    ]
+
+
+def _to_plain(change: Change) -> str:
+    """What helps between a weight in other terms and a plain one; "" between two such forms."""
+    stored = [[key for key in keys if _is_stored(key)] for keys in (change.old, change.new)]
+    if stored[0] and not stored[1]:
+        known = (advice for end, advice in _PLAIN.items() if any(key.endswith(end) for key in change.old))
+        later = "load it into layers that have the parametrization, and then"
+        return next(known, f"{later} {_TORCHS_OWN}: a rename alone gives other numbers")
+    if stored[1] and not stored[0]:
+        return "load the plain weight first, and apply the parametrization after it, or convert it (remap=)"
+    return ""
+
+
+def _is_stored(key: str) -> bool:
+    ends = ("_orig", "_mask", "_g", "_u", "_v")
+    return ".parametrizations." in f".{key}" or key.endswith(ends)
+
+
+def _stored(changes: Sequence[Change], old: Structure, new: Structure) -> Sequence[Change]:
+    """Quantized weights and FSDP's flat parameters, for a model that has none of them."""
+    flat = [key for key in old.tensors if storages.is_flat(key)]
+    if flat and not any(map(storages.is_flat, new.tensors)):
+        advice = (
+            "save the full state_dict where it was trained (full_state_dict=True): this is a part, flattened"
+        )
+        return [
+            replace(each, detail=each.detail or _flat_detail(each), advice=advice)
+            if each.kind in ("missing", "unexpected")
+            else each
+            for each in changes
+        ]
+    forms = {words: key for key in old.tensors if (words := storages.quantized(key))}
+    if not forms or any(map(storages.quantized, new.tensors)):
+        return changes
+    words = " and ".join(forms)
+    layers = {_layer(key) for key in old.tensors if storages.quantized(key)}
+    advice = "load it with the quantization it was saved with, or save the dequantized model"
+    return [
+        replace(each, kind=_plain_kind(each), detail=words, advice=advice)
+        if each.kind in ("unexpected", "missing", *_RESIZED)
+        and layers.intersection(map(_layer, (*each.old, *each.new)))
+        else each
+        for each in changes
+    ]
+
+
+def _flat_detail(change: Change) -> str:
+    return "a flat parameter of FSDP" if any(map(storages.is_flat, change.old)) else ""
+
+
+def _plain_kind(change: Change) -> Kind:
+    return "resized" if change.kind == "head-resized" else change.kind
+
+
+def _layer(key: str) -> str:
+    """The layer of a weight, or of what a quantized form keeps beside it."""
+    for name in ("_packed_params", "weight", "qweight", "SCB"):
+        head, found, _ = f".{key}.".partition(f".{name}.")
+        if found:
+            return head
+    return f".{key}".rpartition(".")[0]
+
+
+def _sizes(changes: Sequence[Change], old: Structure, new: Structure) -> Sequence[Change]:
+    """A vocabulary that grew, a size that changed everywhere, positions of an embedding."""
+    resized = [each for each in changes if each.kind in _RESIZED and not each.advice]
+    found: dict[int, Change] = {}
+    grew = vocabulary(resized, old, new)
+    if grew is not None:
+        found |= {id(each): replace(each, kind="resized", detail=grew.detail) for each in grew.changes}
+        advice = f"resize it from {grew.before} rows after the load, or copy the rows while loading (remap=)"
+        found = {key: replace(each, advice=advice) for key, each in found.items()}
+    rest = [each for each in resized if id(each) not in found]
+    for each in rest:
+        if _is_position(each):
+            before, after = (specs[0].shape for specs in (each.old_specs, each.new_specs))
+            ours, theirs = next((a, b) for a, b in zip(before, after, strict=True) if a != b)
+            advice = "interpolate it while loading (remap=), or build the model for the old size"
+            found[id(each)] = replace(each, detail=f"positions {ours} -> {theirs}", advice=advice)
+    return [found.get(id(each), each) for each in changes]
+
+
+def _is_position(change: Change) -> bool:
+    """Whether the number of positions in an embedding of positions, and nothing else, differs."""
+    ends = change.new[0].split(".")[-2:]
+    named = _POSITIONS.intersection(word.lower() for each in ends for word in WORD.findall(each))
+    before, after = change.old_specs[0].shape, change.new_specs[0].shape
+    differ = [a != b for a, b in zip(before, after, strict=False)]
+    return bool(named) and len(before) == len(after) >= 2 and sum(differ) == 1 and not differ[-1]
+
+
+def _statistics(changes: Sequence[Change], _old: Structure, new: Structure) -> Sequence[Change]:
+    """Running statistics of a layer that has become another one, into which its weight still fits."""
+    return [
+        replace(each, detail=told[0], advice=told[1])
+        if each.kind == "unexpected" and (told := _of_norm(each.old[0], new))
+        else each
+        for each in changes
+    ]
+
+
+def _of_norm(key: str, new: Structure) -> tuple[str, str] | None:
+    module, _, name = key.rpartition(".")
+    kind = new.modules.get(module)
+    if name not in ("running_mean", "running_var", "num_batches_tracked") or kind is None:
+        return None
+    short = kind.rpartition(".")[2]
+    if f"{module}.running_mean" in new.tensors:
+        return (
+            f"a counter that the {short} does not have",
+            "drop the key while loading (remap=): outputs do not depend on it",
+        )
+    if "BatchNorm" in short or "InstanceNorm" in short:
+        return (
+            f"the {short} keeps no statistics here",
+            "keep them (track_running_stats=True), or drop them while loading (remap=) if batches decide",
+        )
+    if f"{module}.weight" not in new.tensors:
+        return None
+    return (
+        f"of a layer that is a {short} now",
+        "put the old layer back: its weight and bias fit the new one, which computes something else",
+    )
+
+
+def _nothing_alike(changes: Sequence[Change], old: Structure, _new: Structure) -> Sequence[Change]:
+    """A checkpoint of which not one tensor has a place in the definition."""
+    lost = {key for each in changes if each.kind == "unexpected" for key in each.old}
+    if not lost or lost != set(old.tensors) or any(each.advice for each in changes):
+        return changes
+    advice = (
+        "no tensor of the checkpoint has a place in the definition: see that path and model belong together"
+    )
+    absent = ("missing", "unexpected")
+    return [replace(each, advice=advice) if each.kind in absent else each for each in changes]
+
+
+_STEPS: tuple[_Step, ...] = (
+    *(_heads, _empty, _extra_state, _parametrized, _stored, _sizes, _statistics, _nothing_alike),
+)

@@ -1,0 +1,121 @@
+"""Proves a cause by another load: of what the definition itself saves, or with other arguments."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pytest_ckpt_compat._check.arguments import proposals, written
+from pytest_ckpt_compat._core.changes import Change, Kind
+from pytest_ckpt_compat._core.errors import CkptCompatError
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.observation import Outcome
+
+#: What a load of a structure into a definition reports.
+Load = Callable[[Structure, Definition], Outcome]
+
+#: Kinds of changes that a trial may explain.
+_OF_A_LOAD: frozenset[Kind] = frozenset(
+    {"missing", "unexpected", "resized", "head-resized", "load-raises", "renamed", "extra-state"}
+)
+
+
+#: What else helps where a load that a trial explains is not meant to work as before.
+_ELSE: Mapping[Kind, str] = {
+    "head-resized": ", or leave the head out of what is loaded",
+    "missing": ", or give it a default in a load_state_dict pre-hook",
+    "unexpected": ", or drop the key while loading (remap=)",
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A load that raised, and what it takes to load something else in its place.
+
+    Attributes:
+        structure: what was loaded.
+        new: the definition's own structure.
+        definition: what it was loaded into.
+        outcome: what the load reported.
+        load: loads without real tensors.
+    """
+
+    structure: Structure
+    new: Structure
+    definition: Definition
+    outcome: Outcome
+    load: Load
+
+    def explain(self, changes: Sequence[Change]) -> tuple[Change, ...]:
+        """The changes; with the cause that a further load proves, if one does."""
+        if not self.outcome.raised or _is_loaded_otherwise(self.definition):
+            return tuple(changes)
+        for explained in (self._own, self._versions, self._arguments):
+            with contextlib.suppress(CkptCompatError):
+                if (found := explained(changes)) is not None:
+                    return tuple(found)
+        return tuple(changes)
+
+    def _own(self, changes: Sequence[Change]) -> list[Change] | None:
+        """A definition that does not load what it saves itself."""
+        outcome, new = self.outcome, self.new
+        suspect = {key for key in outcome.unexpected if key in new.tensors}
+        suspect |= {key for key in outcome.missing if key in self.structure.tensors}
+        alike = new.tensors.keys() == self.structure.tensors.keys()
+        if not suspect and not (alike and outcome.errors):
+            return None
+        found = self.load(replace(new, values=self.structure.values), self.definition)
+        keys = suspect.intersection((*found.unexpected, *found.missing))
+        errors = {*outcome.errors}.intersection(found.errors)
+        if not keys and not errors:
+            return None
+        detail = "saved by the definition itself, which cannot load it"
+        advice = "correct its code for saving or for loading: the definition cannot load what it saves itself"
+        return [
+            replace(each, detail=detail if each.kind != "load-raises" else each.detail, advice=advice)
+            if keys.intersection((*each.old, *each.new))
+            or (each.kind == "load-raises" and each.detail in errors)
+            else each
+            for each in changes
+        ]
+
+    def _versions(self, changes: Sequence[Change]) -> list[Change] | None:
+        """A file without the versions of modules, with which it would load."""
+        if self.structure.versions or not self.new.versions:
+            return None
+        if self.load(replace(self.structure, versions=self.new.versions), self.definition).raised:
+            return None
+        advice = (
+            "keep _metadata where the state_dict is rebuilt (a dict comprehension loses it): "
+            "with the versions of its modules, the checkpoint loads"
+        )
+        return self._all(changes, advice)
+
+    def _arguments(self, changes: Sequence[Change]) -> list[Change] | None:
+        """Arguments of the constructor with which the file loads; not where a trial costs more."""
+        if self.definition.once.module is not None or self.outcome.read_weights:
+            return None
+        for given in proposals(changes, self.structure, self.new, self.definition):
+            kwargs = {**self.definition.kwargs, **given}
+            with contextlib.suppress(CkptCompatError):
+                if not self.load(self.structure, replace(self.definition, kwargs=kwargs)).raised:
+                    return self._all(
+                        changes,
+                        f"it loads with {written(given)}: build the model so, and give this in kwargs",
+                    )
+        return None
+
+    def _all(self, changes: Sequence[Change], advice: str) -> list[Change]:
+        return [
+            replace(each, advice=advice + (f"; {each.advice}" if each.advice else _ELSE.get(each.kind, "")))
+            if each.kind in _OF_A_LOAD
+            else each
+            for each in changes
+        ]
+
+
+def _is_loaded_otherwise(definition: Definition) -> bool:
+    """Whether something other than the definition's own class and ``load_state_dict`` is in play."""
+    return bool(definition.loader or definition.library or definition.parts or definition.configured)

@@ -1,0 +1,30 @@
+"""Forms in which libraries store weights, by the names in keys: a plain model has no place for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+#: Words for a quantized form -> what the keys end with that it adds to a layer's.
+QUANTIZED: Mapping[str, re.Pattern[str]] = MappingProxyType(
+    {
+        "4-bit weights of bitsandbytes": re.compile(
+            r"\.(nested_)?(absmax|quant_map)$|\.quant_state\.bitsandbytes__\w+$"
+        ),
+        "8-bit weights of bitsandbytes": re.compile(r"\.(SCB|weight_format)$"),
+        "weights of GPTQ or AWQ": re.compile(r"\.(qweight|qzeros|g_idx)$"),
+        "packed weights of torch.ao.quantization": re.compile(r"(^|\.)_packed_params(\.|$)"),
+    }
+)
+_FLAT = re.compile(r"(^|\.)_?flat_param(_\d+)?$")
+
+
+def quantized(key: str) -> str:
+    """The form in which a key shows that the layer's weights are quantized, in words; "" for none."""
+    return next((words for words, form in QUANTIZED.items() if form.search(key)), "")
+
+
+def is_flat(key: str) -> bool:
+    """Whether FSDP keeps the parameters of several layers under a key, in one vector."""
+    return bool(_FLAT.search(key))

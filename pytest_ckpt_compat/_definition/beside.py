@@ -1,0 +1,75 @@
+"""What a module has under a name that its ``state_dict()`` lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a module has under the key of a tensor that it does not load.
+
+    Attributes:
+        how: ``buffer``, one with ``persistent=False``; ``none``, a parameter or buffer that is None;
+            ``extra``, a tensor that ``set_extra_state`` assigns; ``attribute``, any other tensor.
+        equal: whether it holds the checkpoint's numbers; None if that is not known.
+    """
+
+    how: Literal["buffer", "none", "extra", "attribute"]
+    equal: bool | None = None
+
+
+def beside(module: nn.Module, keys: Iterable[str]) -> dict[str, Beside]:
+    """Looks up keys that a load had no use for: key -> what the module has there, if it has anything."""
+    parts = dict(module.named_modules(remove_duplicate=False))
+    found = {}
+    for key in keys:
+        owner, _, name = key.rpartition(".")
+        how = _how(parts[owner], name) if owner in parts else None
+        if how is not None:
+            found[key] = Beside(how)
+    return found
+
+
+def _how(part: nn.Module, name: str) -> Literal["buffer", "none", "extra", "attribute"] | None:
+    import torch
+
+    registered = {**part._parameters, **part._buffers}
+    if name in registered:
+        if registered[name] is None:
+            return "none"
+        return "buffer" if name in part._non_persistent_buffers_set else None
+    # A hook of weight_norm computes the weight from weight_g and weight_v: it is no attribute of its own.
+    derived = any(each.startswith(f"{name}_") for each in registered)
+    if derived or not isinstance(vars(part).get(name), torch.Tensor):
+        return None
+    code = getattr(type(part).set_extra_state, "__code__", None)
+    return "extra" if code is not None and name in code.co_names else "attribute"
+
+
+def compared(
+    found: Mapping[str, Beside], module: nn.Module, state: Mapping[str, Any]
+) -> Mapping[str, Beside]:
+    """The same, with whether the numbers are those of the checkpoint.
+
+    Args:
+        found: what ``beside`` found.
+        module: the module with its real numbers.
+        state: the checkpoint with its own.
+    """
+    import torch
+
+    parts = dict(module.named_modules(remove_duplicate=False))
+    result = {}
+    for key, each in found.items():
+        owner, _, name = key.rpartition(".")
+        mine, theirs = getattr(parts.get(owner), name, None), state.get(key)
+        if isinstance(mine, torch.Tensor) and isinstance(theirs, torch.Tensor) and not mine.is_meta:
+            each = replace(each, equal=mine.shape == theirs.shape and bool((mine == theirs).all()))
+        result[key] = each
+    return result

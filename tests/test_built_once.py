@@ -1,0 +1,141 @@
+"""A constructor that downloads weights runs once in a check, and one that cannot download is told as that."""
+
+from __future__ import annotations
+
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import pytest_ckpt_compat as ckpt
+
+
+class Server(HTTPServer):
+    """Counts what it is asked."""
+
+    asked = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Server)
+        self.server.asked += 1
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"0.5")
+
+    def log_message(self, *args: Any) -> None: ...
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as found:
+        thread = threading.Thread(target=found.serve_forever)
+        thread.start()
+        yield found
+        found.shutdown()
+        thread.join()
+
+
+def downloading(server: Server) -> type[nn.Module]:
+    class Net(nn.Module):
+        def __init__(self, classes: int = 3, pretrained: bool = True) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(5, 4)
+            self.layer = nn.Linear(4, 5, bias=False)
+            self.layer.weight = self.embed.weight
+            self.norm = nn.BatchNorm1d(4)
+            self.head = nn.Linear(4, classes)
+            self.register_buffer("table", torch.zeros(3), persistent=False)
+            if pretrained:
+                with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/w") as answer:
+                    nn.init.constant_(self.head.weight, float(answer.read()))
+
+    return Net
+
+
+CASES: dict[str, tuple[dict[str, Any], Any, bool]] = {
+    "loads": ({}, dict, True),
+    "head resized": ({"classes": 4}, dict, False),
+    "wrapped": ({}, lambda state: {f"module.{key}": value for key, value in state.items()}, False),
+    "a key less": ({}, lambda state: {k: v for k, v in state.items() if k != "head.bias"}, False),
+    "a key more": ({}, lambda state: {**state, "table": torch.zeros(3)}, False),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_constructor_downloads_is_downloaded_once(tmp_path: Path, server: Server, case: str) -> None:
+    kwargs, change, loads = CASES[case]
+    net = downloading(server)
+    torch.save(change(dict(net(pretrained=False).state_dict())), tmp_path / "net.pt")
+
+    verdict = ckpt.check(tmp_path / "net.pt", net, kwargs=kwargs)
+
+    assert server.asked == 1
+    assert verdict.compatible is loads
+    again = ckpt.check(tmp_path / "net.pt", net, kwargs={**kwargs, "pretrained": False})
+    assert [(c.kind, c.old, c.new) for c in verdict.changes] == [
+        (c.kind, c.old, c.new) for c in again.changes
+    ]
+    if case == "a key more":  # what was built without numbers says nothing of them
+        assert [c.detail for c in verdict.changes] == ["still there, persistent=False"]
+        assert "with these values" in again.changes[0].detail
+
+
+def test_what_cannot_be_downloaded_is_tried_once(tmp_path: Path) -> None:
+    tried = []
+
+    class Net(nn.Module):
+        def __init__(self, weights: str | None = "imagenet") -> None:
+            super().__init__()
+            tried.append(weights)
+            if weights:
+                raise RuntimeError("no weights") from urllib.error.URLError("unknown host")
+
+    torch.save({"w": torch.zeros(1)}, tmp_path / "net.pt")
+    advice = "it downloads something: give weights=None in kwargs, since the checkpoint brings the weights"
+    with pytest.raises(ckpt.CkptCompatError, match=advice):
+        ckpt.check(tmp_path / "net.pt", Net)
+    assert tried == ["imagenet"]
+
+
+class Sized(nn.Module):
+    def __init__(self, width: int, classes: int, device: str = "cpu") -> None:
+        super().__init__()
+        self.layer = nn.Linear(width, classes)
+        if device != "cpu":
+            raise AssertionError("Torch not compiled with CUDA enabled")
+
+
+@pytest.mark.parametrize(
+    ("values", "kwargs", "advice"),
+    [
+        ({}, {}, "; give width, classes in kwargs$"),
+        (
+            {"config": {"model": {"width": 2, "classes": 3}}},
+            {},
+            "give width=2, classes=3 in kwargs, which the file",
+        ),
+        (
+            {"config": {"model": {"width": 2, "classes": 3}}},
+            {},
+            "holds at config.model, or register a factory",
+        ),
+        ({"args": {"width": 2}}, {}, r"give width=2 in kwargs, which the file holds at args \(and classes\)"),
+        ({}, {"width": 1, "depth": 2}, "take depth out of kwargs, and give classes"),
+        ({}, {"width": 1, "classes": 2, "device": "cuda"}, 'give device="cpu" in kwargs'),
+    ],
+)
+def test_a_constructor_that_raises_is_told_what_it_lacks(
+    tmp_path: Path, values: dict[str, Any], kwargs: dict[str, Any], advice: str
+) -> None:
+    torch.save({"model": nn.Linear(2, 3).state_dict(), **values}, tmp_path / "net.pt")
+    with pytest.raises(ckpt.CkptCompatError, match=advice):
+        ckpt.check(tmp_path / "net.pt", Sized, kwargs=kwargs)
