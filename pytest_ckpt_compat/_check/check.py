@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pytest_ckpt_compat._check import compare
+from pytest_ckpt_compat._check import compare, migrations
 from pytest_ckpt_compat._check import wrapper as wrappers
 from pytest_ckpt_compat._check.explain import explain, grouped
 from pytest_ckpt_compat._check.facts import as_changes
@@ -68,8 +68,9 @@ def check(
     key: str | None = None,
     strip_prefix: str | None = None,
     strict: bool = True,
-    remap: Any = None,
+    migrate: Any = None,
     load: Any = None,
+    version: int | str | None = None,
 ) -> Verdict:
     """Loads a checkpoint's structure into a definition, through its own ``load_state_dict``.
 
@@ -87,10 +88,12 @@ def check(
         key: dotted path of the state_dict inside the file, where it is not the only one.
         strip_prefix: taken off the keys that begin with it (``"module."``).
         strict: as in ``load_state_dict``.
-        remap: the project's function that renames keys before the load, ``state_dict -> state_dict`` or
-            ``(state_dict, model) -> state_dict``; or ``"package.module:function"``; or a file of rules.
+        migrate: what makes an older checkpoint one of today's before the load: ``state_dict -> state_dict``
+            or ``(state_dict, model) -> state_dict``; or ``"package.module:function"``; or a file of rules; or
+            a list of these; or a mapping of version -> one of these.
         load: the project's whole loader, ``function(path, **kwargs) -> module``, which is then what is
             judged; or ``"package.module:function"``; or the name of a library that loads the checkpoint.
+        version: of the file, or the dotted path of its version inside it, for ``migrate`` by version.
 
     Raises:
         ReadError: the file cannot be read.
@@ -102,7 +105,7 @@ def check(
     options.check(
         "check()", {"path": path, "kwargs": kwargs, "key": key, "strip_prefix": strip_prefix}, _PLAIN
     )
-    definition = find(model, kwargs, remap, load, path)
+    definition = find(model, kwargs, migrate, load, path, version=version)
     structure, notes = read_for(path, key, definition, strip_prefix)
     verdict = check_structure(structure, definition, Policy(strict=strict), strip_prefix)
     return replace(verdict, notes=(*verdict.notes, *notes))
@@ -124,9 +127,10 @@ def check_structure(
     if strip_prefix:
         structure = _stripped(structure, definition, strip_prefix)
     structure = lightning.with_file(structure, definition.target, definition.hparams_file, definition.path)
+    definition, chosen = migrations.for_file(structure, definition)
     new, outcome = _load(structure, definition, policy)
     done, given = outcome.remapped, structure
-    if done:  # from here on, the checkpoint is what the remap made of it
+    if done:  # from here on, the checkpoint is what the migrations made of it
         structure, definition = done.structure, replace(definition, remap=None, prepares=False)
     structure = outcome.given or structure
     wrapper, unwrapped = None, outcome
@@ -151,12 +155,14 @@ def check_structure(
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
-        notes=(*notes_of(definition, structure, outcome), *impossible, *unknown, *notes),
+        notes=(*chosen, *notes_of(definition, structure, outcome), *impossible, *unknown, *notes),
         repairs=(wrapper.repair(new),) if wrapper else (),
         before=done.before if done else None,
         remapped=done.renamed if done else {},
+        migrated=done.migrated if done else None,
         renderer=render,
     )
+    verdict = replace(verdict, notes=(*verdict.notes, *migrations.excesses(verdict)))
     return _opened(verdict, structure, policy)
 
 
@@ -182,7 +188,7 @@ def check_saved(
     checkpoint: Structure | None = None,
     new: Structure | None = None,
 ) -> Verdict:
-    """Loads what an earlier definition saved, which a remap of older checkpoints need not be meant for.
+    """Loads what an earlier definition saved, which a migration of older checkpoints need not be meant for.
 
     A project's loader opens checkpoints, not what a definition saves: the module that it gives for the
     checkpoint has to load that. Where it gives none, the names decide.
@@ -212,8 +218,8 @@ def check_saved(
     verdict = check_structure(structure, replace(definition, remap=None), policy, strip_prefix)
     if verdict.compatible or definition.remap is None:
         return verdict
-    other = check_structure(structure, definition, policy, strip_prefix)
-    return other if other.compatible else verdict
+    others = (check_structure(structure, each, policy, strip_prefix) for each in migrations.later(definition))
+    return next((other for other in others if other.compatible), verdict)
 
 
 def _explained(

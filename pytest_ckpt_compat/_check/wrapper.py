@@ -46,7 +46,7 @@ class Wrapper:
             line = f'pass strip_prefix="{self.prefix}", or save the state_dict of the module in the wrapper'
             return "fix", line
         if new.source.format == ADAPTER:
-            return "fix", f"put {self.prefix} before the keys while loading (remap=), as peft saves them"
+            return "fix", f"put {self.prefix} before the keys while loading (migrate=), as peft saves them"
         return "fix", "register the model without its wrapper"
 
 

@@ -88,20 +88,20 @@ def _planned(
 ) -> tuple[Structure, Callable[[Opened], Contents]] | None:
     """The checkpoint, and what makes the contents of the new one; None if something is left to decide."""
     from pytest_ckpt_compat._cli.sides import read
-    from pytest_ckpt_compat._convert.contents import Contents, by_function
+    from pytest_ckpt_compat._convert.contents import Contents, by_migrations
 
     if arguments.choose and not arguments.model:
         raise UsageError(
-            "--choose", "was given without --model", "write the choice into the rules or the remap"
+            "--choose", "was given without --model", "write the choice into the rules or the function"
         )
     if arguments.model:
         return _by_model(arguments)
     structure = read(arguments.old, arguments.key)
     if arguments.remap:
-        from pytest_ckpt_compat._definition.project_code import remap_of
+        from pytest_ckpt_compat._definition.chain import Chain, chain_of
 
-        remap = remap_of(arguments.remap)
-        return structure, lambda source: by_function(source, remap)
+        chain = chain_of(arguments.remap, subject="convert") or Chain(())
+        return structure, lambda source: by_migrations(source, chain)
     steps, names = _by_rules(arguments.rules, structure)
     return structure, lambda source: Contents(source, steps, names)
 
@@ -109,7 +109,7 @@ def _planned(
 def _by_rules(path: str, structure: Structure) -> tuple[Sequence[Step], Callable[[str], str]]:
     """The steps that rules give, and what gives modules their new paths."""
     from pytest_ckpt_compat._migrate import toml_file
-    from pytest_ckpt_compat._migrate.rules import RulesError, applied, module_names, unmatched
+    from pytest_ckpt_compat._migrate.rules import RulesError, applied, module_names, usage
 
     rules = toml_file.read(Path(path))
     keys = list(structure.tensors)
@@ -119,9 +119,9 @@ def _by_rules(path: str, structure: Structure) -> tuple[Sequence[Step], Callable
         raise UsageError(
             path, f"does not fit {structure.source.path}: {error}", "correct the rules"
         ) from error
-    idle = unmatched(rules, keys)
-    for pattern in idle[:_SHOWN]:
-        say(f"{path}: {pattern} matches no key")
+    idle = [use for use in usage(rules, keys)[0] if not use.used]
+    for use in idle[:_SHOWN]:
+        say(f"{path}: {use}")
     if len(idle) > _SHOWN:
         say(f"{path}: {len(idle) - _SHOWN} more match no key")
     return steps, module_names(rules)
@@ -144,9 +144,7 @@ def _by_model(arguments: argparse.Namespace) -> tuple[Structure, Callable[[Opene
         try:
             made = migration.migration(sides, plan, "rules")
         except RulesError as error:
-            raise UsageError(
-                arguments.old, f"cannot be converted by rules: {error}", "write a remap"
-            ) from error
+            raise UsageError(arguments.old, f"cannot be converted by rules: {error}", "write code") from error
         lines = [f"not proven: {key}: {why}" for key, why in made.unproven.items()] + list(made.problems)
         rules = made.rules
     if lines:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.structure import Structure, alias_groups
 from pytest_ckpt_compat._definition.build import build
+from pytest_ckpt_compat._definition.chain import single
 from pytest_ckpt_compat._definition.empty_state import empty_state
 from pytest_ckpt_compat._definition.entries import identity, spec_of
 from pytest_ckpt_compat._definition.find import Definition
@@ -19,7 +20,6 @@ from pytest_ckpt_compat._definition.names import is_module
 from pytest_ckpt_compat._definition.observation import quiet_copies
 from pytest_ckpt_compat._definition.operations import carried_out
 from pytest_ckpt_compat._definition.origins import Origins
-from pytest_ckpt_compat._definition.project_code import Remap
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
 from pytest_ckpt_compat._migrate.steps import COPY, Step
 
@@ -100,7 +100,7 @@ def _expected(steps: Iterable[Step], state: Mapping[str, Any]) -> dict[str, Any]
 
 def with_migration(definition: Definition, migrate: Migration) -> Definition:
     """The definition, with a migration before its load."""
-    return replace(definition, remap=Remap(migrate, "of the migration", takes_model=False))
+    return replace(definition, remap=single(migrate, "as written"))
 
 
 def with_hooks(definition: Definition, hook: Any, paths: Sequence[str], version: int) -> Definition:

@@ -1,0 +1,170 @@
+"""Applies the migrations of a registration to a state_dict, and says what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.migrated import Applied, Migrated, RuleUse
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._definition.origin_texts import Texts
+from pytest_ckpt_compat._definition.origins import Origins
+from pytest_ckpt_compat._definition.project_code import Remap, remap_of
+from pytest_ckpt_compat._registry.chain import Link, is_migrate, is_version, links, numbers, require_version
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The migrations of a registration, in order.
+
+    Attributes:
+        links: the migrations.
+        version: the version of the file, or the dotted path of its version inside it; None where none of
+            the migrations leads to a version, or those that the file needs are chosen already.
+    """
+
+    links: tuple[Remap, ...]
+    version: int | str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the migrations."""
+        return tuple(each.name for each in self.links)
+
+    @property
+    def name(self) -> str:
+        """``migration a.v1_to_v2``, or ``migrations a.v1_to_v2, a.v2_to_v3``."""
+        return f"migration{'s' if len(self.links) > 1 else ''} {', '.join(self.names)}"
+
+    def for_file(self, structure: Structure) -> tuple[Chain, tuple[str, ...]]:
+        """The migrations that a file needs by its version, and a remark on how that was known.
+
+        Raises:
+            UsageError: what the file has as its version is none.
+        """
+        if self.version is None:
+            return self, ()
+        found, notes = self.version, tuple[str, ...]()
+        if not is_version(found):
+            found = _at(structure.values, str(found))
+            if found is None:
+                notes = (f"the file has no {self.version}: it is taken for one of the oldest version",)
+            elif not is_version(found):
+                problem = f"is {found!r} in {structure.source.path}"
+                advice = "it must be a whole number, or numbers with dots between them"
+                raise UsageError(f"version {self.version}", problem, advice)
+        older = () if found is None else numbers(str(found))
+        needed = [each for each in self.links if found is None or numbers(each.to) > older]
+        if not needed:
+            notes = (f"no migration is for a file of version {found}",)
+        return Chain(tuple(needed)), notes
+
+    @property
+    def later(self) -> tuple[Chain, ...]:
+        """The migrations without the first ones, fewest first; all of them last."""
+        return tuple(Chain(self.links[start:]) for start in range(len(self.links) - 1, -1, -1))
+
+    def __call__(
+        self, state: Mapping[str, Any], module: nn.Module | None, structure: Structure
+    ) -> Mapping[str, Any]:
+        """What the migrations make of a state_dict.
+
+        Args:
+            state: the checkpoint's entries.
+            module: what they are to be loaded into, for migrations that take it.
+            structure: of the checkpoint, whose version decides which migrations it needs.
+
+        Raises:
+            RemapError: one raises, or returns no mapping.
+            UsageError: as ``for_file``.
+        """
+        for link in self.for_file(structure)[0].links:
+            state = link(state, module)
+        return state
+
+    def watched(
+        self, state: Mapping[str, Any], module: nn.Module, structure: Structure
+    ) -> tuple[Mapping[str, Any], Migrated]:
+        """As a call, and says what each migration did, and where every value went."""
+        origins, made = Origins(state), state
+        applied: list[Applied] = []
+        with origins.watched():
+            start = before = _marks(state, origins)
+            for link in self.for_file(structure)[0].links:
+                given = list(made)
+                made = link(made, module)
+                after = _marks(made, origins)
+                applied.append(_applied(link, given, before != after))
+                before = after
+        return made, _migrated(start, before, applied, Texts(state, origins))
+
+
+def _migrated(
+    start: Mapping[Any, Any], end: Mapping[Any, Any], applied: Sequence[Applied], texts: Texts
+) -> Migrated:
+    found = {
+        key: texts.origin(mark)
+        for key, mark in end.items()
+        if isinstance(key, str) and (key not in start or start[key] != mark)
+    }
+    sources = {key for each in found.values() for key in each.keys}
+    dropped = tuple(key for key in start if key is not None and key not in end and key not in sources)
+    names = tuple(each.name for each in applied if each.changed)
+    return Migrated(names, found, dropped, tuple(applied))
+
+
+def _marks(state: Mapping[str, Any], origins: Origins) -> dict[Any, Any]:
+    """The origin of each entry; under None, the versions of the modules."""
+    metadata = getattr(state, "_metadata", None)
+    versions = None if metadata is None else {name: dict(each) for name, each in metadata.items()}
+    return {None: versions, **{key: origins.of(value) for key, value in state.items()}}
+
+
+def _applied(link: Remap, keys: Sequence[str], changed: bool) -> Applied:
+    uses: tuple[RuleUse, ...] = ()
+    takes: Mapping[str, str] = {}
+    if link.rules is not None:
+        from pytest_ckpt_compat._migrate.rules import usage
+
+        uses, takes = usage(link.rules, keys)
+    return Applied(link.name, changed, uses, takes)
+
+
+def _at(values: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path in nested mappings, or None."""
+    found: Any = values
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def chain_of(given: Any, version: Any = None, subject: str = "check()") -> Chain | None:
+    """Resolves what a registration or a caller gives as ``migrate`` and ``version``.
+
+    Raises:
+        BuildError: a name cannot be imported.
+        UsageError: something is no migration, or no version, or one of both is wanted and not there.
+    """
+    resolved = isinstance(given, tuple) and all(isinstance(each, Link) for each in given)
+    if isinstance(given, (str, list, tuple, Mapping)) and not resolved and not is_migrate(given):
+        advice = 'give a function, "package.module:function", a file of rules, a list or a dict of these'
+        raise UsageError(f"{subject}, migrate", f"is {given!r}", advice)
+    require_version(subject, given, version)
+    found = tuple(map(remap_of, links(given)))
+    return Chain(found, version) if found else None
+
+
+def single(function: Any, name: str) -> Chain:
+    """One function that takes a state_dict."""
+    return Chain((Remap(function, name, takes_model=False),))
+
+
+def without(chain: Chain, names: Sequence[str]) -> Chain | None:
+    """The migrations but for those of these names; None if none is left."""
+    left = tuple(each for each in chain.links if each.name not in names)
+    return replace(chain, links=left) if left else None
