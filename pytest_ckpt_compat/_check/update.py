@@ -57,5 +57,7 @@ def difference(old: Structure, new: Structure) -> str:
         return "the classes of modules"
     if old.settings != new.settings:
         return "the settings of modules"
+    if old.migrated != new.migrated:
+        return "the migration that makes it load"
     same = fingerprint.same(old, new)
     return "the state of the optimizer" if same else "the classes that the file names"

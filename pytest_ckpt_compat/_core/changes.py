@@ -28,6 +28,7 @@ Kind = Literal[
     "nothing-loaded",
     "settings-changed",
     "unopenable",
+    "migration-needed",
     "no-baseline",
     "stale-snapshot",
     "unreadable",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from pytest_ckpt_compat._core.migrated import Migrated
 from pytest_ckpt_compat._core.pickled import Pickled
 
 #: dtype name, as in torch but without ``torch.`` -> bytes per element, a fraction if several elements
@@ -214,6 +215,7 @@ class Structure:
         pickled: the classes and functions that the file names, and what else decides whether ``torch.load``
             opens it; None if it is not a file of ``torch.save``, or a snapshot of one that names nothing
             but what every state_dict does.
+        migrated: of a snapshot, which migrations made the checkpoint load, and where its values went.
     """
 
     tensors: Mapping[str, TensorSpec]
@@ -230,6 +232,7 @@ class Structure:
     modules: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, compare=False, repr=False)
     pickled: Pickled | None = field(default=None, compare=False, repr=False)
+    migrated: Migrated | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Makes the mappings read-only."""
