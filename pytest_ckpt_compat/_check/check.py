@@ -127,7 +127,7 @@ def check_structure(
     if strip_prefix:
         structure = _stripped(structure, definition, strip_prefix)
     structure = lightning.with_file(structure, definition.target, definition.hparams_file, definition.path)
-    definition, chosen = migrations.for_file(structure, definition)
+    definition, passed, chosen = migrations.for_file(structure, definition)
     new, outcome = _load(structure, definition, policy)
     done, given = outcome.remapped, structure
     if done:  # from here on, the checkpoint is what the migrations made of it
@@ -159,7 +159,7 @@ def check_structure(
         repairs=(wrapper.repair(new),) if wrapper else (),
         before=done.before if done else None,
         remapped=done.renamed if done else {},
-        migrated=done.migrated if done else None,
+        migrated=migrations.with_passed_over(done.migrated if done else None, passed),
         renderer=render,
     )
     verdict = replace(verdict, notes=(*verdict.notes, *migrations.excesses(verdict)))

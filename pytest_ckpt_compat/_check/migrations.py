@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from pytest_ckpt_compat._core.migrated import Applied, Migrated
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import Definition
@@ -13,16 +14,30 @@ from pytest_ckpt_compat._definition.find import Definition
 _SHOWN = 2
 
 
-def for_file(structure: Structure, definition: Definition) -> tuple[Definition, tuple[str, ...]]:
-    """The definition with the migrations that a file needs by its version, and a remark on that.
+def for_file(
+    structure: Structure, definition: Definition
+) -> tuple[Definition, tuple[str, ...], tuple[str, ...]]:
+    """The definition with the migrations that a file needs by its version.
+
+    Returns: the definition, the names of the migrations that the file does not need, and remarks.
 
     Raises:
         UsageError: what the file has as its version is none.
     """
     if definition.remap is None:
-        return definition, ()
+        return definition, (), ()
     chosen, notes = definition.remap.for_file(structure)
-    return replace(definition, remap=chosen if chosen.links else None), notes
+    passed = tuple(name for name in definition.remap.names if name not in chosen.names)
+    return replace(definition, remap=chosen if chosen.links else None), passed, notes
+
+
+def with_passed_over(done: Migrated | None, names: Iterable[str]) -> Migrated | None:
+    """What migrations did, with those that the file does not need, which did nothing."""
+    passed = tuple(Applied(name, changed=False) for name in names)
+    if not passed:
+        return done
+    done = done or Migrated(())
+    return replace(done, applied=(*passed, *done.applied))
 
 
 def later(definition: Definition) -> Iterator[Definition]:

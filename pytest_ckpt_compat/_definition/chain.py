@@ -99,7 +99,7 @@ class Chain:
                 given = list(made)
                 made = link(made, module)
                 after = _marks(made, origins)
-                applied.append(_applied(link, given, before != after))
+                applied.append(_applied(link, given, _changed(before, after)))
                 before = after
         return made, _migrated(start, before, applied, Texts(state, origins))
 
@@ -123,6 +123,11 @@ def _marks(state: Mapping[str, Any], origins: Origins) -> dict[Any, Any]:
     metadata = getattr(state, "_metadata", None)
     versions = None if metadata is None else {name: dict(each) for name, each in metadata.items()}
     return {None: versions, **{key: origins.of(value) for key, value in state.items()}}
+
+
+def _changed(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> bool:
+    """Whether anything is another; versions that are lost by the way, as in a new dict, are none."""
+    return before != {**after, None: after[None] or before[None]}
 
 
 def _applied(link: Remap, keys: Sequence[str], changed: bool) -> Applied:

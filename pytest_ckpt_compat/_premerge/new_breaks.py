@@ -15,7 +15,7 @@ from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import Definition
-from pytest_ckpt_compat._premerge import git, settings
+from pytest_ckpt_compat._premerge import git, migrations, settings
 from pytest_ckpt_compat._premerge.merge_base_code import Answer, MergeBaseCode, Question
 from pytest_ckpt_compat._premerge.missing import stored_at
 from pytest_ckpt_compat._snapshots import accepted, fingerprint, store
@@ -85,6 +85,9 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
     main = settings.compare(
         main, recorded, subject.registration.policy, lambda: _ask(subject, main, code, {}), base.ref
     )
+    before = stored_at(base, subject.folder, store.checkpoint_name(subject.registration.id))[0]
+    asked = {_CHECKPOINT: _own(subject)}
+    main = migrations.compare(subject, main, before, lambda: _ask(subject, main, code, asked))
     cases[0] = replace(cases[0], verdict=main)
     return _without_existing(subject, cases, code)
 

@@ -185,8 +185,8 @@ class Session:
 
         outcome = self.outcome
         missing = [text.render(verdict) for verdict in outcome.missing if not verdict.compatible]
-        lines = [*([outcome.report.compared] if self.merge_base else []), *summary.remarks(outcome.entries)]
-        lines += [*outcome.lines, *missing, *self.published]
+        lines = [*([outcome.report.compared] if self.merge_base else []), *outcome.migrations.lines]
+        lines += [*summary.remarks(outcome.entries), *outcome.lines, *missing, *self.published]
         if lines:
             reporter.section("checkpoint compatibility", sep="-")
             for line in lines:
