@@ -127,7 +127,7 @@ def check_structure(
     if strip_prefix:
         structure = _stripped(structure, definition, strip_prefix)
     structure = lightning.with_file(structure, definition.target, definition.hparams_file, definition.path)
-    definition, passed, chosen = migrations.for_file(structure, definition)
+    definition, chosen = migrations.for_file(structure, definition)
     new, outcome = _load(structure, definition, policy)
     done, given = outcome.remapped, structure
     if done:  # from here on, the checkpoint is what the migrations made of it
@@ -155,11 +155,17 @@ def check_structure(
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
-        notes=(*chosen, *notes_of(definition, structure, outcome), *impossible, *unknown, *notes),
+        notes=(
+            *(chosen.notes if chosen else ()),
+            *notes_of(definition, structure, outcome),
+            *impossible,
+            *unknown,
+            *notes,
+        ),
         repairs=(wrapper.repair(new),) if wrapper else (),
         before=done.before if done else None,
         remapped=done.renamed if done else {},
-        migrated=migrations.with_passed_over(done.migrated if done else None, passed),
+        migrated=migrations.migrated(done, chosen),
         renderer=render,
     )
     verdict = replace(verdict, notes=(*verdict.notes, *migrations.excesses(verdict)))

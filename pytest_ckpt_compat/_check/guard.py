@@ -39,7 +39,7 @@ def of_migrations(
         changes = _changes(before, known, verdict, registered)
     settled = _settled(verdict)
     now = verdict.migrated
-    needed = now if settled and now is not None and now.names else None
+    needed = now if settled and now is not None and (now.names or now.version) else None
     if context.update:
         kept = needed if named or (settled and not changes) else before
         return Finding(changes=changes, writes=_recorded(subject, writes, kept, stored))
@@ -55,9 +55,10 @@ def _settled(verdict: Verdict) -> bool:
 
 
 def _unrecorded(before: Migrated | None, needed: Migrated | None) -> str:
-    if needed is None:
+    if needed is None or not needed.names:
         names = ", ".join(before.names) if before is not None else ""
-        return f"it loads without {names} today; {UPDATE_COMMAND} forgets it"
+        what = f"it loads without {names} today" if names else "the version of the file is not recorded"
+        return f"{what}; {UPDATE_COMMAND} records that"
     return f"what {', '.join(needed.names)} does is not recorded; {UPDATE_COMMAND} guards it"
 
 
@@ -77,6 +78,8 @@ def _changes(
     before: Migrated, stored: Structure, verdict: Verdict, registered: tuple[str, ...]
 ) -> tuple[Change, ...]:
     """What goes another way than when the snapshot was recorded; nothing as long as that does not matter."""
+    if not before.names:
+        return ()
     removed = [name for name in before.names if name not in registered]
     moved = list(_moved(before, stored, verdict))
     if removed and not moved and _fails_for(before, verdict):

@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from pytest_ckpt_compat._core.migrated import Applied, Migrated
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._definition.chain import Chain, Chosen
 from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.remap import Remapped
 
 #: Keys that a note names.
 _SHOWN = 2
 
 
-def for_file(
-    structure: Structure, definition: Definition
-) -> tuple[Definition, tuple[str, ...], tuple[str, ...]]:
-    """The definition with the migrations that a file needs by its version.
-
-    Returns: the definition, the names of the migrations that the file does not need, and remarks.
+def for_file(structure: Structure, definition: Definition) -> tuple[Definition, Chosen]:
+    """The definition with the migrations that a file needs by its version, and how they were chosen.
 
     Raises:
         UsageError: what the file has as its version is none.
     """
     if definition.remap is None:
-        return definition, (), ()
-    chosen, notes = definition.remap.for_file(structure)
-    passed = tuple(name for name in definition.remap.names if name not in chosen.names)
-    return replace(definition, remap=chosen if chosen.links else None), passed, notes
+        return definition, Chosen(Chain(()))
+    chosen = definition.remap.for_file(structure)
+    return replace(definition, remap=chosen.chain if chosen.chain.links else None), chosen
 
 
-def with_passed_over(done: Migrated | None, names: Iterable[str]) -> Migrated | None:
+def migrated(done: Remapped | None, chosen: Chosen) -> Migrated | None:
     """What migrations did, with those that the file does not need, which did nothing."""
-    passed = tuple(Applied(name, changed=False) for name in names)
-    if not passed:
-        return done
-    done = done or Migrated(())
-    return replace(done, applied=(*passed, *done.applied))
+    found = done.migrated if done is not None else None
+    if not (chosen.passed or chosen.version):
+        return found
+    found = found or Migrated(())
+    passed = tuple(Applied(name, changed=False) for name in chosen.passed)
+    return replace(found, applied=(*passed, *found.applied), version=chosen.version)
 
 
 def later(definition: Definition) -> Iterator[Definition]:

@@ -134,6 +134,7 @@ def _migrated(found: Mapping[str, Verdict]) -> Migrated | None:
             for key, origin in each.origins.items()
         },
         tuple(f"{part}.{key}" for part, each in known.items() for key in each.dropped),
+        next(iter(known.values())).version,
         tuple(map(_one, by_name.values())),
     )
 

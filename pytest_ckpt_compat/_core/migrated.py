@@ -71,12 +71,14 @@ class Migrated:
         origins: key of the result -> where its values come from, unless it is the tensor that the
             checkpoint has under the same key.
         dropped: the checkpoint's keys of which nothing is left.
+        version: of the file, where that chose among the migrations, or "".
         applied: what each of them did; of a snapshot, nothing.
     """
 
     names: tuple[str, ...]
     origins: Mapping[str, Origin] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
+    version: str = ""
     applied: tuple[Applied, ...] = field(default=(), compare=False)
 
     def origin(self, key: str, known: Mapping[str, object]) -> Origin | None:

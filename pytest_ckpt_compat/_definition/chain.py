@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.migrated import Applied, Migrated, RuleUse
-from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.structure import SNAPSHOT, Structure
 from pytest_ckpt_compat._definition.origin_texts import Texts
 from pytest_ckpt_compat._definition.origins import Origins
 from pytest_ckpt_compat._definition.project_code import Remap, remap_of
@@ -41,28 +41,33 @@ class Chain:
         """``migration a.v1_to_v2``, or ``migrations a.v1_to_v2, a.v2_to_v3``."""
         return f"migration{'s' if len(self.links) > 1 else ''} {', '.join(self.names)}"
 
-    def for_file(self, structure: Structure) -> tuple[Chain, tuple[str, ...]]:
-        """The migrations that a file needs by its version, and a remark on how that was known.
+    def for_file(self, structure: Structure) -> Chosen:
+        """The migrations that a file needs by its version.
 
         Raises:
             UsageError: what the file has as its version is none.
         """
         if self.version is None:
-            return self, ()
-        found, notes = self.version, tuple[str, ...]()
+            return Chosen(self)
+        if is_version(self.version):
+            return self._newer_than(str(self.version))
+        found = _version_in(structure, str(self.version))
+        if found is None:
+            what = "snapshot" if structure.source.format == SNAPSHOT else "file"
+            return Chosen(
+                Chain(self.links), notes=(f"the {what} has no {self.version}: taken for the oldest",)
+            )
         if not is_version(found):
-            found = _at(structure.values, str(found))
-            if found is None:
-                notes = (f"the file has no {self.version}: it is taken for one of the oldest version",)
-            elif not is_version(found):
-                problem = f"is {found!r} in {structure.source.path}"
-                advice = "it must be a whole number, or numbers with dots between them"
-                raise UsageError(f"version {self.version}", problem, advice)
-        older = () if found is None else numbers(str(found))
-        needed = [each for each in self.links if found is None or numbers(each.to) > older]
-        if not needed:
-            notes = (f"no migration is for a file of version {found}",)
-        return Chain(tuple(needed)), notes
+            problem = f"is {found!r} in {structure.source.path}"
+            advice = "it must be a whole number, or numbers with dots between them"
+            raise UsageError(f"version {self.version}", problem, advice)
+        return replace(self._newer_than(str(found)), version=str(found))
+
+    def _newer_than(self, version: str) -> Chosen:
+        needed = tuple(each for each in self.links if numbers(each.to) > numbers(version))
+        notes = () if needed else (f"no migration is for a file of version {version}",)
+        passed = tuple(each.name for each in self.links if each not in needed)
+        return Chosen(Chain(needed), passed, notes=notes)
 
     @property
     def later(self) -> tuple[Chain, ...]:
@@ -83,7 +88,7 @@ class Chain:
             RemapError: one raises, or returns no mapping.
             UsageError: as ``for_file``.
         """
-        for link in self.for_file(structure)[0].links:
+        for link in self.for_file(structure).chain.links:
             state = link(state, module)
         return state
 
@@ -95,13 +100,30 @@ class Chain:
         applied: list[Applied] = []
         with origins.watched():
             start = before = _marks(state, origins)
-            for link in self.for_file(structure)[0].links:
+            for link in self.for_file(structure).chain.links:
                 given = list(made)
                 made = link(made, module)
                 after = _marks(made, origins)
                 applied.append(_applied(link, given, _changed(before, after)))
                 before = after
         return made, _migrated(start, before, applied, Texts(state, origins))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The migrations that a file needs.
+
+    Attributes:
+        chain: the migrations.
+        passed: names of those that it does not need.
+        version: of the file, as it says itself, or "".
+        notes: remarks on how the version was known, a line each.
+    """
+
+    chain: Chain
+    passed: tuple[str, ...] = ()
+    version: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def _migrated(
@@ -115,7 +137,7 @@ def _migrated(
     sources = {key for each in found.values() for key in each.keys}
     dropped = tuple(key for key in start if key is not None and key not in end and key not in sources)
     names = tuple(each.name for each in applied if each.changed)
-    return Migrated(names, found, dropped, tuple(applied))
+    return Migrated(names, found, dropped, applied=tuple(applied))
 
 
 def _marks(state: Mapping[str, Any], origins: Origins) -> dict[Any, Any]:
@@ -138,6 +160,17 @@ def _applied(link: Remap, keys: Sequence[str], changed: bool) -> Applied:
 
         uses, takes = usage(link.rules, keys)
     return Applied(link.name, changed, uses, takes)
+
+
+def _version_in(structure: Structure, place: str) -> Any:
+    """What a checkpoint has as its version, or None; a module's ``_version`` is in its ``_metadata``."""
+    found = _at(structure.values, place)
+    if found is None and structure.migrated is not None and structure.migrated.version:
+        return structure.migrated.version
+    module, _, name = place.rpartition(".")
+    if found is None and name == "_version" and structure.versions is not None:
+        return structure.versions.get(module, 1)
+    return found
 
 
 def _at(values: Mapping[str, Any], path: str) -> Any:

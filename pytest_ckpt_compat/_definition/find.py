@@ -45,7 +45,8 @@ class Definition:
         library: the library that loads it, where the registration names one (``transformers``), or "".
         path: where the checkpoint is or was, for what loads it by its path.
         parts: name -> definition of each part, for a file that holds one state_dict a part; then nothing but
-            ``name``, ``kwargs`` and ``takes_checkpoint`` is said of the whole.
+            ``name``, ``kwargs``, ``takes_checkpoint`` and ``remap``, which each part has, too, is said of
+            the whole.
         hparams_file: a file whose hyper-parameters take the place of a Lightning checkpoint's, or "".
         configured: whether it is a class of transformers, built from the checkpoint's ``config.json``.
     """
@@ -64,6 +65,11 @@ class Definition:
     parts: Mapping[str, Definition] = field(default_factory=dict)
     configured: bool = False
     hparams_file: str = ""
+
+    def with_migrations(self, remap: Chain | None) -> Definition:
+        """The definition, and each of its parts, with other migrations."""
+        parts = {name: replace(each, remap=remap) for name, each in self.parts.items()}
+        return replace(self, remap=remap, parts=parts)
 
     @property
     def reads_checkpoint(self) -> bool:
@@ -192,6 +198,7 @@ def _of_parts(
         "",
         dict(kwargs),
         takes_checkpoint=any(each.reads_checkpoint for each in parts.values()),
+        remap=remap,
         path=path,
         parts=parts,
     )

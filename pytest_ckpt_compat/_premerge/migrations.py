@@ -40,7 +40,7 @@ def compare(
         new = tuple(name for name in done.names if name not in before.migrations)
         if not new:
             return main
-        definition = replace(subject.definition, remap=without(chain, new))
+        definition = subject.definition.with_migrations(without(chain, new))
         registration = subject.registration
         verdict = check_structure(
             subject.structure, definition, registration.policy, registration.strip_prefix

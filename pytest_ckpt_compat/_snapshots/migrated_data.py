@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_ckpt_compat._core.migrated import Migrated, Origin
+from pytest_ckpt_compat._registry.chain import is_version
 
 _START = ',\n  "migrated": '
 _END = "\n}\n"
@@ -26,6 +27,7 @@ def block(migrated: Migrated) -> str:
     """The part, a line for each key that gets another tensor than the checkpoint has under it."""
     lines = [f"{_q(key)}: {_q(_origin(each))}" for key, each in migrated.origins.items()]
     fields = [f'"by": {_q(list(migrated.names))}']
+    fields += [f'"version": {_q(migrated.version)}'] if migrated.version else []
     fields += ['"origins": {\n      ' + ",\n      ".join(lines) + "\n    }"] if lines else []
     fields += [f'"dropped": {_q(list(migrated.dropped))}'] if migrated.dropped else []
     return "{\n    " + ",\n    ".join(fields) + "\n  }"
@@ -46,7 +48,10 @@ def read(data: Any) -> Migrated | None:
     if not isinstance(origins, Mapping):
         raise ValueError('"migrated" has origins that are not a JSON object')
     found = {key: _read(key, each) for key, each in origins.items()}
-    return Migrated(_texts(data.get("by", [])), found, _texts(data.get("dropped", [])))
+    version = data.get("version", "")
+    if version and not is_version(version):
+        raise ValueError('"migrated" has a version that is none')
+    return Migrated(_texts(data.get("by", [])), found, _texts(data.get("dropped", [])), str(version))
 
 
 def _read(key: str, data: Any) -> Origin:
