@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_ckpt_compat._convert.contents import Contents
+    from pytest_ckpt_compat._convert.convert import Converted
     from pytest_ckpt_compat._convert.opened import Opened
     from pytest_ckpt_compat._core.structure import Structure
     from pytest_ckpt_compat._migrate.steps import Step
@@ -32,7 +33,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "and reads it back. Everything else in the file stays. No code from the file is run. With --model, "
         "only what is certain is applied; if anything is open, nothing is written.",
     )
-    parser.add_argument("old", metavar="OLD", help="a checkpoint")
+    parser.add_argument(
+        "old",
+        metavar="OLD",
+        help="a checkpoint; without --rules, --remap and --model, the id of a registered one, which is "
+        "rewritten by the migrations that it is registered with",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -41,7 +47,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         ".safetensors.index.json for shards",
     )
     parser.add_argument("--in-place", action="store_true", help="replace OLD itself")
-    how = parser.add_mutually_exclusive_group(required=True)
+    how = parser.add_mutually_exclusive_group()
     how.add_argument("--rules", metavar="FILE", help="a file of rules, as migrate --style rules prints it")
     how.add_argument("--remap", metavar="MODULE:FUNCTION", help="a function: state_dict -> state_dict")
     how.add_argument("--model", metavar="MODULE:ATTR", help="the definition that is to load it")
@@ -64,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if bool(arguments.output) == arguments.in_place:
         raise UsageError("convert", "needs one target", "pass -o NEW, or --in-place to replace OLD")
+    if not (arguments.rules or arguments.remap or arguments.model):
+        return _by_registration(arguments)
     target = Path(arguments.old if arguments.in_place else arguments.output)
     require_target(arguments.old, target, arguments.in_place)
     with search_path(str(Path.cwd())):
@@ -76,10 +84,28 @@ def run(arguments: argparse.Namespace) -> int:
         for note in source.notes:
             say(note)
         done = convert(source, contents, target, _progress(structure))
+    _say_what_was_done(done, contents)
+    return 0
+
+
+def _say_what_was_done(done: Converted, contents: Contents) -> None:
     for note in done.notes:
         say(note)
     total = size(sum(spec.nbytes for spec in contents.specs.values()))
     say(f"wrote {done.files[-1]}: {count(done.tensors, 'tensor')}, {total}, read back")
+
+
+def _by_registration(arguments: argparse.Namespace) -> int:
+    """Writes a registered checkpoint by its migrations."""
+    from pytest_ckpt_compat._cli.convert_registered import converted
+    from pytest_ckpt_compat._pytest_plugin.collection import in_project
+
+    if arguments.choose:
+        raise UsageError("--choose", "was given without --model", "write the choice into the migration")
+    done, contents, notes = in_project(lambda project: converted(project, arguments))
+    for note in notes:
+        say(note)
+    _say_what_was_done(done, contents)
     return 0
 
 

@@ -118,14 +118,20 @@ class Contents:
         return tuple(found)
 
 
-def by_migrations(source: Opened, chain: Chain) -> Contents:
+def by_migrations(source: Opened, chain: Chain, module: Any = None, prefix: str = "") -> Contents:
     """What migrations make of the state_dict, with tensors that they compute in memory.
+
+    Args:
+        source: the old checkpoint.
+        chain: the migrations.
+        module: for migrations that take it.
+        prefix: taken off the keys that begin with it, first.
 
     Raises:
         UsageError: one raises, or returns no state_dict.
     """
     try:
-        made = chain(source.state, None, source.structure)
+        made = chain(_stripped(source.state, prefix), module, source.structure)
     except RemapError as error:
         raise UsageError(source.structure.source.path, str(error), "correct the migration") from error
     strange = next((key for key in made if not isinstance(key, str)), None)
@@ -134,6 +140,18 @@ def by_migrations(source: Opened, chain: Chain) -> Contents:
     origins = {id(value): key for key, value in source.state.items()}
     steps = [Step(MOVE, (origins[id(value)],), (key,)) for key, value in made.items() if id(value) in origins]
     return Contents(source, steps, made=made)
+
+
+def _stripped(state: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
+    """A state_dict without a prefix on its keys, and on the modules whose versions it keeps."""
+    if not prefix:
+        return state
+    bare: Any = OrderedDict((key.removeprefix(prefix), value) for key, value in state.items())
+    metadata = getattr(state, "_metadata", None)
+    if metadata is not None:
+        names = {name: f"{name}.".removeprefix(prefix).removesuffix(".") for name in metadata}
+        bare._metadata = OrderedDict((names[name], each) for name, each in metadata.items())
+    return bare  # type: ignore[no-any-return]
 
 
 def _is_dense(tensor: Any) -> bool:
