@@ -106,10 +106,11 @@ def test_a_snapshot_keeps_all_of_it(
 ) -> None:
     kept = Migrated(names, origins, dropped, version)
     plain = fingerprint.dumps(ckpt.define(Net), values)
-    text = migrated_data.with_migrated(plain, kept)
+    keys = ckpt.define(Net).tensors
+    text = migrated_data.with_migrated(plain, kept, keys)
     assert fingerprint.loads(text, "here").migrated == kept
-    assert migrated_data.with_migrated(text, None) == plain
-    assert migrated_data.with_migrated(text, kept) == text
+    assert migrated_data.with_migrated(text, None, keys) == plain
+    assert migrated_data.with_migrated(text, kept, keys) == text
     assert fingerprint.loads(text, "here") == fingerprint.loads(plain, "here")
 
 
@@ -133,3 +134,32 @@ def test_a_snapshot_that_was_spoilt_is_refused(data: Any) -> None:
     fields = json.loads(fingerprint.dumps(ckpt.define(Net)))
     with pytest.raises(CkptCompatError, match=r"^here: is not a fingerprint: "):
         fingerprint.loads(json.dumps(fields | {"migrated": data}), "here")
+
+
+_NAMES = st.sampled_from(["a", "b", "c", "blocks", "0", "1", "*", ""])
+_PATHS = st.lists(_NAMES, min_size=1, max_size=4).map(".".join)
+
+
+@given(st.sets(_PATHS, min_size=1, max_size=12), st.data())
+def test_whatever_is_folded_is_read_back(keys: set[str], data: st.DataObject) -> None:
+    """Modules that go below others, keys that go astray, some of each left out."""
+    moves = data.draw(st.dictionaries(_PATHS, _PATHS, max_size=3))
+    origins = {}
+    for key in sorted(keys):
+        for old, new in moves.items():
+            if key.startswith(f"{old}.") and data.draw(st.integers(0, 5)):
+                origins[new + key.removeprefix(old)] = Origin((key,))
+    origins.update(data.draw(st.dictionaries(_PATHS, _ORIGINS, max_size=2)))
+    kept = Migrated(("m",), origins)
+    text = "{" + migrated_data.with_migrated("\n}\n", kept, keys).removeprefix(",")
+    assert migrated_data.read(json.loads(text)["migrated"], keys) == kept
+
+
+def test_a_module_that_was_renamed_takes_one_line() -> None:
+    keys = [f"blocks.{n}.{name}.weight" for n in range(12) for name in ("fc", "norm")]
+    origins = {key.replace("blocks", "stages"): Origin((key,)) for key in keys}
+    text = migrated_data.with_migrated("{\n}\n", Migrated(("m",), origins), [*keys, "head.weight"])
+    assert '"origins": {\n      "stages.*": "blocks.*"\n    }' in text
+    prefixed = {f"net.{key}": Origin((key,)) for key in keys}
+    assert '"net.*": "*"' in migrated_data.with_migrated("{\n}\n", Migrated(("m",), prefixed), keys)
+    assert '"*"' not in migrated_data.with_migrated("{\n}\n", Migrated(("m",), prefixed), [*keys, "head"])

@@ -12,6 +12,8 @@ from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.migrated import Migrated, Origin
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._definition.arrivals import arriving
+from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._snapshots import migrated_data, store
 
 
@@ -30,13 +32,11 @@ def of_migrations(
     stored = recorded.structure
     before = stored.migrated if stored is not None else None
     named = context.update and subject.registration.id in context.rewrite
-    chain = subject.definition.remap
-    registered = chain.names if chain is not None else ()
     changes: tuple[Change, ...] = ()
     if before is not None and stored is not None and not named:
         prefix = subject.registration.strip_prefix
         known = prefixes.strip(stored, prefix) if prefix else stored
-        changes = _changes(before, known, verdict, registered)
+        changes = _changes(before, known, verdict, subject.definition)
     settled = _settled(verdict)
     now = verdict.migrated
     needed = now if settled and now is not None and (now.names or now.version) else None
@@ -68,35 +68,48 @@ def _recorded(
     """The checkpoint's snapshot with what its migrations do; nothing if that is what it says already."""
     name = store.checkpoint_name(subject.registration.id)
     if name in writes:
-        return {name: migrated_data.with_migrated(writes[name], kept)}
+        return {name: migrated_data.with_migrated(writes[name], kept, subject.structure.tensors)}
     if stored is None or stored.migrated == kept:
         return {}
-    return {name: migrated_data.with_migrated(store.text_of(subject.folder, name), kept)}
+    text = store.text_of(subject.folder, name)
+    return {name: migrated_data.with_migrated(text, kept, stored.tensors)}
 
 
 def _changes(
-    before: Migrated, stored: Structure, verdict: Verdict, registered: tuple[str, ...]
+    before: Migrated, stored: Structure, verdict: Verdict, definition: Definition
 ) -> tuple[Change, ...]:
     """What goes another way than when the snapshot was recorded; nothing as long as that does not matter."""
     if not before.names:
         return ()
+    registered = definition.remap.names if definition.remap is not None else ()
     removed = [name for name in before.names if name not in registered]
     moved = list(_moved(before, stored, verdict))
+    told = [_told(*each) for each in moved]
     if removed and not moved and _fails_for(before, verdict):
-        moved = [f"{origin} -> {key}" for key, origin in before.origins.items()]
-    if not moved:
+        told = [_told(key, origin, None) for key, origin in before.origins.items()]
+    elif moved and _settled(verdict):  # a hook of a module may do today what a migration did
+        found = arriving(verdict.before or verdict.old or stored, definition)
+        told = [_told(*each) for each in moved if found.get(each[0]) != each[1]]
+    if not told:
         return ()
     names = removed or list(before.names)
     which = f"migrations {', '.join(names)} are" if len(names) > 1 else f"migration {names[0]} is"
     what = "no longer registered" if removed else "not as recorded"
-    more = f", and {len(moved) - 1:,} more" if len(moved) > 1 else ""
-    return (Change("migration-needed", detail=f"{which} {what}: {moved[0]}{more}"),)
+    more = f", and {len(told) - 1:,} more" if len(told) > 1 else ""
+    return (Change("migration-needed", detail=f"{which} {what}: {told[0]}{more}"),)
 
 
-def _moved(before: Migrated, stored: Structure, verdict: Verdict) -> Iterator[str]:
+def _told(key: str, then: Origin, today: Origin | None) -> str:
+    return f"{then} -> {key}" if today is None else f"{key} gets {today}, not {then}"
+
+
+def _moved(
+    before: Migrated, stored: Structure, verdict: Verdict
+) -> Iterator[tuple[str, Origin, Origin | None]]:
     """The definition's keys that get other values than they got when the snapshot was recorded, or none.
 
-    Keys that the definition no longer has say nothing: it may have renamed them itself.
+    Each with where its values came from then, and where they come from today. Keys that the definition no
+    longer has say nothing: it may have renamed them itself.
     """
     if verdict.new is None or verdict.old is None:
         return
@@ -106,7 +119,7 @@ def _moved(before: Migrated, stored: Structure, verdict: Verdict) -> Iterator[st
         today = _today(key, verdict)
         if then is None or then == today or (today is None and key not in missing):
             continue
-        yield f"{then} -> {key}" if today is None else f"{key} gets {today}, not {then}"
+        yield key, then, today
 
 
 def _today(key: str, verdict: Verdict) -> Origin | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.structure import Structure, alias_groups
+from pytest_ckpt_compat._definition.arrivals import arrivals
 from pytest_ckpt_compat._definition.build import build
 from pytest_ckpt_compat._definition.chain import single
 from pytest_ckpt_compat._definition.empty_state import empty_state
@@ -167,34 +168,11 @@ def traced_load(
         planned: Any = OrderedDict(_expected(steps, state))
         if hasattr(state, "_metadata"):
             planned._metadata = state._metadata
-        wanted, own = _arrivals(modules[0], planned, origins)
-        given, error = _arrivals(modules[1], _copied(state), origins)
+        wanted, own = arrivals(modules[0], planned, origins)
+        given, error = arrivals(modules[1], _copied(state), origins)
     if not wanted:
         error = own or "nothing that can be watched: the model loads in a way of its own"
     return Traced(wanted, given, error if not wanted or error != own else "")
-
-
-def _arrivals(
-    module: nn.Module, state: Mapping[str, Any], origins: Origins
-) -> tuple[dict[str, Hashable], str]:
-    """The origin of what reaches each parameter and buffer, and what raised besides torch's report."""
-    given: dict[str, Hashable] = {}
-
-    def note(part: nn.Module, found: Mapping[str, Any], prefix: str, *_: Any) -> None:
-        own = {**part._parameters, **part._buffers}
-        names = [name for name, value in own.items() if value is not None and prefix + name in found]
-        given.update({prefix + name: origins.of(found[prefix + name]) for name in names})
-
-    for part in module.modules():
-        registering: Any = part.register_load_state_dict_pre_hook
-        registering(note)
-    try:
-        module.load_state_dict(state, strict=False)
-    except RuntimeError:  # sizes that differ: the verdict of the load has them
-        return given, ""
-    except Exception as error:
-        return given, f"{type(error).__name__}: {error}"
-    return given, ""
 
 
 def structure_after(migrate: Migration, structure: Structure) -> Structure:

@@ -128,7 +128,7 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
         lines = [f"{_q(path)}: {_optimizer(state)}" for path, state in structure.optimizers.items()]
         fields.append(("optimizers", _block("{}", lines)))
     text = "{\n" + ",\n".join(f"  {_q(name)}: {text}" for name, text in fields) + "\n}\n"
-    return migrated_data.with_migrated(text, structure.migrated)
+    return migrated_data.with_migrated(text, structure.migrated, structure.tensors)
 
 
 def loads(text: str, path: str, again: str = UPDATE) -> Structure:
@@ -204,7 +204,7 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
         objects={key: _value(text) for key, text in fields.get("objects", {}).items()},
         strides=strides,
         pickled=pickled_names.read(fields.get("pickled")),
-        migrated=migrated_data.read(fields.get("migrated")),
+        migrated=migrated_data.read(fields.get("migrated"), tensors),
         optimizers={
             path: optimizer_data.read(data) for path, data in (fields.get("optimizers") or {}).items()
         },
