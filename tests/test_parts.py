@@ -171,6 +171,9 @@ def test_strip_prefix_and_remap_apply_to_each_part(tmp_path: Path) -> None:
     verdict = ckpt.check(path, PARTS, migrate=bare)
     assert verdict.compatible, str(verdict)
     assert verdict.remapped["discriminator.module.head.bias"] == "discriminator.head.bias"
+    assert verdict.migrated is not None
+    assert verdict.migrated.origins["discriminator.head.bias"].keys == ("discriminator.module.head.bias",)
+    assert len(verdict.migrated.applied) == 1
 
 
 @pytest.mark.parametrize(

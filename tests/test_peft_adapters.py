@@ -160,6 +160,8 @@ def test_a_remap_is_applied_to_the_adapters_keys(tmp_path: Path) -> None:
     verdict = check(folder, renamed, migrate=remap)
     assert verdict.compatible
     assert any("renamed 8 (" in note for note in verdict.notes)
+    assert verdict.migrated is not None
+    assert all(key.replace("layers.", "blocks.") in o.keys for key, o in verdict.migrated.origins.items())
     assert load_weights(find(renamed, migrate=remap, path=str(folder)), read(folder))
 
     def broken(state: dict[str, Any]) -> dict[str, Any]:

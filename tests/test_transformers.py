@@ -202,6 +202,8 @@ def test_a_remap_comes_before_from_pretrained(tmp_path: Path) -> None:
     assert not verdict.changes
     assert any(note.startswith("loaded as transformers' from_pretrained does") for note in verdict.notes)
     assert any("renamed 2" in note for note in verdict.notes)
+    assert verdict.migrated is not None
+    assert len(verdict.migrated.origins) == 2
     found: Any = load_weights(find(lambda: gpt2(Renamed), migrate=rename, path=str(tmp_path)), read(tmp_path))
     assert torch.equal(found.transformer.final.weight, model.transformer.ln_f.weight)
     assert found.lm_head.weight is found.transformer.wte.weight
