@@ -88,9 +88,8 @@ def check(
         key: dotted path of the state_dict inside the file, where it is not the only one.
         strip_prefix: taken off the keys that begin with it (``"module."``).
         strict: as in ``load_state_dict``.
-        migrate: what makes an older checkpoint one of today's before the load: ``state_dict -> state_dict``
-            or ``(state_dict, model) -> state_dict``; or ``"package.module:function"``; or a file of rules; or
-            a list of these; or a mapping of version -> one of these.
+        migrate: what is applied before the load: ``state_dict -> state_dict`` or ``(state_dict, model) ->
+            state_dict``, or its name, or a file of rules; a list of these; or a mapping of version -> one.
         load: the project's whole loader, ``function(path, **kwargs) -> module``, which is then what is
             judged; or ``"package.module:function"``; or the name of a library that loads the checkpoint.
         version: of the file, or the dotted path of its version inside it, for ``migrate`` by version.
@@ -168,8 +167,7 @@ def check_structure(
         migrated=migrations.migrated(done, chosen),
         renderer=render,
     )
-    verdict = replace(verdict, notes=(*verdict.notes, *migrations.excesses(verdict)))
-    return _opened(verdict, structure, policy)
+    return _opened(migrations.with_excesses(verdict), structure, policy)
 
 
 def _opened(verdict: Verdict, structure: Structure, policy: Policy) -> Verdict:

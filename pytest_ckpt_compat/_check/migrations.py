@@ -44,7 +44,12 @@ def later(definition: Definition) -> Iterator[Definition]:
         yield replace(definition, remap=chain)
 
 
-def excesses(verdict: Verdict) -> Iterator[str]:
+def with_excesses(verdict: Verdict) -> Verdict:
+    """The verdict, with a note on what its migrations take too much."""
+    return replace(verdict, notes=(*verdict.notes, *_excesses(verdict)))
+
+
+def _excesses(verdict: Verdict) -> Iterator[str]:
     """Notes on keys that a migration renamed though the definition wants them, and not what they became."""
     if verdict.migrated is None or verdict.new is None:
         return

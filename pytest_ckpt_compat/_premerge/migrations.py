@@ -9,28 +9,30 @@ from pytest_ckpt_compat._check.breaks import is_break
 from pytest_ckpt_compat._check.check import check_structure
 from pytest_ckpt_compat._check.context import Subject
 from pytest_ckpt_compat._core.errors import CkptCompatError
-from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.chain import without
+from pytest_ckpt_compat._premerge import git
 from pytest_ckpt_compat._premerge.merge_base_code import Answer
+from pytest_ckpt_compat._premerge.missing import stored_at
+from pytest_ckpt_compat._snapshots import store
 
 
-def compare(
-    subject: Subject, main: Verdict, recorded: Structure | None, ask: Callable[[], Answer]
-) -> Verdict:
+def compare(subject: Subject, main: Verdict, base: git.Base, ask: Callable[[], Answer]) -> Verdict:
     """Says by which new migrations a checkpoint loads that the merge base loads, and this branch would not.
 
     Args:
         subject: the checkpoint and its definition.
         main: the checkpoint's verdict.
-        recorded: its snapshot at the merge base, or None.
+        base: the merge base.
         ask: gives the merge base's answer about the checkpoint; called if its snapshot does not know all
             migrations of today.
     """
     done, chain = main.migrated, subject.definition.remap
     if done is None or chain is None or any(map(is_break, main.changes)):
         return main
-    known = recorded.migrated.names if recorded is not None and recorded.migrated is not None else ()
+    name = store.checkpoint_name(subject.registration.id)
+    stored = stored_at(base, subject.folder, name)[0]
+    known = stored.migrated.names if stored is not None and stored.migrated is not None else ()
     if not set(done.names) - set(known):
         return main
     try:

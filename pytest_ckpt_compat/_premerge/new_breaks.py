@@ -85,9 +85,8 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
     main = settings.compare(
         main, recorded, subject.registration.policy, lambda: _ask(subject, main, code, {}), base.ref
     )
-    before = stored_at(base, subject.folder, store.checkpoint_name(subject.registration.id))[0]
     asked = {_CHECKPOINT: _own(subject)}
-    main = migrations.compare(subject, main, before, lambda: _ask(subject, main, code, asked))
+    main = migrations.compare(subject, main, base, lambda: _ask(subject, main, code, asked))
     cases[0] = replace(cases[0], verdict=main)
     return _without_existing(subject, cases, code)
 
