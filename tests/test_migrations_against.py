@@ -161,3 +161,15 @@ def test_a_file_of_rules_that_main_has_not(branch: Path, command: Command) -> No
     lines = printed.out.splitlines()
     assert f"rules.toml: ^body\\.2 matches no key {own} that ^body\\. before it leaves" in lines
     assert f"rules.toml: ^tail matches no key {own}" in lines
+
+
+def test_what_main_saved_loads_by_a_migration_of_another_checkpoint(branch: Path, command: Command) -> None:
+    """A new checkpoint has the new names and needs no migration; what main trains has the old ones."""
+    migrate(branch, 1, 2, 3)
+    save(branch / "net4.pt", body="trunk")
+    with (branch / "pyproject.toml").open("a") as stream:
+        stream.write(ENTRY.replace("net-v1", "net-v4").replace("net.pt", "net4.pt"))
+    command("update")
+    printed = command("check", "--against", "main")
+    assert printed.code == 0, printed.out
+    assert "OK net-v4: 6 tensors load" in printed.out

@@ -29,6 +29,7 @@ from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.structure import OBJECT, Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import confirm, lightning
+from pytest_ckpt_compat._definition.chain import Chain
 from pytest_ckpt_compat._definition.find import Definition, find
 from pytest_ckpt_compat._definition.loader import loaded_by
 from pytest_ckpt_compat._definition.observation import Outcome
@@ -88,11 +89,10 @@ def check(
         key: dotted path of the state_dict inside the file, where it is not the only one.
         strip_prefix: taken off the keys that begin with it (``"module."``).
         strict: as in ``load_state_dict``.
-        migrate: what is applied before the load: ``state_dict -> state_dict`` or ``(state_dict, model) ->
-            state_dict``, or its name, or a file of rules; a list of these; or a mapping of version -> one.
+        migrate: applied before the load: function, name of one, or file of rules; a list; version -> one.
         load: the project's whole loader, ``function(path, **kwargs) -> module``, which is then what is
             judged; or ``"package.module:function"``; or the name of a library that loads the checkpoint.
-        version: of the file, or the dotted path of its version inside it, for ``migrate`` by version.
+        version: of the file, or its place in the file, for ``migrate`` by version.
 
     Raises:
         ReadError: the file cannot be read.
@@ -132,8 +132,7 @@ def check_structure(
     if done:  # from here on, the checkpoint is what the migrations made of it
         structure, definition = done.structure, replace(definition, remap=None, prepares=False)
     structure = outcome.given or structure
-    wrapper, unwrapped = None, outcome
-    impossible: tuple[str, ...] = ()
+    wrapper, unwrapped, impossible = None, outcome, tuple[str, ...]()
     if outcome.missing and definition.loader is None:
         try:
             wrapper, unwrapped = _find_wrapper(structure, new, outcome, definition, policy)
@@ -191,6 +190,7 @@ def check_saved(
     strip_prefix: str | None = None,
     checkpoint: Structure | None = None,
     new: Structure | None = None,
+    elsewhere: tuple[Chain, ...] = (),
 ) -> Verdict:
     """Loads what an earlier definition saved, which a migration of older checkpoints need not be meant for.
 
@@ -204,6 +204,7 @@ def check_saved(
         strip_prefix: as ``check`` takes it.
         checkpoint: the registered checkpoint, for the project's loader.
         new: the structure of the module that the loader has loaded into.
+        elsewhere: migrations that are registered with other checkpoints of the definition.
 
     Raises: as ``check``.
     """
@@ -219,11 +220,10 @@ def check_saved(
             if new is None:
                 raise
             return replace(diff(structure, new), new_label=definition.label, where=definition.where)
-    verdict = check_structure(structure, replace(definition, remap=None), policy, strip_prefix)
-    if verdict.compatible or definition.remap is None:
-        return verdict
-    others = (check_structure(structure, each, policy, strip_prefix) for each in migrations.later(definition))
-    return next((other for other in others if other.compatible), verdict)
+    bare = check_structure(structure, replace(definition, remap=None), policy, strip_prefix)
+    tried = migrations.later(definition, elsewhere) if not bare.compatible else ()
+    others = (check_structure(structure, each, policy, strip_prefix) for each in tried)
+    return next((other for other in others if other.compatible), bare)
 
 
 def _explained(
@@ -345,5 +345,5 @@ def _find_wrapper(
 
 def _source(structure: Structure) -> str:
     """``checkpoints/v1.pt[state_dict]``."""
-    source = structure.source
-    return f"{source.path}[{source.container}]" if source.container else source.path
+    path, container = structure.source.path, structure.source.container
+    return f"{path}[{container}]" if container else path

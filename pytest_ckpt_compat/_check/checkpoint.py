@@ -14,6 +14,7 @@ from pytest_ckpt_compat._check import acceptance, guard, snapshots
 from pytest_ckpt_compat._check.breaks import at_level, is_break, may_be_migrated
 from pytest_ckpt_compat._check.check import check_structure, could_not_check, resumed
 from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
+from pytest_ckpt_compat._check.migrations import elsewhere
 from pytest_ckpt_compat._check.snapshots import Finding, definition_name
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
@@ -93,7 +94,8 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
     if registration.level.loads_optimizer:
         verdict = resumed(verdict, definition, registration.optimizer, registration.policy, structure)
     name = definition_name(registration, definition)
-    subject = Subject(registration, definition, context.folder, name, structure)
+    chains = elsewhere(registration, definition, context.registrations)
+    subject = Subject(registration, definition, context.folder, name, structure, chains)
     own = snapshots.of_definition(subject, verdict, context)
     named = replace(verdict, name=registration.id)
     (covered,) = acceptance.cover([named], entries, context.today)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from pytest_ckpt_compat._core.errors import CkptCompatError
 from pytest_ckpt_compat._core.migrated import Applied, Migrated
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.chain import Chain, Chosen
-from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.find import Definition, find_registered
 from pytest_ckpt_compat._definition.remap import Remapped
+from pytest_ckpt_compat._registry.registration import Registration
 
 #: Keys that a note names.
 _SHOWN = 2
@@ -38,10 +41,31 @@ def migrated(done: Remapped | None, chosen: Chosen) -> Migrated | None:
     return replace(found, applied=(*passed, *found.applied), version=chosen.version)
 
 
-def later(definition: Definition) -> Iterator[Definition]:
-    """The definition with fewer of its migrations: what was saved since some of them needs but the others."""
-    for chain in definition.remap.later if definition.remap else ():
-        yield replace(definition, remap=chain)
+def later(definition: Definition, elsewhere: Iterable[Chain] = ()) -> Iterator[Definition]:
+    """The definition with fewer of its migrations: what was saved since some of them needs but the others.
+
+    Args:
+        definition: with its migrations.
+        elsewhere: those of other registrations of the definition, which are for what it has saved, too.
+    """
+    for chain in (*([definition.remap] if definition.remap else []), *elsewhere):
+        for each in chain.later:
+            yield replace(definition, remap=each)
+
+
+def elsewhere(
+    registration: Registration, definition: Definition, others: Iterable[Registration]
+) -> tuple[Chain, ...]:
+    """The migrations of other registered checkpoints of the same definition."""
+    found = []
+    for each in others:
+        if not each.migrate or each.problem is not None or each.migrate == registration.migrate:
+            continue
+        with contextlib.suppress(CkptCompatError):  # its own check says so
+            other = find_registered(each)
+            if other.name and other.name == definition.name and other.remap is not None:
+                found.append(other.remap)
+    return tuple(found)
 
 
 def with_excesses(verdict: Verdict) -> Verdict:

@@ -184,7 +184,8 @@ def _loaded(subject: Subject, old: Structure, main: Verdict, label: str, name: s
     if own:
         verdict = check_structure(old, subject.definition, policy, prefix)
     else:
-        verdict = check_saved(old, subject.definition, policy, prefix, subject.structure, main.new)
+        others = subject.elsewhere
+        verdict = check_saved(old, subject.definition, policy, prefix, subject.structure, main.new, others)
     if own and subject.registration.level.loads_optimizer and old.optimizers:
         verdict = resumed(verdict, subject.definition, subject.registration.optimizer, policy, old)
     return at_level(replace(verdict, name=name, old_label=label), subject.registration.level)
