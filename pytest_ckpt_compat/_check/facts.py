@@ -32,7 +32,7 @@ _BUFFERS: Mapping[bool | None, tuple[str, str]] = {
 _OTHERS: Mapping[str, tuple[str, str]] = {
     "none": (
         "is None here, and torch loads nothing into None",
-        "register a tensor of the checkpoint's size before the load, or drop the key in loading (migrate=)",
+        "register a tensor of the checkpoint's size first, or drop the key while loading (migrate=)",
     ),
     "extra": (
         EXTRA,
