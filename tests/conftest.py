@@ -59,6 +59,9 @@ class _Kept(pytester.SysModulesSnapshot):
 
 pytester.SysModulesSnapshot = _Kept  # type: ignore[misc]
 
+#: What ``warm_libraries`` has imported.
+_LARGE = ("transformers.models.gpt2.modeling_gpt2", "peft", "lightning.pytorch")
+
 _MODULES = pytest.StashKey[int]()
 
 
@@ -164,6 +167,19 @@ def warm_python(_warm_python: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Python has imported torch already in the processes of this test; ``sys.executable`` is its path."""
     monkeypatch.setattr(sys, "executable", _warm_python)
     return _warm_python
+
+
+@pytest.fixture(scope="session")
+def _warm_libraries() -> Iterator[str]:
+    with warm.interpreter(*_LARGE) as path:
+        yield path
+
+
+@pytest.fixture
+def warm_libraries(_warm_libraries: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """As ``warm_python``, of a Python that has imported the large libraries as well."""
+    monkeypatch.setattr(sys, "executable", _warm_libraries)
+    return _warm_libraries
 
 
 def save(path: Path, classes: int = 4, body: str = "body", **others: object) -> Path:
