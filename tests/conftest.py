@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -122,6 +123,29 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makepyprojecttoml(SETTINGS)
     save(pytester.path / "net.pt")
     return pytester
+
+
+Filled = Callable[[str, Callable[[], object]], None]
+
+
+@pytest.fixture(scope="session")
+def _filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("filled")
+
+
+@pytest.fixture
+def filled(_filled: Path, pytester: pytest.Pytester) -> Filled:
+    """Fills the project's folder by a function, which is called once in a run: later the result is copied."""
+
+    def fill(name: str, function: Callable[[], object]) -> None:
+        kept = _filled / name
+        if kept.exists():
+            shutil.copytree(kept, pytester.path, symlinks=True, dirs_exist_ok=True)
+        else:
+            function()
+            shutil.copytree(pytester.path, kept, symlinks=True)
+
+    return fill
 
 
 @dataclass(frozen=True)
