@@ -17,7 +17,7 @@ peft: Any = pytest.importorskip("peft", reason="saves the adapter, and loads it"
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.usefixtures("earlier_code"),
+    pytest.mark.usefixtures("earlier_code", "warm_libraries"),
     pytest.mark.filterwarnings("ignore"),
 ]
 

@@ -120,6 +120,7 @@ def _leave(status: list[int]) -> None:
 if __name__ == "__main__":
     import pytest  # noqa: F401
     import scipy.optimize  # noqa: F401
+    import torch._dynamo
     import torch.utils.serialization.config  # noqa: F401
 
     del sys.path[0]  # the folder of this file
