@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -58,6 +59,9 @@ class _Kept(pytester.SysModulesSnapshot):
 
 
 pytester.SysModulesSnapshot = _Kept  # type: ignore[misc]
+
+#: What ``warm_libraries`` has imported.
+_LARGE = ("transformers.models.gpt2.modeling_gpt2", "peft", "lightning.pytorch")
 
 _MODULES = pytest.StashKey[int]()
 
@@ -121,6 +125,29 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
+Filled = Callable[[str, Callable[[], object]], None]
+
+
+@pytest.fixture(scope="session")
+def _filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("filled")
+
+
+@pytest.fixture
+def filled(_filled: Path, pytester: pytest.Pytester) -> Filled:
+    """Fills the project's folder by a function, which is called once in a run: later the result is copied."""
+
+    def fill(name: str, function: Callable[[], object]) -> None:
+        kept = _filled / name
+        if kept.exists():
+            shutil.copytree(kept, pytester.path, symlinks=True, dirs_exist_ok=True)
+        else:
+            function()
+            shutil.copytree(pytester.path, kept, symlinks=True)
+
+    return fill
+
+
 @dataclass(frozen=True)
 class Printed:
     """What a command printed, and its exit code."""
@@ -164,6 +191,19 @@ def warm_python(_warm_python: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Python has imported torch already in the processes of this test; ``sys.executable`` is its path."""
     monkeypatch.setattr(sys, "executable", _warm_python)
     return _warm_python
+
+
+@pytest.fixture(scope="session")
+def _warm_libraries() -> Iterator[str]:
+    with warm.interpreter(*_LARGE) as path:
+        yield path
+
+
+@pytest.fixture
+def warm_libraries(_warm_libraries: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """As ``warm_python``, of a Python that has imported the large libraries as well."""
+    monkeypatch.setattr(sys, "executable", _warm_libraries)
+    return _warm_libraries
 
 
 def save(path: Path, classes: int = 4, body: str = "body", **others: object) -> Path:

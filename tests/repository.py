@@ -6,6 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import MODELS, SETTINGS, save
 
 ENTRY = """
@@ -50,6 +52,15 @@ def make_project(folder: Path, entry: str = ENTRY) -> Path:
     save(folder / "net.pt")
     git(folder, "init", "-q", "-b", "main")
     return folder
+
+
+def make_branch(pytester: pytest.Pytester, entry: str = ENTRY) -> None:
+    """Makes the project, records and commits it on ``main``, and leaves that for a branch."""
+    make_project(pytester.path, entry)
+    checkpoints = entry.count("[[tool.ckpt_compat.checkpoint]]")
+    pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=checkpoints)
+    commit(pytester.path)
+    git(pytester.path, "switch", "-q", "-c", "work")
 
 
 def edit(path: Path, old: str, new: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pytest_ckpt_compat._snapshots import accepted
-from tests.conftest import SETTINGS, Printed
+from tests.conftest import SETTINGS, Filled, Printed
 from tests.test_snapshots import change_model
 
 Command = Callable[..., Printed]
@@ -26,10 +26,10 @@ model = "models:Net"
 
 
 @pytest.fixture
-def broken(project: pytest.Pytester) -> pytest.Pytester:
+def broken(project: pytest.Pytester, filled: Filled) -> pytest.Pytester:
     """Two checkpoints whose head was widened and which lack a new layer."""
     project.makepyprojecttoml(SETTINGS + TWO)
-    project.runpytest_inprocess("--ckpt-update", "-q")
+    filled("two recorded", lambda: project.runpytest_inprocess("--ckpt-update", "-q"))
     change_model(project, "classes=4", "classes=5")
     change_model(project, "        self.head =", "        self.extra = nn.Linear(3, 3)\n        self.head =")
     return project

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from tests.conftest import SETTINGS, Printed
+from tests.conftest import SETTINGS, Filled, Printed
 from tests.test_snapshots import change_model
 
 Command = Callable[..., Printed]
@@ -24,10 +24,10 @@ TOMORROW = (date.today() + timedelta(days=1)).isoformat()
 
 
 @pytest.fixture
-def widened(project: pytest.Pytester) -> pytest.Pytester:
+def widened(project: pytest.Pytester, filled: Filled) -> pytest.Pytester:
     """A project whose head was widened after its snapshots were recorded."""
     project.makepyprojecttoml(SETTINGS + ENTRY)
-    project.runpytest_inprocess("--ckpt-update", "-q")
+    filled("recorded", lambda: project.runpytest_inprocess("--ckpt-update", "-q"))
     change_model(project, "classes=4", "classes=5")
     return project
 

@@ -16,9 +16,10 @@ from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._snapshots import accepted, accepted_edit
 from pytest_ckpt_compat._snapshots.accepted import Entry, loads
 from pytest_ckpt_compat._snapshots.accepted_edit import put, save
+from tests.effort import examples
 
 #: A busy machine is no failure.
-_EXAMPLES = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+_EXAMPLES = settings(max_examples=examples(50), deadline=None, suppress_health_check=list(HealthCheck))
 
 RULES = st.sampled_from(["CK101", "CK202", "CK401"])
 DATES = st.none() | st.dates(date(2000, 1, 1), date(2100, 1, 1))

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import orthogonal
 
-from tests.conftest import Printed, save
-from tests.repository import ENTRY, commit, edit, git, make_project
+from tests.conftest import Filled, Printed, save
+from tests.repository import ENTRY, commit, edit, git, make_branch, make_project
 
 Command = Callable[..., Printed]
 
@@ -25,12 +25,9 @@ pytestmark = [pytest.mark.long, pytest.mark.usefixtures("earlier_code")]
 
 
 @pytest.fixture
-def branch(pytester: pytest.Pytester) -> pytest.Pytester:
+def branch(pytester: pytest.Pytester, filled: Filled) -> pytest.Pytester:
     """A branch that left ``main``, where all is recorded."""
-    make_project(pytester.path)
-    pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
-    commit(pytester.path)
-    git(pytester.path, "switch", "-q", "-c", "work")
+    filled("branch", lambda: make_branch(pytester))
     return pytester
 
 

@@ -21,6 +21,7 @@ from pytest_ckpt_compat._check.check import check_structure
 from pytest_ckpt_compat._core.changes import Policy, Severity
 from pytest_ckpt_compat._definition.find import find
 from pytest_ckpt_compat._snapshots import fingerprint
+from tests.effort import examples
 from tests.random_models import Recipe, build, edits, recipes
 from tests.wide import cases as wide
 
@@ -37,7 +38,7 @@ def _takes_the_first() -> bool:
 
 FIRST_OF_A_VECTOR_INTO_A_SCALAR = _takes_the_first()
 
-_EXAMPLES = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+_EXAMPLES = settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite
@@ -129,7 +130,7 @@ def test_a_saved_checkpoint_is_judged_as_torch_judges_it(
 
 
 @pytest.mark.long
-@settings(_EXAMPLES, max_examples=100)
+@settings(_EXAMPLES, max_examples=examples(100))
 @given(pair=pairs(), strict=st.booleans())
 def test_a_fingerprint_stands_in_for_its_file(
     pair: tuple[Recipe, Recipe], strict: bool, folder: Path
@@ -153,7 +154,7 @@ def test_a_fingerprint_stands_in_for_its_file(
 
 
 @pytest.mark.long
-@settings(_EXAMPLES, max_examples=100)
+@settings(_EXAMPLES, max_examples=examples(100))
 @given(pair=pairs(), strict=st.booleans())
 def test_safetensors_have_no_versions_and_are_judged_so(
     pair: tuple[Recipe, Recipe], strict: bool, folder: Path
@@ -173,7 +174,7 @@ def test_safetensors_have_no_versions_and_are_judged_so(
 
 
 @pytest.mark.long
-@settings(_EXAMPLES, max_examples=100)
+@settings(_EXAMPLES, max_examples=examples(100))
 @given(pair=pairs())
 def test_a_comparison_without_hooks_agrees_with_torch(pair: tuple[Recipe, Recipe]) -> None:
     old, new = (define_plain(recipe) for recipe in pair)
@@ -189,7 +190,7 @@ def test_a_comparison_without_hooks_agrees_with_torch(pair: tuple[Recipe, Recipe
 
 
 @pytest.mark.long
-@settings(_EXAMPLES, max_examples=100)
+@settings(_EXAMPLES, max_examples=examples(100))
 @given(recipe=recipes)
 def test_a_definition_against_itself_gives_nothing(recipe: Recipe) -> None:
     structure = ckpt.define(lambda: build(recipe))

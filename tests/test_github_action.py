@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Filled
 from tests.repository import commit, edit, git, make_project
 
 ROOT = Path(__file__).parent.parent
@@ -27,8 +28,19 @@ pytestmark = [
 
 
 @pytest.fixture
-def pull_request(pytester: pytest.Pytester, tmp_path: Path) -> Path:
+def pull_request(pytester: pytest.Pytester, tmp_path: Path, filled: Filled) -> Path:
     """A checkout of a pull request as the runner makes it: one commit, detached."""
+    filled("origin of a pull request", lambda: _fill(pytester))
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    git(clone, "init", "-q")
+    git(clone, "remote", "add", "origin", f"file://{pytester.path}")
+    git(clone, "fetch", "-q", "--depth=1", "origin", "+refs/pull/7/merge:refs/remotes/pull/7/merge")
+    git(clone, "checkout", "-q", "refs/remotes/pull/7/merge")
+    return clone
+
+
+def _fill(pytester: pytest.Pytester) -> None:
     origin = make_project(pytester.path)
     pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
     commit(origin)
@@ -42,13 +54,6 @@ def pull_request(pytester: pytest.Pytester, tmp_path: Path) -> Path:
     git(origin, "merge", "-q", "--no-ff", "-m", "merge", "work")
     git(origin, "update-ref", "refs/pull/7/merge", "HEAD")
     git(origin, "switch", "-q", "main")
-    clone = tmp_path / "clone"
-    clone.mkdir()
-    git(clone, "init", "-q")
-    git(clone, "remote", "add", "origin", f"file://{origin}")
-    git(clone, "fetch", "-q", "--depth=1", "origin", "+refs/pull/7/merge:refs/remotes/pull/7/merge")
-    git(clone, "checkout", "-q", "refs/remotes/pull/7/merge")
-    return clone
 
 
 def run(folder: Path, script: str = SCRIPT, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Printed, save
+from tests.conftest import Filled, Printed, save
 from tests.repository import commit, edit, git, make_project
 
 Command = Callable[..., Printed]
@@ -34,13 +34,13 @@ model = "models:Net"
 
 
 @pytest.fixture
-def three(project: pytest.Pytester) -> pytest.Pytester:
+def three(project: pytest.Pytester, filled: Filled) -> pytest.Pytester:
     """A checkpoint that loads, one with another head, and one with other names, all recorded."""
     save(project.path / "wide.pt", classes=6)
     save(project.path / "renamed.pt", body="trunk")
     file = project.path / "pyproject.toml"
     file.write_text(file.read_text() + ENTRIES)
-    project.runpytest_inprocess("--ckpt-update")
+    filled("three", lambda: project.runpytest_inprocess("--ckpt-update"))
     return project
 
 

@@ -9,7 +9,7 @@ import torch
 
 from pytest_ckpt_compat._readers import read
 from pytest_ckpt_compat._snapshots import fingerprint
-from tests.conftest import Net, Printed
+from tests.conftest import Filled, Net, Printed
 from tests.repository import ENTRY, commit, edit, git, make_project
 
 Command = Callable[..., Printed]
@@ -35,8 +35,13 @@ stepped(Net())  # a step imports much of torch, which pytester would take back a
 
 
 @pytest.fixture
-def resumable(pytester: pytest.Pytester) -> pytest.Pytester:
+def resumable(pytester: pytest.Pytester, filled: Filled) -> pytest.Pytester:
     """A project whose checkpoint holds the state of its optimizer."""
+    filled("resumable", lambda: _fill(pytester))
+    return pytester
+
+
+def _fill(pytester: pytest.Pytester) -> None:
     make_project(pytester.path, RESUME)
     models = pytester.path / "models.py"
     models.write_text(models.read_text() + FACTORY)
@@ -44,7 +49,6 @@ def resumable(pytester: pytest.Pytester) -> pytest.Pytester:
     checkpoint = {"model": net.state_dict(), "optimizer": stepped(net).state_dict()}
     torch.save(checkpoint, pytester.path / "net.pt")
     pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
-    return pytester
 
 
 @pytest.mark.parametrize(

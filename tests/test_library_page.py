@@ -61,6 +61,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("warm_libraries")
 def test_lightning(project: pytest.Pytester) -> None:
     pl = library("lightning.pytorch")
     write(project, "Lightning")
@@ -83,6 +84,7 @@ def test_lightning(project: pytest.Pytester) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("warm_libraries")
 def test_timm(project: pytest.Pytester) -> None:
     timm = library("timm")
     write(project, "timm")

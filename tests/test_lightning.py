@@ -362,6 +362,7 @@ def test_omegaconf_hyperparameters(tmp_path: Path) -> None:
     assert not ckpt.check(path, Plain, {"width": 6}).compatible
 
 
+@pytest.mark.usefixtures("warm_libraries")
 def test_pytorch_lightning_is_the_same_library(tmp_path: Path) -> None:
     script = f"""
 import torch, pytorch_lightning as pl, pytest_ckpt_compat as ckpt
@@ -380,6 +381,7 @@ assert ckpt.check({str(tmp_path / "net.ckpt")!r}, Net).compatible
     subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_lightning_is_not_imported_for_other_models(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "net.pt")
     code = f"""

@@ -216,6 +216,7 @@ def test_net(ckpt_compat):
 """
 
 
+@pytest.mark.usefixtures("warm_libraries")
 def test_the_fixture(project: pytest.Pytester) -> None:
     pytest.importorskip("aiohttp", reason="reads addresses")
     torch.save(ones(), project.path / "net.pt")

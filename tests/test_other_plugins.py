@@ -38,6 +38,7 @@ _ABSENT = [name for name, module in PLUGINS.items() if find_spec(module) is None
 
 pytestmark = [
     pytest.mark.long,
+    pytest.mark.usefixtures("warm_python"),
     pytest.mark.skipif(
         bool(_ABSENT), reason=f"not installed: {', '.join(_ABSENT)}; pip install -e '.[plugins]'"
     ),

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import Printed
-from tests.repository import commit, edit, git, make_project
+from tests.conftest import Filled, Printed
+from tests.repository import commit, edit, git, make_branch
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("earlier_code")]
 
@@ -29,12 +29,12 @@ load = "loading:load"
 
 
 @pytest.fixture
-def branch(pytester: pytest.Pytester) -> pytest.Pytester:
-    (pytester.path / "loading.py").write_text(LOADING)
-    make_project(pytester.path, ENTRY)
-    pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
-    commit(pytester.path)
-    git(pytester.path, "switch", "-q", "-c", "work")
+def branch(pytester: pytest.Pytester, filled: Filled) -> pytest.Pytester:
+    def fill() -> None:
+        (pytester.path / "loading.py").write_text(LOADING)
+        make_branch(pytester, ENTRY)
+
+    filled("branch with a loader", fill)
     return pytester
 
 

@@ -242,6 +242,7 @@ def test_what_is_renamed_besides_is_told_as_that(tmp_path: Path) -> None:
     assert rules == {"CK103", "CK108"}
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_nothing_is_imported_for_other_checkpoints(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "net.pt")
     code = (

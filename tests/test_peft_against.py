@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import SETTINGS, Printed
+from tests.conftest import SETTINGS, Filled, Printed
 from tests.repository import commit, edit, git
 
 peft: Any = pytest.importorskip("peft", reason="saves the adapter, and loads it")
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.usefixtures("earlier_code"),
+    pytest.mark.usefixtures("earlier_code", "warm_libraries"),
     pytest.mark.filterwarnings("ignore"),
 ]
 
@@ -39,11 +39,16 @@ level = "full"
 
 
 @pytest.fixture
-def branch(pytester: pytest.Pytester) -> pytest.Pytester:
+def branch(pytester: pytest.Pytester, filled: Filled) -> pytest.Pytester:
+    pytester.syspathinsert()
+    filled("branch with an adapter", lambda: _fill(pytester))
+    return pytester
+
+
+def _fill(pytester: pytest.Pytester) -> None:
     (pytester.path / "tagger.py").write_text(TAGGER)
     (pytester.path / "pyproject.toml").write_text(SETTINGS + ENTRY)
     (pytester.path / ".gitignore").write_text("__pycache__/\n.pytest_cache/\n")
-    pytester.syspathinsert()
     base = importlib.import_module("tagger").Tagger()
     config = peft.LoraConfig(r=2, target_modules=["query", "value"])
     peft.get_peft_model(base, config).save_pretrained(pytester.path / "adapter")
@@ -52,7 +57,6 @@ def branch(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
     commit(pytester.path)
     git(pytester.path, "switch", "-q", "-c", "work")
-    return pytester
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["directory", "snapshot"])

@@ -26,6 +26,7 @@ from pytest_ckpt_compat._definition.find import find
 from pytest_ckpt_compat._report.json import as_data
 from pytest_ckpt_compat._report.text import render
 from pytest_ckpt_compat._snapshots.accepted import Entry
+from tests.effort import examples
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -119,7 +120,7 @@ def wrapped(draw: st.DrawFn) -> tuple[Shapes, Shapes]:
     return (moved, new) if draw(st.booleans()) else (new, moved)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
 @given(wrapped())
 def test_a_comparison_accounts_for_every_key(sides: tuple[Shapes, Shapes]) -> None:
     verdict = by_diff(*sides)
@@ -135,7 +136,7 @@ def is_a_tree(shapes: Shapes) -> bool:
 
 
 @pytest.mark.long
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=list(HealthCheck))
 @given(wrapped().filter(lambda sides: all(map(is_a_tree, sides)) and all(sides)))
 def test_a_check_accounts_for_every_key_and_agrees_with_torch(sides: tuple[Shapes, Shapes]) -> None:
     old, new = sides

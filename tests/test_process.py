@@ -22,6 +22,7 @@ REQUEST = {
     "file": "",
     "values": dumps(Structure({})),
     "questions": {},
+    "inputs": "",
     "paths": ["."],
     "top": "/nowhere",
 }
@@ -44,6 +45,7 @@ def test_it_answers_again_and_again(tmp_path: Path) -> None:
     assert not Path(asked._folder.name).exists()
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize(
     ("code", "complaint"),
     [
@@ -65,6 +67,7 @@ def test_code_that_fails(tmp_path: Path, file: str, code: str, complaint: str) -
     assert "\n" not in error
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_what_the_code_prints_is_not_an_answer(tmp_path: Path) -> None:
     make_project(tmp_path)
     noise = "import os\nprint('x' * 200_000)\nos.write(1, b'y' * 200_000)\n"
@@ -72,6 +75,7 @@ def test_what_the_code_prints_is_not_an_answer(tmp_path: Path) -> None:
     assert ask(tmp_path)["registered"] is True
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_it_is_not_waited_for_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_project(tmp_path)
     (tmp_path / "conftest.py").write_text("import time\ntime.sleep(100)\n")
@@ -87,6 +91,7 @@ def test_it_is_not_waited_for_at_the_end(tmp_path: Path, monkeypatch: pytest.Mon
     assert idle._process.returncode is not None
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_a_fork_does_not_answer(tmp_path: Path) -> None:
     make_project(tmp_path)
     forking = "import os\nos.fork()\n" + (tmp_path / "models.py").read_text()
@@ -110,6 +115,7 @@ def test_what_python_prints_at_its_start_is_no_answer(
     assert ask(tmp_path / "project")["registered"] is True
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize(
     ("patience", "said"), [(60, "its process ended with 1"), (0, "its process closed its output")]
 )

@@ -21,6 +21,7 @@ from pytest_ckpt_compat._definition.find import find
 from pytest_ckpt_compat._readers import read
 from pytest_ckpt_compat._snapshots import fingerprint
 from tests.conftest import Printed
+from tests.effort import examples
 from tests.repository import commit, edit, git, make_project
 
 State = dict[str, Any]
@@ -335,7 +336,7 @@ _STEPS = (_rename, _drop, _add, _fuse, _split, _transpose, _clone, _cast, _tie, 
     whole=st.booleans(),
     plain=st.booleans(),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_verdict_is_torchs(steps: Any, whole: bool, plain: bool, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.getbasetemp() / "remapped.pt"
     torch.save(Old().state_dict(), path)

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_ckpt_compat._report import github, markdown, publish
 from pytest_ckpt_compat._report.summary import Entry, Run
-from tests.conftest import Printed
+from tests.conftest import Filled, Printed
 from tests.repository import ENTRY, edit, make_project
 
 Command = Callable[..., Printed]
@@ -20,12 +20,18 @@ TWO = ENTRY + ENTRY.replace("net-v1", "net-v2") + "kwargs = { classes = 7 }\n"
 
 
 @pytest.fixture
-def declared(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, warm_python: str) -> pytest.Pytester:
+def declared(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, warm_python: str, filled: Filled
+) -> pytest.Pytester:
     """A project with a checkpoint that loads and one that does not."""
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
         monkeypatch.delenv(name, raising=False)
-    make_project(pytester.path, TWO)
-    pytester.runpytest_inprocess("--ckpt-update", "-q")
+
+    def fill() -> None:
+        make_project(pytester.path, TWO)
+        pytester.runpytest_inprocess("--ckpt-update", "-q")
+
+    filled("one that does not load", fill)
     return pytester
 
 

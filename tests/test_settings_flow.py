@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import Printed
-from tests.repository import commit, edit, git, make_project
+from tests.conftest import Filled, Printed
+from tests.repository import commit, edit, git, make_branch
 from tests.test_snapshots import TEST, change_model, stored
 
 Command = Callable[..., Printed]
@@ -16,10 +16,13 @@ TOLD = "CK502 net.pt: loads, body.1: torch.nn.ReLU -> torch.nn.GELU, computes so
 
 
 @pytest.fixture
-def recorded(project: pytest.Pytester) -> pytest.Pytester:
+def recorded(project: pytest.Pytester, filled: Filled) -> pytest.Pytester:
     """A project of which all is recorded."""
     project.makepyfile(TEST)
-    project.runpytest_inprocess("--ckpt-update").assert_outcomes(passed=1)
+    filled(
+        "recorded by a test",
+        lambda: project.runpytest_inprocess("--ckpt-update").assert_outcomes(passed=1),
+    )
     return project
 
 
@@ -101,12 +104,9 @@ def test_a_snapshot_of_before_is_neither_stale_nor_told(recorded: pytest.Pyteste
 
 
 @pytest.fixture
-def branch(pytester: pytest.Pytester) -> pytest.Pytester:
+def branch(pytester: pytest.Pytester, filled: Filled) -> pytest.Pytester:
     """A branch that left ``main``, where all is recorded."""
-    make_project(pytester.path)
-    pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=1)
-    commit(pytester.path)
-    git(pytester.path, "switch", "-q", "-c", "work")
+    filled("branch", lambda: make_branch(pytester))
     return pytester
 
 

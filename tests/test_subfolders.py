@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SETTINGS, Printed, save
+from tests.conftest import SETTINGS, Filled, Printed, save
 from tests.repository import ENTRY
 
 MARKED = """
@@ -21,7 +21,12 @@ IDS = {"net-v1", "net-v2", "marked"}
 
 
 @pytest.fixture(params=["testpaths", "everywhere"])
-def spread(request: pytest.FixtureRequest, project: pytest.Pytester, command: Callable[..., Printed]) -> Path:
+def spread(
+    request: pytest.FixtureRequest,
+    project: pytest.Pytester,
+    command: Callable[..., Printed],
+    filled: Filled,
+) -> Path:
     """A project with two checkpoints in its file and one on a test in ``tests``, and a folder ``src``."""
     settings = SETTINGS
     if request.param == "testpaths":
@@ -30,7 +35,7 @@ def spread(request: pytest.FixtureRequest, project: pytest.Pytester, command: Ca
     (project.path / "tests").mkdir()
     (project.path / "tests" / "test_marked.py").write_text(MARKED)
     (project.path / "src" / "deep").mkdir(parents=True)
-    assert command("update").code == 0
+    filled(f"spread over {request.param}", lambda: command("update"))
     return project.path
 
 

@@ -264,6 +264,7 @@ def test_mistakes_take_one_line(tmp_path: Path) -> None:
     assert all("\n" not in str(error.value) for error in (no_config, other, unknown))
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_nothing_is_imported_for_other_models(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "net.pt")
     code = (

@@ -51,9 +51,9 @@ def test_addresses_of_models(url: str, found: Repository | None) -> None:
     assert repository(url) == found
 
 
-def in_cache(home: Path, **options: Any) -> Path:
+def in_cache(home: Path, name: str, **options: Any) -> Path:
     """A model in the Hub's cache, as ``snapshot_download`` leaves it: links to blobs."""
-    store = home / "hub" / "models--o--n"
+    store = home / "hub" / f"models--o--{name}"
     files = save(home / "made", **options)
     folder = store / "snapshots" / COMMIT
     for each in (folder, store / "blobs", store / "refs"):
@@ -74,31 +74,38 @@ from pytest_ckpt_compat._registry.registration import Registration
 from pathlib import Path
 import transformers
 
-address = sys.argv[1]
 kinds = [dict(load="transformers"), dict(model="transformers:GPT2LMHeadModel")]
-for options in kinds:
-    verdict = ckpt.check(address, **options)
-    print(verdict.compatible, verdict.old_label, verdict.new.tensors["lm_head.weight"])
-    options = {"model": None, **options, "address": address}
-    registration = Registration("x", Path(address), address, **options)
-    print(type(load(registration)).__name__)
-oracle = transformers.GPT2LMHeadModel.from_pretrained("o/n", output_loading_info=True)[1]
-print(not (oracle["missing_keys"] or oracle["unexpected_keys"]))
+for address in sys.argv[1:]:
+    for options in kinds:
+        verdict = ckpt.check(address, **options)
+        print(verdict.compatible, verdict.old_label, verdict.new.tensors["lm_head.weight"])
+        options = {"model": None, **options, "address": address}
+        registration = Registration("x", Path(address), address, **options)
+        print(type(load(registration)).__name__)
+    name = address.removeprefix("hf://").partition("@")[0]
+    oracle = transformers.GPT2LMHeadModel.from_pretrained(name, output_loading_info=True)[1]
+    print(not (oracle["missing_keys"] or oracle["unexpected_keys"]))
 """
 
 
+def expected(*addresses: str) -> list[str]:
+    """What ``CODE`` prints where every model loads."""
+    twice = ([f"True {address} float32[17, 8]", "GPT2LMHeadModel"] * 2 for address in addresses)
+    return [line for lines in twice for line in (*lines, "True")]
+
+
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("address", "options"),
-    [("hf://o/n", {}), ("hf://o/n@main", {"max_shard_size": "1KB"})],
-    ids=["one file", "a revision, sharded"],
-)
-def test_a_model_in_the_cache(tmp_path: Path, address: str, options: dict[str, Any]) -> None:
-    """Without the network, as in CI: the Hub is not asked, and from_pretrained itself loads it."""
-    in_cache(tmp_path, **options)
+def test_models_in_the_cache(tmp_path: Path) -> None:
+    """Without the network, as in CI: the Hub is not asked, and from_pretrained itself loads them.
+
+    One in one file, the other sharded and with a revision.
+    """
+    in_cache(tmp_path, "one")
+    in_cache(tmp_path, "sharded", max_shard_size="1KB")
+    addresses = ["hf://o/one", "hf://o/sharded@main"]
     environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CODE, address],
+        [sys.executable, "-W", "ignore", "-c", CODE, *addresses],
         capture_output=True,
         text=True,
         check=False,
@@ -106,12 +113,11 @@ def test_a_model_in_the_cache(tmp_path: Path, address: str, options: dict[str, A
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    each = [f"True {address} float32[17, 8]", "GPT2LMHeadModel"]
-    assert done.stdout.splitlines() == [*each, *each, "True"]
+    assert done.stdout.splitlines() == expected(*addresses)
 
 
 class Hub(BaseHTTPRequestHandler):
-    """One model ``o/n``, as the Hub serves it."""
+    """The models ``o/NAME``, each in a folder of its name, as the Hub serves them."""
 
     folder: ClassVar[Path]
     protocol_version = "HTTP/1.1"
@@ -129,17 +135,23 @@ class Hub(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer(body=True)
 
+    def model(self) -> str:
+        found = re.search(r"/o/(\w+)", self.path)
+        return found[1] if found else ""
+
     def tree(self) -> list[dict[str, Any]]:
-        files = sorted(self.folder.iterdir())
+        files = sorted((self.folder / self.model()).iterdir())
         return [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "a" * 40} for f in files]
 
     def answer(self, body: bool) -> None:
         path = self.path.partition("?")[0]
-        file = self.folder / path.rpartition("/")[2]
+        file = self.folder / self.model() / path.rpartition("/")[2]
         if path.startswith("/api/") and "/tree/" in path:
             self.reply(json.dumps(self.tree()).encode())
-        elif path.startswith("/api/models/o/n"):
-            self.reply(json.dumps({"id": "o/n", "_id": "1", "sha": COMMIT, "siblings": []}).encode())
+        elif path.startswith("/api/models/o/"):
+            self.reply(
+                json.dumps({"id": f"o/{self.model()}", "_id": "1", "sha": COMMIT, "siblings": []}).encode()
+            )
         elif "/resolve/" in path and file.is_file():
             data = file.read_bytes()
             found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"] or "")
@@ -163,17 +175,19 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("options", [{}, {"max_shard_size": "1KB"}], ids=["one file", "sharded"])
-def test_a_model_of_the_hub(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_models_of_the_hub(tmp_path: Path) -> None:
+    """One in one file, the other sharded."""
     pytest.importorskip("fsspec", reason="reads addresses")
-    folder = save(tmp_path / "served", **options)
-    handler = type("Bound", (Hub,), {"folder": folder})
+    save(tmp_path / "served" / "one")
+    save(tmp_path / "served" / "sharded", max_shard_size="1KB")
+    addresses = ["hf://o/one", "hf://o/sharded"]
+    handler = type("Bound", (Hub,), {"folder": tmp_path / "served"})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
         threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
         address = f"http://127.0.0.1:{listening.server_address[1]}"
         environment = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", CODE, "hf://o/n"],
+            [sys.executable, "-W", "ignore", "-c", CODE, *addresses],
             capture_output=True,
             text=True,
             check=False,
@@ -182,8 +196,7 @@ def test_a_model_of_the_hub(tmp_path: Path, options: dict[str, Any]) -> None:
         )
         listening.shutdown()
     assert done.returncode == 0, done.stderr
-    each = ["True hf://o/n float32[17, 8]", "GPT2LMHeadModel"]
-    assert done.stdout.splitlines() == [*each, *each, "True"]
+    assert done.stdout.splitlines() == expected(*addresses)
 
 
 @pytest.mark.long

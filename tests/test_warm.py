@@ -33,6 +33,12 @@ def end_of(python: str, folder: Path, *argv: str) -> tuple[int, str, str]:
     [
         ["-c", SHOWN, "one", "two words"],
         ["-u", "-c", SHOWN],
+        [
+            "-W",
+            "ignore",
+            "-c",
+            "import warnings; warnings.warn('a word'); print(__import__('sys').warnoptions)",
+        ],
         ["-m", "shown", "one"],
         ["-mshown"],
         ["shown.py"],

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import Net, Printed, save
+from tests.conftest import Filled, Net, Printed, save
 from tests.repository import commit, edit, git, make_project
 
 pytestmark = pytest.mark.long
@@ -77,16 +77,21 @@ def both(
     pytester: pytest.Pytester,
     command: Callable[..., Printed],
     earlier_code: None,
+    filled: Filled,
 ) -> Both:
     """A branch of a project with four checkpoints, all of which main loads."""
-    root = make_project(pytester.path, ENTRIES)
-    (root / "models.py").write_text((root / "models.py").read_text() + OTHER)
-    save(root / "wide.pt", classes=6)
-    torch.save({f"module.{key}": value for key, value in Net().state_dict().items()}, root / "wrapped.pt")
-    torch.save({**Net().state_dict(), "old.weight": torch.ones(2)}, root / "loose.pt")
-    pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=4)
-    commit(root)
-    git(root, "switch", "-q", "-c", "work")
+
+    def fill() -> None:
+        root = make_project(pytester.path, ENTRIES)
+        (root / "models.py").write_text((root / "models.py").read_text() + OTHER)
+        save(root / "wide.pt", classes=6)
+        torch.save({f"module.{key}": value for key, value in Net().state_dict().items()}, root / "wrapped.pt")
+        torch.save({**Net().state_dict(), "old.weight": torch.ones(2)}, root / "loose.pt")
+        pytester.runpytest_inprocess("--ckpt-update", "-q").assert_outcomes(passed=4)
+        commit(root)
+        git(root, "switch", "-q", "-c", "work")
+
+    filled("branch with four checkpoints", fill)
     return Both(pytester, command)
 
 

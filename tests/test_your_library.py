@@ -38,6 +38,7 @@ def record_and_run(project: pytest.Pytester, passed: int) -> pytest.RunResult:
     return result
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_your_own_loader(pytester: pytest.Pytester) -> None:
     assert write(pytester, "Your own loader") == ["loading.py", "test_checkpoints.py"]
     (pytester.path / "models.py").write_text(MODELS)
@@ -51,6 +52,7 @@ def test_your_own_loader(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["CK103 checkpoints/run_17.pt*", "*head.[*]*classifier.[*]*"])
 
 
+@pytest.mark.usefixtures("warm_libraries")
 def test_transformers(pytester: pytest.Pytester) -> None:
     transformers: Any = pytest.importorskip("transformers", reason="saves the model of the example")
     assert write(pytester, "transformers") == ["test_released.py"]

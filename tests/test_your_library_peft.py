@@ -12,6 +12,7 @@ from tests.test_your_library import record_and_run, write
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("warm_libraries")
 def test_peft(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     peft: Any = pytest.importorskip("peft", reason="saves the adapter of the example")
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")

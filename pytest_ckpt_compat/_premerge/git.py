@@ -8,15 +8,16 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.files import require_size
 
-#: Modes of a link and of an executable file, as git writes them.
-LINK, EXECUTABLE = "120000", "100755"
+#: Modes of a link, of an executable file and of a submodule, as git writes them.
+LINK, EXECUTABLE, SUBMODULE = "120000", "100755", "160000"
 
 _ENCODING = sys.getfilesystemencoding()
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -128,11 +129,10 @@ def read(base: Base, file: Path, most: int) -> str | None:
         ValueError: the file has more than ``most`` bytes.
     """
     path = base.path_of(file)
-    found = _list(base, "-l", base.commit, "--", path)
-    if not found:
+    found = _entries(base).get(path)
+    if found is None:
         return None
-    size = found[0].partition("\t")[0].split()[3]
-    require_size(int(size) if size.isdecimal() else 0, most)
+    require_size(found.size, most)
     return _read(base, "show", f"{base.commit}:{path}").decode("utf-8", "surrogateescape")
 
 
@@ -143,14 +143,13 @@ def files(base: Base, folder: Path) -> tuple[str, ...]:
         UsageError: git cannot read the commit.
     """
     path = base.path_of(folder)
-    names = _list(base, "-r", "--name-only", base.commit, "--", path + "/")
-    found = (name.removeprefix(path + "/") for name in names)
+    found = (name.removeprefix(path + "/") for name in _entries(base) if name.startswith(path + "/"))
     return tuple(n.encode(_ENCODING, "surrogateescape").decode("utf-8", "surrogateescape") for n in found)
 
 
 def submodules(base: Base) -> tuple[str, ...]:
     """Paths of the commit's submodules; ``contents`` has none of their files."""
-    return tuple(e.partition("\t")[2] for e in _list(base, "-r", base.commit) if e.startswith("160000"))
+    return tuple(name for name, entry in _entries(base).items() if entry.mode == SUBMODULE)
 
 
 def contents(base: Base, largest: int) -> Iterator[tuple[str, bytes, str]]:
@@ -174,17 +173,15 @@ def contents(base: Base, largest: int) -> Iterator[tuple[str, bytes, str]]:
         env=_environment(),
     ) as process:
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - they are pipes
-        for entry in _list(base, "-r", "-l", base.commit):
-            facts, _, name = entry.partition("\t")
-            mode, kind, digest, size = facts.split()
-            if kind != "blob" or int(size) > largest or not _stays_inside(name):
+        for name, entry in _entries(base).items():
+            if entry.mode == SUBMODULE or entry.size > largest or not _stays_inside(name):
                 continue
-            process.stdin.write(digest.encode() + b"\n")
+            process.stdin.write(entry.digest.encode() + b"\n")
             process.stdin.flush()
             answer = process.stdout.readline().split()
             if len(answer) != 3:
                 raise _unreadable(base, f"it has no {name}")
-            yield name, process.stdout.read(int(answer[2]) + 1)[:-1], mode
+            yield name, process.stdout.read(int(answer[2]) + 1)[:-1], entry.mode
 
 
 def _stays_inside(name: str) -> bool:
@@ -193,9 +190,23 @@ def _stays_inside(name: str) -> bool:
     return not odd and not {"", ".", ".."} & set(name.split("/"))
 
 
-def _list(base: Base, *args: str) -> list[str]:
-    text = _path(_read(base, "ls-tree", "-z", "--full-tree", *args))
-    return [entry for entry in text.split("\0") if entry]
+@dataclass(frozen=True)
+class _Entry:
+    mode: str
+    digest: str
+    size: int
+
+
+@lru_cache(maxsize=1)
+def _entries(base: Base) -> Mapping[str, _Entry]:
+    """Path -> what the commit has there: files, links and submodules. A commit does not change."""
+    found = {}
+    for line in _path(_read(base, "ls-tree", "-z", "-r", "-l", "--full-tree", base.commit)).split("\0"):
+        facts, _, name = line.partition("\t")
+        if name:
+            mode, _, digest, size = facts.split()
+            found[name] = _Entry(mode, digest, int(size) if size.isdecimal() else 0)
+    return found
 
 
 def _read(base: Base, *args: str) -> bytes:

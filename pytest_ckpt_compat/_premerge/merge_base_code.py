@@ -191,9 +191,9 @@ def _paths(base: git.Base, definition: Definition) -> list[str]:
 
 def _packages(top: str) -> list[str]:
     """Folders of the packages that were imported from the repository, however they were found."""
-    files = {name: getattr(module, "__file__", None) or "" for name, module in list(sys.modules.items())}
-    packages = [Path(file).parent.parent for file in files.values() if file.endswith("__init__.py")]
-    inside = {str(p) for p in packages if os.path.realpath(p).startswith(top + os.sep)}
+    files = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
+    packages = {os.path.dirname(os.path.dirname(file)) for file in files if file.endswith("__init__.py")}
+    inside = {path or "." for path in packages if os.path.realpath(path).startswith(top + os.sep)}
     return sorted(each for each in inside if not (Path(each) / "__init__.py").exists())
 
 

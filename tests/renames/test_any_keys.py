@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._renames import infer, rename_patterns
+from tests.effort import examples
 
 from .models import Specs, spec
 
@@ -90,7 +91,7 @@ def sides(draw: st.DrawFn) -> tuple[Specs, Specs]:
     return old, new
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=list(HealthCheck))
 @given(sides())
 def test_any_two_lists_of_keys_are_explained(both: tuple[Specs, Specs]) -> None:
     explained(*both)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames import infer, rename_patterns
+from tests.effort import examples
 
 from .models import Specs, merged, pairs, renamed, resnet, spec, transformer
 from .test_structural import separate
@@ -34,7 +35,7 @@ def test_a_structure_against_itself_gives_nothing(model: Specs) -> None:
     assert infer(model, dict(model)) == ()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(structures)
 def test_any_structure_against_itself_gives_nothing(model: Specs) -> None:
     assert infer(model, dict(model)) == ()
@@ -57,7 +58,7 @@ def assert_accounts_for_every_key(old: Specs, new: Specs) -> None:
         assert change.group
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(structures, structures)
 def test_every_key_is_accounted_for_once(old: Specs, new: Specs) -> None:
     assert_accounts_for_every_key(old, new)
@@ -69,7 +70,7 @@ def test_every_key_of_models_is_accounted_for_once(first: Specs, second: Specs) 
     assert_accounts_for_every_key(first, second)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.data(), st.sampled_from(["transformer", "resnet", "swin"]))
 def test_renaming_segments_is_recovered(data: st.DataObject, name: str) -> None:
     """Any injective map of the names of modules; numbers and the names of tensors stay."""
@@ -102,7 +103,7 @@ def test_exchanging_the_sides_exchanges_every_change(old: Specs, new: Specs) -> 
     assert forward == {(change.new, change.old) for change in infer(new, old)}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(st.permutations(["cls_token", "patch_embed", "blocks", "norm", "head"]))
 def test_the_order_of_independent_subtrees_changes_no_certain_answer(order: list[str]) -> None:
     old = transformer()

@@ -2,8 +2,9 @@
 
 A process that imports torch is busy for seconds before it does anything. ``interpreter()`` gives a
 stand-in for ``sys.executable``: whatever is started with it runs in a fork of a server that has imported
-torch, scipy and pytest, and nothing of this project. Arguments, folder, environment, open files and exit
-code are the caller's, and an end that is killed takes the other with it.
+torch, scipy and pytest, and nothing of this project; also other libraries where they are asked for.
+Arguments, folder, environment, open files and exit code are the caller's, and an end that is killed takes
+the other with it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ _HERE = Path(__file__).parent
 
 
 @contextlib.contextmanager
-def interpreter() -> Iterator[str]:
+def interpreter(*libraries: str) -> Iterator[str]:
     """The path of a command that is called as Python is, for as long as the context lasts.
 
     It is Python itself where the system is not Linux: elsewhere a fork may not do as much.
+
+    Args:
+        libraries: more modules that are imported before the first process starts, where they are installed.
     """
     if sys.platform != "linux":
         yield sys.executable
@@ -35,7 +39,7 @@ def interpreter() -> Iterator[str]:
         command.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
         command.chmod(0o755)
         server = subprocess.Popen(
-            [sys.executable, str(_HERE / "server.py"), str(address)],
+            [sys.executable, str(_HERE / "server.py"), str(address), *libraries],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}

@@ -10,23 +10,29 @@ import socket
 import sys
 
 #: What a fork of the server understands; Python itself runs where more is asked for.
-_OPTIONS = {"-u"}
+_OPTIONS = {"-u", "-Wignore"}
 _VARIABLES = {"PYTHON", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
 
 
 def main(address: str, command: str, python: str, *argv: str) -> None:
     """Runs ``python *argv`` by the server that listens at the address."""
     options, rest = [], list(argv)
+    if rest[:2] == ["-W", "ignore"]:
+        rest[:2] = ["-Wignore"]
     while rest and rest[0] in _OPTIONS:
         options.append(rest.pop(0))
     asked = {name for name in os.environ if name.startswith("PYTHON")}
+    quiet = "-Wignore" in options
+    if os.environ.get("PYTHONWARNINGS") == "ignore":
+        quiet, asked = True, asked - {"PYTHONWARNINGS"}
     if not rest or rest[0][:2] not in ("-c", "-m") or asked - _VARIABLES:
         os.execv(python, [python, *argv])
     files = _open_files()
     request = {
         "kind": rest[0][:2],
         "argv": [rest[0][2:], *rest[1:]] if rest[0][2:] else rest[1:],
-        "unbuffered": bool(options) or bool(os.environ.get("PYTHONUNBUFFERED")),
+        "quiet": quiet,
+        "unbuffered": "-u" in options or bool(os.environ.get("PYTHONUNBUFFERED")),
         "executable": command,
         "folder": os.getcwd(),
         "environment": dict(os.environ),

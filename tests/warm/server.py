@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import fcntl
 import gc
+import importlib
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import socket
 import sys
 import threading
 import types
+import warnings
 from typing import Any
 
 #: Above every number that an open file of a client has.
@@ -87,6 +89,9 @@ def become(request: dict[str, Any]) -> None:
     os.environ.update(request["environment"])
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     sys.executable = request["executable"]
+    if request["quiet"]:
+        sys.warnoptions.append("ignore")
+        warnings.simplefilter("ignore")
     for stream in (sys.stdout, sys.stderr):
         assert isinstance(stream, io.TextIOWrapper)
         stream.reconfigure(write_through=request["unbuffered"])
@@ -115,9 +120,13 @@ def _leave(status: list[int]) -> None:
 if __name__ == "__main__":
     import pytest  # noqa: F401
     import scipy.optimize  # noqa: F401
+    import torch._dynamo
     import torch.utils.serialization.config  # noqa: F401
 
     del sys.path[0]  # the folder of this file
+    for name in sys.argv[2:]:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     assert len(os.listdir("/proc/self/task")) == 1, "a process with threads should not fork"
     gc.freeze()
     asked = serve(sys.argv[1])
