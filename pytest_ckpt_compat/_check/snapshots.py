@@ -298,7 +298,7 @@ def _updated(subject: Subject, new: Structure, values: Mapping[str, Any], record
     ran = outputs.recorded(registration, definition, values, new, recorded.structure)
     before = {} if recorded.structure is None else recorded.structure.outputs
     if outdated or dict(ran.outputs) != dict(before):
-        text = fingerprint.dumps(replace(new, outputs=ran.outputs))
+        text = fingerprint.dumps(replace(new, outputs=ran.outputs), whole=False)
         return Finding(ran.changes, ran.notes, writes={subject.name: text})
     return Finding(ran.changes, ran.notes)
 

@@ -14,6 +14,7 @@ from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError
 if TYPE_CHECKING:
     from pytest_ckpt_compat._check.checkpoint import Result
     from pytest_ckpt_compat._check.context import Context
+    from pytest_ckpt_compat._check.contribution import Contribution
     from pytest_ckpt_compat._check.run import Outcome
     from pytest_ckpt_compat._pytest_plugin.collection import Project
     from pytest_ckpt_compat._pytest_plugin.marks import Marks
@@ -110,18 +111,26 @@ def compared_with(project: Project, ref: str | None) -> Iterator[Context]:
 
 def check_all(project: Project, context: Context, full: bool = False) -> tuple[tuple[Result, ...], Outcome]:
     """Checks every registration and concludes the run."""
+    from pytest_ckpt_compat._check.run import conclude
+
+    results, contributions = results_of(project, context, full)
+    return results, conclude(contributions, context, project.complete)
+
+
+def results_of(
+    project: Project, context: Context, full: bool = False
+) -> tuple[tuple[Result, ...], tuple[Contribution, ...]]:
+    """Checks every registration; returns what was found, and what it adds to the run."""
     from pytest_ckpt_compat._check import contribution
     from pytest_ckpt_compat._check.checkpoint import check_registered
-    from pytest_ckpt_compat._check.run import conclude
 
     marks = project.marks
     registrations = [each for each in project.registrations if each.id not in marks.skipped]
     results = tuple(_expected(each, check_registered(each, context), marks) for each in registrations)
-    contributions = [
+    return results, (
         replace(contribution.of_registrations(project.registrations), skipped=marks.skipped),
         contribution.of_results(results, full),
-    ]
-    return results, conclude(contributions, context, project.complete)
+    )
 
 
 def _expected(registration: Registration, result: Result, marks: Marks) -> Result:
