@@ -185,6 +185,8 @@ def with_commands(verdict: Verdict, ref: str = "") -> Verdict:
     repairs = [(label, text) for label, text in verdict.repairs if label != "accept"]
     if any(change.kind == "stale-snapshot" for change in verdict.changes):
         repairs.append(("record", f"{UPDATE} {shlex.quote(verdict.name)}"))
+    if any(change.kind == "definition-changed" for change in verdict.of(Severity.ERROR)):
+        repairs.append(("record", UPDATE))
     repairs += [("accept", command) for command in acceptance.commands(verdict, ref)]
     return replace(verdict, repairs=tuple(repairs))
 

@@ -31,6 +31,7 @@ from pytest_ckpt_compat._definition.pretrained_config import CONFIG, configurati
 from pytest_ckpt_compat._definition.steady import steady
 from pytest_ckpt_compat._registry.registration import Registration, definition_id
 from pytest_ckpt_compat._snapshots import fingerprint, store
+from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 UPDATE_COMMAND = "pytest --ckpt-update"
 
@@ -268,7 +269,8 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     verdict = check_saved(
         saved, definition, subject.registration.policy, checkpoint=subject.structure, new=new
     )
-    detail = f"differs from {folder.name}/{name} ({difference(stored, new)}); record it with {UPDATE_COMMAND}"
+    how = f"{difference(stored, new)}; record it: {UPDATE}"
+    detail = f"the definition differs from its snapshot ({how})"
     changed = (Change("definition-changed", detail=detail),)
     settings, notes = _settings(subject, stored, new, values, verdict.changes)
     ran = outputs.compared(subject.registration, definition, values, (stored, new), verdict.changes)
