@@ -73,11 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
             chosen.append(acceptance.accept(verdict, entries, wanted, context.today))
     accepted_edit.save(context.folder, chosen)
     for entry in chosen:
-        print("\n".join(_lines(entry, entries, f"{context.folder.name}/{accepted.FILE}")))
+        print("\n".join(lines_of(entry, entries, f"{context.folder.name}/{accepted.FILE}")))
     return 0
 
 
-def _lines(entry: Entry, before: Sequence[Entry], file: str) -> list[str]:
+def lines_of(entry: Entry, before: Sequence[Entry], file: str) -> list[str]:
+    """What is printed of a new entry, beside those before it."""
     changes = count(len(entry.changes), "change")
     lines = [f"accepted  {entry.rule} {entry.key} of {entry.id} ({changes}) in {file}"]
     lines += [f"  {change}" for change in entry.changes[:_MOST]]
@@ -106,9 +107,10 @@ def _find(project: Project, names: Sequence[str], ref: str | None) -> tuple[Cont
                 f"known are {', '.join(known)}; a break that only `check --against REF` shows is accepted "
                 "with `--against REF`",
             )
-    return project.context, [_joined(known[name]) for name in names]
+    return project.context, [joined(known[name]) for name in names]
 
 
-def _joined(verdicts: Sequence[Verdict]) -> Verdict:
+def joined(verdicts: Sequence[Verdict]) -> Verdict:
+    """One verdict with the changes of several, each once."""
     changes = dict.fromkeys(change for each in verdicts for change in each.changes)
     return replace(verdicts[0], changes=tuple(changes))
