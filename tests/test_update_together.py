@@ -294,6 +294,16 @@ def test_a_load_that_breaks_is_not_a_snapshot_that_is_wrong(
     assert command("update", "--verify").code == 0
 
 
+def test_an_update_beside_a_change_that_has_no_more_to_say(
+    start: Callable[..., Path], command: Command
+) -> None:
+    """A missing key, which the checkpoint's registration allows."""
+    folder = start()
+    edit(folder / "models.py", *GATE)
+    printed = command("update")
+    assert (printed.code, "failed" in printed.out) == (0, False), printed.out
+
+
 def test_what_cannot_be_compared_is_told(start: Callable[..., Path], command: Command) -> None:
     folder = start()
     (folder / "net.pt").unlink()

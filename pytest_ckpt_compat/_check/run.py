@@ -161,7 +161,10 @@ def _acceptances(
     if not clean:
         return [acceptance.unknown_id(entry) for entry in stray]
     said = {
-        change["detail"] for each in contributions for one in each.entries for change in one.data["changes"]
+        change.get("detail")
+        for each in contributions
+        for one in each.entries
+        for change in one.data["changes"]
     }
     gone = [entry for entry in entries if entry in stray or acceptance.no_longer_occurs(entry) in said]
     if gone:
