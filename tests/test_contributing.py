@@ -52,7 +52,18 @@ def test_every_format_is_recognized_and_tested(name: str) -> None:
 
 
 #: Modules of the folder that a report is made with: they write none themselves.
-PARTS = {"bare", "github", "overview", "publish", "rows", "settings_rows", "summary", "text", "tree"}
+PARTS = {
+    "bare",
+    "github",
+    "migrations",
+    "overview",
+    "publish",
+    "rows",
+    "settings_rows",
+    "summary",
+    "text",
+    "tree",
+}
 
 
 def test_every_report_module_is_published() -> None:

@@ -129,7 +129,7 @@ def test_a_checkpoint_that_fails_costs_no_other_its_verdict(
     assert accepted.code == 0
 
 
-@pytest.mark.parametrize("what", ["_renames.infer", "_check.check.explain"])
+@pytest.mark.parametrize("what", ["_renames.infer", "_check.explain.explain"])
 def test_an_explanation_that_fails_leaves_the_facts(
     three: pytest.Pytester, command: Command, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:

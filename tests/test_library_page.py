@@ -115,7 +115,7 @@ def test_the_verdict_is_timms(tmp_path: Path, change: str, filtered: bool) -> No
         wanted = True
     except Exception:
         wanted = False
-    verdict = ckpt.check(path, timm.create_model, sizes, remap=convert if filtered else None)
+    verdict = ckpt.check(path, timm.create_model, sizes, migrate=convert if filtered else None)
     assert verdict.compatible is wanted, str(verdict)
     if filtered:
-        assert verdict.notes[0].startswith("remap timm.models.vision_transformer.checkpoint_filter_fn: ")
+        assert verdict.notes[0].startswith("migration timm.models.vision_transformer.checkpoint_filter_fn: ")

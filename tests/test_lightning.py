@@ -323,7 +323,7 @@ def test_a_remap_comes_first(files: dict[str, Path]) -> None:
     def remap(state: dict[str, Any]) -> dict[str, Any]:
         return {key.replace("0.", "zero."): value for key, value in state.items()}
 
-    verdict = ckpt.check(files["defaults"], Renaming, remap=remap)
+    verdict = ckpt.check(files["defaults"], Renaming, migrate=remap)
     assert not verdict.compatible
     assert "net.0.weight -> trunk.zero.weight" in verdict.notes[1]
 

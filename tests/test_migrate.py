@@ -311,7 +311,7 @@ def test_a_file_of_rules_is_a_remap(folder: Path, printed: Run) -> None:
     import pytest_ckpt_compat as ckpt
 
     (folder / "rules.toml").write_text(code_of(printed, "--style", "rules"))
-    verdict = ckpt.check("old.pt", "block_models:New", remap="rules.toml")
+    verdict = ckpt.check("old.pt", "block_models:New", migrate="rules.toml")
     assert verdict.compatible
     assert any("rules.toml: renamed" in note for note in verdict.notes)
 
@@ -564,15 +564,15 @@ def test_a_registered_remap_may_be_a_file_of_rules(
     table = '\n[[tool.ckpt_compat.checkpoint]]\npath = "older.pt"\nid = "older"\nmodel = "models:Net"\n'
     settings = project.path / "pyproject.toml"
     text = settings.read_text()
-    settings.write_text(text + table + 'remap = "older.toml"\n')
+    settings.write_text(text + table + 'migrate = "older.toml"\n')
     assert command("update").code == 0
     report = command("check")
     assert report.code == 0, report.out
-    assert "remap older.toml: renamed" in report.out
-    settings.write_text(text + table + 'remap = "absent.toml"\n')
+    assert "migration older.toml: renamed" in report.out
+    settings.write_text(text + table + 'migrate = "absent.toml"\n')
     report = command("check")
     assert report.code == 2
-    assert "option remap: names absent.toml, which is not there; check the path" in report.out
+    assert "option migrate: names absent.toml, which is not there; check the path" in report.out
     (project.path / "older.toml").write_text("[[rename]]\n")
-    settings.write_text(text + table + 'remap = "older.toml"\n')
+    settings.write_text(text + table + 'migrate = "older.toml"\n')
     assert "is no file of rules" in command("check").out

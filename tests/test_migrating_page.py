@@ -12,9 +12,12 @@ import pytest
 from pytest_ckpt_compat._migrate.rules import applied
 from pytest_ckpt_compat._migrate.steps import PARAMETERS
 from pytest_ckpt_compat._migrate.toml_file import rules_in
+from pytest_ckpt_compat._registry import project_file
+from pytest_ckpt_compat._registry.paths import SearchPath
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "migrating.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.long
@@ -31,7 +34,7 @@ def test_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_file_of_rules_that_is_shown_means_what_the_page_says() -> None:
-    (text,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    (text,) = (block for block in BLOCKS if "ckpt_compat_rules" in block)
     keys = ["blocks.3.q.weight", "blocks.3.k.weight", "blocks.3.v.weight", "layers.4.norm", "head"]
     steps = applied(rules_in(text), keys)
     assert {step.new: step.old for step in steps} == {
@@ -39,6 +42,19 @@ def test_the_file_of_rules_that_is_shown_means_what_the_page_says() -> None:
         ("blocks.5.norm",): ("layers.4.norm",),
         ("head",): ("head",),
     }
+
+
+def test_the_registrations_that_are_shown_are_registrations(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "classifier_v1.pt").touch()
+    shown = [block for block in BLOCKS if "[[tool.ckpt_compat.checkpoint]]" in block]
+    (tmp_path / "ckpt_compat.toml").write_text("\n".join(shown))
+    search = SearchPath((tmp_path,), tmp_path, lambda: iter(()))
+    one, several = project_file.registrations(project_file.read(tmp_path), search)
+    assert (one.problem, several.problem) == (None, None)
+    assert [link.by for link in one.migrate] == ["example.old_files:migrate"]
+    assert [link.to for link in several.migrate] == ["2", "3"]
+    assert several.version == "meta.version"
 
 
 def test_every_table_of_a_file_of_rules_is_explained() -> None:

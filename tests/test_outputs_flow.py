@@ -255,21 +255,21 @@ def test_other_inputs_have_their_own_section(net: pytest.Pytester, command: Comm
 # Renames --------------------------------------------------------------------------------------------
 
 
-def test_a_remap_is_proven_right(recorded: pytest.Pytester, command: Command) -> None:
+def test_a_migration_is_proven_right(recorded: pytest.Pytester, command: Command) -> None:
     rename(recorded)
-    register(recorded, 'remap = "models:straight"')
+    register(recorded, 'migrate = "models:straight"')
     printed = command("check")
     assert printed.code == 0
-    assert "note: proven by outputs: after remap models.straight it computes what it computed" in printed.out
+    assert "proven by outputs: after migration models.straight it computes what it computed" in printed.out
     assert "CK501" not in printed.out
 
 
-def test_a_remap_is_proven_wrong(recorded: pytest.Pytester, command: Command) -> None:
+def test_a_migration_is_proven_wrong(recorded: pytest.Pytester, command: Command) -> None:
     rename(recorded)
-    register(recorded, 'remap = "models:crossed"')
+    register(recorded, 'migrate = "models:crossed"')
     printed = command("check")
     assert printed.code == 0
-    assert "after remap models.crossed it computes something else before head" in printed.out
+    assert "after migration models.crossed it computes something else before head" in printed.out
     assert "proven" not in printed.out
 
 
@@ -279,8 +279,8 @@ def test_a_rule_file_is_proven(recorded: pytest.Pytester, command: Command) -> N
     for old, new in (("left", "zebra"), ("right", "lion")):
         rules += f"\n[[rename]]\nfrom = '^{old}\\.'\nto = '{new}.'\n"
     (recorded.path / "rules.toml").write_text(rules)
-    register(recorded, 'remap = "rules.toml"')
-    assert "proven by outputs: after remap rules.toml" in command("check").out
+    register(recorded, 'migrate = "rules.toml"')
+    assert "proven by outputs: after migration rules.toml" in command("check").out
 
 
 def test_ambiguous_renames_are_proven(recorded: pytest.Pytester, command: Command) -> None:
@@ -446,11 +446,11 @@ def test_a_rename_that_is_recorded_is_proven_beside_the_merge_base(
     branch: pytest.Pytester, command: Command
 ) -> None:
     rename(branch)
-    register(branch, 'remap = "models:straight"')
+    register(branch, 'migrate = "models:straight"')
     command("update")
     printed = command("check", "--against", "main")
-    assert "note: beside main: proven by outputs: after remap models.straight" in printed.out
+    assert "note: beside main: proven by outputs: after migration models.straight" in printed.out
     assert "CK501" not in printed.out
     edit(branch.path / "pyproject.toml", "models:straight", "models:crossed")
     printed = command("check", "--against", "main")
-    assert "after remap models.crossed it computes something else" in printed.out
+    assert "after migration models.crossed it computes something else" in printed.out

@@ -353,7 +353,7 @@ def test_what_cannot_be_judged_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     for given, message in (
         ({"load": "mylib"}, "is neither a function nor a library that is known"),
-        ({"load": "loaders:whole", "remap": dict}, "was given with remap"),
+        ({"load": "loaders:whole", "migrate": dict}, "was given with migrate"),
         ({"load": "loaders:whole", "strip_prefix": "module."}, "was given with strip_prefix"),
         ({}, "the model: is missing"),
     ):

@@ -168,9 +168,12 @@ def test_strip_prefix_and_remap_apply_to_each_part(tmp_path: Path) -> None:
     def bare(state: Any) -> Any:
         return {key.removeprefix("module."): value for key, value in state.items()}
 
-    verdict = ckpt.check(path, PARTS, remap=bare)
+    verdict = ckpt.check(path, PARTS, migrate=bare)
     assert verdict.compatible, str(verdict)
     assert verdict.remapped["discriminator.module.head.bias"] == "discriminator.head.bias"
+    assert verdict.migrated is not None
+    assert verdict.migrated.origins["discriminator.head.bias"].keys == ("discriminator.module.head.bias",)
+    assert len(verdict.migrated.applied) == 1
 
 
 @pytest.mark.parametrize(

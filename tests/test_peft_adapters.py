@@ -157,15 +157,17 @@ def test_a_remap_is_applied_to_the_adapters_keys(tmp_path: Path) -> None:
         return {key.replace("blocks.", "layers."): value for key, value in state.items()}
 
     assert {change.kind for change in check(folder, renamed).changes} == {"renamed"}
-    verdict = check(folder, renamed, remap=remap)
+    verdict = check(folder, renamed, migrate=remap)
     assert verdict.compatible
     assert any("renamed 8 (" in note for note in verdict.notes)
-    assert load_weights(find(renamed, remap=remap, path=str(folder)), read(folder))
+    assert verdict.migrated is not None
+    assert all(key.replace("layers.", "blocks.") in o.keys for key, o in verdict.migrated.origins.items())
+    assert load_weights(find(renamed, migrate=remap, path=str(folder)), read(folder))
 
     def broken(state: dict[str, Any]) -> dict[str, Any]:
         raise KeyError("nothing")
 
-    assert any("KeyError" in change.detail for change in check(folder, renamed, remap=broken).changes)
+    assert any("KeyError" in change.detail for change in check(folder, renamed, migrate=broken).changes)
 
 
 def test_loads_the_real_weights(tmp_path: Path) -> None:
@@ -315,10 +317,10 @@ def test_keys_without_what_peft_puts_before_them(tmp_path: Path) -> None:
     verdict = check(folder, Net)
     assert {change.rule for change in verdict.changes} == {"CK107"}
     assert verdict.repairs == (
-        ("fix", "put base_model.model. before the keys while loading (remap=), as peft saves them"),
+        ("fix", "put base_model.model. before the keys while loading (migrate=), as peft saves them"),
     )
 
     def put(state: dict[str, Any]) -> dict[str, Any]:
         return {f"base_model.model.{key}": value for key, value in state.items()}
 
-    assert check(folder, Net, remap=put).compatible
+    assert check(folder, Net, migrate=put).compatible

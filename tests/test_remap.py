@@ -93,20 +93,21 @@ def loads(path: Path, model: Callable[[], nn.Module], remap: Any) -> bool:
 @pytest.mark.parametrize("remap", [migrate, migrate_with_model, "tests.test_remap:migrate"])
 def test_it_turns_the_check_green(saved: Path, remap: Any) -> None:
     assert not ckpt.check(saved, New).compatible
-    assert ckpt.check(saved, New, remap=remap).compatible
-    assert not ckpt.check(saved, Old, remap=migrate).compatible
+    assert ckpt.check(saved, New, migrate=remap).compatible
+    assert not ckpt.check(saved, Old, migrate=migrate).compatible
 
 
 def test_it_says_what_it_did(saved: Path) -> None:
-    verdict = ckpt.check(saved, New, remap=migrate)
+    verdict = ckpt.check(saved, New, migrate=migrate)
     assert verdict.notes == (
-        "remap tests.test_remap.migrate: renamed 7 (norm.weight -> bn.weight, norm.bias -> bn.bias, ...); "
+        "migration tests.test_remap.migrate: "
+        "renamed 7 (norm.weight -> bn.weight, norm.bias -> bn.bias, ...); "
         "computed 2 (qkv.weight from q.weight, k.weight, v.weight, qkv.bias from q.bias, k.bias, v.bias); "
         "added 1 (scale)",
     )
-    assert "remap tests.test_remap.migrate: renamed 7" in str(verdict)
-    verdict = ckpt.check(saved, Old, remap=lambda state: state)
-    assert verdict.notes == ("remap <lambda>: changed nothing",)
+    assert "migration tests.test_remap.migrate: renamed 7" in str(verdict)
+    verdict = ckpt.check(saved, Old, migrate=lambda state: state)
+    assert verdict.notes == ("migration <lambda>: changed nothing",)
 
 
 def without(*keys: str) -> Callable[[State], State]:
@@ -118,16 +119,16 @@ def with_(**added: torch.Tensor) -> Callable[[State], State]:
 
 
 def test_what_it_drops_is_missing_and_what_it_adds_is_unexpected(saved: Path) -> None:
-    dropped = ckpt.check(saved, Old, remap=without("head.bias"))
+    dropped = ckpt.check(saved, Old, migrate=without("head.bias"))
     assert [(change.rule, change.new) for change in dropped.changes] == [("CK101", ("head.bias",))]
-    assert dropped.notes == ("remap <lambda>: dropped 1 (head.bias)",)
-    added = ckpt.check(saved, Old, remap=with_(more=torch.ones(1)))
+    assert dropped.notes == ("migration <lambda>: dropped 1 (head.bias)",)
+    added = ckpt.check(saved, Old, migrate=with_(more=torch.ones(1)))
     assert [(change.rule, change.old) for change in added.changes] == [("CK102", ("more",))]
-    assert added.notes == ("remap <lambda>: added 1 (more); returned unwanted 1 (more)",)
+    assert added.notes == ("migration <lambda>: added 1 (more); returned unwanted 1 (more)",)
 
 
 def test_everything_dropped_loads_nothing(saved: Path) -> None:
-    verdict = ckpt.check(saved, Old, remap=lambda _state: {}, strict=False)
+    verdict = ckpt.check(saved, Old, migrate=lambda _state: {}, strict=False)
     assert not verdict.compatible
     assert any(change.rule == "CK406" for change in verdict.changes)
     assert "none of 13 tensors reaches the definition" in str(verdict)
@@ -138,7 +139,7 @@ def test_a_mapping_without_metadata_loses_the_versions(tmp_path: Path) -> None:
     torch.save(Versioned().state_dict(), tmp_path / "v.pt")
     for remap in (dict, OrderedDict, lambda state: state):
         wanted = loads(tmp_path / "v.pt", Versioned, remap)
-        assert ckpt.check(tmp_path / "v.pt", Versioned, remap=_plain(remap)).compatible is wanted
+        assert ckpt.check(tmp_path / "v.pt", Versioned, migrate=_plain(remap)).compatible is wanted
     assert not loads(tmp_path / "v.pt", Versioned, dict)
 
 
@@ -166,7 +167,7 @@ def test_tied_names_stay_apart(tmp_path: Path) -> None:
     structure = read(tmp_path / "t.pt")
 
     def done(remap: Callable[[State], State]) -> tuple[Any, ...]:
-        verdict = check_structure(structure, find(Old, remap=remap), Policy())
+        verdict = check_structure(structure, find(Old, migrate=remap), Policy())
         return dict(verdict.remapped), verdict.notes[0].split(": ", 1)[1].split("; returned")[0]
 
     both = done(lambda s: {"x.w": s["a.w"], "y.w": s["b.w"], "c": s["c"]})
@@ -182,7 +183,7 @@ def test_a_tensor_in_the_memory_of_one_that_is_gone_is_added(saved: Path) -> Non
             state["head.weight"] * 2  # gone at once
         return state | {f"more{number}": torch.zeros(3, 4) for number in range(5)}
 
-    assert "added 5 (more0, more1, ...)" in ckpt.check(saved, Old, remap=remap).notes[0]
+    assert "added 5 (more0, more1, ...)" in ckpt.check(saved, Old, migrate=remap).notes[0]
 
 
 # -- numbers ----------------------------------------------------------------------------------------
@@ -190,16 +191,16 @@ def test_a_tensor_in_the_memory_of_one_that_is_gone_is_added(saved: Path) -> Non
 
 def test_numbers_are_read_from_the_file(saved: Path) -> None:
     state = torch.load(saved, weights_only=True)
-    assert not ckpt.check(saved, New, remap=migrate_by_numbers).compatible
+    assert not ckpt.check(saved, New, migrate=migrate_by_numbers).compatible
     torch.save(state | {"head.weight": torch.full((3, 4), 1e6)}, saved)
-    assert ckpt.check(saved, New, remap=migrate_by_numbers).compatible
+    assert ckpt.check(saved, New, migrate=migrate_by_numbers).compatible
 
 
 def test_a_snapshot_has_no_numbers_to_read(saved: Path) -> None:
     stored = fingerprint.loads(fingerprint.dumps(read(saved)), "snapshot")
-    assert check_structure(stored, find(New, remap=migrate), Policy()).compatible
+    assert check_structure(stored, find(New, migrate=migrate), Policy()).compatible
     with pytest.raises(NoBaselineError, match="check against the checkpoint file itself"):
-        check_structure(stored, find(New, remap=migrate_by_numbers), Policy())
+        check_structure(stored, find(New, migrate=migrate_by_numbers), Policy())
 
 
 # -- mistakes -----------------------------------------------------------------------------------------
@@ -216,19 +217,19 @@ def in_place(state: State) -> None:
 @pytest.mark.parametrize(
     ("remap", "told"),
     [
-        (raising, "remap tests.test_remap.raising raised KeyError: 'nowhere' (tests/test_remap.py:"),
-        (in_place, "remap tests.test_remap.in_place returned None: it is to return the state_dict"),
+        (raising, "migration tests.test_remap.raising raised KeyError: 'nowhere' (tests/test_remap.py:"),
+        (in_place, "migration tests.test_remap.in_place returned None: it is to return the state_dict"),
         (list, "is not a function"),
-        (lambda state: list(state), "remap <lambda> returned list: it is to return the state_dict"),
+        (lambda state: list(state), "migration <lambda> returned list: it is to return the state_dict"),
     ],
 )
 def test_one_that_fails_is_told(saved: Path, remap: Any, told: str) -> None:
     if remap is list:
         with pytest.raises(UsageError, match=told):
-            ckpt.check(saved, Old, remap=remap)
+            ckpt.check(saved, Old, migrate=remap)
         return
     for strict in (True, False):
-        verdict = ckpt.check(saved, Old, remap=remap, strict=strict)
+        verdict = ckpt.check(saved, Old, migrate=remap, strict=strict)
         assert [change.rule for change in verdict.changes] == ["CK401"]
         assert told in verdict.changes[0].detail
         assert not verdict.compatible
@@ -255,17 +256,17 @@ def test_one_that_fails_is_told(saved: Path, remap: Any, told: str) -> None:
 def test_what_it_takes(saved: Path, remap: Any, takes_model: bool | None) -> None:
     if takes_model is None:
         with pytest.raises(UsageError, match=r"state_dict -> state_dict, or \(state_dict, model\)"):
-            find(Old, remap=remap)
+            find(Old, migrate=remap)
         return
-    found = find(Old, remap=remap).remap
+    found = find(Old, migrate=remap).remap
     assert found is not None
-    assert found.takes_model is takes_model
+    assert found.links[0].takes_model is takes_model
 
 
 @pytest.mark.parametrize("name", ["tests.test_remap:nowhere", "tests.nowhere:migrate"])
 def test_a_name_that_cannot_be_found(saved: Path, name: str) -> None:
     with pytest.raises(BuildError, match="nowhere"):
-        ckpt.check(saved, New, remap=name)
+        ckpt.check(saved, New, migrate=name)
 
 
 # -- torch as the oracle ------------------------------------------------------------------------------
@@ -348,7 +349,7 @@ def test_the_verdict_is_torchs(steps: Any, whole: bool, plain: bool, tmp_path_fa
         return dict(state) if plain else state
 
     model = New if whole else Old
-    verdict = ckpt.check(path, model, remap=remap)
+    verdict = ckpt.check(path, model, migrate=remap)
     assert verdict.compatible is loads(path, model, remap), str(verdict)
     before = set(torch.load(path, weights_only=True))
     assert verdict.old is not None
@@ -373,16 +374,16 @@ MARKED = """
 import pytest
 from models import Net, for_model, rename
 
-@pytest.mark.checkpoint("net.pt", model=Net, kwargs={"body": "trunk"}, remap=rename)
+@pytest.mark.checkpoint("net.pt", model=Net, kwargs={"body": "trunk"}, migrate=rename)
 def test_by_function():
     pass
 
-@pytest.mark.checkpoint("net.pt", model=Net, kwargs={"body": "trunk"}, remap="models:for_model", id="two")
+@pytest.mark.checkpoint("net.pt", model=Net, kwargs={"body": "trunk"}, migrate="models:for_model", id="two")
 def test_by_name(ckpt_compat):
     assert "trunk.0.weight" in ckpt_compat.load().state_dict()
 
 def test_by_fixture(ckpt_compat):
-    assert ckpt_compat.check("net.pt", Net, {"body": "trunk"}, remap=rename).compatible
+    assert ckpt_compat.check("net.pt", Net, {"body": "trunk"}, migrate=rename).compatible
 """
 
 
@@ -408,7 +409,7 @@ id = "net-v1"
 path = "net.pt"
 model = "models:Net"
 kwargs = {body = "trunk"}
-remap = "models:rename"
+migrate = "models:rename"
 """
 
 
@@ -440,7 +441,7 @@ def test_against_a_reference(
     assert command("check", "--against", "main").code == 1
     with (root / "models.py").open("a") as file:
         file.write(REMAP)
-    edit(root / "pyproject.toml", 'model = "models:Net"', 'model = "models:Net"\nremap = "models:rename"')
+    edit(root / "pyproject.toml", 'model = "models:Net"', 'model = "models:Net"\nmigrate = "models:rename"')
     printed = command("check", "--against", "main")
     assert "CK103" not in printed.out
     command("update")

@@ -198,11 +198,13 @@ def test_a_remap_comes_before_from_pretrained(tmp_path: Path) -> None:
     red = check(tmp_path, lambda: gpt2(Renamed))
     assert {change.kind for change in red.changes} == {"renamed"}
     assert not any("prefix" in note or "memory_budget" in note for note in red.notes)
-    verdict = check(tmp_path, lambda: gpt2(Renamed), remap=rename)
+    verdict = check(tmp_path, lambda: gpt2(Renamed), migrate=rename)
     assert not verdict.changes
     assert any(note.startswith("loaded as transformers' from_pretrained does") for note in verdict.notes)
     assert any("renamed 2" in note for note in verdict.notes)
-    found: Any = load_weights(find(lambda: gpt2(Renamed), remap=rename, path=str(tmp_path)), read(tmp_path))
+    assert verdict.migrated is not None
+    assert len(verdict.migrated.origins) == 2
+    found: Any = load_weights(find(lambda: gpt2(Renamed), migrate=rename, path=str(tmp_path)), read(tmp_path))
     assert torch.equal(found.transformer.final.weight, model.transformer.ln_f.weight)
     assert found.lm_head.weight is found.transformer.wte.weight
     library = Renamed.from_pretrained(
@@ -220,9 +222,9 @@ def test_a_remap_that_raises_or_needs_numbers(tmp_path: Path) -> None:
         return dict(state) if state["transformer.wte.weight"].abs().max() >= 0 else {}
 
     gpt2().save_pretrained(tmp_path)
-    errors = [change.detail for change in check(tmp_path, gpt2, remap=broken).changes]
+    errors = [change.detail for change in check(tmp_path, gpt2, migrate=broken).changes]
     assert any("raised KeyError" in error and "no.such.key" in error for error in errors)
-    plain = check(tmp_path, gpt2, remap=by_numbers)
+    plain = check(tmp_path, gpt2, migrate=by_numbers)
     assert any("checked with load_state_dict" in note for note in plain.notes)
     assert [(change.kind, change.new) for change in plain.changes] == [("missing", ("lm_head.weight",))]
 

@@ -129,7 +129,7 @@ def test_prefix_and_remap_are_applied_first(tmp_path: Path) -> None:
     def remap(given: dict[str, Any]) -> dict[str, Any]:
         return {key.removeprefix("x."): value for key, value in given.items() if key.startswith("x.")}
 
-    for options in ({"remap": remap}, {"strip_prefix": "x.", "key": "a"}):
+    for options in ({"migrate": remap}, {"strip_prefix": "x.", "key": "a"}):
         verdict = ckpt.check(path, Encoder, **options)
         assert verdict.compatible, str(verdict)
         assert verdict.old is not None

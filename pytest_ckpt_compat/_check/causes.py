@@ -57,8 +57,8 @@ def _empty(changes: Sequence[Change], _old: Structure, _new: Structure) -> Seque
 
 
 _EXTRA_STATE: Mapping[str, str] = {
-    "vanished": "drop the key while loading (remap=), or keep set_extra_state for old checkpoints",
-    "appeared": "give old checkpoints a default under this key while loading (remap=)",
+    "vanished": "drop the key while loading (migrate=), or keep set_extra_state for old checkpoints",
+    "appeared": "give old checkpoints a default under this key while loading (migrate=)",
 }
 
 
@@ -83,9 +83,9 @@ def _owner(key: str) -> str:
 
 #: What a key of a reparametrized weight ends with -> what helps from there to a plain one.
 _PLAIN: Mapping[str, str] = {
-    "weight_mask": "multiply weight_orig by weight_mask (remap=), or call prune.remove and save again",
-    "weight_u": "divide weight_orig by its spectral norm (remap=), or remove_spectral_norm after the load",
-    "weight_g": "compute weight from weight_g and weight_v (remap=), or remove_weight_norm after the load",
+    "weight_mask": "multiply weight_orig by weight_mask (migrate=), or call prune.remove and save again",
+    "weight_u": "divide weight_orig by its spectral norm (migrate=), or remove_spectral_norm after the load",
+    "weight_g": "compute weight from weight_g and weight_v (migrate=), or remove_weight_norm after the load",
 }
 _TORCHS_OWN = "call torch.nn.utils.parametrize.remove_parametrizations"
 
@@ -104,7 +104,7 @@ def _to_plain(change: Change) -> str:
         later = "load it into layers that have the parametrization, and then"
         return next(known, f"{later} {_TORCHS_OWN}: a rename alone gives other numbers")
     if stored[1] and not stored[0]:
-        return "load the plain weight first, and apply the parametrization after it, or convert it (remap=)"
+        return "load the plain weight first, and apply the parametrization after it, or convert it (migrate=)"
     return ""
 
 
@@ -165,14 +165,16 @@ def _sizes(changes: Sequence[Change], old: Structure, new: Structure) -> Sequenc
     grew = vocabulary(resized, old, new)
     if grew is not None:
         found |= {id(each): replace(each, kind="resized", detail=grew.detail) for each in grew.changes}
-        advice = f"resize it from {grew.before} rows after the load, or copy the rows while loading (remap=)"
+        advice = (
+            f"resize it from {grew.before} rows after the load, or copy the rows while loading (migrate=)"
+        )
         found = {key: replace(each, advice=advice) for key, each in found.items()}
     rest = [each for each in resized if id(each) not in found]
     for each in rest:
         if _is_position(each):
             before, after = (specs[0].shape for specs in (each.old_specs, each.new_specs))
             ours, theirs = next((a, b) for a, b in zip(before, after, strict=True) if a != b)
-            advice = "interpolate it while loading (remap=), or build the model for the old size"
+            advice = "interpolate it while loading (migrate=), or build the model for the old size"
             found[id(each)] = replace(each, detail=f"positions {ours} -> {theirs}", advice=advice)
     return [found.get(id(each), each) for each in changes]
 
@@ -205,12 +207,12 @@ def _of_norm(key: str, new: Structure) -> tuple[str, str] | None:
     if f"{module}.running_mean" in new.tensors:
         return (
             f"a counter that the {short} does not have",
-            "drop the key while loading (remap=): outputs do not depend on it",
+            "drop the key while loading (migrate=): outputs do not depend on it",
         )
     if "BatchNorm" in short or "InstanceNorm" in short:
         return (
             f"the {short} keeps no statistics here",
-            "keep them (track_running_stats=True), or drop them while loading (remap=) if batches decide",
+            "keep them (track_running_stats=True), or drop them while loading (migrate=) if batches decide",
         )
     if f"{module}.weight" not in new.tensors:
         return None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pytest_ckpt_compat._check import compare
+from pytest_ckpt_compat._check import compare, migrations
 from pytest_ckpt_compat._check import wrapper as wrappers
 from pytest_ckpt_compat._check.averaged import averaged
 from pytest_ckpt_compat._check.causes import with_causes
@@ -35,6 +35,7 @@ from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.structure import OBJECT, Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import confirm, lightning
+from pytest_ckpt_compat._definition.chain import Chain
 from pytest_ckpt_compat._definition.find import Definition, find
 from pytest_ckpt_compat._definition.loader import loaded_by
 from pytest_ckpt_compat._definition.observation import Outcome
@@ -61,7 +62,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
         old_label=_source(old),
         new_label=_source(new),
         notes=(*notes, *unknown),
-        repairs=_repairs(wrapper, changes, new),
+        repairs=wrappers.repairs_of(wrapper, changes, new),
         renderer=render,
     )
 
@@ -74,8 +75,9 @@ def check(
     key: str | None = None,
     strip_prefix: str | None = None,
     strict: bool = True,
-    remap: Any = None,
+    migrate: Any = None,
     load: Any = None,
+    version: int | str | None = None,
 ) -> Verdict:
     """Loads a checkpoint's structure into a definition, through its own ``load_state_dict``.
 
@@ -93,10 +95,10 @@ def check(
         key: dotted path of the state_dict inside the file, where it is not the only one.
         strip_prefix: taken off the keys that begin with it (``"module."``).
         strict: as in ``load_state_dict``.
-        remap: the project's function that renames keys before the load, ``state_dict -> state_dict`` or
-            ``(state_dict, model) -> state_dict``; or ``"package.module:function"``; or a file of rules.
+        migrate: applied before the load: function, name of one, or file of rules; a list; version -> one.
         load: the project's whole loader, ``function(path, **kwargs) -> module``, which is then what is
             judged; or ``"package.module:function"``; or the name of a library that loads the checkpoint.
+        version: of the file, or its place in the file, for ``migrate`` by version.
 
     Raises:
         ReadError: the file cannot be read.
@@ -108,7 +110,7 @@ def check(
     options.check(
         "check()", {"path": path, "kwargs": kwargs, "key": key, "strip_prefix": strip_prefix}, _PLAIN
     )
-    definition = find(model, kwargs, remap, load, path)
+    definition = find(model, kwargs, migrate, load, path, version=version)
     structure, notes = read_for(path, key, definition, strip_prefix)
     verdict = check_structure(structure, definition, Policy(strict=strict), strip_prefix)
     return replace(verdict, notes=(*verdict.notes, *notes))
@@ -144,13 +146,13 @@ def check_structure(
     if strip_prefix:
         structure = _stripped(structure, definition, strip_prefix)
     structure = lightning.with_file(structure, definition.target, definition.hparams_file, definition.path)
+    definition, chosen = migrations.for_file(structure, definition)
     new, outcome = _load(structure, definition, policy)
     done, given = outcome.remapped, structure
-    if done:  # from here on, the checkpoint is what the remap made of it
+    if done:  # from here on, the checkpoint is what the migrations made of it
         structure, definition = done.structure, replace(definition, remap=None, prepares=False)
     structure = outcome.given or structure
-    wrapper, unwrapped = None, outcome
-    impossible: tuple[str, ...] = ()
+    wrapper, unwrapped, impossible = None, outcome, tuple[str, ...]()
     if outcome.missing and definition.loader is None:
         try:
             wrapper, unwrapped = _find_wrapper(structure, new, outcome, definition, policy)
@@ -173,22 +175,20 @@ def check_structure(
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
-        notes=(*notes_of(definition, structure, outcome), *impossible, *unknown, *notes),
-        repairs=_repairs(wrapper, changes, new),
+        notes=(
+            *(chosen.notes if chosen else ()),
+            *notes_of(definition, structure, outcome),
+            *impossible,
+            *unknown,
+            *notes,
+        ),
+        repairs=wrappers.repairs_of(wrapper, changes, new),
         before=done.before if done else None,
         remapped=done.renamed if done else {},
+        migrated=migrations.migrated(done, chosen),
         renderer=render,
     )
-    return _opened(verdict, structure, policy)
-
-
-def _repairs(
-    wrapper: Wrapper | None, changes: Iterable[Change], new: Structure
-) -> tuple[tuple[str, str], ...]:
-    """What to do about a prefix; not where the keys below it are those of an adapter, which would be lost."""
-    if wrapper is None or any(change.kind == "unmerged" for change in changes):
-        return ()
-    return wrapper.repairs(new)
+    return _opened(migrations.with_excesses(verdict), structure, policy)
 
 
 def _opened(verdict: Verdict, structure: Structure, policy: Policy) -> Verdict:
@@ -212,8 +212,9 @@ def check_saved(
     strip_prefix: str | None = None,
     checkpoint: Structure | None = None,
     new: Structure | None = None,
+    elsewhere: tuple[Chain, ...] = (),
 ) -> Verdict:
-    """Loads what an earlier definition saved, which a remap of older checkpoints need not be meant for.
+    """Loads what an earlier definition saved, which a migration of older checkpoints need not be meant for.
 
     A project's loader opens checkpoints, not what a definition saves: the module that it gives for the
     checkpoint has to load that. Where it gives none, the names decide.
@@ -225,6 +226,7 @@ def check_saved(
         strip_prefix: as ``check`` takes it.
         checkpoint: the registered checkpoint, for the project's loader.
         new: the structure of the module that the loader has loaded into.
+        elsewhere: migrations that are registered with other checkpoints of the definition.
 
     Raises: as ``check``.
     """
@@ -240,11 +242,10 @@ def check_saved(
             if new is None:
                 raise
             return replace(diff(structure, new), new_label=definition.label, where=definition.where)
-    verdict = check_structure(structure, replace(definition, remap=None), policy, strip_prefix)
-    if verdict.compatible or definition.remap is None:
-        return verdict
-    other = check_structure(structure, definition, policy, strip_prefix)
-    return other if other.compatible else verdict
+    bare = check_structure(structure, replace(definition, remap=None), policy, strip_prefix)
+    tried = migrations.later(definition, elsewhere) if not bare.compatible else ()
+    others = (check_structure(structure, each, policy, strip_prefix) for each in tried)
+    return next((other for other in others if other.compatible), bare)
 
 
 def _nothing(structure: Structure) -> str:
@@ -343,5 +344,5 @@ def _find_wrapper(
 
 def _source(structure: Structure) -> str:
     """``checkpoints/v1.pt[state_dict]``."""
-    source = structure.source
-    return f"{source.path}[{source.container}]" if source.container else source.path
+    path, container = structure.source.path, structure.source.container
+    return f"{path}[{container}]" if container else path

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat import _readers as readers
-from pytest_ckpt_compat._check import acceptance, snapshots
-from pytest_ckpt_compat._check.breaks import at_level, may_be_migrated
+from pytest_ckpt_compat._check import acceptance, guard, snapshots
+from pytest_ckpt_compat._check.breaks import at_level, is_break, may_be_migrated
 from pytest_ckpt_compat._check.check import check_structure, could_not_check, resumed
 from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
+from pytest_ckpt_compat._check.migrations import elsewhere
 from pytest_ckpt_compat._check.proven import with_proven
 from pytest_ckpt_compat._check.snapshots import Finding, definition_name
 from pytest_ckpt_compat._core import prefixes
@@ -33,6 +34,9 @@ from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+_FAILING = (Severity.ERROR, Severity.INCOMPLETE)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,8 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
     structure, stored = snapshots.of_checkpoint(registration, definition, context, recorded)
     writes.update(stored.writes)
     name = definition_name(registration, definition)
-    subject = Subject(registration, definition, context.folder, name, structure)
+    chains = elsewhere(registration, definition, context.registrations)
+    subject = Subject(registration, definition, context.folder, name, structure, chains)
     verdict = check_structure(
         structure,
         definition,
@@ -99,7 +104,11 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
     if registration.level.loads_optimizer:
         verdict = resumed(verdict, definition, registration.optimizer, registration.policy, structure)
     own = snapshots.of_definition(subject, verdict, context)
-    verdicts = _with_snapshots(subject, verdict, stored, own, context)
+    named = replace(verdict, name=registration.id)
+    (covered,) = acceptance.cover([named], entries, context.today)
+    migrations = guard.of_migrations(subject, covered, context, recorded, stored.writes)
+    writes.update(migrations.writes)
+    verdicts = _with_snapshots(subject, verdict, (stored, own, migrations), context)
     if context.merge_base is not None:
         verdicts = acceptance.cover(verdicts, entries, context.today)
         verdicts = _compared(subject, verdicts, context.merge_base)
@@ -148,31 +157,30 @@ def expected_to_break(result: Result, reason: str, strict: bool = False) -> Resu
         (found,) = judge([Change("unused-acceptance", detail=detail)], Policy())
         failing = replace(found, severity=Severity.ERROR)
         return replace(result, verdicts=(replace(first, changes=(failing, *first.changes)), *others))
-    failing_severities = (Severity.ERROR, Severity.INCOMPLETE)
     accepted_verdicts = (
-        verdict.with_severity(
-            lambda c: c.severity in failing_severities, Severity.ACCEPTED, f"xfail: {reason}"
-        )
+        verdict.with_severity(lambda c: c.severity in _FAILING, Severity.ACCEPTED, f"xfail: {reason}")
         for verdict in result.verdicts
     )
     return replace(result, verdicts=tuple(accepted_verdicts))
 
 
 def _with_snapshots(
-    subject: Subject, verdict: Verdict, stored: Finding, own: Finding, context: Context
+    subject: Subject, verdict: Verdict, findings: Sequence[Finding], context: Context
 ) -> tuple[Verdict, ...]:
     """The load's verdict with what the two snapshots add to it, then the definition's own verdicts."""
     level = subject.registration.level
-    found = judge((*stored.changes, *own.changes), Policy())
-    found += judge(own.settings, subject.registration.policy)
-    notes = [*stored.notes, *own.notes, *verdict.notes]
+    found = judge([change for each in findings for change in each.changes], Policy())
+    found += judge([change for each in findings for change in each.settings], subject.registration.policy)
+    notes = [*(note for each in findings for note in each.notes), *verdict.notes]
     if level.loads_in_merge_base and context.merge_base is None:
         notes.append(f"level {level.value}: not checked against the merge base; pass --ckpt-against REF")
-    verdict = with_proven(verdict, own.proven, subject.registration.policy)
+    proven = {old: new for each in findings for old, new in each.proven.items()}
+    verdict = with_proven(verdict, proven, subject.registration.policy)
     verdict = replace(
         verdict, name=subject.registration.id, changes=(*found, *verdict.changes), notes=tuple(notes)
     )
-    return tuple(at_level(each, level) for each in (verdict, *own.verdicts))
+    others = (each for finding in findings for each in finding.verdicts)
+    return tuple(at_level(each, level) for each in (verdict, *others))
 
 
 def with_commands(verdict: Verdict, ref: str = "") -> Verdict:
@@ -183,7 +191,9 @@ def with_commands(verdict: Verdict, ref: str = "") -> Verdict:
         ref: the reference that it was compared with, or "".
     """
     repairs = [(label, text) for label, text in verdict.repairs if label != "accept"]
-    if any(change.kind == "stale-snapshot" for change in verdict.changes):
+    failing = {change.kind for change in verdict.of(*_FAILING)}
+    loads = not any(map(is_break, verdict.changes))
+    if "stale-snapshot" in failing or ("migration-needed" in failing and loads):
         repairs.append(("record", f"{UPDATE} {shlex.quote(verdict.name)}"))
     if any(change.kind == "definition-changed" for change in verdict.of(Severity.ERROR)):
         repairs.append(("record", UPDATE))

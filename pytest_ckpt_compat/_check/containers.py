@@ -112,7 +112,7 @@ def _score(structure: Structure, new: Structure, definition: Definition, strip_p
 
 
 def _after_remap(structure: Structure, definition: Definition) -> Structure:
-    """What the project's remap makes of a state_dict; the state_dict itself where it raises."""
+    """What the migrations make of a state_dict; the state_dict itself where it raises."""
     try:
         done = confirm.load(structure, definition, budget=0)[1].remapped
     except CkptCompatError:

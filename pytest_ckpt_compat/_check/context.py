@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._definition.chain import Chain
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._snapshots import fingerprint, store
@@ -25,6 +26,7 @@ class Subject:
         folder: the snapshot folder.
         name: name of the definition's snapshot.
         structure: the checkpoint as its file or its snapshot has it, no prefix stripped.
+        elsewhere: the migrations of other registered checkpoints of the same definition.
     """
 
     registration: Registration
@@ -32,6 +34,7 @@ class Subject:
     folder: Path
     name: str
     structure: Structure
+    elsewhere: tuple[Chain, ...] = ()
 
     @property
     def identifier(self) -> str:
@@ -98,6 +101,7 @@ class Context:
         today: decides which acceptances have expired.
         merge_base: what the run is compared with, or None.
         snapshots_only: whether snapshots are used even where the files are present.
+        registrations: every registered checkpoint that was collected.
     """
 
     folder: Path
@@ -106,6 +110,7 @@ class Context:
     today: date = field(default_factory=date.today)
     merge_base: MergeBase | None = None
     snapshots_only: bool = False
+    registrations: tuple[Registration, ...] = ()
 
     @property
     def ref(self) -> str:

@@ -17,30 +17,30 @@ EXTRA = "not in the state_dict, set by set_extra_state"
 _BUFFERS: Mapping[bool | None, tuple[str, str]] = {
     True: (
         "still there, persistent=False, with these values: safe to drop",
-        "drop the key while loading (remap=), since the definition makes the same values itself",
+        "drop the key while loading (migrate=), since the definition makes the same values itself",
     ),
     False: (
         "still there, persistent=False, with other values",
-        "if the values matter, make the buffer persistent again; if not, drop the key while loading (remap=)",
+        "make the buffer persistent again if the values matter, or drop the key while loading (migrate=)",
     ),
     None: (
         "still there, persistent=False",
-        "drop the key while loading (remap=), if the definition makes the same values itself",
+        "drop the key while loading (migrate=), if the definition makes the same values itself",
     ),
 }
 #: The same for what else a definition may have under a key.
 _OTHERS: Mapping[str, tuple[str, str]] = {
     "none": (
         "is None here, and torch loads nothing into None",
-        "register a tensor of the checkpoint's size before the load, or drop the key while loading (remap=)",
+        "register a tensor of the checkpoint's size first, or drop the key while loading (migrate=)",
     ),
     "extra": (
         EXTRA,
-        "move its value into the extra state while loading (remap=)",
+        "move its value into the extra state while loading (migrate=)",
     ),
     "attribute": (
         "still there, as an attribute that is not in the state_dict",
-        "register it as a buffer, or drop the key while loading (remap=) if the definition makes it itself",
+        "register it as a buffer, or drop the key while loading (migrate=) if the definition makes it itself",
     ),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pytest_ckpt_compat._check.check import could_not_check
@@ -17,6 +18,7 @@ from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.errors import CkptCompatError
 from pytest_ckpt_compat._core.outputs import Drift, Outputs, drift, same_inputs
 from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._definition.chain import Chain
 from pytest_ckpt_compat._definition.filling import NotFilledError, NotRunError
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.forward import Setup, exercised, run
@@ -221,19 +223,19 @@ def _trials(
     yield Trial(moved=clear)
     if fingerprint.digest(sides[0]) == fingerprint.digest(sides[1]):
         return
-    remap = definition.remap
-    if remap is not None:
-
-        def remapped(state: Mapping[str, Any], module: Any) -> Mapping[str, Any]:
-            try:
-                return remap(state, module)
-            except RemapError as error:
-                raise NotFilledError(str(error)) from error
-
-        yield Trial(f"remap {remap.name}", remapped, moved=clear)
+    for chain in definition.remap.later if definition.remap is not None else ():
+        yield Trial(chain.name, partial(_migrated, chain, sides[0]), moved=clear)
     from pytest_ckpt_compat._check.tries import own
 
     yield from own(changes, *sides)
+
+
+def _migrated(chain: Chain, old: Structure, state: Mapping[str, Any], module: Any) -> Mapping[str, Any]:
+    """What migrations make of the values that the earlier definition's keys give."""
+    try:
+        return chain(state, module, old)
+    except RemapError as error:
+        raise NotFilledError(str(error)) from error
 
 
 def _drift(known: Outputs, found: Outputs, sides: tuple[Structure, Structure], trial: Trial) -> Drift | None:

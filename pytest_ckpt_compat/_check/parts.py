@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pytest_ckpt_compat._core import parts
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
+from pytest_ckpt_compat._core.migrated import Applied, Migrated
 from pytest_ckpt_compat._core.rules import accept, judge
 from pytest_ckpt_compat._core.structure import SNAPSHOT, Source, Structure
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -50,6 +51,7 @@ def check_parts(structure: Structure, definition: Definition, policy: Policy, lo
         notes=tuple(f"{name}: {note}" for name, each in found.items() for note in each.notes),
         repairs=tuple(repairs),
         before=_before(found, structure),
+        migrated=_migrated(found),
         remapped={
             f"{name}.{old}": f"{name}.{new}" for name, v in found.items() for old, new in v.remapped.items()
         },
@@ -112,6 +114,39 @@ def _joined(
         return replace(made, values=whole.values, optimizers=whole.optimizers, pickled=whole.pickled)
     label = (definition.name or definition.label) if definition is not None else ""
     return parts.joined(known, Source(label, "definition", parts=tuple((name, name) for name in known)))
+
+
+def _migrated(found: Mapping[str, Verdict]) -> Migrated | None:
+    """What migrations made of all parts, by keys that name the part."""
+    known = {name: each.migrated for name, each in found.items() if each.migrated is not None}
+    if not known:
+        return None
+    by_name: dict[str, list[Applied]] = {}
+    for part, each in known.items():
+        for one in each.applied:
+            takes = {f"{part}.{key}": pattern for key, pattern in one.takes.items()}
+            by_name.setdefault(one.name, []).append(replace(one, takes=takes))
+    return Migrated(
+        tuple(name for name, done in by_name.items() if any(one.changed for one in done)),
+        {
+            f"{part}.{key}": replace(origin, keys=tuple(f"{part}.{source}" for source in origin.keys))
+            for part, each in known.items()
+            for key, origin in each.origins.items()
+        },
+        tuple(f"{part}.{key}" for part, each in known.items() for key in each.dropped),
+        next(iter(known.values())).version,
+        tuple(map(_one, by_name.values())),
+    )
+
+
+def _one(done: list[Applied]) -> Applied:
+    """What a migration did to several parts."""
+    rules = (
+        next((each for each in uses if each.used), uses[0])
+        for uses in zip(*(one.rules for one in done), strict=True)
+    )
+    takes = {key: pattern for one in done for key, pattern in one.takes.items()}
+    return Applied(done[0].name, any(one.changed for one in done), tuple(rules), takes)
 
 
 def _before(found: Mapping[str, Verdict], whole: Structure) -> Structure | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_ckpt_compat._check import acceptance, update
@@ -17,6 +17,7 @@ from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.internal import in_a_line
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import overview, summary
+from pytest_ckpt_compat._report.migrations import Migrations, of_run
 from pytest_ckpt_compat._snapshots import accepted, accepted_edit, store
 
 #: Exit codes of pytest.
@@ -37,6 +38,7 @@ class Outcome:
         lines: what was written, removed, unused or remarked, a line each.
         refused: whether nothing was written because an id is not registered.
         failed: whether something could not be read or written at the end.
+        migrations: what the registered migrations came to.
     """
 
     entries: tuple[summary.Entry, ...] = ()
@@ -46,6 +48,7 @@ class Outcome:
     lines: tuple[str, ...] = ()
     refused: bool = False
     failed: bool = False
+    migrations: Migrations = field(default_factory=Migrations)
 
     @property
     def exit_code(self) -> int:
@@ -71,7 +74,8 @@ class Outcome:
     @property
     def report(self) -> summary.Run:
         """The run as reports take it."""
-        return summary.Run(self.entries, overview.compared(self.counts, self.label), self.label)
+        compared = overview.compared(self.counts, self.label)
+        return summary.Run(self.entries, compared, self.label, self.migrations)
 
 
 def conclude(
@@ -132,7 +136,16 @@ def conclude(
         lines=tuple(lines),
         refused=refused,
         failed=failed,
+        migrations=_migrations(entries, ids, whole, context),
     )
+
+
+def _migrations(entries: Sequence[summary.Entry], ids: set[str], whole: bool, context: Context) -> Migrations:
+    """What the migrations of all registered checkpoints came to."""
+    own = [each for each in entries if each.id in ids]
+    known = whole and all(each.state not in ("unknown", "skipped") for each in own)
+    found = of_run([(each.id, each.data) for each in own], known)
+    return found if context.merge_base is not None else replace(found, broken=())
 
 
 def _unchecked(contributions: Sequence[Contribution], ids: Iterable[str]) -> Iterator[summary.Entry]:

@@ -266,9 +266,8 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
         detail = f"{folder.name}/{name} was recorded for a model of other parts; run {UPDATE_COMMAND}"
         return Finding(changes=(Change("no-baseline", detail=detail),))
     saved = replace(stored, values=values, source=replace(stored.source, path=f"{folder.name}/{name}"))
-    verdict = check_saved(
-        saved, definition, subject.registration.policy, checkpoint=subject.structure, new=new
-    )
+    policy, others = subject.registration.policy, subject.elsewhere
+    verdict = check_saved(saved, definition, policy, checkpoint=subject.structure, new=new, elsewhere=others)
     how = f"{difference(stored, new)}; record it: {UPDATE}"
     detail = f"the definition differs from its snapshot ({how})"
     changed = (Change("definition-changed", detail=detail),)

@@ -26,7 +26,7 @@ _OF_A_LOAD: frozenset[Kind] = frozenset(
 _ELSE: Mapping[Kind, str] = {
     "head-resized": ", or leave the head out of what is loaded",
     "missing": ", or give it a default in a load_state_dict pre-hook",
-    "unexpected": ", or drop the key while loading (remap=)",
+    "unexpected": ", or drop the key while loading (migrate=)",
 }
 
 

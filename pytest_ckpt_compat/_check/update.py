@@ -72,6 +72,8 @@ def difference(old: Structure, new: Structure) -> str:
         return "the classes of modules"
     if old.settings != new.settings:
         return "the settings of modules"
+    if old.migrated != new.migrated:
+        return "the migration that makes it load"
     same = fingerprint.same(old, new)
     if same and old.outputs != new.outputs:
         return "the outputs"

@@ -76,5 +76,5 @@ def _renamed(pairs: Iterable[tuple[str, str]], old: Structure, new: Structure) -
             (new.tensors[after],),
             evidence=(f"the same key without {listed}",),
             detail=f"wrapped by {wrappers} in the {side}",
-            advice=f"{first} the keys while loading (remap=)",
+            advice=f"{first} the keys while loading (migrate=)",
         )

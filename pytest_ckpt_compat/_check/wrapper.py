@@ -52,9 +52,18 @@ class Wrapper:
                 f'register it with strip_prefix="{prefix}", as the program loads it',
             )
         if new.source.format == ADAPTER:
-            return (("fix", f"put {prefix} before the keys while loading (remap=), as peft saves them"),)
+            return (("fix", f"put {prefix} before the keys while loading (migrate=), as peft saves them"),)
         first = f'load it into model.{inner}, or put "{prefix}" before the keys where the program loads them'
-        return ("fix", first), ("then", f"register what gives model.{inner}, or that function (remap=)")
+        return ("fix", first), ("then", f"register what gives model.{inner}, or that function (migrate=)")
+
+
+def repairs_of(
+    wrapper: Wrapper | None, changes: Iterable[Change], new: Structure
+) -> tuple[tuple[str, str], ...]:
+    """What to do about a prefix; not where the keys below it are those of an adapter, which would be lost."""
+    if wrapper is None or any(change.kind == "unmerged" for change in changes):
+        return ()
+    return wrapper.repairs(new)
 
 
 def by_names(old: Structure, new: Structure) -> Wrapper | None:

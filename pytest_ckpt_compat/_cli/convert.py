@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_ckpt_compat._convert.contents import Contents
+    from pytest_ckpt_compat._convert.convert import Converted
     from pytest_ckpt_compat._convert.opened import Opened
     from pytest_ckpt_compat._core.structure import Structure
     from pytest_ckpt_compat._migrate.steps import Step
@@ -32,7 +33,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "and reads it back. Everything else in the file stays. No code from the file is run. With --model, "
         "only what is certain is applied; if anything is open, nothing is written.",
     )
-    parser.add_argument("old", metavar="OLD", help="a checkpoint")
+    parser.add_argument(
+        "old",
+        metavar="OLD",
+        help="a checkpoint; without --rules, --remap and --model, the id of a registered one, which is "
+        "rewritten by the migrations that it is registered with",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -41,7 +47,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         ".safetensors.index.json for shards",
     )
     parser.add_argument("--in-place", action="store_true", help="replace OLD itself")
-    how = parser.add_mutually_exclusive_group(required=True)
+    how = parser.add_mutually_exclusive_group()
     how.add_argument("--rules", metavar="FILE", help="a file of rules, as migrate --style rules prints it")
     how.add_argument("--remap", metavar="MODULE:FUNCTION", help="a function: state_dict -> state_dict")
     how.add_argument("--model", metavar="MODULE:ATTR", help="the definition that is to load it")
@@ -64,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if bool(arguments.output) == arguments.in_place:
         raise UsageError("convert", "needs one target", "pass -o NEW, or --in-place to replace OLD")
+    if not (arguments.rules or arguments.remap or arguments.model):
+        return _by_registration(arguments)
     target = Path(arguments.old if arguments.in_place else arguments.output)
     require_target(arguments.old, target, arguments.in_place)
     with search_path(str(Path.cwd())):
@@ -76,10 +84,28 @@ def run(arguments: argparse.Namespace) -> int:
         for note in source.notes:
             say(note)
         done = convert(source, contents, target, _progress(structure))
+    _say_what_was_done(done, contents)
+    return 0
+
+
+def _say_what_was_done(done: Converted, contents: Contents) -> None:
     for note in done.notes:
         say(note)
     total = size(sum(spec.nbytes for spec in contents.specs.values()))
     say(f"wrote {done.files[-1]}: {count(done.tensors, 'tensor')}, {total}, read back")
+
+
+def _by_registration(arguments: argparse.Namespace) -> int:
+    """Writes a registered checkpoint by its migrations."""
+    from pytest_ckpt_compat._cli.convert_registered import converted
+    from pytest_ckpt_compat._pytest_plugin.collection import in_project
+
+    if arguments.choose:
+        raise UsageError("--choose", "was given without --model", "write the choice into the migration")
+    done, contents, notes = in_project(lambda project: converted(project, arguments))
+    for note in notes:
+        say(note)
+    _say_what_was_done(done, contents)
     return 0
 
 
@@ -88,20 +114,20 @@ def _planned(
 ) -> tuple[Structure, Callable[[Opened], Contents]] | None:
     """The checkpoint, and what makes the contents of the new one; None if something is left to decide."""
     from pytest_ckpt_compat._cli.sides import read
-    from pytest_ckpt_compat._convert.contents import Contents, by_function
+    from pytest_ckpt_compat._convert.contents import Contents, by_migrations
 
     if arguments.choose and not arguments.model:
         raise UsageError(
-            "--choose", "was given without --model", "write the choice into the rules or the remap"
+            "--choose", "was given without --model", "write the choice into the rules or the function"
         )
     if arguments.model:
         return _by_model(arguments)
     structure = read(arguments.old, arguments.key)
     if arguments.remap:
-        from pytest_ckpt_compat._definition.project_code import remap_of
+        from pytest_ckpt_compat._definition.chain import Chain, chain_of
 
-        remap = remap_of(arguments.remap)
-        return structure, lambda source: by_function(source, remap)
+        chain = chain_of(arguments.remap, subject="convert") or Chain(())
+        return structure, lambda source: by_migrations(source, chain)
     steps, names = _by_rules(arguments.rules, structure)
     return structure, lambda source: Contents(source, steps, names)
 
@@ -109,7 +135,7 @@ def _planned(
 def _by_rules(path: str, structure: Structure) -> tuple[Sequence[Step], Callable[[str], str]]:
     """The steps that rules give, and what gives modules their new paths."""
     from pytest_ckpt_compat._migrate import toml_file
-    from pytest_ckpt_compat._migrate.rules import RulesError, applied, module_names, unmatched
+    from pytest_ckpt_compat._migrate.rules import RulesError, applied, module_names, usage
 
     rules = toml_file.read(Path(path))
     keys = list(structure.tensors)
@@ -119,9 +145,9 @@ def _by_rules(path: str, structure: Structure) -> tuple[Sequence[Step], Callable
         raise UsageError(
             path, f"does not fit {structure.source.path}: {error}", "correct the rules"
         ) from error
-    idle = unmatched(rules, keys)
-    for pattern in idle[:_SHOWN]:
-        say(f"{path}: {pattern} matches no key")
+    idle = [use for use in usage(rules, keys)[0] if not use.used]
+    for use in idle[:_SHOWN]:
+        say(f"{path}: {use}")
     if len(idle) > _SHOWN:
         say(f"{path}: {len(idle) - _SHOWN} more match no key")
     return steps, module_names(rules)
@@ -144,9 +170,7 @@ def _by_model(arguments: argparse.Namespace) -> tuple[Structure, Callable[[Opene
         try:
             made = migration.migration(sides, plan, "rules")
         except RulesError as error:
-            raise UsageError(
-                arguments.old, f"cannot be converted by rules: {error}", "write a remap"
-            ) from error
+            raise UsageError(arguments.old, f"cannot be converted by rules: {error}", "write code") from error
         lines = [f"not proven: {key}: {why}" for key, why in made.unproven.items()] + list(made.problems)
         rules = made.rules
     if lines:

@@ -93,7 +93,9 @@ def made(sides: Sides, arguments: argparse.Namespace) -> tuple[Sides, Migration]
     try:
         return sides, migration.migration(sides, plan, arguments.style)
     except RulesError as error:
-        raise UsageError(arguments.old, f"cannot be migrated by rules: {error}", "write a remap") from error
+        raise UsageError(
+            arguments.old, f"cannot be migrated by rules: {error}", "write a function"
+        ) from error
 
 
 def registered(project: Project, identifier: str) -> Sides:
@@ -162,7 +164,7 @@ def summary(sides: Sides, found: Migration) -> list[str]:
     how = "loaded by the definition" if sides.definition else "compared by key and shape, not loaded"
     before = sides.definition.remap if sides.definition else None
     lines = [f"{found.proven} of {count(len(plan.live), 'step')} proven, {how}"] if plan.live else []
-    lines += [f"it comes after remap {before.name}"] if before else []
+    lines += [f"it comes after {before.name}"] if before else []
     lines += [f"not proven: {key}: {reason}" for key, reason in list(found.unproven.items())[:_OFFERED]]
     lines += [f"... and {len(found.unproven) - _OFFERED} more"] if len(found.unproven) > _OFFERED else []
     lines += found.problems

@@ -11,6 +11,7 @@ from pytest_ckpt_compat._convert.opened import Opened, replaced
 from pytest_ckpt_compat._convert.optimizers import moved_optimizers
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import TensorSpec, alias_groups
+from pytest_ckpt_compat._definition.chain import Chain
 from pytest_ckpt_compat._definition.entries import identity, spec_of, storage_identity, tensors_in
 from pytest_ckpt_compat._definition.operations import carried_out
 from pytest_ckpt_compat._definition.project_code import RemapError
@@ -117,22 +118,40 @@ class Contents:
         return tuple(found)
 
 
-def by_function(source: Opened, remap: Any) -> Contents:
-    """What a project's function makes of the state_dict, with tensors that it computes in memory.
+def by_migrations(source: Opened, chain: Chain, module: Any = None, prefix: str = "") -> Contents:
+    """What migrations make of the state_dict, with tensors that they compute in memory.
+
+    Args:
+        source: the old checkpoint.
+        chain: the migrations.
+        module: for migrations that take it.
+        prefix: taken off the keys that begin with it, first.
 
     Raises:
-        UsageError: the function raises, or returns no state_dict.
+        UsageError: one raises, or returns no state_dict.
     """
     try:
-        made = remap(source.state, None)
+        made = chain(_stripped(source.state, prefix), module, source.structure)
     except RemapError as error:
-        raise UsageError(f"--remap {remap.name}", str(error), "correct the function") from error
+        raise UsageError(source.structure.source.path, str(error), "correct the migration") from error
     strange = next((key for key in made if not isinstance(key, str)), None)
     if strange is not None:
-        raise UsageError(f"--remap {remap.name}", f"gives the key {strange!r}", "give text for keys")
+        raise UsageError(chain.name, f"gives the key {strange!r}", "give text for keys")
     origins = {id(value): key for key, value in source.state.items()}
     steps = [Step(MOVE, (origins[id(value)],), (key,)) for key, value in made.items() if id(value) in origins]
     return Contents(source, steps, made=made)
+
+
+def _stripped(state: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
+    """A state_dict without a prefix on its keys, and on the modules whose versions it keeps."""
+    if not prefix:
+        return state
+    bare: Any = OrderedDict((key.removeprefix(prefix), value) for key, value in state.items())
+    metadata = getattr(state, "_metadata", None)
+    if metadata is not None:
+        names = {name: f"{name}.".removeprefix(prefix).removesuffix(".") for name in metadata}
+        bare._metadata = OrderedDict((names[name], each) for name, each in metadata.items())
+    return bare  # type: ignore[no-any-return]
 
 
 def _is_dense(tensor: Any) -> bool:

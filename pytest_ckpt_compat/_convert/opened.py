@@ -83,7 +83,7 @@ def _by_torch(structure: Structure) -> Opened:
             f"torch.load(weights_only=True) does not open it: {reason}",
             "no code from it is run: save what it holds as tensors and plain values first",
         ) from error
-    names = _found(whole, structure.source.container.split(".") if structure.source.container else [])
+    names = names_at(whole, structure.source.container.split(".") if structure.source.container else [])
     state = whole
     for name in names or ():
         state = state[name]
@@ -92,7 +92,7 @@ def _by_torch(structure: Structure) -> Opened:
     return Opened(structure, state, whole, tuple(names), mapped, notes=notes)
 
 
-def _found(value: Any, parts: list[str]) -> list[Any] | None:
+def names_at(value: Any, parts: list[str]) -> list[Any] | None:
     """The names that lead to a dotted path; a name may hold dots, or be a number."""
     if not parts:
         return []
@@ -102,7 +102,7 @@ def _found(value: Any, parts: list[str]) -> list[Any] | None:
         text = ".".join(parts[:end])
         for name in (text, int(text)) if text.isdigit() else (text,):
             if name in value:
-                rest = _found(value[name], parts[end:])
+                rest = names_at(value[name], parts[end:])
                 if rest is not None:
                     return [name, *rest]
     return None

@@ -29,6 +29,7 @@ Kind = Literal[
     "output-drift",
     "settings-changed",
     "unopenable",
+    "migration-needed",
     "no-baseline",
     "stale-snapshot",
     "unreadable",

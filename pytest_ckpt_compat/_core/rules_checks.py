@@ -144,6 +144,40 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        id="CK404",
+        kind="migration-needed",
+        about="snapshot",
+        severity=Severity.ERROR,
+        keyless=True,
+        sign="!",
+        advice="register the migration as it was (migrate=), or record what it does today with its id",
+        meaning="a migration that a checkpoint needs was removed, or puts its values elsewhere",
+        documentation=cleandoc(
+            """
+            The snapshot of a checkpoint remembers which [migrations](migrating.md#registered-migrations)
+            made it load, and where each value went. Two things fail. A migration is no longer registered
+            (`migrate`), and the checkpoint does not load without it. Or everything loads, and a key of
+            the definition gets other values than when the snapshot was recorded: two branches were
+            exchanged in the migration, or a joint tensor is divided in another order.
+
+            ```
+            CK404 v1: migration shapes.v1_to_v2 is not as recorded: q.weight gets k.weight, not q.weight
+            ```
+
+            Keys that the definition no longer has are not compared, since it may have renamed them itself.
+            So a migration can be lengthened, split or moved to another module, and nothing is told as long
+            as the values go where they went. No numbers are read for it.
+
+            Restore the migration. If the old file is not to be loaded any more, take its registration out,
+            and its snapshot with it. If today's way is right, record it by the id:
+
+            ```sh
+            ckpt-compat update v1
+            ```
+            """
+        ),
+    ),
+    Rule(
         id="CK907",
         kind="definition-changed",
         about="snapshot",

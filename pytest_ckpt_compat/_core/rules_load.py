@@ -176,7 +176,7 @@ RULES: tuple[Rule, ...] = (
         severity=Severity.ERROR,
         keyless=True,
         sign="!",
-        advice="rename the keys while loading (remap=), or correct the prefix: the model is left as built",
+        advice="rename the keys while loading (migrate=), or correct the prefix: the model is left as built",
         meaning="the load succeeds and no tensor of the checkpoint reaches the definition",
         documentation=cleandoc(
             """

@@ -64,7 +64,7 @@ RULES: tuple[Rule, ...] = (
               ~ module.* -> *              38 of 44 tensors
               ~ module.stem.* -> entry.*   6 tensors
 
-              CK103: rename the keys while loading (remap=), or rename the attribute back
+              CK103: rename the keys while loading (migrate=), or rename the attribute back
               fix:    save model.module.state_dict(), or take "module." off where the program loads the keys
               then:   register it with strip_prefix="module.", as the program loads it
             ```
@@ -84,7 +84,7 @@ RULES: tuple[Rule, ...] = (
         severity=Severity.ERROR,
         lenient=Severity.WARNING,
         phrase="{tensors} renamed",
-        advice="rename the keys while loading (remap=), or rename the attribute back",
+        advice="rename the keys while loading (migrate=), or rename the attribute back",
         meaning="the same tensor under another key",
         documentation=cleandoc(
             """
@@ -101,7 +101,7 @@ RULES: tuple[Rule, ...] = (
             before relying on it.
 
             Rename the attribute back, or translate old keys. If a function of yours does that before the
-            load, register it as [`remap`](registering.md): the check applies it, too. A hook of the module
+            load, register it as [`migrate`](registering.md): the check applies it, too. A hook of the module
             needs no option:
 
             ```python
@@ -137,7 +137,7 @@ RULES: tuple[Rule, ...] = (
         severity=Severity.ERROR,
         lenient=Severity.WARNING,
         phrase="{tensors} split",
-        advice="split it while loading (remap=)",
+        advice="split it while loading (migrate=)",
         meaning="one tensor became several",
         documentation=cleandoc(
             """
@@ -150,7 +150,7 @@ RULES: tuple[Rule, ...] = (
 
             Only names and shapes are known here, not the numbers. The order of the parts, and whether
             heads are interleaved, are for you to know. Split the tensor in a function registered as
-            [`remap`](registering.md), or in a hook of the module that owns it:
+            [`migrate`](registering.md), or in a hook of the module that owns it:
 
             ```python
             def split_qkv(module, state_dict, prefix, *_):
@@ -171,7 +171,7 @@ RULES: tuple[Rule, ...] = (
         severity=Severity.ERROR,
         lenient=Severity.WARNING,
         phrase="{tensors} fused",
-        advice="concatenate them while loading (remap=)",
+        advice="concatenate them while loading (migrate=)",
         meaning="several tensors became one",
         documentation=cleandoc(
             """
@@ -199,7 +199,7 @@ RULES: tuple[Rule, ...] = (
         severity=Severity.ERROR,
         lenient=Severity.WARNING,
         phrase="{tensors} reparametrized",
-        advice="convert it while loading (remap=)",
+        advice="convert it while loading (migrate=)",
         meaning="the same weight in another parametrization",
         documentation=cleandoc(
             """
@@ -236,7 +236,7 @@ RULES: tuple[Rule, ...] = (
         about="load",
         severity=Severity.ERROR,
         phrase="{tensors} transposed",
-        advice="permute or reshape them while loading (remap=)",
+        advice="permute or reshape them while loading (migrate=)",
         meaning="the same numbers, permuted or reshaped",
         documentation=cleandoc(
             """

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from pytest_ckpt_compat._core.migrated import Migrated
 from pytest_ckpt_compat._core.outputs import Outputs
 from pytest_ckpt_compat._core.pickled import Pickled
 
@@ -217,6 +218,7 @@ class Structure:
             but what every state_dict does.
         outputs: name of what gives the inputs (``tests.inputs:images``) -> what a definition computes with
             them and with values drawn from its keys. Empty if it was not run, as for a checkpoint.
+        migrated: of a snapshot, which migrations made the checkpoint load, and where its values went.
     """
 
     tensors: Mapping[str, TensorSpec]
@@ -234,6 +236,7 @@ class Structure:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, compare=False, repr=False)
     pickled: Pickled | None = field(default=None, compare=False, repr=False)
     outputs: Mapping[str, Outputs] = field(default_factory=dict, compare=False, repr=False)
+    migrated: Migrated | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Makes the mappings read-only."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from pytest_ckpt_compat._core.changes import Change, Severity
+from pytest_ckpt_compat._core.migrated import Migrated
 from pytest_ckpt_compat._core.structure import Structure
 
 
@@ -22,8 +23,11 @@ class Verdict:
         new_label: how the report names the new side (``models.Classifier (models/net.py:88)``).
         where: the file and line of the definition (``models/net.py:88``), or "".
         notes: remarks on how the check was made, a line each.
-        before: the checkpoint as its file has it, where the old side is what the project's remap made of it.
-        remapped: key of ``before`` -> key that the load got, for those that the remap renamed.
+        before: the checkpoint as its file has it, where the old side is what migrations made of it.
+        remapped: key of ``before`` -> key that the load got, for those that migrations renamed.
+        migrated: what the registered migrations did, or None if there are none.
+        repaired_by: names of the migrations that a branch brings and without which it would break the
+            checkpoint; () where that was not asked, or it is not so.
         repairs: (label, command) lines that a report prints for the user to paste.
         renderer: writes the report that ``str`` gives; whoever makes a verdict for a user sets it.
     """
@@ -39,6 +43,8 @@ class Verdict:
     repairs: tuple[tuple[str, str], ...] = ()
     before: Structure | None = field(default=None, repr=False)
     remapped: Mapping[str, str] = field(default_factory=dict, repr=False)
+    migrated: Migrated | None = field(default=None, repr=False)
+    repaired_by: tuple[str, ...] = ()
     renderer: Callable[[Verdict], str] = field(default_factory=lambda: repr, repr=False, compare=False)
 
     def of(self, *severities: Severity) -> Iterator[Change]:

@@ -17,7 +17,6 @@ from pytest_ckpt_compat._core.structure import (
     alias_groups,
 )
 from pytest_ckpt_compat._definition.counterparts import is_lazy
-from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.module_classes import module_classes
 from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.surroundings import untouched_process
@@ -25,6 +24,8 @@ from pytest_ckpt_compat._definition.surroundings import untouched_process
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from pytest_ckpt_compat._definition.find import Definition
 
 
 def structure_of(module: nn.Module, definition: Definition) -> Structure:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._definition.chain import Chain, chain_of
 from pytest_ckpt_compat._definition.lightning import is_lightning, without_file
 from pytest_ckpt_compat._definition.names import (
     dotted,
@@ -19,7 +20,7 @@ from pytest_ckpt_compat._definition.names import (
 from pytest_ckpt_compat._definition.once import Once
 from pytest_ckpt_compat._definition.peft_base import base_folder, base_of
 from pytest_ckpt_compat._definition.pretrained_config import class_named_in, factory_of, is_pretrained
-from pytest_ckpt_compat._definition.project_code import Loader, Remap, loader_of, remap_of
+from pytest_ckpt_compat._definition.project_code import Loader, loader_of
 from pytest_ckpt_compat._registry.options import LIBRARIES, PEFT
 
 if TYPE_CHECKING:
@@ -38,14 +39,15 @@ class Definition:
         kwargs: keyword arguments for the class or factory.
         takes_checkpoint: whether it has a parameter ``checkpoint``, which receives the checkpoint's
             non-tensor values.
-        remap: what the project does to a state_dict before the load, or None.
+        remap: the migrations that are applied to a state_dict before the load, or None.
         lightning: whether it is the class of a LightningModule.
         prepares: whether Lightning's ``on_load_checkpoint`` is called before the load.
         loader: the project's whole loader, which gets ``kwargs`` and gives the module, or None.
         library: the library that loads it, where the registration names one (``transformers``), or "".
         path: where the checkpoint is or was, for what loads it by its path.
         parts: name -> definition of each part, for a file that holds one state_dict a part; then nothing but
-            ``name``, ``kwargs`` and ``takes_checkpoint`` is said of the whole.
+            ``name``, ``kwargs``, ``takes_checkpoint`` and ``remap``, which each part has, too, is said of
+            the whole.
         hparams_file: a file whose hyper-parameters take the place of a Lightning checkpoint's, or "".
         configured: whether it is a class of transformers, built from the checkpoint's ``config.json``.
         once: what its constructor has built, where that is not to run again.
@@ -56,7 +58,7 @@ class Definition:
     where: str
     kwargs: Mapping[str, Any]
     takes_checkpoint: bool
-    remap: Remap | None = None
+    remap: Chain | None = None
     lightning: bool = False
     prepares: bool = True
     loader: Loader | None = None
@@ -66,6 +68,11 @@ class Definition:
     configured: bool = False
     hparams_file: str = ""
     once: Once = field(default_factory=Once, repr=False, compare=False)
+
+    def with_migrations(self, remap: Chain | None) -> Definition:
+        """The definition, and each of its parts, with other migrations."""
+        parts = {name: replace(each, remap=remap) for name, each in self.parts.items()}
+        return replace(self, remap=remap, parts=parts)
 
     @property
     def reads_checkpoint(self) -> bool:
@@ -89,10 +96,11 @@ class Definition:
 def find(
     model: Any,
     kwargs: Mapping[str, Any] | None = None,
-    remap: Any = None,
+    migrate: Any = None,
     load: Any = None,
     path: str = "",
     config: Mapping[str, Any] | None = None,
+    version: int | str | None = None,
 ) -> Definition:
     """Resolves ``model`` to a definition, without building it.
 
@@ -101,25 +109,26 @@ def find(
             one of these, for a file that holds one state_dict a part; None if ``load`` gives the module.
         kwargs: keyword arguments for the class or factory, or for the project's loader; of parts, a mapping
             of part -> keyword arguments.
-        remap: what the project does to a state_dict before the load: ``state_dict -> state_dict`` or
-            ``(state_dict, model) -> state_dict``, as a function or ``"package.module:function"``; or the
-            path of a file of rules.
+        migrate: what makes an older checkpoint one of today's before the load: ``state_dict -> state_dict``
+            or ``(state_dict, model) -> state_dict``, as a function or ``"package.module:function"``; or the
+            path of a file of rules; or a list of these; or a mapping of version -> one of these.
         load: the project's whole loader, ``function(path, **kwargs) -> module``, as a function or
             ``"package.module:function"``; or the name of a library that loads the checkpoint.
         path: where the checkpoint is or was.
         config: the ``config.json`` of a model of transformers, as a snapshot keeps it.
+        version: of the file, or the dotted path of its version inside it, for ``migrate`` by version.
 
     Raises:
         BuildError: ``"package.module:attr"`` cannot be imported.
         UsageError: ``model`` is none of a class, a factory, a module instance and a name of one; or
-            ``remap`` is no function of one or two arguments; or ``load`` is no function and no library.
+            ``migrate`` is no function of one or two arguments; or ``load`` is no function and no library.
     """
     if isinstance(model, Mapping):
-        return _of_parts(model, kwargs or {}, remap, load, path)
+        return _of_parts(model, kwargs or {}, chain_of(migrate, version), load, path)
     library = load if isinstance(load, str) and load in LIBRARIES else ""
     loader = None if library or load is None else loader_of(load)
     if loader is not None:
-        return _loaded_by(loader, model, kwargs, remap, path)
+        return _loaded_by(loader, model, kwargs, migrate, path)
     name = ""
     if model is None:
         if not library:
@@ -128,7 +137,7 @@ def find(
             model, name = base_of(path)
         else:
             model = class_named_in(path, config)
-    found = replace(_resolved(model, kwargs), remap=remap_of(remap), library=library, path=path)
+    found = replace(_resolved(model, kwargs), remap=chain_of(migrate, version), library=library, path=path)
     if name:  # what builds a base is none of the project's code
         found = replace(found, name=name, where="")
     if "config" in found.kwargs or not is_pretrained(found.target):
@@ -151,15 +160,16 @@ def find_registered(
     return find(
         registration.model,
         registration.kwargs,
-        registration.remap,
+        registration.migrate,
         registration.load,
         path or registration.address or str(registration.path),
         config,
+        registration.version,
     )
 
 
 def _of_parts(
-    models: Mapping[Any, Any], kwargs: Mapping[str, Any], remap: Any, load: Any, path: str
+    models: Mapping[Any, Any], kwargs: Mapping[str, Any], remap: Chain | None, load: Any, path: str
 ) -> Definition:
     usage = 'write model={"generator": "package.module:Generator", ...}'
     if not models or not all(isinstance(name, str) and name for name in models):
@@ -181,7 +191,9 @@ def _of_parts(
     strange = next((name for name, each in kwargs.items() if not isinstance(each, Mapping)), None)
     if strange is not None:
         raise UsageError(f"kwargs, part {strange}", f"is {kwargs[strange]!r}", "give a dict for each part")
-    parts = {name: find(each, kwargs.get(name), remap, None, path) for name, each in models.items()}
+    parts = {
+        name: replace(find(each, kwargs.get(name), path=path), remap=remap) for name, each in models.items()
+    }
     named = all(each.name for each in parts.values())
     return Definition(
         None,
@@ -189,6 +201,7 @@ def _of_parts(
         "",
         dict(kwargs),
         takes_checkpoint=any(each.reads_checkpoint for each in parts.values()),
+        remap=remap,
         path=path,
         parts=parts,
     )
@@ -220,12 +233,12 @@ def _resolved(model: Any, kwargs: Mapping[str, Any] | None) -> Definition:
 
 
 def _loaded_by(
-    loader: Loader, model: Any, kwargs: Mapping[str, Any] | None, remap: Any, path: str
+    loader: Loader, model: Any, kwargs: Mapping[str, Any] | None, migrate: Any, path: str
 ) -> Definition:
     """The definition that a project's loader gives; ``model`` is no more than its name."""
-    if remap is not None:
+    if migrate:
         raise UsageError(
-            f"load {loader.name}", "was given with remap", "rename keys in the loader, and leave remap out"
+            f"load {loader.name}", "was given with migrate", "migrate in the loader, and leave migrate out"
         )
     named = model if model is not None else loader.function
     found = replace(_resolved(named, None), kwargs=dict(kwargs or {}), takes_checkpoint=False)

@@ -15,13 +15,14 @@ from pytest_ckpt_compat._core.display import size
 from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import OBJECT, PLAIN_DTYPES, UNINITIALIZED, Structure, TensorSpec
+from pytest_ckpt_compat._definition.chain import Chain
 from pytest_ckpt_compat._definition.empty_state import empty_state
 from pytest_ckpt_compat._definition.entries import structure_of
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.observation import REPORT, Outcome, Shape, require_complete
 from pytest_ckpt_compat._definition.pretrained_config import is_pretrained
-from pytest_ckpt_compat._definition.project_code import Remap, RemapError
+from pytest_ckpt_compat._definition.project_code import RemapError
 from pytest_ckpt_compat._definition.remap import Remapped, remapped
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
 from pytest_ckpt_compat._definition.watch import watch_operators
@@ -117,7 +118,7 @@ def load_real(
     Raises:
         NotHereError: as ``load``.
         ReadError: a tensor's data cannot be read.
-        RemapError: the project's remap raises, or returns no state_dict.
+        RemapError: a migration raises, or returns no state_dict.
         RuntimeError: the load fails, or keys are missing or unexpected and ``strict`` is true.
     """
     outcome = load(module, structure, definition, strict, budget)[1]
@@ -125,27 +126,27 @@ def load_real(
         require_complete(outcome, module)
     state: Mapping[str, Any] = read_weights(structure)
     if definition.remap is not None:
-        state = definition.remap(state, module)
+        state = definition.remap(state, module, structure)
     return _from_pretrained(module, state, ignore_mismatched_sizes=False)[0]
 
 
-def _after_remap(remap: Remap, module: nn.Module, structure: Structure) -> Remapped:
-    """What the project's remap makes of the checkpoint, as ``from_pretrained(state_dict=...)`` gets it.
+def _after_remap(remap: Chain, module: nn.Module, structure: Structure) -> Remapped:
+    """What the migrations make of the checkpoint, as ``from_pretrained(state_dict=...)`` gets it.
 
     Raises:
         NotHereError: what it makes of tensors without data may differ from what it makes of real ones.
         RemapError: it raises, or returns no state_dict.
     """
     _require_plain(structure)
-    state, name = empty_state(structure, "meta"), f"remap {remap.name}"
+    state, name = empty_state(structure, "meta"), remap.name
     with untouched_globals(), watch_operators(state, users=True) as watched:
         try:
-            given = remap(state, module)
+            given, migrated = remap.watched(state, module, structure)
         except RemapError as error:
             if watched.refused or watched.doubts.asked:
                 raise NotHereError(f"{name} needs the numbers of the checkpoint") from error
             raise
-        done = remapped(name, structure, state, given, watched)
+        done = replace(remapped(name, structure, state, given, watched), migrated=migrated)
     if watched.numbers or watched.refused or watched.doubts.reasons:
         raise NotHereError(f"{name} asks what tensors without numbers answer differently")
     return done

@@ -76,8 +76,8 @@ def load_weights(definition: Definition, structure: Structure, strict: bool = Tr
     if from_pretrained.applies(module, definition):
         with contextlib.suppress(from_pretrained.NotHereError):
             return from_pretrained.load_real(module, structure, definition, strict, MEMORY_BUDGET)
-    state = prepared(definition, module, with_metadata(read_weights(structure), structure), structure)[0]
-    _call_load(module, state, strict, structure)
+    state = with_metadata(read_weights(structure), structure)
+    _call_load(module, prepared(definition, module, state, structure).state, strict, structure)
     return module
 
 
@@ -105,10 +105,11 @@ def attempt(
     done: Remapped | None = None
     with untouched_globals(), quiet_copies(), watch_operators(state, users) as watched:
         try:
-            given, name = prepared(definition, module, state, structure)
-            if name:
-                done = remapped(name, structure, state, given, watched)
-                structure, state = done.structure, given
+            ready = prepared(definition, module, state, structure)
+            if ready.name:
+                done = remapped(ready.name, structure, state, ready.state, watched)
+                done = replace(done, migrated=ready.migrated)
+                structure, state = done.structure, ready.state
             observation.begins(structure)
             _call_load(module, state, strict, structure)
         except (KeyboardInterrupt, NoBaselineError):

@@ -58,7 +58,7 @@ class Outcome:
         read_weights: whether the load needed the real weights.
         unconfirmed: why the outcome could not be confirmed with real tensors, or "".
         unsaved: why the definition itself can save no checkpoint, or "".
-        remapped: what the project's remap made of the checkpoint, or None if there is none.
+        remapped: what migrations made of the checkpoint, or None if there is none.
         prefixes: whether the library that the definition is of adds and removes prefixes by itself.
         given: what the load got, where that is not the checkpoint as its file has it, or None.
         notes: remarks on how the load was made, a line each.

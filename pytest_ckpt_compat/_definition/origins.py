@@ -115,7 +115,7 @@ class Origins:
             return self.of(value)
         if isinstance(value, (list, tuple)):
             return tuple(map(self._argument, value))
-        return str(value)
+        return "a device" if isinstance(value, torch.device) else str(value)
 
     def of(self, value: Any) -> Hashable:
         """The origin of a value; equal origins mean equal numbers in the same order."""

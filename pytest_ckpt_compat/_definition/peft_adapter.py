@@ -14,6 +14,7 @@ from pytest_ckpt_compat._core.display import size
 from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError
 from pytest_ckpt_compat._core.structure import Source, Structure
 from pytest_ckpt_compat._definition.build import build, build_real, parameters_on_meta
+from pytest_ckpt_compat._definition.chain import Chain
 from pytest_ckpt_compat._definition.counterparts import Counterparts, on_meta
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import empty_state
@@ -23,7 +24,7 @@ from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.observation import Outcome, mismatches, require_complete
 from pytest_ckpt_compat._definition.peft_run import Run, adapter_folder, run_peft, saved_by
 from pytest_ckpt_compat._definition.peft_settings import adapter_of, is_peft_model, remarks
-from pytest_ckpt_compat._definition.project_code import Remap, RemapError
+from pytest_ckpt_compat._definition.project_code import RemapError
 from pytest_ckpt_compat._definition.remap import Remapped, remapped
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
 from pytest_ckpt_compat._definition.watch import watch_operators
@@ -116,7 +117,7 @@ def load_real(module: nn.Module, structure: Structure, definition: Definition, s
     """
     state: Mapping[str, Any] = read_weights(structure)
     if definition.remap is not None:
-        state = definition.remap(state, module)
+        state = definition.remap(state, module, structure)
         structure = replace(structure, tensors={key: spec_of(value) for key, value in state.items()})
     with adapter_folder(structure, state) as folder:
         run = run_peft(module, structure, definition, folder)
@@ -156,19 +157,19 @@ def _loaded(
 
 
 def _after_remap(
-    remap: Remap, state: Mapping[str, Any], module: nn.Module, structure: Structure, doubts: Doubts
+    remap: Chain, state: Mapping[str, Any], module: nn.Module, structure: Structure, doubts: Doubts
 ) -> tuple[Mapping[str, Any], Remapped]:
-    """What the project's remap makes of the tensors in a file.
+    """What the migrations make of the tensors in a file.
 
     Raises:
         NoBaselineError: it reads numbers, which peft's own load does not need.
         RemapError: it raises, or returns no state_dict.
     """
     with untouched_globals(), watch_operators(state, users=True) as watched:
-        given = remap(state, module)
-        done = remapped(f"remap {remap.name}", structure, state, given, watched)
+        given, migrated = remap.watched(state, module, structure)
+        done = replace(remapped(remap.name, structure, state, given, watched), migrated=migrated)
     if watched.numbers:
-        problem = f"remap {remap.name} reads the numbers of an adapter"
+        problem = f"{remap.name} reads the numbers of an adapter"
         raise NoBaselineError(structure.source.path, problem, "name your own loader with load=")
     for reason in watched.doubts.reasons:
         doubts.add(reason)

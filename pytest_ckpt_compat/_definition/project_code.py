@@ -1,4 +1,4 @@
-"""The functions of a project that load a checkpoint: a remap of its keys, or the whole loader."""
+"""The functions of a project that load a checkpoint: a migration of its keys, or the whole loader."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._definition.names import brief, dotted, find_attribute, name_of
-from pytest_ckpt_compat._registry.options import LIBRARIES, RULES
+from pytest_ckpt_compat._registry.chain import RULES, Link
+from pytest_ckpt_compat._registry.options import LIBRARIES
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from pytest_ckpt_compat._migrate.rules import Rules
+
 
 class RemapError(Exception):
-    """A project's remap raised, or returned no state_dict."""
+    """A migration raised, or returned no state_dict."""
 
 
-#: Most arguments that a remap is given: the state_dict and the module.
+#: Most arguments that a migration is given: the state_dict and the module.
 _MOST = 2
 
 
@@ -32,19 +35,23 @@ _MODULE_NAMES = ("model", "module")
 
 @dataclass(frozen=True)
 class Remap:
-    """A function that a project applies to a state_dict before it loads it.
+    """A function that a project applies to a state_dict before it loads it: one migration.
 
     Attributes:
         function: the project's.
         name: as a user would write it.
         takes_model: whether it is given the module as well.
+        rules: those in the file that stands in for the function, or None.
+        to: the version of the file that it leads to, or "" if it is for every file.
     """
 
     function: Callable[..., Any]
     name: str
     takes_model: bool
+    rules: Rules | None = None
+    to: str = ""
 
-    def __call__(self, state: Mapping[str, Any], module: nn.Module) -> Mapping[str, Any]:
+    def __call__(self, state: Mapping[str, Any], module: nn.Module | None) -> Mapping[str, Any]:
         """Returns what the function makes of a state_dict, which it may change in place.
 
         Raises:
@@ -58,10 +65,10 @@ class Remap:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise RemapError(f"remap {self.name} raised {brief(error)}") from error
+            raise RemapError(f"migration {self.name} raised {brief(error)}") from error
         if not isinstance(made, Mapping):
             returned = "None" if made is None else type(made).__name__
-            raise RemapError(f"remap {self.name} returned {returned}: it is to return the state_dict")
+            raise RemapError(f"migration {self.name} returned {returned}: it is to return the state_dict")
         return made
 
 
@@ -78,33 +85,30 @@ class Loader:
     name: str
 
 
-def remap_of(given: Any) -> Remap | None:
-    """Resolves what a registration gives as ``remap``.
-
-    Args:
-        given: a function, ``"package.module:function"``, the path of a file of rules, or None.
+def remap_of(link: Link) -> Remap:
+    """Resolves one migration of a registration.
 
     Raises:
         BuildError: the name cannot be imported.
         UsageError: it is no function of one or two arguments, or no file of rules.
     """
-    if given is None:
-        return None
+    given = link.by
     if isinstance(given, str) and given.endswith(RULES):
         from pytest_ckpt_compat._definition.operations import by_rules
         from pytest_ckpt_compat._migrate import toml_file
 
-        return Remap(by_rules(toml_file.read(Path(given))), os.path.basename(given), takes_model=False)
+        rules = toml_file.read(Path(given))
+        return Remap(by_rules(rules), link.shown or os.path.basename(given), False, rules, link.to)
     function = find_attribute(given) if isinstance(given, str) else given
     name = dotted(given) if isinstance(given, str) else name_of(function)
     name = name or getattr(function, "__name__", type(function).__name__)
     usage = "give a function: state_dict -> state_dict, or (state_dict, model) -> state_dict"
     if not callable(function) or inspect.isclass(function):
-        raise UsageError(f"remap {name}", "is not a function", usage)
+        raise UsageError(f"migration {name}", "is not a function", usage)
     takes_model = _takes_model(function)
     if takes_model is None:
-        raise UsageError(f"remap {name}", "takes neither one argument nor two", usage)
-    return Remap(function, name, takes_model)
+        raise UsageError(f"migration {name}", "takes neither one argument nor two", usage)
+    return Remap(function, name, takes_model, to=link.to)
 
 
 def loader_of(given: Any) -> Loader:
@@ -119,7 +123,7 @@ def loader_of(given: Any) -> Loader:
 
 
 def _takes_model(function: Callable[..., Any]) -> bool | None:
-    """Whether a remap is given the module as its second argument; None if it cannot be called so.
+    """Whether a migration is given the module as its second argument; None if it cannot be called so.
 
     An optional second argument is the module if it has the name of one: timm gives it, too.
     """

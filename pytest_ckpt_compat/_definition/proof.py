@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.structure import Structure, alias_groups
+from pytest_ckpt_compat._definition.arrivals import arrivals
 from pytest_ckpt_compat._definition.build import build
+from pytest_ckpt_compat._definition.chain import single
 from pytest_ckpt_compat._definition.empty_state import empty_state
 from pytest_ckpt_compat._definition.entries import identity, spec_of
 from pytest_ckpt_compat._definition.find import Definition
@@ -19,7 +21,6 @@ from pytest_ckpt_compat._definition.names import is_module
 from pytest_ckpt_compat._definition.observation import quiet_copies
 from pytest_ckpt_compat._definition.operations import carried_out
 from pytest_ckpt_compat._definition.origins import Origins
-from pytest_ckpt_compat._definition.project_code import Remap
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
 from pytest_ckpt_compat._migrate.steps import COPY, Step
 
@@ -100,7 +101,7 @@ def _expected(steps: Iterable[Step], state: Mapping[str, Any]) -> dict[str, Any]
 
 def with_migration(definition: Definition, migrate: Migration) -> Definition:
     """The definition, with a migration before its load."""
-    return replace(definition, remap=Remap(migrate, "of the migration", takes_model=False))
+    return replace(definition, remap=single(migrate, "as written"))
 
 
 def with_hooks(definition: Definition, hook: Any, paths: Sequence[str], version: int) -> Definition:
@@ -167,34 +168,11 @@ def traced_load(
         planned: Any = OrderedDict(_expected(steps, state))
         if hasattr(state, "_metadata"):
             planned._metadata = state._metadata
-        wanted, own = _arrivals(modules[0], planned, origins)
-        given, error = _arrivals(modules[1], _copied(state), origins)
+        wanted, own = arrivals(modules[0], planned, origins)
+        given, error = arrivals(modules[1], _copied(state), origins)
     if not wanted:
         error = own or "nothing that can be watched: the model loads in a way of its own"
     return Traced(wanted, given, error if not wanted or error != own else "")
-
-
-def _arrivals(
-    module: nn.Module, state: Mapping[str, Any], origins: Origins
-) -> tuple[dict[str, Hashable], str]:
-    """The origin of what reaches each parameter and buffer, and what raised besides torch's report."""
-    given: dict[str, Hashable] = {}
-
-    def note(part: nn.Module, found: Mapping[str, Any], prefix: str, *_: Any) -> None:
-        own = {**part._parameters, **part._buffers}
-        names = [name for name, value in own.items() if value is not None and prefix + name in found]
-        given.update({prefix + name: origins.of(found[prefix + name]) for name in names})
-
-    for part in module.modules():
-        registering: Any = part.register_load_state_dict_pre_hook
-        registering(note)
-    try:
-        module.load_state_dict(state, strict=False)
-    except RuntimeError:  # sizes that differ: the verdict of the load has them
-        return given, ""
-    except Exception as error:
-        return given, f"{type(error).__name__}: {error}"
-    return given, ""
 
 
 def structure_after(migrate: Migration, structure: Structure) -> Structure:

@@ -1,4 +1,4 @@
-"""Says what a project's remap made of a state_dict: renamed, computed, dropped, added."""
+"""Says what migrations made of a state_dict: renamed, computed, dropped, added."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
+from pytest_ckpt_compat._core.migrated import Migrated
 from pytest_ckpt_compat._core.structure import Structure, alias_groups
 from pytest_ckpt_compat._definition.entries import identity, spec_of
 from pytest_ckpt_compat._definition.watch import Watched, storage_of
@@ -18,16 +19,17 @@ _SOURCES = 3
 
 @dataclass(frozen=True)
 class Remapped:
-    """What a remap made of a checkpoint.
+    """What migrations made of a checkpoint.
 
     Attributes:
-        name: of what made it: the remap, or Lightning's hook.
-        before: the checkpoint, as the remap got it.
+        name: of what made it: the migrations, or Lightning's hook.
+        before: the checkpoint, as the first of them got it.
         structure: what it returned, with the origin and the other values of the checkpoint.
         renamed: key -> key of the entries that only got another name.
         computed: key -> the checkpoint's keys that its tensor was made from.
         dropped: the checkpoint's keys of which nothing is left.
         added: keys whose entries have nothing of the checkpoint's.
+        migrated: what each registered migration did, or None if there are none.
     """
 
     name: str
@@ -37,18 +39,19 @@ class Remapped:
     computed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
+    migrated: Migrated | None = None
 
 
 def remapped(
     name: str, old: Structure, state: Mapping[str, Any], given: Mapping[str, Any], watched: Watched
 ) -> Remapped:
-    """Says what a remap did.
+    """Says what migrations did.
 
     Args:
         name: of what made it.
         old: the structure of the checkpoint.
-        state: the checkpoint's entries, as the remap got them.
-        given: what it returned.
+        state: the checkpoint's entries, as the first of them got them.
+        given: what the last of them returned.
         watched: the operators that ran meanwhile.
     """
     entries = {key: value for key, value in given.items() if isinstance(key, str)}
@@ -111,11 +114,11 @@ def _paired(old: list[str], new: list[str]) -> Iterator[tuple[str, str]]:
 def _with(
     old: Structure, entries: Mapping[str, Any], origins: Mapping[str, str], given: Mapping[str, Any]
 ) -> Structure:
-    """The checkpoint with what a remap returned instead of its entries.
+    """The checkpoint with what migrations returned instead of its entries.
 
     Args:
         old: the checkpoint.
-        entries: what the remap returned, by key.
+        entries: what the last of them returned, by key.
         origins: key -> the checkpoint's key of the same entry.
         given: the mapping that it returned, whose ``_metadata`` has the versions of the modules.
     """
@@ -144,10 +147,10 @@ def _versions(metadata: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
 
 
 def remarks(done: Remapped, unwanted: Iterable[str]) -> tuple[str, ...]:
-    """What a remap did, a line for the reader.
+    """What migrations did, a line for the reader.
 
     Args:
-        done: what it did.
+        done: what they did.
         unwanted: keys that nothing in the definition wants.
     """
     parts = [

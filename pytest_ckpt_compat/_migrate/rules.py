@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pytest_ckpt_compat._core.migrated import RuleUse
 from pytest_ckpt_compat._migrate.steps import COPY, MOVE, Op, Step
 from pytest_ckpt_compat._migrate.templates import Template, expanded
 
@@ -131,13 +132,34 @@ def module_names(rules: Rules) -> Callable[[str], str]:
     return lambda name: renamed(f"{name}.", rules.renames).removesuffix(".") if name else name
 
 
-def unmatched(rules: Rules, keys: Sequence[str]) -> list[str]:
-    """The patterns that match none of the keys, so that they do nothing."""
-    patterns = [(joint.pattern, re.fullmatch) for joint in rules.joints]
-    found = [pattern for pattern, match in patterns if not any(match(pattern, key) for key in keys)]
-    hits: set[int] = set()
-    for key in keys:
-        hit = next((i for i, each in enumerate(rules.renames) if re.search(each.pattern, key)), None)
+def usage(rules: Rules, keys: Sequence[str]) -> tuple[tuple[RuleUse, ...], dict[str, str]]:
+    """What each rule finds among keys that the rules can be applied to, and which pattern takes which key.
+
+    Raises:
+        RulesError: as ``applied``.
+    """
+    left = dict.fromkeys(keys)
+    takes: dict[str, str] = {}
+    used: set[int] = set()
+    for number, joint in enumerate(rules.joints):
+        for step in list(_joined(joint, list(left))):
+            used.add(number)
+            if step.op != COPY:
+                takes.update(dict.fromkeys(step.old, joint.pattern))
+                for key in step.old:
+                    left.pop(key, None)
+    for key in left:
+        hit = next((n for n, each in enumerate(rules.renames) if re.search(each.pattern, key)), None)
         if hit is not None:
-            hits.add(hit)
-    return [*found, *(each.pattern for i, each in enumerate(rules.renames) if i not in hits)]
+            used.add(len(rules.joints) + hit)
+            takes[key] = rules.renames[hit].pattern
+    found = (_use(rule, number in used, keys, takes) for number, rule in enumerate(rules.all))
+    return tuple(found), takes
+
+
+def _use(rule: Rule, used: bool, keys: Iterable[str], takes: Mapping[str, str]) -> RuleUse:
+    if used:
+        return RuleUse(rule.pattern, used)
+    match = re.search if isinstance(rule, Rename) else re.fullmatch
+    before = (takes[key] for key in keys if key in takes and match(rule.pattern, key))
+    return RuleUse(rule.pattern, used, next(before, ""))

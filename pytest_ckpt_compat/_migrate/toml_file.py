@@ -1,4 +1,4 @@
-"""Rules as a file of TOML: what ``convert --rules`` and ``remap="rules.toml"`` read."""
+"""Rules as a file of TOML: what ``convert --rules`` and ``migrate="rules.toml"`` read."""
 
 from __future__ import annotations
 

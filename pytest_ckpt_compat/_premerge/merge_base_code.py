@@ -48,11 +48,13 @@ class Answer:
         definition: the structure of the definition as it was registered, or None where it was not.
         changes: name -> what a load of the question's structure found, judged by the registration
             as it was.
+        migrations: names of those that the registration had.
     """
 
     registered: bool = False
     definition: Structure | None = None
     changes: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
+    migrations: tuple[str, ...] = ()
 
 
 class MergeBaseCode:
@@ -212,4 +214,5 @@ def _read(data: Mapping[str, Any]) -> Answer:
         registered=data["registered"],
         definition=None if definition is None else loads(definition, "the earlier definition"),
         changes={name: tuple(map(wire.from_data, changes)) for name, changes in data["changes"].items()},
+        migrations=tuple(data["migrations"]),
     )

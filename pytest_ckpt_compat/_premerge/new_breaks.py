@@ -16,7 +16,7 @@ from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import Definition
-from pytest_ckpt_compat._premerge import git, outputs, settings
+from pytest_ckpt_compat._premerge import git, migrations, outputs, settings
 from pytest_ckpt_compat._premerge.merge_base_code import Answer, MergeBaseCode, Question
 from pytest_ckpt_compat._premerge.missing import stored_at
 from pytest_ckpt_compat._snapshots import accepted, fingerprint, store
@@ -90,7 +90,9 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
         subject, main, recorded, lambda inputs: _ask(subject, main, code, {}, inputs), base.ref
     )
     known = (*recorded_definitions(subject, None), *([recorded] if recorded is not None else []))
-    cases[0] = replace(cases[0], verdict=main, question=replace(_own(subject), recorded=known))
+    own = replace(_own(subject), recorded=known)
+    main = migrations.compare(subject, main, base, lambda: _ask(subject, main, code, {_CHECKPOINT: own}))
+    cases[0] = replace(cases[0], verdict=main, question=own)
     return _without_existing(subject, cases, code)
 
 
@@ -204,7 +206,8 @@ def _loaded(subject: Subject, old: Structure, main: Verdict, label: str, name: s
     if own:
         verdict = check_structure(old, subject.definition, policy, prefix)
     else:
-        verdict = check_saved(old, subject.definition, policy, prefix, subject.structure, main.new)
+        others = subject.elsewhere
+        verdict = check_saved(old, subject.definition, policy, prefix, subject.structure, main.new, others)
     if own and subject.registration.level.loads_optimizer and old.optimizers:
         verdict = resumed(verdict, subject.definition, subject.registration.optimizer, policy, old)
     return at_level(replace(verdict, name=name, old_label=label), subject.registration.level)

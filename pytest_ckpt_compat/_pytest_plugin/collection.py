@@ -210,7 +210,7 @@ def _declared_above(root: Path) -> tuple[str, ...]:
 def _same(one: Registration, other: Registration) -> bool:
     """Whether two tests register a checkpoint alike. Values in kwargs need not be comparable."""
     plain = (
-        *("id", "path", "model", "key", "strip_prefix", "remap", "load", "policy", "level"),
+        *("id", "path", "model", "key", "strip_prefix", "migrate", "version", "load", "policy", "level"),
         *("optimizer", "optimizer_path"),
     )
     return one is other or (

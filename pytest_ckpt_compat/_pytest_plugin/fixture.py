@@ -14,6 +14,7 @@ from pytest_ckpt_compat._check.checkpoint import load
 from pytest_ckpt_compat._core.addresses import is_url
 from pytest_ckpt_compat._core.errors import CkptCompatError, UnreachableError
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._registry.chain import is_migrate, with_files
 from pytest_ckpt_compat._registry.paths import SearchPath, find_file
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._report import text
@@ -43,8 +44,9 @@ class CkptCompat:
         key: str | None = None,
         strip_prefix: str | None = None,
         strict: bool = True,
-        remap: Any = None,
+        migrate: Any = None,
         load: Any = None,
+        version: int | str | None = None,
     ) -> Verdict:
         """Fails the test unless the checkpoint loads; needs no marker, and keeps no snapshot.
 
@@ -55,7 +57,9 @@ class CkptCompat:
         given = os.fspath(path)
         found = given if is_url(given) else find_file(given, self.search)[0]
         try:
-            verdict = check(found, model, kwargs, key, strip_prefix, strict, remap, load)
+            if is_migrate(migrate):
+                migrate = with_files(migrate, lambda text: (str(find_file(text, self.search)[0]), text))
+            verdict = check(found, model, kwargs, key, strip_prefix, strict, migrate, load, version)
         except CkptCompatError as error:
             raise _failure(str(error)) from None
         if not verdict.compatible:

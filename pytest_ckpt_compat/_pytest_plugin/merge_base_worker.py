@@ -116,7 +116,7 @@ def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
         if project.problems:
             problem = f"pytest could not collect {project.problems[0]}"
             raise BuildError(question["ids"][0], problem, "run pytest at that commit to see why")
-        return {"registered": False, "definition": None, "changes": {}}
+        return {"registered": False, "definition": None, "changes": {}, "migrations": []}
     files = [each["file"] for each in question["questions"].values() if each["file"]]
     config = loads(question["values"], "values").values.get(CONFIG)
     definition = find_registered(registration, files[0] if files else "", config)
@@ -131,6 +131,7 @@ def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
         "registered": True,
         "definition": _built(definition, values, registration, own, question["inputs"]),
         "changes": changes,
+        "migrations": list(definition.remap.names) if definition.remap is not None else [],
     }
 
 

@@ -53,6 +53,7 @@ class Session:
         outcome: what the run came to, at its end.
         published: where the reports went, a line each.
         ids: those of all checkpoints that were collected.
+        registered: the checkpoints themselves.
     """
 
     config: pytest.Config
@@ -67,6 +68,7 @@ class Session:
     outcome: Outcome | None = None
     published: list[str] = field(default_factory=list)
     ids: Ids = field(default_factory=Ids)
+    registered: list[Registration] = field(default_factory=list)
 
     def collector(self, path: Path, parent: pytest.Collector) -> CheckpointFile:
         """A collector of the checkpoints that are registered without test code."""
@@ -118,7 +120,10 @@ class Session:
         """What the checks of this run have in common."""
         from pytest_ckpt_compat._check.context import Context
 
-        return Context(self.folder, self.update, self.rewrite, merge_base=self.merge_base)
+        known = tuple(self.registered)
+        return Context(
+            self.folder, self.update, self.rewrite, merge_base=self.merge_base, registrations=known
+        )
 
     def contribution(self, item: pytest.Item, report: pytest.TestReport) -> str:
         """What an item's report carries to the process that writes, as text."""
@@ -185,8 +190,8 @@ class Session:
 
         outcome = self.outcome
         missing = [text.render(verdict) for verdict in outcome.missing if not verdict.compatible]
-        lines = [*([outcome.report.compared] if self.merge_base else []), *summary.remarks(outcome.entries)]
-        lines += [*outcome.lines, *missing, *self.published]
+        lines = [*([outcome.report.compared] if self.merge_base else []), *outcome.migrations.lines]
+        lines += [*summary.remarks(outcome.entries), *outcome.lines, *missing, *self.published]
         if lines:
             reporter.section("checkpoint compatibility", sep="-")
             for line in lines:
@@ -242,6 +247,7 @@ class Session:
         try:
             if registration.problem is None:
                 self.ids.add(registration.id)
+                self.registered.append(registration)
         except UsageError as error:
             return unresolved(registration.id, error)
         return registration

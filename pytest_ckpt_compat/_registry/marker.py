@@ -24,6 +24,6 @@ def from_marker(
     if len(args) != 1 or not isinstance(args[0], (str, os.PathLike)) or "path" in kwargs:
         usage = 'write @pytest.mark.checkpoint("path/to/file.pt", model=MyModel)'
         raise UsageError(subject, "needs one path, as its first argument", usage)
-    values = {"path": os.fspath(args[0]), **kwargs}
+    values = options.named(subject, {"path": os.fspath(args[0]), **kwargs})
     options.check(subject, values, objects=True)
     return register(subject, values, search)

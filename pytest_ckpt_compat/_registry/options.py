@@ -8,18 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.levels import Level
+from pytest_ckpt_compat._registry.chain import is_migrate, is_version
 
 LEVELS = tuple(level.value for level in Level)
 #: Libraries whose own loading functions a registration may name.
 PEFT, TRANSFORMERS = "peft", "transformers"
 LIBRARIES = (PEFT, TRANSFORMERS)
 
-#: Suffix of a file of rules, which may stand in for a remap.
-RULES = ".toml"
+#: Name that an option had before -> the one that it has.
+FORMER = MappingProxyType({"remap": "migrate"})
 
 _NONE = type(None)
 _NAMED = 'text, "package.module:attr"'
@@ -58,8 +60,8 @@ def _is_address(value: Any) -> bool:
     return value is None or re.fullmatch(r"[\w.]+:[\w.]+", value) is not None
 
 
-def _is_remap(value: Any) -> bool:
-    return _is_address(value) or value.endswith(RULES)
+def _is_version_or_place(value: Any) -> bool:
+    return value is None or is_version(value) or (isinstance(value, str) and bool(value))
 
 
 def _is_loader(value: Any) -> bool:
@@ -117,15 +119,26 @@ OPTIONS = (
         default="None",
     ),
     Option(
-        "remap",
-        (str, _NONE),
-        'text, "package.module:function" or a file of rules (.toml)',
-        "the project's own function that renames keys before the load: `state_dict -> state_dict`, or "
-        "`(state_dict, model) -> state_dict` as timm's `checkpoint_filter_fn`; or a file of rules, "
-        "[`rules.toml`](migrating.md); the report says what it did",
+        "migrate",
+        (str, list, tuple, Mapping, _NONE),
+        'text, "package.module:function" or a file of rules (.toml), a list of these, or a table of '
+        "version -> one of these",
+        "what makes an older checkpoint one of today's before the load: a function, `state_dict -> "
+        "state_dict` or `(state_dict, model) -> state_dict` as timm's `checkpoint_filter_fn`, or a file of "
+        "[rules](migrating.md); or a list, applied in order; or by version, `{2: ..., 3: ...}`, of which a "
+        "file gets those newer than its own. A snapshot records what it did",
         default="None",
         objects="a function",
-        valid=_is_remap,
+        valid=is_migrate,
+    ),
+    Option(
+        "version",
+        (int, str, _NONE),
+        "a version (2, 1.4), or text, the place of the version in the file",
+        "for `migrate` by version: the version of the file, or the dotted path of its version inside it "
+        '(`"meta.version"`); a file that has none is taken for the oldest',
+        default="None",
+        valid=_is_version_or_place,
     ),
     Option(
         "load",
@@ -214,6 +227,19 @@ def table() -> str:
     """The documentation's table of all options, Markdown."""
     rows = (f"| `{option.name}` | {option.documentation} |" for option in OPTIONS)
     return "\n".join(["| option | meaning |", "|---|---|", *rows])
+
+
+def named(subject: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values under the names that the options have now.
+
+    Raises:
+        UsageError: an option is given under both of its names.
+    """
+    twice = next((old for old, new in FORMER.items() if old in values and new in values), None)
+    if twice is not None:
+        problem = f"is given, and so is {twice}, which it was called before"
+        raise UsageError(f"{subject}, option {FORMER[twice]}", problem, f"leave {twice} out")
+    return {FORMER.get(name, name): value for name, value in values.items()}
 
 
 def check(

@@ -14,8 +14,8 @@ from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.levels import Level
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
 from pytest_ckpt_compat._registry import ids
-from pytest_ckpt_compat._registry.options import RULES
-from pytest_ckpt_compat._registry.paths import SearchPath, beside, find_files
+from pytest_ckpt_compat._registry.chain import Link, require_version, with_files
+from pytest_ckpt_compat._registry.paths import SearchPath, beside, find_file, find_files
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ class Registration:
         kwargs: keyword arguments for the class or factory.
         key: dotted path of the state_dict inside the file.
         strip_prefix: taken off the keys that begin with it.
-        remap: the project's function that renames keys before the load, or ``"package.module:function"``;
-            or the path of a file of rules.
+        migrate: what makes an older checkpoint one of today's before the load, in order.
+        version: the version of the file, or the dotted path of its version inside it, for migrations that
+            lead to a version.
         load: the project's whole loader, ``"package.module:function"``, or the name of a library.
         policy: strictness and accepted breaks.
         level: what the checkpoint is held to.
@@ -51,7 +52,8 @@ class Registration:
     kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
     key: str | None = None
     strip_prefix: str | None = None
-    remap: Any = field(default=None, repr=False)
+    migrate: tuple[Link, ...] = field(default=(), repr=False)
+    version: int | str | None = None
     load: Any = field(default=None, repr=False)
     policy: Policy = field(default_factory=Policy)
     level: Level = Level.BACKWARD
@@ -98,9 +100,8 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
     """
     level = Level(values["level"]) if values.get("level") else search.level
     accepted = tuple(_acceptances(subject, values.get("allow") or ()))
-    remap = values.get("remap")
-    if isinstance(remap, str) and remap.endswith(RULES):
-        remap = _rules_file(subject, remap, search)
+    require_version(subject, values.get("migrate"), values.get("version"))
+    migrate = with_files(values.get("migrate"), lambda text: _rules_file(subject, text, search))
     path, identifier = values["path"], values.get("id")
     found = find_files(subject, path, search)
     if identifier is not None and len(found) > 1:
@@ -122,7 +123,8 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
             kwargs=values.get("kwargs") or {},
             key=values.get("key"),
             strip_prefix=values.get("strip_prefix"),
-            remap=remap,
+            migrate=migrate,
+            version=values.get("version"),
             load=values.get("load"),
             inputs=values.get("inputs"),
             policy=Policy(values.get("strict", True), accepted, search.memory_budget),
@@ -134,13 +136,12 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
     )
 
 
-def _rules_file(subject: str, text: str, search: SearchPath) -> str:
-    """The path of a file of rules."""
-    candidates = [os.path.normpath(folder / text) for folder in search.folders]
-    found = next((path for path in candidates if os.path.exists(path)), None)
-    if found is None:
-        raise UsageError(f"{subject}, option remap", f"names {text}, which is not there", "check the path")
-    return found
+def _rules_file(subject: str, text: str, search: SearchPath) -> tuple[str, str]:
+    """The path of a file of rules, and how reports write it: relative to the root folder."""
+    path, shown = find_file(text, search)
+    if not os.path.exists(path):
+        raise UsageError(f"{subject}, option migrate", f"names {text}, which is not there", "check the path")
+    return str(path), shown
 
 
 def without_duplicates(found: Iterable[Registration], subject: str) -> tuple[Registration, ...]:

@@ -35,8 +35,9 @@ def register_tables(
 def _registered(subject: str, table: Any, search: SearchPath, objects: bool) -> tuple[Registration, ...]:
     if not isinstance(table, Mapping):
         raise UsageError(subject, f"is {table!r}", "it must be a table with a path and a model")
-    options.check(subject, table, objects=objects)
-    return register(subject, table, search)
+    values = options.named(subject, table)
+    options.check(subject, values, objects=objects)
+    return register(subject, values, search)
 
 
 def _name(table: Any, number: int) -> str:

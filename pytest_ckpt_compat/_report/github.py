@@ -26,6 +26,8 @@ def render(run: Run, workspace: str = "") -> list[str]:
         workspace: the folder that file names are relative to, or "" for names as they are.
     """
     lines: list[str] = []
+    if run.migrations.repairs:
+        lines.append(_remark("notice", run.migrations.repairs))
     for level in ("error", "warning", "notice"):
         found = [each for each in run.entries if _LEVELS.get(each.state) == level]
         shown = found if len(found) <= _MOST else found[: _MOST - 1]
@@ -33,10 +35,12 @@ def render(run: Run, workspace: str = "") -> list[str]:
         hidden = len(found) - len(shown)
         if hidden:
             names = ", ".join(visible(each.id) for each in found[len(shown) :])
-            lines.append(
-                f"::{level} title={_property('checkpoint compatibility')}::{_data(f'{hidden} more: {names}')}"
-            )
+            lines.append(_remark(level, f"{hidden} more: {names}"))
     return lines
+
+
+def _remark(level: str, text: str) -> str:
+    return f"::{level} title={_property('checkpoint compatibility')}::{_data(text)}"
 
 
 def _command(level: str, entry: Entry, workspace: str) -> str:

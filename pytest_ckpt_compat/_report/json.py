@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 from pytest_ckpt_compat._core.changes import Change, moves
@@ -33,7 +34,22 @@ def as_data(verdict: Verdict) -> dict[str, Any]:
         "changes": [_change(change) for change in verdict.changes],
         "rules": rules,
         "notes": [*verdict.notes, *notes],
+        **_migrations(verdict),
     }
+
+
+def _migrations(verdict: Verdict) -> dict[str, Any]:
+    """What each registered migration did, and which of them the branch brings; {} where there is none."""
+    applied = verdict.migrated.applied if verdict.migrated is not None else ()
+    found: dict[str, Any] = {}
+    if applied:
+        found["migrations"] = [
+            {"name": each.name, "changed": each.changed, "rules": [asdict(rule) for rule in each.rules]}
+            for each in applied
+        ]
+    if verdict.repaired_by:
+        found["repaired_by"] = list(verdict.repaired_by)
+    return found
 
 
 def _rules_or_note(verdict: Verdict) -> tuple[list[dict[str, Any]], list[str]]:

@@ -22,6 +22,7 @@ _ESCAPES = {sign: f"&#{ord(sign)};" for sign in "&<>|@#\\`*_[]~"}
 def render(run: Run, limit: int = LIMIT) -> str:
     """The run as Markdown of at most ``limit`` bytes; whole reports are left out before table rows."""
     lines = ["## Checkpoint compatibility", "", _cell(run.compared), ""]
+    lines += [line for each in run.migrations.lines for line in (_cell(each), "")]
     lines += ["| | checkpoint | verdict |", "|---|---|---|"]
     lines += [f"| {_SIGNS[each.state]} | {_cell(each.id)} | {_cell(each.headline)} |" for each in run.entries]
     page = "\n".join(lines) + "\n"

@@ -15,7 +15,7 @@ def render(run: Run, remarks: Sequence[str] = ()) -> str:
         run: what was found.
         remarks: remarks on the whole, a line each.
     """
-    return "\n".join([*_sections(run), *map(visible, remarks), run.compared])
+    return "\n".join([*_sections(run), *map(visible, remarks), *run.migrations.lines, run.compared])
 
 
 def compared(counts: tuple[int, int], label: str) -> str:

@@ -70,6 +70,7 @@ def as_json(run: Run) -> str:
         "compatible": not run.of("broken", "unknown") and len(run.of("skipped")) < len(run.entries),
         "compared": run.compared,
         "against": run.label or None,
+        "migrations": run.migrations.as_data(),
         "checkpoints": [
             {"id": each.id, "state": each.state, "headline": each.headline, "where": each.where, **each.data}
             for each in run.entries

@@ -11,6 +11,7 @@ from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import json as json_report
 from pytest_ckpt_compat._report import text
+from pytest_ckpt_compat._report.migrations import Migrations
 
 #: Labels of the lines on how to open a file.
 OPENING = ("open", "moved?")
@@ -54,11 +55,13 @@ class Run:
         entries: one for each verdict, in order.
         compared: the line on how much was compared.
         label: the git reference, or "".
+        migrations: what the registered migrations came to.
     """
 
     entries: tuple[Entry, ...]
     compared: str
     label: str = ""
+    migrations: Migrations = field(default_factory=Migrations)
 
     def of(self, *states: State) -> list[Entry]:
         """The entries in these states."""

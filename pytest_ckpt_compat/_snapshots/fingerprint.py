@@ -23,6 +23,7 @@ from pytest_ckpt_compat._core.structure import (
 )
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._snapshots import (
+    migrated_data,
     module_classes,
     module_lines,
     optimizer_data,
@@ -74,10 +75,10 @@ def digest(structure: Structure, optimizers: bool = False) -> str:
 
 
 def same(one: Structure, other: Structure, optimizers: bool = False) -> bool:
-    """Whether two fingerprints say the same: equal digests, modules in equal order, and names in the file."""
+    """Whether two fingerprints say the same: equal digests, modules in equal order, names, migrations."""
     names = [pickled_names.as_data(each.pickled) for each in (one, other)]
     equal = digest(one, optimizers) == digest(other, optimizers) and names[0] == names[1]
-    return equal and same_modules(one, other)
+    return equal and one.migrated == other.migrated and same_modules(one, other)
 
 
 def same_modules(one: Structure, other: Structure) -> bool:
@@ -136,7 +137,8 @@ def dumps(
     if optimizers:
         lines = [f"{_q(path)}: {_optimizer(state)}" for path, state in structure.optimizers.items()]
         fields.append(("optimizers", _block("{}", lines)))
-    return "{\n" + ",\n".join(f"  {_q(name)}: {text}" for name, text in fields) + "\n}\n"
+    text = "{\n" + ",\n".join(f"  {_q(name)}: {text}" for name, text in fields) + "\n}\n"
+    return migrated_data.with_migrated(text, structure.migrated, structure.tensors)
 
 
 def loads(text: str, path: str, again: str = UPDATE) -> Structure:
@@ -218,6 +220,7 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
         strides=strides,
         pickled=pickled_names.read(fields.get("pickled")),
         outputs=output_lines.read(fields.get("outputs")),
+        migrated=migrated_data.read(fields.get("migrated"), tensors),
         optimizers={
             path: optimizer_data.read(data) for path, data in (fields.get("optimizers") or {}).items()
         },

@@ -81,6 +81,15 @@ def _text(path: Path, again: str = UPDATE) -> str:
         raise SnapshotError(str(path), f"cannot be read: {error}", fingerprint.redo_advice(again)) from error
 
 
+def text_of(folder: Path, name: str) -> str:
+    """The text of a stored snapshot.
+
+    Raises:
+        SnapshotError: it cannot be read.
+    """
+    return _text(path_of(folder, name))
+
+
 def save(folder: Path, name: str, text: str) -> None:
     """Writes a snapshot, whole or not at all.
 

@@ -1,0 +1,90 @@
+"""The migrations of a registration in a check: which a file needs, and what they take too much of."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from pytest_ckpt_compat._core.errors import CkptCompatError
+from pytest_ckpt_compat._core.migrated import Applied, Migrated
+from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._definition.chain import Chain, Chosen
+from pytest_ckpt_compat._definition.find import Definition, find_registered
+from pytest_ckpt_compat._definition.remap import Remapped
+from pytest_ckpt_compat._registry.registration import Registration
+
+#: Keys that a note names.
+_SHOWN = 2
+
+
+def for_file(structure: Structure, definition: Definition) -> tuple[Definition, Chosen]:
+    """The definition with the migrations that a file needs by its version, and how they were chosen.
+
+    Raises:
+        UsageError: what the file has as its version is none.
+    """
+    if definition.remap is None:
+        return definition, Chosen(Chain(()))
+    chosen = definition.remap.for_file(structure)
+    return replace(definition, remap=chosen.chain if chosen.chain.links else None), chosen
+
+
+def migrated(done: Remapped | None, chosen: Chosen) -> Migrated | None:
+    """What migrations did, with those that the file does not need, which did nothing."""
+    found = done.migrated if done is not None else None
+    if not (chosen.passed or chosen.version):
+        return found
+    found = found or Migrated(())
+    passed = tuple(Applied(name, changed=False) for name in chosen.passed)
+    return replace(found, applied=(*passed, *found.applied), version=chosen.version)
+
+
+def later(definition: Definition, elsewhere: Iterable[Chain] = ()) -> Iterator[Definition]:
+    """The definition with fewer of its migrations: what was saved since some of them needs but the others.
+
+    Args:
+        definition: with its migrations.
+        elsewhere: those of other registrations of the definition, which are for what it has saved, too.
+    """
+    for chain in (*([definition.remap] if definition.remap else []), *elsewhere):
+        for each in chain.later:
+            yield replace(definition, remap=each)
+
+
+def elsewhere(
+    registration: Registration, definition: Definition, others: Iterable[Registration]
+) -> tuple[Chain, ...]:
+    """The migrations of other registered checkpoints of the same definition."""
+    found = []
+    for each in others:
+        if not each.migrate or each.problem is not None or each.migrate == registration.migrate:
+            continue
+        with contextlib.suppress(CkptCompatError):  # its own check says so
+            other = find_registered(each)
+            if other.name and other.name == definition.name and other.remap is not None:
+                found.append(other.remap)
+    return tuple(found)
+
+
+def with_excesses(verdict: Verdict) -> Verdict:
+    """The verdict, with a note on what its migrations take too much."""
+    return replace(verdict, notes=(*verdict.notes, *_excesses(verdict)))
+
+
+def _excesses(verdict: Verdict) -> Iterator[str]:
+    """Notes on keys that a migration renamed though the definition wants them, and not what they became."""
+    if verdict.migrated is None or verdict.new is None:
+        return
+    wanted = verdict.new.tensors
+    lost: dict[str, list[str]] = {}
+    for old, new in verdict.remapped.items():
+        if old in wanted and new not in wanted and verdict.old is not None and old not in verdict.old.tensors:
+            by = next((each for each in verdict.migrated.applied if old in each.takes), None)
+            name = f"{by.name}: {by.takes[old]}" if by else ", ".join(verdict.migrated.names)
+            lost.setdefault(name, []).append(old)
+    for name, keys in lost.items():
+        more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+        shown = ", ".join(keys[:_SHOWN]) + more
+        yield f"{name} takes too much: the definition wants {shown} as the file has it"
