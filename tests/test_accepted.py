@@ -70,7 +70,10 @@ def test_the_failure_prints_the_command_and_the_command_works(
     result = widened.runpytest_inprocess()
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["CK907 net-v1: loads, apart from accepted breaks, the definition differs from its snapshot"]
+        [
+            "CK907 net-v1: loads, apart from accepted breaks, the definition differs from its snapshot "
+            "(keys: 2 changed; record it: ckpt-compat update)"
+        ]
     )
 
 

@@ -76,7 +76,7 @@ def test_on_a_terminal_it_is_asked(monkeypatch: pytest.MonkeyPatch, answers: str
     monkeypatch.setattr(sys, "stdin", Terminal(answers))
     monkeypatch.setattr(sys, "__stderr__", asked)
     arguments: Any = type("Arguments", (), {"choose": [], "style": "function", "old": "old.pt"})
-    found = command._made(ambiguous(), arguments)[1]
+    found = command.made(ambiguous(), arguments)[1]
     assert "what did blocks.0.x become?\n  1  blocks.0.first\n  2  blocks.0.second\n" in asked.getvalue()
     assert found.complete == (wanted is not None)
     if wanted is not None:

@@ -95,6 +95,11 @@ def accept_all(verdict: Verdict, entries: Sequence[Entry], wanted: Entry, today:
     return tuple(accept(verdict, entries, one, today) for one in each)
 
 
+def rules_of(verdict: Verdict) -> tuple[str, ...]:
+    """The rules that fail and can be accepted."""
+    return tuple(_by_rule(verdict))
+
+
 def cover(verdicts: Sequence[Verdict], entries: Iterable[Entry], today: date) -> tuple[Verdict, ...]:
     """The verdicts with what entries cover accepted; unused and expired entries are passed over."""
     standing = [entry for entry in entries if not _expired(entry, today)]

@@ -195,6 +195,8 @@ def with_commands(verdict: Verdict, ref: str = "") -> Verdict:
     loads = not any(map(is_break, verdict.changes))
     if "stale-snapshot" in failing or ("migration-needed" in failing and loads):
         repairs.append(("record", f"{UPDATE} {shlex.quote(verdict.name)}"))
+    if any(change.kind == "definition-changed" for change in verdict.of(Severity.ERROR)):
+        repairs.append(("record", UPDATE))
     repairs += [("accept", command) for command in acceptance.commands(verdict, ref)]
     return replace(verdict, repairs=tuple(repairs))
 

@@ -31,6 +31,7 @@ from pytest_ckpt_compat._definition.pretrained_config import CONFIG, configurati
 from pytest_ckpt_compat._definition.steady import steady
 from pytest_ckpt_compat._registry.registration import Registration, definition_id
 from pytest_ckpt_compat._snapshots import fingerprint, store
+from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 UPDATE_COMMAND = "pytest --ckpt-update"
 
@@ -267,7 +268,8 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     saved = replace(stored, values=values, source=replace(stored.source, path=f"{folder.name}/{name}"))
     policy, others = subject.registration.policy, subject.elsewhere
     verdict = check_saved(saved, definition, policy, checkpoint=subject.structure, new=new, elsewhere=others)
-    detail = f"differs from {folder.name}/{name} ({difference(stored, new)}); record it with {UPDATE_COMMAND}"
+    how = f"{difference(stored, new)}; record it: {UPDATE}"
+    detail = f"the definition differs from its snapshot ({how})"
     changed = (Change("definition-changed", detail=detail),)
     settings, notes = _settings(subject, stored, new, values, verdict.changes)
     ran = outputs.compared(subject.registration, definition, values, (stored, new), verdict.changes)
@@ -297,7 +299,7 @@ def _updated(subject: Subject, new: Structure, values: Mapping[str, Any], record
     ran = outputs.recorded(registration, definition, values, new, recorded.structure)
     before = {} if recorded.structure is None else recorded.structure.outputs
     if outdated or dict(ran.outputs) != dict(before):
-        text = fingerprint.dumps(replace(new, outputs=ran.outputs))
+        text = fingerprint.dumps(replace(new, outputs=ran.outputs), whole=False)
         return Finding(ran.changes, ran.notes, writes={subject.name: text})
     return Finding(ran.changes, ran.notes)
 

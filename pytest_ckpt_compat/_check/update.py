@@ -53,7 +53,7 @@ def merged(texts: Iterable[str]) -> str:
         return first
     found = [fingerprint.loads(text, "a snapshot") for text in (first, *others)]
     whole = {name: each for one in found for name, each in one.outputs.items()}
-    return fingerprint.dumps(replace(found[0], outputs=whole)) if whole else others[-1]
+    return fingerprint.dumps(replace(found[0], outputs=whole), whole=False) if whole else others[-1]
 
 
 def difference(old: Structure, new: Structure) -> str:

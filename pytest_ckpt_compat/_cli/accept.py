@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_ckpt_compat._check.context import Context
     from pytest_ckpt_compat._core.verdict import Verdict
     from pytest_ckpt_compat._pytest_plugin.collection import Project
+    from pytest_ckpt_compat._registry.registration import Registration
     from pytest_ckpt_compat._snapshots.accepted import Entry
 
 #: Changes of an entry that are printed at most.
@@ -47,7 +48,7 @@ def _date(text: str) -> date:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the acceptances, all or none, and prints them. Everything is checked once.
+    """Writes the acceptances, all or none, and prints them. What the ids concern is checked once.
 
     Raises:
         UsageError: of one of the ids, nothing that fails is chosen.
@@ -73,11 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
             chosen.append(acceptance.accept(verdict, entries, wanted, context.today))
     accepted_edit.save(context.folder, chosen)
     for entry in chosen:
-        print("\n".join(_lines(entry, entries, f"{context.folder.name}/{accepted.FILE}")))
+        print("\n".join(lines_of(entry, entries, f"{context.folder.name}/{accepted.FILE}")))
     return 0
 
 
-def _lines(entry: Entry, before: Sequence[Entry], file: str) -> list[str]:
+def lines_of(entry: Entry, before: Sequence[Entry], file: str) -> list[str]:
+    """What is printed of a new entry, beside those before it."""
     changes = count(len(entry.changes), "change")
     lines = [f"accepted  {entry.rule} {entry.key} of {entry.id} ({changes}) in {file}"]
     lines += [f"  {change}" for change in entry.changes[:_MOST]]
@@ -93,22 +95,46 @@ def _find(project: Project, names: Sequence[str], ref: str | None) -> tuple[Cont
     """The verdicts that go by these ids; where several go by one, a verdict with the changes of all."""
     from pytest_ckpt_compat._cli.check import check
 
-    checked = check(project, ref)
+    checked = check(project, ref, only=_concerned(project, names))
     known: dict[str, list[Verdict]] = {}
     verdicts = (verdict for result in checked.results for verdict in result.verdicts)
     for verdict in (*verdicts, *checked.outcome.missing):
         known.setdefault(verdict.name, []).append(verdict)
+    there = ", ".join(dict.fromkeys((*(each.id for each in project.registrations), *known)))
     for name in names:
         if name not in known:
             raise UsageError(
                 name,
                 "is neither a registered checkpoint nor a failing definition",
-                f"known are {', '.join(known)}; a break that only `check --against REF` shows is accepted "
+                f"known are {there}; a break that only `check --against REF` shows is accepted "
                 "with `--against REF`",
             )
-    return project.context, [_joined(known[name]) for name in names]
+    return project.context, [joined(known[name]) for name in names]
 
 
-def _joined(verdicts: Sequence[Verdict]) -> Verdict:
+def _concerned(project: Project, names: Sequence[str]) -> frozenset[str] | None:
+    """Ids of the checkpoints whose checks give the verdicts of these names; None where all may be needed."""
+    from pytest_ckpt_compat._snapshots.accepted import FORWARD
+
+    wanted = {name.removesuffix(FORWARD) for name in names}
+    used = {each.id: _used(each) for each in project.registrations}
+    if not wanted.issubset({name for ids in used.values() for name in ids}):
+        return None
+    return frozenset(key for key, ids in used.items() if not wanted.isdisjoint(ids))
+
+
+def _used(registration: Registration) -> frozenset[str]:
+    """The id of a checkpoint, and that of its definition where it is known."""
+    from pytest_ckpt_compat._check.checkpoint import used_names
+    from pytest_ckpt_compat._snapshots import store
+
+    try:
+        return frozenset({registration.id, *map(store.identifier, used_names(registration))})
+    except Exception:  # its check says what is wrong with it
+        return frozenset({registration.id})
+
+
+def joined(verdicts: Sequence[Verdict]) -> Verdict:
+    """One verdict with the changes of several, each once."""
     changes = dict.fromkeys(change for each in verdicts for change in each.changes)
     return replace(verdicts[0], changes=tuple(changes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError
 if TYPE_CHECKING:
     from pytest_ckpt_compat._check.checkpoint import Result
     from pytest_ckpt_compat._check.context import Context
+    from pytest_ckpt_compat._check.contribution import Contribution
     from pytest_ckpt_compat._check.run import Outcome
     from pytest_ckpt_compat._pytest_plugin.collection import Project
     from pytest_ckpt_compat._pytest_plugin.marks import Marks
@@ -75,7 +76,13 @@ class Checked:
     remarks: tuple[str, ...]
 
 
-def check(project: Project, ref: str | None, snapshots_only: bool = False, full: bool = False) -> Checked:
+def check(
+    project: Project,
+    ref: str | None,
+    snapshots_only: bool = False,
+    full: bool = False,
+    only: Collection[str] | None = None,
+) -> Checked:
     """Checks a project's registered checkpoints.
 
     Args:
@@ -83,12 +90,13 @@ def check(project: Project, ref: str | None, snapshots_only: bool = False, full:
         ref: the reference that they are compared with, or None.
         snapshots_only: whether snapshots are used even where the files are present.
         full: whether texts list every key instead of folding.
+        only: ids of the checkpoints that are checked; None for all.
 
     Raises:
         CkptCompatError: a registration cannot be meant, or the reference is not known.
     """
     with compared_with(project, ref) as context:
-        results, outcome = check_all(project, replace(context, snapshots_only=snapshots_only), full)
+        results, outcome = check_all(project, replace(context, snapshots_only=snapshots_only), full, only)
     return Checked(results, outcome, (*project.left_out, *outcome.lines))
 
 
@@ -108,20 +116,34 @@ def compared_with(project: Project, ref: str | None) -> Iterator[Context]:
         merge_base.close()
 
 
-def check_all(project: Project, context: Context, full: bool = False) -> tuple[tuple[Result, ...], Outcome]:
-    """Checks every registration and concludes the run."""
-    from pytest_ckpt_compat._check import contribution
-    from pytest_ckpt_compat._check.checkpoint import check_registered
+def check_all(
+    project: Project, context: Context, full: bool = False, only: Collection[str] | None = None
+) -> tuple[tuple[Result, ...], Outcome]:
+    """Checks every registration, or those of the ids in ``only``, and concludes the run."""
     from pytest_ckpt_compat._check.run import conclude
 
+    results, contributions = results_of(project, context, full, only)
+    return results, conclude(contributions, context, project.complete)
+
+
+def results_of(
+    project: Project, context: Context, full: bool = False, only: Collection[str] | None = None
+) -> tuple[tuple[Result, ...], tuple[Contribution, ...]]:
+    """Checks registrations as ``check_all`` does; returns what was found, and what it adds to the run."""
+    from pytest_ckpt_compat._check import contribution
+    from pytest_ckpt_compat._check.checkpoint import check_registered
+
     marks = project.marks
-    registrations = [each for each in project.registrations if each.id not in marks.skipped]
+    registrations = [
+        each
+        for each in project.registrations
+        if each.id not in marks.skipped and (only is None or each.id in only)
+    ]
     results = tuple(_expected(each, check_registered(each, context), marks) for each in registrations)
-    contributions = [
+    return results, (
         replace(contribution.of_registrations(project.registrations), skipped=marks.skipped),
         contribution.of_results(results, full),
-    ]
-    return results, conclude(contributions, context, project.complete)
+    )
 
 
 def _expected(registration: Registration, result: Result, marks: Marks) -> Result:

@@ -9,14 +9,25 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from pytest_ckpt_compat._cli import accept, check, convert, diff, migrate, retire, show, status, update
+from pytest_ckpt_compat._cli import (
+    accept,
+    check,
+    convert,
+    diff,
+    migrate,
+    retire,
+    review,
+    show,
+    status,
+    update,
+)
 from pytest_ckpt_compat._core.addresses import redacted_in
 from pytest_ckpt_compat._core.display import escape_what_cannot_be_shown
 from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError
 
 #: What writing to a stream raises where it leads to a full disk, or to nothing.
 _OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
-_COMMANDS = (show, diff, migrate, convert, update, accept, retire, check, status)
+_COMMANDS = (show, diff, migrate, convert, update, accept, review, retire, check, status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_ckpt_compat._cli.progress import say
+from pytest_ckpt_compat._cli.progress import asked, can_ask, say
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.errors import UsageError
 
@@ -70,28 +70,25 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.new is None:
         if arguments.key is not None:
             raise UsageError("--key", "was given without NEW", "give NEW, or key= where OLD is registered")
-        sides, found = in_project(lambda project: _made(_registered(project, arguments.old), arguments))
+        sides, found = in_project(
+            lambda project: made(registered(project, arguments.old), arguments), asks=True
+        )
     else:
         with search_path(str(Path.cwd())):
-            sides, found = _made(_compared(arguments.old, arguments.new, arguments.key), arguments)
+            sides, found = made(_compared(arguments.old, arguments.new, arguments.key), arguments)
     print(found.code, end="")
-    for line in _summary(sides, found):
+    for line in summary(sides, found):
         say(line)
     return 0 if found.complete else 1
 
 
-def _made(sides: Sides, arguments: argparse.Namespace) -> tuple[Sides, Migration]:
+def made(sides: Sides, arguments: argparse.Namespace) -> tuple[Sides, Migration]:
     """The migration, after the user was asked what is ambiguous."""
     from pytest_ckpt_compat._check import migration
     from pytest_ckpt_compat._migrate.rules import RulesError
 
     plan = migration.planned(sides, arguments.choose)
-    if (
-        sys.stdin is not None
-        and sys.stdin.isatty()
-        and sys.__stderr__ is not None
-        and sys.__stderr__.isatty()
-    ):
+    if can_ask():
         plan = _asked(sides, plan, arguments.choose)
     try:
         return sides, migration.migration(sides, plan, arguments.style)
@@ -101,7 +98,7 @@ def _made(sides: Sides, arguments: argparse.Namespace) -> tuple[Sides, Migration
         ) from error
 
 
-def _registered(project: Project, identifier: str) -> Sides:
+def registered(project: Project, identifier: str) -> Sides:
     """The sides of a registered checkpoint."""
     from pytest_ckpt_compat._check import migration, snapshots
     from pytest_ckpt_compat._check.context import Subject
@@ -156,7 +153,7 @@ def _compared(old: str, new: str, key: str | None) -> Sides:
     return sides
 
 
-def _summary(sides: Sides, found: Migration) -> list[str]:
+def summary(sides: Sides, found: Migration) -> list[str]:
     """What was proven, and what was not."""
     from pytest_ckpt_compat._check.proven import EVIDENCE
 
@@ -200,8 +197,7 @@ def _asked(sides: Sides, plan: Plan, choices: list[str]) -> Plan:
         print(f"{visible(group)}: what did {visible(steps[0].old[0])} become?", file=sys.__stderr__)
         for number, key in enumerate(offered, 1):
             print(f"  {number}  {visible(key)}", file=sys.__stderr__)
-        print("number, or nothing to leave it open: ", end="", file=sys.__stderr__, flush=True)
-        answer = sys.stdin.readline().strip()
+        answer = asked("number, or nothing to leave it open: ").strip()
         if answer.isdigit() and 1 <= int(answer) <= len(offered):
             place = int(answer) - 1
             for step in steps:

@@ -34,12 +34,16 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from pytest_ckpt_compat._pytest_plugin.collection import in_project
 
-    lines = in_project(lambda project: _retire(project, arguments.id, arguments.reason), whole=False)
+    lines = in_project(lambda project: retire(project, arguments.id, arguments.reason), whole=False)
     print("\n".join(lines))
     return 0
 
 
-def _retire(project: Project, identifier: str, reason: str) -> list[str]:
+def retire(project: Project, identifier: str, reason: str) -> list[str]:
+    """Removes the snapshots and writes the entry; returns what was done, a line each.
+
+    Raises: as ``run`` does.
+    """
     from pytest_ckpt_compat._check.checkpoint import used_names
     from pytest_ckpt_compat._core.display import visible
     from pytest_ckpt_compat._snapshots import accepted, accepted_edit, store

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pytest_ckpt_compat._core.errors import UsageError
+
 if TYPE_CHECKING:
     from pytest_ckpt_compat._check.run import Outcome
+    from pytest_ckpt_compat._check.verify import Standing
     from pytest_ckpt_compat._pytest_plugin.collection import Project
 
 
@@ -24,17 +27,43 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "ids", metavar="ID", nargs="*", help="a checkpoint whose file was replaced on purpose"
     )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="write nothing; exit with 1 where a snapshot is not what an update would write (after a merge, "
+        "in CI)",
+    )
     parser.set_defaults(run=run, passes_on=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what failed and what was recorded; returns the exit code."""
+    """Prints what failed and what was recorded, or would be; returns the exit code.
+
+    Raises:
+        UsageError: an id is not registered, or was given with ``--verify``.
+        CkptCompatError: a file cannot be read.
+    """
     from pytest_ckpt_compat._pytest_plugin.collection import in_project
 
+    if arguments.verify:
+        if arguments.ids:
+            raise UsageError("--verify", "looks at every snapshot", f"leave {arguments.ids[0]} out")
+        standing, left_out = in_project(_verified, arguments.pytest_args)
+        print("\n".join([*left_out, *standing.lines]))
+        return standing.exit_code
     outcome, left_out = in_project(lambda project: _update(project, arguments.ids), arguments.pytest_args)
     failing = [entry.text for entry in outcome.report.of("broken", "unknown")]
     print("\n".join([*failing, *left_out, *outcome.lines]))
     return outcome.exit_code
+
+
+def _verified(project: Project) -> tuple[Standing, tuple[str, ...]]:
+    from pytest_ckpt_compat._check import verify
+    from pytest_ckpt_compat._cli.check import results_of
+
+    context = replace(project.context, update=True)
+    results, contributions = results_of(project, context)
+    return verify.standing(results, contributions, context, project.complete), project.left_out
 
 
 def _update(project: Project, identifiers: Sequence[str]) -> tuple[Outcome, tuple[str, ...]]:

@@ -183,8 +183,8 @@ RULES: tuple[Rule, ...] = (
         about="snapshot",
         severity=Severity.WARNING,
         sign="*",
-        phrase="the definition differs from its snapshot",
-        advice="record it with pytest --ckpt-update",
+        phrase="{detail}",
+        advice="it loads what it saved: record it, and commit its snapshot with the change",
         meaning="the definition differs from its own snapshot, yet loads what it saved",
         documentation=cleandoc(
             """
@@ -197,7 +197,7 @@ RULES: tuple[Rule, ...] = (
             snapshot with the change that caused it:
 
             ```sh
-            pytest --ckpt-update
+            ckpt-compat update
             ```
 
             Under `--against`, a definition that changed on this branch and was not recorded is an

@@ -62,7 +62,9 @@ class Project:
         return (*skipped, *outside)
 
 
-def in_project(work: Callable[[Project], _T], args: Sequence[str] = (), whole: bool = True) -> _T:
+def in_project(
+    work: Callable[[Project], _T], args: Sequence[str] = (), whole: bool = True, asks: bool = False
+) -> _T:
     """Lets pytest collect the project's checkpoints, and works on them before it ends.
 
     Drops what pytest and the project's code print: a command prints its result alone.
@@ -71,12 +73,13 @@ def in_project(work: Callable[[Project], _T], args: Sequence[str] = (), whole: b
         work: gets the project while its ``pythonpath`` and conftest files are in force.
         args: more arguments for pytest.
         whole: whether a failure to collect something, or nothing to work on, is an error.
+        asks: whether the work asks the user, whose answers pytest would keep from it.
 
     Raises:
         UsageError: the collection failed, or found no checkpoint.
         CkptCompatError: as ``work`` raises it.
     """
-    finder = _Finder(work, whole)
+    finder = _Finder(work, whole, asks)
     output = _Dropped()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         # Nothing is run. With rewriting, pytest warns of modules that are imported already.
@@ -108,9 +111,10 @@ class _Dropped(io.StringIO):
 class _Finder(Generic[_T]):
     """Does the work at the end of the collection."""
 
-    def __init__(self, work: Callable[[Project], _T], whole: bool) -> None:
+    def __init__(self, work: Callable[[Project], _T], whole: bool, asks: bool) -> None:
         self._work = work
         self._whole = whole
+        self._asks = asks
         self._skipped: list[str] = []
         self._collected: list[pytest.Item] = []
         self.root = ""
@@ -181,6 +185,9 @@ class _Finder(Generic[_T]):
                 outside=_declared_above(config.rootpath),
                 marks=marks,
             )
+            capture = config.pluginmanager.getplugin("capturemanager")
+            if self._asks and capture is not None:
+                capture.suspend_global_capture(in_=True)  # it ends here: nothing is collected any more
             self.result.append(self._work(project))
         except BaseException as error:  # raised again outside of pytest, which would print it
             self.error = error

@@ -86,7 +86,12 @@ def same_modules(one: Structure, other: Structure) -> bool:
     return list(one.modules.items()) == list(other.modules.items()) and one.settings == other.settings
 
 
-def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimizers: bool = False) -> str:
+def dumps(
+    structure: Structure,
+    values: Mapping[str, Any] | None = None,
+    optimizers: bool = False,
+    whole: bool = True,
+) -> str:
     """A fingerprint: one line per tensor, ASCII, Unix line ends.
 
     Args:
@@ -94,6 +99,8 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
         values: non-tensor values to keep with it, for a factory that takes ``checkpoint``, without
             those that JSON cannot hold.
         optimizers: whether to keep the states of optimizers with it, for level ``resume``.
+        whole: whether it counts as a whole, as the content of one file does, and gets a digest. Otherwise
+            there is no line in which two changes of different tensors meet, so that git merges them.
     """
     source = {
         "path": structure.source.path,
@@ -103,7 +110,7 @@ def dumps(structure: Structure, values: Mapping[str, Any] | None = None, optimiz
     fields = [
         ("format", json.dumps(FORMAT)),
         ("version", json.dumps(VERSION)),
-        ("digest", json.dumps(digest(structure, optimizers))),
+        *([("digest", json.dumps(digest(structure, optimizers)))] if whole else []),
         ("source", json.dumps({name: value for name, value in source.items() if value})),
         ("tensors", _block("{}", [f"{_q(key)}: {_q(str(spec))}" for key, spec in structure.tensors.items()])),
     ]
@@ -182,6 +189,11 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
     unknown = [key for group in aliases for key in group if key not in tensors]
     if unknown:
         raise ValueError(f'"aliases" names {unknown[0]!r}, which is not in "tensors"')
+    unlike = [
+        (group[0], key) for group in aliases for key in group if tensors[key].shape != tensors[group[0]].shape
+    ]
+    if unlike:
+        raise ValueError(f'"aliases" ties {unlike[0][0]!r} to {unlike[0][1]!r}, which has another shape')
     strides = {key: tuple(stride) for key, stride in fields.get("strides", {}).items()}
     odd = [key for key, stride in strides.items() if not _can_be_the_stride_of(stride, tensors.get(key))]
     if odd:
