@@ -217,7 +217,9 @@ def _errors(entry: summary.Entry) -> set[str]:
     errors = (each for each in entry.data["changes"] if each["severity"] == Severity.ERROR.value)
     facts = ("rule", "old", "new", "old_specs", "new_specs")
     return {
-        json.dumps([*(each[name] for name in facts), "" if each["old"] or each["new"] else each["detail"]])
+        json.dumps(
+            [*(each[name] for name in facts), "" if each["old"] or each["new"] else each.get("detail", "")]
+        )
         for each in errors
     }
 

@@ -91,11 +91,31 @@ def made(sides: Sides, arguments: argparse.Namespace) -> tuple[Sides, Migration]
     if can_ask():
         plan = _asked(sides, plan, arguments.choose)
     try:
-        return sides, migration.migration(sides, plan, arguments.style)
+        found = migration.migration(sides, plan, arguments.style)
     except RulesError as error:
         raise UsageError(
             arguments.old, f"cannot be migrated by rules: {error}", "write a function"
         ) from error
+    return _beside_the_outputs(sides, found)
+
+
+def _beside_the_outputs(sides: Sides, found: Migration) -> tuple[Sides, Migration]:
+    """Says of a choice that the outputs prove something else; what they prove is then not what is printed."""
+    from dataclasses import replace
+
+    from pytest_ckpt_compat._check.proven import EVIDENCE
+    from pytest_ckpt_compat._core.changes import moves
+
+    proven = [move for each in sides.verdict.changes if EVIDENCE in each.evidence for move in moves(each)]
+    made = {(step.old, step.new) for step in found.plan.live}
+    against = [(old, new) for old, new in proven if ((old,), (new,)) not in made]
+    if not against:
+        return sides, found
+    more = f", and {len(against) - 1} more" if len(against) > 1 else ""
+    old, new = against[0]
+    problem = f"the outputs prove {visible(old)} -> {visible(new)}{more}: what was chosen is not that"
+    sides = replace(sides, verdict=replace(sides.verdict, notes=()))
+    return sides, replace(found, problems=(*found.problems, problem))
 
 
 def registered(project: Project, identifier: str) -> Sides:

@@ -163,10 +163,13 @@ def _applied(link: Remap, keys: Sequence[str], changed: bool) -> Applied:
 
 
 def _version_in(structure: Structure, place: str) -> Any:
-    """What a checkpoint has as its version, or None; a module's ``_version`` is in its ``_metadata``."""
-    found = _at(structure.values, place)
-    if found is None and structure.migrated is not None and structure.migrated.version:
+    """What a checkpoint has as its version, or None; a module's ``_version`` is in its ``_metadata``.
+
+    A snapshot says it itself: its values may be those of a file that has taken the recorded one's place.
+    """
+    if structure.migrated is not None and structure.migrated.version:
         return structure.migrated.version
+    found = _at(structure.values, place)
     module, _, name = place.rpartition(".")
     if found is None and name == "_version" and structure.versions is not None:
         return structure.versions.get(module, 1)

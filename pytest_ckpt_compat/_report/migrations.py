@@ -62,9 +62,14 @@ def of_run(found: Sequence[Found], known: bool) -> Migrations:
     """
     repaired: defaultdict[str, list[str]] = defaultdict(list)
     for identifier, data in found:
-        for name in data.get("repaired_by", ()):
+        for name in () if _drifts(data) else data.get("repaired_by", ()):
             repaired[name].append(identifier)
-    broken = [identifier for identifier, data in found if any(_breaks(data))]
+    # What a wrong migration loads is no repair: it is broken as it would be without the migration.
+    broken = [
+        identifier
+        for identifier, data in found
+        if any(_breaks(data)) or (data.get("repaired_by") and _drifts(data))
+    ]
     unused = tuple(_unused(found)) if known and not any(map(_raises, found)) else ()
     return Migrations(tuple(broken), {name: tuple(ids) for name, ids in repaired.items()}, unused)
 
@@ -74,6 +79,12 @@ def _breaks(data: Mapping[str, Any]) -> Iterator[bool]:
         yield each["severity"] == Severity.ERROR.value and BY_ID[each["rule"]].about == "load"
 
 
+def _drifts(data: Mapping[str, Any]) -> bool:
+    """Whether it computes something else, which nobody has accepted."""
+    open_ones = (Severity.WARNING.value, Severity.ERROR.value)
+    return any(each["kind"] == "output-drift" and each["severity"] in open_ones for each in data["changes"])
+
+
 def _raises(found: Found) -> bool:
     """Whether a load ended before it was known what its migrations do."""
     return any(each["kind"] == "load-raises" for each in found[1]["changes"])
@@ -81,15 +92,14 @@ def _raises(found: Found) -> bool:
 
 def _unused(found: Iterable[Found]) -> Iterator[str]:
     uses: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for _, data in found:
+    users: defaultdict[str, set[str]] = defaultdict(set)
+    for identifier, data in found:
         for each in data.get("migrations", ()):
             uses[each["name"]].append(each)
+            users[each["name"]].add(identifier)
     for name, done in uses.items():
-        those = (
-            "the checkpoint that registers"
-            if len(done) == 1
-            else f"the {len(done)} checkpoints that register"
-        )
+        number = len(users[name])
+        those = "the checkpoint that registers" if number == 1 else f"the {number} checkpoints that register"
         if not any(each["changed"] for each in done):
             yield visible(f"{name} changes nothing in {those} it: take it out if no other file needs it")
             continue
