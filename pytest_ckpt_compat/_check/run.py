@@ -174,7 +174,10 @@ def _acceptances(
     if not clean:
         return [acceptance.unknown_id(entry) for entry in stray]
     said = {
-        change["detail"] for each in contributions for one in each.entries for change in one.data["changes"]
+        change.get("detail")
+        for each in contributions
+        for one in each.entries
+        for change in one.data["changes"]
     }
     gone = [entry for entry in entries if entry in stray or acceptance.no_longer_occurs(entry) in said]
     if gone:
@@ -214,7 +217,9 @@ def _errors(entry: summary.Entry) -> set[str]:
     errors = (each for each in entry.data["changes"] if each["severity"] == Severity.ERROR.value)
     facts = ("rule", "old", "new", "old_specs", "new_specs")
     return {
-        json.dumps([*(each[name] for name in facts), "" if each["old"] or each["new"] else each["detail"]])
+        json.dumps(
+            [*(each[name] for name in facts), "" if each["old"] or each["new"] else each.get("detail")]
+        )
         for each in errors
     }
 

@@ -103,6 +103,8 @@ def _made(sides: Sides, arguments: argparse.Namespace) -> tuple[Sides, Migration
 
 def _registered(project: Project, identifier: str) -> Sides:
     """The sides of a registered checkpoint."""
+    from dataclasses import replace
+
     from pytest_ckpt_compat._check import migration, snapshots
     from pytest_ckpt_compat._check.context import Subject
     from pytest_ckpt_compat._definition.find import find_registered
@@ -124,6 +126,7 @@ def _registered(project: Project, identifier: str) -> Sides:
         definition,
         registration.strip_prefix,
         lambda: snapshots.recorded_definitions(subject, None),
+        replace(registration.policy, accepted=()),
     )
     return sides if registration.inputs is None else _settled(sides, subject, project)
 
