@@ -1,4 +1,4 @@
-"""What somebody new met in the first days: a head that is dropped, a file that is replaced, a norm that moved."""
+"""What somebody new met in the first days: a dropped head, a replaced file, a norm that moved."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from pytest_ckpt_compat._core.outputs import drift
 from tests.conftest import SETTINGS, Printed, save
+from tests.repository import git
 from tests.test_outputs import outputs_of
 from tests.test_snapshots import change_model
 
@@ -134,3 +135,18 @@ def test_what_another_module_hands_over_is_not_laid_to_the_forward_of_the_one_th
     found = drift(old, new)
     assert found is not None
     assert (found.module, found.given) == ("layers.1.attention", True)
+
+
+def test_an_update_tells_the_snapshots_that_git_ignores(project: pytest.Pytester, command: Command) -> None:
+    (project.path / "checkpoints").mkdir()
+    (project.path / "net.pt").rename(project.path / "checkpoints" / "net.pt")
+    table = '[[tool.ckpt_compat.checkpoint]]\npath = "checkpoints/net.pt"\nmodel = "models:Net"\n'
+    project.makepyprojecttoml(SETTINGS + table)
+    (project.path / ".gitignore").write_text("checkpoints/\n")
+    assert "ignored" not in command("update").out  # no repository
+    git(project.path, "init", "-q", "-b", "main")
+    told = "ignored   1 snapshot by git, such as ckpt_snapshots/checkpoints/net.pt.json (.gitignore:1: checkpoints/);"
+    assert told in command("update").out
+    project.runpytest_inprocess("--ckpt-update", "-q").stdout.fnmatch_lines([f"{told}*"])
+    git(project.path, "add", "--force", "ckpt_snapshots")
+    assert "ignored" not in command("update").out

@@ -157,7 +157,7 @@ def drift(old: Outputs, new: Outputs, places: Mapping[str, str] | None = None) -
 def _outermost_given(
     path: str, before: Mapping[str, Call], calls: Mapping[str, Call], tolerance: float
 ) -> str:
-    """The outermost module around a call that is given something else: within it, nothing need have changed."""
+    """The outermost module around a call that is given something else, or the call's own."""
     later = list(calls)
     later = later[later.index(path) :]
     found = around = path.partition(CALL)[0]
