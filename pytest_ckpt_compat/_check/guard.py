@@ -14,7 +14,7 @@ from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.arrivals import arriving
 from pytest_ckpt_compat._definition.find import Definition
-from pytest_ckpt_compat._snapshots import migrated_data, store
+from pytest_ckpt_compat._snapshots import fingerprint, migrated_data, store
 
 
 def of_migrations(
@@ -33,6 +33,12 @@ def of_migrations(
     before = stored.migrated if stored is not None else None
     named = context.update and subject.registration.id in context.rewrite
     changes: tuple[Change, ...] = ()
+    if (
+        stored is not None
+        and not named
+        and fingerprint.digest(stored) != fingerprint.digest(subject.structure)
+    ):
+        return Finding()  # the file was replaced (CK902): what the snapshot says is of other tensors
     if before is not None and stored is not None and not named:
         prefix = subject.registration.strip_prefix
         known = prefixes.strip(stored, prefix) if prefix else stored

@@ -50,6 +50,7 @@ def compared(
     new: Structure | Definition,
     strip_prefix: str | None = None,
     recorded: Recorded = nothing,
+    policy: Policy | None = None,
 ) -> Sides:
     """Loads a checkpoint into a definition, or compares it with another.
 
@@ -60,6 +61,7 @@ def compared(
         new: the definition, or the other checkpoint.
         strip_prefix: as ``check`` takes it.
         recorded: gives definitions of which one may have saved the checkpoint.
+        policy: how the project loads the checkpoint, for the proof; strictly, if not given.
 
     Raises:
         UsageError: the definition has a loader of its own or several parts, or the checkpoint is an adapter.
@@ -79,7 +81,7 @@ def compared(
         problem = "is an adapter, whose keys peft makes of the model's"
         raise UsageError(old.source.path, problem, "train it again, or rename the model's layers back")
     verdict = check_structure(old, new, Policy(), strip_prefix, recorded)
-    return Sides(verdict.old or old, verdict.new or Structure({}), new, verdict)
+    return Sides(verdict.old or old, verdict.new or Structure({}), new, verdict, policy or Policy())
 
 
 def planned(sides: Sides, choices: Iterable[str] = ()) -> Plan:

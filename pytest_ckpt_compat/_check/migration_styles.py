@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_ckpt_compat._check.check import check_structure, diff
 from pytest_ckpt_compat._check.compare import fits
-from pytest_ckpt_compat._core.changes import Policy, Severity
+from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -35,12 +35,14 @@ class Sides:
         new: the structure of the model, or the other checkpoint.
         definition: the model, or None where another checkpoint stands for it.
         verdict: how the two differ.
+        policy: how the result is loaded.
     """
 
     old: Structure
     new: Structure
     definition: Definition | None
     verdict: Verdict
+    policy: Policy = field(default_factory=Policy)
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class Writer:
         if self.sides.definition is None:
             return refusals(diff(proof.structure_after(function, self.sides.old), self.sides.new))
         definition = proof.with_migration(self.sides.definition, function)
-        return refusals(check_structure(self.sides.old, definition, Policy()))
+        return refusals(check_structure(self.sides.old, definition, self.sides.policy))
 
 
 def _compared(traced: proof.Traced) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -153,7 +155,7 @@ def refusals(verdict: Verdict) -> tuple[dict[str, str], tuple[str, ...]]:
         if change.kind == "unopenable":
             continue
         told = f": {change.detail}" if change.detail else ""
-        text = f"the load refuses it ({change.rule} {change.kind}{told})"
+        text = f"the load refuses it ({change.rule} {change.kind}{told}){_unless(change)}"
         if not (change.new or change.old):
             problems.append(f"{change.rule} {change.kind}{told}")
         moved = change.kind in ("renamed", "split", "fused", "transposed", "reparametrized", "prefixed")
@@ -165,6 +167,11 @@ def refusals(verdict: Verdict) -> tuple[dict[str, str], tuple[str, ...]]:
             if key not in new:
                 found[key] = text
     return found, tuple(problems)
+
+
+def _unless(change: Change) -> str:
+    """What makes the load take a key that is missing or not asked for."""
+    return ", unless strict=False is registered" if change.kind in ("missing", "unexpected") else ""
 
 
 class _Timm(Writer):
@@ -303,7 +310,7 @@ class _Hook(Writer):
             return self._prove_alone(upgrade)
         hooked = proof.with_hooks(definition, upgrade, self.owner.paths, version)
         unproven, problems = _compared(proof.traced_load(definition, hooked, self.plan.live, self.sides.old))
-        refused, others = refusals(check_structure(self.sides.old, hooked, Policy()))
+        refused, others = refusals(check_structure(self.sides.old, hooked, self.sides.policy))
         today = self.sides.new
         if version:
             versions = {**(today.versions or {}), **dict.fromkeys(self.owner.paths, version)}

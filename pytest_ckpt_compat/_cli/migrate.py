@@ -120,6 +120,8 @@ def _beside_the_outputs(sides: Sides, found: Migration) -> tuple[Sides, Migratio
 
 def registered(project: Project, identifier: str) -> Sides:
     """The sides of a registered checkpoint."""
+    from dataclasses import replace
+
     from pytest_ckpt_compat._check import migration, snapshots
     from pytest_ckpt_compat._check.context import Subject
     from pytest_ckpt_compat._definition.find import find_registered
@@ -141,6 +143,7 @@ def registered(project: Project, identifier: str) -> Sides:
         definition,
         registration.strip_prefix,
         lambda: snapshots.recorded_definitions(subject, None),
+        replace(registration.policy, accepted=()),
     )
     return sides if registration.inputs is None else _settled(sides, subject, project)
 

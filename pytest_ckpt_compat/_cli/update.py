@@ -69,7 +69,9 @@ def _verified(project: Project) -> tuple[Standing, tuple[str, ...]]:
 def _update(project: Project, identifiers: Sequence[str]) -> tuple[Outcome, tuple[str, ...]]:
     from pytest_ckpt_compat._check.run import require_registered
     from pytest_ckpt_compat._cli.check import check_all
+    from pytest_ckpt_compat._premerge import ignored
 
     require_registered(identifiers, [each.id for each in project.registrations])
     context = replace(project.context, update=True, rewrite=frozenset(identifiers))
-    return check_all(project, context)[1], project.left_out
+    outcome = check_all(project, context)[1]
+    return replace(outcome, lines=(*outcome.lines, *ignored.remarks(context.folder))), project.left_out

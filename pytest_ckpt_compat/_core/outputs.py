@@ -118,8 +118,9 @@ class Drift:
     Attributes:
         size: the largest relative difference of a result; infinite where shapes, dtypes or paths differ.
         result: the path of the result that differs most.
-        module: path of the first module, in the order of execution, that gives something else; None where
-            every module that both have gives the same.
+        module: path of the first module, in the order of execution, that gives something else, or of the
+            outermost one around it that is given something else; None where every module that both have gives
+            the same.
         given: whether that module is given something else, so that the cause lies around it.
     """
 
@@ -146,8 +147,30 @@ def drift(old: Outputs, new: Outputs, places: Mapping[str, str] | None = None) -
     for path, call in new.calls.items():
         if path in before and before[path].gave.distance(call.gave) > tolerance:
             given = before[path].given.distance(call.given) > tolerance
-            return Drift(distances[result], result, path.partition(CALL)[0], given)
+            module = (
+                _outermost_given(path, before, new.calls, tolerance) if given else path.partition(CALL)[0]
+            )
+            return Drift(distances[result], result, module, given)
     return Drift(distances[result], result)
+
+
+def _outermost_given(
+    path: str, before: Mapping[str, Call], calls: Mapping[str, Call], tolerance: float
+) -> str:
+    """The outermost module around a call that is given something else, or the call's own."""
+    later = list(calls)
+    later = later[later.index(path) :]
+    found = around = path.partition(CALL)[0]
+    while around:
+        around = around.rpartition(".")[0]
+        # Calls stand in the order in which they end: the next one of a module around it contains it.
+        call = next((each for each in later if each.partition(CALL)[0] == around), None)
+        if call is None or call not in before:
+            continue
+        if before[call].given.distance(calls[call].given) <= tolerance:
+            break
+        found = around
+    return found
 
 
 def same_inputs(old: Outputs, inputs: Mapping[str, Digest]) -> bool:

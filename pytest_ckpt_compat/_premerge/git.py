@@ -170,7 +170,7 @@ def contents(base: Base, largest: int) -> Iterator[tuple[str, bytes, str]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=_environment(),
+        env=environment(),
     ) as process:
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - they are pipes
         for name, entry in _entries(base).items():
@@ -262,10 +262,10 @@ def _line(root: Path, *args: str) -> str:
 
 def _run(root: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
     command = ["git", "-C", str(root), *args]
-    return subprocess.run(command, capture_output=True, env=_environment(), check=False)  # noqa: S603
+    return subprocess.run(command, capture_output=True, env=environment(), check=False)  # noqa: S603
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The environment without git's variables: in a hook they name a repository and override ``-C``."""
     own = {name: text for name, text in os.environ.items() if name not in _VARIABLES}
     return own | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}

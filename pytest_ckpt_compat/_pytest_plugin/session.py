@@ -155,7 +155,13 @@ class Session:
 
         complete = not self.partial and ran_everything(session)
         found = [*self.contributions, *self._unreached(session)]
-        self.outcome = conclude(found, self.context(), complete, self.prune, self._full)
+        context = self.context()
+        self.outcome = conclude(found, context, complete, self.prune, self._full)
+        if context.update:
+            from pytest_ckpt_compat._premerge import ignored
+
+            lines = (*self.outcome.lines, *ignored.remarks(context.folder))
+            self.outcome = replace(self.outcome, lines=lines)
         code = self.outcome.exit_code_of_pytest(session.exitstatus, self.merge_base is not None)
         try:
             self._publish(self.outcome)
