@@ -30,8 +30,10 @@ def converted(project: Project, arguments: argparse.Namespace) -> tuple[Converte
     from pytest_ckpt_compat._convert.convert import convert, require_target
     from pytest_ckpt_compat._convert.opened import opened
     from pytest_ckpt_compat._definition.find import find_registered
+    from pytest_ckpt_compat._pytest_plugin.collection import registration_of
 
-    registration = _registration(project, arguments.old)
+    otherwise = "for a file, give --rules, --remap or --model"
+    registration = registration_of(project, arguments.old, otherwise)
     if arguments.key is not None:
         raise UsageError("--key", "was given with an id", "give key= where the checkpoint is registered")
     definition = find_registered(registration)
@@ -54,17 +56,6 @@ def converted(project: Project, arguments: argparse.Namespace) -> tuple[Converte
     notes = (*source.notes, *chosen.notes, *_with_version(contents, chain, chosen, target))
     done = convert(source, contents, target, lambda _done, _total: None)
     return done, contents, notes
-
-
-def _registration(project: Project, identifier: str) -> Registration:
-    known = {each.id: each for each in project.registrations}
-    if identifier not in known:
-        advice = f"known are {', '.join(known)}; for a file, give --rules, --remap or --model"
-        raise UsageError(identifier, "is not the id of a registered checkpoint", advice)
-    found = known[identifier]
-    if found.problem is not None:
-        raise found.problem
-    return found
 
 
 def _contents(source: Opened, chain: Chain, registration: Registration, definition: Definition) -> Contents:

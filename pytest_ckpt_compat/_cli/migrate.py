@@ -125,14 +125,9 @@ def registered(project: Project, identifier: str) -> Sides:
     from pytest_ckpt_compat._check import migration, snapshots
     from pytest_ckpt_compat._check.context import Subject
     from pytest_ckpt_compat._definition.find import find_registered
+    from pytest_ckpt_compat._pytest_plugin.collection import registration_of
 
-    known = {each.id: each for each in project.registrations}
-    if identifier not in known:
-        advice = f"known are {', '.join(known)}; or give OLD and NEW"
-        raise UsageError(identifier, "is not the id of a registered checkpoint", advice)
-    registration = known[identifier]
-    if registration.problem is not None:
-        raise registration.problem
+    registration = registration_of(project, identifier, "or give OLD and NEW")
     stored = snapshots.stored_of(registration, project.context.folder)
     definition = find_registered(registration, config=stored.config)
     structure, _ = snapshots.of_checkpoint(registration, definition, project.context, stored)

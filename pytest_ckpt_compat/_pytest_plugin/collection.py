@@ -62,6 +62,27 @@ class Project:
         return (*skipped, *outside)
 
 
+def registration_of(project: Project, identifier: str, otherwise: str) -> Registration:
+    """The registration with an id.
+
+    Args:
+        project: in which it is looked for.
+        identifier: the id.
+        otherwise: what the command takes in its place, for the message.
+
+    Raises:
+        CkptCompatError: there is none, or it has a mistake.
+    """
+    known = {each.id: each for each in project.registrations}
+    if identifier not in known:
+        problem = "is not the id of a registered checkpoint"
+        raise UsageError(identifier, problem, f"known are {', '.join(known)}; {otherwise}")
+    found = known[identifier]
+    if found.problem is not None:
+        raise found.problem
+    return found
+
+
 def in_project(
     work: Callable[[Project], _T], args: Sequence[str] = (), whole: bool = True, asks: bool = False
 ) -> _T:
