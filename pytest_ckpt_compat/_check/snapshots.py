@@ -34,6 +34,10 @@ from pytest_ckpt_compat._snapshots import fingerprint, store
 from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 UPDATE_COMMAND = "pytest --ckpt-update"
+#: What follows where a definition changed as its checkpoint's break shows.
+_UPDATE = "ckpt-compat update records today's"
+#: Then an update comes last: afterwards, what was computed belongs to today's keys.
+_UPDATE_PROVEN = "migrate the checkpoint before ckpt-compat update records today's, which proves no rename"
 
 
 @dataclass(frozen=True)
@@ -280,7 +284,7 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
         return Finding(changes=changed, settings=settings, notes=notes)
     if facts(verdict.of(Severity.ERROR)) <= facts(main.of(Severity.ERROR)):
         recorded_breaks = f"{folder.name}/{name}, the definition as recorded, breaks in the same way"
-        note = f"{recorded_breaks}; ckpt-compat update records today's"
+        note = f"{recorded_breaks}; {_UPDATE_PROVEN if ran.proven else _UPDATE}"
         return Finding(notes=(note, *notes), later=changed, settings=settings, proven=ran.proven)
     label = f"{verdict.old_label} (the definition as recorded)"
     repairs = (*verdict.repairs, ("record", f"{UPDATE_COMMAND}, if nothing was trained with it"))
