@@ -11,6 +11,7 @@ import torch
 
 import pytest_ckpt_compat as ckpt
 from tests.conftest import SETTINGS
+from tests.repository import edit
 from tests.test_docs import blocks, section
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -52,12 +53,6 @@ def write(project: pytest.Pytester, title: str) -> None:
 
 def run(project: pytest.Pytester, *args: str) -> pytest.RunResult:
     return project.runpytest_subprocess("-p", "no:asyncio", "-rA", *args)
-
-
-def edit(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
 
 
 @pytest.mark.long

@@ -20,7 +20,7 @@ from pytest_ckpt_compat._check.migration_styles import WRITERS, Sides
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import proof
 from pytest_ckpt_compat._migrate.plan import plan_of
-from pytest_ckpt_compat._migrate.rules import applied
+from pytest_ckpt_compat._migrate.rules import RulesError, applied
 from pytest_ckpt_compat._migrate.toml_file import rules_in
 from tests.migrations import Refactor, State, hostile_refactors, refactors
 
@@ -120,7 +120,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
         sides = sides_of(refactor)
         plan = plan_of(refactor.changes, sides.old, sides.new)
         if plan.live:
-            code = migration.migration(sides, plan, style).code
+            try:
+                code = migration.migration(sides, plan, style).code
+            except RulesError:  # transformers' patterns cannot name every key that torch can
+                assert style == "transformers"
+                return
             (folder / f"{style}_{next(numbers)}.py").write_text(code, encoding="utf-8")
 
     def all_of_them() -> Path:

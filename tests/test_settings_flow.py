@@ -18,7 +18,7 @@ TOLD = "CK502 net.pt: loads, body.1: torch.nn.ReLU -> torch.nn.GELU, computes so
 @pytest.fixture
 def recorded(project: pytest.Pytester, filled: Filled) -> pytest.Pytester:
     """A project of which all is recorded."""
-    project.makepyfile(TEST)
+    project.makepyfile(test_net=TEST)
     filled(
         "recorded by a test",
         lambda: project.runpytest_inprocess("--ckpt-update").assert_outcomes(passed=1),

@@ -219,9 +219,11 @@ class _Transformers(Writer):
         return transformers.text_of(written, self.plan.live, list(self.sides.old.tensors))
 
     def function(self, source: str) -> proof.Migration:
-        """What transformers sets of a model's parameters."""
+        """What transformers sets of a model's parameters; RulesError where it refuses a pattern."""
         try:
             conversions = proof.compiled(source, "CONVERSIONS")
+        except ValueError as error:
+            raise RulesError(str(error)) from error
         except ImportError as error:
             problem = f"cannot be proven here ({error})"
             advice = "install transformers 5 or later, or choose another style"
