@@ -257,12 +257,10 @@ def _written(folder: Path, name: str, texts: Sequence[str], full: bool) -> tuple
 
 def _replaced(folder: Path, used: set[str], before: set[str]) -> Iterator[str]:
     """Removes snapshots of definitions whose registrations now give other arguments, recorded in this run."""
-    fresh = {store.model_of(name): name for name in store.names(folder) if name in used - before}
-    for name in store.unused(folder, used):
-        if store.is_definition(name) and store.model_of(name) in fresh:
-            store.remove(folder, name)
-            now = store.shown(folder, fresh[store.model_of(name)])
-            yield f"removed   {store.shown(folder, name)}: {now} takes its place"
+    came = (name for name in store.names(folder) if name in used - before)
+    for name, now in store.replaced(store.unused(folder, used), came).items():
+        store.remove(folder, name)
+        yield f"removed   {store.shown(folder, name)}: {store.shown(folder, now)} takes its place"
 
 
 def _unused(context: Context, used: set[str], whole: bool, prune: bool, gap: str) -> Iterator[str]:

@@ -36,7 +36,7 @@ def missing(base: git.Base, folder: Path, used: Iterable[str]) -> tuple[tuple[Ve
         if structure is not None:
             key = store.is_definition(name), fingerprint.digest(structure)
             unmatched.setdefault(key, []).append(name)
-    fresh = {store.model_of(name): name for name in sorted(used - set(before)) if store.is_definition(name)}
+    replaced = store.replaced((name for name in before if name not in used), used - set(before))
     verdicts: list[Verdict] = []
     lines = [] if before else [f"{base.label} has no snapshots in {folder.name}"]
     for name in before:
@@ -48,9 +48,9 @@ def missing(base: git.Base, folder: Path, used: Iterable[str]) -> tuple[tuple[Ve
         if same:
             old, new = store.shown(folder, name), store.shown(folder, same.pop(0))
             lines.append(f"renamed   {old} of {base.label} is {new} here")
-        elif store.is_definition(name) and store.model_of(name) in fresh:
+        elif name in replaced:
             # Whether today's loads what the earlier one saved is judged with its registration.
-            old, new = store.shown(folder, name), store.shown(folder, fresh[store.model_of(name)])
+            old, new = store.shown(folder, name), store.shown(folder, replaced[name])
             lines.append(f"replaced  {old} of {base.label} is {new} here: other arguments of the model")
         else:
             verdicts.append(_verdict(name, base, store.exists(folder, name)))

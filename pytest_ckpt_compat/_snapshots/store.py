@@ -141,9 +141,19 @@ def identifier(name: str) -> str:
     return name.removesuffix(_SUFFIX).removeprefix(DEFINITIONS + "/")
 
 
-def model_of(name: str) -> str:
+def replaced(gone: Iterable[str], came: Iterable[str]) -> dict[str, str]:
+    """Snapshots of definitions that are gone -> one that came of the same model with other arguments."""
+    successors = {_model_of(name): name for name in sorted(came) if is_definition(name)}
+    return {
+        name: successors[_model_of(name)]
+        for name in gone
+        if is_definition(name) and _model_of(name) in successors
+    }
+
+
+def _model_of(name: str) -> str:
     """The model in the name of a definition's snapshot, without the arguments that it is built with."""
-    return identifier(name).partition("(")[0] if is_definition(name) else ""
+    return identifier(name).partition("(")[0]
 
 
 def recorded(folder: Path) -> Iterator[tuple[str, str]]:
