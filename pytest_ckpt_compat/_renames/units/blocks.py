@@ -107,7 +107,7 @@ def _identities(specs: Mapping[str, object]) -> dict[str, int]:
         parent, dot, name = key.rpartition(".")
         if dot:
             if parent not in contents:
-                for module in modules_of(key):
+                for module in modules_of(f"{parent}."):
                     contents.setdefault(module, [])
             contents[parent].append((name, spec))
     numbering: dict[object, int] = {}

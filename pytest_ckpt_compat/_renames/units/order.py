@@ -8,7 +8,6 @@ the model.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 
@@ -32,15 +31,16 @@ def is_registered(keys: Sequence[str]) -> bool:
     descents = sum(a > b for a, b in pairwise(keys))
     if descents <= len(keys) // _LONG_RUN:
         return False
-    runs: Counter[str] = Counter()
-    sizes: Counter[str] = Counter()
-    before: set[str] = set()
+    entered = inside = 0
+    around = {place: frozenset(modules_of(place)) for place in set(map(home, keys))}
+    before: frozenset[str] = frozenset()
     for place, together in groupby(keys, home):
-        around = set(modules_of(place))
-        sizes.update(dict.fromkeys(around, sum(1 for _ in together)))
-        runs.update(around - before)
-        before = around
-    return runs.total() - len(runs) <= _SCATTERED * (sizes.total() - len(sizes))
+        modules = around[place]
+        entered += len(modules - before)
+        inside += len(modules) * sum(1 for _ in together)
+        before = modules
+    modules = frozenset().union(*around.values())
+    return entered - len(modules) <= _SCATTERED * (inside - len(modules))
 
 
 def by_name(specs: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:

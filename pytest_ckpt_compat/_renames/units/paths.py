@@ -11,7 +11,7 @@ _NUMBER = re.compile(r"\d{1,18}")
 _NUMBERS = re.compile(r"(\d{1,18})")
 
 #: Number of paths that are taken apart once: each is asked for by many steps.
-_REMEMBERED = 1 << 16
+_REMEMBERED = 1 << 17
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -51,12 +51,15 @@ def template(path: str) -> str:
     return ".".join("#" if segment.isdigit() else segment for segment in path.split("."))
 
 
-def natural(path: str) -> list[list[tuple[bool, int, str]]]:
+def natural(path: str) -> list[tuple[tuple[bool, int, str], ...]]:
     """What sorts paths with numbers as numbers: ``layers.2`` before ``layers.10``."""
-    return [
-        [
-            (odd == 1, int(piece) if odd else 0, piece)
-            for piece, odd in zip(_NUMBERS.split(segment), cycle((0, 1)))
-        ]
-        for segment in path.split(".")
-    ]
+    return [_pieces(segment) for segment in path.split(".")]
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _pieces(segment: str) -> tuple[tuple[bool, int, str], ...]:
+    """The words and numbers of a segment. Few segments make many paths, and equal ones compare at once."""
+    return tuple(
+        (odd == 1, int(piece) if odd else 0, piece)
+        for piece, odd in zip(_NUMBERS.split(segment), cycle((0, 1)))
+    )
