@@ -75,7 +75,8 @@ class Outcome:
     def report(self) -> summary.Run:
         """The run as reports take it."""
         compared = overview.compared(self.counts, self.label)
-        return summary.Run(self.entries, compared, self.label, self.migrations)
+        failures = tuple(line for line in self.lines if line.startswith("failed "))
+        return summary.Run(self.entries, compared, self.label, self.migrations, failures)
 
 
 def conclude(
