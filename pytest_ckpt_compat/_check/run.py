@@ -39,6 +39,7 @@ class Outcome:
         refused: whether nothing was written because an id is not registered.
         failed: whether something could not be read or written at the end.
         migrations: what the registered migrations came to.
+        settings: a line on each rule that has another severity here than at the merge base.
     """
 
     entries: tuple[summary.Entry, ...] = ()
@@ -49,6 +50,7 @@ class Outcome:
     refused: bool = False
     failed: bool = False
     migrations: Migrations = field(default_factory=Migrations)
+    settings: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -76,7 +78,7 @@ class Outcome:
         """The run as reports take it."""
         compared = overview.compared(self.counts, self.label)
         failures = tuple(line for line in self.lines if line.startswith("failed "))
-        return summary.Run(self.entries, compared, self.label, self.migrations, failures)
+        return summary.Run(self.entries, compared, self.label, self.migrations, failures, self.settings)
 
 
 def conclude(
@@ -97,6 +99,7 @@ def conclude(
     """
     lines: list[str] = []
     missing: tuple[Verdict, ...] = ()
+    severities: tuple[str, ...] = ()
     refused = failed = False
     used = {name for each in contributions for name in each.used}
     ids = {identifier for each in contributions for identifier in each.ids}
@@ -104,6 +107,8 @@ def conclude(
     complete = complete and not any(each.partial for each in contributions)
     whole = complete and not gap
     try:
+        if context.merge_base is not None:
+            severities = context.merge_base.changed_severities(context.severities)
         require_registered(context.rewrite, ids)
         before = set(store.names(context.folder))
         written, failed = _write(contributions, context, full)
@@ -138,6 +143,7 @@ def conclude(
         refused=refused,
         failed=failed,
         migrations=_migrations(entries, ids, whole, context),
+        settings=severities,
     )
 
 

@@ -28,6 +28,8 @@ def render(run: Run, workspace: str = "") -> list[str]:
     lines: list[str] = []
     if run.migrations.repairs:
         lines.append(_remark("notice", run.migrations.repairs))
+    if run.settings:
+        lines.append(_remark("notice", "; ".join(run.settings)))
     for level in ("error", "warning", "notice"):
         found = [each for each in run.entries if _LEVELS.get(each.state) == level]
         shown = found if len(found) <= _MOST else found[: _MOST - 1]

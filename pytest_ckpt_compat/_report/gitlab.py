@@ -22,7 +22,10 @@ _SEVERITIES = {
     Severity.EXISTING: "major",
     Severity.WARNING: "minor",
     Severity.ACCEPTED: "info",
+    Severity.IGNORED: "info",
 }
+#: Severities of which something is to be done.
+_OPEN = (Severity.ERROR, Severity.INCOMPLETE, Severity.WARNING)
 #: The name of the check where a checkpoint has no verdict.
 _NOT_CHECKED = "not-checked"
 
@@ -39,7 +42,7 @@ def _issues(run: Run) -> Iterator[dict[str, Any]]:
         for each in found:
             severity = Severity(each.severity)
             quiet = entry.state == "ok" and severity is Severity.WARNING
-            note = {Severity.ACCEPTED: "", Severity.EXISTING: ""}.get(severity, each.advice)
+            note = each.advice if severity in _OPEN else ""
             text = f"{each.rule} {visible(entry.id)}: {each.text}" + (f" ({visible(note)})" if note else "")
             level = "info" if quiet else _SEVERITIES[severity]
             yield _issue(each.rule, text, level, each.fingerprint, places, entry.where)
@@ -49,6 +52,8 @@ def _issues(run: Run) -> Iterator[dict[str, Any]]:
     told = [visible(each) for each in run.failures]
     if not run.checked and not told and not run.of("unknown"):
         told = [run.compared]
+    for text in run.settings:
+        yield _issue("severity", visible(text), "info", _digest(text), places)
     for text in told:
         yield _issue(_NOT_CHECKED, text, "critical", _digest(text), places)
 

@@ -22,10 +22,11 @@ _ESCAPES = {sign: f"&#{ord(sign)};" for sign in "&<>|@#\\`*_[]~"}
 def render(run: Run, limit: int = LIMIT) -> str:
     """The run as Markdown of at most ``limit`` bytes; whole reports are left out before table rows."""
     lines = ["## Checkpoint compatibility", "", _cell(run.compared), ""]
-    lines += [line for each in run.migrations.lines for line in (_cell(each), "")]
+    lines += [line for each in (*run.settings, *run.migrations.lines) for line in (_cell(each), "")]
     lines += ["| | checkpoint | verdict |", "|---|---|---|"]
     lines += [f"| {_SIGNS[each.state]} | {_cell(each.id)} | {_cell(each.headline)} |" for each in run.entries]
-    page = "\n".join(lines) + "\n"
+    told = [f"- {_cell(f'{each.id}: {line}')}" for each in run.entries for line in each.by_settings]
+    page = "\n".join([*lines, *([""] if told else []), *told]) + "\n"
     left = 0
     for each in run.of("broken", "unknown", "before"):
         details = _details(each)

@@ -77,6 +77,7 @@ def as_json(run: Run) -> str:
         "against": run.label or None,
         "migrations": run.migrations.as_data(),
         "failures": list(run.failures),
+        "settings": list(run.settings),
         "checkpoints": [
             {"id": each.id, "state": each.state, "headline": each.headline, "where": each.where, **each.data}
             for each in run.entries

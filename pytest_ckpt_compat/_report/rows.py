@@ -27,7 +27,7 @@ class Row:
     Attributes:
         rule: the rule that judged it.
         severity: the judgement.
-        sign: the rule's sign, or ``=`` for a change that is accepted or existed before.
+        sign: the rule's sign, or ``=`` for a change that is accepted, ignored or existed before.
         subject: the keys, folded, safe to print.
         note: specs, how many tensors, and the change's detail, safe to print.
         tensors: how many tensors the row stands for.
@@ -188,6 +188,8 @@ def _row(changes: Sequence[Change], subject: str, note: str, tensors: int) -> Ro
         sign, note = "=", f"{note}   accepted: {change.reason}"
     if severity is Severity.EXISTING:
         sign, note = "=", f"{note}   already on {change.reason}"
+    if severity is Severity.IGNORED:
+        sign, note = "=", f"{note}   ignored{': ' if change.reason else ''}{change.reason}"
     shown = visible(subject) or _NO_NAME
     return Row(change.rule, severity, sign, shown, visible(note).strip(), tensors, tuple(changes))
 

@@ -85,7 +85,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
 def _result(entry: Entry, found: Finding, run: Run, places: Places) -> dict[str, Any]:
     severity, rule = Severity(found.severity), BY_ID[found.rule]
     told = [f"{rule.id} {visible(entry.id)}: {found.text}", found.advice]
-    kept = severity in (Severity.ACCEPTED, Severity.EXISTING)
+    kept = severity in (Severity.ACCEPTED, Severity.EXISTING, Severity.IGNORED)
     level = _level(rule.severity if kept else severity)
     place = places.of(entry.where)
     line = {"startLine": place.line} if place else {}
@@ -113,10 +113,11 @@ def _baseline(severity: Severity, rule: Rule, run: Run) -> dict[str, Any]:
 
 
 def _suppressions(severity: Severity, found: Finding) -> dict[str, Any]:
-    if severity is not Severity.ACCEPTED:
+    if severity not in (Severity.ACCEPTED, Severity.IGNORED):
         return {}
     kind = "inSource" if found.reason.startswith("xfail: ") else "external"
-    return {"suppressions": [{"kind": kind, "status": "accepted", "justification": visible(found.reason)}]}
+    reason = visible(found.reason) or "ignored by the project's settings"
+    return {"suppressions": [{"kind": kind, "status": "accepted", "justification": reason}]}
 
 
 def _notifications(run: Run) -> list[dict[str, Any]]:
@@ -124,6 +125,7 @@ def _notifications(run: Run) -> list[dict[str, Any]]:
     told = [("error", each.headline) for each in run.of("unknown")]
     told += [("note", each.headline) for each in run.of("skipped")]
     told += [("error", visible(each)) for each in run.failures]
+    told += [("warning", visible(each)) for each in run.settings]
     if not run.checked and not told:
         told.append(("error", run.compared))
     return [{"level": level, "message": {"text": _plain(text)}} for level, text in told]

@@ -44,6 +44,16 @@ class Entry:
     hints: tuple[str, ...] = ()
     findings: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
+    @property
+    def notes(self) -> list[str]:
+        """Remarks on the verdict: which settings changed it, and how it was found."""
+        return [*self.by_settings, *self.data["notes"]]
+
+    @property
+    def by_settings(self) -> list[str]:
+        """A line on each severity of the project's settings that changed the verdict."""
+        return list(self.data.get("by_settings", ()))
+
     def as_data(self) -> dict[str, Any]:
         """The entry as JSON holds it; ``Entry(**data)`` restores it."""
         return asdict(self)
@@ -59,6 +69,7 @@ class Run:
         label: the git reference, or "".
         migrations: what the registered migrations came to.
         failures: a line on each thing that could not be read or written at the end of the run.
+        settings: a line on each rule that has another severity here than at the merge base.
     """
 
     entries: tuple[Entry, ...]
@@ -66,6 +77,7 @@ class Run:
     label: str = ""
     migrations: Migrations = field(default_factory=Migrations)
     failures: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
 
     @property
     def checked(self) -> bool:
@@ -121,7 +133,7 @@ def remarks(entries: Iterable[Entry]) -> Iterator[str]:
             if each.data["changes"]:
                 yield each.headline
                 yield from (f"  {hint}" for hint in each.hints)
-            yield from (f"{each.id}: {visible(note)}" for note in each.data["notes"])
+            yield from (f"{each.id}: {visible(note)}" for note in each.notes)
 
 
 def _state(verdict: Verdict) -> State:
