@@ -101,14 +101,12 @@ def conclude(
     missing: tuple[Verdict, ...] = ()
     severities: tuple[str, ...] = ()
     refused = failed = False
-    used = {name for each in contributions for name in each.used}
-    ids = {identifier for each in contributions for identifier in each.ids}
+    used, ids = _names(contributions)
     gap = next((each.gap for each in contributions if each.gap), "")
     complete = complete and not any(each.partial for each in contributions)
     whole = complete and not gap
     try:
-        if context.merge_base is not None:
-            severities = context.merge_base.changed_severities(context.severities)
+        severities = _severities(context)
         require_registered(context.rewrite, ids)
         before = set(store.names(context.folder))
         written, failed = _write(contributions, context, full)
@@ -132,8 +130,7 @@ def conclude(
     except Exception as error:  # what the checks found is reported all the same
         lines.append(f"failed    {in_a_line(error)}")
         failed = True
-    entries = [entry for each in contributions for entry in each.entries]
-    entries += _unchecked(contributions, ids - {entry.id for entry in entries})
+    entries = _entries(contributions, ids)
     return Outcome(
         entries=summary.unique([*_once(entries, ids), *map(summary.entry, missing)]),
         counts=_counts(entries, ids),
@@ -145,6 +142,25 @@ def conclude(
         migrations=_migrations(entries, ids, whole, context),
         settings=severities,
     )
+
+
+def _names(contributions: Sequence[Contribution]) -> tuple[set[str], set[str]]:
+    """Names of the snapshots that are used, and ids of the registered checkpoints."""
+    used = {name for each in contributions for name in each.used}
+    return used, {identifier for each in contributions for identifier in each.ids}
+
+
+def _entries(contributions: Sequence[Contribution], ids: set[str]) -> list[summary.Entry]:
+    """Every verdict, and an entry for each registered checkpoint that has none."""
+    entries = [entry for each in contributions for entry in each.entries]
+    return [*entries, *_unchecked(contributions, ids - {entry.id for entry in entries})]
+
+
+def _severities(context: Context) -> tuple[str, ...]:
+    """What this branch changes in the severities of rules."""
+    if context.merge_base is None:
+        return ()
+    return context.merge_base.changed_severities(context.severities)
 
 
 def _migrations(entries: Sequence[summary.Entry], ids: set[str], whole: bool, context: Context) -> Migrations:
