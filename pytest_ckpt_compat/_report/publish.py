@@ -79,7 +79,14 @@ def as_json(run: Run) -> str:
         "failures": list(run.failures),
         "settings": list(run.settings),
         "checkpoints": [
-            {"id": each.id, "state": each.state, "headline": each.headline, "where": each.where, **each.data}
+            {
+                "id": each.id,
+                "state": each.state,
+                "headline": each.headline,
+                "where": each.where,
+                "text": each.text,
+                **each.data,
+            }
             for each in run.entries
         ],
     }
