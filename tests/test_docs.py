@@ -201,9 +201,9 @@ def test_the_first_test_works(user: pytest.Pytester, page: str) -> None:
 
 
 def test_the_table_of_the_configuration_works(user: pytest.Pytester) -> None:
-    (table,) = blocks(text_of(ROOT / "docs" / "configuration.md"), "toml")
+    table, severity = blocks(text_of(ROOT / "docs" / "configuration.md"), "toml")
     with (user.path / "pyproject.toml").open("a") as file:
-        file.write("\n" + table.replace("example.models", "models"))
+        file.write("\n" + table.replace("example.models", "models") + severity)
     record_and_run(user)
 
 

@@ -14,12 +14,17 @@ import pytest
 
 from tests.conftest import Filled
 from tests.repository import commit, edit, git, make_project
+from tests.test_comment import CREATE, TOKEN, Answer, recorded, recorded_api
 
 ROOT = Path(__file__).parent.parent
 ACTION = (ROOT / ".github/actions/ckpt-compat/action.yml").read_text(encoding="utf-8")
 WORKFLOW = (ROOT / ".github/workflows/ckpt-compat.yml").read_text(encoding="utf-8")
 HOOKS = (ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
-SCRIPT = textwrap.dedent(ACTION.partition("      run: |\n")[2])
+#: Those of the action's steps: the check, and the comment.
+SCRIPT, COMMENT_SCRIPT = (
+    textwrap.dedent(block)
+    for block in re.findall(r"^      run: \|\n((?: {8}.*\n|\n)+)", ACTION, re.MULTILINE)
+)
 
 pytestmark = [
     pytest.mark.long,
@@ -60,6 +65,7 @@ def run(folder: Path, script: str = SCRIPT, **variables: str) -> subprocess.Comp
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
     environment |= {
         "AGAINST": "",
+        "COMMENT": "false",
         "PYTHON": sys.executable,
         "GITHUB_ACTIONS": "true",
         "GITHUB_WORKSPACE": str(folder),
@@ -93,6 +99,43 @@ def test_a_pull_request_that_breaks_nothing_is_green(pull_request: Path) -> None
         done = run(pull_request, GITHUB_BASE_REF="main")
         assert done.returncode == 0, done.stderr
         assert "compared  1 checkpoint, 6 tensors, with origin/main (merge base " in done.stdout
+
+
+def test_a_comment_is_made_of_the_checks_report(pull_request: Path) -> None:
+    """The check writes the report; the other step posts it, and imports nothing from the folder."""
+    (pull_request.parent / "ckpt-compat.json").write_text("of an earlier step")
+    (pull_request.parent / "event.json").write_text(
+        '{"pull_request": {"number": 7, "head": {"sha": "' + "a" * 40 + '"}}}'
+    )
+    common = {"RUNNER_TEMP": str(pull_request.parent), "GITHUB_BASE_REF": "main"}
+    assert run(pull_request, COMMENT="true", **common).returncode == 1
+    (pull_request / "json.py").write_text("raise SystemExit('the folder of the pull request was imported')")
+    with recorded_api() as server:
+        server.pages([])
+        server.answers.append(Answer("POST", CREATE, 201, recorded("ours")))
+        done = run(
+            pull_request,
+            COMMENT_SCRIPT,
+            NAME=".",
+            GITHUB_TOKEN=TOKEN,
+            GITHUB_API_URL=server.address,
+            GITHUB_REPOSITORY="acme/models",
+            GITHUB_EVENT_PATH=str(pull_request.parent / "event.json"),
+            **common,
+        )
+    assert (done.returncode, done.stdout) == (0, "comment   created\n"), done.stderr
+    assert "CK202 net-v1: head resized" in server.bodies[0]
+
+
+def test_the_comment_is_off_by_default_and_gets_the_token_alone() -> None:
+    check, comment = ACTION.split("    - name: Comment on the pull request\n")
+    assert "  comment:\n" in check
+    assert check.partition("  comment:\n")[2].splitlines()[1] == '    default: "false"'
+    assert "inputs.token" not in check.partition("runs:")[2]
+    assert "github.event_name == 'pull_request' " in comment
+    assert "continue-on-error: true" in comment
+    assert '"$PYTHON" -I -m' in COMMENT_SCRIPT
+    assert "${{" not in COMMENT_SCRIPT
 
 
 @pytest.mark.usefixtures("warm_python")

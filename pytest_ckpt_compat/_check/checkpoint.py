@@ -22,6 +22,7 @@ from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.errors import ReadError, SnapshotError
 from pytest_ckpt_compat._core.parts import part_of
 from pytest_ckpt_compat._core.rules import judge
+from pytest_ckpt_compat._core.severities import graded
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import lightning
@@ -119,6 +120,7 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
         if context.merge_base is not None:
             first = context.merge_base.require_recorded(subject, first)
         verdicts = (first, *verdicts[1:])
+    verdicts = tuple(graded(each, context.severities) for each in verdicts)
     first, *others = (with_commands(each, context.ref) for each in verdicts)
     if definition.loader is None and may_be_migrated(first):
         command = f"ckpt-compat migrate {shlex.quote(registration.id)}"

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Protocol
 
+from pytest_ckpt_compat._core.changes import RuleSeverity
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.chain import Chain
@@ -85,6 +86,13 @@ class MergeBase(Protocol):
             A verdict for each, and a line for each that was only renamed.
         """
 
+    def changed_severities(self, severities: tuple[RuleSeverity, ...]) -> tuple[str, ...]:
+        """A line on each rule to which the project gives another severity than at the commit.
+
+        Raises:
+            UsageError: git cannot read the commit.
+        """
+
     def close(self) -> None:
         """Ends the process that runs the merge base's code, if there is one."""
 
@@ -102,6 +110,7 @@ class Context:
         merge_base: what the run is compared with, or None.
         snapshots_only: whether snapshots are used even where the files are present.
         registrations: every registered checkpoint that was collected.
+        severities: those that the project gives to rules.
     """
 
     folder: Path
@@ -111,6 +120,7 @@ class Context:
     merge_base: MergeBase | None = None
     snapshots_only: bool = False
     registrations: tuple[Registration, ...] = ()
+    severities: tuple[RuleSeverity, ...] = ()
 
     @property
     def ref(self) -> str:

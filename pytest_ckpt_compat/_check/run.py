@@ -39,6 +39,7 @@ class Outcome:
         refused: whether nothing was written because an id is not registered.
         failed: whether something could not be read or written at the end.
         migrations: what the registered migrations came to.
+        settings: a line on each rule that has another severity here than at the merge base.
     """
 
     entries: tuple[summary.Entry, ...] = ()
@@ -49,6 +50,7 @@ class Outcome:
     refused: bool = False
     failed: bool = False
     migrations: Migrations = field(default_factory=Migrations)
+    settings: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -75,7 +77,8 @@ class Outcome:
     def report(self) -> summary.Run:
         """The run as reports take it."""
         compared = overview.compared(self.counts, self.label)
-        return summary.Run(self.entries, compared, self.label, self.migrations)
+        failures = tuple(line for line in self.lines if line.startswith("failed "))
+        return summary.Run(self.entries, compared, self.label, self.migrations, failures, self.settings)
 
 
 def conclude(
@@ -96,13 +99,14 @@ def conclude(
     """
     lines: list[str] = []
     missing: tuple[Verdict, ...] = ()
+    severities: tuple[str, ...] = ()
     refused = failed = False
-    used = {name for each in contributions for name in each.used}
-    ids = {identifier for each in contributions for identifier in each.ids}
+    used, ids = _names(contributions)
     gap = next((each.gap for each in contributions if each.gap), "")
     complete = complete and not any(each.partial for each in contributions)
     whole = complete and not gap
     try:
+        severities = _severities(context)
         require_registered(context.rewrite, ids)
         before = set(store.names(context.folder))
         written, failed = _write(contributions, context, full)
@@ -126,8 +130,7 @@ def conclude(
     except Exception as error:  # what the checks found is reported all the same
         lines.append(f"failed    {in_a_line(error)}")
         failed = True
-    entries = [entry for each in contributions for entry in each.entries]
-    entries += _unchecked(contributions, ids - {entry.id for entry in entries})
+    entries = _entries(contributions, ids)
     return Outcome(
         entries=summary.unique([*_once(entries, ids), *map(summary.entry, missing)]),
         counts=_counts(entries, ids),
@@ -137,7 +140,27 @@ def conclude(
         refused=refused,
         failed=failed,
         migrations=_migrations(entries, ids, whole, context),
+        settings=severities,
     )
+
+
+def _names(contributions: Sequence[Contribution]) -> tuple[set[str], set[str]]:
+    """Names of the snapshots that are used, and ids of the registered checkpoints."""
+    used = {name for each in contributions for name in each.used}
+    return used, {identifier for each in contributions for identifier in each.ids}
+
+
+def _entries(contributions: Sequence[Contribution], ids: set[str]) -> list[summary.Entry]:
+    """Every verdict, and an entry for each registered checkpoint that has none."""
+    entries = [entry for each in contributions for entry in each.entries]
+    return [*entries, *_unchecked(contributions, ids - {entry.id for entry in entries})]
+
+
+def _severities(context: Context) -> tuple[str, ...]:
+    """What this branch changes in the severities of rules."""
+    if context.merge_base is None:
+        return ()
+    return context.merge_base.changed_severities(context.severities)
 
 
 def _migrations(entries: Sequence[summary.Entry], ids: set[str], whole: bool, context: Context) -> Migrations:

@@ -50,6 +50,8 @@ Confidence = Literal["certain", "likely", "ambiguous"]
 class Severity(enum.Enum):
     """How serious a change is."""
 
+    #: Of no interest to the project, by its settings.
+    IGNORED = "ignored"
     #: Accepted by the user, with a reason.
     ACCEPTED = "accepted"
     #: The code at the merge base breaks in the same way.
@@ -79,7 +81,7 @@ class Change:
         advice: what to do about it, where both sides show more than its kind does; "" for its rule's advice.
         rule: id of the rule that judged it (``CK101``), or "" before it is judged.
         severity: the judgement, or None before it is judged.
-        reason: for an accepted change, the reason that was given; for one that existed before, the
+        reason: for an accepted or ignored change, the reason that was given; for one that existed before, the
             git reference that has it.
     """
 
@@ -128,6 +130,21 @@ class Acceptance:
 
 
 @dataclass(frozen=True)
+class RuleSeverity:
+    """The severity that a project gives to a rule.
+
+    Attributes:
+        rule: rule id.
+        severity: error, warning or ignored.
+        reason: why; "" where none is given.
+    """
+
+    rule: str
+    severity: Severity
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Policy:
     """What a load and its judgement depend on besides the two sides.
 
@@ -135,8 +152,10 @@ class Policy:
         strict: whether the load under test is strict, as ``load_state_dict`` means it.
         accepted: breaks that the registration accepts.
         memory_budget: bytes of real tensors with which a verdict may be confirmed.
+        severities: those that the project gives to rules.
     """
 
     strict: bool = True
     accepted: tuple[Acceptance, ...] = ()
     memory_budget: int = MEMORY_BUDGET
+    severities: tuple[RuleSeverity, ...] = ()

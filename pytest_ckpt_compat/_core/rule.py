@@ -24,6 +24,7 @@ class Rule:
         severity: under a strict load.
         lenient: severity under ``strict=False``, or None for the same.
         keyless: whether a change of it may have no keys; then its detail identifies it.
+        firm: whether it stays an error whatever the project's settings say.
         sign: first sign of its rows. ``+`` the definition gained it, ``-`` the definition dropped
             it, ``~`` the same tensor in another form, ``!`` it does not fit, ``?`` it is not known,
             ``*`` it loads, but look at it.
@@ -45,6 +46,7 @@ class Rule:
     documentation: str
     lenient: Severity | None = None
     keyless: bool = False
+    firm: bool = False
     sign: Literal["+", "-", "~", "!", "?", "*"] = "~"
     phrase: str = "{detail}"
     detail_ends: str = ""

@@ -149,6 +149,7 @@ RULES: tuple[Rule, ...] = (
         about="snapshot",
         severity=Severity.ERROR,
         keyless=True,
+        firm=True,
         sign="!",
         advice="register the migration as it was (migrate=), or record what it does today with its id",
         meaning="a migration that a checkpoint needs was removed, or puts its values elsewhere",

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pytest_ckpt_compat._check.context import Subject
+from pytest_ckpt_compat._core.changes import RuleSeverity
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._premerge import git, new_breaks
 from pytest_ckpt_compat._premerge.merge_base_code import MergeBaseCode
 from pytest_ckpt_compat._premerge.missing import missing
+from pytest_ckpt_compat._premerge.severities import changed_severities
 
 
 class GitMergeBase:
@@ -28,6 +30,7 @@ class GitMergeBase:
         Raises:
             UsageError: there is no such commit here; names the command that fetches it.
         """
+        self._root = root
         self._code = MergeBaseCode(git.base_of(root, ref, folder), serve)
 
     @property
@@ -57,6 +60,10 @@ class GitMergeBase:
     ) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
         """See ``MergeBase``."""
         return missing(self._code.base, folder, used)
+
+    def changed_severities(self, severities: tuple[RuleSeverity, ...]) -> tuple[str, ...]:
+        """See ``MergeBase``."""
+        return changed_severities(self._code.base, self._root, severities)
 
     def close(self) -> None:
         """See ``MergeBase``."""

@@ -13,6 +13,7 @@ from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError
 from pytest_ckpt_compat._core.rules import judge
+from pytest_ckpt_compat._core.severities import graded, raised
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import Definition
@@ -93,6 +94,8 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
     own = replace(_own(subject), recorded=known)
     main = migrations.compare(subject, main, base, lambda: _ask(subject, main, code, {_CHECKPOINT: own}))
     cases[0] = replace(cases[0], verdict=main, question=own)
+    severities = subject.registration.policy.severities
+    cases = [replace(each, verdict=graded(each.verdict, severities)) for each in cases]
     return _without_existing(subject, cases, code)
 
 
@@ -243,12 +246,17 @@ def _without_existing(subject: Subject, cases: list[_Case], code: MergeBaseCode)
     if not answer.registered:  # a checkpoint that is registered for the first time has to load
         note = f"it is not registered in {code.base.label}: all its breaks are new"
         return (replace(verdicts[0], notes=tuple(dict.fromkeys((*verdicts[0].notes, note)))), *verdicts[1:])
-    return tuple(_graded(v, answer.changes.get(str(n), ()), code.base) for n, v in enumerate(verdicts))
+    also = raised(subject.registration.policy.severities)
+    found = enumerate(verdicts)
+    return tuple(_with_existing(v, answer.changes.get(str(n), ()), code.base, also) for n, v in found)
 
 
-def _graded(verdict: Verdict, before: Iterable[Change], base: git.Base) -> Verdict:
-    """Marks a break as existing if it was an error before; if it was only a warning, it is new."""
-    errors = facts(change for change in before if change.severity is Severity.ERROR)
+def _with_existing(verdict: Verdict, before: Iterable[Change], base: git.Base, raised: set[str]) -> Verdict:
+    """Marks a break as existing if it was an error before; if it was only a warning, it is new.
+
+    What is an error by today's settings alone existed before if it was there.
+    """
+    errors = facts(each for each in before if each.severity is Severity.ERROR or each.rule in raised)
     return verdict.with_severity(
         lambda change: is_break(change) and facts([change]) <= errors, Severity.EXISTING, base.ref
     )

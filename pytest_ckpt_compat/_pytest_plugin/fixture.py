@@ -13,6 +13,7 @@ from pytest_ckpt_compat._check.check import check
 from pytest_ckpt_compat._check.checkpoint import load
 from pytest_ckpt_compat._core.addresses import is_url
 from pytest_ckpt_compat._core.errors import CkptCompatError, UnreachableError
+from pytest_ckpt_compat._core.severities import graded
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._registry.chain import is_migrate, with_files
 from pytest_ckpt_compat._registry.paths import SearchPath, find_file
@@ -62,6 +63,7 @@ class CkptCompat:
             verdict = check(found, model, kwargs, key, strip_prefix, strict, migrate, load, version)
         except CkptCompatError as error:
             raise _failure(str(error)) from None
+        verdict = graded(verdict, self.search.severities)
         if not verdict.compatible:
             raise _failure(text.render(verdict, self.full))
         return verdict

@@ -120,9 +120,13 @@ class Session:
         """What the checks of this run have in common."""
         from pytest_ckpt_compat._check.context import Context
 
-        known = tuple(self.registered)
         return Context(
-            self.folder, self.update, self.rewrite, merge_base=self.merge_base, registrations=known
+            self.folder,
+            self.update,
+            self.rewrite,
+            merge_base=self.merge_base,
+            registrations=tuple(self.registered),
+            severities=self.settings.severities,
         )
 
     def contribution(self, item: pytest.Item, report: pytest.TestReport) -> str:
@@ -197,6 +201,7 @@ class Session:
         outcome = self.outcome
         missing = [text.render(verdict) for verdict in outcome.missing if not verdict.compatible]
         lines = [*([outcome.report.compared] if self.merge_base else []), *outcome.migrations.lines]
+        lines += outcome.settings
         lines += [*summary.remarks(outcome.entries), *outcome.lines, *missing, *self.published]
         if lines:
             reporter.section("checkpoint compatibility", sep="-")
@@ -267,6 +272,7 @@ class Session:
             lambda: store.recorded(self.folder),
             settings.level,
             settings.memory_budget,
+            settings.severities,
         )
 
 

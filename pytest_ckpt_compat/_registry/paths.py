@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ckpt_compat._core import addresses
-from pytest_ckpt_compat._core.changes import MEMORY_BUDGET
+from pytest_ckpt_compat._core.changes import MEMORY_BUDGET, RuleSeverity
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.levels import Level
 
@@ -25,6 +25,7 @@ class SearchPath:
         recorded: gives (shown path, id) of every stored snapshot.
         level: the level of a registration that names none.
         memory_budget: bytes of real tensors with which a verdict may be confirmed.
+        severities: those that the project gives to rules.
     """
 
     folders: tuple[Path, ...]
@@ -32,6 +33,7 @@ class SearchPath:
     recorded: Callable[[], Iterator[tuple[str, str]]]
     level: Level = Level.BACKWARD
     memory_budget: int = MEMORY_BUDGET
+    severities: tuple[RuleSeverity, ...] = ()
 
 
 def is_glob(path: object) -> bool:

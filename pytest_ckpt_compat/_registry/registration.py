@@ -127,7 +127,7 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
             version=values.get("version"),
             load=values.get("load"),
             inputs=values.get("inputs"),
-            policy=Policy(values.get("strict", True), accepted, search.memory_budget),
+            policy=Policy(values.get("strict", True), accepted, search.memory_budget, search.severities),
             level=level,
             optimizer=values.get("optimizer"),
             optimizer_path=tuple(beside(text, each, search) for text in optimizers),

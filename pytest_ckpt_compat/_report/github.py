@@ -27,7 +27,9 @@ def render(run: Run, workspace: str = "") -> list[str]:
     """
     lines: list[str] = []
     if run.migrations.repairs:
-        lines.append(_remark("notice", run.migrations.repairs))
+        lines.append(remark("notice", run.migrations.repairs))
+    if run.settings:
+        lines.append(remark("notice", "; ".join(run.settings)))
     for level in ("error", "warning", "notice"):
         found = [each for each in run.entries if _LEVELS.get(each.state) == level]
         shown = found if len(found) <= _MOST else found[: _MOST - 1]
@@ -35,11 +37,12 @@ def render(run: Run, workspace: str = "") -> list[str]:
         hidden = len(found) - len(shown)
         if hidden:
             names = ", ".join(visible(each.id) for each in found[len(shown) :])
-            lines.append(_remark(level, f"{hidden} more: {names}"))
+            lines.append(remark(level, f"{hidden} more: {names}"))
     return lines
 
 
-def _remark(level: str, text: str) -> str:
+def remark(level: str, text: str) -> str:
+    """The workflow command for an annotation of no file."""
     return f"::{level} title={_property('checkpoint compatibility')}::{_data(text)}"
 
 

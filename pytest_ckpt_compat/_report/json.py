@@ -34,6 +34,7 @@ def as_data(verdict: Verdict) -> dict[str, Any]:
         "changes": [_change(change) for change in verdict.changes],
         "rules": rules,
         "notes": [*verdict.notes, *notes],
+        **({"by_settings": list(verdict.by_settings)} if verdict.by_settings else {}),
         **_migrations(verdict),
     }
 

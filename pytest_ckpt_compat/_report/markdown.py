@@ -16,16 +16,18 @@ _SIGNS: dict[State, str] = {
     "skipped": "⏭️",
 }
 #: Entities, since a backslash escapes neither in a table cell nor in HTML.
-_ESCAPES = {sign: f"&#{ord(sign)};" for sign in "&<>|@#\\`*_[]~"}
+_ESCAPES = {sign: f"&#{ord(sign)};" for sign in "&<>|\\`*_[]~"}
+_ESCAPES |= {sign: f"&#{ord(sign)};<!-- -->" for sign in "@#"}
 
 
 def render(run: Run, limit: int = LIMIT) -> str:
     """The run as Markdown of at most ``limit`` bytes; whole reports are left out before table rows."""
-    lines = ["## Checkpoint compatibility", "", _cell(run.compared), ""]
-    lines += [line for each in run.migrations.lines for line in (_cell(each), "")]
+    lines = ["## Checkpoint compatibility", "", cell(run.compared), ""]
+    lines += [line for each in (*run.settings, *run.migrations.lines) for line in (cell(each), "")]
     lines += ["| | checkpoint | verdict |", "|---|---|---|"]
-    lines += [f"| {_SIGNS[each.state]} | {_cell(each.id)} | {_cell(each.headline)} |" for each in run.entries]
-    page = "\n".join(lines) + "\n"
+    lines += [f"| {_SIGNS[each.state]} | {cell(each.id)} | {cell(each.headline)} |" for each in run.entries]
+    told = [f"- {cell(f'{each.id}: {line}')}" for each in run.entries for line in each.by_settings]
+    page = "\n".join([*lines, *([""] if told else []), *told]) + "\n"
     left = 0
     for each in run.of("broken", "unknown", "before"):
         details = _details(each)
@@ -42,14 +44,17 @@ def _details(entry: Entry) -> str:
     fence = "```"
     while fence in entry.text:
         fence += "`"
-    return (
-        f"\n<details><summary>{_cell(entry.id)}</summary>\n\n{fence}\n{entry.text}\n{fence}\n\n</details>\n"
-    )
+    return f"\n<details><summary>{cell(entry.id)}</summary>\n\n{fence}\n{entry.text}\n{fence}\n\n</details>\n"
 
 
-def _cell(text: str) -> str:
-    """``text`` with every sign escaped that Markdown or HTML would interpret."""
-    return "".join(_ESCAPES.get(sign, sign) for sign in visible(text))
+def cell(text: str) -> str:
+    """``text`` with every sign escaped that Markdown or HTML would interpret.
+
+    GitHub looks for names and numbers to link and to notify in the text that is left, so that a comment parts
+    them from their sign; an address is none without its two slashes.
+    """
+    escaped = "".join(_ESCAPES.get(sign, sign) for sign in visible(text))
+    return escaped.replace("://", ":&#47;/")
 
 
 def _cut(page: str, limit: int) -> str:

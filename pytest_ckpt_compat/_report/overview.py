@@ -15,7 +15,9 @@ def render(run: Run, remarks: Sequence[str] = ()) -> str:
         run: what was found.
         remarks: remarks on the whole, a line each.
     """
-    return "\n".join([*_sections(run), *map(visible, remarks), *run.migrations.lines, run.compared])
+    return "\n".join(
+        [*_sections(run), *map(visible, remarks), *run.migrations.lines, *run.settings, run.compared]
+    )
 
 
 def compared(counts: tuple[int, int], label: str) -> str:
@@ -42,4 +44,4 @@ def _sections(run: Run) -> Iterator[str]:
     for each in run.of("warning", "ok", "skipped"):
         yield each.headline
         yield from (f"  {hint}" for hint in each.hints)
-        yield from (f"  note: {visible(note)}" for note in each.data["notes"])
+        yield from (f"  note: {visible(note)}" for note in each.notes)

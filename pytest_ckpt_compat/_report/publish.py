@@ -8,19 +8,25 @@ from pathlib import Path
 
 from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
 from pytest_ckpt_compat._core.internal import located
-from pytest_ckpt_compat._report import github, markdown
+from pytest_ckpt_compat._report import github, gitlab, markdown, sarif
 from pytest_ckpt_compat._report.json import SCHEMA
 from pytest_ckpt_compat._report.summary import Run
 from pytest_ckpt_compat._snapshots.writing import write
 
-_SUFFIXES = (".json", ".md")
+#: The suffixes of a report's name. Of two that a name ends in, the first counts.
+_SUFFIXES = (".codequality.json", ".json", ".md", ".sarif")
+
+
+def _suffix(file: str) -> str:
+    """The suffix that decides the format; "" for none that is known."""
+    return next((each for each in _SUFFIXES if Path(file).name.endswith(each)), "")
 
 
 def check_name(file: str) -> None:
     """Raises UsageError if a report of this name cannot be written; call it before the run."""
-    suffix = Path(file).suffix
-    if suffix not in _SUFFIXES:
-        problem = "is reserved for a later release" if suffix == ".html" else "is of no known kind"
+    if not _suffix(file):
+        html = Path(file).suffix == ".html"
+        problem = "is reserved for a later release" if html else "is of no known kind"
         raise UsageError(f"report {file}", problem, f"name a file that ends in {' or '.join(_SUFFIXES)}")
 
 
@@ -41,8 +47,7 @@ def publish(run: Run, file: str | None, environment: Mapping[str, str]) -> list[
     if environment.get("GITHUB_STEP_SUMMARY"):
         lines += _guarded("GitHub's step summary", lambda: _summary(run, environment))
     if file:
-        text = as_json(run) if Path(file).suffix == ".json" else markdown.render(run)
-        write(Path(file), text)
+        write(Path(file), _RENDER[_suffix(file)](run))
         lines.append(f"report    {file}")
     return lines
 
@@ -67,12 +72,21 @@ def as_json(run: Run) -> str:
     """The run as JSON; each verdict has the form of ``ckpt-compat diff --format json``."""
     data = {
         "schema": SCHEMA,
-        "compatible": not run.of("broken", "unknown") and len(run.of("skipped")) < len(run.entries),
+        "compatible": run.checked and not run.of("broken"),
         "compared": run.compared,
         "against": run.label or None,
         "migrations": run.migrations.as_data(),
+        "failures": list(run.failures),
+        "settings": list(run.settings),
         "checkpoints": [
-            {"id": each.id, "state": each.state, "headline": each.headline, "where": each.where, **each.data}
+            {
+                "id": each.id,
+                "state": each.state,
+                "headline": each.headline,
+                "where": each.where,
+                "text": each.text,
+                **each.data,
+            }
             for each in run.entries
         ],
     }
@@ -91,3 +105,11 @@ def _append(path: Path, run: Run) -> list[str]:
             str(SnapshotError(str(path), f"cannot be written ({error.strerror})", "see GITHUB_STEP_SUMMARY"))
         ]
     return []
+
+
+_RENDER: Mapping[str, Callable[[Run], str]] = {
+    ".codequality.json": gitlab.render,
+    ".json": as_json,
+    ".md": markdown.render,
+    ".sarif": sarif.render,
+}

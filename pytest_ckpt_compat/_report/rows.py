@@ -27,10 +27,11 @@ class Row:
     Attributes:
         rule: the rule that judged it.
         severity: the judgement.
-        sign: the rule's sign, or ``=`` for a change that is accepted or existed before.
+        sign: the rule's sign, or ``=`` for a change that is accepted, ignored or existed before.
         subject: the keys, folded, safe to print.
         note: specs, how many tensors, and the change's detail, safe to print.
         tensors: how many tensors the row stands for.
+        changes: the changes that it stands for.
     """
 
     rule: str
@@ -39,6 +40,7 @@ class Row:
     subject: str
     note: str
     tensors: int
+    changes: tuple[Change, ...]
 
 
 def rows(verdict: Verdict, full: bool = False) -> tuple[Row, ...]:
@@ -66,13 +68,13 @@ def _rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[R
         yield from _prefix_rows(changes, verdict, full)
     elif first.kind == "settings-changed":
         for line in settings_lines(changes, verdict, full):
-            yield _row(line.change, line.modules, line.note, 0)
+            yield _row(line.changes, line.modules, line.note, 0)
     elif first.kind == "retied":
         for change in changes:
-            yield _row(change, " = ".join(change.new), change.detail, len(change.new))
+            yield _row([change], " = ".join(change.new), change.detail, len(change.new))
     elif not first.old and not first.new:
         for change in changes:
-            yield _row(change, change.detail, "", 0)
+            yield _row([change], change.detail, "", 0)
     elif first.old and first.new and first.old != first.new:
         yield from _pair_rows(changes, full)
     else:
@@ -85,12 +87,12 @@ def _prefix_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Ite
     if full:
         for change in changes:
             for old, new in zip_longest(change.old, change.new, fillvalue=""):
-                yield _row(change, f"{old} -> {new}" if old and new else old or new, "", 1)
+                yield _row([change], f"{old} -> {new}" if old and new else old or new, "", 1)
         return
     number = sum(len(change.old) for change in changes) or len(first.new)
     total = len(_keys(verdict.old if first.old else verdict.new))
     yield _row(
-        first,
+        changes,
         first.group,
         f"{number:,} of {count(total, 'tensor')}" if number < total else _number(number),
         number,
@@ -102,7 +104,7 @@ def _pair_rows(changes: Sequence[Change], full: bool) -> Iterator[Row]:
     if full:
         for change in changes:
             note = "   ".join(part for part in (_pair_note([change]), ", ".join(change.evidence)) if part)
-            yield _row(change, f"{_list(change.old)} -> {_list(change.new)}", note, 1)
+            yield _row([change], f"{_list(change.old)} -> {_list(change.new)}", note, 1)
         return
     groups: dict[str, list[Change]] = {}
     for change in changes:
@@ -111,7 +113,7 @@ def _pair_rows(changes: Sequence[Change], full: bool) -> Iterator[Row]:
         note = _pair_note(members)
         if "*" in group.split(" -> ") and not members[0].detail:
             note = "   ".join(part for part in (note, _named([change.old[0] for change in members])) if part)
-        yield _row(members[0], group, note, len(members))
+        yield _row(members, group, note, len(members))
 
 
 def _list(keys: Sequence[str]) -> str:
@@ -153,10 +155,12 @@ def _key_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterat
     """Rows of changes that concern one key each, folded: ``blocks.{6..11}.*``."""
     first = changes[0]
     specs: dict[str, TensorSpec | None] = {}
+    owners: dict[str, Change] = {}
     for change in changes:
         found: list[TensorSpec | None] = [*(change.new_specs or change.old_specs)]
         keys = change.new or change.old
         specs.update(zip(keys, found or [None] * len(keys), strict=True))
+        owners.update(dict.fromkeys(keys, change))
     patterns: list[tuple[str, Sequence[str]]] = [(key, (key,)) for key in specs]
     if not full:
         universe = _keys(verdict.new if first.new else verdict.old)
@@ -166,7 +170,8 @@ def _key_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterat
         note = _note(changes, known, len(members))
         if pattern == "*" and first.kind != "retyped":
             note = "   ".join(part for part in (note, _named(members)) if part)
-        yield _row(first, pattern, note, len(members))
+        of_pattern = list({id(owners[key]): owners[key] for key in members}.values())
+        yield _row(of_pattern, pattern, note, len(members))
 
 
 def _named(keys: Sequence[str]) -> str:
@@ -175,14 +180,18 @@ def _named(keys: Sequence[str]) -> str:
     return f"({', '.join(keys[:_NAMES])}{more})"
 
 
-def _row(change: Change, subject: str, note: str, tensors: int) -> Row:
+def _row(changes: Sequence[Change], subject: str, note: str, tensors: int) -> Row:
+    change = changes[0]
     rule = BY_KIND[change.kind]
     severity, sign = change.severity or rule.severity, str(rule.sign)
     if severity is Severity.ACCEPTED:
         sign, note = "=", f"{note}   accepted: {change.reason}"
     if severity is Severity.EXISTING:
         sign, note = "=", f"{note}   already on {change.reason}"
-    return Row(change.rule, severity, sign, visible(subject) or _NO_NAME, visible(note).strip(), tensors)
+    if severity is Severity.IGNORED:
+        sign, note = "=", f"{note}   ignored{': ' if change.reason else ''}{change.reason}"
+    shown = visible(subject) or _NO_NAME
+    return Row(change.rule, severity, sign, shown, visible(note).strip(), tensors, tuple(changes))
 
 
 def _note(changes: Sequence[Change], specs: Sequence[TensorSpec], number: int) -> str:

@@ -17,7 +17,7 @@ _OUTERMOST = "the outermost module"
 class Line(NamedTuple):
     """One line on changes that say the same."""
 
-    change: Change
+    changes: tuple[Change, ...]
     modules: str
     what: str
     number: int
@@ -43,10 +43,12 @@ def settings_lines(changes: Sequence[Change], verdict: Verdict, full: bool = Fal
         for each in changes:
             exact = each.evidence[0] if each.evidence else ""
             own = f"{what.partition(' ')[0]} {exact}" if exact else what
-            yield Line(each, _pair(*_paths(each)), own, 1, consequence)
+            yield Line((each,), _pair(*_paths(each)), own, 1, consequence)
         return
-    for modules, number in _places([_paths(each) for each in changes], verdict):
-        yield Line(first, modules, what, number, consequence)
+    by_paths = {_paths(each): each for each in changes}
+    for modules, places in _places(list(by_paths), verdict):
+        members = tuple(by_paths[each] for each in places)
+        yield Line(members, modules, what, len(members), consequence)
 
 
 def settings_phrase(changes: Sequence[Change], verdict: Verdict) -> str:
@@ -63,22 +65,25 @@ def _paths(change: Change) -> tuple[str | None, str | None]:
     return (change.old[0] if change.old else None, change.new[0] if change.new else None)
 
 
-def _places(paths: Sequence[tuple[str | None, str | None]], verdict: Verdict) -> Iterator[tuple[str, int]]:
-    """The modules as few patterns, and how many each stands for."""
-    same = [(new if new is not None else old) or "" for old, new in paths if old == new or None in (old, new)]
+_Paths = tuple[str | None, str | None]
+
+
+def _places(paths: Sequence[_Paths], verdict: Verdict) -> Iterator[tuple[str, list[_Paths]]]:
+    """The modules as few patterns, each with the paths that it stands for."""
+    moved = [pair for pair in paths if None not in pair and pair[0] != pair[1]]
+    kept = [pair for pair in paths if None in pair or pair[0] == pair[1]]
+    same = {(new if new is not None else old) or "": (old, new) for old, new in kept}
     sides = [tuple(each.modules) if each else () for each in (verdict.old, verdict.new)]
     universe = sides[0] if paths[0][1] is None else sides[1]
     if "" in same:
-        yield _OUTERMOST, 1
+        yield _OUTERMOST, [same[""]]
     for found in fold([path for path in same if path], [path for path in universe if path]):
-        yield found.pattern, len(found.keys)
-    moved = [(old, new) for old, new in paths if old is not None and new is not None and old != new]
-    outer = [pair for pair in moved if "" in pair]
-    for pair in outer:
-        yield _pair(*pair), 1
-    inner = [pair for pair in moved if "" not in pair]
+        yield found.pattern, [same[key] for key in found.keys]
+    for pair in (pair for pair in moved if "" in pair):
+        yield _pair(*pair), [pair]
+    inner = [(old, new) for old, new in moved if old and new]
     for both in fold_pairs(inner, *([path for path in side if path] for side in sides)):
-        yield str(both), len(both.pairs)
+        yield str(both), list(both.pairs)
 
 
 def _pair(old: str | None, new: str | None) -> str:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._report import findings, text
 from pytest_ckpt_compat._report import json as json_report
-from pytest_ckpt_compat._report import text
 from pytest_ckpt_compat._report.migrations import Migrations
 
 #: Labels of the lines on how to open a file.
@@ -32,6 +32,7 @@ class Entry:
         where: file and line of the class (``models/net.py:88``), or "".
         data: the JSON report.
         hints: lines on what to do about a file that loads, and that ``torch.load`` does not open as it is.
+        findings: one for each row of the text report, as data.
     """
 
     id: str
@@ -41,6 +42,17 @@ class Entry:
     where: str = ""
     data: dict[str, Any] = field(default_factory=dict, repr=False)
     hints: tuple[str, ...] = ()
+    findings: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks on the verdict: which settings changed it, and how it was found."""
+        return [*self.by_settings, *self.data["notes"]]
+
+    @property
+    def by_settings(self) -> list[str]:
+        """A line on each severity of the project's settings that changed the verdict."""
+        return list(self.data.get("by_settings", ()))
 
     def as_data(self) -> dict[str, Any]:
         """The entry as JSON holds it; ``Entry(**data)`` restores it."""
@@ -56,12 +68,22 @@ class Run:
         compared: the line on how much was compared.
         label: the git reference, or "".
         migrations: what the registered migrations came to.
+        failures: a line on each thing that could not be read or written at the end of the run.
+        settings: a line on each rule that has another severity here than at the merge base.
     """
 
     entries: tuple[Entry, ...]
     compared: str
     label: str = ""
     migrations: Migrations = field(default_factory=Migrations)
+    failures: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+    @property
+    def checked(self) -> bool:
+        """Whether something was checked, and nothing that should have been was not."""
+        some = len(self.of("skipped")) < len(self.entries)
+        return some and not self.of("unknown") and not self.failures
 
     def of(self, *states: State) -> list[Entry]:
         """The entries in these states."""
@@ -78,7 +100,16 @@ def entry(verdict: Verdict, full: bool = False) -> Entry:
         verdict.where,
         json_report.as_data(verdict),
         tuple(f"{label}: {visible(line)}" for label, line in verdict.repairs if label in OPENING),
+        _findings(verdict),
     )
+
+
+def _findings(verdict: Verdict) -> tuple[dict[str, Any], ...]:
+    """The findings; if they cannot be told apart, one that says so, so that the others are reported."""
+    try:
+        return tuple(each.as_data() for each in findings.of_verdict(verdict))
+    except Exception as error:
+        return (findings.failed(verdict, error).as_data(),)
 
 
 def unchecked(identifier: str, state: State, reason: str) -> Entry:
@@ -102,7 +133,7 @@ def remarks(entries: Iterable[Entry]) -> Iterator[str]:
             if each.data["changes"]:
                 yield each.headline
                 yield from (f"  {hint}" for hint in each.hints)
-            yield from (f"{each.id}: {visible(note)}" for note in each.data["notes"])
+            yield from (f"{each.id}: {visible(note)}" for note in each.notes)
 
 
 def _state(verdict: Verdict) -> State:

@@ -35,7 +35,7 @@ def _whole(verdict: Verdict, full: bool) -> str:
     headline_has_all = len(verdict.changes) == 1 and not (verdict.changes[0].old or verdict.changes[0].new)
     shown = [] if headline_has_all else table(verdict, full)
     lines += ["", *shown] if shown else []
-    lines += [f"  note: {visible(note)}" for note in verdict.notes]
+    lines += [f"  note: {visible(note)}" for note in (*verdict.by_settings, *verdict.notes)]
     advice = list(_advice(verdict))
     lines += ["", *advice] if advice else []
     return "\n".join(lines)
@@ -43,7 +43,8 @@ def _whole(verdict: Verdict, full: bool) -> str:
 
 def table(verdict: Verdict, full: bool = False) -> list[str]:
     """The rows of the report, a line each."""
-    return _layout(rows(verdict, full), None if full else SCREEN)
+    found = (each for each in rows(verdict, full) if full or each.severity is not Severity.IGNORED)
+    return _layout(tuple(found), None if full else SCREEN)
 
 
 def headline(verdict: Verdict) -> str:

@@ -1,0 +1,93 @@
+"""A verdict as single findings, one a row, each with a fingerprint, for tools that collect findings."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.internal import located
+from pytest_ckpt_compat._core.rules import BY_ID
+from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._report.rows import rows
+from pytest_ckpt_compat._snapshots.accepted import facts
+
+#: What differs between two runs that find the same: places in files, and numbers that were measured.
+_PASSING = re.compile(r"\b(?:line|column) \d+|\b\d+\.\d+(?:e[+-]?\d+)?|\b\d+e[+-]?\d+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of a report, for a tool that shows it alone.
+
+    Attributes:
+        rule: id of the rule.
+        severity: value of the row's severity.
+        text: the row, safe to print.
+        advice: what to do, in one line, or "".
+        reason: why it is accepted, or the reference that has it too, or "".
+        fingerprint: hexadecimal digits that stay for the same change of the same checkpoint: they depend on
+            keys, shapes and dtypes, and not on lines, machines, or what else a run finds.
+    """
+
+    rule: str
+    severity: str
+    text: str
+    advice: str
+    reason: str
+    fingerprint: str
+
+    def as_data(self) -> dict[str, Any]:
+        """The finding as JSON holds it; ``Finding(**data)`` restores it."""
+        return asdict(self)
+
+
+def of_verdict(verdict: Verdict) -> Iterator[Finding]:
+    """One finding for each row of the folded report."""
+    known: dict[str, int] = {}
+    for row in rows(verdict) if verdict.changes else ():
+        first = row.changes[0]
+        digest = _fingerprint(verdict.name, row.changes)
+        known[digest] = known.get(digest, 0) + 1
+        if known[digest] > 1:  # the same words twice
+            digest = _digest([digest, str(known[digest])])
+        yield Finding(
+            rule=row.rule,
+            severity=row.severity.value,
+            text="   ".join(part for part in (row.subject, row.note) if part),
+            advice=first.advice or BY_ID[row.rule].advice,
+            reason=first.reason,
+            fingerprint=digest,
+        )
+
+
+def failed(verdict: Verdict, error: Exception) -> Finding:
+    """What stands for a verdict whose rows could not be made."""
+    text = f"{located(error)}; the text report has the verdict; please report it"
+    digest = _digest([verdict.name, "CK908", text])
+    return Finding("CK908", BY_ID["CK908"].severity.value, text, "", "", digest)
+
+
+def of_entry(findings: tuple[Mapping[str, Any], ...]) -> tuple[Finding, ...]:
+    """The findings of an entry, as it holds them."""
+    return tuple(Finding(**each) for each in findings)
+
+
+def _fingerprint(name: str, changes: tuple[Change, ...]) -> str:
+    told = sorted(_told(fact, change) for change in changes for fact in facts(change))
+    return _digest([name, changes[0].rule, *told])
+
+
+def _told(fact: str, change: Change) -> str:
+    """A fact; of words, without what another run of the same would say otherwise."""
+    if change.old or change.new:
+        return fact
+    return _PASSING.sub("", fact.replace(os.getcwd() + os.sep, ""))
+
+
+def _digest(parts: list[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
