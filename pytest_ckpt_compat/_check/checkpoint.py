@@ -81,18 +81,23 @@ def check_registered(registration: Registration, context: Context) -> Result:
         raise
     except BaseException as error:
         return Result((could_not_check(error, registration.id),), writes)
+    finally:
+        context.doing("")
 
 
 def _checked(registration: Registration, context: Context, writes: dict[str, str]) -> Result:
     """The check; ``writes`` gets the checkpoint's snapshot as soon as it is known."""
     entries, unread = _accepted(context.folder)
     recorded = snapshots.stored_of(registration, context.folder)
+    context.doing(f"finding the model of {registration.id}")
     definition = find_registered(registration, config=recorded.config)
+    context.doing(f"reading {registration.shown}")
     structure, stored = snapshots.of_checkpoint(registration, definition, context, recorded)
     writes.update(stored.writes)
     name = definition_name(registration, definition)
     chains = elsewhere(registration, definition, context.registrations)
     subject = Subject(registration, definition, context.folder, name, structure, chains)
+    context.doing(f"building {definition.label} for {registration.id}")
     verdict = check_structure(
         structure,
         definition,
@@ -110,6 +115,7 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
     writes.update(migrations.writes)
     verdicts = _with_snapshots(subject, verdict, (stored, own, migrations), context)
     if context.merge_base is not None:
+        context.doing(f"asking {context.label} about {registration.id}")
         verdicts = acceptance.cover(verdicts, entries, context.today)
         verdicts = _compared(subject, verdicts, context.merge_base)
     whole = {registration.id, *([subject.identifier] if context.merge_base else [])}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -89,6 +89,10 @@ class MergeBase(Protocol):
         """Ends the process that runs the merge base's code, if there is one."""
 
 
+def _unheard(_doing: str) -> None:
+    """Nobody wants to know what is being done."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What the checks of one run have in common.
@@ -102,6 +106,7 @@ class Context:
         merge_base: what the run is compared with, or None.
         snapshots_only: whether snapshots are used even where the files are present.
         registrations: every registered checkpoint that was collected.
+        doing: is told, before each step of a check, what is being done, and "" after the last.
     """
 
     folder: Path
@@ -111,6 +116,7 @@ class Context:
     merge_base: MergeBase | None = None
     snapshots_only: bool = False
     registrations: tuple[Registration, ...] = ()
+    doing: Callable[[str], None] = field(default=_unheard, compare=False, repr=False)
 
     @property
     def ref(self) -> str:

@@ -286,8 +286,12 @@ def _missing(context: Context, used: set[str]) -> tuple[tuple[Verdict, ...], tup
     """
     if context.merge_base is None:
         return (), ()
+    context.doing(f"looking at the snapshots of {context.label}")
     entries = accepted.load(context.folder)
-    found, lines = context.merge_base.missing_snapshots(context.folder, used)
+    try:
+        found, lines = context.merge_base.missing_snapshots(context.folder, used)
+    finally:
+        context.doing("")
     left = acceptance.not_retired(found, entries, context.today)
     covered = [acceptance.apply([each], entries, context.today, ())[0] for each in left]
     retirable = any(each.repairs for each in covered)
