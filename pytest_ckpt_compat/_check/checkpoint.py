@@ -14,6 +14,7 @@ from pytest_ckpt_compat._check import acceptance, guard, snapshots
 from pytest_ckpt_compat._check.breaks import at_level, is_break, may_be_migrated
 from pytest_ckpt_compat._check.check import check_structure, could_not_check, resumed
 from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
+from pytest_ckpt_compat._check.logged import is_fingerprint
 from pytest_ckpt_compat._check.migrations import elsewhere
 from pytest_ckpt_compat._check.proven import with_proven
 from pytest_ckpt_compat._check.snapshots import Finding, definition_name
@@ -60,6 +61,8 @@ def used_names(registration: Registration) -> tuple[str, ...]:
     """
     if registration.problem is not None:
         raise registration.problem
+    if is_fingerprint(registration):
+        return ()
     own = store.checkpoint_name(registration.id)
     if registration.model is None and registration.load in LIBRARIES:  # the checkpoint names the class
         return own, store.definition_name(registration.id)
