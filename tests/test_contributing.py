@@ -55,7 +55,9 @@ def test_every_format_is_recognized_and_tested(name: str) -> None:
 PARTS = {
     "bare",
     "github",
+    "merge",
     "migrations",
+    "of_run",
     "overview",
     "publish",
     "rows",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,12 +11,12 @@ from pytest_ckpt_compat._check import acceptance, update
 from pytest_ckpt_compat._check.checkpoint import with_commands
 from pytest_ckpt_compat._check.context import Context
 from pytest_ckpt_compat._check.contribution import Contribution
-from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.internal import in_a_line
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._report import overview, summary
-from pytest_ckpt_compat._report.migrations import Migrations, of_run
+from pytest_ckpt_compat._report import migrations as migrations_report
+from pytest_ckpt_compat._report import of_run, overview, summary
+from pytest_ckpt_compat._report.migrations import Migrations
 from pytest_ckpt_compat._snapshots import accepted, accepted_edit, store
 
 #: Exit codes of pytest.
@@ -39,6 +38,7 @@ class Outcome:
         refused: whether nothing was written because an id is not registered.
         failed: whether something could not be read or written at the end.
         migrations: what the registered migrations came to.
+        registered: ids of the checkpoints.
     """
 
     entries: tuple[summary.Entry, ...] = ()
@@ -49,6 +49,7 @@ class Outcome:
     refused: bool = False
     failed: bool = False
     migrations: Migrations = field(default_factory=Migrations)
+    registered: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -75,7 +76,7 @@ class Outcome:
     def report(self) -> summary.Run:
         """The run as reports take it."""
         compared = overview.compared(self.counts, self.label)
-        return summary.Run(self.entries, compared, self.label, self.migrations)
+        return summary.Run(self.entries, compared, self.label, self.migrations, self.registered)
 
 
 def conclude(
@@ -129,14 +130,15 @@ def conclude(
     entries = [entry for each in contributions for entry in each.entries]
     entries += _unchecked(contributions, ids - {entry.id for entry in entries})
     return Outcome(
-        entries=summary.unique([*_once(entries, ids), *map(summary.entry, missing)]),
-        counts=_counts(entries, ids),
+        entries=summary.unique([*of_run.once(entries, ids), *map(summary.entry, missing)]),
+        counts=of_run.counts(entries, ids),
         label=context.label,
         missing=missing,
         lines=tuple(lines),
         refused=refused,
         failed=failed,
         migrations=_migrations(entries, ids, whole, context),
+        registered=tuple(sorted(ids)),
     )
 
 
@@ -144,7 +146,7 @@ def _migrations(entries: Sequence[summary.Entry], ids: set[str], whole: bool, co
     """What the migrations of all registered checkpoints came to."""
     own = [each for each in entries if each.id in ids]
     known = whole and all(each.state not in ("unknown", "skipped") for each in own)
-    found = of_run([(each.id, each.data) for each in own], known)
+    found = migrations_report.of_run([(each.id, each.data) for each in own], known)
     return found if context.merge_base is not None else replace(found, broken=())
 
 
@@ -183,45 +185,6 @@ def _acceptances(
     if gone:
         accepted_edit.drop(context.folder, gone)
     return [acceptance.taken_out(entry) for entry in gone]
-
-
-def _counts(entries: Sequence[summary.Entry], ids: set[str]) -> tuple[int, int]:
-    """How many checkpoints, and how many of their tensors, were loaded into their definitions."""
-    sides = ((each.id, each.data["old"], each.data["new"]) for each in entries if each.id in ids)
-    loaded = {
-        (identifier, old["digest"], new["digest"]): old["tensors"]
-        for identifier, old, new in sides
-        if old["digest"] and new["digest"]
-    }
-    return len(loaded), sum(loaded.values())
-
-
-def _once(entries: Sequence[summary.Entry], ids: set[str]) -> Iterator[summary.Entry]:
-    """Checkpoint verdicts, then definition verdicts with errors that no checkpoint shows."""
-    own = [each for each in entries if each.id in ids]
-    shown = [(_definition(each), _errors(each)) for each in own]
-    yield from own
-    for each in entries:
-        errors = _errors(each)
-        known = any(label == _definition(each) and errors <= found for label, found in shown)
-        if each.id not in ids and not (errors and known):
-            yield each
-
-
-def _definition(entry: summary.Entry) -> str:
-    return str(entry.data["new"]["source"])
-
-
-def _errors(entry: summary.Entry) -> set[str]:
-    """The errors of a verdict, to compare: rule, keys and specs, and the words of one without keys."""
-    errors = (each for each in entry.data["changes"] if each["severity"] == Severity.ERROR.value)
-    facts = ("rule", "old", "new", "old_specs", "new_specs")
-    return {
-        json.dumps(
-            [*(each[name] for name in facts), "" if each["old"] or each["new"] else each.get("detail", "")]
-        )
-        for each in errors
-    }
 
 
 def require_registered(rewrite: Iterable[str], ids: Iterable[str]) -> None:

@@ -56,12 +56,14 @@ class Run:
         compared: the line on how much was compared.
         label: the git reference, or "".
         migrations: what the registered migrations came to.
+        registered: ids of the checkpoints; the other entries are about definitions and removed checkpoints.
     """
 
     entries: tuple[Entry, ...]
     compared: str
     label: str = ""
     migrations: Migrations = field(default_factory=Migrations)
+    registered: tuple[str, ...] = ()
 
     def of(self, *states: State) -> list[Entry]:
         """The entries in these states."""
