@@ -17,6 +17,7 @@ if _typing.TYPE_CHECKING:
     from pytest_ckpt_compat._definition import define as define
     from pytest_ckpt_compat._pytest_plugin.fixture import CkptCompat as CkptCompat
     from pytest_ckpt_compat._readers import read as read
+    from pytest_ckpt_compat._snapshots.training_log import log_fingerprint as log_fingerprint
 
 _HOMES = {
     "Change": "_core.changes",
@@ -29,6 +30,7 @@ _HOMES = {
     "check": "_check.check",
     "define": "_definition",
     "diff": "_check.check",
+    "log_fingerprint": "_snapshots.training_log",
     "read": "_readers",
 }
 
@@ -43,6 +45,7 @@ __all__ = [
     "check",
     "define",
     "diff",
+    "log_fingerprint",
     "read",
 ]
 

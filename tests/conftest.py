@@ -43,11 +43,14 @@ _ONCE = {
     "accelerate",
     "huggingface_hub",
     "lightning",
+    "mlflow",
     "numpy",
     "peft",
     "safetensors",
     "torch",
     "transformers",
+    "wandb",
+    "yaml",
 }
 
 

@@ -239,7 +239,8 @@ def test_a_run_without_checkpoints_loads_no_torch(pytester: pytest.Pytester) -> 
 
 
 def test_the_public_names_are_these() -> None:
-    names = "Change CkptCompat CkptCompatError Severity Structure TensorSpec Verdict check define diff read"
+    names = "Change CkptCompat CkptCompatError Severity Structure TensorSpec Verdict check define diff "
+    names += "log_fingerprint read"
     assert sorted(pytest_ckpt_compat.__all__) == sorted(names.split())
     for name in pytest_ckpt_compat.__all__:
         assert getattr(pytest_ckpt_compat, name).__doc__

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ckpt_compat._cli import progress
 from pytest_ckpt_compat._core.addresses import redacted, redacted_in
 from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.internal import located
@@ -36,7 +35,6 @@ def assert_silent(folder: Path, *outputs: str) -> None:
 def test_commands_that_are_given_an_address(
     project: pytest.Pytester, server: Server, command: Command, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    monkeypatch.setattr(progress, "PATIENCE", 0.0)
     server.folder, server.mode = project.path, mode
     (project.path / "bad.pt").write_bytes(b"PK\3\4 not a zip archive")
     for name in ("net.pt", "bad.pt", "absent.pt"):

@@ -14,6 +14,7 @@ from pytest_ckpt_compat._check import acceptance, guard, snapshots
 from pytest_ckpt_compat._check.breaks import at_level, is_break, may_be_migrated
 from pytest_ckpt_compat._check.check import check_structure, could_not_check, resumed
 from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
+from pytest_ckpt_compat._check.logged import is_fingerprint
 from pytest_ckpt_compat._check.migrations import elsewhere
 from pytest_ckpt_compat._check.proven import with_proven
 from pytest_ckpt_compat._check.snapshots import Finding, definition_name
@@ -61,6 +62,8 @@ def used_names(registration: Registration) -> tuple[str, ...]:
     """
     if registration.problem is not None:
         raise registration.problem
+    if is_fingerprint(registration):
+        return ()
     own = store.checkpoint_name(registration.id)
     if registration.model is None and registration.load in LIBRARIES:  # the checkpoint names the class
         return own, store.definition_name(registration.id)
@@ -82,18 +85,23 @@ def check_registered(registration: Registration, context: Context) -> Result:
         raise
     except BaseException as error:
         return Result((could_not_check(error, registration.id),), writes)
+    finally:
+        context.doing("")
 
 
 def _checked(registration: Registration, context: Context, writes: dict[str, str]) -> Result:
     """The check; ``writes`` gets the checkpoint's snapshot as soon as it is known."""
     entries, unread = _accepted(context.folder)
     recorded = snapshots.stored_of(registration, context.folder)
+    context.doing(f"finding the model of {registration.id}")
     definition = find_registered(registration, config=recorded.config)
+    context.doing(f"reading {registration.shown}")
     structure, stored = snapshots.of_checkpoint(registration, definition, context, recorded)
     writes.update(stored.writes)
     name = definition_name(registration, definition)
     chains = elsewhere(registration, definition, context.registrations)
     subject = Subject(registration, definition, context.folder, name, structure, chains)
+    context.doing(f"building {definition.label} for {registration.id}")
     verdict = check_structure(
         structure,
         definition,
@@ -111,6 +119,7 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
     writes.update(migrations.writes)
     verdicts = _with_snapshots(subject, verdict, (stored, own, migrations), context)
     if context.merge_base is not None:
+        context.doing(f"asking {context.label} about {registration.id}")
         verdicts = acceptance.cover(verdicts, entries, context.today)
         verdicts = _compared(subject, verdicts, context.merge_base)
     whole = {registration.id, *([subject.identifier] if context.merge_base else [])}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -97,6 +97,10 @@ class MergeBase(Protocol):
         """Ends the process that runs the merge base's code, if there is one."""
 
 
+def _unheard(_doing: str) -> None:
+    """Nobody wants to know what is being done."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What the checks of one run have in common.
@@ -111,6 +115,7 @@ class Context:
         snapshots_only: whether snapshots are used even where the files are present.
         registrations: every registered checkpoint that was collected.
         severities: those that the project gives to rules.
+        doing: is told, before each step of a check, what is being done, and "" after the last.
     """
 
     folder: Path
@@ -121,6 +126,7 @@ class Context:
     snapshots_only: bool = False
     registrations: tuple[Registration, ...] = ()
     severities: tuple[RuleSeverity, ...] = ()
+    doing: Callable[[str], None] = field(default=_unheard, compare=False, repr=False)
 
     @property
     def ref(self) -> str:

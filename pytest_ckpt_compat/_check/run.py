@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,12 +11,12 @@ from pytest_ckpt_compat._check import acceptance, update
 from pytest_ckpt_compat._check.checkpoint import with_commands
 from pytest_ckpt_compat._check.context import Context
 from pytest_ckpt_compat._check.contribution import Contribution
-from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.internal import in_a_line
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._report import overview, summary
-from pytest_ckpt_compat._report.migrations import Migrations, of_run
+from pytest_ckpt_compat._report import migrations as migrations_report
+from pytest_ckpt_compat._report import of_run, overview, summary
+from pytest_ckpt_compat._report.migrations import Migrations
 from pytest_ckpt_compat._snapshots import accepted, accepted_edit, store
 
 #: Exit codes of pytest.
@@ -40,6 +39,7 @@ class Outcome:
         failed: whether something could not be read or written at the end.
         migrations: what the registered migrations came to.
         settings: a line on each rule that has another severity here than at the merge base.
+        registered: ids of the checkpoints.
     """
 
     entries: tuple[summary.Entry, ...] = ()
@@ -51,6 +51,7 @@ class Outcome:
     failed: bool = False
     migrations: Migrations = field(default_factory=Migrations)
     settings: tuple[str, ...] = ()
+    registered: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -78,7 +79,15 @@ class Outcome:
         """The run as reports take it."""
         compared = overview.compared(self.counts, self.label)
         failures = tuple(line for line in self.lines if line.startswith("failed "))
-        return summary.Run(self.entries, compared, self.label, self.migrations, failures, self.settings)
+        return summary.Run(
+            self.entries,
+            compared,
+            self.label,
+            self.migrations,
+            failures=failures,
+            settings=self.settings,
+            registered=self.registered,
+        )
 
 
 def conclude(
@@ -132,8 +141,8 @@ def conclude(
         failed = True
     entries = _entries(contributions, ids)
     return Outcome(
-        entries=summary.unique([*_once(entries, ids), *map(summary.entry, missing)]),
-        counts=_counts(entries, ids),
+        entries=summary.unique([*of_run.once(entries, ids), *map(summary.entry, missing)]),
+        counts=of_run.counts(entries, ids),
         label=context.label,
         missing=missing,
         lines=tuple(lines),
@@ -141,6 +150,7 @@ def conclude(
         failed=failed,
         migrations=_migrations(entries, ids, whole, context),
         settings=severities,
+        registered=tuple(sorted(ids)),
     )
 
 
@@ -167,7 +177,7 @@ def _migrations(entries: Sequence[summary.Entry], ids: set[str], whole: bool, co
     """What the migrations of all registered checkpoints came to."""
     own = [each for each in entries if each.id in ids]
     known = whole and all(each.state not in ("unknown", "skipped") for each in own)
-    found = of_run([(each.id, each.data) for each in own], known)
+    found = migrations_report.of_run([(each.id, each.data) for each in own], known)
     return found if context.merge_base is not None else replace(found, broken=())
 
 
@@ -206,45 +216,6 @@ def _acceptances(
     if gone:
         accepted_edit.drop(context.folder, gone)
     return [acceptance.taken_out(entry) for entry in gone]
-
-
-def _counts(entries: Sequence[summary.Entry], ids: set[str]) -> tuple[int, int]:
-    """How many checkpoints, and how many of their tensors, were loaded into their definitions."""
-    sides = ((each.id, each.data["old"], each.data["new"]) for each in entries if each.id in ids)
-    loaded = {
-        (identifier, old["digest"], new["digest"]): old["tensors"]
-        for identifier, old, new in sides
-        if old["digest"] and new["digest"]
-    }
-    return len(loaded), sum(loaded.values())
-
-
-def _once(entries: Sequence[summary.Entry], ids: set[str]) -> Iterator[summary.Entry]:
-    """Checkpoint verdicts, then definition verdicts with errors that no checkpoint shows."""
-    own = [each for each in entries if each.id in ids]
-    shown = [(_definition(each), _errors(each)) for each in own]
-    yield from own
-    for each in entries:
-        errors = _errors(each)
-        known = any(label == _definition(each) and errors <= found for label, found in shown)
-        if each.id not in ids and not (errors and known):
-            yield each
-
-
-def _definition(entry: summary.Entry) -> str:
-    return str(entry.data["new"]["source"])
-
-
-def _errors(entry: summary.Entry) -> set[str]:
-    """The errors of a verdict, to compare: rule, keys and specs, and the words of one without keys."""
-    errors = (each for each in entry.data["changes"] if each["severity"] == Severity.ERROR.value)
-    facts = ("rule", "old", "new", "old_specs", "new_specs")
-    return {
-        json.dumps(
-            [*(each[name] for name in facts), "" if each["old"] or each["new"] else each.get("detail", "")]
-        )
-        for each in errors
-    }
 
 
 def require_registered(rewrite: Iterable[str], ids: Iterable[str]) -> None:
@@ -309,8 +280,12 @@ def _missing(context: Context, used: set[str]) -> tuple[tuple[Verdict, ...], tup
     """
     if context.merge_base is None:
         return (), ()
+    context.doing(f"looking at the snapshots of {context.label}")
     entries = accepted.load(context.folder)
-    found, lines = context.merge_base.missing_snapshots(context.folder, used)
+    try:
+        found, lines = context.merge_base.missing_snapshots(context.folder, used)
+    finally:
+        context.doing("")
     left = acceptance.not_retired(found, entries, context.today)
     covered = [acceptance.apply([each], entries, context.today, ())[0] for each in left]
     retirable = any(each.repairs for each in covered)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pytest_ckpt_compat._check import logged as fingerprints
 from pytest_ckpt_compat._check import outputs
 from pytest_ckpt_compat._check.breaks import facts
 from pytest_ckpt_compat._check.check import check_saved
@@ -119,8 +120,11 @@ def of_checkpoint(
     Raises:
         ReadError: the file is there and cannot be read, or it is to be recorded anew and cannot be reached.
         NoBaselineError: neither the file nor its snapshot is there, or the file is to be recorded anew.
-        SnapshotError: only the snapshot is there, and it cannot be used.
+        SnapshotError: only the snapshot is there, or the path is a fingerprint, and it cannot be used.
     """
+    logged = fingerprints.registered(registration)
+    if logged is not None:  # it is what a snapshot would be, and stays as its run has logged it
+        return logged, Finding()
     folder, shown = context.folder, registration.shown
     named = context.update and registration.id in context.rewrite
     if named and not registration.there:
@@ -253,6 +257,8 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     new, values = main.new, main.old.values if main.old else {}
     if new is None or (main.old is not None and config_of(main.old) is not None):
         return Finding()  # what an adapter saves depends on its own configuration, not on the code alone
+    if fingerprints.is_fingerprint(subject.registration):
+        return Finding()  # the fingerprint itself has the definition, as it was at the training
     recorded = _stored(folder, name)
     if context.update:
         return _updated(subject, new, values, recorded)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -141,11 +141,18 @@ def results_of(
         for each in project.registrations
         if each.id not in marks.skipped and (only is None or each.id in only)
     ]
-    results = tuple(_expected(each, check_registered(each, context), marks) for each in registrations)
-    return results, (
+    results = []
+    for number, each in enumerate(registrations, 1):
+        counted = replace(context, doing=_counted(context.doing, f"{number} of {len(registrations)}"))
+        results.append(_expected(each, check_registered(each, counted), marks))
+    return tuple(results), (
         replace(contribution.of_registrations(project.registrations), skipped=marks.skipped),
         contribution.of_results(results, full),
     )
+
+
+def _counted(doing: Callable[[str], None], place: str) -> Callable[[str], None]:
+    return lambda step: doing(f"{place}: {step}")
 
 
 def _expected(registration: Registration, result: Result, marks: Marks) -> Result:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pytest_ckpt_compat._core.addresses import redacted
 from pytest_ckpt_compat._core.display import visible
-
-#: Seconds before the first report; most files are read sooner.
-PATIENCE = 1.0
 
 
 def say(line: str) -> None:
@@ -38,11 +33,9 @@ def asked(question: str) -> str:
 
 @contextmanager
 def reported_if_slow(what: str) -> Iterator[None]:
-    """Prints ``reading <what> ...`` on standard error if the work inside takes longer than a second."""
-    timer = threading.Timer(PATIENCE, say, [f"reading {redacted(what)} ..."])
-    timer.daemon = True
-    timer.start()
-    try:
+    """Shows at a terminal that a file is being read, if the work inside takes long."""
+    from pytest_ckpt_compat._pytest_plugin.progress import shown
+
+    with shown(sys.stderr) as doing:
+        doing(f"reading {what}")
         yield
-    finally:
-        timer.cancel()

@@ -61,10 +61,10 @@ def read(path: str, key: str | None = None) -> Structure:
         advice = f"show reads files; to see a definition's keys: ckpt-compat diff FILE {path}"
         raise UsageError(path, "is a definition", advice)
     from pytest_ckpt_compat import _readers
+    from pytest_ckpt_compat._check.logged import fingerprint_at
     from pytest_ckpt_compat._cli.progress import reported_if_slow
-    from pytest_ckpt_compat._snapshots import store
 
-    stored = store.read_file(path)
+    stored = fingerprint_at(path)
     if stored is not None:
         return stored
     with reported_if_slow(path):
@@ -77,13 +77,13 @@ def old_side(text: str, definition: Definition) -> tuple[Structure, tuple[str, .
     Raises:
         CkptCompatError: it cannot be read.
     """
+    from pytest_ckpt_compat._check.logged import fingerprint_at
     from pytest_ckpt_compat._check.reading import read_for
     from pytest_ckpt_compat._cli.progress import reported_if_slow
-    from pytest_ckpt_compat._snapshots import store
 
     if definition_named(text):
         return _side(text), ()
-    stored = store.read_file(text)
+    stored = fingerprint_at(text)
     if stored is not None:
         return stored, ()
     with reported_if_slow(text):

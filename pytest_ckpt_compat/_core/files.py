@@ -9,6 +9,8 @@ from pathlib import Path
 
 #: Bytes of a snapshot. One of 250,000 tensors, the most that a checkpoint may have, takes about 25 MB.
 SNAPSHOT_BYTES = 64 << 20
+#: Bytes of a report as JSON; one with a verdict on 100,000 keys takes about 100 MB.
+REPORT_BYTES = 1 << 30
 #: Bytes of a file of settings, or of accepted breaks.
 SETTINGS_BYTES = 16 << 20
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -16,6 +17,7 @@ from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._pytest_plugin.completeness import asked_for_everything
 from pytest_ckpt_compat._pytest_plugin.keys import REGISTRATIONS, SESSION
 from pytest_ckpt_compat._pytest_plugin.marks import Marks, read_marks
+from pytest_ckpt_compat._pytest_plugin.progress import shown
 from pytest_ckpt_compat._registry import project_file
 from pytest_ckpt_compat._registry.names import MARKER
 from pytest_ckpt_compat._registry.registration import Registration
@@ -88,7 +90,8 @@ def in_project(
 ) -> _T:
     """Lets pytest collect the project's checkpoints, and works on them before it ends.
 
-    Drops what pytest and the project's code print: a command prints its result alone.
+    Drops what pytest and the project's code print: a command prints its result alone. At a terminal, what
+    takes long is shown until it is done.
 
     Args:
         work: gets the project while its ``pythonpath`` and conftest files are in force.
@@ -100,9 +103,14 @@ def in_project(
         UsageError: the collection failed, or found no checkpoint.
         CkptCompatError: as ``work`` raises it.
     """
-    finder = _Finder(work, whole, asks)
     output = _Dropped()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+    with (
+        shown(sys.stderr) as doing,
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+    ):
+        doing("collecting the registered checkpoints")
+        finder = _Finder(work, whole, asks, doing)
         # Nothing is run. With rewriting, pytest warns of modules that are imported already.
         options = ["--collect-only", "-q", "--assert=plain", "-m", MARKER]
         code = pytest.main([*options, *args], plugins=[finder])
@@ -132,8 +140,11 @@ class _Dropped(io.StringIO):
 class _Finder(Generic[_T]):
     """Does the work at the end of the collection."""
 
-    def __init__(self, work: Callable[[Project], _T], whole: bool, asks: bool) -> None:
+    def __init__(
+        self, work: Callable[[Project], _T], whole: bool, asks: bool, doing: Callable[[str], None]
+    ) -> None:
         self._work = work
+        self._doing = doing
         self._whole = whole
         self._asks = asks
         self._skipped: list[str] = []
@@ -195,7 +206,8 @@ class _Finder(Generic[_T]):
         config, problems, skipped = session.config, tuple(self.problems), tuple(self._skipped)
         complete = asked_for_everything(config) and not problems and not skipped
         try:
-            context = config.stash[SESSION].context()
+            self._doing("")
+            context = replace(config.stash[SESSION].context(), doing=self._doing)
             project = Project(
                 root=config.rootpath,
                 context=context,

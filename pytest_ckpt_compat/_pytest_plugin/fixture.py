@@ -11,6 +11,7 @@ import pytest
 
 from pytest_ckpt_compat._check.check import check
 from pytest_ckpt_compat._check.checkpoint import load
+from pytest_ckpt_compat._check.logged import is_fingerprint
 from pytest_ckpt_compat._core.addresses import is_url
 from pytest_ckpt_compat._core.errors import CkptCompatError, UnreachableError
 from pytest_ckpt_compat._core.severities import graded
@@ -73,7 +74,8 @@ class CkptCompat:
 
         Of several parts, a dictionary of part -> module.
 
-        Skips the test, with the reason, where the file is absent and only its snapshot is there, where an
+        Skips the test, with the reason, where the file is absent and only its snapshot is there, where a
+        fingerprint is registered, where an
         address cannot be reached, or where the load fails by a break that is accepted. A checkpoint at an
         address is downloaded, and not kept.
         """
@@ -88,6 +90,8 @@ class CkptCompat:
         registration = self.registrations[0]
         if not registration.there:
             pytest.skip(f"{registration.shown} is absent: there are no weights to load")
+        if is_fingerprint(registration):
+            pytest.skip(f"{registration.shown} is a fingerprint: there are no weights to load")
         try:
             return load(registration)
         except UnreachableError as error:

@@ -179,6 +179,12 @@ class Reports:
         if not report.passed:
             session_of(self._config).partial = True
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        """Finds the terminal while nothing is captured."""
+        if SESSION in self._config.stash:
+            session_of(self._config).find_terminal()
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Writes snapshots; the only moment, and the only process, in which anything is written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_ckpt_compat._check.contribution import Contribution
     from pytest_ckpt_compat._check.run import Outcome
     from pytest_ckpt_compat._pytest_plugin.fixture import CkptCompat
+    from pytest_ckpt_compat._pytest_plugin.run_terminal import RunTerminal
 
 _Node = pytest.Item | pytest.Collector
 
@@ -54,6 +56,7 @@ class Session:
         published: where the reports went, a line each.
         ids: those of all checkpoints that were collected.
         registered: the checkpoints themselves.
+        terminal: where it is shown what takes long, or None.
     """
 
     config: pytest.Config
@@ -69,6 +72,7 @@ class Session:
     published: list[str] = field(default_factory=list)
     ids: Ids = field(default_factory=Ids)
     registered: list[Registration] = field(default_factory=list)
+    terminal: RunTerminal | None = None
 
     def collector(self, path: Path, parent: pytest.Collector) -> CheckpointFile:
         """A collector of the checkpoints that are registered without test code."""
@@ -101,7 +105,8 @@ class Session:
         from pytest_ckpt_compat._check.checkpoint import check_registered
         from pytest_ckpt_compat._report import text
 
-        results = [check_registered(each, self.context()) for each in item.stash[REGISTRATIONS]]
+        with self._watched():
+            results = [check_registered(each, self.context()) for each in item.stash[REGISTRATIONS]]
         item.stash[_RESULTS] = results
         headlines = {
             f"ckpt_compat.{verdict.name}": text.headline(verdict)
@@ -120,7 +125,7 @@ class Session:
         """What the checks of this run have in common."""
         from pytest_ckpt_compat._check.context import Context
 
-        return Context(
+        context = Context(
             self.folder,
             self.update,
             self.rewrite,
@@ -128,6 +133,16 @@ class Session:
             registrations=tuple(self.registered),
             severities=self.settings.severities,
         )
+        return replace(context, doing=self.terminal.say) if self.terminal else context
+
+    def find_terminal(self) -> None:
+        """Finds the terminal at which it is shown what takes long; call it before the first test."""
+        from pytest_ckpt_compat._pytest_plugin.run_terminal import find_terminal
+
+        self.terminal = find_terminal(self.config)
+
+    def _watched(self) -> AbstractContextManager[None]:
+        return self.terminal.watched() if self.terminal else nullcontext()
 
     def contribution(self, item: pytest.Item, report: pytest.TestReport) -> str:
         """What an item's report carries to the process that writes, as text."""
@@ -160,7 +175,8 @@ class Session:
         complete = not self.partial and ran_everything(session)
         found = [*self.contributions, *self._unreached(session)]
         context = self.context()
-        self.outcome = conclude(found, context, complete, self.prune, self._full)
+        with self._watched():
+            self.outcome = conclude(found, context, complete, self.prune, self._full)
         if context.update:
             from pytest_ckpt_compat._premerge import ignored
 
@@ -191,6 +207,8 @@ class Session:
         """Ends what the session has started."""
         if self.merge_base is not None:
             self.merge_base.close()
+        if self.terminal is not None:
+            self.terminal.close()
 
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Prints the remarks of checks that passed, and the files that were written."""

@@ -10,12 +10,14 @@ from pytest_ckpt_compat._core.addresses import redacted
 from pytest_ckpt_compat._core.errors import ChoiceError, ReadError, UnreachableError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.structure import OptimizerState, Structure
+from pytest_ckpt_compat._core.training_runs import LoggedRun
 from pytest_ckpt_compat._readers.limits import ChoiceRefusalError, RefusalError, UnreachableRefusalError
 from pytest_ckpt_compat._readers.sniff import download, optimizers_of, read_any
+from pytest_ckpt_compat._readers.source import trackers
 from pytest_ckpt_compat._readers.source.zip_directory import offsets_of
 from pytest_ckpt_compat._readers.state_dict.plain_values import Opaque
 
-__all__ = ["Opaque", "fetch", "read", "read_optimizers", "record_offsets"]
+__all__ = ["Opaque", "fetch", "list_runs", "logged_text", "read", "read_optimizers", "record_offsets"]
 
 
 def read(path: str | os.PathLike[str], key: str | None = None) -> Structure:
@@ -61,6 +63,23 @@ def fetch(url: str, folder: str | os.PathLike[str]) -> str:
     """
     with _named(url):
         return download(url, os.fspath(folder))
+
+
+def list_runs(address: str) -> tuple[LoggedRun, ...]:
+    """The runs of an experiment, a registered model or a project that have logged a fingerprint.
+
+    Raises:
+        ReadError: there is none.
+        UnreachableError: the tracker cannot be reached at present (a kind of ReadError).
+    """
+    with _named(address):
+        return trackers.list_runs(address)
+
+
+def logged_text(address: str) -> str:
+    """The text of the fingerprint that a training run has logged. Raises as ``list_runs``."""
+    with _named(address):
+        return trackers.logged_text(address)
 
 
 def read_optimizers(path: str | os.PathLike[str]) -> dict[str, OptimizerState]:

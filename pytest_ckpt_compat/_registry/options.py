@@ -80,7 +80,8 @@ OPTIONS = (
         (str,),
         "text, a file, a glob or an address",
         "relative to the test file, or else to the root folder; a glob stands for every file it matches; an "
-        "address (`hf://`, `https://`, `s3://`, ...) needs the extra `[remote]` and an `id`",
+        "address (`hf://`, `https://`, `s3://`, ...) needs the extra `[remote]` and an `id`; or "
+        "[training runs](training_runs.md) of MLflow or W&B (`mlflow:`, `models:/`, `runs:/`, `wandb:`)",
         positional=True,
     ),
     Option(

@@ -13,6 +13,8 @@ from pytest_ckpt_compat._core import addresses
 from pytest_ckpt_compat._core.changes import MEMORY_BUDGET, RuleSeverity
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.levels import Level
+from pytest_ckpt_compat._core.training_runs import is_training_run
+from pytest_ckpt_compat._registry.logged import lists_runs
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ def is_glob(path: object) -> bool:
     if not isinstance(path, (str, os.PathLike)):
         return False
     text = os.fspath(path)
+    if is_training_run(text):
+        return lists_runs(text)
     return glob.has_magic(text) and not addresses.is_url(text)
 
 

@@ -13,8 +13,10 @@ from pytest_ckpt_compat._core.changes import Acceptance, Policy
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.levels import Level
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
+from pytest_ckpt_compat._core.training_runs import is_training_run
 from pytest_ckpt_compat._registry import ids
 from pytest_ckpt_compat._registry.chain import Link, require_version, with_files
+from pytest_ckpt_compat._registry.logged import runs_of
 from pytest_ckpt_compat._registry.paths import SearchPath, beside, find_file, find_files
 
 
@@ -103,7 +105,8 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
     require_version(subject, values.get("migrate"), values.get("version"))
     migrate = with_files(values.get("migrate"), lambda text: _rules_file(subject, text, search))
     path, identifier = values["path"], values.get("id")
-    found = find_files(subject, path, search)
+    logged = runs_of(subject, path) if is_training_run(path) else ()
+    found = tuple((Path(each), each) for each, _ in logged) or find_files(subject, path, search)
     if identifier is not None and len(found) > 1:
         raise UsageError(
             subject, f"gives one id to {len(found)} files", "leave id out: each file gets one from its path"
@@ -111,13 +114,14 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
     optimizers = values.get("optimizer_path") or ()
     optimizers = (optimizers,) if isinstance(optimizers, str) else optimizers
     address = path if addresses.is_url(path) else ""
+    named = dict(logged)
     for _, shown in found:
-        ids.check(subject, identifier or shown, given=bool(identifier))
+        ids.check(subject, identifier or named.get(shown, shown), given=bool(identifier))
     return tuple(
         Registration(
-            id=identifier or shown,
+            id=identifier or named.get(shown, shown),
             path=each,
-            address=address,
+            address=shown if logged else address,
             shown=shown,
             model=values.get("model"),
             kwargs=values.get("kwargs") or {},

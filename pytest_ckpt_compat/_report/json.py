@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any
 
 from pytest_ckpt_compat._core.changes import Change, moves
@@ -15,6 +16,11 @@ from pytest_ckpt_compat._snapshots.fingerprint import digest
 
 #: Version of the JSON report; it grows when a program that reads the report would have to change.
 SCHEMA = 1
+
+
+def written_by() -> str:
+    """The program and its version."""
+    return f"pytest-ckpt-compat {version('pytest-ckpt-compat')}"
 
 
 def render(verdict: Verdict) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._report.summary import Run, State
+
+#: How a checkpoint can stand.
+STATES: tuple[State, ...] = get_args(State)
 
 
 def render(run: Run, remarks: Sequence[str] = ()) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._report import github, gitlab, markdown, sarif
-from pytest_ckpt_compat._report.json import SCHEMA
-from pytest_ckpt_compat._report.summary import Run
+from pytest_ckpt_compat._report.json import SCHEMA, written_by
+from pytest_ckpt_compat._report.summary import Entry, Run
 from pytest_ckpt_compat._snapshots.writing import write
 
 #: The suffixes of a report's name. Of two that a name ends in, the first counts.
@@ -72,25 +73,23 @@ def as_json(run: Run) -> str:
     """The run as JSON; each verdict has the form of ``ckpt-compat diff --format json``."""
     data = {
         "schema": SCHEMA,
+        "written_by": written_by(),
         "compatible": run.checked and not run.of("broken"),
         "compared": run.compared,
         "against": run.label or None,
         "migrations": run.migrations.as_data(),
         "failures": list(run.failures),
         "settings": list(run.settings),
-        "checkpoints": [
-            {
-                "id": each.id,
-                "state": each.state,
-                "headline": each.headline,
-                "where": each.where,
-                "text": each.text,
-                **each.data,
-            }
-            for each in run.entries
-        ],
+        "registered": list(run.registered),
+        "checkpoints": [_checkpoint(each) for each in run.entries],
     }
     return json.dumps(data, indent=2) + "\n"
+
+
+def _checkpoint(entry: Entry) -> dict[str, Any]:
+    """All that an entry holds, so that a report is made of several by it; what is empty is left out."""
+    own = {name: value for name, value in entry.as_data().items() if name != "data"}
+    return {name: value for name, value in own.items() if value or name == "where"} | entry.data
 
 
 def _append(path: Path, run: Run) -> list[str]:

@@ -70,6 +70,7 @@ class Run:
         migrations: what the registered migrations came to.
         failures: a line on each thing that could not be read or written at the end of the run.
         settings: a line on each rule that has another severity here than at the merge base.
+        registered: ids of the checkpoints; the other entries are about definitions and removed checkpoints.
     """
 
     entries: tuple[Entry, ...]
@@ -78,6 +79,7 @@ class Run:
     migrations: Migrations = field(default_factory=Migrations)
     failures: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    registered: tuple[str, ...] = ()
 
     @property
     def checked(self) -> bool:

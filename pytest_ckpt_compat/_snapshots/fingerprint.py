@@ -48,6 +48,8 @@ _MOST = {
 _LONGEST_SPEC = 100 + 21 * limits.DIMENSIONS
 #: The command that records a definition again; a checkpoint's needs its id, too.
 UPDATE = "ckpt-compat update"
+#: What to do about a fingerprint of a newer version.
+NEWER = "update pytest-ckpt-compat"
 #: Characters of an entry that is no tensor. A longer one is left out, and the check says so.
 _LONGEST_OBJECT = 10_000
 
@@ -156,9 +158,7 @@ def loads(text: str, path: str, again: str = UPDATE) -> Structure:
     redo = redo_advice(again)
     version = fields.get("version", VERSION)
     if not isinstance(version, int) or version > VERSION:
-        raise SnapshotError(
-            path, f"is of version {version!r}, newer than {VERSION}", "update pytest-ckpt-compat"
-        )
+        raise SnapshotError(path, f"is of version {version!r}, newer than {VERSION}", NEWER)
     if fields.get("format", FORMAT) != FORMAT or not isinstance(fields.get("tensors"), dict):
         raise SnapshotError(path, 'is not a fingerprint: it has no "tensors"', redo)
     try:

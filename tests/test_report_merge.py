@@ -1,0 +1,160 @@
+"""The reports of a run's shards make the report of the whole run, or are refused in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Filled, Printed
+from tests.repository import ENTRY, make_project
+
+Command = Callable[..., Printed]
+
+ONE, TWO, THREE = ENTRY, ENTRY.replace("net-v1", "net-v2"), ENTRY.replace("net-v1", "net-v3")
+
+
+@pytest.fixture
+def project(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, filled: Filled, warm_python: str
+) -> Path:
+    """Three checkpoints, of which the second does not load, and a report of each."""
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def fill() -> None:
+        make_project(pytester.path, ONE + TWO + "kwargs = { classes = 7 }\n" + THREE)
+        pytester.inline_run("--ckpt-update", "-q")
+        for name in ("net-v1", "net-v2", "net-v3", ""):
+            pytester.inline_run("-k", name, "--ckpt-report", f"{name or 'whole'}.json", "-q")
+
+    filled("shards", fill)
+    return pytester.path
+
+
+def changed(path: Path, to: str, **fields: Any) -> None:
+    """Writes a copy of a report with other fields; those of the first checkpoint under ``checkpoint``."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    data["checkpoints"][0] |= fields.pop("checkpoint", {})
+    (path.parent / to).write_text(json.dumps(data | fields), encoding="utf-8")
+
+
+def test_shards_make_the_whole(project: Path, command: Command) -> None:
+    checked = command("check", "--report", "checked.json")
+    shards = ("net-v1.json", "net-v2.json", "net-v3.json")
+    printed = command("report", "merge", *shards, "-o", "all.json")
+    assert printed.code == checked.code == 1
+    assert printed.out == checked.out.replace("report    checked.json", "report    all.json")
+    assert json.loads((project / "all.json").read_text()) == json.loads(
+        (project / "checked.json").read_text()
+    )
+    assert command("report", "merge", "all.json", "-o", "again.json").code == 1
+    assert (project / "again.json").read_text() == (project / "all.json").read_text()
+
+
+def test_every_kind_of_report_is_written(project: Path, command: Command) -> None:
+    printed = command("report", "merge", "net-v1.json", "net-v2.json", "-o", "all.md")
+    assert printed.out.endswith("compared  2 checkpoints, 12 tensors\nreport    all.md\n")
+    page = (project / "all.md").read_text(encoding="utf-8")
+    assert "| ❌ | net-v2 | CK202 net-v2: head resized |" in page
+    assert "| ✅ | net-v1 |" in page
+    printed = command("report", "merge", "net-v1.json", "-o", "all.txt")
+    assert printed.code == 2
+    assert "report all.txt: is of no known kind" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("shards", "code", "last"),
+    [
+        (["net-v1.json", "net-v3.json"], 0, "compared  2 checkpoints, 12 tensors"),
+        (["net-v1.json", "net-v1.json"], 0, "compared  1 checkpoint, 6 tensors"),
+        (["net-v1.json", "whole.json"], 1, "compared  3 checkpoints, 18 tensors"),
+        (["net-v2.json"], 1, "compared  1 checkpoint, 6 tensors"),
+        (["none.json"], 2, "could not check: no checkpoint was compared"),
+        (["net-v1.json", "none.json"], 0, "compared  1 checkpoint, 6 tensors"),
+        (["net-v1.json", "unknown.json"], 2, "compared  1 checkpoint, 6 tensors"),
+        (["net-v2.json", "unknown.json"], 1, "compared  1 checkpoint, 6 tensors"),
+        (["net-v1.json", "failed.json"], 2, "compared  2 checkpoints, 12 tensors"),
+        (["net-v1.json", "skipped.json"], 0, "compared  1 checkpoint, 6 tensors"),
+        (["skipped.json", "net-v1.json"], 0, "compared  1 checkpoint, 6 tensors"),
+        (["skipped.json"], 2, "could not check: no checkpoint was compared"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_it_exits_as_the_whole_run(
+    project: Path, command: Command, shards: list[str], code: int, last: str
+) -> None:
+    nothing = {"source": "", "tensors": None, "digest": None}
+    changed(project / "net-v1.json", "none.json", checkpoints=[], registered=[])
+    unchecked = {"state": "unknown", "old": nothing, "new": nothing, "id": "net-v9"}
+    changed(project / "net-v1.json", "unknown.json", checkpoint=unchecked, registered=["net-v9"])
+    changed(project / "net-v3.json", "failed.json", failures=["failed    the disk is full"])
+    changed(project / "net-v1.json", "skipped.json", checkpoint={"state": "skipped", "old": nothing})
+    printed = command("report", "merge", *shards)
+    assert (printed.code, printed.err) == (code, "")
+    assert printed.out.splitlines()[-1] == last
+
+
+def test_shards_that_disagree(project: Path, command: Command) -> None:
+    changed(
+        project / "net-v1.json", "b.json", checkpoint={"state": "broken", "headline": "CK101 net-v1: gone"}
+    )
+    printed = command("report", "merge", "net-v1.json", "b.json", "-o", "all.json")
+    assert (printed.code, printed.out) == (2, "")
+    expected = "b.json: says of net-v1: CK101 net-v1: gone; net-v1.json says: OK net-v1: 6 tensors load; "
+    assert printed.err == f"ckpt-compat: {expected}check it in one shard, on one commit\n"
+    assert not (project / "all.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"written_by": "pytest-ckpt-compat 99.0"}, "was written by pytest-ckpt-compat 99.0, and this is"),
+        ({"written_by": None}, "was written by an earlier version, and this is pytest-ckpt-compat"),
+        ({"schema": 7}, "write all of them with the version that merges them"),
+        ({"against": "main (merge base 1234abcd)"}, "is compared with main (merge base 1234abcd), and"),
+        ({"checkpoints": None}, "is not a report; give reports that --report or --ckpt-report wrote"),
+        ({"checkpoints": [3]}, "is a report with something in it that none has"),
+        ({"checkpoints": [{"id": "a"}]}, "is a report with something in it that none has"),
+        ({"registered": None}, "is a report with something in it that none has"),
+        ({"checkpoint": {"state": "fine"}}, "'fine' is no state"),
+        ({"checkpoint": {"text": 3}}, "is a report with something in it that none has"),
+    ],
+)
+def test_what_is_no_report_of_this_run(
+    project: Path, command: Command, fields: dict[str, Any], complaint: str
+) -> None:
+    changed(project / "net-v3.json", "b.json", **fields)
+    printed = command("report", "merge", "net-v1.json", "b.json")
+    assert (printed.code, printed.out) == (2, "")
+    assert printed.err.startswith("ckpt-compat: b.json: ")
+    assert complaint in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_what_is_no_report_at_all(project: Path, command: Command) -> None:
+    (project / "text.json").write_text("[" * 100_000)
+    (project / "binary.json").write_bytes(b"\x80\x02}")
+    snapshot = "ckpt_snapshots/net-v1.json"
+    for name, complaint in (
+        ("absent.json", "cannot be read: No such file or directory; check the path"),
+        ("text.json", "is not a report; give reports"),
+        ("binary.json", "cannot be read: 'utf-8' codec"),
+        ("net.pt" if (project / "net.pt").exists() else "models.py", ""),
+        (snapshot, "is not a report; give reports"),
+    ):
+        printed = command("report", "merge", name)
+        assert (printed.code, printed.out) == (2, "")
+        assert printed.err.startswith(f"ckpt-compat: {name}: {complaint}")
+        assert printed.err.count("\n") == 1
+
+
+def test_texts_of_a_report_are_safe_to_print(project: Path, command: Command) -> None:
+    evil = {"text": "one\x1b[2J\ntwo", "headline": "three\x1b[2J", "state": "broken"}
+    changed(project / "net-v1.json", "b.json", checkpoint=evil)
+    printed = command("report", "merge", "b.json")
+    assert "one\\x1b[2J\ntwo" in printed.out
+    assert "\x1b" not in printed.out
