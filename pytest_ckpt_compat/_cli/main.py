@@ -15,6 +15,7 @@ from pytest_ckpt_compat._cli import (
     comment,
     convert,
     diff,
+    explain,
     migrate,
     retire,
     review,
@@ -28,7 +29,7 @@ from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError
 
 #: What writing to a stream raises where it leads to a full disk, or to nothing.
 _OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
-_COMMANDS = (show, diff, migrate, convert, update, accept, review, retire, check, status, comment)
+_COMMANDS = (show, diff, migrate, convert, update, accept, review, retire, check, status, explain, comment)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
