@@ -16,8 +16,14 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report.rows import rows
 from pytest_ckpt_compat._snapshots.accepted import facts
 
-#: What differs between two runs that find the same: places in files, and numbers that were measured.
-_PASSING = re.compile(r"\b(?:line|column) \d+|\b\d+\.\d+(?:e[+-]?\d+)?|\b\d+e[+-]?\d+", re.IGNORECASE)
+#: What differs between two runs that find the same: places in files and in memory, the commit that a branch
+#: left, numbers that were measured, and the folders of a machine.
+_PASSING = re.compile(
+    r"\b(?:line|column) \d+|\(merge base [0-9a-f]+\)|\b0x[0-9a-f]+"
+    r"|\b\d+\.\d+(?:e[+-]?\d+)?|\b\d+e[+-]?\d+"
+    r"|(?<![\w.:/\\])(?:[a-z]:)?[/\\](?:[^\s:;,()'\"/\\]+[/\\])+",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,9 @@ def _told(fact: str, change: Change) -> str:
     """A fact; of words, without what another run of the same would say otherwise."""
     if change.old or change.new:
         return fact
-    return _PASSING.sub("", fact.replace(os.getcwd() + os.sep, ""))
+    return _PASSING.sub(
+        "", fact.replace(os.getcwd() + os.sep, "")
+    )  # a path below it has no folders of others
 
 
 def _digest(parts: list[str]) -> str:
