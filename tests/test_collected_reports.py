@@ -296,12 +296,10 @@ def test_a_cast_to_a_wider_dtype_is_only_a_note() -> None:
 
 
 def test_rows_that_cannot_be_made_are_one_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytest_ckpt_compat._report import findings
-
     def fail(_verdict: ckpt.Verdict) -> None:
         raise IndexError("oops")
 
-    monkeypatch.setattr(findings, "rows", fail)
+    monkeypatch.setattr(summary, "rows", fail)
     changes = judge([Change("missing", new=("a",))], Policy())
     (result,) = valid_sarif(sarif.render(of(ckpt.Verdict(changes, name="v1"))))["results"]
     assert (result["ruleId"], result["level"]) == ("CK908", "error")

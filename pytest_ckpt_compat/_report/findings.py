@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.rules import BY_ID
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._report.rows import rows
+from pytest_ckpt_compat._report.rows import Row
 from pytest_ckpt_compat._snapshots.accepted import facts
 
 #: What differs between two runs that find the same: places in files and in memory, the commit that a branch
@@ -52,10 +52,10 @@ class Finding:
         return asdict(self)
 
 
-def of_verdict(verdict: Verdict) -> Iterator[Finding]:
-    """One finding for each row of the folded report."""
+def of_rows(verdict: Verdict, rows: Iterable[Row]) -> Iterator[Finding]:
+    """One finding for each row of a verdict's folded report."""
     known: dict[str, int] = {}
-    for row in rows(verdict) if verdict.changes else ():
+    for row in rows:
         first = row.changes[0]
         digest = _fingerprint(verdict.name, row.changes)
         known[digest] = known.get(digest, 0) + 1
