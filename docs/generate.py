@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest_ckpt_compat
 from pytest_ckpt_compat._cli.main import parser
+from pytest_ckpt_compat._core import pages
 from pytest_ckpt_compat._core.rule import Rule
 from pytest_ckpt_compat._core.rules import RULES
 from pytest_ckpt_compat._pytest_plugin import hooks
@@ -41,7 +42,7 @@ def rules() -> str:
     lines = []
     for rule in sorted(RULES, key=lambda rule: rule.id):
         lines += ["", f"({rule.id.lower()})=", f"## {rule.id} {rule.kind}", "", _sentence(rule.meaning), ""]
-        lines += [rule.documentation, "", f"- Severity: {_severity(rule)}"]
+        lines += [pages.markdown(rule), "", f"- Severity: {_severity(rule)}"]
         lines += [f"- Advice of the report: {rule.advice}"] if rule.advice else []
     return "\n".join(lines)
 

@@ -153,6 +153,7 @@ def test_a_break_is_told_once(server: Server, post: Callable[..., Printed]) -> N
     (body,) = server.bodies
     assert body.startswith("<!-- ckpt-compat -->\n## Checkpoint compatibility\n")
     assert "| ❌ | net-v1 | CK401 net-v1: KeyError: 'a' (net.py:4) |" in body
+    assert "\n- What it means, and how to mend or accept it: `ckpt-compat explain CK401`\n" in body
     assert body.endswith("<sub>Checked 6dcb09b5</sub>\n")
     assert comment.AGAIN not in body
 
@@ -173,6 +174,7 @@ def test_it_says_so_when_all_is_mended(server: Server, post: Callable[..., Print
     (body,) = server.bodies
     assert body.startswith("<!-- ckpt-compat -->\n✅ All checkpoints are compatible again.\n")
     assert "| ✅ | net-v1 |" in body
+    assert "What it means" not in body
 
 
 def test_nothing_is_posted_where_nothing_broke(server: Server, post: Callable[..., Printed]) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 
 import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat._core.changes import Change, Kind, Policy, Severity
+from pytest_ckpt_compat._core.pages import markdown
 from pytest_ckpt_compat._core.rule import Rule
 from pytest_ckpt_compat._core.rules import BY_ID, RULES, judge
 from pytest_ckpt_compat._report.text import headline
@@ -25,7 +26,7 @@ each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
 
 def blocks(rule: Rule, language: str) -> list[str]:
     """The code blocks of a language in a rule's page."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", rule.documentation, re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}\n(.*?)^```$", markdown(rule), re.DOTALL | re.MULTILINE)
 
 
 def test_every_kind_has_one_rule_and_every_rule_its_own_id() -> None:
@@ -47,16 +48,19 @@ def test_the_record_is_complete(rule: Rule) -> None:
 
 @each_rule
 def test_its_page_explains_it(rule: Rule) -> None:
-    assert rule.documentation.count(" ") > 50
-    assert rule.documentation.count("\n```") % 2 == 0
-    assert {*re.findall(r"CK\d{3}", rule.documentation)} <= BY_ID.keys()
+    assert markdown(rule).count(" ") > 50
+    assert markdown(rule).count("\n```") % 2 == 0
+    assert {*re.findall(r"CK\d{3}", markdown(rule))} <= BY_ID.keys()
     headlines = [line for block in blocks(rule, "") for line in block.splitlines() if line.startswith("CK")]
     assert {line.split()[0] for line in headlines} <= {rule.id}
     rows = [
         line.strip() for block in blocks(rule, "") for line in block.splitlines() if "   " in line.strip()
     ]
     assert {row[0] for row in rows if not row.startswith(("fix:", "then:"))} <= {rule.sign}
-    assert all(len(line) <= 105 for line in rule.documentation.splitlines())
+    prose = "\n".join((rule.what, rule.why, rule.mend, rule.accept))
+    assert all(len(line) <= 105 for line in prose.splitlines())
+    assert rule.mend
+    assert rule.example
 
 
 @each_rule

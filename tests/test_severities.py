@@ -165,7 +165,7 @@ def test_both_forms_are_read(tmp_path: Path) -> None:
     [
         (
             'CK2003 = "ignore"',
-            "key CK2003: is not a rule; did you mean CK203? ckpt-compat explain lists the rules",
+            "key CK2003: is not a rule; did you mean CK203 (retyped)? ckpt-compat explain lists the rules",
         ),
         ('CK203 = "info"', "key CK203: is 'info'; it must be error, warning or ignore"),
         ("CK203 = 1", "key CK203: is 1; write CK203 = "),

@@ -15,6 +15,7 @@ from pytest_ckpt_compat._cli import (
     comment,
     convert,
     diff,
+    explain,
     migrate,
     report,
     retire,
@@ -31,7 +32,7 @@ from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError
 _OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 _COMMANDS = (
     *(show, diff, migrate, convert, update, accept, review, retire),
-    *(check, status, report, comment),
+    *(check, status, report, explain, comment),
 )
 
 

@@ -35,7 +35,11 @@ class Rule:
         consequence: what a load that succeeds leaves behind, for a row; "" for nothing to say.
         advice: what to do, in one line; "" where the change's own words say it.
         meaning: one line for the table of rules.
-        documentation: the rule's page, in Markdown, without a heading.
+        what: its page, in Markdown: what it tells.
+        why: why it tells it: what torch does, and what comes of it.
+        example: what a report prints, as it prints it.
+        mend: what to do about it.
+        accept: how to accept it, where it is not as for other rules of its severity; else "".
     """
 
     id: str
@@ -43,7 +47,10 @@ class Rule:
     about: About
     severity: Severity
     meaning: str
-    documentation: str
+    what: str
+    why: str
+    example: str
+    mend: str
     lenient: Severity | None = None
     keyless: bool = False
     firm: bool = False
@@ -52,3 +59,4 @@ class Rule:
     detail_ends: str = ""
     consequence: str = ""
     advice: str = ""
+    accept: str = ""

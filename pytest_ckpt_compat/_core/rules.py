@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from pytest_ckpt_compat._core import rules_checks, rules_load, rules_meaning, rules_moved
+from pytest_ckpt_compat._core import (
+    rules_checks,
+    rules_load,
+    rules_meaning,
+    rules_moved,
+    rules_quiet,
+    rules_reshaped,
+    rules_snapshots,
+)
 from pytest_ckpt_compat._core.changes import Change, Kind, Policy, Severity
 from pytest_ckpt_compat._core.rule import Rule
 
 #: In the order in which a report lists them.
 RULES: tuple[Rule, ...] = (
     *rules_checks.RULES,
+    *rules_snapshots.RULES,
     *rules_moved.RULES,
+    *rules_reshaped.RULES,
     *rules_load.RULES,
+    *rules_quiet.RULES,
     *rules_meaning.RULES,
 )
 
@@ -22,6 +35,26 @@ BY_KIND: Mapping[Kind, Rule] = {rule.kind: rule for rule in RULES}
 BY_ID: Mapping[str, Rule] = {rule.id: rule for rule in RULES}
 
 _ORDER: Mapping[Kind, int] = {rule.kind: position for position, rule in enumerate(RULES)}
+
+
+def named(word: str) -> Rule | None:
+    """The rule with this id or name, in letters of either case; None for none."""
+    return BY_ID.get(word.upper()) or next((rule for rule in RULES if rule.kind == word.lower()), None)
+
+
+def nearest(word: str) -> Rule | None:
+    """The rule whose id or name is most like a word; None if none is."""
+    if re.fullmatch(r"[A-Z]*\d+", word.upper()):
+        return min(RULES, key=lambda rule: _distance(rule.id, word.upper()))
+    kinds = difflib.get_close_matches(word.lower(), BY_KIND, 1, cutoff=0.7)
+    return named(kinds[0]) if kinds else None
+
+
+def _distance(identifier: str, word: str) -> tuple[bool, float, int]:
+    """How far a word is from an id: other digits, less in common, another number."""
+    number = int(re.sub(r"\D", "", word)[:9])
+    common = difflib.SequenceMatcher(None, identifier, word).ratio()
+    return sorted(identifier) != sorted(word), -common, abs(int(identifier[2:]) - number)
 
 
 def judge(changes: Iterable[Change], policy: Policy) -> tuple[Change, ...]:

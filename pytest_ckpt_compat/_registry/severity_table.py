@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from pytest_ckpt_compat._core.changes import RuleSeverity, Severity
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.rule import Rule
-from pytest_ckpt_compat._core.rules import RULES
+from pytest_ckpt_compat._core.rules import named, nearest
 from pytest_ckpt_compat._core.severities import WORDS, words_for
 
 _KEYS = ("severity", "reason")
@@ -38,11 +37,10 @@ def severities(table: str, values: Mapping[str, Any]) -> tuple[RuleSeverity, ...
 
 
 def _rule(subject: str, name: str) -> Rule:
-    rule = next((each for each in RULES if name in (each.id, each.kind)), None)
+    rule = named(name)
     if rule is None:
-        names = [word for each in RULES for word in (each.id, each.kind)]
-        near = difflib.get_close_matches(name, names, 1)
-        meant = f"did you mean {near[0]}? " if near else ""
+        near = nearest(name)
+        meant = f"did you mean {near.id} ({near.kind})? " if near else ""
         raise UsageError(subject, "is not a rule", f"{meant}ckpt-compat explain lists the rules")
     return rule
 

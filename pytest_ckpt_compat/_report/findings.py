@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,11 +13,17 @@ from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.rules import BY_ID
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._report.rows import rows
+from pytest_ckpt_compat._report.rows import Row
 from pytest_ckpt_compat._snapshots.accepted import facts
 
-#: What differs between two runs that find the same: places in files, and numbers that were measured.
-_PASSING = re.compile(r"\b(?:line|column) \d+|\b\d+\.\d+(?:e[+-]?\d+)?|\b\d+e[+-]?\d+", re.IGNORECASE)
+#: What differs between two runs that find the same: places in files and in memory, the commit that a branch
+#: left, numbers that were measured, and the folders of a machine.
+_PASSING = re.compile(
+    r"\b(?:line|column) \d+|\(merge base [0-9a-f]+\)|\b0x[0-9a-f]+"
+    r"|\b\d+\.\d+(?:e[+-]?\d+)?|\b\d+e[+-]?\d+"
+    r"|(?<![\w.:/\\])(?:[a-z]:)?[/\\](?:[^\s:;,()'\"/\\]+[/\\])+",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,10 @@ class Finding:
         return asdict(self)
 
 
-def of_verdict(verdict: Verdict) -> Iterator[Finding]:
-    """One finding for each row of the folded report."""
+def of_rows(verdict: Verdict, rows: Iterable[Row]) -> Iterator[Finding]:
+    """One finding for each row of a verdict's folded report."""
     known: dict[str, int] = {}
-    for row in rows(verdict) if verdict.changes else ():
+    for row in rows:
         first = row.changes[0]
         digest = _fingerprint(verdict.name, row.changes)
         known[digest] = known.get(digest, 0) + 1
@@ -86,7 +92,9 @@ def _told(fact: str, change: Change) -> str:
     """A fact; of words, without what another run of the same would say otherwise."""
     if change.old or change.new:
         return fact
-    return _PASSING.sub("", fact.replace(os.getcwd() + os.sep, ""))
+    return _PASSING.sub(
+        "", fact.replace(os.getcwd() + os.sep, "")
+    )  # a path below it has no folders of others
 
 
 def _digest(parts: list[str]) -> str:

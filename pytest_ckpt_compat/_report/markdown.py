@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pytest_ckpt_compat._core.display import visible
+from pytest_ckpt_compat._core.links import rule_url
+from pytest_ckpt_compat._core.rules import BY_ID
 from pytest_ckpt_compat._report.summary import Entry, Run, State
 
 #: Bytes, somewhat fewer than GitHub accepts for a step's summary.
@@ -27,6 +29,7 @@ def render(run: Run, limit: int = LIMIT) -> str:
     lines += ["| | checkpoint | verdict |", "|---|---|---|"]
     lines += [f"| {_SIGNS[each.state]} | {cell(each.id)} | {cell(each.headline)} |" for each in run.entries]
     told = [f"- {cell(f'{each.id}: {line}')}" for each in run.entries for line in each.by_settings]
+    told += _explained(run)
     page = "\n".join([*lines, *([""] if told else []), *told]) + "\n"
     left = 0
     for each in run.of("broken", "unknown", "before"):
@@ -38,6 +41,16 @@ def render(run: Run, limit: int = LIMIT) -> str:
     if left:
         page += f"\n{left} more reports do not fit here; see the log.\n"
     return _cut(page, limit)
+
+
+def _explained(run: Run) -> list[str]:
+    """A line on where the rules that fail are explained; none where nothing fails."""
+    words = (each.headline.split(" ", 1)[0] for each in run.of("broken", "unknown"))
+    rules = sorted({word for word in words if word in BY_ID})
+    pages = [
+        f"[{rule}]({rule_url(rule)})" if rule_url(rule) else f"`ckpt-compat explain {rule}`" for rule in rules
+    ]
+    return [f"- What it means, and how to mend or accept it: {', '.join(pages)}"] if pages else []
 
 
 def _details(entry: Entry) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pytest_ckpt_compat._core import pages
 from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.links import documentation, rule_url
@@ -75,7 +76,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "id": rule.id,
         "name": rule.kind,
         "shortDescription": {"text": _plain(rule.meaning)},
-        "help": {"text": _plain(rule.documentation), "markdown": rule.documentation},
+        "help": {"text": _plain(pages.text(rule)), "markdown": pages.standalone(rule)},
         **({"helpUri": address} if address else {}),
         "defaultConfiguration": {"level": _level(rule.severity)},
         "properties": {"tags": [rule.about]},

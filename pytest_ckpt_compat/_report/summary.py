@@ -12,6 +12,7 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import findings, text
 from pytest_ckpt_compat._report import json as json_report
 from pytest_ckpt_compat._report.migrations import Migrations
+from pytest_ckpt_compat._report.rows import Row, rows
 
 #: Labels of the lines on how to open a file.
 OPENING = ("open", "moved?")
@@ -94,22 +95,33 @@ class Run:
 
 def entry(verdict: Verdict, full: bool = False) -> Entry:
     """Renders a verdict; ``full`` lists every key in its text."""
+    folded = _rows(verdict)
     return Entry(
         verdict.name,
         _state(verdict),
         text.headline(verdict),
-        text.render(verdict, full),
+        text.render(verdict, full, folded if isinstance(folded, tuple) else None),
         verdict.where,
         json_report.as_data(verdict),
         tuple(f"{label}: {visible(line)}" for label, line in verdict.repairs if label in OPENING),
-        _findings(verdict),
+        _findings(verdict, folded),
     )
 
 
-def _findings(verdict: Verdict) -> tuple[dict[str, Any], ...]:
-    """The findings; if they cannot be told apart, one that says so, so that the others are reported."""
+def _rows(verdict: Verdict) -> tuple[Row, ...] | Exception:
+    """The rows of the folded report, or why they cannot be made; the text then says so itself."""
     try:
-        return tuple(each.as_data() for each in findings.of_verdict(verdict))
+        return rows(verdict)
+    except Exception as error:
+        return error
+
+
+def _findings(verdict: Verdict, folded: tuple[Row, ...] | Exception) -> tuple[dict[str, Any], ...]:
+    """The findings, or one that says why there are none."""
+    try:
+        if isinstance(folded, Exception):
+            raise folded
+        return tuple(each.as_data() for each in findings.of_rows(verdict, folded))
     except Exception as error:
         return (findings.failed(verdict, error).as_data(),)
 

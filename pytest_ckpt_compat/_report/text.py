@@ -20,20 +20,26 @@ SCREEN = 30
 _WIDEST = 64
 
 
-def render(verdict: Verdict, full: bool = False) -> str:
-    """The whole report; ``full`` prints every key instead of patterns."""
+def render(verdict: Verdict, full: bool = False, folded: Sequence[Row] | None = None) -> str:
+    """The whole report.
+
+    Args:
+        verdict: what a check found.
+        full: whether it prints every key instead of patterns.
+        folded: the verdict's rows, folded, where they are known.
+    """
     try:
-        return _whole(verdict, full)
+        return _whole(verdict, full, folded)
     except Exception as error:
         return bare.report(verdict, error)
 
 
-def _whole(verdict: Verdict, full: bool) -> str:
+def _whole(verdict: Verdict, full: bool, folded: Sequence[Row] | None) -> str:
     lines = [headline(verdict)]
     if verdict.changes and (verdict.old_label or verdict.new_label):
         lines += ["", f"  {visible(verdict.old_label)} -> {visible(verdict.new_label)}"]
     headline_has_all = len(verdict.changes) == 1 and not (verdict.changes[0].old or verdict.changes[0].new)
-    shown = [] if headline_has_all else table(verdict, full)
+    shown = [] if headline_has_all else table(verdict, full, folded)
     lines += ["", *shown] if shown else []
     lines += [f"  note: {visible(note)}" for note in (*verdict.by_settings, *verdict.notes)]
     advice = list(_advice(verdict))
@@ -41,10 +47,12 @@ def _whole(verdict: Verdict, full: bool) -> str:
     return "\n".join(lines)
 
 
-def table(verdict: Verdict, full: bool = False) -> list[str]:
-    """The rows of the report, a line each."""
-    found = (each for each in rows(verdict, full) if full or each.severity is not Severity.IGNORED)
-    return _layout(tuple(found), None if full else SCREEN)
+def table(verdict: Verdict, full: bool = False, folded: Sequence[Row] | None = None) -> list[str]:
+    """The rows of the report, a line each; arguments as of ``render``."""
+    if full:
+        return _layout(rows(verdict, True), None)
+    known = rows(verdict) if folded is None else folded
+    return _layout([each for each in known if each.severity is not Severity.IGNORED], SCREEN)
 
 
 def headline(verdict: Verdict) -> str:
