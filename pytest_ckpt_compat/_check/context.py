@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -107,6 +108,7 @@ class Context:
         snapshots_only: whether snapshots are used even where the files are present.
         registrations: every registered checkpoint that was collected.
         doing: is told, before each step of a check, what is being done, and "" after the last.
+        reading: gives a context in which a checkpoint is read, which may have been fetched before.
     """
 
     folder: Path
@@ -117,6 +119,9 @@ class Context:
     snapshots_only: bool = False
     registrations: tuple[Registration, ...] = ()
     doing: Callable[[str], None] = field(default=_unheard, compare=False, repr=False)
+    reading: Callable[[Registration], AbstractContextManager[None]] = field(
+        default=lambda _: nullcontext(), compare=False, repr=False
+    )
 
     @property
     def ref(self) -> str:
