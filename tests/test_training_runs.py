@@ -22,6 +22,7 @@ from pytest_ckpt_compat._core.errors import CkptCompatError, UsageError
 from pytest_ckpt_compat._core.training_runs import FILE, SUMMARY, TAG, parsed
 from pytest_ckpt_compat._snapshots import fingerprint
 from tests.conftest import Net, Printed
+from tests.repository import commit, git, make_project
 
 with contextlib.suppress(ImportError):  # MLflow's: it takes out the finder of the standard library, and
     import importlib_metadata  # noqa: F401 - pytester would then take back its own, if a test imported it
@@ -327,6 +328,29 @@ def test_hyper_parameters_of_a_lightning_module_are_logged_with_it(
     registered(project, f"run/{FILE}", "lit:Lit")
     printed = command("check")
     assert printed.code == 0, printed.out + printed.err
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("earlier_code")
+def test_a_branch_answers_for_what_it_breaks_of_a_run(pytester: pytest.Pytester, command: Command) -> None:
+    entry = f'\n[[tool.ckpt_compat.checkpoint]]\npath = "run/{FILE}"\nmodel = "models:Net"\nid = "run"\n'
+    folder = make_project(pytester.path, entry)
+    log_fingerprint(folder / "run", Net())
+    commit(folder)
+    git(folder, "checkout", "-q", "-b", "branch")
+    printed = command("check", "--against", "main")
+    assert printed.code == 0, printed.out + printed.err
+    models = folder / "models.py"
+    models.write_text(models.read_text(encoding="utf-8").replace("self.head", "self.top"), encoding="utf-8")
+    printed = command("check", "--against", "main")
+    assert printed.code == 1, printed.out + printed.err
+    assert "breaks introduced here: 1" in printed.out
+    assert "~ head.* -> top.*" in printed.out
+    commit(folder)
+    git(folder, "branch", "-f", "main")
+    printed = command("check", "--against", "main")
+    assert printed.code == 0, printed.out + printed.err
+    assert "breaks already on main: 1" in printed.out
 
 
 # ---- what goes wrong: one line, and what to do

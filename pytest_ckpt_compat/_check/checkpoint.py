@@ -96,7 +96,8 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
     context.doing(f"finding the model of {registration.id}")
     definition = find_registered(registration, config=recorded.config)
     context.doing(f"reading {registration.shown}")
-    structure, stored = snapshots.of_checkpoint(registration, definition, context, recorded)
+    with context.reading(registration):
+        structure, stored = snapshots.of_checkpoint(registration, definition, context, recorded)
     writes.update(stored.writes)
     name = definition_name(registration, definition)
     chains = elsewhere(registration, definition, context.registrations)

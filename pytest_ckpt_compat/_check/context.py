@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -116,6 +117,7 @@ class Context:
         registrations: every registered checkpoint that was collected.
         severities: those that the project gives to rules.
         doing: is told, before each step of a check, what is being done, and "" after the last.
+        reading: gives a context in which a checkpoint is read, which may have been fetched before.
     """
 
     folder: Path
@@ -127,6 +129,9 @@ class Context:
     registrations: tuple[Registration, ...] = ()
     severities: tuple[RuleSeverity, ...] = ()
     doing: Callable[[str], None] = field(default=_unheard, compare=False, repr=False)
+    reading: Callable[[Registration], AbstractContextManager[None]] = field(
+        default=lambda _: nullcontext(), compare=False, repr=False
+    )
 
     @property
     def ref(self) -> str:

@@ -133,6 +133,7 @@ def results_of(
 ) -> tuple[tuple[Result, ...], tuple[Contribution, ...]]:
     """Checks registrations as ``check_all`` does; returns what was found, and what it adds to the run."""
     from pytest_ckpt_compat._check import contribution
+    from pytest_ckpt_compat._check.ahead import ahead
     from pytest_ckpt_compat._check.checkpoint import check_registered
 
     marks = project.marks
@@ -142,9 +143,11 @@ def results_of(
         if each.id not in marks.skipped and (only is None or each.id in only)
     ]
     results = []
-    for number, each in enumerate(registrations, 1):
-        counted = replace(context, doing=_counted(context.doing, f"{number} of {len(registrations)}"))
-        results.append(_expected(each, check_registered(each, counted), marks))
+    with ahead([] if context.snapshots_only else registrations) as remote:
+        for number, each in enumerate(registrations, 1):
+            place = f"{number} of {len(registrations)}"
+            own = replace(context, doing=_counted(context.doing, place), reading=remote.reading)
+            results.append(_expected(each, check_registered(each, own), marks))
     return tuple(results), (
         replace(contribution.of_registrations(project.registrations), skipped=marks.skipped),
         contribution.of_results(results, full),

@@ -180,10 +180,10 @@ class Reports:
             session_of(self._config).partial = True
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self) -> None:
-        """Finds the terminal while nothing is captured."""
-        if SESSION in self._config.stash:
-            session_of(self._config).find_terminal()
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Prepares what goes on beside the tests, while nothing is captured."""
+        if SESSION in self._config.stash and not self._config.getoption("collectonly"):
+            session_of(self._config).begin(session.items)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -26,6 +26,9 @@ from pytest_ckpt_compat._registry.registration import Registration, unresolved, 
 from pytest_ckpt_compat._snapshots import store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_ckpt_compat._check.ahead import Ahead
     from pytest_ckpt_compat._check.checkpoint import Result
     from pytest_ckpt_compat._check.context import Context, MergeBase
     from pytest_ckpt_compat._check.contribution import Contribution
@@ -57,6 +60,7 @@ class Session:
         ids: those of all checkpoints that were collected.
         registered: the checkpoints themselves.
         terminal: where it is shown what takes long, or None.
+        ahead: what reads the checkpoints at addresses ahead of their checks, or None.
     """
 
     config: pytest.Config
@@ -73,6 +77,7 @@ class Session:
     ids: Ids = field(default_factory=Ids)
     registered: list[Registration] = field(default_factory=list)
     terminal: RunTerminal | None = None
+    ahead: Ahead | None = None
 
     def collector(self, path: Path, parent: pytest.Collector) -> CheckpointFile:
         """A collector of the checkpoints that are registered without test code."""
@@ -133,13 +138,24 @@ class Session:
             registrations=tuple(self.registered),
             severities=self.settings.severities,
         )
+        context = replace(context, reading=self.ahead.reading) if self.ahead else context
         return replace(context, doing=self.terminal.say) if self.terminal else context
 
-    def find_terminal(self) -> None:
-        """Finds the terminal at which it is shown what takes long; call it before the first test."""
+    def begin(self, items: Sequence[pytest.Item]) -> None:
+        """Finds the terminal on which it is shown what takes long, and begins to read what is elsewhere.
+
+        Call it before the first test, while nothing is captured. A worker of xdist does not know which tests
+        it will run, and reads what each needs.
+        """
         from pytest_ckpt_compat._pytest_plugin.run_terminal import find_terminal
 
         self.terminal = find_terminal(self.config)
+        wanted = (item for item in items if item.get_closest_marker("skip") is None)
+        found = [each for item in wanted for each in item.stash.get(REGISTRATIONS, ())]
+        if any(each.address for each in found) and not hasattr(self.config, "workerinput"):
+            from pytest_ckpt_compat._check.ahead import read_ahead
+
+            self.ahead = read_ahead(found)
 
     def _watched(self) -> AbstractContextManager[None]:
         return self.terminal.watched() if self.terminal else nullcontext()
@@ -172,6 +188,7 @@ class Session:
         """Writes snapshots and reports, and sets the exit code."""
         from pytest_ckpt_compat._check.run import conclude
 
+        self._end_reading()
         complete = not self.partial and ran_everything(session)
         found = [*self.contributions, *self._unreached(session)]
         context = self.context()
@@ -209,6 +226,11 @@ class Session:
             self.merge_base.close()
         if self.terminal is not None:
             self.terminal.close()
+        self._end_reading()
+
+    def _end_reading(self) -> None:
+        if self.ahead is not None:
+            self.ahead.close()
 
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Prints the remarks of checks that passed, and the files that were written."""

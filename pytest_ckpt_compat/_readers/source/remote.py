@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -44,14 +45,53 @@ _MORE = 64 << 10
 _SECONDS = 60
 
 
+class Fetched:
+    """What was fetched for one checkpoint, kept for those who read it again: parts of files, and refusals."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, _Stream | RefusalError] = {}
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Lets what is read inside, in this thread, fetch nothing twice."""
+        token = _FETCHED.set(self)
+        try:
+            yield
+        finally:
+            _FETCHED.reset(token)
+
+    def stream(self, url: str) -> _Stream:
+        """The file behind a URL, opened once; what refused it then refuses it again."""
+        if url not in self._streams:
+            try:
+                self._streams[url] = _Stream(url)
+            except RefusalError as refusal:
+                self._streams[url] = refusal
+        found = self._streams[url]
+        if isinstance(found, RefusalError):
+            raise found.with_traceback(None)
+        return found
+
+    def close(self) -> None:
+        """Closes the connections."""
+        for each in self._streams.values():
+            if isinstance(each, _Stream):
+                each.close()
+
+
+_FETCHED: ContextVar[Fetched | None] = ContextVar("fetched", default=None)
+
+
 @contextmanager
 def open_url(url: str) -> Iterator[Blob]:
     """Opens the file behind a URL. Refuses a server that cannot send parts of it."""
-    stream = _Stream(url)
+    fetched = _FETCHED.get()
+    stream = _Stream(url) if fetched is None else fetched.stream(url)
     try:
         yield Blob(redacted(url), stream.size, stream, locatable=False)  # type: ignore[arg-type]
     finally:
-        stream.close()
+        if fetched is None:
+            stream.close()
 
 
 @dataclass(frozen=True, slots=True)
