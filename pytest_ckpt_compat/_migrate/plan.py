@@ -25,7 +25,15 @@ _COMPANION = re.compile(
     r"weight_scale\w*|scale_inv|input_scale|magnitude_vector|ia3_l)([._]|$)"
 )
 _HOOKED = "a hook of the model has a part in it, and the keys do not show which"
-_NO_SOURCE = "nothing in the checkpoint is known to become it"
+#: What helps with another size, where nothing more is known.
+_AS_IT_WAS = {
+    "head-resized": "build the model with the outputs that the file has, or leave the head out of the load",
+    "resized": "build the model with the size that the file has, or write how the one becomes the other",
+}
+_NO_SOURCE = (
+    "nothing in the checkpoint is known to become it: say what does (--choose OLD=NEW), "
+    "or give it the model's own value, model.state_dict()[KEY]"
+)
 
 
 def plan_of(changes: Iterable[Change], old: Structure, new: Structure) -> Plan:
@@ -129,7 +137,7 @@ def operation(before: TensorSpec, after: TensorSpec) -> Op | None:
 def _resized(change: Change) -> Decision:
     before, after = change.old_specs or ("",), change.new_specs or ("",)
     sizes = f"{before[0]} -> {after[0]}" + (f", {change.detail}" if change.detail else "")
-    text = f"{sizes}: adapt it, or drop it and load with strict=False"
+    text = f"{sizes}: {change.advice or _AS_IT_WAS[change.kind]}"
     return Decision(change.old, change.new, text, change.group, f"{change.old[0]}=" if change.old else "")
 
 
