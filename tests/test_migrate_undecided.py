@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -34,12 +34,12 @@ model = "models:Net"
 """
 
 
-def saved(folder: Path, prefix: str = "encoder", classes: int = 12, **others: torch.Tensor) -> None:
+def saved(folder: Path, prefix: str = "encoder", classes: int = 12, others: Iterable[str] = ()) -> None:
     net = nn.Module()
     net.add_module(prefix, nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8)))
     if classes:
         net.add_module("head", nn.Linear(8, classes))
-    torch.save({**net.state_dict(), **others}, folder / "net.pt")
+    torch.save({**net.state_dict(), **dict.fromkeys(others, torch.zeros(3))}, folder / "net.pt")
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_head_that_is_started_anew_ends_green_by_the_advice(folder: Path, comm
 def test_a_checkpoint_that_loads_leniently_gets_no_empty_function(
     folder: Path, command: Command, style: str
 ) -> None:
-    saved(folder, classes=0, **{"old_head.w": torch.zeros(3)})
+    saved(folder, classes=0, others=["old_head.w"])
     (folder / "pyproject.toml").write_text(ENTRY + "strict = false\n")
     printed = command("migrate", "net-v1", "--style", style)
     assert printed.code == 1
