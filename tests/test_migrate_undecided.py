@@ -92,8 +92,7 @@ def test_a_head_that_is_started_anew_ends_green_by_the_advice(folder: Path, comm
         assert (
             f"ckpt-compat: not proven: {key}: the load refuses it (CK101 missing); to start it anew, add the "
             f"model's own: state_dict['{key}'] = model.state_dict()['{key}'] (a migration may take the "
-            f"model as "
-            "its second argument)"
+            "model, too)"
         ) in printed.err.splitlines()
     code = printed.out.replace("migrate(state_dict):", "migrate(state_dict, model):").replace(
         "    return new\n",

@@ -173,10 +173,8 @@ def _anew(change: Change) -> str:
     """How a tensor that nothing is loaded into is started anew on purpose, and no other one with it."""
     if change.kind != "missing":
         return ""
-    return (
-        f"; to start it anew, add the model's own: state_dict[{change.new[0]!r}] = "
-        f"model.state_dict()[{change.new[0]!r}] (a migration may take the model as its second argument)"
-    )
+    own = f"state_dict[{change.new[0]!r}] = model.state_dict()[{change.new[0]!r}]"
+    return f"; to start it anew, add the model's own: {own} (a migration may take the model, too)"
 
 
 class _Timm(Writer):

@@ -239,7 +239,11 @@ def _write(contributions: Sequence[Contribution], context: Context, full: bool) 
     for each in contributions:
         for name, text in each.writes.items():
             writes[name].append(text)
-    done = [_written(context.folder, name, writes[name], full) for name in sorted(writes)]
+    over = update.over_all(each.over for each in contributions)
+    done = [
+        _written(context.folder, name, writes[name], full, over.get(name, update.Over()))
+        for name in sorted(writes)
+    ]
     lines, failed = [line for some, _ in done for line in some], any(bad for _, bad in done)
     if context.update and not lines:
         states = {entry.state for each in contributions for entry in each.entries}
@@ -248,9 +252,11 @@ def _write(contributions: Sequence[Contribution], context: Context, full: bool) 
     return lines, failed
 
 
-def _written(folder: Path, name: str, texts: Sequence[str], full: bool) -> tuple[list[str], bool]:
+def _written(
+    folder: Path, name: str, texts: Sequence[str], full: bool, over: update.Over
+) -> tuple[list[str], bool]:
     try:
-        return update.write(folder, name, update.merged(texts), full), False
+        return update.write(folder, name, update.merged(texts), full, over), False
     except Exception as error:  # the others can be written all the same
         return [f"failed    {in_a_line(error)}"], True
 

@@ -261,10 +261,15 @@ class _Asking:
         stale = any(change.kind == "stale-snapshot" for change in verdict.changes)
         rewrite = frozenset({owner} if stale and owner == verdict.name else ())
         context = replace(self.project.context, update=True, rewrite=rewrite)
-        writes = check_registered(registration, context).writes
+        found = check_registered(registration, context)
+        writes = found.writes
         if owner != verdict.name:  # a definition: the checkpoint's own snapshot was not asked about
             writes = {name: text for name, text in writes.items() if store.is_definition(name)}
-        return [line for name, text in writes.items() for line in update.write(context.folder, name, text)]
+        return [
+            line
+            for name, text in writes.items()
+            for line in update.write(context.folder, name, text, over=found.over.get(name, update.Over()))
+        ]
 
     def _migrate(self, verdict: Verdict) -> list[str]:
         """The code, as ``ckpt-compat migrate`` prints it."""
