@@ -60,7 +60,7 @@ def folder(pytester: pytest.Pytester, command: Command) -> Path:
         ),
         (
             "models:Fixed",
-            "build the model with the outputs that the file has, or leave the head out of the load",
+            "build it with the file's outputs, load, then replace the head; or leave it out of the load",
         ),
     ],
 )

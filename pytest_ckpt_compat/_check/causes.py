@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -174,9 +175,19 @@ def _sizes(changes: Sequence[Change], old: Structure, new: Structure) -> Sequenc
         if _is_position(each):
             before, after = (specs[0].shape for specs in (each.old_specs, each.new_specs))
             ours, theirs = next((a, b) for a, b in zip(before, after, strict=True) if a != b)
-            advice = "interpolate it while loading (migrate=), or build the model for the old size"
+            advice = _positions(ours, theirs)
             found[id(each)] = replace(each, detail=f"positions {ours} -> {theirs}", advice=advice)
     return [found.get(id(each), each) for each in changes]
+
+
+def _positions(ours: int, theirs: int) -> str:
+    """What helps with another number of positions: a grid is interpolated, a token's row is not."""
+    if theirs - ours == -1 and math.isqrt(theirs) ** 2 == theirs:
+        return "cut off the row of the class token while loading (migrate=): the others are the same grid"
+    if theirs - ours == 1 and math.isqrt(ours) ** 2 == ours:
+        return "add a row for the class token while loading (migrate=): the others are the same grid"
+    rows = " but for the class token's row" if math.isqrt(ours - 1) ** 2 == ours - 1 > 1 else ""
+    return f"interpolate it{rows} while loading (migrate=), or build the model for the old size"
 
 
 def _is_position(change: Change) -> bool:
@@ -222,6 +233,19 @@ def _of_norm(key: str, new: Structure) -> tuple[str, str] | None:
     )
 
 
+def _counters(changes: Sequence[Change], old: Structure, _new: Structure) -> Sequence[Change]:
+    """A counter of BatchNorm that files of its first versions lack, beside statistics that they have."""
+    advice = "give it a zero while loading (migrate=): outputs do not depend on it"
+    return [
+        replace(each, advice=advice)
+        if each.kind == "missing"
+        and each.new[0].endswith("num_batches_tracked")
+        and f"{_owner(each.new[0])}.running_mean".lstrip(".") in old.tensors
+        else each
+        for each in changes
+    ]
+
+
 def _nothing_alike(changes: Sequence[Change], old: Structure, _new: Structure) -> Sequence[Change]:
     """A checkpoint of which not one tensor has a place in the definition."""
     lost = {key for each in changes if each.kind == "unexpected" for key in each.old}
@@ -235,5 +259,5 @@ def _nothing_alike(changes: Sequence[Change], old: Structure, _new: Structure) -
 
 
 _STEPS: tuple[_Step, ...] = (
-    *(_heads, _empty, _extra_state, _parametrized, _stored, _sizes, _statistics, _nothing_alike),
+    *(_heads, _empty, _extra_state, _parametrized, _stored, _sizes, _statistics, _counters, _nothing_alike),
 )

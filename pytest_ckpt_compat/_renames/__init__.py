@@ -115,7 +115,7 @@ def _inferred(
 
 def _of_known_order(match: Match) -> Match:
     """The match, which is not certain where the order of its parts is a guess."""
-    if match.confidence != "certain" or part_order.is_known(match.old, match.new):
+    if match.confidence == "ambiguous" or part_order.is_known(match.old, match.new):
         return match
     return replace(match, confidence="likely", evidence=(part_order.IN_DOUBT, *match.evidence))
 

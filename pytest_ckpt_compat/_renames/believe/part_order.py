@@ -1,7 +1,7 @@
 """Whether names say in which order the parts of a joint tensor stand in it.
 
-Numbers of one shape load in any order. Query, key and value stand so in every library known; for anything else,
-the name of the joint tensor has to hold those of its parts, in order, as ``gate_up_proj`` does.
+Numbers of one shape load in any order. Query, key and value stand so in every library known; for anything
+else, the name of the joint tensor has to hold those of its parts, in order, as ``gate_up_proj`` does.
 """
 
 from __future__ import annotations
