@@ -36,7 +36,7 @@ class Layers(nn.Module):
 
 def tied() -> nn.Module:
     net = Layers(embed=nn.Embedding(50, 8), mid=nn.Linear(8, 8), lm_head=linear(8, 50))
-    net.lm_head.weight = net.embed.weight
+    net.lm_head.weight = net.embed.weight  # type: ignore[union-attr]
     return net
 
 

@@ -162,9 +162,10 @@ def unregistered(entries: Iterable[Entry], known: Iterable[str]) -> list[Entry]:
     return [entry for entry in entries if entry.id.removesuffix(FORWARD) not in ids]
 
 
-def unknown_id(entry: Entry) -> str:
-    """The line about an entry with an unknown id."""
-    return f"CK903 {_about(entry)}: no registered checkpoint has this id ({PRUNE} takes it out)"
+def unknown_id(entry: Entry, ref: str = "") -> str:
+    """The line about an entry with an unknown id; that of a removed checkpoint takes a comparison to see."""
+    how = f"{PRUNE} --ckpt-against {_word(ref)}" if ref and entry.rule == "CK901" else PRUNE
+    return f"CK903 {_about(entry)}: no registered checkpoint has this id ({how} takes it out)"
 
 
 def taken_out(entry: Entry) -> str:

@@ -36,6 +36,8 @@ from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 UPDATE_COMMAND = "pytest --ckpt-update"
 #: What follows where a definition changed as its checkpoint's break shows.
 _UPDATE = "ckpt-compat update records today's"
+#: What helps with a definition whose break is accepted for its checkpoint.
+_RECORD_BREAK = "record it, and commit its snapshot with the change, as its break is accepted"
 #: Then an update comes last: afterwards, what was computed belongs to today's keys.
 _UPDATE_PROVEN = "migrate the checkpoint before ckpt-compat update records today's, which proves no rename"
 
@@ -275,7 +277,7 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     policy, others = subject.registration.policy, subject.elsewhere
     verdict = check_saved(saved, definition, policy, checkpoint=subject.structure, new=new, elsewhere=others)
     how = f"{difference(stored, new)}; record it: {UPDATE}"
-    detail = f"the definition differs from its snapshot ({how})"
+    detail = f"the definition differs from its snapshot {folder.name}/{name} ({how})"
     changed = (Change("definition-changed", detail=detail),)
     settings, notes = _settings(subject, stored, new, values, verdict.changes)
     ran = outputs.compared(subject.registration, definition, values, (stored, new), verdict.changes)
@@ -287,7 +289,10 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     if facts(verdict.of(Severity.ERROR)) <= facts(main.of(Severity.ERROR)):
         recorded_breaks = f"{folder.name}/{name}, the definition as recorded, breaks in the same way"
         note = f"{recorded_breaks}; {_UPDATE_PROVEN if ran.proven else _UPDATE}"
-        return Finding(notes=(note, *notes), later=changed, settings=settings, proven=ran.proven)
+        later = tuple(
+            replace(each, advice=_RECORD_BREAK) for each in changed
+        )  # it does not load what it saved
+        return Finding(notes=(note, *notes), later=later, settings=settings, proven=ran.proven)
     label = f"{verdict.old_label} (the definition as recorded)"
     repairs = (*verdict.repairs, ("record", f"{UPDATE_COMMAND}, if nothing was trained with it"))
     changes = (*verdict.changes, *judge(settings, subject.registration.policy))
