@@ -71,7 +71,9 @@ def accept(verdict: Verdict, entries: Iterable[Entry], wanted: Entry, today: dat
     }
     before = (text for entry in same for text in entry.changes if text in covered)
     texts = dict.fromkeys((*before, *covered, *chosen))
-    return replace(wanted, reason=wanted.reason.strip(), changes=tuple(texts))
+    reasons = (entry.reason.strip() for entry in same if any(text in texts for text in entry.changes))
+    reason = "; ".join(dict.fromkeys((*reasons, wanted.reason.strip())))
+    return replace(wanted, reason=reason, changes=tuple(texts))
 
 
 def accept_all(verdict: Verdict, entries: Sequence[Entry], wanted: Entry, today: date) -> tuple[Entry, ...]:
