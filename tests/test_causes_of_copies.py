@@ -22,12 +22,51 @@ Command = Callable[..., Printed]
 __all__ = ["broken"]
 
 
-def net() -> nn.Module:
-    return Layers(encoder=nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 32, 3)), head=nn.Linear(32, 10))
+def net(classes: int = 10) -> nn.Module:
+    return Layers(
+        encoder=nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 32, 3)), head=nn.Linear(32, classes)
+    )
 
 
 def under(prefix: str, state: dict[str, Any]) -> dict[str, Any]:
     return {f"{prefix}{key}": value for key, value in state.items()}
+
+
+# -- tied tensors -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [("embed", "lm_head"), ("tok", "out")])
+@pytest.mark.parametrize("sides", [(8, 16), (16, 8)])
+def test_a_tied_pair_of_another_width_is_not_joined_with_itself(
+    tmp_path: Path, names: tuple[str, str], sides: tuple[int, int]
+) -> None:
+    """Two names of [50, 8] were "fused" into one of [50, 16]."""
+
+    def language(first: str, second: str, width: int) -> nn.Module:
+        head = linear(width, 50)
+        made = Layers(**{first: nn.Embedding(50, width), "mid": nn.Linear(width, width), second: head})
+        head.weight = made.get_parameter(f"{first}.weight")
+        return made
+
+    state = language("embed", "lm_head", sides[0]).state_dict()
+    text = str(checked(tmp_path, state, lambda: language(*names, sides[1])))
+    assert "fused" not in text
+    assert "split" not in text
+    assert f"{sides[0]} became {sides[1]} in all of them" in text
+
+
+def test_a_tied_head_under_another_name_is_still_explained(tmp_path: Path) -> None:
+    """Its advice comes after the renames: before, it would keep the key out of them."""
+
+    def language(head: str) -> nn.Module:
+        last = linear(8, 50)
+        made = Layers(embed=nn.Embedding(50, 8), mid=nn.Linear(8, 8), **{head: last})
+        last.weight = made.get_parameter("embed.weight")
+        return made
+
+    state = language("output_proj").state_dict()
+    text = str(checked(tmp_path, state, lambda: language("out_proj")))
+    assert "~ output_proj.weight -> out_proj.weight" in text
 
 
 # -- two copies ------------------------------------------------------------------------------------
@@ -72,7 +111,7 @@ def test_an_averaged_model_is_named(tmp_path: Path) -> None:
     ("name", "inside"), [("shadow", ""), ("model_ema", ""), ("best", "module."), ("ema", "module.")]
 )
 def test_a_copy_of_another_size_is_found_under_any_name(tmp_path: Path, name: str, inside: str) -> None:
-    other = Layers(encoder=net().encoder, head=nn.Linear(32, 12)).state_dict()
+    other = net(12).state_dict()
     torch.save({"model": net().state_dict(), name: under(inside, other)}, tmp_path / "run.pt")
     (change,) = averaged(read(tmp_path / "run.pt", "model"))
     assert change.detail.startswith(
@@ -109,9 +148,9 @@ def test_experts_are_stacked_and_not_joined_end_to_end(tmp_path: Path) -> None:
     old = Layers(experts=nn.ModuleList(Layers(w1=linear(8, 16)) for _ in range(4)), head=nn.Linear(8, 2))
 
     def stacked() -> nn.Module:
-        made = Layers(experts=nn.Module(), head=nn.Linear(8, 2))
-        made.experts.register_parameter("w1", nn.Parameter(torch.zeros(4, 16, 8)))  # type: ignore[operator]
-        return made
+        experts = nn.Module()
+        experts.register_parameter("w1", nn.Parameter(torch.zeros(4, 16, 8)))
+        return Layers(experts=experts, head=nn.Linear(8, 2))
 
     text = str(checked(tmp_path, old.state_dict(), stacked))
     assert "CK105: stack them while loading (migrate=)" in text

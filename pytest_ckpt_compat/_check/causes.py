@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from pytest_ckpt_compat._check.compare import TIED
 from pytest_ckpt_compat._check.copies import copies
 from pytest_ckpt_compat._check.facts import EXTRA
 from pytest_ckpt_compat._check.sizes import vocabulary
@@ -235,6 +236,20 @@ def _of_norm(key: str, new: Structure) -> tuple[str, str] | None:
     )
 
 
+def _tied(changes: Sequence[Change], _old: Structure, _new: Structure) -> Sequence[Change]:
+    """Another name of a tensor that the checkpoint has: a default is copied into it after its values."""
+    advice = (
+        "give it the tensor that it is tied to, under this name, too, while loading (migrate=): "
+        "a default would be written over both"
+    )
+    return [
+        replace(each, advice=advice)
+        if each.kind == "missing" and each.detail.startswith(TIED) and not each.advice
+        else each
+        for each in changes
+    ]
+
+
 def _counters(changes: Sequence[Change], old: Structure, _new: Structure) -> Sequence[Change]:
     """Counters of BatchNorm, which files of its first versions lack, and of AveragedModel."""
     zero = "give it a zero while loading (migrate=): outputs do not depend on it"
@@ -310,6 +325,7 @@ _STEPS: tuple[_Step, ...] = (
         copies,
         _stacked,
         _recurrent,
+        _tied,
         _sizes,
         _statistics,
         _counters,

@@ -14,10 +14,6 @@ from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, UNINITIALIZE
 _V = TypeVar("_V")
 #: How the detail of a missing key begins whose tensor the checkpoint has under another of its names.
 TIED = "tied to "
-_TWO_NAMES = (
-    "give it the tensor that it is tied to, under this name, too, while loading (migrate=): "
-    "a default would be written over both"
-)
 
 
 class Sides(NamedTuple):
@@ -60,11 +56,8 @@ def missing(key: str, new: Structure, absent: Container[str]) -> Change:
         return Change("extra-state", new=(key,), new_specs=_specs(new, key), detail="appeared")
     aliases = next((group for group in new.aliases if key in group), ())
     tied = [alias for alias in aliases if alias != key and alias not in absent]
-    if not tied:
-        return Change("missing", new=(key,), new_specs=_specs(new, key))
-    return Change(
-        "missing", new=(key,), new_specs=_specs(new, key), detail=f"{TIED}{tied[0]}", advice=_TWO_NAMES
-    )
+    detail = f"{TIED}{tied[0]}" if tied else ""
+    return Change("missing", new=(key,), new_specs=_specs(new, key), detail=detail)
 
 
 def unexpected(key: str, old: Structure) -> Change:

@@ -19,10 +19,10 @@ def doubted_squares(live: Iterable[Step], old: Structure, new: Structure) -> dic
     weights, too, and of these the shapes do not show it.
     """
     live = list(live)
-    bare = {step: _bare(step) for step in live if _is_bare(step, old)}
+    bare: dict[Step | None, Decision] = {step: _bare(step) for step in live if _is_bare(step, old)}
     transposed = [step for step in live if step.op == _TRANSPOSED]
     if not transposed:
-        return dict(bare)
+        return bare
     kinds = {_kind(step.new[0], new) for step in transposed}
     moved = {step.old[0]: step for step in live if step.op.name == "move"}
     taken = {key for step in live for key in step.old}
