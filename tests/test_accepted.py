@@ -236,7 +236,7 @@ def test_nothing_to_accept(
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("<<<<<<< ours", "is not TOML: *"),
+        ("<<<<<<< ours", "has conflict markers (line 1); *"),
         ("accepted = 3", "has a key 'accepted' that is not a list of tables; *"),
         ("[[acepted]]", "has a key 'acepted'; its tables are *"),
         ("[[accepted]]\nid = 'x'\nwhy = 1", "number 1, key why: is unknown; *"),
