@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from pytest_ckpt_compat._cli.convert_registered import _without_migration
+from pytest_ckpt_compat._definition.find import find
 from pytest_ckpt_compat._snapshots import accepted
 from tests.conftest import SETTINGS, Printed
 from tests.repository import ENTRY, commit, edit, git, make_project
@@ -189,3 +193,27 @@ def test_an_accepted_break_is_not_said_to_load_what_was_saved(
     assert "the definition differs from its snapshot ckpt_snapshots/definitions/models.Net.json (" in printed
     assert command("update").code == 0
     assert command("check", "--against", "main").code == 0
+
+
+# -- converting --------------------------------------------------------------------------------------------
+
+
+class Lit(nn.Module):
+    """A module that migrates its checkpoints itself, as a LightningModule does."""
+
+    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        """Renames what an earlier version saved."""
+
+
+def test_converting_what_a_hook_migrates_says_what_to_do() -> None:
+    """It said only that there is no migration."""
+    registration: Any = SimpleNamespace(id="lit-v1")
+    error = _without_migration(registration, find(Lit))
+    assert str(error) == (
+        "lit-v1: has no migration but Lit.on_load_checkpoint, which Lightning runs at each load; keep the "
+        "file as "
+        "it is; or load it with Lit.load_from_checkpoint and save it with trainer.save_checkpoint; or give "
+        "migrate= where it is registered"
+    )
+    plain = _without_migration(registration, find(nn.Linear, {"in_features": 2, "out_features": 2}))
+    assert str(plain).startswith("lit-v1: is registered without a migration; give migrate= where it is")
