@@ -107,6 +107,22 @@ def test_a_module_without_tensors_has_a_version(tmp_path: Path) -> None:
     assert verdict.compatible, str(verdict)
 
 
+def test_a_migration_that_only_pads_is_not_called_loading_code_that_reads(tmp_path: Path) -> None:
+    class Wide(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(2, 3, bias=False)
+
+    def pad(state: State) -> State:
+        more = torch.zeros(3 - len(state["fc.weight"]), 2).numpy()  # a tensor without numbers has none
+        return {"fc.weight": torch.cat([state["fc.weight"], torch.from_numpy(more)])}
+
+    torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "net.pt")
+    verdict = ckpt.check(tmp_path / "net.pt", Wide, migrate=pad)
+    assert verdict.compatible, str(verdict)
+    assert not any(note.startswith("the definition's loading code") for note in verdict.notes)
+
+
 @pytest.mark.parametrize(
     ("place", "told"),
     [
