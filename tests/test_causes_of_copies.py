@@ -108,17 +108,30 @@ def test_an_averaged_model_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "inside"), [("shadow", ""), ("model_ema", ""), ("best", "module."), ("ema", "module.")]
+    ("name", "inside"), [("emaModel", ""), ("model_ema", ""), ("ModelEMA", "module."), ("ema", "module.")]
 )
-def test_a_copy_of_another_size_is_found_under_any_name(tmp_path: Path, name: str, inside: str) -> None:
+@pytest.mark.parametrize("nested", [False, True])
+def test_averaged_weights_of_another_size_are_found(
+    tmp_path: Path, name: str, inside: str, nested: bool
+) -> None:
     other = net(12).state_dict()
-    torch.save({"model": net().state_dict(), name: under(inside, other)}, tmp_path / "run.pt")
+    copy: dict[str, Any] = under(inside, other)
+    saved = {"model": net().state_dict(), name: {"module": copy, "decay": 0.999} if nested else copy}
+    torch.save(saved, tmp_path / "run.pt")
     (change,) = averaged(read(tmp_path / "run.pt", "model"))
     assert change.detail.startswith(
-        f"{name} has the keys of the model, with 2 tensors of another shape (head.weight float32[12, 32] "
-        f"instead "
-        "of float32[10, 32]): a resume "
+        f"{name}{'.module' * nested} has the keys of the model, with 2 tensors of another shape "
+        "(head.weight float32[12, 32] instead of float32[10, 32]): a resume loads it, too"
     )
+
+
+@pytest.mark.parametrize(("beside", "found"), [({"decay": 0.999}, 1), ({}, 0)])
+def test_a_decay_beside_a_copy_says_that_it_is_averaged(
+    tmp_path: Path, beside: dict[str, Any], found: int
+) -> None:
+    shadow = {"shadow": {"params": net(12).state_dict(), **beside}}
+    torch.save({"model": net().state_dict(), **shadow}, tmp_path / "run.pt")
+    assert len(list(averaged(read(tmp_path / "run.pt", "model")))) == found
 
 
 def test_what_is_no_copy_of_the_model_is_passed_over(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def converted(project: Project, arguments: argparse.Namespace) -> tuple[Converte
         CkptCompatError: it has no migration, or cannot be read, migrated or written.
     """
     from pytest_ckpt_compat._check import snapshots
+    from pytest_ckpt_compat._check.averaged import copies
     from pytest_ckpt_compat._convert.convert import convert, require_target
     from pytest_ckpt_compat._convert.opened import opened
     from pytest_ckpt_compat._definition.find import find_registered
@@ -52,9 +53,17 @@ def converted(project: Project, arguments: argparse.Namespace) -> tuple[Converte
         raise UsageError(registration.id, problem, "keep the file as it is")
     source = opened(structure)
     contents = _contents(source, chosen.chain, registration, definition)
-    notes = (*source.notes, *chosen.notes, *_with_version(contents, chain, chosen, target))
+    left = tuple(map(_keeps_its_keys, copies(structure)))
+    notes = (*source.notes, *chosen.notes, *left, *_with_version(contents, chain, chosen, target))
     done = convert(source, contents, target, lambda _done, _total: None)
     return done, contents, notes
+
+
+def _keeps_its_keys(name: str) -> str:
+    return (
+        f"{name} in the file is a copy of the model and keeps its old keys: to convert it, too, give the new "
+        f"file's path with --key {name} and --rules or --remap"
+    )
 
 
 def _without_migration(registration: Registration, definition: Definition) -> UsageError:
