@@ -78,9 +78,11 @@ def _unexpected(key: str, old: Structure, there: Beside | None) -> Change:
     change = compare.unexpected(key, old)
     if there is None or change.kind != "unexpected":
         return change
+    if there.how == "number" and old.tensors[key].numel != 1:
+        return change
     if there.how == "number":
         detail = f"here it is {there.value}, a number that no load touches"
-        advice = "make it a parameter or a buffer, or set it from the file while loading: it was trained"
+        advice = "make it a parameter or a buffer, or set it from the file while loading, if it was trained"
         return replace(change, detail=detail, advice=advice)
     if there.how == "buffer" and there.shape not in (None, old.tensors[key].shape):
         detail = f"still there, persistent=False, of another size {list(there.shape or ())}"
