@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +20,13 @@ PAGE = DOCS / "walkthrough.md"
 EXAMPLE = DOCS.parent / "example_project"
 
 REGISTERED = """
+# version 1
 [[tool.ckpt_compat.checkpoint]]
 id = "shapes-v1"
 path = "checkpoints/shapes_v1.pt"
 model = "shapes.models:Classifier"
 
+# version 2
 [[tool.ckpt_compat.checkpoint]]
 id = "shapes-v2"
 path = "checkpoints/shapes_v2.pt"
@@ -32,7 +34,10 @@ model = "shapes.models:Classifier"
 """
 
 _CHECK = "ckpt-compat check --against main"
+_REVIEW = "ckpt-compat review --against main"
 _REASON = '--reason "version 3 knows six shapes"'
+
+_ACCEPT = f'ckpt-compat accept shapes-v1 shapes-v2 --rule CK202 --key "head.*" {_REASON} --against main'
 
 #: A sentence of the page, and the commands below it, each with the exit code that it must have.
 Script = tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
@@ -50,11 +55,8 @@ SCRIPT: Script = (
     ("The check fails and shows both breaks:", ((_CHECK, 1),)),
     (
         "The new head is intended. The failure printed the commands that accept it; only the reason is "
-        "missing:",
-        (
-            (f'ckpt-compat accept shapes-v1 --rule CK202 --key "head.*" {_REASON} --against main', 0),
-            (f'ckpt-compat accept shapes-v2 --rule CK202 --key "head.*" {_REASON} --against main', 0),
-        ),
+        "missing, and one command takes several ids:",
+        ((_ACCEPT, 0),),
     ),
     (
         "The check still fails. The rename breaks a checkpoint, and also the definition as `main` recorded "
@@ -83,7 +85,30 @@ SCRIPT: Script = (
             ("ckpt-compat status", 0),
         ),
     ),
+    (
+        "Version 1 is no longer served. Its registration is deleted, and one command says why:",
+        (
+            ("sed -i '/^# version 1/,/^# version 2/d' pyproject.toml", 0),
+            ('ckpt-compat retire shapes-v1 --reason "no longer served"', 0),
+            (_CHECK, 0),
+        ),
+    ),
+    (
+        "The head gets wider once more. On a terminal, `ckpt-compat review` goes through what is open; "
+        "here, the "
+        "answers stand after its questions. `--all` would accept the same without questions:",
+        (
+            ("git add -A", 0),
+            ("git commit -q -m 'Retire version 1'", 0),
+            ("sed -i 's/num_classes: int = 6/num_classes: int = 8/' shapes/models.py", 0),
+            (_REVIEW, 0),
+            ("ckpt-compat update", 0),
+            (_CHECK, 0),
+        ),
+    ),
 )
+#: What is typed at a terminal: an answer to each question of a command.
+ANSWERS = {_REVIEW: ("a", "version 4 knows eight shapes", "a", "")}
 
 
 @dataclass(frozen=True)
@@ -163,12 +188,55 @@ def _run(folder: Path, command: str) -> tuple[int, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     real = re.sub("^ckpt-compat", lambda _: f'"{sys.executable}" -m pytest_ckpt_compat', command)
-    done = subprocess.run(
-        ["bash", "-c", real], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    if command in ANSWERS:
+        code, output = _answered(real, folder, environment, ANSWERS[command])
+    else:
+        done = subprocess.run(
+            ["bash", "-c", real], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        code, output = done.returncode, done.stdout + done.stderr
     # The id of a commit and the duration differ from run to run.
-    output = re.sub(r"\(merge base [0-9a-f]{8}\)", "(merge base 1a2b3c4d)", done.stdout + done.stderr)
-    return done.returncode, re.sub(r" in \d+\.\d+s", "", output)
+    output = re.sub(r"\(merge base [0-9a-f]{8}\)", "(merge base 1a2b3c4d)", output)
+    return code, re.sub(r" in \d+\.\d+s", "", output)
+
+
+def _answered(
+    command: str, folder: Path, environment: Mapping[str, str], answers: Sequence[str]
+) -> tuple[int, str]:
+    """Runs a command at a terminal, and answers its questions; returns its exit code and what is shown."""
+    import pty
+    import termios
+
+    master, slave = pty.openpty()
+    quiet = termios.tcgetattr(slave)
+    quiet[3] &= ~termios.ECHO
+    termios.tcsetattr(slave, termios.TCSANOW, quiet)
+    process = subprocess.Popen(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=dict(environment),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+    )
+    os.close(slave)
+    shown, left = "", list(answers)
+    while data := _read(master):
+        shown += data.replace("\r\n", "\n")
+        if left and shown.endswith((": ", "? ")):
+            answer = f"{left.pop(0)}\n"
+            os.write(master, answer.encode())
+            shown += answer
+    os.close(master)
+    return process.wait(), shown
+
+
+def _read(master: int) -> str:
+    """What a terminal shows next; "" once the command has ended."""
+    try:
+        return os.read(master, 10_000).decode()
+    except OSError:
+        return ""
 
 
 if __name__ == "__main__":

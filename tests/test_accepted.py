@@ -72,7 +72,7 @@ def test_the_failure_prints_the_command_and_the_command_works(
     result.stdout.fnmatch_lines(
         [
             "CK907 net-v1: loads, apart from accepted breaks, the definition differs from its snapshot "
-            "(keys: 2 changed; record it: ckpt-compat update)"
+            "ckpt_snapshots/definitions/models.Net.json (keys: 2 changed; record it: ckpt-compat update)"
         ]
     )
 
@@ -236,7 +236,7 @@ def test_nothing_to_accept(
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("<<<<<<< ours", "is not TOML: *"),
+        ("<<<<<<< ours", "has conflict markers (line 1); *"),
         ("accepted = 3", "has a key 'accepted' that is not a list of tables; *"),
         ("[[acepted]]", "has a key 'acepted'; its tables are *"),
         ("[[accepted]]\nid = 'x'\nwhy = 1", "number 1, key why: is unknown; *"),

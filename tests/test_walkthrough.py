@@ -21,7 +21,9 @@ def test_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = list(module["walk"](tmp_path / "project"))
     for step in steps:
         assert step.code == step.expected, f"{step.command}\n{step.output}"
-    both, one, green, later = (step.output for step in steps if "compat check" in step.command)
+    both, one, green, later, retired, reviewed = (
+        step.output for step in steps if "compat check" in step.command
+    )
     assert "CK103 shapes-v2" in both
     assert "! head.weight" in both
     assert "CK103 shapes-v2" in one
@@ -30,5 +32,9 @@ def test_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for output in (green, later):
         assert "breaks introduced" not in output
         assert "compared  2 checkpoints, 88 tensors, with main" in output
+    assert "accepted, removed" in retired or "shapes-v1" in retired
+    assert (
+        "accepted: version 4 knows eight shapes" in reviewed or "(version 4 knows eight shapes)" in reviewed
+    )
     text = module["page"](steps)
     assert text == module["PAGE"].read_text(encoding="utf-8"), "run python docs/make_walkthrough.py"

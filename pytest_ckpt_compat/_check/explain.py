@@ -62,8 +62,11 @@ def explain(
     kept = [
         known.get((change.kind, change.old, change.new), change)
         for change in infer(before, after, owners)
-        if (change.kind not in _EXPLAINED and change.old != change.new)
-        or (unmatched_old.issuperset(change.old) and unmatched_new.issuperset(change.new))
+        if not _of_one(change, old, new)
+        and (
+            (change.kind not in _EXPLAINED and change.old != change.new)
+            or (unmatched_old.issuperset(change.old) and unmatched_new.issuperset(change.new))
+        )
     ]
     if new.source.format == ADAPTER:  # its last layer is no head
         in_place = {(fact.old, fact.new): fact for fact in found if fact.old == fact.new}
@@ -77,6 +80,12 @@ def explain(
         or not (explained_old.issuperset(fact.old) and explained_new.issuperset(fact.new))
     ]
     return (*kept, *_left(kept, rest, new), *rest)
+
+
+def _of_one(change: Change, old: Structure, new: Structure) -> bool:
+    """Whether the parts that are said to be joined, or to come of a split, are names of one tensor."""
+    parts, side = {"fused": (change.old, old), "split": (change.new, new)}.get(change.kind, ((), old))
+    return len(parts) > 1 and any({*parts} <= {*group} for group in side.aliases)
 
 
 def _left(kept: Sequence[Change], rest: Sequence[Change], new: Structure) -> Iterator[Change]:

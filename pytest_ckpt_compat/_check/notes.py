@@ -27,7 +27,9 @@ def notes_of(definition: Definition, structure: Structure, outcome: Outcome) -> 
     if outcome.unsaved:
         yield outcome.unsaved
     if outcome.read_weights:
-        yield "the definition's loading code reads numbers: checked with the real weights"
+        code = "the definition's loading code reads numbers"
+        either = "the migration, or the definition's loading code, makes or reads numbers"
+        yield f"{either if outcome.remapped else code}: checked with the real weights"
     for key in outcome.unapplied:
         yield f"{key}: its value is of a class that is not read, so set_extra_state was not called"
     if any(subclass_of(spec.dtype) == DISTRIBUTED for spec in structure.tensors.values()):

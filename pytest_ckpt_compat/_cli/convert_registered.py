@@ -27,6 +27,7 @@ def converted(project: Project, arguments: argparse.Namespace) -> tuple[Converte
         CkptCompatError: it has no migration, or cannot be read, migrated or written.
     """
     from pytest_ckpt_compat._check import snapshots
+    from pytest_ckpt_compat._check.averaged import copies
     from pytest_ckpt_compat._convert.convert import convert, require_target
     from pytest_ckpt_compat._convert.opened import opened
     from pytest_ckpt_compat._definition.find import find_registered
@@ -39,8 +40,7 @@ def converted(project: Project, arguments: argparse.Namespace) -> tuple[Converte
     definition = find_registered(registration)
     chain = definition.remap
     if chain is None:
-        advice = "give migrate= where it is registered; or --rules, --remap or --model with its path"
-        raise UsageError(registration.id, "is registered without a migration", advice)
+        raise _without_migration(registration, definition)
     if definition.parts:
         problem = "has several parts, and one state_dict is rewritten"
         raise UsageError(registration.id, problem, "convert each part with --key, and --rules or --remap")
@@ -53,9 +53,33 @@ def converted(project: Project, arguments: argparse.Namespace) -> tuple[Converte
         raise UsageError(registration.id, problem, "keep the file as it is")
     source = opened(structure)
     contents = _contents(source, chosen.chain, registration, definition)
-    notes = (*source.notes, *chosen.notes, *_with_version(contents, chain, chosen, target))
+    left = tuple(map(_keeps_its_keys, copies(structure)))
+    notes = (*source.notes, *chosen.notes, *left, *_with_version(contents, chain, chosen, target))
     done = convert(source, contents, target, lambda _done, _total: None)
     return done, contents, notes
+
+
+def _keeps_its_keys(name: str) -> str:
+    return (
+        f"{name} in the file is a copy of the model and keeps its old keys: to convert it, too, give the new "
+        f"file's path with --key {name} and --rules or --remap"
+    )
+
+
+def _without_migration(registration: Registration, definition: Definition) -> UsageError:
+    """Says what to do instead: what a hook does at each load cannot be written into a file from outside."""
+    own = getattr(definition.target, "on_load_checkpoint", None)
+    package = str(getattr(own, "__module__", "")).partition(".")[0]
+    if own is None or package in ("lightning", "pytorch_lightning"):
+        advice = "give migrate= where it is registered; or --rules, --remap or --model with its path"
+        return UsageError(registration.id, "is registered without a migration", advice)
+    name = definition.name.rpartition(".")[2]
+    problem = f"has no migration but {name}.on_load_checkpoint, which Lightning runs at each load"
+    advice = (
+        f"keep the file as it is; or load it with {name}.load_from_checkpoint and save it with "
+        "trainer.save_checkpoint; or give migrate= where it is registered"
+    )
+    return UsageError(registration.id, problem, advice)
 
 
 def _contents(source: Opened, chain: Chain, registration: Registration, definition: Definition) -> Contents:
