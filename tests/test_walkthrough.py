@@ -32,9 +32,7 @@ def test_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for output in (green, later):
         assert "breaks introduced" not in output
         assert "compared  2 checkpoints, 88 tensors, with main" in output
-    assert "accepted, removed" in retired or "shapes-v1" in retired
-    assert (
-        "accepted: version 4 knows eight shapes" in reviewed or "(version 4 knows eight shapes)" in reviewed
-    )
+    assert "CK901 shapes-v1: accepted" in retired
+    assert "CK202 shapes-v2: accepted, head resized (version 4 knows eight shapes)" in reviewed
     text = module["page"](steps)
     assert text == module["PAGE"].read_text(encoding="utf-8"), "run python docs/make_walkthrough.py"

@@ -165,12 +165,7 @@ def check_structure(
         old_label=_source(structure),
         new_label=definition.label,
         where=definition.where,
-        notes=(
-            *(chosen.notes if chosen else ()),
-            *notes_of(definition, structure, outcome),
-            *unknown,
-            *notes,
-        ),
+        notes=(*chosen.notes, *notes_of(definition, structure, outcome), *unknown, *notes),
         repairs=wrappers.repairs_of(wrapper, changes, new),
         before=done.before if done else None,
         remapped=done.renamed if done else {},

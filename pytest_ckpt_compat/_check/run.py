@@ -118,8 +118,7 @@ def conclude(
         severities = _severities(context)
         require_registered(context.rewrite, ids)
         before = set(store.names(context.folder))
-        written, failed = _write(contributions, context, full)
-        lines += written
+        lines, failed = _write(contributions, context, full)
         if context.update and whole:
             lines += _replaced(context.folder, used, before)
         if prune is not None:
