@@ -156,7 +156,7 @@ def test_two_entries_of_one_break_are_named(widened: pytest.Pytester, command: C
 def test_an_entry_that_is_accepted_again_keeps_what_it_covers(
     widened: pytest.Pytester, command: Command
 ) -> None:
-    """The same id, rule and key: one entry, the new reason, and the changes of both."""
+    """The same id, rule and key: one entry, with both reasons and the changes of both."""
     change_model(widened, "classes=5", "classes=4")
     change_model(widened, "extra=False", "extra=True")
     assert command("accept", "net-v1", "--rule", "CK101", "--reason", "one").code == 0
