@@ -83,7 +83,7 @@ def test_a_different_later_change_is_not_covered(widened: pytest.Pytester, comma
     result = widened.runpytest_inprocess()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["CK202 net-v1: head resized", "*no longer occurs (--ckpt-prune takes it out)*"]
+        ["CK202 net-v1: head resized", "*no longer occurs (ckpt-compat update takes it out)*"]
     )
 
 
@@ -177,7 +177,7 @@ def test_an_entry_with_an_unknown_id_is_reported(widened: pytest.Pytester, comma
     path.write_text(path.read_text() + path.read_text().partition("\n\n")[2].replace("net-v1", "net-v0"))
     line = (
         "CK903 accepted.toml: the accepted CK202 * of net-v0 (five classes now): "
-        "no registered checkpoint has this id (--ckpt-prune takes it out)"
+        "no registered checkpoint has this id (ckpt-compat update takes it out)"
     )
     printed = command("check")
     assert (printed.code, line in printed.out.splitlines()) == (0, True), printed.out

@@ -147,7 +147,7 @@ def test_an_entry_that_is_no_longer_needed_is_taken_out(
     edit(folder / "models.py", "self.extra = nn.Linear(3, 3)\n        self.head =", "self.head =")
     printed = command("check")
     assert printed.code == 0
-    assert printed.out.count("(--ckpt-prune takes it out)") == 2
+    assert printed.out.count("(ckpt-compat update takes it out)") == 2
     if words[0] == "update":
         lines = command("update").out.splitlines()
     else:

@@ -8,15 +8,14 @@ from dataclasses import replace
 from datetime import date
 from fnmatch import fnmatchcase
 
+from pytest_ckpt_compat._check.breaks import told
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._snapshots.accepted import FILE, FORWARD, Entry, facts
-
-#: The option that removes what nothing uses.
-PRUNE = "--ckpt-prune"
+from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 _FAILING = (Severity.ERROR, Severity.INCOMPLETE)
 _ARROW = " -> "
@@ -109,7 +108,7 @@ def cover(verdicts: Sequence[Verdict], entries: Iterable[Entry], today: date) ->
 
 
 def apply(
-    verdicts: Sequence[Verdict], entries: Iterable[Entry], today: date, whole: Iterable[str]
+    verdicts: Sequence[Verdict], entries: Iterable[Entry], today: date, whole: Iterable[str], ref: str = ""
 ) -> tuple[Verdict, ...]:
     """Accepts what entries cover; unused and expired entries become changes of their own.
 
@@ -117,9 +116,10 @@ def apply(
         verdicts: all those of one registered checkpoint, its own first.
         entries: the project's.
         today: the date that decides what has expired.
-        whole: ids whose verdicts are all given; only their entries can be unused.
+        whole: ids whose verdicts are all given, the checkpoint's own first; only their entries can be unused.
+        ref: the reference that they were compared with, or "".
     """
-    whole = {*map(visible, whole)}
+    whole, first = {*map(visible, whole)}, visible(verdicts[0].name)
     names = {*whole, *(visible(verdict.name) for verdict in verdicts)}
     own = [entry for entry in entries if entry.id in names]
     if not own:
@@ -127,6 +127,9 @@ def apply(
     standing = [entry for entry in own if not _expired(entry, today)]
     used: set[Entry] = set()
     applied = [_accept(verdict, standing, used) for verdict in verdicts]
+    # What breaks in the same way is told with the checkpoint; another checkpoint may need the entry.
+    alike = replace(verdicts[0], name=verdicts[0].alike)
+    _accept(alike, standing, used)
     found = [
         Change(
             "expired-acceptance",
@@ -136,12 +139,11 @@ def apply(
         if entry not in standing
     ]
     found += [
-        Change("unused-acceptance", detail=no_longer_occurs(entry))
+        Change("unused-acceptance", detail=no_longer_occurs(entry, ref if entry.id != first else ""))
         for entry in standing
         if entry not in used and entry.id in whole
     ]
-    first = replace(applied[0], changes=(*judge(found, Policy()), *applied[0].changes))
-    return (first, *applied[1:])
+    return (replace(applied[0], changes=(*judge(found, Policy()), *applied[0].changes)), *applied[1:])
 
 
 def not_retired(verdicts: Iterable[Verdict], entries: Iterable[Entry], today: date) -> list[Verdict]:
@@ -153,9 +155,14 @@ def not_retired(verdicts: Iterable[Verdict], entries: Iterable[Entry], today: da
     ]
 
 
-def no_longer_occurs(entry: Entry) -> str:
-    """What is said of an entry that covers nothing."""
-    return f"{_about(entry)} no longer occurs ({PRUNE} takes it out)"
+def no_longer_occurs(entry: Entry, ref: str = "") -> str:
+    """What is said of an entry that covers nothing.
+
+    Args:
+        entry: the entry.
+        ref: the reference that it takes to see that; "" where a plain run sees it.
+    """
+    return f"{_about(entry)} no longer occurs ({_taken_out_by(ref)} takes it out)"
 
 
 def unregistered(entries: Iterable[Entry], known: Iterable[str]) -> list[Entry]:
@@ -166,8 +173,13 @@ def unregistered(entries: Iterable[Entry], known: Iterable[str]) -> list[Entry]:
 
 def unknown_id(entry: Entry, ref: str = "") -> str:
     """The line about an entry with an unknown id; that of a removed checkpoint takes a comparison to see."""
-    how = f"{PRUNE} --ckpt-against {_word(ref)}" if ref and entry.rule == "CK901" else PRUNE
+    how = _taken_out_by(ref if entry.rule == "CK901" else "")
     return f"CK903 {_about(entry)}: no registered checkpoint has this id ({how} takes it out)"
+
+
+def _taken_out_by(ref: str) -> str:
+    """The command that takes an entry out which covers nothing."""
+    return f"pytest --ckpt-prune --ckpt-against {_word(ref)}" if ref else UPDATE
 
 
 def taken_out(entry: Entry) -> str:
@@ -209,11 +221,15 @@ def _chosen(changes: Sequence[Change]) -> str:
 
 
 def _accept(verdict: Verdict, entries: Sequence[Entry], used: set[Entry]) -> Verdict:
-    """Marks as accepted what the entries cover; adds those entries to ``used``."""
+    """Marks as accepted what the entries cover; adds those entries to ``used``.
+
+    A migration may rename since what was accepted under the name that the file has.
+    """
     name, changes = visible(verdict.name), []
     own = [(entry, _Known(entry)) for entry in entries if entry.id == name]
     for change in verdict.changes:
-        entry = next((e for e, known in own if e.rule == change.rule and known.covers(change)), None)
+        ways = told(verdict, change)
+        entry = next((e for e, known in own if e.rule == change.rule and any(map(known.covers, ways))), None)
         if entry is not None:
             used.add(entry)
             change = replace(change, severity=Severity.ACCEPTED, reason=entry.reason)
@@ -245,7 +261,8 @@ def _expired(entry: Entry, today: date) -> bool:
 
 
 def _about(entry: Entry) -> str:
-    return f"{FILE}: the accepted {entry.rule} {entry.key} of {entry.id} ({entry.reason})"
+    reason = " ".join(entry.reason.split())
+    return f"{FILE}: the accepted {entry.rule} {entry.key} of {entry.id} ({reason})"
 
 
 def _failing(verdict: Verdict) -> str:

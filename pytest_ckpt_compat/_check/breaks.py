@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._core.changes import Change, Kind, Severity
@@ -33,8 +35,35 @@ def facts(changes: Iterable[Change]) -> set[tuple[str, str]]:
     return {(change.rule, fact) for change in changes for fact in accepted.facts(change)}
 
 
+def told(verdict: Verdict, change: Change) -> tuple[Change, ...]:
+    """A change as the verdict has it, and with the keys that the file has where migrations renamed them."""
+    before = {after: key for key, after in verdict.remapped.items()}
+    if before.keys().isdisjoint(change.old):
+        return (change,)
+    return change, replace(change, old=tuple(before.get(key, key) for key in change.old))
+
+
+def in_the_same_way(one: Verdict, other: Verdict, *severities: Severity) -> bool:
+    """Whether all errors of a verdict are among the other's changes of some severities, migrated or not."""
+    known = facts(form for each in other.of(*severities) for form in told(other, each))
+    return all(any(facts([f]) <= known for f in told(one, each)) for each in one.of(Severity.ERROR))
+
+
 def at_level(verdict: Verdict, level: Level) -> Verdict:
     """Turns breaks into warnings at a level that does not ask today's code to load the checkpoint."""
     if level.loads_checkpoint:
         return verdict
     return verdict.with_severity(is_break, Severity.WARNING, f"level {level.value}")
+
+
+def fewest(first: Verdict, other: Verdict) -> Verdict:
+    """The one of two loads of a structure that breaks fewer tensors; the first where both break as many."""
+    return other if _broken(other) < _broken(first) else first
+
+
+def _broken(verdict: Verdict) -> float:
+    """How many keys fail; infinitely many where a failure names none, or the check could not be made."""
+    failing = list(verdict.of(Severity.ERROR, Severity.INCOMPLETE))
+    if any(not (each.old or each.new) for each in failing):
+        return math.inf
+    return sum(max(len(each.old), len(each.new)) for each in failing)

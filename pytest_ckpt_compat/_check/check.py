@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pytest_ckpt_compat._check import compare, migrations
+from pytest_ckpt_compat._check import breaks, compare, migrations
 from pytest_ckpt_compat._check import wrapper as wrappers
 from pytest_ckpt_compat._check.averaged import averaged
 from pytest_ckpt_compat._check.causes import with_causes
@@ -234,7 +234,8 @@ def check_saved(
     """Loads what an earlier definition saved, which a migration of older checkpoints need not be meant for.
 
     A project's loader opens checkpoints, not what a definition saves: the module that it gives for the
-    checkpoint has to load that. Where it gives none, the names decide.
+    checkpoint has to load that. Where it gives none, the names decide. A registered migration that repairs
+    some of what breaks leaves the rest.
 
     Args:
         structure: what the earlier definition saved.
@@ -259,10 +260,12 @@ def check_saved(
             if new is None:
                 raise
             return replace(diff(structure, new), new_label=definition.label, where=definition.where)
-    bare = check_structure(structure, replace(definition, remap=None), policy, strip_prefix)
-    tried = migrations.later(definition, elsewhere) if not bare.compatible else ()
-    others = (check_structure(structure, each, policy, strip_prefix) for each in tried)
-    return next((other for other in others if other.compatible), bare)
+    best = check_structure(structure, replace(definition, remap=None), policy, strip_prefix)
+    for each in migrations.later(definition, elsewhere):
+        if best.compatible:
+            break
+        best = breaks.fewest(best, check_structure(structure, each, policy, strip_prefix))
+    return best
 
 
 def _nothing(structure: Structure) -> str:

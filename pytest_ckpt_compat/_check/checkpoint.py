@@ -127,7 +127,7 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
         verdicts = acceptance.cover(verdicts, entries, context.today)
         verdicts = _compared(subject, verdicts, context.merge_base)
     whole = {registration.id, *([subject.identifier] if context.merge_base else [])}
-    verdicts = acceptance.apply(verdicts, entries, context.today, whole)
+    verdicts = acceptance.apply(verdicts, entries, context.today, whole, context.ref)
     if own.later and verdicts[0].compatible:
         first = replace(verdicts[0], changes=(*judge(own.later, Policy()), *verdicts[0].changes))
         if context.merge_base is not None:

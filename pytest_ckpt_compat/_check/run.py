@@ -214,7 +214,11 @@ def _acceptances(
         for one in each.entries
         for change in one.data["changes"]
     }
-    gone = [entry for entry in entries if entry in stray or acceptance.no_longer_occurs(entry) in said]
+    gone = [
+        entry
+        for entry in entries
+        if entry in stray or said & {acceptance.no_longer_occurs(entry, ref) for ref in ("", context.ref)}
+    ]
     if gone:
         accepted_edit.drop(context.folder, gone)
     return [acceptance.taken_out(entry) for entry in gone]

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_ckpt_compat._check import logged as fingerprints
 from pytest_ckpt_compat._check import outputs
-from pytest_ckpt_compat._check.breaks import facts
+from pytest_ckpt_compat._check.breaks import in_the_same_way
 from pytest_ckpt_compat._check.check import check_saved, diff
 from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
 from pytest_ckpt_compat._check.optimizer_files import with_optimizers
@@ -292,7 +292,7 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     verdict, main = (with_proven(each, ran.proven, subject.registration.policy) for each in (verdict, main))
     if verdict.compatible:
         return Finding(changes=changed, settings=settings, notes=notes)
-    if facts(verdict.of(Severity.ERROR)) <= facts(main.of(Severity.ERROR)):
+    if in_the_same_way(verdict, main, Severity.ERROR):
         recorded_breaks = f"{folder.name}/{name}, the definition as recorded, breaks in the same way"
         note = f"{recorded_breaks}; {_UPDATE_PROVEN if ran.proven else _UPDATE}"
         later = tuple(

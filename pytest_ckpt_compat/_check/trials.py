@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_ckpt_compat._check.arguments import proposals, written
+from pytest_ckpt_compat._check.arguments_of_file import of_file
 from pytest_ckpt_compat._core.changes import Change, Kind
 from pytest_ckpt_compat._core.errors import CkptCompatError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.observation import Outcome
 
+#: How the advice begins that arguments of the constructor make it load.
+LOADS_WITH = "it loads with"
 #: What a load of a structure into a definition reports.
 Load = Callable[[Structure, Definition], Outcome]
 
@@ -99,13 +102,16 @@ class Trial:
         """Arguments of the constructor with which the file loads; not where a trial costs more."""
         if self.definition.once.module is not None or self.outcome.read_weights:
             return None
-        for given in proposals(changes, self.structure, self.new, self.definition):
+        given_by_file = of_file(self.structure, self.definition)
+        guessed = proposals(changes, self.structure, self.new, self.definition)
+        for given, where in (*given_by_file, *((each, "") for each in guessed)):
+            said = f", as {where} in the file says" if where else ""
             kwargs = {**self.definition.kwargs, **given}
             with contextlib.suppress(CkptCompatError):
                 if not self.load(self.structure, replace(self.definition, kwargs=kwargs)).raised:
                     return self._all(
                         changes,
-                        f"it loads with {written(given)}: build the model so, and give this in kwargs",
+                        f"{LOADS_WITH} {written(given)}{said}: build the model so, and give this in kwargs",
                     )
         return None
 

@@ -181,18 +181,26 @@ def summary(sides: Sides, found: Migration) -> list[str]:
         return ["it loads as it is: nothing to migrate", *meaning]
     how = "loaded by the definition" if sides.definition else "compared by key and shape, not loaded"
     before = sides.definition.remap if sides.definition else None
-    lines = [f"{found.proven} of {count(len(plan.live), 'step')} proven, {how}"] if plan.live else []
+    likely = sum(step.confidence == "likely" for step in plan.doubtful)
+    undecided = len(plan.decisions) + len(plan.doubtful) - likely
+    proven = f"{found.proven} of {count(len(plan.live), 'step')} proven, {how}{_left_out(likely, undecided)}"
+    lines = [proven] if plan.live else []
     lines += [f"it comes after {before.name}"] if before else []
     lines += [f"not proven: {key}: {reason}" for key, reason in list(found.unproven.items())[:_OFFERED]]
     lines += [f"... and {len(found.unproven) - _OFFERED} more"] if len(found.unproven) > _OFFERED else []
     lines += found.problems
-    likely = sum(step.confidence == "likely" for step in plan.doubtful)
     if likely:
         lines.append(f"{count(likely, 'step')} likely, written as comments: accept them with --choose")
-    if plan.decisions or len(plan.doubtful) > likely:
-        lines += _to_decide(sides, found)
-    proven = [note for note in sides.verdict.notes if EVIDENCE in note]
-    return [*lines, *proven, *meaning]
+    lines += _to_decide(sides, found) if undecided else []
+    outputs = [note for note in sides.verdict.notes if EVIDENCE in note]
+    return [*lines, *outputs, *meaning]
+
+
+def _left_out(likely: int, undecided: int) -> str:
+    """What the code that was proven leaves out, so that it need not load all of the checkpoint."""
+    parts = [f"{likely} likely"] if likely else []
+    parts += [f"{undecided} to decide"] if undecided else []
+    return f", without what is left out: {', '.join(parts)}" if parts else ""
 
 
 def _to_decide(sides: Sides, found: Migration) -> list[str]:

@@ -120,8 +120,9 @@ RULES: tuple[Rule, ...] = (
         ),
         example=cleandoc(
             """
-            CK907 v1: loads, the definition differs from its snapshot (keys: 6 changed; record it: ckpt-compat
-            update), 6 tensors of another dtype
+            CK907 v1: loads, the definition differs from its snapshot
+            ckpt_snapshots/definitions/models.Net.json (keys: 6 changed; record it: ckpt-compat update), 6
+            tensors of another dtype
             """
         ),
         mend=cleandoc(
@@ -176,7 +177,6 @@ RULES: tuple[Rule, ...] = (
         about="acceptance",
         severity=Severity.WARNING,
         sign="*",
-        detail_ends=";",
         meaning="an accepted break that no longer occurs",
         what=cleandoc(
             """
@@ -190,12 +190,14 @@ RULES: tuple[Rule, ...] = (
         example=cleandoc(
             """
             CK903 v1: loads, accepted.toml: the accepted CK202 head.* of v1 (six shapes) no longer occurs
-            (--ckpt-prune takes it out)
+            (ckpt-compat update takes it out)
             """
         ),
         mend=cleandoc(
             """
-            `pytest --ckpt-prune`, in a run of all tests, and `ckpt-compat update` take the entry out.
+            The report names the command that takes the entry out: `ckpt-compat update`. Where it takes the
+            comparison with a reference to see that nothing needs the entry, as for one of a definition, it
+            is `pytest --ckpt-prune --ckpt-against REF`, in a run of all tests.
             """
         ),
         accept="There is nothing to accept: take the entry out.",

@@ -28,6 +28,7 @@ class Verdict:
         migrated: what the registered migrations did, or None if there are none.
         repaired_by: names of the migrations that a branch brings and without which it would break the
             checkpoint; () where that was not asked, or it is not so.
+        alike: the definition that, as the merge base has it, breaks in the same way, or "".
         by_settings: a line on each severity of the project's settings that changed the verdict.
         repairs: (label, command) lines that a report prints for the user to paste.
         renderer: writes the report that ``str`` gives; whoever makes a verdict for a user sets it.
@@ -46,6 +47,7 @@ class Verdict:
     remapped: Mapping[str, str] = field(default_factory=dict, repr=False)
     migrated: Migrated | None = field(default=None, repr=False)
     repaired_by: tuple[str, ...] = ()
+    alike: str = ""
     by_settings: tuple[str, ...] = ()
     renderer: Callable[[Verdict], str] = field(default_factory=lambda: repr, repr=False, compare=False)
 

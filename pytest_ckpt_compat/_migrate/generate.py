@@ -63,7 +63,7 @@ def doubtful_rules(plan: Plan, keys: Sequence[str]) -> tuple[Doubtful, ...]:
     settled = {key for step in plan.live for key in step.old}
     left = [key for key in keys if key not in settled]
     rules = _rules(likely, left, 0)
-    return tuple(Doubtful(rule, _evidence(rule), _hints(rule)) for rule in rules.all if rule.steps)
+    return tuple(Doubtful(rule, _evidence(rule), _hints(rule, plan)) for rule in rules.all if rule.steps)
 
 
 def _evidence(rule: Rule) -> tuple[str, ...]:
@@ -71,9 +71,37 @@ def _evidence(rule: Rule) -> tuple[str, ...]:
     return Counter(step.evidence for step in rule.steps).most_common(1)[0][0]
 
 
-def _hints(rule: Rule) -> tuple[str, ...]:
-    """What ``--choose`` is given to accept a rule: keys, or modules, with ``*`` for each number."""
-    return tuple(dict.fromkeys(map(_hint, rule.steps)))
+def _hints(rule: Rule, plan: Plan) -> tuple[str, ...]:
+    """What ``--choose`` is given to accept a rule: keys, or modules, with ``*`` for each number.
+
+    One module stands for all that is in it, where a choice of it means nothing else.
+    """
+    single = {step: _hint(step) for step in rule.steps}
+    inside: dict[str, set[str]] = {}
+    for step, hint in single.items():
+        inside.setdefault(_module(step), set()).add(hint)
+    also = {_module(step) for step in plan.doubtful if step not in single}
+    return tuple(
+        dict.fromkeys(
+            above if len(inside[above]) > 1 and not any(_below(each, above) for each in also) else hint
+            for step, hint in single.items()
+            for above in (_module(step),)
+        )
+    )
+
+
+def _module(step: Step) -> str:
+    """``down1=enc1``: the modules that a step is in, without what is below both under one name."""
+    left, right = (side.split(".") for side in f"{_hint(step)}=".split("=")[:2])
+    while min(len(left), len(right)) > 1 and left[-1] == right[-1]:
+        left, right = left[:-1], right[:-1]
+    return f"{'.'.join(left)}={'.'.join(right)}"
+
+
+def _below(module: str, above: str) -> bool:
+    """Whether a choice of ``above`` is about ``module``, too, in the form of ``_module``."""
+    pairs = zip(module.split("="), above.split("="), strict=True)
+    return all(f"{one}.".startswith(f"{other}.") for one, other in pairs)
 
 
 def _hint(step: Step) -> str:

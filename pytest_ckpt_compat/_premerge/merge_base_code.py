@@ -46,6 +46,7 @@ class Answer:
     Attributes:
         registered: whether the checkpoint was registered there.
         definition: the structure of the definition as it was registered, or None where it was not.
+        identifier: the definition's, or "".
         changes: name -> what a load of the question's structure found, judged by the registration
             as it was.
         migrations: names of those that the registration had.
@@ -53,6 +54,7 @@ class Answer:
 
     registered: bool = False
     definition: Structure | None = None
+    identifier: str = ""
     changes: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
     migrations: tuple[str, ...] = ()
 
@@ -212,6 +214,7 @@ def _read(data: Mapping[str, Any]) -> Answer:
     definition = data["definition"]
     return Answer(
         registered=data["registered"],
+        identifier=data["identifier"],
         definition=None if definition is None else loads(definition, "the earlier definition"),
         changes={name: tuple(map(wire.from_data, changes)) for name, changes in data["changes"].items()},
         migrations=tuple(data["migrations"]),

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from pytest_ckpt_compat._check.breaks import at_level, facts, is_break
-from pytest_ckpt_compat._check.check import check_saved, check_structure, resumed
+from pytest_ckpt_compat._check.breaks import facts, is_break
 from pytest_ckpt_compat._check.context import Subject
 from pytest_ckpt_compat._check.snapshots import recorded_definitions
 from pytest_ckpt_compat._core.adapters import config_of
@@ -16,8 +15,7 @@ from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.severities import graded, raised
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._definition.find import Definition
-from pytest_ckpt_compat._premerge import git, migrations, outputs, settings
+from pytest_ckpt_compat._premerge import earlier, git, migrations, outputs, settings
 from pytest_ckpt_compat._premerge.merge_base_code import Answer, MergeBaseCode, Question
 from pytest_ckpt_compat._premerge.missing import stored_at
 from pytest_ckpt_compat._snapshots import accepted, fingerprint, store
@@ -48,14 +46,16 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
     """
     base = code.base
     main, *others = verdicts
-    earlier_cases, checkpoint_note = _earlier_checkpoint(subject, main, base)
-    adapter = config_of(subject.structure) is not None  # the base that it is for is not what saved it
+    before, checkpoint_note = earlier.of_checkpoint(subject, main, base)
+    # The base that an adapter is for is not what saved it.
+    adapter = config_of(subject.structure) is not None
     recorded, definition_note = (None, "") if adapter else stored_at(base, subject.folder, subject.name)
+    as_named = subject.identifier
     notes = [each for each in (checkpoint_note, definition_note) if each]
     cases = [
         _Case(main, _own(subject)),
         *(_Case(each, Question(each.old) if each.old else None) for each in others),
-        *earlier_cases,
+        *(_Case(verdict, Question(stored, registered=True)) for verdict, stored in before),
     ]
     forward = {}
     if subject.registration.level.loads_in_merge_base and adapter:
@@ -69,7 +69,8 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
         except BuildError as error:
             main = _incomplete(main, str(error))
         else:
-            recorded = recorded or answer.definition
+            if recorded is None:
+                recorded, as_named = answer.definition, answer.identifier
             if forward and not answer.registered:
                 notes.append(
                     f"it is not registered in {base.label}: not checked whether its code loads what "
@@ -77,12 +78,9 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
                 )
             if "new" in answer.changes:
                 cases.append(_Case(_forward(subject, main, answer.changes["new"], base)))
-    earlier = _earlier_definition(subject, recorded, main, base) if recorded is not None else None
-    reported = facts(main.of(Severity.ERROR, Severity.ACCEPTED))
-    if earlier is not None and facts(earlier.of(Severity.ERROR)) <= reported:
-        notes += [] if earlier.compatible else [f"{earlier.old_label}, breaks in the same way"]
-    elif earlier is not None and recorded is not None:
-        cases.append(_Case(earlier, Question(recorded)))
+    if recorded is not None:
+        main, found = earlier.with_definition(subject, recorded, main, base)
+        cases += [_Case(each, Question(recorded)) for each in found]
     main = require_recorded(subject, replace(main, notes=(*main.notes, *notes)), code)
     main = settings.compare(
         main, recorded, subject.registration.policy, lambda: _ask(subject, main, code, {}), base.ref
@@ -96,6 +94,8 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
     cases[0] = replace(cases[0], verdict=main, question=own)
     severities = subject.registration.policy.severities
     cases = [replace(each, verdict=graded(each.verdict, severities)) for each in cases]
+    told = [earlier.with_arguments(each.verdict, as_named, subject.identifier) for each in cases]
+    cases = [replace(each, verdict=verdict) for each, verdict in zip(cases, told, strict=True)]
     return _without_existing(subject, cases, code)
 
 
@@ -163,57 +163,6 @@ def _ids(subject: Subject, base: git.Base) -> list[str]:
     stored = {name: stored_at(base, folder, name)[0] for name in removed}
     same = [name for name, each in stored.items() if each is not None and fingerprint.digest(each) == digest]
     return [identifier, *map(store.identifier, same)]
-
-
-def _earlier_checkpoint(subject: Subject, main: Verdict, base: git.Base) -> tuple[list[_Case], str]:
-    """Loads the checkpoint as the merge base recorded it, if that was another; or notes why it cannot."""
-    stored, note = stored_at(base, subject.folder, store.checkpoint_name(subject.registration.id))
-    resume = subject.registration.level.loads_optimizer and stored is not None and bool(stored.optimizers)
-    known = subject.structure
-    if stored is not None and not _alike(subject.definition, stored):
-        return [], f"{base.label} has it registered with other parts: not compared with what it recorded"
-    if stored is None or fingerprint.digest(stored, resume) == fingerprint.digest(known, resume):
-        return [], note
-    label = f"{subject.registration.shown} as {base.label} has it"
-    verdict = _loaded(subject, stored, main, label, subject.registration.id)
-    return [_Case(verdict, Question(stored, registered=True))], note
-
-
-def _alike(definition: Definition, stored: Structure) -> bool:
-    """Whether a definition has the parts that a structure was recorded with; of most, both have none.
-
-    A project's loader takes what it wants of a file.
-    """
-    return definition.loader is not None or definition.parts.keys() == dict(stored.source.parts).keys()
-
-
-def _earlier_definition(
-    subject: Subject, recorded: Structure, main: Verdict, base: git.Base
-) -> Verdict | None:
-    """Loads what the merge base's definition saved, unless today's definition or snapshot is the same."""
-    own = store.load(subject.folder, subject.name)
-    known = [fingerprint.digest(each) for each in (main.new, own) if each is not None]
-    if main.new is None or fingerprint.digest(recorded) in known or not _alike(subject.definition, recorded):
-        return None
-    label = f"{subject.definition.name} as {base.label} has it"
-    return _loaded(subject, recorded, main, label, subject.identifier)
-
-
-def _loaded(subject: Subject, old: Structure, main: Verdict, label: str, name: str) -> Verdict:
-    """Loads a structure into today's definition with the options of the registration."""
-    values = old.values or (main.old.values if main.old else {})
-    own = name == subject.registration.id
-    policy = subject.registration.policy
-    prefix = subject.registration.strip_prefix if own else None
-    old = replace(old, values=values)
-    if own:
-        verdict = check_structure(old, subject.definition, policy, prefix)
-    else:
-        others = subject.elsewhere
-        verdict = check_saved(old, subject.definition, policy, prefix, subject.structure, main.new, others)
-    if own and subject.registration.level.loads_optimizer and old.optimizers:
-        verdict = resumed(verdict, subject.definition, subject.registration.optimizer, policy, old)
-    return at_level(replace(verdict, name=name, old_label=label), subject.registration.level)
 
 
 def _forward(subject: Subject, main: Verdict, changes: tuple[Change, ...], base: git.Base) -> Verdict:

@@ -17,6 +17,7 @@ from pytest_ckpt_compat._check import outputs
 from pytest_ckpt_compat._check.breaks import at_level
 from pytest_ckpt_compat._check.check import check_saved, check_structure, resumed
 from pytest_ckpt_compat._check.reading import read_for
+from pytest_ckpt_compat._check.snapshots import definition_name
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, ReadError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition.confirm import defined
@@ -27,6 +28,7 @@ from pytest_ckpt_compat._definition.pretrained_config import CONFIG
 from pytest_ckpt_compat._premerge.wire import as_data
 from pytest_ckpt_compat._pytest_plugin.collection import Project, in_project
 from pytest_ckpt_compat._registry.registration import Registration
+from pytest_ckpt_compat._snapshots import store
 from pytest_ckpt_compat._snapshots.fingerprint import dumps, loads
 
 _PACKAGE = __name__.partition(".")[0]
@@ -116,7 +118,7 @@ def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
         if project.problems:
             problem = f"pytest could not collect {project.problems[0]}"
             raise BuildError(question["ids"][0], problem, "run pytest at that commit to see why")
-        return {"registered": False, "definition": None, "changes": {}, "migrations": []}
+        return {"registered": False, "definition": None, "identifier": "", "changes": {}, "migrations": []}
     files = [each["file"] for each in question["questions"].values() if each["file"]]
     config = loads(question["values"], "values").values.get(CONFIG)
     definition = find_registered(registration, files[0] if files else "", config)
@@ -130,6 +132,7 @@ def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
     return {
         "registered": True,
         "definition": _built(definition, values, registration, own, question["inputs"]),
+        "identifier": store.identifier(definition_name(registration, definition)),
         "changes": changes,
         "migrations": list(definition.remap.names) if definition.remap is not None else [],
     }
