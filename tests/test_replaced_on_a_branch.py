@@ -48,7 +48,7 @@ def test_a_converted_file_answers_for_no_rename_anew(migrated: Path, command: Co
     printed = command("check", "--against", "main")
     assert printed.code == 0, printed.out
     (note,) = [line for line in printed.out.splitlines() if "is what the migration made of" in line]
-    assert note.startswith("net-v1: net_v2.pt is what the migration made of net.pt as main (merge base ")
+    assert note.startswith("  note: net_v2.pt is what the migration made of net.pt as main (merge base ")
     assert note.endswith("has it: only net_v2.pt is checked from here on")
 
 

@@ -55,6 +55,8 @@ def test_what_the_migration_repairs_is_not_told_beside_an_accepted_break(
     assert printed.code == 0, printed.out
     assert "CK103" not in printed.out
     assert "saves breaks in the same way, which is accepted for both" in printed.out
+    told = "the migration that repairs it: models.rename (net-v1); apart from what is accepted of net-v1"
+    assert told in printed.out
 
 
 def test_a_break_that_the_migration_does_not_repair_is_told(branch: Path, command: Command) -> None:

@@ -44,6 +44,13 @@ class Subject:
         return store.identifier(self.name)
 
     @property
+    def label(self) -> str:
+        """The definition with the arguments that it is built with, and its line, for messages."""
+        name, given = self.definition.name, self.identifier
+        known = name and self.definition.kwargs and given.startswith(f"{name}(")
+        return f"{given} ({self.definition.where})" if known else self.definition.label
+
+    @property
     def from_file(self) -> bool:
         """Whether the structure was read from the checkpoint on this disk."""
         return self.structure.source.format != fingerprint.SOURCE and self.registration.path.exists()

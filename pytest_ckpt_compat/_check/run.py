@@ -302,4 +302,10 @@ def _missing(
     left = acceptance.not_retired(found, entries, context.today)
     covered = [acceptance.apply([each], entries, context.today, ())[0] for each in left]
     retirable = any(each.repairs for each in covered)
-    return tuple(each if retirable else with_commands(each, context.ref) for each in covered), lines
+    if not retirable:
+        return tuple(with_commands(each, context.ref) for each in covered), lines
+    note = "if it went with a checkpoint that is named here, retiring that covers it, too"
+    return tuple(
+        each if each.repairs or each.compatible else replace(each, notes=(*each.notes, note))
+        for each in covered
+    ), lines

@@ -270,7 +270,7 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
         return _unusable(recorded.error)
     stored = recorded.structure
     if stored is None:
-        detail = f"no snapshot of {definition.label} has been recorded; run {UPDATE_COMMAND}"
+        detail = f"no snapshot of {subject.label} has been recorded; run {UPDATE_COMMAND}"
         return Finding(changes=(Change("no-baseline", detail=detail),))
     if fingerprint.digest(stored) == fingerprint.digest(new):
         settings, notes = _settings(subject, stored, new, values)
@@ -300,7 +300,7 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
         )  # it does not load what it saved
         return Finding(notes=(note, *notes), later=later, settings=settings, proven=ran.proven)
     label = f"{verdict.old_label} (the definition as recorded)"
-    repairs = (*verdict.repairs, ("record", f"{UPDATE_COMMAND}, if nothing was trained with it"))
+    repairs = (*verdict.repairs, ("record", f"{UPDATE}, if nothing was trained with it"))
     changes = (*verdict.changes, *judge(settings, subject.registration.policy))
     verdict = replace(verdict, changes=changes, name=subject.identifier, old_label=label, repairs=repairs)
     return Finding(verdicts=(verdict,), notes=notes, proven=ran.proven)

@@ -293,4 +293,6 @@ class _Asking:
 
         arguments = argparse.Namespace(old=verdict.name, choose=[], style="function")
         sides, found = migrate.made(migrate.registered(self.project, verdict.name), arguments)
-        return ["", found.code.rstrip("\n"), *map(visible, migrate.summary(sides, found)), ""]
+        more = f"ckpt-compat migrate {shlex.quote(visible(verdict.name))} --style STYLE --choose OLD=NEW"
+        told = [*migrate.summary(sides, found), f"in another style, or with your choices: {more}"]
+        return ["", found.code.rstrip("\n"), *map(visible, told), ""]

@@ -87,4 +87,6 @@ def _entry(data: Mapping[str, Any]) -> Entry:
 
 def _migrations(data: Mapping[str, Any]) -> Migrations:
     repaired = {str(name): tuple(map(str, ids)) for name, ids in data["repaired"].items()}
-    return Migrations(tuple(map(str, data["broken"])), repaired, tuple(map(str, data["unused"])))
+    lists = (tuple(map(str, data.get(name, ()))) for name in ("broken", "unused", "accepted"))
+    broken, unused, accepted = lists
+    return Migrations(broken, repaired, unused, accepted)

@@ -24,11 +24,13 @@ class Migrations:
         repaired: name of each migration that the branch brings -> ids of the checkpoints that it would break
             without it.
         unused: a line on each migration, and each rule, that did nothing in any checkpoint.
+        accepted: ids of those among ``repaired`` in which another break is accepted: they do not load whole.
     """
 
     broken: tuple[str, ...] = ()
     repaired: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
 
     @property
     def repairs(self) -> str:
@@ -40,6 +42,7 @@ class Migrations:
         them = f"{len(mended)} of them" if self.broken else "it" if total == 1 else "them"
         brings = "the migrations that repair" if len(self.repaired) > 1 else "the migration that repairs"
         by = "; ".join(f"{name} ({', '.join(ids)})" for name, ids in self.repaired.items())
+        by += f"; apart from what is accepted of {', '.join(self.accepted)}" if self.accepted else ""
         return f"this branch breaks {count(total, 'checkpoint')} and brings {brings} {them}: {visible(by)}"
 
     @property
@@ -50,7 +53,8 @@ class Migrations:
     def as_data(self) -> dict[str, Any]:
         """The same as JSON holds it."""
         repaired = {name: list(ids) for name, ids in self.repaired.items()}
-        return {"broken": list(self.broken), "repaired": repaired, "unused": list(self.unused)}
+        data = {"broken": list(self.broken), "repaired": repaired, "unused": list(self.unused)}
+        return data | ({"accepted": list(self.accepted)} if self.accepted else {})
 
 
 def of_run(found: Sequence[Found], known: bool) -> Migrations:
@@ -71,12 +75,18 @@ def of_run(found: Sequence[Found], known: bool) -> Migrations:
         if any(_breaks(data)) or (data.get("repaired_by") and _drifts(data))
     ]
     unused = tuple(_unused(found)) if known and not any(map(_raises, found)) else ()
-    return Migrations(tuple(broken), {name: tuple(ids) for name, ids in repaired.items()}, unused)
+    mended = {identifier for ids in repaired.values() for identifier in ids}
+    accepted = tuple(dict.fromkeys(i for i, data in found if i in mended and any(_accepted(data))))
+    return Migrations(tuple(broken), {name: tuple(ids) for name, ids in repaired.items()}, unused, accepted)
 
 
-def _breaks(data: Mapping[str, Any]) -> Iterator[bool]:
+def _breaks(data: Mapping[str, Any], severity: Severity = Severity.ERROR) -> Iterator[bool]:
     for each in data["changes"]:
-        yield each["severity"] == Severity.ERROR.value and BY_ID[each["rule"]].about == "load"
+        yield each["severity"] == severity.value and BY_ID[each["rule"]].about == "load"
+
+
+def _accepted(data: Mapping[str, Any]) -> Iterator[bool]:
+    return _breaks(data, Severity.ACCEPTED)
 
 
 def _drifts(data: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from pytest_ckpt_compat._core.changes import Change, Kind, Severity
 from pytest_ckpt_compat._core.display import count, visible
@@ -78,10 +79,19 @@ def _headline(verdict: Verdict) -> str:
         loads = "loads, apart from accepted breaks" if accepted else f"loads{_part(verdict)}"
         phrases.insert(0, f"does not load, which {visible(worst.reason)} allows" if worst.reason else loads)
     if worst.severity is Severity.ACCEPTED:
-        phrases = ["accepted", *phrases[:-1], f"{phrases[-1]} ({visible(worst.reason)})"]
+        phrases = ["accepted", *_with_reasons(verdict)]
     if worst.severity is Severity.EXISTING:
         phrases.insert(0, f"already on {visible(worst.reason)}")
     return f"{worst.rule} {name}: {', '.join(phrases)}" if name else f"{worst.rule} {', '.join(phrases)}"
+
+
+def _with_reasons(verdict: Verdict) -> Iterator[str]:
+    """``head resized (six classes)``: what is accepted, each reason behind all that it was given for."""
+    reasons = dict.fromkeys(each.reason for each in verdict.of(Severity.ACCEPTED))
+    for reason in reasons:
+        same = tuple(each for each in verdict.of(Severity.ACCEPTED) if each.reason == reason)
+        *first, last = _phrases(replace(verdict, changes=same), Severity.ACCEPTED)
+        yield from (*first, f"{last} ({visible(reason)})")
 
 
 def is_quiet(verdict: Verdict) -> bool:
