@@ -228,7 +228,8 @@ def _answered(
             os.write(master, answer.encode())
             shown += answer
     os.close(master)
-    return process.wait(), shown
+    # What a slow run shows of its progress is written over, and gone in the end.
+    return process.wait(), re.sub(r"\x1b7.*?\x1b8|\x1b\[K", "", shown, flags=re.DOTALL)
 
 
 def _read(master: int) -> str:

@@ -68,13 +68,13 @@ def test_arguments_that_the_file_has_are_named_where_it_loads_with_them(tmp_path
         values = {name: values}
     assert isinstance(values, dict)
     report = str(check(saved(tmp_path, **values), Sized, key="model"))
-    told = f"it loads with dim=12 and depth=5 and width=4, as {place} in the file says: build the model so"
+    told = f"it loads with dim=12 and depth=5 and width=4, which the file has in {place}: build the model so"
     assert told in report
 
 
 def test_they_are_not_where_it_does_not_load_with_them(tmp_path: Path) -> None:
     report = str(check(saved(tmp_path, config={"dim": 12, "depth": 4, "width": 4}), Sized, key="model"))
-    assert "in the file says" not in report
+    assert "which the file has in" not in report
 
 
 def test_what_code_leaves_out_is_said_beside_what_is_proven() -> None:

@@ -105,7 +105,7 @@ class Trial:
         given_by_file = of_file(self.structure, self.definition)
         guessed = proposals(changes, self.structure, self.new, self.definition)
         for given, where in (*given_by_file, *((each, "") for each in guessed)):
-            said = f", as {where} in the file says" if where else ""
+            said = f", which the file has in {where}" if where else ""
             kwargs = {**self.definition.kwargs, **given}
             with contextlib.suppress(CkptCompatError):
                 if not self.load(self.structure, replace(self.definition, kwargs=kwargs)).raised:
