@@ -102,6 +102,7 @@ class Context:
         merge_base: what the run is compared with, or None.
         snapshots_only: whether snapshots are used even where the files are present.
         registrations: every registered checkpoint that was collected.
+        paged: whether a page of HTML is wanted, which shows the code of migrations.
     """
 
     folder: Path
@@ -111,6 +112,7 @@ class Context:
     merge_base: MergeBase | None = None
     snapshots_only: bool = False
     registrations: tuple[Registration, ...] = ()
+    paged: bool = False
 
     @property
     def ref(self) -> str:

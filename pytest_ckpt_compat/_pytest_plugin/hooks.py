@@ -57,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--ckpt-report",
         metavar="FILE",
-        help="write a report on all checkpoints, by suffix: .json, .md",
+        help="write a report on all checkpoints, by suffix: .json, .md, .html",
     )
     group.addoption(
         "--ckpt-prune",

@@ -9,19 +9,26 @@ from pathlib import Path
 from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._report import github, markdown
+from pytest_ckpt_compat._report.html import page as html
 from pytest_ckpt_compat._report.json import SCHEMA
 from pytest_ckpt_compat._report.summary import Run
 from pytest_ckpt_compat._snapshots.writing import write
 
-_SUFFIXES = (".json", ".md")
+_SUFFIXES = (".json", ".md", ".html")
 
 
 def check_name(file: str) -> None:
     """Raises UsageError if a report of this name cannot be written; call it before the run."""
-    suffix = Path(file).suffix
-    if suffix not in _SUFFIXES:
-        problem = "is reserved for a later release" if suffix == ".html" else "is of no known kind"
-        raise UsageError(f"report {file}", problem, f"name a file that ends in {' or '.join(_SUFFIXES)}")
+    if Path(file).suffix not in _SUFFIXES:
+        advice = f"name a file that ends in {' or '.join(_SUFFIXES)}"
+        raise UsageError(f"report {file}", "is of no known kind", advice)
+    if is_page(file):
+        html.require(f"report {file}")
+
+
+def is_page(file: str | None) -> bool:
+    """Whether a report of this name is a page of HTML, which shows more of each verdict than the others."""
+    return file is not None and Path(file).suffix == ".html"
 
 
 def publish(run: Run, file: str | None, environment: Mapping[str, str]) -> list[str]:
@@ -41,8 +48,8 @@ def publish(run: Run, file: str | None, environment: Mapping[str, str]) -> list[
     if environment.get("GITHUB_STEP_SUMMARY"):
         lines += _guarded("GitHub's step summary", lambda: _summary(run, environment))
     if file:
-        text = as_json(run) if Path(file).suffix == ".json" else markdown.render(run)
-        write(Path(file), text)
+        renders = {".json": as_json, ".md": markdown.render, ".html": html.render}
+        write(Path(file), renders[Path(file).suffix](run))
         lines.append(f"report    {file}")
     return lines
 

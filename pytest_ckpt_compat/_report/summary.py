@@ -32,6 +32,7 @@ class Entry:
         where: file and line of the class (``models/net.py:88``), or "".
         data: the JSON report.
         hints: lines on what to do about a file that loads, and that ``torch.load`` does not open as it is.
+        page: what an HTML page shows besides; {} where none is wanted.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Entry:
     where: str = ""
     data: dict[str, Any] = field(default_factory=dict, repr=False)
     hints: tuple[str, ...] = ()
+    page: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def as_data(self) -> dict[str, Any]:
         """The entry as JSON holds it; ``Entry(**data)`` restores it."""
@@ -68,8 +70,14 @@ class Run:
         return [entry for entry in self.entries if entry.state in states]
 
 
-def entry(verdict: Verdict, full: bool = False) -> Entry:
-    """Renders a verdict; ``full`` lists every key in its text."""
+def entry(verdict: Verdict, full: bool = False, paged: bool = False) -> Entry:
+    """Renders a verdict.
+
+    Args:
+        verdict: what a check found.
+        full: whether its text lists every key.
+        paged: whether a page of HTML is wanted.
+    """
     return Entry(
         verdict.name,
         _state(verdict),
@@ -78,7 +86,14 @@ def entry(verdict: Verdict, full: bool = False) -> Entry:
         verdict.where,
         json_report.as_data(verdict),
         tuple(f"{label}: {visible(line)}" for label, line in verdict.repairs if label in OPENING),
+        _page(verdict) if paged else {},
     )
+
+
+def _page(verdict: Verdict) -> dict[str, Any]:
+    from pytest_ckpt_compat._report.html.section import section
+
+    return section(verdict)
 
 
 def unchecked(identifier: str, state: State, reason: str) -> Entry:
