@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +10,12 @@ from typing import Any
 from pytest_ckpt_compat._core.links import rule_url
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report.html.folded import Folding
-from pytest_ckpt_compat._report.html.links import Fact, Linked, Mark, linked
+from pytest_ckpt_compat._report.html.links import Linked, Mark, linked
 from pytest_ckpt_compat._report.html.trees import Paired, Row, paired
 
-#: Signs that end or open something in HTML, and line ends that JavaScript knows and JSON does not.
-_ESCAPES = {sign: f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
-#: What stands for a name: none, none but for a level that the other side has more, the same as on the left.
-_NONE, _LEVEL, _SAME = 0, 2, 1
+#: What stands for a name: none, the same as on the left, none because the other side has a level more, and
+#: the last segment of the key.
+_NONE, _SAME, _LEVEL, _LAST = 0, 1, 2, 3
 
 
 def trees(verdict: Verdict) -> str:
@@ -33,20 +31,22 @@ def trees(verdict: Verdict) -> str:
     if found is None:
         return ""
     both = paired(found)
-    facts = _Facts(found, both)
-    rows = Folding(facts.alike).folded(both.rows)
     specs = list(dict.fromkeys([*found.old.values(), *found.new.values()]))
     number = {spec: place for place, spec in enumerate(specs)}
+    old_specs = [number[found.old[key]] for key in both.old]
+    new_specs = [number[found.new[key]] for key in both.new]
+    facts = _Facts(found, both, (old_specs, new_specs))
+    rows = Folding(facts.alike).folded(both.rows)
     return escaped(
         {
             "old": list(_shortened(both.old)),
             "new": _referring(both.old, both.new),
             "specs": specs,
-            "oldSpecs": [number[found.old[key]] for key in both.old],
-            "newSpecs": [number[found.new[key]] for key in both.new],
+            "oldSpecs": old_specs,
+            "newSpecs": new_specs,
             "marks": [_mark(mark) for mark in facts.marks],
             "facts": facts.numbered,
-            "rows": [_row(row, facts) for row in rows],
+            "rows": [facts.row(row)[0] for row in rows],
         }
     )
 
@@ -54,7 +54,9 @@ def trees(verdict: Verdict) -> str:
 def escaped(data: Any) -> str:
     """JSON for a ``script`` element: ASCII, and nothing in it that ends the element or begins another."""
     text = json.dumps(data, separators=(",", ":"))
-    return "".join(_ESCAPES.get(sign, sign) for sign in text) if _ESCAPES.keys() & set(text) else text
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
 
 
 def _shortened(keys: Iterable[str]) -> Iterator[str]:
@@ -88,9 +90,9 @@ def _referring(old: Sequence[str], new: Sequence[str]) -> list[Any]:
     return [*found, *_shortened(rest)]
 
 
-def _bare(places: list[int]) -> Any:
+def _bare(places: Sequence[int]) -> Any:
     """One position without its list."""
-    return places[0] if len(places) == 1 else places
+    return places[0] if len(places) == 1 else list(places)
 
 
 def _mark(mark: Mark) -> dict[str, Any]:
@@ -114,63 +116,72 @@ def _mark(mark: Mark) -> dict[str, Any]:
 class _Content:
     """What is said of the tensors below a row, and whether the same is said of all, under kept names."""
 
-    facts: frozenset[Hashable]
+    said: frozenset[int]
     alike: bool
+
+
+_NOTHING: frozenset[int] = frozenset()
 
 
 class _Facts:
     """The facts by the positions of their keys."""
 
-    def __init__(self, found: Linked, both: Paired) -> None:
-        old = {key: place for place, key in enumerate(both.old)}
-        new = {key: place for place, key in enumerate(both.new)}
-        self._specs = [found.old[key] for key in both.old], [found.new[key] for key in both.new]
-        self._at: tuple[defaultdict[int, list[Fact]], defaultdict[int, list[Fact]]]
-        self._at = defaultdict(list), defaultdict(list)
-        marks: dict[Mark, int] = {}
+    def __init__(self, found: Linked, both: Paired, specs: Sequence[Sequence[int]]) -> None:
+        self._specs, self._keys = specs, (both.old, both.new)
+        places = [{key: place for place, key in enumerate(keys)} for keys in (both.old, both.new)]
+        #: Position of a key -> numbers of the kinds of facts about it, on either side.
+        self._at: tuple[dict[int, frozenset[int]], ...] = ({}, {})
         self.numbered: list[tuple[int, Any, Any]] = []
+        marks: dict[Mark, int] = {}
+        kinds: dict[Hashable, frozenset[int]] = {}
         for fact in found.facts:
-            olds, news = [old[key] for key in fact.old], [new[key] for key in fact.new]
-            self.numbered.append((marks.setdefault(fact.mark, len(marks)), _bare(olds), _bare(news)))
-            for places, at in zip((olds, news), self._at, strict=True):
-                for place in places:
-                    at[place].append(fact)
+            mark = fact.mark
+            kind = kinds.setdefault(
+                (mark.word, mark.severity, mark.detail, mark.reason), frozenset((len(kinds),))
+            )
+            sides = [[at[key] for key in keys] for at, keys in zip(places, (fact.old, fact.new), strict=True)]
+            self.numbered.append((marks.setdefault(mark, len(marks)), *map(_bare, sides)))
+            for side, at in zip(sides, self._at, strict=True):
+                for place in side:
+                    at[place] = at[place] | kind if place in at else kind
         self.marks: tuple[Mark, ...] = tuple(marks)
 
     def alike(self, row: Row) -> Hashable:
         """What rows must have in common to be folded: shapes, and what is said of them."""
-        specs = tuple(
-            tuple(specs[place] for place in places)
-            for specs, places in zip(self._specs, (row.old, row.new), strict=True)
-        )
-        return specs, self._said(row, 0), self._said(row, 1)
-
-    def _said(self, row: Row, which: int) -> frozenset[Hashable]:
-        places = row.new if which else row.old
-        facts = (fact for place in places for fact in self._at[which].get(place, ()))
-        return frozenset(
-            (fact.mark.word, fact.mark.severity, fact.mark.detail, fact.mark.reason) for fact in facts
+        sides = ((0, row.old), (1, row.new))
+        return tuple(
+            (tuple(self._specs[side][at] for at in row_at), self._said(side, row_at))
+            for side, row_at in sides
         )
 
-    def content(self, row: Row) -> _Content:
-        """What is said below a row, and whether it is the same for all of it."""
+    def _said(self, side: int, places: Sequence[int]) -> frozenset[int]:
+        if len(places) == 1:
+            return self._at[side].get(places[0], _NOTHING)
+        return _NOTHING.union(*(self._at[side].get(place, _NOTHING) for place in places))
+
+    def _name(self, row: Row, name: str | None, side: int, places: Sequence[int]) -> Any:
+        if name is None:
+            return _LEVEL if row.level else _NONE
+        known = len(places) == 1 and self._keys[side][places[0]].rpartition(".")[2] == name
+        return _LAST if known else name
+
+    def row(self, row: Row) -> tuple[list[Any], _Content]:
+        """A row as JSON has it, and what is said of what is in it."""
+        left = self._name(row, row.left, 0, row.old)
+        right = _SAME if row.left is not None and row.left == row.right else ""
+        right = right or self._name(row, row.right, 1, row.new)
         if not row.rows:
-            return _Content(self._said(row, 0) | self._said(row, 1), True)
-        found = [self.content(each) for each in row.rows]
-        sides = {(each.left is None, each.right is None) for each in row.rows}
-        kept = all(each.left == each.right or None in (each.left, each.right) for each in row.rows)
-        alike = kept and len(sides) == 1 and len({each.facts for each in found}) == 1
-        facts: frozenset[Hashable] = frozenset().union(*(each.facts for each in found))
-        return _Content(facts, alike and all(each.alike for each in found))
+            said = self._said(0, row.old) | self._said(1, row.new)
+            return [left, right, _bare(row.old), _bare(row.new)], _Content(said, True)
+        found = [self.row(each) for each in row.rows]
+        content = _together(row.rows, [inner for _, inner in found])
+        opened = bool(content.said) and not content.alike
+        return [left, right, [data for data, _ in found], opened], content
 
 
-def _row(row: Row, facts: _Facts) -> list[Any]:
-    left: Any = row.left if row.left is not None else _LEVEL if row.level else _NONE
-    right: Any = row.right if row.right is not None else _LEVEL if row.level else _NONE
-    if row.left is not None and row.left == row.right:
-        right = _SAME
-    if not row.rows:
-        return [left, right, _bare([*row.old]), _bare([*row.new])]
-    content = facts.content(row)
-    opened = bool(content.facts) and not content.alike
-    return [left, right, [_row(each, facts) for each in row.rows], opened]
+def _together(rows: Sequence[Row], contents: Sequence[_Content]) -> _Content:
+    sides = {(each.left is None, each.right is None) for each in rows}
+    kept = all(each.left == each.right or None in (each.left, each.right) for each in rows)
+    alike = kept and len(sides) == 1 and len({each.said for each in contents}) == 1
+    said = _NOTHING.union(*(each.said for each in contents))
+    return _Content(said, alike and all(each.alike for each in contents))

@@ -32,7 +32,8 @@ class Folding:
         for row in rows:
             inner = self._fold(row.rows)
             here = self._number((row.level, self._alike(row), tuple((r.left, r.right, n) for r, n in inner)))
-            row = replace(row, rows=tuple(each for each, _ in inner))
+            if inner:
+                row = replace(row, rows=tuple(each for each, _ in inner))
             if run and here == content and _follows(run, row):
                 run.append(row)
                 continue

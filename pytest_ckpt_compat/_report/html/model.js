@@ -1,6 +1,7 @@
 /* The two trees as one list of nodes, parents before children, and the facts at each. */
 
-const NONE = 0, SAME = 1, LEVEL = 2;
+/* What stands for a name: see data.py. */
+const SAME = 1, LEVEL = 2, LAST = 3;
 /* From what matters most; the first of a row's facts gives it its colour. */
 const SEVERITIES = ["error", "incomplete", "warning", "existing", "accepted", "ok"];
 const DOUBTS = ["ambiguous", "likely", "certain"];
@@ -32,8 +33,8 @@ function told(facts, place, number) {
 
 function addNode(model, row, parent, depth) {
   const isModule = typeof row[3] === "boolean";
-  const left = typeof row[0] === "string" ? row[0] : null;
-  const right = row[1] === SAME ? left : typeof row[1] === "string" ? row[1] : null;
+  const left = nameOf(row[0], model.old, row[2]);
+  const right = row[1] === SAME ? left : nameOf(row[1], model.new, row[3]);
   const id = model.nodes.length;
   const node = {
     id, parent, depth, left, right, isModule, end: id + 1, open: row[3] === true,
@@ -51,6 +52,11 @@ function addNode(model, row, parent, depth) {
   for (const place of node.new) model.atNew[place] = id;
   node.gone = tally(model, node.old, model.byOld);
   node.come = tally(model, node.new, model.byNew);
+}
+
+function nameOf(name, keys, place) {
+  if (name === LAST) return keys[place].slice(keys[place].lastIndexOf(".") + 1);
+  return typeof name === "string" ? name : null;
 }
 
 /** How many of some keys each kind of fact is about: a map from the number of a mark's kind. */

@@ -11,6 +11,8 @@ from typing import Any
 
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._report.html.section import described
 from pytest_ckpt_compat._report.summary import Entry, Run, State
 
 #: The parts of the page's script, in the order in which they need each other.
@@ -50,8 +52,8 @@ class _Section:
 
     @property
     def page(self) -> dict[str, Any]:
-        """What ``section`` made of the verdict; empty for what was not checked."""
-        return self.entry.page
+        """What ``section`` made of the verdict; nothing of each for what was not checked."""
+        return described(Verdict()) | self.entry.page
 
 
 def render(run: Run) -> str:

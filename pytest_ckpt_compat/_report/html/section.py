@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.display import visible
+from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.links import rule_url
 from pytest_ckpt_compat._core.rules import BY_ID
@@ -27,15 +28,17 @@ _TITLES: dict[Severity, str] = {
 
 def section(verdict: Verdict) -> dict[str, Any]:
     """What a page shows of a verdict, besides its text; what cannot be made is left out, and said."""
-    found = _described(verdict)
+    found = described(verdict)
     try:
-        found |= {"groups": list(_groups(verdict)), "trees": trees(verdict)}
+        with garbage_collection_paused():
+            found |= {"groups": list(_groups(verdict)), "trees": trees(verdict)}
     except Exception as error:  # the text has the changes
         found["notes"].append(f"drawing the trees failed: {located(error)}; please report it")
     return found
 
 
-def _described(verdict: Verdict) -> dict[str, Any]:
+def described(verdict: Verdict) -> dict[str, Any]:
+    """What a page shows without rows and trees."""
     return {
         "old": visible(verdict.old_label),
         "new": visible(verdict.new_label),
@@ -44,7 +47,7 @@ def _described(verdict: Verdict) -> dict[str, Any]:
         "advice": list(_advice(verdict)),
         "commands": [[label, visible(command)] for label, command in verdict.repairs],
         "migrations": list(_migrations(verdict)),
-        "code": verdict.code,
+        "code": "\n".join(map(visible, verdict.code.splitlines())),
         "proof": verdict.proof,
         "notes": [visible(note) for note in verdict.notes],
         "trees": "",

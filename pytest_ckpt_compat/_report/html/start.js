@@ -15,7 +15,7 @@ const seen = new IntersectionObserver((entries) => {
 }, { rootMargin: "300px" });
 
 for (const box of document.querySelectorAll("[data-trees]")) {
-  box.hidden = false;
+  box.replaceChildren();
   seen.observe(box);
 }
 

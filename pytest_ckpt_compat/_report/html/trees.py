@@ -128,10 +128,17 @@ class _Pairing:
         """The rows of some nodes of both sides."""
         if not olds or not news:
             return tuple(_alone(node, True) for node in olds) + tuple(_alone(node, False) for node in news)
+        if len(olds) == len(news) == 1 and self._are_one(olds[0], news[0]):
+            return (Row(olds[0].name, news[0].name, (), (olds[0].start,), (news[0].start,)),)
         shared = self._shared(olds, news)
         groups = self._levels(olds, news, shared)
         groups += _couples(olds, news, shared.shares, groups)
         return self._ordered(olds, news, groups)
+
+    def _are_one(self, old: Node, new: Node) -> bool:
+        """Whether two nodes are tensors that belong together."""
+        belong = old.name == new.name or new.start in self.partners.get(old.start, ())
+        return old.leaf and new.leaf and belong
 
     def _shared(self, olds: Sequence[Node], news: Sequence[Node]) -> _Shared:
         """How many tensors each old node shares with each new node, and how many levels lie between them."""
@@ -156,8 +163,9 @@ class _Pairing:
         found: list[_Group] = []
         used_old: set[int] = set()
         used_new: set[int] = set()
+        from_old, to_new = _inverse(shared.sources_of_new), _inverse(shared.targets_of_old)
         for i, node in enumerate(olds):
-            members = [j for j in shared.sources_of_new if shared.sources_of_new[j] == i]
+            members = from_old[i]
             total = sum(shared.shares[i, j] for j in members)
             if not node.leaf and members and 2 * sum(shared.deeper["old", i, j] for j in members) > total:
                 found.append(_Group((i,), tuple(sorted(members)), "old"))
@@ -166,7 +174,7 @@ class _Pairing:
         for j, node in enumerate(news):
             if j in used_new:
                 continue
-            members = [i for i, best in shared.targets_of_old.items() if best == j and i not in used_old]
+            members = [i for i in to_new[j] if i not in used_old]
             total = sum(shared.shares[i, j] for i in members)
             if not node.leaf and members and 2 * sum(shared.deeper["new", i, j] for i in members) > total:
                 found.append(_Group(tuple(sorted(members)), (j,), "new"))
@@ -230,6 +238,14 @@ class _Shared:
                 self.targets_of_old[i] = j
             if number > shares[self.sources_of_new.setdefault(j, i), j]:
                 self.sources_of_new[j] = i
+
+
+def _inverse(chosen: Mapping[int, int]) -> defaultdict[int, list[int]]:
+    """What is chosen -> by whom."""
+    found: defaultdict[int, list[int]] = defaultdict(list)
+    for one, other in chosen.items():
+        found[other].append(one)
+    return found
 
 
 def _couples(
