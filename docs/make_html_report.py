@@ -103,12 +103,13 @@ def report(folder: Path) -> Path:
     (folder / "models.py").write_text(BEFORE, encoding="utf-8")
     (folder / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
     _run(folder, "-c", SAVE)
+    command = ("-m", "pytest_ckpt_compat")
+    _run(folder, *command, "update")
     text = BEFORE
     for old, new in EDITS:
         assert old in text
         text = text.replace(old, new)
     (folder / "models.py").write_text(text, encoding="utf-8")
-    command = ("-m", "pytest_ckpt_compat")
     _run(folder, *command, *ACCEPT.split(), "203 new classes; the head is trained anew")
     _run(folder, *command, "check", "--report", "report.html")
     return folder / "report.html"
@@ -141,7 +142,10 @@ def take(page: Path) -> None:
             row = trees.locator("[role=row][data-row]", has_text="qkv").first
             row.click()
             row.click()
-            trees.screenshot(path=PICTURES / f"trees_{scheme}.png")
+            box = trees.bounding_box()
+            assert box is not None
+            clip = {"x": 16, "y": box["y"] - 16, "width": size["width"] - 32, "height": box["height"] + 32}
+            tab.screenshot(path=PICTURES / f"trees_{scheme}.png", clip=clip)  # type: ignore[arg-type]
         browser.close()
 
 

@@ -68,13 +68,14 @@ def _groups(verdict: Verdict) -> Iterator[dict[str, Any]]:
             }
 
 
-def _row(row: Row) -> dict[str, str]:
+def _row(row: Row) -> dict[str, Any]:
     return {
         "rule": row.rule,
         "url": rule_url(row.rule),
         "word": BY_ID[row.rule].kind.replace("-", " "),
         "sign": row.sign,
         "subject": row.subject,
+        "parts": row.subject.split(" -> ") if row.tensors else [],
         "note": row.note,
     }
 
