@@ -137,6 +137,7 @@ def take(page: Path) -> None:
             tab.goto(page.as_uri())
             if scheme == "light":
                 tab.screenshot(path=PICTURES / "page.png")
+            tab.set_viewport_size(size | {"height": 1200})  # type: ignore[arg-type]
             trees = tab.locator(".trees").first
             trees.scroll_into_view_if_needed()
             row = trees.locator("[role=row][data-row]", has_text="qkv").first

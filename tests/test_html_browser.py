@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,7 +15,10 @@ from pytest_ckpt_compat._core.changes import Change, Policy
 from pytest_ckpt_compat._core.rules import judge
 from tests.html_pages import HOSTILE, hostile, loads, refactored, written
 
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright drives the browser")
+if TYPE_CHECKING:
+    import playwright.sync_api as playwright
+else:
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 
 pytestmark = [
     pytest.mark.long,
@@ -105,7 +109,7 @@ def test_the_trees_stand_side_by_side_with_a_braid(browser: Browser, address: st
         "head|head",
     ]
     lines = page.locator(".explorer").first.locator(".lines path.braid")
-    starts = {line.get_attribute("d").split(" C ")[0].split(" L ")[0] for line in lines.all()}  # type: ignore[union-attr]
+    starts = {str(line.get_attribute("d")).split(" C ")[0].split(" L ")[0] for line in lines.all()}
     assert lines.count() == 3
     assert len(starts) == 1  # three lines out of one row
     assert "split" in row(page, "qkv").inner_text()
@@ -223,26 +227,22 @@ def test_without_javascript_the_page_says_the_same(started: playwright.Browser, 
 def many(number: int) -> Verdict:
     """A checkpoint with so many tensors, each under another name now."""
     spec = TensorSpec("float32", (4,))
-    old = {f"old_{place}x.weight": spec for place in range(number)}
-    new = {f"new_{place}x.weight": spec for place in range(number)}
-    changes = [
-        Change("renamed", (a,), (b,), (spec,), (spec,), group="old_* -> new_*")
-        for a, b in zip(old, new, strict=True)
-    ]
-    return Verdict(judge(changes, Policy()), name="many", old=Structure(old), new=Structure(new))
+    pairs = [(f"old_{place}x", f"new_{place}x") for place in range(number)]
+    changes = [Change("renamed", (a,), (b,), (spec,), (spec,), group="old_* -> new_*") for a, b in pairs]
+    old, new = Structure({a: spec for a, _ in pairs}), Structure({b: spec for _, b in pairs})
+    return Verdict(judge(changes, Policy()), name="many", old=old, new=new)
 
 
 def test_100_000_keys_make_few_elements(browser: Browser, tmp_path: Path) -> None:
-    page = browser.open(written(tmp_path / "many.html", many(100_000)))
-    page.locator("[data-part=openall]").click()
+    page = browser.open(written(tmp_path / "many.html", many(50_000)))  # on each side
     grid = page.locator("[data-part=grid]")
-    assert grid.get_attribute("aria-rowcount") == "200001"
+    assert grid.get_attribute("aria-rowcount") == "50001"
     number = "document.querySelectorAll('*').length"
     assert page.evaluate(number) < 1500
     page.evaluate("document.querySelector('[data-part=grid]').scrollTop = 1e6")
-    row(page, "old_").wait_for()
+    row(page, "old_35").wait_for()
     assert page.evaluate(number) < 1500
-    page.locator("[data-part=search]").fill("OLD_77777x")
+    page.locator("[data-part=search]").fill("OLD_37777x")
     page.locator("[data-part=status]", has_text="1 tensor fits").wait_for()
-    assert shown(page) == ["old_77777x|new_77777x", "weight|weight"]
+    assert shown(page) == ["old_37777x|new_37777x"]
     assert page.evaluate(number) < 1500
