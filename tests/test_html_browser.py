@@ -90,8 +90,9 @@ def row(page: playwright.Page, text: str) -> playwright.Locator:
 def shown(page: playwright.Page) -> list[str]:
     """The rows of the first tree, from the top: the two names of each."""
     rows = page.locator(".explorer").first.locator("[role=row][data-row]").all()
-    order = sorted(rows, key=lambda each: int(each.get_attribute("data-row") or 0))
-    return ["|".join(name.inner_text() for name in each.locator(".name").all()) for each in order]
+    numbers = [int(each.get_attribute("data-row") or 0) for each in rows]
+    assert numbers == sorted(numbers), "a screen reader meets the rows in another order"
+    return ["|".join(name.inner_text() for name in each.locator(".name").all()) for each in rows]
 
 
 def test_the_trees_stand_side_by_side_with_a_braid(browser: Browser, address: str) -> None:

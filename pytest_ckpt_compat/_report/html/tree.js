@@ -73,8 +73,10 @@ function later(tree) {
 function place(tree, row) {
   const made = rowElement(tree, row);
   made.style.top = row * ROW + "px";
+  let next = Infinity; // a screen reader meets the rows in their order
+  for (const other of tree.elements.keys()) if (other > row && other < next) next = other;
+  tree.sizer.insertBefore(made, tree.elements.get(next) || null);
   tree.elements.set(row, made);
-  tree.sizer.append(made);
 }
 
 function rowElement(tree, row) {
@@ -83,12 +85,14 @@ function rowElement(tree, row) {
   made.setAttribute("role", "row");
   made.setAttribute("aria-level", String(node.depth + 1));
   made.setAttribute("aria-rowindex", String(row + 2));
-  made.setAttribute("aria-describedby", tree.details.id);
+  if (row === tree.active) made.setAttribute("aria-describedby", tree.details.id);
   if (node.isModule) made.setAttribute("aria-expanded", String(isOpen(view, node)));
   made.tabIndex = row === tree.active ? 0 : -1;
   made.dataset.row = row;
   const sides = ["left", "right"].map((side) => sideCell(view, node, side));
-  made.append(sides[0], element("div", "gutter"), sides[1], saidCell(node, node.isModule && isOpen(view, node)));
+  const gutter = element("div", "gutter");
+  gutter.setAttribute("aria-hidden", "true");
+  made.append(sides[0], gutter, sides[1], saidCell(node, node.isModule && isOpen(view, node)));
   return made;
 }
 
@@ -152,7 +156,10 @@ function light(tree, row) {
 function focusRow(tree, row) {
   const { grid, view } = tree;
   const before = tree.elements.get(tree.active);
-  if (before) before.tabIndex = -1;
+  if (before) {
+    before.tabIndex = -1;
+    before.removeAttribute("aria-describedby");
+  }
   tree.active = Math.min(Math.max(row, 0), view.rows.length - 1);
   const top = tree.active * ROW, head = tree.sizer.offsetTop;
   if (top < grid.scrollTop) grid.scrollTop = top;
@@ -162,5 +169,6 @@ function focusRow(tree, row) {
   tell(tree, tree.active);
   const made = tree.elements.get(tree.active);
   made.tabIndex = 0;
+  made.setAttribute("aria-describedby", tree.details.id);
   made.focus({ preventScroll: true });
 }

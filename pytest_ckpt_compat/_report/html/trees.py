@@ -11,6 +11,8 @@ from pytest_ckpt_compat._report.html.links import Linked
 
 #: Levels of modules; a path below them stays one name.
 _DEEPEST = 50
+#: Share of the tensors that have to be a level deeper where a side has one level more around them.
+_NEARLY_ALL = 0.9
 
 
 @dataclass
@@ -166,8 +168,8 @@ class _Pairing:
         from_old, to_new = _inverse(shared.sources_of_new), _inverse(shared.targets_of_old)
         for i, node in enumerate(olds):
             members = from_old[i]
-            total = sum(shared.shares[i, j] for j in members)
-            if not node.leaf and members and 2 * sum(shared.deeper["old", i, j] for j in members) > total:
+            deeper = shared.are_deeper("old", [(i, j) for j in members])
+            if deeper and node.name not in {news[j].name for j in members}:
                 found.append(_Group((i,), tuple(sorted(members)), "old"))
                 used_old.add(i)
                 used_new.update(members)
@@ -175,8 +177,8 @@ class _Pairing:
             if j in used_new:
                 continue
             members = [i for i in to_new[j] if i not in used_old]
-            total = sum(shared.shares[i, j] for i in members)
-            if not node.leaf and members and 2 * sum(shared.deeper["new", i, j] for i in members) > total:
+            deeper = shared.are_deeper("new", [(i, j) for i in members])
+            if deeper and node.name not in {olds[i].name for i in members}:
                 found.append(_Group(tuple(sorted(members)), (j,), "new"))
                 used_old.update(members)
         return found
@@ -238,6 +240,11 @@ class _Shared:
                 self.targets_of_old[i] = j
             if number > shares[self.sources_of_new.setdefault(j, i), j]:
                 self.sources_of_new[j] = i
+
+    def are_deeper(self, side: str, pairs: Sequence[tuple[int, int]]) -> bool:
+        """Whether nearly all tensors that nodes share are in one module more on a side."""
+        total = sum(self.shares[pair] for pair in pairs)
+        return total > 0 and sum(self.deeper[side, i, j] for i, j in pairs) >= _NEARLY_ALL * total
 
 
 def _inverse(chosen: Mapping[int, int]) -> defaultdict[int, list[int]]:
