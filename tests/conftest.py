@@ -21,6 +21,7 @@ from tests import warm
 # with them the identity of their classes; numpy cannot be imported twice at all.
 for _name in (
     "scipy.optimize",
+    "pytest_ckpt_compat._check.offered",
     "pytest_ckpt_compat._check.run",
     "pytest_ckpt_compat._cli.main",
     "pytest_ckpt_compat._premerge.merge_base",
@@ -28,6 +29,7 @@ for _name in (
     "pytest_ckpt_compat._pytest_plugin.fixture",
     "pytest_ckpt_compat._pytest_plugin.merge_base_worker",
     "pytest_ckpt_compat._renames",
+    "pytest_ckpt_compat._report.html.section",
     "pytest_ckpt_compat._report.json",
     "pytest_ckpt_compat._report.publish",
     "pytest_ckpt_compat._report.tree",

@@ -36,6 +36,7 @@ ROOMS = (
 
 #: The same within a room that has folders of its own.
 INNER = {
+    "_report": ("html",),
     "_readers": ("source", "pickle", "state_dict", "formats"),
     "_renames": ("units", "match", "believe", "explain"),
 }

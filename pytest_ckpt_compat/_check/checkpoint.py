@@ -138,6 +138,10 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
     if definition.loader is None and may_be_migrated(first):
         command = f"ckpt-compat migrate {shlex.quote(registration.id)}"
         first = replace(first, repairs=(("fix", command), *first.repairs))
+        if context.paged:
+            from pytest_ckpt_compat._check.offered import with_code
+
+            first = with_code(first, subject, context, own.proven)
     return Result((first, *others), writes | dict(own.writes), own.over)
 
 

@@ -118,6 +118,7 @@ class Context:
         severities: those that the project gives to rules.
         doing: is told, before each step of a check, what is being done, and "" after the last.
         reading: gives a context in which a checkpoint is read, which may have been fetched before.
+        paged: whether a page of HTML is wanted, which shows the code of migrations.
     """
 
     folder: Path
@@ -132,6 +133,7 @@ class Context:
     reading: Callable[[Registration], AbstractContextManager[None]] = field(
         default=lambda _: nullcontext(), compare=False, repr=False
     )
+    paged: bool = False
 
     @property
     def ref(self) -> str:

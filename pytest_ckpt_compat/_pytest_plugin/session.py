@@ -137,6 +137,7 @@ class Session:
             merge_base=self.merge_base,
             registrations=tuple(self.registered),
             severities=self.settings.severities,
+            paged=self._paged,
         )
         context = replace(context, reading=self.ahead.reading) if self.ahead else context
         return replace(context, doing=self.terminal.say) if self.terminal else context
@@ -172,7 +173,7 @@ class Session:
         else:
             if report.skipped and hasattr(report, "wasxfail"):
                 results = [expected_to_break(each, report.wasxfail) for each in results]
-            found = contribution.of_results(results)
+            found = contribution.of_results(results, paged=self._paged)
         if report.skipped and not results:
             reason = _skip_reason(report)
             found = replace(found, skipped={each.id: reason for each in registrations})
@@ -273,6 +274,12 @@ class Session:
     @property
     def _full(self) -> bool:
         return bool(self.config.get_verbosity() >= 2)
+
+    @property
+    def _paged(self) -> bool:
+        from pytest_ckpt_compat._report.publish import is_page
+
+        return is_page(self.config.getoption("ckpt_report"))
 
     def _registrations(self, node: _Node, marks: list[pytest.Mark]) -> list[Registration]:
         search = self._search(node.path.parent)

@@ -10,12 +10,13 @@ from typing import Any
 from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._report import github, gitlab, markdown, sarif
+from pytest_ckpt_compat._report.html import page as html
 from pytest_ckpt_compat._report.json import SCHEMA, written_by
 from pytest_ckpt_compat._report.summary import Entry, Run
 from pytest_ckpt_compat._snapshots.writing import write
 
 #: The suffixes of a report's name. Of two that a name ends in, the first counts.
-_SUFFIXES = (".codequality.json", ".json", ".md", ".sarif")
+_SUFFIXES = (".codequality.json", ".json", ".md", ".html", ".sarif")
 
 
 def _suffix(file: str) -> str:
@@ -26,9 +27,15 @@ def _suffix(file: str) -> str:
 def check_name(file: str) -> None:
     """Raises UsageError if a report of this name cannot be written; call it before the run."""
     if not _suffix(file):
-        html = Path(file).suffix == ".html"
-        problem = "is reserved for a later release" if html else "is of no known kind"
-        raise UsageError(f"report {file}", problem, f"name a file that ends in {' or '.join(_SUFFIXES)}")
+        advice = f"name a file that ends in {' or '.join(_SUFFIXES)}"
+        raise UsageError(f"report {file}", "is of no known kind", advice)
+    if is_page(file):
+        html.require(f"report {file}")
+
+
+def is_page(file: str | None) -> bool:
+    """Whether a report of this name is a page of HTML, which shows more of each verdict than the others."""
+    return file is not None and _suffix(file) == ".html"
 
 
 def publish(run: Run, file: str | None, environment: Mapping[str, str]) -> list[str]:
@@ -108,6 +115,7 @@ def _append(path: Path, run: Run) -> list[str]:
 
 _RENDER: Mapping[str, Callable[[Run], str]] = {
     ".codequality.json": gitlab.render,
+    ".html": html.render,
     ".json": as_json,
     ".md": markdown.render,
     ".sarif": sarif.render,
