@@ -41,7 +41,7 @@ INNER = {
     "_renames": ("units", "match", "believe", "explain"),
 }
 
-HEAVY = ("torch", "numpy", "scipy", "safetensors", "rich", "onnx", "fsspec", "huggingface_hub")
+HEAVY = ("torch", "numpy", "scipy", "safetensors", "rich", "onnx", "fsspec", "huggingface_hub", "jinja2")
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
