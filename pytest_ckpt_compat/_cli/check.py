@@ -33,8 +33,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--against", metavar="REF", help="fail on what this branch breaks since it left REF (origin/main)"
     )
     parser.add_argument("-v", "--verbose", action="count", default=0, help="-vv prints every key")
-    suffixes = ".json, .md, .html, .sarif, .codequality.json"
-    parser.add_argument("--report", metavar="FILE", help=f"write a report, by suffix: {suffixes}")
+    help_of_report = "write a report, by suffix: .json, .md, .html, .sarif, .codequality.json"
+    parser.add_argument("--report", metavar="FILE", help=help_of_report)
     parser.add_argument(
         "--snapshots", action="store_true", help="check from the snapshot even where the file is present"
     )
