@@ -16,6 +16,7 @@ from pytest_ckpt_compat._cli import (
     diff,
     history,
     migrate,
+    record,
     retire,
     review,
     show,
@@ -28,7 +29,7 @@ from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError
 
 #: What writing to a stream raises where it leads to a full disk, or to nothing.
 _OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
-_COMMANDS = (show, diff, migrate, convert, update, accept, review, retire, check, status, history)
+_COMMANDS = (show, diff, migrate, convert, update, accept, review, retire, check, status, record, history)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

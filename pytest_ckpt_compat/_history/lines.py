@@ -69,7 +69,8 @@ def summary(steps: Sequence[Step], commits: Sequence[Commit]) -> str:
     breaks = sum(step.loads is False for step in changed)
     unbuilt = sum(step.state == "unbuildable" for step in steps)
     said = f"{count(len(changed), 'change')} in {count(len(commits), 'commit')} that touched the code"
-    said += f", {breaks:,} of which {'does' if breaks == 1 else 'do'} not load what came before"
+    if changed:
+        said += f", {breaks:,} of which {'does' if breaks == 1 else 'do'} not load what came before"
     return said + (f"; {count(unbuilt, 'commit')} could not be built" if unbuilt else "")
 
 

@@ -155,7 +155,7 @@ def _require_own(question: Mapping[str, Any]) -> bool:
         if (file := getattr(module, "__file__", None)) and os.path.isabs(file)
     }
     module = str(question["model"]).partition(":")[0]
-    own = files.get(module, "").startswith(inside)
+    own = bool(files.get(module, "").startswith(inside))
     if not own and (not question["uses"] or not any(file.startswith(inside) for file in files.values())):
         where = f"{module} was imported from {files.get(module, 'elsewhere')}"
         raise BuildError(question["model"], f"it is not in this code: {where}", "check the name")
