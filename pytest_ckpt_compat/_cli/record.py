@@ -132,5 +132,5 @@ def _definitions(project: Project, registrations: list[Any]) -> tuple[list[str],
                 lines |= dict.fromkeys(update.write(folder, name, text))
         for change in result.verdicts[0].of(Severity.INCOMPLETE):
             failed = True
-            lines[f"failed    {each.id}: today's definition cannot be checked: {change.detail}"] = None
+            lines[f"failed    today's definition cannot be checked: {change.detail}"] = None
     return [*lines, *ignored.remarks(folder)], failed

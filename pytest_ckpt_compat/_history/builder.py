@@ -105,6 +105,7 @@ class Builder:
             "top": "",
             "others": [],
             "uses": False,
+            "seconds": worker.SECONDS,
             "model": model.address,
             "kwargs": dict(model.kwargs),
             "load": None if load is None else load.data,

@@ -80,7 +80,8 @@ class Past:
                 code = code_of(base, self.folder, [model.address for model in self.models])
                 for model in self.models:
                     found = builder.at(code, base.commit, model)
-                    yield self._kept(model, ref, f"commit {base.commit}", found)
+                    where = f"{ref} (commit {base.commit[:8]})"
+                    yield self._kept(model, ref, f"commit {base.commit}", found, where)
             for text, (name, version) in releases:
                 say(f"recording {text}")
                 yield from self._of_release(builder, text, name, version)
@@ -99,18 +100,15 @@ class Past:
             for model in self.models:
                 found = builder.in_folder(folder, model, self.others)
                 label = version if found.own else f"{name}-{version}"
-                yield self._kept(model, label, text, found)
+                yield self._kept(model, label, text, found, text)
 
-    def _kept(self, model: Model, label: str, recorded: str, found: Answer) -> Recorded:
+    def _kept(self, model: Model, label: str, recorded: str, found: Answer, where: str) -> Recorded:
         """Writes the snapshot, unless there is one, which is frozen."""
         identifier = f"{name_of(model)}@{label}"
         if found.definition is None:
-            where = text_of(recorded)
             what = f"is not there in {where}" if found.absent else f"cannot be built as {where} has it"
-            line = visible(
-                f"failed    {identifier}: {what}: {found.absent or found.problem}{_lacking(found)}"
-            )
-            return Recorded(line, "", model, failed=True)
+            why = f"{found.absent or found.problem}{_lacking(found)}"
+            return Recorded(visible(f"failed    {name_of(model)}: {what}: {why}"), "", model, failed=True)
         problem = ids.problem_of(identifier)
         if problem:
             return Recorded(visible(f"failed    {identifier}: {problem}"), "", model, failed=True)

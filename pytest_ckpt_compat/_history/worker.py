@@ -68,14 +68,14 @@ def _forked(question: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if not process:
         _run(question, file, log)
     try:
-        code = _waited(process, question.get("seconds", SECONDS))
+        code = _waited(process, question["seconds"])
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process, signal.SIGKILL)  # and whatever it has started
     if code is None:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(process, 0)
-        return {"error": f"it took more than {question.get('seconds', SECONDS)} seconds"}
+        return {"error": f"it took more than {question['seconds']} seconds"}
     if file.exists():
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return found
@@ -136,7 +136,7 @@ def _built(question: Mapping[str, Any]) -> dict[str, Any]:
     own = _require_own(question)
     verdict = _loaded(question["load"], definition, found) if question["load"] else None
     _require_own(question)
-    foreign = any("site-packages" not in file for _, file in outside(str(tree)))
+    foreign = any("site-packages" not in file for name, file in outside(str(tree)) if name != "__main__")
     return as_data(found, verdict) | {"own": own, "foreign": foreign}
 
 

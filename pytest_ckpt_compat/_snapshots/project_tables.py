@@ -31,7 +31,7 @@ def add(root: Path, file: str, tables: Sequence[Mapping[str, Any]]) -> str:
     """
     path = root / (file or OWN_FILE)
     try:
-        before = files.read_text(path, files.SETTINGS_BYTES) if path.exists() else ""
+        before = files.read_bytes(path, files.SETTINGS_BYTES).decode("utf-8") if path.exists() else ""
     except (OSError, ValueError) as error:
         raise SnapshotError(path.name, f"cannot be read: {error}", "check the file") from error
     text = "\n".join(map(_table, tables))
@@ -39,7 +39,8 @@ def add(root: Path, file: str, tables: Sequence[Mapping[str, Any]]) -> str:
     gap = "" if not before else end if before.endswith("\n") else 2 * end
     after = before + gap + text.replace("\n", end)
     if _checkpoints(after) != [*(_checkpoints(before) or ()), *map(dict, tables)]:
-        advice = f"add these lines by hand:\n{text}"
+        lines = ", ".join(line for line in text.splitlines() if line)
+        advice = f"add by hand, a line each: {lines}"
         raise SnapshotError(path.name, "takes no table at its end", advice)
     write(path, after)
     return path.name
