@@ -57,6 +57,7 @@ PARTS = {
     "github",
     "migrations",
     "overview",
+    "difference",
     "publish",
     "rows",
     "settings_rows",

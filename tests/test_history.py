@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from pytest_ckpt_compat._cli.main import main
 from pytest_ckpt_compat._history import builder, worker
 from pytest_ckpt_compat._premerge import trees
 from tests.conftest import Filled, Printed
@@ -258,17 +259,21 @@ def test_code_in_a_folder(
     assert [row[1] for row in cells(printed.out)[1:]] == ["-", "yes"]
 
 
-def test_a_project_in_a_folder_of_the_repository(past: Path, command: Command) -> None:
+def test_a_project_in_a_folder_of_the_repository(
+    past: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (past / "sub").mkdir()
     for name in ("pkg", "pyproject.toml"):
         git(past, "mv", name, f"sub/{name}")
-    commit(past, "Move all")
+    moved = commit(past, "Move all")
     (past / "other.py").write_text("x = 1\n")
     commit(past, "Not of the project")
-    shutil.copytree(past / "sub", past / "kept")
-    printed = command("history", "pkg.net:Net", "--since", "HEAD~1")
-    assert "there for the first time" in printed.out or printed.code == 2
-    shutil.rmtree(past / "kept")
+    monkeypatch.chdir(past / "sub")
+    assert main(["history", "pkg.net:Net", "--since", "v2.2"]) == 0
+    out = capsys.readouterr().out
+    assert [row[0] for row in cells(out)[1:]] == [moved[:8]]
+    assert "0 changes in 2 commits that touched the code" in out
+    assert f"note: pkg.net:Net is not there before {moved[:8]}" in out
 
 
 HOSTILE = {

@@ -136,7 +136,8 @@ def _built(question: Mapping[str, Any]) -> dict[str, Any]:
     own = _require_own(question)
     verdict = _loaded(question["load"], definition, found) if question["load"] else None
     _require_own(question)
-    foreign = any("site-packages" not in file for name, file in outside(str(tree)) if name != "__main__")
+    files = [file for name, file in outside(str(tree)) if name not in ("__main__", "__mp_main__")]
+    foreign = any("site-packages" not in file for file in files)  # code that may change, and is not asked
     return as_data(found, verdict) | {"own": own, "foreign": foreign}
 
 
