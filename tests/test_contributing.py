@@ -54,10 +54,10 @@ def test_every_format_is_recognized_and_tested(name: str) -> None:
 #: Modules of the folder that a report is made with: they write none themselves.
 PARTS = {
     "bare",
+    "difference",
     "github",
     "migrations",
     "overview",
-    "difference",
     "publish",
     "rows",
     "settings_rows",

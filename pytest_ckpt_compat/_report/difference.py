@@ -12,6 +12,8 @@ from pytest_ckpt_compat._report.text import phrase_of
 
 #: A key that only one side has is no failure here, but what was done.
 _DONE: dict[Kind, str] = {"missing": "added", "unexpected": "removed"}
+#: Characters of what is said of settings; where more would be needed, they are counted.
+_LONGEST = 60
 
 
 def in_words(verdict: Verdict) -> Iterator[str]:
@@ -22,5 +24,7 @@ def in_words(verdict: Verdict) -> Iterator[str]:
     for kind, changes in kinds.items():
         if kind in _DONE:
             yield f"{count(sum(len(each.old or each.new) for each in changes), 'tensor')} {_DONE[kind]}"
-        else:
-            yield phrase_of(BY_KIND[kind], changes, verdict)
+            continue
+        said = phrase_of(BY_KIND[kind], changes, verdict)
+        short = kind != "settings-changed" or len(said) <= _LONGEST
+        yield said if short else f"{count(len(changes), 'change')} of settings"
