@@ -153,6 +153,24 @@ def test_the_commit_that_broke_a_checkpoint(past: Path, command: Command) -> Non
     assert data["verdict"]["counts"] == {"renamed": 2}
 
 
+def test_a_registered_checkpoint_brings_its_options(past: Path, command: Command) -> None:
+    module = nn.Module()
+    module.add_module("body", nn.Linear(3, 2))
+    module.add_module("head", nn.Linear(2, 4))
+    state = {f"module.{key}": value for key, value in module.state_dict().items()}
+    torch.save({"ema": state, "raw": {"x": torch.ones(1)}}, past / "old.pt")
+    (past / "ckpt_compat.toml").write_text(
+        '[[tool.ckpt_compat.checkpoint]]\nid = "old"\npath = "old.pt"\nmodel = "pkg.net:Net"\nkey = "ema"\n'
+        'strip_prefix = "module."\nkwargs = { width = 2 }\n'
+    )
+    printed = command("history", "pkg.net:Net", "--bisect", "old")
+    assert printed.code == 1, printed.out + printed.err
+    assert printed.out.splitlines()[0].endswith("t: Edit 0) broke old")
+    other = command("history", "pkg.net:Net", "--bisect", "old", "--kwargs", "{width = 3}")
+    assert other.code == 2
+    assert other.out.startswith("no commit is known that loads old; ")
+
+
 def test_the_range_where_a_commit_cannot_be_built(past: Path, command: Command) -> None:
     file = past / "pkg" / "net.py"
     text = file.read_text()
@@ -281,6 +299,10 @@ HOSTILE = {
     "exits": ("raise SystemExit(0)", "importing pkg.net raised SystemExit: 0"),
     "ends": ("import os; os._exit(0)", "cannot be built"),
     "is killed": ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "its process ended with -9"),
+    "kills its parent": (
+        "import os, signal; os.kill(os.getppid(), signal.SIGKILL)",
+        "its process ended with",
+    ),
     "hangs": ("import time; time.sleep(600)", "it took more than 3 seconds"),
 }
 
