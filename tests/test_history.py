@@ -153,6 +153,25 @@ def test_the_commit_that_broke_a_checkpoint(past: Path, command: Command) -> Non
     assert data["verdict"]["counts"] == {"renamed": 2}
 
 
+NEEDS_NUMBERS = """
+    def _load_from_state_dict(self, state, prefix, *others):
+        if float(state[prefix + "head.weight"].sum()) > 1e9:
+            raise ValueError
+        super()._load_from_state_dict(state, prefix, *others)
+"""
+
+
+def test_a_load_that_needs_numbers_is_not_known(past: Path, command: Command) -> None:
+    file = past / "pkg" / "net.py"
+    file.write_text(NET + NEEDS_NUMBERS)
+    commit(past, "Look at numbers")
+    rows = cells(command("history", "pkg.net:Net", "--since", "v2.2").out)
+    assert rows[-1][1:] == ["unknown", rows[-1][2], "Look at numbers"]
+    assert rows[-1][2].startswith("keys: 2 added, 4 removed, 2 changed, ")
+    name = saved(past / "v10.pt", "body")
+    assert command("history", "pkg.net:Net", "--since", "v2.2", "--bisect", name).code == 0
+
+
 def test_a_registered_checkpoint_brings_its_options(past: Path, command: Command) -> None:
     module = nn.Module()
     module.add_module("body", nn.Linear(3, 2))
@@ -186,7 +205,7 @@ def test_the_range_where_a_commit_cannot_be_built(past: Path, command: Command) 
     lines = printed.out.splitlines()
     assert lines[0] == "one of 2 commits broke v20.pt:"
     assert lines[1].startswith(f"  {bad[:8]} (")
-    assert lines[1].endswith("cannot be built")
+    assert lines[1].endswith("cannot be told")
     assert lines[2].startswith(f"  {good[:8]} (")
 
 

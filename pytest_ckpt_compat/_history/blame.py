@@ -26,7 +26,7 @@ class Blame:
         last: the last commit.
         commit: the commit that broke the checkpoint, or the last of several that may have; None if none did.
         good: the last commit before it that loads the checkpoint.
-        unsure: the commits between the two, at which the definition cannot be built.
+        unsure: the commits between the two, of which it cannot be told whether they load it.
         verdict: loading the checkpoint at ``commit``, or at the last commit where none is to blame.
         known: whether a commit is known that loads it.
     """
@@ -63,12 +63,16 @@ def blame(commits: Sequence[Commit], load: Load, ask: Ask) -> Blame:
         if place not in answers:
             answers[place] = ask(commits[place], load)
         verdict = answers[place].verdict
-        return "unknown" if verdict is None else "good" if verdict.compatible else "bad"
+        known: dict[int, State] = {0: "good", 1: "bad"}
+        return "unknown" if verdict is None else known.get(verdict.exit_code, "unknown")
 
     last = len(commits) - 1
     state = probe(last)
     if state == "unknown":
-        problem = answers[last].problem or answers[last].absent
+        verdict = answers[last].verdict
+        problem = (
+            answers[last].problem or answers[last].absent or (verdict.changes[0].detail if verdict else "")
+        )
         subject = f"the last commit that touched the code, {commits[last].short}"
         raise UsageError(subject, problem, "name a definition that can be built there")
     if state == "good":
@@ -96,7 +100,7 @@ def report(found: Blame, name: str, model: str) -> str:
         lines.append(f"no commit is known that loads {shown}; at the last one, {found.last.short}:")
     elif found.unsure:
         lines.append(f"one of {len(found.unsure) + 1:,} commits broke {shown}:")
-        lines += [f"  {_commit(each)}   cannot be built" for each in found.unsure]
+        lines += [f"  {_commit(each)}   cannot be told" for each in found.unsure]
         lines.append(f"  {_commit(found.commit)}   does not load it")
     else:
         lines.append(f"{_commit(found.commit)} broke {shown}")

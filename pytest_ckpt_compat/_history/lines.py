@@ -18,6 +18,8 @@ SCHEMA = 1
 _HEAD = ("commit", "date", "loads before", "change", "subject")
 #: Characters of the subject of a commit; columns line up unless a change takes more than the second.
 _SUBJECT, _WIDEST = 60, 72
+#: States of a step of which it matters whether it loads what came before.
+_UNKNOWN = ("unbuildable", "changed")
 
 
 def table(steps: Sequence[Step]) -> list[str]:
@@ -31,7 +33,7 @@ def _rows(steps: Sequence[Step]) -> Iterator[tuple[str, ...]]:
     for _, group in groupby(steps, key=lambda step: (step.state, step.problem if step.problem else id(step))):
         same = list(group)
         first = same[0]
-        loads = {True: "yes", False: "no", None: "unknown" if first.state == "unbuildable" else "-"}
+        loads = {True: "yes", False: "no", None: "unknown" if first.state in _UNKNOWN else "-"}
         yield _cells(first.commit, loads[first.loads], change_of(first, [each.commit for each in same[1:]]))
 
 
@@ -55,8 +57,9 @@ def change_of(step: Step, more: Sequence[Commit] = ()) -> str:
     elif step.state == "back":
         said = "there again, as it was"
     else:
-        said = ", ".join(in_words(step.verdict)) if step.verdict is not None else ""
-        said = said or step.difference
+        words = list(in_words(step.verdict)) if step.verdict is not None else []
+        known = [] if words and step.loads is not None else [step.difference]
+        said = ", ".join([*known, *words])
     if step.unsure:
         others = f" and {len(step.unsure) - 1:,} more" if len(step.unsure) > 1 else ""
         said += f" (or in {step.unsure[0].short}{others} before it, which cannot be built)"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_ckpt_compat._check.update import difference
+from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._history.commits import Commit
@@ -42,13 +43,13 @@ class Step:
 
     @property
     def loads(self) -> bool | None:
-        """Whether it loads what came before; None where that is no question."""
-        return None if self.verdict is None else self.verdict.compatible
+        """Whether it loads what came before; None where that is no question, or cannot be told."""
+        return None if self.verdict is None else {0: True, 1: False}.get(self.verdict.exit_code)
 
     @property
     def difference(self) -> str:
-        """How the tensors differ from those before, where no change of the verdict says it, or ""."""
-        if self.verdict is None or self.verdict.old is None or self.structure is None or self.verdict.changes:
+        """How the tensors differ from those before, in numbers; "" where nothing came before."""
+        if self.verdict is None or self.verdict.old is None or self.structure is None:
             return ""
         return difference(self.verdict.old, self.structure)
 
@@ -90,7 +91,6 @@ def walk(commits: Iterable[Commit], ask: Ask) -> Iterator[Step]:
 
 def _is_told(verdict: Verdict, definition: Structure) -> bool:
     """Whether tensors, or what is computed with them, changed: not only the names of classes."""
-    old = verdict.old
-    return bool(verdict.changes) or (
-        old is not None and fingerprint.digest(old) != fingerprint.digest(definition)
-    )
+    if verdict.changes and verdict.exit_code != COULD_NOT_CHECK:
+        return True
+    return verdict.old is not None and fingerprint.digest(verdict.old) != fingerprint.digest(definition)

@@ -15,14 +15,15 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest_ckpt_compat._check.check import check_structure
+from pytest_ckpt_compat._check.check import check_structure, could_not_check
 from pytest_ckpt_compat._check.reading import read_for
 from pytest_ckpt_compat._core.changes import MEMORY_BUDGET, Policy
 from pytest_ckpt_compat._core.display import visible
-from pytest_ckpt_compat._core.errors import BuildError
+from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.confirm import defined
@@ -192,4 +193,7 @@ def _loaded(load: Mapping[str, Any], definition: Definition, found: Structure) -
         structure = fingerprint.loads(load["structure"], "the question")
     if load["unlike"] and fingerprint.same(structure, found):
         return None
-    return check_structure(structure, definition, Policy(load["strict"]), prefix)
+    try:
+        return check_structure(structure, definition, Policy(load["strict"]), prefix)
+    except CkptCompatError as error:  # the definition is known all the same
+        return replace(could_not_check(error), old=structure, new=found)
