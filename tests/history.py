@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pytest_ckpt_compat._history import worker
 from tests.conftest import SETTINGS
 from tests.repository import commit, git
 
@@ -61,3 +62,9 @@ def make_past(folder: Path, inside: str = "") -> Path:
         if tag:
             git(folder, "tag", tag)
     return folder
+
+
+def serve_without_forks(*arguments: str) -> None:
+    """Serves as on a system where forks are not safe."""
+    worker.FORKS = False
+    worker.serve(*arguments)
