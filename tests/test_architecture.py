@@ -29,6 +29,7 @@ ROOMS = (
     "_check",
     "_convert",
     "_premerge",
+    "_history",
     "_pytest_plugin",
     "_cli",
     "__init__",

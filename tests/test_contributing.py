@@ -55,6 +55,7 @@ def test_every_format_is_recognized_and_tested(name: str) -> None:
 PARTS = {
     "bare",
     "comment",
+    "difference",
     "findings",
     "github",
     "merge",

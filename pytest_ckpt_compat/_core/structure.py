@@ -143,6 +143,7 @@ class Source:
         others: dotted paths of the other state_dicts in it, if a search chose this one.
         parts: name of each part of a definition that is a mapping of parts -> dotted path of its state_dict
             inside the file; a part that the file lacks is not among them.
+        recorded: of a definition as it was, what has it (``commit 1a2b3c4d``, ``package==1.0``), or "".
     """
 
     path: str = ""
@@ -150,6 +151,7 @@ class Source:
     container: str = ""
     others: tuple[str, ...] = ()
     parts: tuple[tuple[str, str], ...] = ()
+    recorded: str = ""
 
 
 @dataclass(frozen=True)
