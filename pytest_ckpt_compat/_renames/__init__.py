@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames.believe import part_order
 from pytest_ckpt_compat._renames.believe.judge import judge
@@ -47,20 +46,8 @@ def infer(
     """
     if dict(old) == dict(new):
         return ()
-    with _uncollected():
+    with garbage_collection_paused():
         return _explained(old, new, owners)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Holds the collector of cycles: none are made here, and to look for them costs a quarter of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _explained(
