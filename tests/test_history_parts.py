@@ -1,8 +1,7 @@
-"""The parts of ``history`` and ``record`` that need no process: search, walk, cache, tables, progress."""
+"""The parts of ``history`` and ``record`` that need no process: search, walk, cache, tables."""
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 import sys
@@ -15,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_ckpt_compat._cli import waiting
 from pytest_ckpt_compat._core import toml
 from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
 from pytest_ckpt_compat._core.structure import Structure, TensorSpec
@@ -301,38 +299,3 @@ def test_a_release_is_pinned(text: str) -> None:
     with pytest.raises(UsageError, match=r"write it as name==1\.0"):
         released.pinned(text)
     assert released.pinned("x-transformers==1.0.0rc1") == ("x-transformers", "1.0.0rc1")
-
-
-class _Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_progress_is_one_line_that_is_erased(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = _Terminal()
-    monkeypatch.setattr(sys, "__stderr__", stream)
-    monkeypatch.delenv("CI", raising=False)
-    with waiting.progress() as say:
-        say("commit 1")
-        say("x")
-    parts = stream.getvalue().split("\r")
-    assert parts == ["", "ckpt-compat: commit 1", "ckpt-compat: x".ljust(21), " " * 14, ""]
-
-
-@pytest.mark.parametrize("stream", [io.StringIO(), None])
-def test_progress_shows_nothing_without_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None
-) -> None:
-    monkeypatch.setattr(sys, "__stderr__", stream)
-    with waiting.progress() as say:
-        say("commit 1")
-    assert stream is None or not stream.getvalue()
-
-
-def test_progress_shows_nothing_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = _Terminal()
-    monkeypatch.setattr(sys, "__stderr__", stream)
-    monkeypatch.setenv("CI", "true")
-    with waiting.progress() as say:
-        say("commit 1")
-    assert not stream.getvalue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -65,7 +65,7 @@ def _history(project: Project, arguments: argparse.Namespace) -> tuple[str, int]
 
     history = _opened(project, arguments)
     model = model_of(arguments.model, arguments.kwargs)
-    with _asking(history, model) as ask:
+    with _asking(history, model, project.context.doing) as ask:
         steps = list(walk(history.commits, ask))
     notes = history.notes(steps)
     code = 0 if any(step.structure is not None for step in steps) else COULD_NOT_CHECK
@@ -94,7 +94,7 @@ def _bisect(project: Project, arguments: argparse.Namespace) -> tuple[str, int]:
     if arguments.kwargs is None and registered is not None:
         model = replace(model, kwargs=registered)
     history = _opened(project, arguments)
-    with _asking(history, model) as ask:
+    with _asking(history, model, project.context.doing) as ask:
         found = blame(history.commits, load, ask)
     if arguments.format == "json":
         return json.dumps(report_data(found, name, model.address), indent=2), found.exit_code
@@ -109,14 +109,12 @@ def _opened(project: Project, arguments: argparse.Namespace) -> History:
 
 
 @contextmanager
-def _asking(history: History, model: Model) -> Iterator[Ask]:
-    """Gives what asks a commit, and says on a terminal which."""
-    from pytest_ckpt_compat._cli.waiting import progress
+def _asking(history: History, model: Model, doing: Callable[[str], None]) -> Iterator[Ask]:
+    """Gives what asks a commit; ``doing`` is told which."""
     from pytest_ckpt_compat._history.builder import Builder
 
     builder = Builder()
     try:
-        with progress() as say:
-            yield history.asked(builder, model, say)
+        yield history.asked(builder, model, doing)
     finally:
         builder.close()

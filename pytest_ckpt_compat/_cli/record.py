@@ -69,13 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _record(project: Project, models: tuple[Model, ...], arguments: argparse.Namespace) -> list[Recorded]:
     import sys
 
-    from pytest_ckpt_compat._cli.waiting import progress
     from pytest_ckpt_compat._history.record import Past
 
     others = (str(project.root), *(path for path in sys.path if path))
     past = Past(project.root, project.context.folder, models, others)
-    with progress() as say:
-        return list(past.record(arguments.at, arguments.package, say))
+    return list(past.record(arguments.at, arguments.package, project.context.doing))
 
 
 def _register(project: Project, recorded: list[Recorded]) -> tuple[list[str], bool]:
