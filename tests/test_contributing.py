@@ -57,6 +57,7 @@ PARTS = {
     "comment",
     "difference",
     "findings",
+    "forms",
     "github",
     "merge",
     "migrations",
@@ -64,6 +65,7 @@ PARTS = {
     "overview",
     "places",
     "publish",
+    "reading",
     "rows",
     "settings_rows",
     "summary",
@@ -89,7 +91,7 @@ def test_every_report_is_written_documented_and_tested(tmp_path: Path) -> None:
         written[suffix] = read(file)
         assert f"`{suffix}`" in read(ROOT / "docs" / "reports.md")
         assert any(f"{suffix}" in read(path) for path in TESTS.glob("test_*report*.py"))
-        for options in (PACKAGE / "_cli" / "check.py", Path(hooks.__file__)):
+        for options in (PACKAGE / "_cli" / "check.py", PACKAGE / "_cli" / "report.py", Path(hooks.__file__)):
             assert re.search(rf"by suffix: .*\{suffix}\b", read(options)), f"{options} does not name {suffix}"
     assert len(set(written.values())) == len(written), "two suffixes give one text"
 

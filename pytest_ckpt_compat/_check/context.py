@@ -118,7 +118,7 @@ class Context:
         severities: those that the project gives to rules.
         doing: is told, before each step of a check, what is being done, and "" after the last.
         reading: gives a context in which a checkpoint is read, which may have been fetched before.
-        paged: whether a page of HTML is wanted, which shows the code of migrations.
+        paged: whether the report has what a page of HTML shows, such as the code of migrations.
     """
 
     folder: Path

@@ -71,7 +71,7 @@ def of_results(results: Sequence[Result], full: bool = False, paged: bool = Fals
     Args:
         results: one a checkpoint.
         full: whether texts list every key instead of folding.
-        paged: whether a page of HTML is wanted.
+        paged: whether the report has what a page of HTML shows.
     """
     texts: dict[str, list[str]] = {}
     for each in results:

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report:
         publish.check_name(arguments.report)
     full = arguments.verbose >= 2
-    paged = publish.is_page(arguments.report)
+    paged = publish.has_pages(arguments.report)
     checked = in_project(
         lambda project: check(project, arguments.against, arguments.snapshots, full, paged=paged),
         arguments.pytest_args,
@@ -95,7 +95,7 @@ def check(
         snapshots_only: whether snapshots are used even where the files are present.
         full: whether texts list every key instead of folding.
         only: ids of the checkpoints that are checked; None for all.
-        paged: whether a page of HTML is wanted.
+        paged: whether the report has what a page of HTML shows.
 
     Raises:
         CkptCompatError: a registration cannot be meant, or the reference is not known.

@@ -277,9 +277,9 @@ class Session:
 
     @property
     def _paged(self) -> bool:
-        from pytest_ckpt_compat._report.publish import is_page
+        from pytest_ckpt_compat._report.publish import has_pages
 
-        return is_page(self.config.getoption("ckpt_report"))
+        return has_pages(self.config.getoption("ckpt_report"))
 
     def _registrations(self, node: _Node, marks: list[pytest.Mark]) -> list[Registration]:
         search = self._search(node.path.parent)

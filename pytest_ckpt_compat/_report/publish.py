@@ -11,6 +11,7 @@ from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._report import github, gitlab, markdown, sarif
 from pytest_ckpt_compat._report.html import page as html
+from pytest_ckpt_compat._report.html.packed import packed
 from pytest_ckpt_compat._report.json import SCHEMA, written_by
 from pytest_ckpt_compat._report.summary import Entry, Run
 from pytest_ckpt_compat._snapshots.writing import write
@@ -29,13 +30,13 @@ def check_name(file: str) -> None:
     if not _suffix(file):
         advice = f"name a file that ends in {' or '.join(_SUFFIXES)}"
         raise UsageError(f"report {file}", "is of no known kind", advice)
-    if is_page(file):
+    if _suffix(file) == ".html":
         html.require(f"report {file}")
 
 
-def is_page(file: str | None) -> bool:
-    """Whether a report of this name is a page of HTML, which shows more of each verdict than the others."""
-    return file is not None and _suffix(file) == ".html"
+def has_pages(file: str | None) -> bool:
+    """Whether a report of this name holds what a page of HTML shows: the page, and JSON, which keeps it."""
+    return file is not None and _suffix(file) in (".html", ".json")
 
 
 def publish(run: Run, file: str | None, environment: Mapping[str, str]) -> list[str]:
@@ -96,6 +97,7 @@ def as_json(run: Run) -> str:
 def _checkpoint(entry: Entry) -> dict[str, Any]:
     """All that an entry holds, so that a report is made of several by it; what is empty is left out."""
     own = {name: value for name, value in entry.as_data().items() if name != "data"}
+    own["page"] = packed(entry.page) if entry.page else ""
     return {name: value for name, value in own.items() if value or name == "where"} | entry.data
 
 

@@ -101,7 +101,7 @@ def entry(verdict: Verdict, full: bool = False, paged: bool = False) -> Entry:
     Args:
         verdict: what a check found.
         full: whether its text lists every key.
-        paged: whether a page of HTML is wanted.
+        paged: whether the report has what a page of HTML shows.
     """
     folded = _rows(verdict)
     return Entry(

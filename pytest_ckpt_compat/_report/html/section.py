@@ -50,7 +50,7 @@ def described(verdict: Verdict) -> dict[str, Any]:
         "migrations": list(_migrations(verdict)),
         "code": "\n".join(map(visible, verdict.code.splitlines())),
         "proof": verdict.proof,
-        "notes": [visible(note) for note in verdict.notes],
+        "notes": [visible(note) for note in (*verdict.by_settings, *verdict.notes)],
         "trees": "",
     }
 
