@@ -18,6 +18,7 @@ from pytest_ckpt_compat._definition import load as loads
 from pytest_ckpt_compat._definition.build import build
 from pytest_ckpt_compat._definition.confirm import load
 from pytest_ckpt_compat._definition.find import find
+from pytest_ckpt_compat._definition.versions import watch_versions
 
 
 class ReadsANumber(nn.Module):
@@ -54,7 +55,8 @@ class Compares(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         table = torch.empty(2).copy_(torch.tensor([3, 2]))
-        self.layer = nn.Linear(*map(int, (table + torch.zeros(2)).tolist()))
+        width, classes = map(int, (table + torch.zeros(2)).tolist())
+        self.layer = nn.Linear(width, classes)
 
 
 @pytest.mark.parametrize("kind", [ReadsANumber, Swallows, Asks, Compares])
@@ -125,8 +127,8 @@ def test_versions_say_what_operators_say(
     path = tmp_path / "net.pt"
     torch.save(EDITS[edit](dict(Net().state_dict())), path)
     structure = ckpt.read(path)
-    asked = []
-    monkeypatch.setattr(loads, "watch_versions", _counted(loads.watch_versions, asked))
+    asked: list[Any] = []
+    monkeypatch.setattr(loads, "watch_versions", _counted(watch_versions, asked))
     by_versions = load(structure, find(Net), strict, budget)
     assert asked
     monkeypatch.setattr(loads, "copies_alone", lambda *_: False)
@@ -147,7 +149,7 @@ class LoadsByCode(Net):
     """Loads by code of its own."""
 
     def _load_from_state_dict(self, state: dict[str, Any], *more: Any) -> None:
-        super()._load_from_state_dict(state, *more)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state, *more)
 
 
 class Normed(nn.Sequential):

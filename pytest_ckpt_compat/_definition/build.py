@@ -32,10 +32,10 @@ def build(
     """Builds a module with parameters and buffers on the meta device, where they take no memory.
 
     What ``torch.empty`` makes is on meta at once. A constructor that fails this way, or asks what meta
-    answers differently, runs again: then each parameter moves to meta when it is registered, as in accelerate's
-    ``init_empty_weights``, and its other tensors have numbers. If it fails this way, too, it runs with
-    real parameters. Global state (random numbers, default dtype and device, grad
-    mode, ``sys.path``) is restored afterwards.
+    answers differently, runs again: then each parameter moves to meta when it is registered, as in
+    accelerate's ``init_empty_weights``, and its other tensors have numbers. If it fails this way, too, it
+    runs with real parameters. Global state (random numbers, default dtype and device, grad mode,
+    ``sys.path``) is restored afterwards.
 
     Args:
         definition: what to build.

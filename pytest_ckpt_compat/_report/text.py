@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pytest_ckpt_compat._core.changes import Change, Kind, Severity
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.dtypes import widens
+from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.rule import Rule
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -23,7 +24,8 @@ _WIDEST = 64
 def render(verdict: Verdict, full: bool = False) -> str:
     """The whole report; ``full`` prints every key instead of patterns."""
     try:
-        return _whole(verdict, full)
+        with garbage_collection_paused():
+            return _whole(verdict, full)
     except Exception as error:
         return bare.report(verdict, error)
 
@@ -77,15 +79,10 @@ def _headline(verdict: Verdict) -> str:
 
 def is_quiet(verdict: Verdict) -> bool:
     """Whether a load succeeds and all there is to say is that torch widens one dtype to another."""
-    casts = {
-        (change.old_specs[0].dtype, change.new_specs[0].dtype)
-        if change.kind == "retyped"
-        and change.severity is Severity.WARNING
-        and widens(change.old_specs[0], change.new_specs[0])
-        else None
-        for change in verdict.changes
-    }
-    return len(casts) == 1 and None not in casts
+    if not all(each.kind == "retyped" and each.severity is Severity.WARNING for each in verdict.changes):
+        return False
+    casts = {(each.old_specs[0].dtype, each.new_specs[0].dtype): each for each in verdict.changes}
+    return len(casts) == 1 and all(widens(each.old_specs[0], each.new_specs[0]) for each in casts.values())
 
 
 def _worst_first(verdict: Verdict) -> Iterator[Change]:
