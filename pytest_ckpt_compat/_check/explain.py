@@ -44,7 +44,7 @@ def explain(
     open_facts = [fact for fact in found if _is_open(fact)]
     unmatched_old = {key for fact in open_facts for key in fact.old}
     unmatched_new = {key for fact in open_facts for key in fact.new}
-    if not unmatched_old or not unmatched_new:
+    if not unmatched_old or not unmatched_new or _only_grew(open_facts):
         return found
     from pytest_ckpt_compat._renames import infer, owners_of  # only a check that found something pays for it
 
@@ -77,6 +77,17 @@ def explain(
         or not (explained_old.issuperset(fact.old) and explained_new.issuperset(fact.new))
     ]
     return (*kept, *_left(kept, rest, new), *rest)
+
+
+def _only_grew(facts: Sequence[Change]) -> bool:
+    """Whether tensors have other sizes in their places, and none has as many elements as another had.
+
+    Then none is another's, and nothing is left to explain.
+    """
+    if any(fact.old != fact.new for fact in facts):
+        return False
+    before = {spec.numel for fact in facts for spec in fact.old_specs}
+    return before.isdisjoint(spec.numel for fact in facts for spec in fact.new_specs)
 
 
 def _left(kept: Sequence[Change], rest: Sequence[Change], new: Structure) -> Iterator[Change]:
