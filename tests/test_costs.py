@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
+import pytest_ckpt_compat as ckpt
+from pytest_ckpt_compat import _renames as renames
 from pytest_ckpt_compat._core import patterns
 from pytest_ckpt_compat._renames.match.assignment import assigned
 
@@ -67,3 +70,24 @@ def test_all_keys_fold_to_what_they_would_with_a_look_at_each(keys: list[str]) -
     assert [(each.pattern, each.keys) for each in found] == [
         (each.old_pattern, tuple(old for old, _ in each.pairs)) for each in slowly
     ]
+
+
+@pytest.mark.parametrize(("rows", "asked"), [((5, 6), False), ((8, 4), True)])
+def test_tensors_that_only_grew_are_not_looked_for_elsewhere(
+    rows: tuple[int, int], asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 4 and 8 rows became others; or each has those that the other had."""
+    calls: list[bool] = []
+    infer = renames.infer
+
+    def noted(*given: Any) -> Any:
+        calls.append(True)
+        return infer(*given)
+
+    monkeypatch.setattr(renames, "infer", noted)
+    old = {"a.weight": ckpt.TensorSpec("float32", (4, 3)), "b.weight": ckpt.TensorSpec("float32", (8, 3))}
+    new = {key: ckpt.TensorSpec("float32", (number, 3)) for key, number in zip(old, rows, strict=True)}
+    verdict = ckpt.diff(ckpt.Structure(old), ckpt.Structure(new))
+    assert not verdict.compatible
+    assert verdict.notes == ()
+    assert bool(calls) == asked
