@@ -30,7 +30,7 @@ def with_causes(changes: Sequence[Change], old: Structure, new: Structure) -> tu
         old: the checkpoint.
         new: the definition.
     """
-    for step in _STEPS:
+    for step in _STEPS if changes else ():
         changes = step(changes, old, new)
     return tuple(changes)
 

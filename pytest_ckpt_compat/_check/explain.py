@@ -44,7 +44,7 @@ def explain(
     open_facts = [fact for fact in found if _is_open(fact)]
     unmatched_old = {key for fact in open_facts for key in fact.old}
     unmatched_new = {key for fact in open_facts for key in fact.new}
-    if not unmatched_old or not unmatched_new:
+    if not unmatched_old or not unmatched_new or _only_grew(open_facts):
         return found
     from pytest_ckpt_compat._renames import infer, owners_of  # only a check that found something pays for it
 
@@ -86,6 +86,17 @@ def _of_one(change: Change, old: Structure, new: Structure) -> bool:
     """Whether the parts that are said to be joined, or to come of a split, are names of one tensor."""
     parts, side = {"fused": (change.old, old), "split": (change.new, new)}.get(change.kind, ((), old))
     return len(parts) > 1 and any({*parts} <= {*group} for group in side.aliases)
+
+
+def _only_grew(facts: Sequence[Change]) -> bool:
+    """Whether tensors have other sizes in their places, and none has as many elements as another had.
+
+    Then none is another's, and nothing is left to explain.
+    """
+    if any(fact.old != fact.new for fact in facts):
+        return False
+    before = {spec.numel for fact in facts for spec in fact.old_specs}
+    return before.isdisjoint(spec.numel for fact in facts for spec in fact.new_specs)
 
 
 def _left(kept: Sequence[Change], rest: Sequence[Change], new: Structure) -> Iterator[Change]:

@@ -34,7 +34,8 @@ class Beside:
 
 def beside(module: nn.Module, keys: Iterable[str]) -> dict[str, Beside]:
     """Looks up keys that a load had no use for: key -> what the module has there, if it has anything."""
-    parts = dict(module.named_modules(remove_duplicate=False))
+    keys = tuple(keys)
+    parts = dict(module.named_modules(remove_duplicate=False)) if keys else {}
     found = {}
     for key in keys:
         owner, _, name = key.rpartition(".")

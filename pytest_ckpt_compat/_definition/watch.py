@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._definition.counterparts import is_lazy
 from pytest_ckpt_compat._definition.doubts import Doubts, reads_numbers, tensors_in
 from pytest_ckpt_compat._definition.entries import storage_identity
 from pytest_ckpt_compat._definition.intercept import intercept
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass
@@ -70,14 +74,16 @@ def watch_operators(state: Mapping[str, Any], users: bool) -> Iterator[Watched]:
         except Exception:
             watched.refused = True
             raise
-        given = tensors_in((*args, *kwargs.values()))
+        given = _storages(tensors_in((*args, *kwargs.values())))
         made = _storages(tensors_in((found,)))
-        watched.forget(made - _storages(given) - own)  # new memory, perhaps that of a tensor which is gone
-        sources = _storages(given) & watched.derived.keys()
+        new = made - given - own  # new memory, perhaps that of a tensor which is gone
+        if new:
+            watched.forget(new)
+        sources = given & watched.derived.keys()
         if sources:
             watched.used = True
-            deciding = _storages(tensors_in(reads_numbers(operator, args)))
-            watched.numbers |= not watched.derived.keys().isdisjoint(deciding)
+            if deciding := _storages(tensors_in(reads_numbers(operator, args))):
+                watched.numbers |= not watched.derived.keys().isdisjoint(deciding)
             watched.reached |= written
             roots = frozenset().union(*(watched.derived[storage] for storage in sources))
             for storage in written | made:
@@ -90,14 +96,19 @@ def watch_operators(state: Mapping[str, Any], users: bool) -> Iterator[Watched]:
 
 def storage_of(value: object) -> int | None:
     """Returns the identity of a tensor's storage; None if it is empty, or there is none."""
-    import torch
-
-    if not isinstance(value, torch.Tensor) or is_lazy(value) or not value.numel():
+    if not isinstance(value, _tensor_type()) or is_lazy(value) or not value.numel():
         return None
     try:
         return storage_identity(value)
     except (NotImplementedError, RuntimeError):  # sparse tensors and other layouts
         return None
+
+
+@functools.cache
+def _tensor_type() -> type[torch.Tensor]:
+    import torch
+
+    return torch.Tensor
 
 
 def _storages(values: Iterable[Any]) -> set[int]:
@@ -106,11 +117,20 @@ def _storages(values: Iterable[Any]) -> set[int]:
 
 def _written(operator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> set[int]:
     # A lenient loader fills in the model's own tensor for a missing one: a copy onto itself.
-    source = storage_of(args[1]) if operator._schema.name == "aten::copy_" else None
-    arguments = operator._schema.arguments
-    given = [
-        *zip(arguments, args, strict=False),
-        *((a, kwargs[a.name]) for a in arguments if a.name in kwargs),
-    ]
-    found = (storage_of(value) for a, value in given if a.alias_info is not None and a.alias_info.is_write)
-    return {storage for storage in found if storage is not None and storage != source}
+    places, copies = _writes(operator)
+    if not places:
+        return set()
+    source = storage_of(args[1]) if copies else None
+    given = (args[n] if n < len(args) else kwargs.get(name) for n, name in places)
+    return {storage for storage in map(storage_of, given) if storage is not None and storage != source}
+
+
+@functools.cache
+def _writes(operator: Any) -> tuple[tuple[tuple[int, str], ...], bool]:
+    """Position and name of each argument that an operator writes to; whether it is ``copy_``."""
+    places = tuple(
+        (number, argument.name)
+        for number, argument in enumerate(operator._schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )
+    return places, operator._schema.name == "aten::copy_"

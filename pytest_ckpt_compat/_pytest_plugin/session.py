@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -310,13 +311,18 @@ class Session:
             return unresolved(registration.id, error)
         return registration
 
+    @functools.cached_property
+    def _recorded(self) -> tuple[tuple[str, str], ...]:
+        """What is recorded, read once: a run writes at its end."""
+        return tuple(store.recorded(self.folder))
+
     def _search(self, *folders: Path) -> SearchPath:
         root = self.config.rootpath
         settings = self.settings
         return SearchPath(
             (*folders, root),
             root,
-            lambda: store.recorded(self.folder),
+            lambda: iter(self._recorded),
             settings.level,
             settings.memory_budget,
             settings.severities,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pytest_ckpt_compat._core.changes import Change, Kind, Severity
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.dtypes import widens
+from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.rule import Rule
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -29,7 +30,8 @@ def render(verdict: Verdict, full: bool = False, folded: Sequence[Row] | None = 
         folded: the verdict's rows, folded, where they are known.
     """
     try:
-        return _whole(verdict, full, folded)
+        with garbage_collection_paused():
+            return _whole(verdict, full, folded)
     except Exception as error:
         return bare.report(verdict, error)
 
@@ -86,16 +88,12 @@ def _headline(verdict: Verdict) -> str:
 
 def is_quiet(verdict: Verdict) -> bool:
     """Whether a load succeeds and all there is to say is that torch widens one dtype to another."""
-    casts = {
-        (change.old_specs[0].dtype, change.new_specs[0].dtype)
-        if change.kind == "retyped"
-        and not change.detail
-        and change.severity is Severity.WARNING
-        and widens(change.old_specs[0], change.new_specs[0])
-        else None
-        for change in verdict.changes
-    }
-    return len(casts) == 1 and None not in casts
+    if not all(each.kind == "retyped" and each.severity is Severity.WARNING for each in verdict.changes):
+        return False
+    casts = {(each.old_specs[0].dtype, each.new_specs[0].dtype): each for each in verdict.changes}
+    if len(casts) != 1 or any(each.detail for each in verdict.changes):
+        return False
+    return all(widens(each.old_specs[0], each.new_specs[0]) for each in casts.values())
 
 
 def _worst_first(verdict: Verdict) -> Iterator[Change]:
