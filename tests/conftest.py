@@ -16,6 +16,7 @@ from _pytest import pytester
 from torch import nn
 
 from tests import warm
+from tests.warm.inner_runs import shorten
 
 # pytester takes back whatever a run in this process imports. Imported here, these modules stay, and
 # with them the identity of their classes; numpy cannot be imported twice at all.
@@ -69,6 +70,11 @@ pytester.SysModulesSnapshot = _Kept  # type: ignore[misc]
 _LARGE = ("transformers.models.gpt2.modeling_gpt2", "peft", "lightning.pytorch")
 
 _MODULES = pytest.StashKey[int]()
+
+
+def pytest_collection_finish() -> None:
+    """The runs that tests start come after what this run itself has collected."""
+    shorten()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -163,7 +163,7 @@ def read(base: Base, file: Path, most: int) -> str | None:
     if found is None:
         return None
     require_size(found.size, most)
-    return _read(base, "show", f"{base.commit}:{path}").decode("utf-8", "surrogateescape")
+    return _shown(base, path).decode("utf-8", "surrogateescape")
 
 
 def files(base: Base, folder: Path) -> tuple[str, ...]:
@@ -244,6 +244,12 @@ def entries(base: Base) -> Mapping[str, Entry]:
             mode, _, digest, size = facts.split()
             found[name] = Entry(mode, digest, int(size) if size.isdecimal() else 0)
     return found
+
+
+@lru_cache(maxsize=32)
+def _shown(base: Base, path: str) -> bytes:
+    """The content of a file at the commit, which several questions about one checkpoint read."""
+    return _read(base, "show", f"{base.commit}:{path}")
 
 
 def _read(base: Base, *args: str) -> bytes:

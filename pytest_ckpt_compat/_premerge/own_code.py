@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection, Iterator
+from functools import cache
 from pathlib import Path
 
 from pytest_ckpt_compat._core.errors import BuildError
@@ -46,6 +47,17 @@ def outside(tree: str) -> Iterator[tuple[str, str]]:
         file = getattr(module, "__file__", None)
         if not file or not os.path.isabs(file) or name.partition(".")[0] == _PACKAGE:
             continue  # a relative one is no file: torch.ops has it
-        file = os.path.realpath(file)
+        file = _resolved(file)
         if "site-packages" in file or not file.startswith(known):
             yield name, file
+
+
+@cache
+def _resolved(file: str) -> str:
+    """The file of an imported module, without links: thousands lie in few folders, and come again."""
+    folder, name = os.path.split(file)
+    found = os.path.join(_resolved_folder(folder), name)
+    return os.path.realpath(found) if os.path.islink(found) else found
+
+
+_resolved_folder = cache(os.path.realpath)

@@ -36,7 +36,8 @@ def is_inside(path: str, top: str) -> bool:
 def _packages(top: str) -> list[str]:
     """Folders of the packages that were imported from the repository, however they were found."""
     files = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
-    packages = {os.path.dirname(os.path.dirname(file)) for file in files if file.endswith("__init__.py")}
+    own = [file for file in files if file.endswith("__init__.py") and "site-packages" not in file]
+    packages = {os.path.dirname(os.path.dirname(file)) for file in own}
     inside = {path or "." for path in packages if os.path.realpath(path).startswith(top + os.sep)}
     return sorted(each for each in inside if not (Path(each) / "__init__.py").exists())
 
