@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pytest_ckpt_compat._check.facts import EXTRA
 from pytest_ckpt_compat._check.sizes import vocabulary
+from pytest_ckpt_compat._check.tied import with_sources
 from pytest_ckpt_compat._core import storages
 from pytest_ckpt_compat._core.changes import Change, Kind
 from pytest_ckpt_compat._core.heads import WORD
@@ -235,5 +236,6 @@ def _nothing_alike(changes: Sequence[Change], old: Structure, _new: Structure) -
 
 
 _STEPS: tuple[_Step, ...] = (
-    *(_heads, _empty, _extra_state, _parametrized, _stored, _sizes, _statistics, _nothing_alike),
+    *(_heads, _empty, _extra_state, with_sources, _parametrized, _stored, _sizes, _statistics),
+    _nothing_alike,
 )

@@ -6,7 +6,7 @@ from collections.abc import Collection, Container, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
 from pytest_ckpt_compat._core.adapters import ADAPTER
-from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.changes import TIED, Change
 from pytest_ckpt_compat._core.heads import is_head
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, UNINITIALIZED, Structure, TensorSpec
 
@@ -53,9 +53,7 @@ def missing(key: str, new: Structure, absent: Container[str]) -> Change:
         return Change("extra-state", new=(key,), new_specs=_specs(new, key), detail="appeared")
     aliases = next((group for group in new.aliases if key in group), ())
     tied = [alias for alias in aliases if alias != key and alias not in absent]
-    return Change(
-        "missing", new=(key,), new_specs=_specs(new, key), detail=f"tied to {tied[0]}" if tied else ""
-    )
+    return Change("missing", new=(key,), new_specs=_specs(new, key), detail=TIED + tied[0] if tied else "")
 
 
 def unexpected(key: str, old: Structure) -> Change:

@@ -44,6 +44,9 @@ Kind = Literal[
 #: Bytes of real tensors with which a verdict may be confirmed, by default.
 MEMORY_BUDGET = 2_000_000_000
 
+#: How the detail of a missing key begins that is tied to another one.
+TIED = "tied to "
+
 Confidence = Literal["certain", "likely", "ambiguous"]
 
 

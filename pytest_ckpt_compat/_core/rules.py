@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from pytest_ckpt_compat._core import rules_checks, rules_load, rules_meaning, rules_moved
+from pytest_ckpt_compat._core import rules_checks, rules_load, rules_meaning, rules_moved, rules_silent
 from pytest_ckpt_compat._core.changes import Change, Kind, Policy, Severity
 from pytest_ckpt_compat._core.rule import Rule
 
@@ -15,6 +15,7 @@ RULES: tuple[Rule, ...] = (
     *rules_checks.RULES,
     *rules_moved.RULES,
     *rules_load.RULES,
+    *rules_silent.RULES,
     *rules_meaning.RULES,
 )
 
