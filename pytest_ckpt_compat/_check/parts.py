@@ -96,6 +96,7 @@ def _named(change: Change, part: str) -> Change:
         old=keys(change.old),
         new=keys(change.new),
         candidates=keys(change.candidates),
+        rivals=keys(change.rivals),
         group=_ARROW.join(start + side for side in change.group.split(_ARROW)) if change.group else "",
         detail=detail,
     )

@@ -77,6 +77,7 @@ class Change:
         confidence: how sure the explanation is; what both sides show directly is certain.
         evidence: why it is believed, one short clause each.
         candidates: for an ambiguous pair, the new keys that fit equally well.
+        rivals: for an ambiguous pair, the old keys of other copies of the model that fit equally well.
         group: the pair of patterns that it belongs to (``backbone.* -> encoder.*``), or "".
         detail: a clause in words (``outputs 1000 -> 10``), or "".
         advice: what to do about it, where both sides show more than its kind does; "" for its rule's advice.
@@ -94,6 +95,7 @@ class Change:
     confidence: Confidence = "certain"
     evidence: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
     group: str = ""
     detail: str = ""
     advice: str = ""

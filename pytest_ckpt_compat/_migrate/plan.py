@@ -104,7 +104,7 @@ def _step(change: Change, op: Op | None, otherwise: str) -> Step | Decision:
 
 def _made(change: Change, op: Op, old: tuple[str, ...], new: tuple[str, ...]) -> Step:
     candidates = () if len(change.old) != len(old) else change.candidates
-    return Step(op, old, new, change.confidence, change.evidence, candidates, change.group)
+    return Step(op, old, new, change.confidence, change.evidence, candidates, change.rivals, change.group)
 
 
 def _one_to_one(change: Change, old: Structure, new: Structure) -> Iterator[Step | Decision]:
@@ -208,7 +208,12 @@ def settled(plan: Plan, old: Structure, new: Structure) -> Plan:
     kept = {step: _why_kept(step, free, blocks, old) for step in drops}
     kept = {step: why for step, why in kept.items() if why}
     live = [step for step in live if step not in kept]
-    decisions += (Decision(step.old, (), why, step.group, f"{step.old[0]}=") for step, why in kept.items())
+    copies = {key for step in doubtful for key in step.rivals}  # of which that step says all
+    decisions += (
+        Decision(step.old, (), why, step.group, f"{step.old[0]}=")
+        for step, why in kept.items()
+        if not copies.issuperset(step.old)
+    )
     squares = doubted_squares(live, old, new)
     live = [step for step in live if step not in squares]
     decisions += squares.values()
@@ -275,4 +280,4 @@ def _hindered(step: Step) -> Decision:
 
 def accepted(step: Step) -> Step:
     """A doubtful step that the user has accepted."""
-    return replace(step, confidence="certain", evidence=CHOSEN, candidates=())
+    return replace(step, confidence="certain", evidence=CHOSEN, candidates=(), rivals=())

@@ -11,6 +11,7 @@ from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames.believe.judge import judge
 from pytest_ckpt_compat._renames.explain.changes import Match, Sides, changes
+from pytest_ckpt_compat._renames.explain.copies import with_copies
 from pytest_ckpt_compat._renames.explain.patterns import (
     RenamePattern,
     RenamePatterns,
@@ -87,6 +88,7 @@ def _restored(change: Change, ours: Mapping[str, str], theirs: Mapping[str, str]
         old=tuple(ours[key] for key in change.old),
         new=tuple(theirs[key] for key in change.new),
         candidates=tuple(theirs[key] for key in change.candidates),
+        rivals=tuple(ours[key] for key in change.rivals),
     )
 
 
@@ -130,7 +132,7 @@ def _inferred(
         Match(old_units[a], new_units[b], "likely", ("the same position and name, with one size changed",))
         for a, b in resized(old_units, new_units, list(judged))
     ]
-    return changes(sides, matches)
+    return with_copies(changes(sides, matches), sides.old)
 
 
 def _units(repeats: Repeats) -> list[Unit]:
