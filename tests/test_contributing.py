@@ -58,6 +58,7 @@ PARTS = {
     "migrations",
     "overview",
     "publish",
+    "quiet_losses",
     "rows",
     "settings_rows",
     "summary",

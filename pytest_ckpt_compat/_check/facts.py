@@ -68,7 +68,7 @@ def as_changes(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Cha
     if outcome.untouched:
         specs = tuple(new.tensors[key] for key in outcome.untouched)
         yield Change("partial-load", new=outcome.untouched, new_specs=specs)
-    yield from compare.retyped(old, new, unloaded)
+    yield from compare.retyped(old, new, unloaded, outcome.copied)
     yield from compare.retied(old, new)
 
 

@@ -80,8 +80,21 @@ RULES: tuple[Rule, ...] = (
 
             A wider type keeps every value. Where this is all there is to say, the checkpoint is `OK`, in one
             line (`OK v1: 24 tensors load, cast from bfloat16 to float32`). A narrower one, such as `float32`
-            to `float16` or to an integer type, rounds values, and large ones overflow. If that is not meant,
-            build the definition in the checkpoint's dtype, or convert it after loading.
+            to `float16`, rounds values, and large ones overflow. If that is not meant, build the definition in
+            the checkpoint's dtype, or convert it after loading.
+
+            Where the dtypes show what a cast loses, the report names the keys and the loss, as for a number
+            with a fraction that goes into an integer buffer:
+
+            ```
+            CK203 v1: loads, steps float32 -> int64 cuts off the fraction
+            ```
+
+            It is an error if what was trained is lost without a word from torch: the imaginary part of
+            complex numbers; the numbers of a quantization (`int8`) that are taken for the weights
+            themselves; weights of few bits (`float8_e4m3fn`, `int8`) beside which the checkpoint keeps
+            scales that the definition has no place for. A hook that converts them first ends the error: what
+            counts is the dtype that torch copies. Whether values overflow shows in no header.
             """
         ),
     ),

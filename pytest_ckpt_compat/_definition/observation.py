@@ -63,6 +63,7 @@ class Outcome:
         given: what the load got, where that is not the checkpoint as its file has it, or None.
         notes: remarks on how the load was made, a line each.
         beside: unexpected key -> what the definition has under it, outside of its state_dict.
+        copied: key -> the dtype of what was copied into it, which a hook may have made of the checkpoint's.
     """
 
     raised: bool
@@ -83,6 +84,7 @@ class Outcome:
     given: Structure | None = None
     notes: tuple[str, ...] = ()
     beside: Mapping[str, Beside] = field(default_factory=dict)
+    copied: Mapping[str, str] = field(default_factory=dict)
 
 
 def require_complete(outcome: Outcome, module: object) -> None:
@@ -157,6 +159,11 @@ class Observation:
             nothing=raised is None and reached_nothing(self._module, around, state, watched),
             unsaved=self._unsaved,
             beside=beside(self._module, recorder.unexpected),
+            copied={
+                key: watched.copied[storage]
+                for key, storage in self._before.items()
+                if storage in watched.copied
+            },
         )
 
 

@@ -24,6 +24,7 @@ class Watched:
             checkpoint's storages that are in them.
         used: whether an operator got such a tensor.
         numbers: whether numbers of such tensors decided what an operator returned.
+        copied: storage -> the dtype of what was last copied into it.
         reached: storages that operators wrote to with such a tensor among their arguments.
         doubts: what loading code asked tensors.
         users: whether there is any code outside of torch that may ask, or write.
@@ -34,6 +35,7 @@ class Watched:
     derived: dict[int, frozenset[int]] = field(default_factory=dict)
     used: bool = False
     numbers: bool = False
+    copied: dict[int, str] = field(default_factory=dict)
     reached: set[int] = field(default_factory=set)
     doubts: Doubts = field(default_factory=Doubts)
     users: bool = True
@@ -70,6 +72,8 @@ def watch_operators(state: Mapping[str, Any], users: bool) -> Iterator[Watched]:
         except Exception:
             watched.refused = True
             raise
+        if operator._schema.name == "aten::copy_":
+            watched.copied |= dict.fromkeys(written, str(args[1].dtype).removeprefix("torch."))
         given = tensors_in((*args, *kwargs.values()))
         made = _storages(tensors_in((found,)))
         watched.forget(made - _storages(given) - own)  # new memory, perhaps that of a tensor which is gone

@@ -11,6 +11,7 @@ from pytest_ckpt_compat._core.rule import Rule
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import bare
+from pytest_ckpt_compat._report.quiet_losses import cast_phrases
 from pytest_ckpt_compat._report.rows import Row, rows
 from pytest_ckpt_compat._report.settings_rows import settings_phrase
 
@@ -81,6 +82,7 @@ def is_quiet(verdict: Verdict) -> bool:
         (change.old_specs[0].dtype, change.new_specs[0].dtype)
         if change.kind == "retyped"
         and change.severity is Severity.WARNING
+        and not change.detail
         and widens(change.old_specs[0], change.new_specs[0])
         else None
         for change in verdict.changes
@@ -131,7 +133,10 @@ def _phrases(verdict: Verdict, severity: Severity | None) -> Iterator[str]:
         if change.severity is severity:
             kinds.setdefault(change.kind, []).append(change)
     for kind, changes in kinds.items():
-        yield _phrase(BY_KIND[kind], changes, verdict)
+        losing = [change for change in changes if kind == "retyped" and change.detail]
+        yield from cast_phrases(losing, verdict)
+        if len(losing) < len(changes):
+            yield _phrase(BY_KIND[kind], [change for change in changes if change not in losing], verdict)
 
 
 def _phrase(rule: Rule, changes: Sequence[Change], verdict: Verdict) -> str:
