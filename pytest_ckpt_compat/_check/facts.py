@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from pytest_ckpt_compat._check import compare
+from pytest_ckpt_compat._check import compare, left_out
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.structure import Structure, TensorSpec
 from pytest_ckpt_compat._definition.beside import Beside
@@ -49,7 +49,7 @@ def as_changes(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Cha
     """What torch found, in full, and what it does not report."""
     found = [
         *(_resized(key, shapes, old, new) for key, shapes in outcome.mismatched.items()),
-        *(compare.missing(key, new, outcome.missing) for key in outcome.missing),
+        *(_missing(key, old, new, outcome) for key in outcome.missing),
         *(_unexpected(key, old, outcome.beside.get(key)) for key in outcome.unexpected),
         *(Change("load-raises", detail=error) for error in outcome.errors),
     ]
@@ -65,11 +65,19 @@ def as_changes(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Cha
                 yield change
     if outcome.raised and not found:
         yield Change("load-raises", detail="load_state_dict raised without saying why")
+    yield from left_out.unexpected(old, new, outcome)
+    yield from left_out.lost(new, outcome)
     if outcome.untouched:
         specs = tuple(new.tensors[key] for key in outcome.untouched)
         yield Change("partial-load", new=outcome.untouched, new_specs=specs)
     yield from compare.retyped(old, new, unloaded, outcome.copied)
     yield from compare.retied(old, new)
+
+
+def _missing(key: str, old: Structure, new: Structure, outcome: Outcome) -> Change:
+    if not outcome.raised and key in old.tensors and key in new.tensors:
+        return left_out.of(key, old, new)
+    return compare.missing(key, new, outcome.missing)
 
 
 def _unexpected(key: str, old: Structure, there: Beside | None) -> Change:

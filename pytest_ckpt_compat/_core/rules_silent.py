@@ -29,6 +29,21 @@ RULES: tuple[Rule, ...] = (
             * head.*   2 tensors   left as initialised: nothing was loaded into it
             ```
 
+            Where the checkpoint has values for them, the line says what became of these. An override that
+            keeps only what has the same name and size leaves a head of another size, and a block that was
+            renamed; a hook that resets, replaces or overwrites a layer after the load loses what was loaded:
+
+            ```
+            CK402 v1: loads, head.* (2 tensors) left as built: the checkpoint's has another size
+            CK402 v1: loads, body.* (4 tensors) left as built: the checkpoint has trunk.*
+            CK402 v1: loads, head.* (2 tensors) loaded, and then overwritten with other values
+            ```
+
+            Seen is what happens until `load_state_dict` returns, and of values only that a tensor is filled
+            as a whole. A part of a tensor that is overwritten, values that are changed in place (`mul_`),
+            initializers that do nothing without numbers (`trunc_normal_`, `orthogonal_`), and what the program
+            does after the load are not seen.
+
             If the layers are meant to be trained anew, there is nothing to do. If not, the model runs
             with random weights and nothing will raise: correct the code that skips them.
             """
@@ -80,8 +95,8 @@ RULES: tuple[Rule, ...] = (
 
             A wider type keeps every value. Where this is all there is to say, the checkpoint is `OK`, in one
             line (`OK v1: 24 tensors load, cast from bfloat16 to float32`). A narrower one, such as `float32`
-            to `float16`, rounds values, and large ones overflow. If that is not meant, build the definition in
-            the checkpoint's dtype, or convert it after loading.
+            to `float16`, rounds values, and large ones overflow. If that is not meant, build the
+            definition in the checkpoint's dtype, or convert it after loading.
 
             Where the dtypes show what a cast loses, the report names the keys and the loss, as for a number
             with a fraction that goes into an integer buffer:
@@ -118,7 +133,8 @@ RULES: tuple[Rule, ...] = (
             ```
 
             Where weights are *now tied*, the load copies both values into one tensor, and the one that
-            is copied last remains; if they differ in the checkpoint, the other is overwritten. Where they are
+            is copied last remains; if they differ in the checkpoint, the other is overwritten. A hook that
+            ties them *after the load* loses the checkpoint's own values of one. Where they are
             *no longer tied*, both get the same values and then train apart. Neither raises. Make sure
             that this is what you want, and tie the weights in the constructor if it is not.
             """

@@ -13,19 +13,19 @@ from pytest_ckpt_compat._core.verdict import Verdict
 _NAMED = 3
 
 
-def cast_phrases(changes: Sequence[Change], verdict: Verdict) -> Iterator[str]:
-    """``w complex64 -> float32 discards the imaginary part``: one for each pair of dtypes.
+def phrases_of_losses(changes: Sequence[Change], verdict: Verdict) -> Iterator[str]:
+    """``w complex64 -> float32 discards the imaginary part``: one for each pair of dtypes, and each detail.
 
     Args:
-        changes: casts that lose something.
+        changes: casts that lose something, or loads that leave something.
         verdict: what they are of.
     """
-    groups: dict[tuple[str, str, str], list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for each in changes:
-        casts = each.old_specs[0].dtype, each.new_specs[0].dtype, each.detail
-        groups.setdefault(casts, []).extend(each.new)
-    for (before, after, detail), keys in groups.items():
-        yield visible(f"{patterns(keys, verdict)} {before} -> {after} {detail}")
+        casts = f"{each.old_specs[0].dtype} -> {each.new_specs[0].dtype} " if each.kind == "retyped" else ""
+        groups.setdefault(casts + each.detail, []).extend(each.new)
+    for words, keys in groups.items():
+        yield visible(f"{patterns(keys, verdict)} {words}")
 
 
 def patterns(keys: Sequence[str], verdict: Verdict) -> str:

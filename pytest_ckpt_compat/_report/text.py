@@ -11,7 +11,7 @@ from pytest_ckpt_compat._core.rule import Rule
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import bare
-from pytest_ckpt_compat._report.quiet_losses import cast_phrases
+from pytest_ckpt_compat._report.quiet_losses import phrases_of_losses
 from pytest_ckpt_compat._report.rows import Row, rows
 from pytest_ckpt_compat._report.settings_rows import settings_phrase
 
@@ -133,8 +133,8 @@ def _phrases(verdict: Verdict, severity: Severity | None) -> Iterator[str]:
         if change.severity is severity:
             kinds.setdefault(change.kind, []).append(change)
     for kind, changes in kinds.items():
-        losing = [change for change in changes if kind == "retyped" and change.detail]
-        yield from cast_phrases(losing, verdict)
+        losing = [change for change in changes if kind in ("retyped", "partial-load") and change.detail]
+        yield from phrases_of_losses(losing, verdict)
         if len(losing) < len(changes):
             yield _phrase(BY_KIND[kind], [change for change in changes if change not in losing], verdict)
 
