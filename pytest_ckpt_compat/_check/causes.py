@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from pytest_ckpt_compat._check.copies import of_copies
 from pytest_ckpt_compat._check.facts import EXTRA
+from pytest_ckpt_compat._check.lora import of_lora
+from pytest_ckpt_compat._check.norms import without_statistics
 from pytest_ckpt_compat._check.scales import with_scales
 from pytest_ckpt_compat._check.sizes import vocabulary
 from pytest_ckpt_compat._check.tied import with_sources
@@ -238,17 +240,6 @@ def _nothing_alike(changes: Sequence[Change], old: Structure, _new: Structure) -
 
 
 _STEPS: tuple[_Step, ...] = (
-    *(
-        _heads,
-        _empty,
-        _extra_state,
-        of_copies,
-        with_sources,
-        with_scales,
-        _parametrized,
-        _stored,
-        _sizes,
-        _statistics,
-    ),
-    _nothing_alike,
+    *(_heads, _empty, _extra_state, of_copies, with_sources, with_scales, _parametrized, _stored),
+    *(_sizes, _statistics, without_statistics, of_lora, _nothing_alike),
 )

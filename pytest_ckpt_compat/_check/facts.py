@@ -85,7 +85,15 @@ def _unexpected(key: str, old: Structure, there: Beside | None) -> Change:
     change = compare.unexpected(key, old)
     if there is None or change.kind != "unexpected":
         return change
+    if there.how == "number":
+        return _number(change, there) if change.old_specs[0].numel == 1 else change
     detail, advice = _BUFFERS[there.equal] if there.how == "buffer" else _OTHERS[there.how]
+    return replace(change, detail=detail, advice=advice)
+
+
+def _number(change: Change, there: Beside) -> Change:
+    detail = f"a {there.number} here, which the load does not set"
+    advice = "register it as a parameter or a buffer, or build the definition with the checkpoint's value"
     return replace(change, detail=detail, advice=advice)
 
 

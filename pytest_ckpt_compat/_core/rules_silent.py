@@ -41,8 +41,8 @@ RULES: tuple[Rule, ...] = (
 
             Seen is what happens until `load_state_dict` returns, and of values only that a tensor is filled
             as a whole. A part of a tensor that is overwritten, values that are changed in place (`mul_`),
-            initializers that do nothing without numbers (`trunc_normal_`, `orthogonal_`), and what the program
-            does after the load are not seen.
+            initializers that do nothing without numbers (`trunc_normal_`, `orthogonal_`), and what the
+            program does after the load are not seen.
 
             If the layers are meant to be trained anew, there is nothing to do. If not, the model runs
             with random weights and nothing will raise: correct the code that skips them.

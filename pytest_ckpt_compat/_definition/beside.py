@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from torch import nn
 
+How = Literal["buffer", "none", "extra", "attribute", "number"]
+
 
 @dataclass(frozen=True)
 class Beside:
@@ -16,12 +18,15 @@ class Beside:
 
     Attributes:
         how: ``buffer``, one with ``persistent=False``; ``none``, a parameter or buffer that is None;
-            ``extra``, a tensor that ``set_extra_state`` assigns; ``attribute``, any other tensor.
+            ``extra``, a tensor that ``set_extra_state`` assigns; ``attribute``, any other tensor;
+            ``number``, a plain number of Python.
         equal: whether it holds the checkpoint's numbers; None if that is not known.
+        number: the plain number in words, as in ``float 2.65``.
     """
 
-    how: Literal["buffer", "none", "extra", "attribute"]
+    how: How
     equal: bool | None = None
+    number: str = ""
 
 
 def beside(module: nn.Module, keys: Iterable[str]) -> dict[str, Beside]:
@@ -32,11 +37,13 @@ def beside(module: nn.Module, keys: Iterable[str]) -> dict[str, Beside]:
         owner, _, name = key.rpartition(".")
         how = _how(parts[owner], name) if owner in parts else None
         if how is not None:
-            found[key] = Beside(how)
+            value = getattr(parts[owner], name, None)
+            number = f"{type(value).__name__} {value!r}" if how == "number" else ""
+            found[key] = Beside(how, number=number)
     return found
 
 
-def _how(part: nn.Module, name: str) -> Literal["buffer", "none", "extra", "attribute"] | None:
+def _how(part: nn.Module, name: str) -> How | None:
     import torch
 
     registered = {**part._parameters, **part._buffers}
@@ -45,6 +52,8 @@ def _how(part: nn.Module, name: str) -> Literal["buffer", "none", "extra", "attr
             return "none"
         return "buffer" if name in part._non_persistent_buffers_set else None
     # A hook of weight_norm computes the weight from weight_g and weight_v: it is no attribute of its own.
+    if isinstance(vars(part).get(name), (bool, int, float)):
+        return "number"
     derived = any(each.startswith(f"{name}_") for each in registered)
     if derived or not isinstance(vars(part).get(name), torch.Tensor):
         return None
