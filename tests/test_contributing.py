@@ -64,6 +64,7 @@ PARTS = {
     "overview",
     "places",
     "publish",
+    "quiet_losses",
     "rows",
     "settings_rows",
     "summary",

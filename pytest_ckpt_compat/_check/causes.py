@@ -6,10 +6,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from pytest_ckpt_compat._check.compare import TIED
-from pytest_ckpt_compat._check.copies import copies
+from pytest_ckpt_compat._check.copies import of_copies
 from pytest_ckpt_compat._check.facts import EXTRA
+from pytest_ckpt_compat._check.lora import of_lora
+from pytest_ckpt_compat._check.norms import without_statistics
+from pytest_ckpt_compat._check.scales import with_scales
 from pytest_ckpt_compat._check.sizes import vocabulary
+from pytest_ckpt_compat._check.tied import with_sources
 from pytest_ckpt_compat._check.wrapped import AVERAGED
 from pytest_ckpt_compat._core import storages
 from pytest_ckpt_compat._core.changes import Change, Kind
@@ -236,30 +239,11 @@ def _of_norm(key: str, new: Structure) -> tuple[str, str] | None:
     )
 
 
-def _tied(changes: Sequence[Change], _old: Structure, _new: Structure) -> Sequence[Change]:
-    """Another name of a tensor that the checkpoint has: a default is copied into it after its values."""
-    advice = (
-        "give it the tensor that it is tied to, under this name, too, while loading (migrate=): "
-        "a default would be written over both"
-    )
-    return [
-        replace(each, advice=advice)
-        if each.kind == "missing" and each.detail.startswith(TIED) and not each.advice
-        else each
-        for each in changes
-    ]
-
-
-def _counters(changes: Sequence[Change], old: Structure, _new: Structure) -> Sequence[Change]:
-    """Counters of BatchNorm, which files of its first versions lack, and of AveragedModel."""
-    zero = "give it a zero while loading (migrate=): outputs do not depend on it"
+def _averaged(changes: Sequence[Change], _old: Structure, _new: Structure) -> Sequence[Change]:
+    """The counter of AveragedModel."""
     drop = "drop the key while loading (migrate=): it counts how many were averaged"
     return [
-        replace(each, advice=zero)
-        if each.kind == "missing"
-        and each.new[0].endswith("num_batches_tracked")
-        and f"{_owner(each.new[0])}.running_mean".lstrip(".") in old.tensors
-        else replace(each, detail="a counter of AveragedModel", advice=drop)
+        replace(each, detail="a counter of AveragedModel", advice=drop)
         if each.kind == "unexpected" and each.old[0] == AVERAGED
         else each
         for each in changes
@@ -316,19 +300,6 @@ def _nothing_alike(changes: Sequence[Change], old: Structure, _new: Structure) -
 
 
 _STEPS: tuple[_Step, ...] = (
-    *(
-        _heads,
-        _empty,
-        _extra_state,
-        _parametrized,
-        _stored,
-        copies,
-        _stacked,
-        _recurrent,
-        _tied,
-        _sizes,
-        _statistics,
-        _counters,
-        _nothing_alike,
-    ),
+    *(_heads, _empty, _extra_state, of_copies, with_sources, with_scales, _parametrized, _stored),
+    *(_stacked, _recurrent, _sizes, _statistics, _averaged, without_statistics, of_lora, _nothing_alike),
 )

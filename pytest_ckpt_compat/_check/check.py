@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pytest_ckpt_compat._check import compare, migrations
+from pytest_ckpt_compat._check import compare, left_out, migrations
 from pytest_ckpt_compat._check import wrapper as wrappers
 from pytest_ckpt_compat._check.averaged import averaged
 from pytest_ckpt_compat._check.causes import with_causes
@@ -201,6 +201,7 @@ def _explained(
             impossible = failed("looking for a prefix", error)
     bare = wrapper.unwrap(structure) if wrapper else structure
     changes, notes = explained(as_changes(bare, new, unwrapped), bare, new, recorded)
+    changes = tuple(left_out.restated(changes, unwrapped))
     if wrapper:
         changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
     changes = with_causes(restated(changes, structure, new), structure, new)

@@ -109,7 +109,14 @@ def composed(
         missing: the keys that a load of ``old`` as it is did not find.
         unexpected: the keys that it had no use for.
     """
-    named = [replace(change, old=tuple(map(wrapper.own, change.old))) for change in found]
+    named = [
+        replace(
+            change,
+            old=tuple(map(wrapper.own, change.old)),
+            rivals=tuple(map(wrapper.own, change.rivals)),
+        )
+        for change in found
+    ]
     told, moved = _Told.by(named), _Told.by(change for change in named if change.old and change.new)
     pairs = {key: wrapper.unwrapped(key) for key in old.tensors if key not in told.old}
     pairs = {key: other for key, other in pairs.items() if other in new.tensors and other not in told.new}

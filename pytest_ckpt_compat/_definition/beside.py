@@ -20,10 +20,10 @@ class Beside:
     Attributes:
         how: ``buffer``, one with ``persistent=False``; ``none``, a parameter or buffer that is None;
             ``extra``, a tensor that ``set_extra_state`` assigns; ``attribute``, any other tensor;
-            ``number``, one that is none.
+            ``number``, a plain number of Python.
         equal: whether it holds the checkpoint's numbers; None if that is not known.
         shape: of a tensor; None of anything else.
-        value: of a number, as Python writes it.
+        value: of a number, in words, as in ``float 2.65``.
     """
 
     how: How
@@ -42,7 +42,7 @@ def beside(module: nn.Module, keys: Iterable[str]) -> dict[str, Beside]:
         if how is not None:
             there = getattr(parts[owner], name, None)
             shape = None if how in ("none", "number") else getattr(there, "shape", None)
-            value = repr(there) if how == "number" else ""
+            value = f"{type(there).__name__} {there!r}" if how == "number" else ""
             found[key] = Beside(how, shape=None if shape is None else tuple(shape), value=value)
     return found
 
@@ -57,7 +57,7 @@ def _how(part: nn.Module, name: str) -> How | None:
         return "buffer" if name in part._non_persistent_buffers_set else None
     # A hook of weight_norm computes the weight from weight_g and weight_v: it is no attribute of its own.
     derived = any(each.startswith(f"{name}_") for each in registered)
-    if not derived and type(vars(part).get(name)) in (int, float):
+    if not derived and isinstance(vars(part).get(name), (int, float)):
         return "number"
     if derived or not isinstance(vars(part).get(name), torch.Tensor):
         return None

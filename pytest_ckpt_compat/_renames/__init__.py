@@ -12,6 +12,7 @@ from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames.believe import part_order
 from pytest_ckpt_compat._renames.believe.judge import judge
 from pytest_ckpt_compat._renames.explain.changes import Match, Sides, changes
+from pytest_ckpt_compat._renames.explain.copies import with_copies
 from pytest_ckpt_compat._renames.explain.patterns import (
     RenamePattern,
     RenamePatterns,
@@ -88,6 +89,7 @@ def _restored(change: Change, ours: Mapping[str, str], theirs: Mapping[str, str]
         old=tuple(ours[key] for key in change.old),
         new=tuple(theirs[key] for key in change.new),
         candidates=tuple(theirs[key] for key in change.candidates),
+        rivals=tuple(ours[key] for key in change.rivals),
     )
 
 
@@ -131,7 +133,7 @@ def _inferred(
         Match(old_units[a], new_units[b], "likely", ("the same position and name, with one size changed",))
         for a, b in resized(old_units, new_units, list(judged))
     ]
-    return changes(sides, [_of_known_order(match) for match in matches])
+    return with_copies(changes(sides, [_of_known_order(match) for match in matches]), sides.old)
 
 
 def _of_known_order(match: Match) -> Match:
