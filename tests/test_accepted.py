@@ -72,7 +72,7 @@ def test_the_failure_prints_the_command_and_the_command_works(
     result.stdout.fnmatch_lines(
         [
             "CK907 net-v1: loads, apart from accepted breaks, the definition differs from its snapshot "
-            "(keys: 2 changed; record it: ckpt-compat update)"
+            "ckpt_snapshots/definitions/models.Net.json (keys: 2 changed; record it: ckpt-compat update)"
         ]
     )
 

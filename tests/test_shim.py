@@ -22,7 +22,10 @@ def renamed(module, state, prefix, *rest):
 
 
 """
-CHANGED = "the definition differs from its snapshot (keys: 4 added, 4 removed; record it: ckpt-compat update)"
+CHANGED = (
+    "the definition differs from its snapshot ckpt_snapshots/definitions/models.Net.json "
+    "(keys: 4 added, 4 removed; record it: ckpt-compat update)"
+)
 
 
 @pytest.fixture

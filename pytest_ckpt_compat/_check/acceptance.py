@@ -71,7 +71,9 @@ def accept(verdict: Verdict, entries: Iterable[Entry], wanted: Entry, today: dat
     }
     before = (text for entry in same for text in entry.changes if text in covered)
     texts = dict.fromkeys((*before, *covered, *chosen))
-    return replace(wanted, reason=wanted.reason.strip(), changes=tuple(texts))
+    reasons = (entry.reason.strip() for entry in same if any(text in texts for text in entry.changes))
+    reason = "; ".join(dict.fromkeys((*reasons, wanted.reason.strip())))
+    return replace(wanted, reason=reason, changes=tuple(texts))
 
 
 def accept_all(verdict: Verdict, entries: Sequence[Entry], wanted: Entry, today: date) -> tuple[Entry, ...]:
@@ -162,9 +164,10 @@ def unregistered(entries: Iterable[Entry], known: Iterable[str]) -> list[Entry]:
     return [entry for entry in entries if entry.id.removesuffix(FORWARD) not in ids]
 
 
-def unknown_id(entry: Entry) -> str:
-    """The line about an entry with an unknown id."""
-    return f"CK903 {_about(entry)}: no registered checkpoint has this id ({PRUNE} takes it out)"
+def unknown_id(entry: Entry, ref: str = "") -> str:
+    """The line about an entry with an unknown id; that of a removed checkpoint takes a comparison to see."""
+    how = f"{PRUNE} --ckpt-against {_word(ref)}" if ref and entry.rule == "CK901" else PRUNE
+    return f"CK903 {_about(entry)}: no registered checkpoint has this id ({how} takes it out)"
 
 
 def taken_out(entry: Entry) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check import wrapper as wrappers
+from pytest_ckpt_compat._check.wrapped import AVERAGED
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.errors import CkptCompatError
@@ -16,12 +17,12 @@ from pytest_ckpt_compat._core.structure import SNAPSHOT, Structure
 
 #: How projects name averaged weights: ``ema``, ``state_dict_ema``, ``swa_model``, ``averaged_model``.
 _NAME = re.compile(r"(^|[_.])(ema|swa)([_.]|$)|averaged", re.IGNORECASE)
-#: What torch's AveragedModel saves beside the weights: how many were averaged.
-_COUNTER = "n_averaged"
 
 
 def averaged(structure: Structure) -> Iterator[Change]:
     """The averaged weights of a checkpoint that do not have the tensors of the checkpoint's own model.
+
+    Whatever its name, another state_dict with most of the model's keys is a copy of it.
 
     Args:
         structure: the checkpoint's own model, with the plain values of its file.
@@ -31,7 +32,7 @@ def averaged(structure: Structure) -> Iterator[Change]:
     if source.format == SNAPSHOT or not own or source.parts or "://" in source.path:
         return
     for name, value in structure.values.items():
-        if name == own.split(".")[0] or not isinstance(value, Mapping) or not _NAME.search(str(name)):
+        if name == own.split(".")[0] or not isinstance(value, Mapping):
             continue
         with contextlib.suppress(CkptCompatError):
             change = _compared(str(name), readers.read(structure.source.path, str(name)), structure)
@@ -41,7 +42,7 @@ def averaged(structure: Structure) -> Iterator[Change]:
 
 def _compared(name: str, other: Structure, own: Structure) -> Change | None:
     """The change for a state_dict that has most of the model's keys, but not all of its shapes."""
-    keys = {key: spec for key, spec in other.tensors.items() if key != _COUNTER}
+    keys = {key: spec for key, spec in other.tensors.items() if key != AVERAGED}
     wrapper = wrappers.by_prefix(keys, own.tensors)
     prefix = wrapper.prefix if wrapper and wrapper.on_checkpoint else ""
     theirs = {key.removeprefix(prefix): spec for key, spec in keys.items()}
@@ -56,9 +57,13 @@ def _compared(name: str, other: Structure, own: Structure) -> Change | None:
     facts += [f"{count(len(each), 'tensor')} {word} ({each[0]})" for each, word in _absent(split) if each]
     return Change(
         "optimizer-mismatch",
-        detail=f"{name} has the keys of the model, with {', '.join(facts)}: a resume loads it, too",
+        detail=f"{name} has the keys of the model, with {', '.join(facts)}: {_use(name)}",
         advice=f"convert {name} as you convert the model, or start it anew from the model's weights",
     )
+
+
+def _use(name: str) -> str:
+    return "a resume loads it, too" if _NAME.search(name) else "a resume that loads it fails"
 
 
 def _absent(split: compare.Sides) -> tuple[tuple[tuple[str, ...], str], ...]:

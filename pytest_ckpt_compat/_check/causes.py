@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from pytest_ckpt_compat._check.copies import copies
 from pytest_ckpt_compat._check.facts import EXTRA
 from pytest_ckpt_compat._check.sizes import vocabulary
+from pytest_ckpt_compat._check.wrapped import AVERAGED
 from pytest_ckpt_compat._core import storages
 from pytest_ckpt_compat._core.changes import Change, Kind
 from pytest_ckpt_compat._core.heads import WORD
@@ -174,9 +177,19 @@ def _sizes(changes: Sequence[Change], old: Structure, new: Structure) -> Sequenc
         if _is_position(each):
             before, after = (specs[0].shape for specs in (each.old_specs, each.new_specs))
             ours, theirs = next((a, b) for a, b in zip(before, after, strict=True) if a != b)
-            advice = "interpolate it while loading (migrate=), or build the model for the old size"
+            advice = _positions(ours, theirs)
             found[id(each)] = replace(each, detail=f"positions {ours} -> {theirs}", advice=advice)
     return [found.get(id(each), each) for each in changes]
+
+
+def _positions(ours: int, theirs: int) -> str:
+    """What helps with another number of positions: a grid is interpolated, a token's row is not."""
+    if theirs - ours == -1 and math.isqrt(theirs) ** 2 == theirs:
+        return "cut off the row of the class token while loading (migrate=): the others are the same grid"
+    if theirs - ours == 1 and math.isqrt(ours) ** 2 == ours:
+        return "add a row for the class token while loading (migrate=): the others are the same grid"
+    rows = " but for the class token's row" if math.isqrt(ours - 1) ** 2 == ours - 1 > 1 else ""
+    return f"interpolate it{rows} while loading (migrate=), or build the model for the old size"
 
 
 def _is_position(change: Change) -> bool:
@@ -222,6 +235,59 @@ def _of_norm(key: str, new: Structure) -> tuple[str, str] | None:
     )
 
 
+def _counters(changes: Sequence[Change], old: Structure, _new: Structure) -> Sequence[Change]:
+    """Counters of BatchNorm, which files of its first versions lack, and of AveragedModel."""
+    zero = "give it a zero while loading (migrate=): outputs do not depend on it"
+    drop = "drop the key while loading (migrate=): it counts how many were averaged"
+    return [
+        replace(each, advice=zero)
+        if each.kind == "missing"
+        and each.new[0].endswith("num_batches_tracked")
+        and f"{_owner(each.new[0])}.running_mean".lstrip(".") in old.tensors
+        else replace(each, detail="a counter of AveragedModel", advice=drop)
+        if each.kind == "unexpected" and each.old[0] == AVERAGED
+        else each
+        for each in changes
+    ]
+
+
+def _stacked(changes: Sequence[Change], _old: Structure, _new: Structure) -> Sequence[Change]:
+    """What became one tensor by a dimension of its own, as experts do: joined end to end, it does not fit."""
+    return [
+        replace(each, advice="stack them while loading (migrate=)")
+        if each.kind == "fused" and len(each.new_specs[0].shape) > len(each.old_specs[0].shape)
+        else replace(each, advice="take it apart along its first dimension while loading (migrate=)")
+        if each.kind == "split" and len(each.old_specs[0].shape) > len(each.new_specs[0].shape)
+        else each
+        for each in changes
+    ]
+
+
+#: Rows of a recurrent layer's weight for each hidden value -> the layer.
+_GATES: Mapping[int, str] = {4: "an LSTM", 3: "a GRU", 1: "an RNN"}
+
+
+def _recurrent(changes: Sequence[Change], old: Structure, new: Structure) -> Sequence[Change]:
+    """An LSTM that became a GRU, or the like: its gates show in the shapes."""
+    found: dict[int, Change] = {}
+    for each in changes:
+        key = each.new[0] if each.kind in _RESIZED else ""
+        module, _, leaf = key.rpartition(".")
+        if not leaf.startswith(("weight_hh_l", "weight_ih_l", "bias_hh_l", "bias_ih_l")):
+            continue
+        before, after = (_gates(side, f"{module}.weight_hh_l0".lstrip(".")) for side in (old, new))
+        if before and after and before != after:
+            detail = f"{before} in the file, {after} here"
+            advice = f"put {before} back: no size makes one of the other"
+            found[id(each)] = replace(each, kind="resized", detail=detail, advice=advice)
+    return [found.get(id(each), each) for each in changes]
+
+
+def _gates(side: Structure, key: str) -> str:
+    shape = side.tensors[key].shape if key in side.tensors else ()
+    return _GATES.get(shape[0] // shape[1], "") if len(shape) == 2 and shape[1] else ""
+
+
 def _nothing_alike(changes: Sequence[Change], old: Structure, _new: Structure) -> Sequence[Change]:
     """A checkpoint of which not one tensor has a place in the definition."""
     lost = {key for each in changes if each.kind == "unexpected" for key in each.old}
@@ -235,5 +301,18 @@ def _nothing_alike(changes: Sequence[Change], old: Structure, _new: Structure) -
 
 
 _STEPS: tuple[_Step, ...] = (
-    *(_heads, _empty, _extra_state, _parametrized, _stored, _sizes, _statistics, _nothing_alike),
+    *(
+        _heads,
+        _empty,
+        _extra_state,
+        _parametrized,
+        _stored,
+        copies,
+        _stacked,
+        _recurrent,
+        _sizes,
+        _statistics,
+        _counters,
+        _nothing_alike,
+    ),
 )

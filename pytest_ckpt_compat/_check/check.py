@@ -14,6 +14,7 @@ from pytest_ckpt_compat._check.causes import with_causes
 from pytest_ckpt_compat._check.explain import explained, grouped
 from pytest_ckpt_compat._check.facts import as_changes
 from pytest_ckpt_compat._check.judged import as_strictly
+from pytest_ckpt_compat._check.loading import find_wrapper, load, on_meta
 from pytest_ckpt_compat._check.notes import failed, notes_of
 from pytest_ckpt_compat._check.openable import unopenable
 from pytest_ckpt_compat._check.parts import check_parts
@@ -34,7 +35,7 @@ from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.rules import BY_ID, judge
 from pytest_ckpt_compat._core.structure import OBJECT, Structure
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._definition import confirm, lightning
+from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.chain import Chain
 from pytest_ckpt_compat._definition.find import Definition, find
 from pytest_ckpt_compat._definition.loader import loaded_by
@@ -147,24 +148,13 @@ def check_structure(
         structure = _stripped(structure, definition, strip_prefix)
     structure = lightning.with_file(structure, definition.target, definition.hparams_file, definition.path)
     definition, chosen = migrations.for_file(structure, definition)
-    new, outcome = _load(structure, definition, policy)
+    new, outcome = load(structure, definition, policy)
+    migrations.require_module(chosen, structure, new)
     done, given = outcome.remapped, structure
     if done:  # from here on, the checkpoint is what the migrations made of it
         structure, definition = done.structure, replace(definition, remap=None, prepares=False)
     structure = outcome.given or structure
-    wrapper, unwrapped, impossible = None, outcome, tuple[str, ...]()
-    if outcome.missing and definition.loader is None:
-        try:
-            wrapper, unwrapped = _find_wrapper(structure, new, outcome, definition, policy)
-        except Exception as error:  # the verdict stands without this second load
-            impossible = failed("looking for a prefix", error)
-    bare = wrapper.unwrap(structure) if wrapper else structure
-    changes, notes = explained(as_changes(bare, new, unwrapped), bare, new, recorded)
-    if wrapper:
-        changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
-    changes = with_causes(restated(changes, structure, new), structure, new)
-    tried = Trial(bare, new, definition, unwrapped, lambda s, d: _load(s, d, _on_meta(policy))[1])
-    changes = everywhere(tried.explain(changes))
+    changes, notes, wrapper = _explained(structure, new, outcome, definition, policy, recorded)
     if outcome.nothing:
         changes = (Change("nothing-loaded", detail=_nothing(done.before if done else structure)), *changes)
     meaning, unknown = with_settings(given, new, changes)
@@ -178,7 +168,6 @@ def check_structure(
         notes=(
             *(chosen.notes if chosen else ()),
             *notes_of(definition, structure, outcome),
-            *impossible,
             *unknown,
             *notes,
         ),
@@ -189,6 +178,39 @@ def check_structure(
         renderer=render,
     )
     return _opened(migrations.with_excesses(verdict), structure, policy)
+
+
+def _explained(
+    structure: Structure,
+    new: Structure,
+    outcome: Outcome,
+    definition: Definition,
+    policy: Policy,
+    recorded: Recorded,
+) -> tuple[tuple[Change, ...], tuple[str, ...], Wrapper | None]:
+    """The changes that explain what a load found, remarks, and the prefix that stops the load.
+
+    Args:
+        structure: what was loaded.
+        new: the definition's.
+        outcome: what the load found.
+        definition: what it was loaded into.
+        policy: as ``check_structure`` takes it.
+        recorded: as ``check_structure`` takes it.
+    """
+    wrapper, unwrapped, impossible = None, outcome, tuple[str, ...]()
+    if outcome.missing and definition.loader is None:
+        try:
+            wrapper, unwrapped = find_wrapper(structure, new, outcome, definition, policy)
+        except Exception as error:  # the verdict stands without this second load
+            impossible = failed("looking for a prefix", error)
+    bare = wrapper.unwrap(structure) if wrapper else structure
+    changes, notes = explained(as_changes(bare, new, unwrapped), bare, new, recorded)
+    if wrapper:
+        changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
+    changes = with_causes(restated(changes, structure, new), structure, new)
+    tried = Trial(bare, new, definition, unwrapped, lambda s, d: load(s, d, on_meta(policy))[1])
+    return tuple(everywhere(tried.explain(changes))), (*impossible, *notes), wrapper
 
 
 def _opened(verdict: Verdict, structure: Structure, policy: Policy) -> Verdict:
@@ -302,44 +324,6 @@ def could_not_check(error: BaseException, name: str = "") -> Verdict:
         rule, detail = BY_ID["CK908"], f"{located(error)}; please report it"
     found = Change(rule.kind, detail=detail, rule=rule.id, severity=rule.severity)
     return Verdict((found,), name=name)
-
-
-def _load(structure: Structure, definition: Definition, policy: Policy) -> tuple[Structure, Outcome]:
-    as_lightning = definition.lightning and lightning.is_checkpoint(structure)
-    try:
-        new, outcome = confirm.load(structure, definition, policy.strict, policy.memory_budget)
-    except BuildError:
-        if as_lightning:
-            lightning.require_read(definition.target, definition.kwargs, structure)
-        raise
-    if as_lightning and (outcome.raised or outcome.missing or outcome.unexpected):
-        lightning.require_read(definition.target, definition.kwargs, structure)
-    return new, outcome
-
-
-def _on_meta(policy: Policy) -> Policy:
-    return replace(policy, memory_budget=0)
-
-
-def _find_wrapper(
-    structure: Structure, new: Structure, outcome: Outcome, definition: Definition, policy: Policy
-) -> tuple[Wrapper | None, Outcome]:
-    """Finds the prefix that stops a load, and what the load finds without it.
-
-    A hook may rename keys, so that names alone explain nothing; then a second load decides.
-    """
-    named = wrappers.by_names(structure, new)
-    if named:
-        return named, _load(named.unwrap(structure), definition, policy)[1]
-    if outcome.prefixes:  # it would find its base model's own keys without their prefix, too
-        return None, outcome
-    for wrapper in wrappers.possible(structure, new):
-        bare = wrapper.unwrap(structure)
-        # On meta alone first: as a rule the prefix explains nothing.
-        found = _load(bare, definition, _on_meta(policy))[1]
-        if 2 * len(found.missing) < len(outcome.missing):
-            return wrapper, _load(bare, definition, policy)[1]
-    return None, outcome
 
 
 def _source(structure: Structure) -> str:

@@ -17,6 +17,7 @@ from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
 from pytest_ckpt_compat._check.migrations import elsewhere
 from pytest_ckpt_compat._check.proven import with_proven
 from pytest_ckpt_compat._check.snapshots import Finding, definition_name
+from pytest_ckpt_compat._check.update import Over
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.errors import ReadError, SnapshotError
@@ -46,10 +47,12 @@ class Result:
     Attributes:
         verdicts: the checkpoint's; then, where it differs, the definition's against its own snapshot.
         writes: snapshot name -> text that an update has to write.
+        over: snapshot name -> what outputs say of the definition that is written over.
     """
 
     verdicts: tuple[Verdict, ...]
     writes: Mapping[str, str] = field(default_factory=dict)
+    over: Mapping[str, Over] = field(default_factory=dict)
 
 
 def used_names(registration: Registration) -> tuple[str, ...]:
@@ -123,7 +126,7 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
     if definition.loader is None and may_be_migrated(first):
         command = f"ckpt-compat migrate {shlex.quote(registration.id)}"
         first = replace(first, repairs=(("fix", command), *first.repairs))
-    return Result((first, *others), writes | dict(own.writes))
+    return Result((first, *others), writes | dict(own.writes), own.over)
 
 
 def _accepted(folder: Path) -> tuple[tuple[accepted.Entry, ...], tuple[Change, ...]]:

@@ -7,10 +7,17 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from pytest_ckpt_compat._core.adapters import ADAPTER
 from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.dtypes import lost
 from pytest_ckpt_compat._core.heads import is_head
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, UNINITIALIZED, Structure, TensorSpec
 
 _V = TypeVar("_V")
+#: How the detail of a missing key begins whose tensor the checkpoint has under another of its names.
+TIED = "tied to "
+_TWO_NAMES = (
+    "give it the tensor that it is tied to, under this name, too, while loading (migrate=): "
+    "a default would be written over both"
+)
 
 
 class Sides(NamedTuple):
@@ -53,8 +60,10 @@ def missing(key: str, new: Structure, absent: Container[str]) -> Change:
         return Change("extra-state", new=(key,), new_specs=_specs(new, key), detail="appeared")
     aliases = next((group for group in new.aliases if key in group), ())
     tied = [alias for alias in aliases if alias != key and alias not in absent]
+    if not tied:
+        return Change("missing", new=(key,), new_specs=_specs(new, key))
     return Change(
-        "missing", new=(key,), new_specs=_specs(new, key), detail=f"tied to {tied[0]}" if tied else ""
+        "missing", new=(key,), new_specs=_specs(new, key), detail=f"{TIED}{tied[0]}", advice=_TWO_NAMES
     )
 
 
@@ -86,7 +95,7 @@ def retyped(old: Structure, new: Structure, refused: Collection[str] = ()) -> It
         before, after = old.tensors[key], new.tensors[key]
         differ = before.dtype != after.dtype and not {OBJECT, UNINITIALIZED} & {before.dtype, after.dtype}
         if differ and key not in refused:
-            yield Change("retyped", (key,), (key,), (before,), (after,))
+            yield Change("retyped", (key,), (key,), (before,), (after,), detail=lost(before, after))
 
 
 def retied(old: Structure, new: Structure) -> Iterator[Change]:

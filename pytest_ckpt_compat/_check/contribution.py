@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from pytest_ckpt_compat._check.checkpoint import Result, used_names
-from pytest_ckpt_compat._check.update import merged
+from pytest_ckpt_compat._check.update import Over, merged, over_all
 from pytest_ckpt_compat._core.errors import CkptCompatError
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._registry.registration import Registration
@@ -27,6 +27,7 @@ class Contribution:
         writes: snapshot name -> text to write at the end of the run.
         entries: the verdicts.
         skipped: id -> why the test was skipped before its checkpoint was checked.
+        over: snapshot name -> what outputs say of the definition that is written over.
     """
 
     partial: bool = False
@@ -36,6 +37,7 @@ class Contribution:
     writes: Mapping[str, str] = field(default_factory=dict)
     entries: tuple[Entry, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
+    over: Mapping[str, Over] = field(default_factory=dict)
 
     def dumps(self) -> str:
         """The text that a test report carries between processes."""
@@ -46,6 +48,9 @@ class Contribution:
         """The inverse of ``dumps``."""
         data = json.loads(text)
         data["entries"] = tuple(Entry(**entry) for entry in data["entries"])
+        data["over"] = {
+            name: Over(**{**each, "told": tuple(each["told"])}) for name, each in data["over"].items()
+        }
         return cls(**data)
 
 
@@ -74,4 +79,5 @@ def of_results(results: Sequence[Result], full: bool = False) -> Contribution:
     return Contribution(
         writes={name: merged(found) for name, found in texts.items()},
         entries=tuple(summary.entry(verdict, full) for result in results for verdict in result.verdicts),
+        over=over_all(each.over for each in results),
     )

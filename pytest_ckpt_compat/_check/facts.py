@@ -28,6 +28,7 @@ _BUFFERS: Mapping[bool | None, tuple[str, str]] = {
         "drop the key while loading (migrate=), if the definition makes the same values itself",
     ),
 }
+_OWN_SIZE = "drop the key while loading (migrate=), if the definition makes its values for its own size"
 #: The same for what else a definition may have under a key.
 _OTHERS: Mapping[str, tuple[str, str]] = {
     "none": (
@@ -77,6 +78,13 @@ def _unexpected(key: str, old: Structure, there: Beside | None) -> Change:
     change = compare.unexpected(key, old)
     if there is None or change.kind != "unexpected":
         return change
+    if there.how == "number":
+        detail = f"here it is {there.value}, a number that no load touches"
+        advice = "make it a parameter or a buffer, or set it from the file while loading: it was trained"
+        return replace(change, detail=detail, advice=advice)
+    if there.how == "buffer" and there.shape not in (None, old.tensors[key].shape):
+        detail = f"still there, persistent=False, of another size {list(there.shape or ())}"
+        return replace(change, detail=detail, advice=_OWN_SIZE)
     detail, advice = _BUFFERS[there.equal] if there.how == "buffer" else _OTHERS[there.how]
     return replace(change, detail=detail, advice=advice)
 

@@ -8,13 +8,16 @@ from pytest_ckpt_compat._check.breaks import is_break
 from pytest_ckpt_compat._check.context import Context, Subject
 from pytest_ckpt_compat._check.snapshots import UPDATE_COMMAND, Finding, Stored
 from pytest_ckpt_compat._core import prefixes
-from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.changes import Change, Kind
 from pytest_ckpt_compat._core.migrated import Migrated, Origin
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.arrivals import arriving
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._snapshots import fingerprint, migrated_data, store
+
+#: Kinds of breaks beside which the model's own load is known to succeed.
+_BESIDE_THE_LOAD: frozenset[Kind] = frozenset({"optimizer-mismatch", "unopenable"})
 
 
 def of_migrations(
@@ -57,14 +60,18 @@ def of_migrations(
 
 def _settled(verdict: Verdict) -> bool:
     """Whether the checkpoint loads, so that what it takes to load it is known."""
-    return verdict.new is not None and not any(map(is_break, verdict.changes))
+    breaks = filter(is_break, verdict.changes)
+    return verdict.new is not None and all(each.kind in _BESIDE_THE_LOAD for each in breaks)
 
 
 def _unrecorded(before: Migrated | None, needed: Migrated | None) -> str:
     if needed is None or not needed.names:
         names = ", ".join(before.names) if before is not None else ""
-        what = f"it loads without {names} today" if names else "the version of the file is not recorded"
-        return f"{what}; {UPDATE_COMMAND} records that"
+        if names:
+            return f"it loads without {names} today; {UPDATE_COMMAND} records that"
+        if needed is None:
+            return f"its snapshot keeps a version that nothing asks for today; {UPDATE_COMMAND} takes it out"
+        return f"the version of the file is not recorded; {UPDATE_COMMAND} records that"
     return f"what {', '.join(needed.names)} does is not recorded; {UPDATE_COMMAND} guards it"
 
 
@@ -106,7 +113,9 @@ def _changes(
 
 
 def _told(key: str, then: Origin, today: Origin | None) -> str:
-    return f"{then} -> {key}" if today is None else f"{key} gets {today}, not {then}"
+    if today is not None:
+        return f"{key} gets {today}, not {then}"
+    return f"{key} is taken away" if then == Origin((key,)) else f"{then} -> {key}"
 
 
 def _moved(

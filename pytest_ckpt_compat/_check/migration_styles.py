@@ -155,7 +155,7 @@ def refusals(verdict: Verdict) -> tuple[dict[str, str], tuple[str, ...]]:
         if change.kind == "unopenable":
             continue
         told = f": {change.detail}" if change.detail else ""
-        text = f"the load refuses it ({change.rule} {change.kind}{told}){_unless(change)}"
+        text = f"the load refuses it ({change.rule} {change.kind}{told}){_anew(change)}"
         if not (change.new or change.old):
             problems.append(f"{change.rule} {change.kind}{told}")
         moved = change.kind in ("renamed", "split", "fused", "transposed", "reparametrized", "prefixed")
@@ -169,9 +169,12 @@ def refusals(verdict: Verdict) -> tuple[dict[str, str], tuple[str, ...]]:
     return found, tuple(problems)
 
 
-def _unless(change: Change) -> str:
-    """What makes the load take a key that is missing or not asked for."""
-    return ", unless strict=False is registered" if change.kind in ("missing", "unexpected") else ""
+def _anew(change: Change) -> str:
+    """How a tensor that nothing is loaded into is started anew on purpose, and no other one with it."""
+    if change.kind != "missing":
+        return ""
+    own = f"state_dict[{change.new[0]!r}] = model.state_dict()[{change.new[0]!r}]"
+    return f"; to start it anew, add the model's own: {own} (a migration may take the model, too)"
 
 
 class _Timm(Writer):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from pytest_ckpt_compat._core.errors import CkptCompatError
+from pytest_ckpt_compat._core.errors import CkptCompatError, UsageError
 from pytest_ckpt_compat._core.migrated import Applied, Migrated
-from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.structure import Structure, modules_of
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.chain import Chain, Chosen
 from pytest_ckpt_compat._definition.find import Definition, find_registered
@@ -17,6 +18,8 @@ from pytest_ckpt_compat._registry.registration import Registration
 
 #: Keys that a note names.
 _SHOWN = 2
+#: Modules that an error names.
+_SHOWN_MODULES = 4
 
 
 def for_file(structure: Structure, definition: Definition) -> tuple[Definition, Chosen]:
@@ -29,6 +32,29 @@ def for_file(structure: Structure, definition: Definition) -> tuple[Definition, 
         return definition, Chosen(Chain(()))
     chosen = definition.remap.for_file(structure)
     return replace(definition, remap=chosen.chain if chosen.chain.links else None), chosen
+
+
+def require_module(chosen: Chosen, structure: Structure, new: Structure) -> None:
+    """Refuses a version that is said to be that of a module which neither side has.
+
+    Args:
+        chosen: the migrations, with the module that the file lacks.
+        structure: the checkpoint.
+        new: the definition that it is loaded into.
+
+    Raises:
+        UsageError: the definition lacks the module, too.
+    """
+    if not chosen.lacks or chosen.lacks in {*modules_of(new), *new.modules}:
+        return
+    there = modules_of(structure)
+    near = difflib.get_close_matches(chosen.lacks, there, n=1)
+    shown = near or sorted(there, key=lambda name: (name.count("."), name))[:_SHOWN_MODULES]
+    more = ", ..." if not near and len(there) > len(shown) else ""
+    named = ", ".join(f"{name}._version" for name in shown) + more
+    problem = "names a module that neither the file nor the definition has"
+    advice = f"did you mean {named}?" if near else f"the file has {named or 'no modules'}, and _version"
+    raise UsageError(f"version {chosen.lacks}._version", problem, advice)
 
 
 def migrated(done: Remapped | None, chosen: Chosen) -> Migrated | None:

@@ -112,10 +112,11 @@ def conclude(
         if prune is not None:
             lines += _unused(context, used, whole, prune, gap)
         if whole:
-            missing, renamed = _missing(context, used)
+            entries = accepted.load(context.folder)
+            missing, renamed = _missing(context, used, entries)
             known = {*ids, *map(store.identifier, used), *(each.name for each in missing)}
             clean = bool(prune) or context.update
-            lines += [*renamed, *_acceptances(context, contributions, known, clean)]
+            lines += [*renamed, *_acceptances(context, contributions, entries, known, clean)]
         elif complete:
             lines.append(f"did not look for unused snapshots: {gap}")
         elif context.merge_base is not None:
@@ -126,17 +127,17 @@ def conclude(
     except Exception as error:  # what the checks found is reported all the same
         lines.append(f"failed    {in_a_line(error)}")
         failed = True
-    entries = [entry for each in contributions for entry in each.entries]
-    entries += _unchecked(contributions, ids - {entry.id for entry in entries})
+    told = [entry for each in contributions for entry in each.entries]
+    told += _unchecked(contributions, ids - {entry.id for entry in told})
     return Outcome(
-        entries=summary.unique([*_once(entries, ids), *map(summary.entry, missing)]),
-        counts=_counts(entries, ids),
+        entries=summary.unique([*_once(told, ids), *map(summary.entry, missing)]),
+        counts=_counts(told, ids),
         label=context.label,
         missing=missing,
         lines=tuple(lines),
         refused=refused,
         failed=failed,
-        migrations=_migrations(entries, ids, whole, context),
+        migrations=_migrations(told, ids, whole, context),
     )
 
 
@@ -161,18 +162,20 @@ def _unchecked(contributions: Sequence[Contribution], ids: Iterable[str]) -> Ite
 
 
 def _acceptances(
-    context: Context, contributions: Sequence[Contribution], known: Iterable[str], clean: bool
+    context: Context,
+    contributions: Sequence[Contribution],
+    entries: Sequence[accepted.Entry],
+    known: Iterable[str],
+    clean: bool,
 ) -> list[str]:
     """Takes the acceptances that cover nothing out, or names those of no registered checkpoint.
 
     That of a removed checkpoint is used only in a comparison.
     """
-    entries = accepted.load(context.folder)
-    if context.merge_base is None:
-        entries = tuple(entry for entry in entries if entry.rule != "CK901")
-    stray = acceptance.unregistered(entries, known)
+    here = (entry for entry in entries if context.merge_base is not None or entry.rule != "CK901")
+    stray = acceptance.unregistered(here, known)
     if not clean:
-        return [acceptance.unknown_id(entry) for entry in stray]
+        return [acceptance.unknown_id(entry, context.ref) for entry in stray]
     said = {
         change.get("detail")
         for each in contributions
@@ -239,7 +242,11 @@ def _write(contributions: Sequence[Contribution], context: Context, full: bool) 
     for each in contributions:
         for name, text in each.writes.items():
             writes[name].append(text)
-    done = [_written(context.folder, name, writes[name], full) for name in sorted(writes)]
+    over = update.over_all(each.over for each in contributions)
+    done = [
+        _written(context.folder, name, writes[name], full, over.get(name, update.Over()))
+        for name in sorted(writes)
+    ]
     lines, failed = [line for some, _ in done for line in some], any(bad for _, bad in done)
     if context.update and not lines:
         states = {entry.state for each in contributions for entry in each.entries}
@@ -248,9 +255,11 @@ def _write(contributions: Sequence[Contribution], context: Context, full: bool) 
     return lines, failed
 
 
-def _written(folder: Path, name: str, texts: Sequence[str], full: bool) -> tuple[list[str], bool]:
+def _written(
+    folder: Path, name: str, texts: Sequence[str], full: bool, over: update.Over
+) -> tuple[list[str], bool]:
     try:
-        return update.write(folder, name, update.merged(texts), full), False
+        return update.write(folder, name, update.merged(texts), full, over), False
     except Exception as error:  # the others can be written all the same
         return [f"failed    {in_a_line(error)}"], True
 
@@ -278,7 +287,9 @@ def _unused(context: Context, used: set[str], whole: bool, prune: bool, gap: str
             yield f"unused    {shown}: no test uses it; remove it with --ckpt-prune"
 
 
-def _missing(context: Context, used: set[str]) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
+def _missing(
+    context: Context, used: set[str], entries: Sequence[accepted.Entry]
+) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
     """Finds snapshots of the merge base that nothing uses, and those that were only renamed.
 
     Raises:
@@ -286,7 +297,6 @@ def _missing(context: Context, used: set[str]) -> tuple[tuple[Verdict, ...], tup
     """
     if context.merge_base is None:
         return (), ()
-    entries = accepted.load(context.folder)
     found, lines = context.merge_base.missing_snapshots(context.folder, used)
     left = acceptance.not_retired(found, entries, context.today)
     covered = [acceptance.apply([each], entries, context.today, ())[0] for each in left]

@@ -7,7 +7,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.heads import WORD
 from pytest_ckpt_compat._core.structure import Structure
+
+#: Words that name an embedding of tokens.
+_EMBEDDINGS = frozenset({"emb", "embs", "wte", "word", "words", "token", "tokens", "tok", "vocab", "shared"})
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,10 @@ def vocabulary(changes: Sequence[Change], old: Structure, new: Structure) -> Voc
             for each in rows
             if (each.old_specs, each.new_specs) == (head.old_specs, head.new_specs) and each.old == each.new
         )
-        others = [each for each in same if each.kind == "resized"]
+        others = [each for each in same if each.kind == "resized" and _embeds(each, new)]
         if not others or head not in same:
             continue
+        same = tuple(each for each in same if each is head or each in others)
         biases = tuple(
             each
             for each in changes
@@ -76,6 +81,18 @@ def vocabulary(changes: Sequence[Change], old: Structure, new: Structure) -> Voc
         words = f"one tied tensor, rows {before} -> {after}" if tied else f"vocabulary {before} -> {after}"
         return Vocabulary(tuple(dict.fromkeys((*same, *biases))), before, words)
     return None
+
+
+def _embeds(change: Change, new: Structure) -> bool:
+    """Whether a tensor is that of an embedding: by its class, or by its name where that is not known."""
+    module = change.new[0].rpartition(".")[0]
+    kind = new.modules.get(module, "")
+    if kind.startswith("torch.nn.") and "Embedding" not in kind:
+        return False
+    if "embed" in kind.lower():
+        return True
+    words = {word.lower() for segment in change.new[0].split(".")[-2:] for word in WORD.findall(segment)}
+    return bool(words & _EMBEDDINGS) or any("embed" in word for word in words)
 
 
 def _only_rows(change: Change) -> bool:

@@ -9,14 +9,14 @@ from typing import Any
 
 from pytest_ckpt_compat._check import outputs
 from pytest_ckpt_compat._check.breaks import facts
-from pytest_ckpt_compat._check.check import check_saved
+from pytest_ckpt_compat._check.check import check_saved, diff
 from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
 from pytest_ckpt_compat._check.optimizer_files import with_optimizers
 from pytest_ckpt_compat._check.parts import held
 from pytest_ckpt_compat._check.proven import with_proven
 from pytest_ckpt_compat._check.reading import read_for
 from pytest_ckpt_compat._check.settings import with_settings
-from pytest_ckpt_compat._check.update import difference
+from pytest_ckpt_compat._check.update import Over, difference
 from pytest_ckpt_compat._core import adapters
 from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Change, Severity
@@ -36,6 +36,8 @@ from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 UPDATE_COMMAND = "pytest --ckpt-update"
 #: What follows where a definition changed as its checkpoint's break shows.
 _UPDATE = "ckpt-compat update records today's"
+#: What helps with a definition whose break is accepted for its checkpoint.
+_RECORD_BREAK = "record it, and commit its snapshot with the change, as its break is accepted"
 #: Then an update comes last: afterwards, what was computed belongs to today's keys.
 _UPDATE_PROVEN = "migrate the checkpoint before ckpt-compat update records today's, which proves no rename"
 
@@ -52,6 +54,7 @@ class Finding:
         later: changes that count only once the checkpoint's own breaks are accepted.
         settings: changes of what is computed, by settings and by outputs, which the registration may accept.
         proven: old key -> new key of renames in doubt that outputs have proven.
+        over: snapshot name -> what the outputs say of the definition that an update writes over.
     """
 
     changes: tuple[Change, ...] = ()
@@ -61,6 +64,7 @@ class Finding:
     later: tuple[Change, ...] = ()
     settings: tuple[Change, ...] = ()
     proven: Mapping[str, str] = field(default_factory=dict)
+    over: Mapping[str, Over] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -255,7 +259,7 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
         return Finding()  # what an adapter saves depends on its own configuration, not on the code alone
     recorded = _stored(folder, name)
     if context.update:
-        return _updated(subject, new, values, recorded)
+        return _updated(subject, main, values, recorded)
     if recorded.error is not None:
         return _unusable(recorded.error)
     stored = recorded.structure
@@ -273,7 +277,7 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     policy, others = subject.registration.policy, subject.elsewhere
     verdict = check_saved(saved, definition, policy, checkpoint=subject.structure, new=new, elsewhere=others)
     how = f"{difference(stored, new)}; record it: {UPDATE}"
-    detail = f"the definition differs from its snapshot ({how})"
+    detail = f"the definition differs from its snapshot {folder.name}/{name} ({how})"
     changed = (Change("definition-changed", detail=detail),)
     settings, notes = _settings(subject, stored, new, values, verdict.changes)
     ran = outputs.compared(subject.registration, definition, values, (stored, new), verdict.changes)
@@ -285,7 +289,10 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     if facts(verdict.of(Severity.ERROR)) <= facts(main.of(Severity.ERROR)):
         recorded_breaks = f"{folder.name}/{name}, the definition as recorded, breaks in the same way"
         note = f"{recorded_breaks}; {_UPDATE_PROVEN if ran.proven else _UPDATE}"
-        return Finding(notes=(note, *notes), later=changed, settings=settings, proven=ran.proven)
+        later = tuple(
+            replace(each, advice=_RECORD_BREAK) for each in changed
+        )  # it does not load what it saved
+        return Finding(notes=(note, *notes), later=later, settings=settings, proven=ran.proven)
     label = f"{verdict.old_label} (the definition as recorded)"
     repairs = (*verdict.repairs, ("record", f"{UPDATE_COMMAND}, if nothing was trained with it"))
     changes = (*verdict.changes, *judge(settings, subject.registration.policy))
@@ -293,19 +300,27 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     return Finding(verdicts=(verdict,), notes=notes, proven=ran.proven)
 
 
-def _updated(subject: Subject, new: Structure, values: Mapping[str, Any], recorded: Stored) -> Finding:
+def _updated(subject: Subject, main: Verdict, values: Mapping[str, Any], recorded: Stored) -> Finding:
     """What an update of a definition's snapshot writes."""
     definition, registration = subject.definition, subject.registration
+    new = main.new or Structure({})
     outdated = recorded.outdated_by(new)
     if outdated and definition.loader is None:
         new = steady(new, definition, values, registration.policy.memory_budget)
         outdated = recorded.outdated_by(new)
     ran = outputs.recorded(registration, definition, values, new, recorded.structure)
     before = {} if recorded.structure is None else recorded.structure.outputs
-    if outdated or dict(ran.outputs) != dict(before):
-        text = fingerprint.dumps(replace(new, outputs=ran.outputs), whole=False)
-        return Finding(ran.changes, ran.notes, writes={subject.name: text})
-    return Finding(ran.changes, ran.notes)
+    if not outdated and dict(ran.outputs) == dict(before):
+        return Finding(ran.changes, ran.notes)
+    over = Over()
+    if before and recorded.structure is not None:
+        sides = recorded.structure, new
+        now = outputs.compared(registration, definition, values, sides, diff(*sides).changes)
+        told = tuple(each.detail for each in now.changes if each.kind == "output-drift")
+        over = Over(dict(now.proven), told, "" if main.compatible else registration.id)
+    text = fingerprint.dumps(replace(new, outputs=ran.outputs), whole=False)
+    name = subject.name
+    return Finding(ran.changes, ran.notes, writes={name: text}, over={name: over}, proven=over.proven)
 
 
 def _settings(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_ckpt_compat._check import compare
 from pytest_ckpt_compat._check.check import diff
+from pytest_ckpt_compat._check.proven import with_proven
+from pytest_ckpt_compat._core.changes import Policy
 from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.structure import Structure
@@ -15,7 +18,22 @@ from pytest_ckpt_compat._report.text import table
 from pytest_ckpt_compat._snapshots import fingerprint, store
 
 
-def write(folder: Path, name: str, text: str, full: bool = False) -> list[str]:
+@dataclass(frozen=True)
+class Over:
+    """What outputs say of a definition that an update writes over.
+
+    Attributes:
+        proven: old key -> new key of renames that keys leave in doubt.
+        told: what else it computes now, a line each.
+        broken: id of the checkpoint that still needs these renames, or "".
+    """
+
+    proven: Mapping[str, str] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
+    broken: str = ""
+
+
+def write(folder: Path, name: str, text: str, full: bool = False, over: Over = Over()) -> list[str]:
     """Writes a snapshot; returns lines that describe the change, none where another process was quicker.
 
     Args:
@@ -23,6 +41,7 @@ def write(folder: Path, name: str, text: str, full: bool = False) -> list[str]:
         name: the snapshot's.
         text: the fingerprint.
         full: whether the lines list every key instead of folding.
+        over: what outputs say of the definition that is written over.
 
     Raises:
         SnapshotError: the folder cannot be written to.
@@ -36,11 +55,28 @@ def write(folder: Path, name: str, text: str, full: bool = False) -> list[str]:
         if old is not None and fingerprint.same(old, new, optimizers=True) and old.outputs == new.outputs:
             return []
         if old is not None:
-            lines = [f"updated   {shown}: {difference(old, new)}", *table(diff(old, new), full)]
+            rows = table(with_proven(diff(old, new), over.proven, Policy()), full)
+            lines = [f"updated   {shown}: {difference(old, new)}", *rows, *_lost(shown, over)]
     except SnapshotError:
         lines = [f"replaced  {shown}, which could not be read: {tensors}"]
     store.save(folder, name, text)
     return lines
+
+
+def over_all(found: Iterable[Mapping[str, Over]]) -> dict[str, Over]:
+    """What is written over in several checks: a checkpoint that still needs it goes first."""
+    pairs = [pair for each in found for pair in each.items()]
+    return dict(sorted(pairs, key=lambda pair: bool(pair[1].broken)))
+
+
+def _lost(shown: str, over: Over) -> Iterator[str]:
+    """What is written over that a person may have to know."""
+    yield from (f"    it {each}" for each in over.told)
+    if over.broken and over.proven:
+        yield (
+            f"    {over.broken} still needs these renames, and the outputs that prove them are written over: "
+            f"get {shown} back from git, and run ckpt-compat migrate {shlex.quote(over.broken)}"
+        )
 
 
 def merged(texts: Iterable[str]) -> str:

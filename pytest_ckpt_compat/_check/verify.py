@@ -13,7 +13,7 @@ from pytest_ckpt_compat._check.contribution import Contribution
 from pytest_ckpt_compat._check.update import difference
 from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.errors import SnapshotError
-from pytest_ckpt_compat._snapshots import fingerprint, store
+from pytest_ckpt_compat._snapshots import accepted, fingerprint, store
 from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 
@@ -60,7 +60,7 @@ def standing(
         complete: whether these are all the registered checkpoints of the project.
     """
     folder = context.folder
-    unusable = dict(_unusable(folder))
+    unusable = {**dict(_unusable(folder)), **_accepted(folder)}
     wrong = dict(unusable)
     for each in contributions:
         for name, text in each.writes.items():
@@ -102,6 +102,15 @@ def _unusable(folder: Path) -> Iterator[tuple[str, str]]:
         problem = _problem(folder, name)
         if problem:
             yield name, f"unusable  {problem}"
+
+
+def _accepted(folder: Path) -> dict[str, str]:
+    """The line about the accepted breaks, where they cannot be read."""
+    try:
+        accepted.load(folder)
+    except SnapshotError as error:
+        return {accepted.FILE: f"unusable  {error}"}
+    return {}
 
 
 def _problem(folder: Path, name: str) -> str:

@@ -9,6 +9,9 @@ from pytest_ckpt_compat._core.changes import Change, Kind
 from pytest_ckpt_compat._core.prefixes import WRAPPERS, unwrapped
 from pytest_ckpt_compat._core.structure import Structure
 
+#: What torch's AveragedModel saves beside the weights: how many were averaged.
+AVERAGED = "n_averaged"
+
 
 def without_wrappers(facts: Iterable[Change], old: Structure, new: Structure) -> tuple[Change, ...]:
     """The facts; a key that is missing only because of a wrapper in its name is renamed, and that is said.
@@ -56,11 +59,14 @@ def _by_bare(keys: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _renamed(pairs: Iterable[tuple[str, str]], old: Structure, new: Structure) -> Iterator[Change]:
+    averaged = AVERAGED in old.tensors
     for before, after in pairs:
         ours, theirs = unwrapped(before)[1], unwrapped(after)[1]
         gone, come = [n for n in ours if n not in theirs], [n for n in theirs if n not in ours]
         names, side = (gone or come or list(ours)), "checkpoint" if gone else "definition"
-        wrappers = " and ".join(WRAPPERS[name] for name in names)
+        wrappers = " and ".join(
+            "AveragedModel" if name == "module" and averaged else WRAPPERS[name] for name in names
+        )
         listed = " and ".join(f'"{name}."' for name in names)
         if not gone:
             first = f"load into the module that {wrappers} wraps, or put {listed} into"

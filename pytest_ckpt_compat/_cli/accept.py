@@ -34,13 +34,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--key", default="*", help='a glob over keys ("head.*"); all keys, if not given')
     parser.add_argument("--reason", required=True, help="why; shown in every report")
     parser.add_argument(
-        "--until", type=_date, metavar="DATE", help="last day on which the break is accepted (2026-12-31)"
+        "--until", type=day, metavar="DATE", help="last day on which the break is accepted (2026-12-31)"
     )
     parser.add_argument("--against", metavar="REF", help="the REF that the failing check used")
     parser.set_defaults(run=run)
 
 
-def _date(text: str) -> date:
+def day(text: str) -> date:
+    """A date as the command line takes it."""
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -64,17 +65,26 @@ def run(arguments: argparse.Namespace) -> int:
     context, verdicts = in_project(lambda project: _find(project, names, arguments.against))
     entries = accepted.load(context.folder)
     chosen: list[Entry] = []
+    left: list[str] = []
     for verdict in verdicts:
         wanted = accepted.Entry(
             verdict.name, arguments.rule or "", arguments.key, arguments.reason, arguments.until
         )
-        if arguments.all:
+        if arguments.all and verdict.compatible and not acceptance.rules_of(verdict):
+            left.append(verdict.name)
+        elif arguments.all:
             chosen += acceptance.accept_all(verdict, entries, wanted, context.today)
         else:
             chosen.append(acceptance.accept(verdict, entries, wanted, context.today))
+    if not chosen:
+        raise UsageError(
+            f"accept {' '.join(left)}", "has nothing that fails and can be accepted", "leave it out"
+        )
     accepted_edit.save(context.folder, chosen)
     for entry in chosen:
         print("\n".join(lines_of(entry, entries, f"{context.folder.name}/{accepted.FILE}")))
+    for name in left:
+        print(f"nothing of {name} fails: nothing was accepted for it")
     return 0
 
 

@@ -190,9 +190,26 @@ def summary(sides: Sides, found: Migration) -> list[str]:
     if likely:
         lines.append(f"{count(likely, 'step')} likely, written as comments: accept them with --choose")
     if plan.decisions or len(plan.doubtful) > likely:
-        lines.append("some of it is yours to decide: see the lines that begin with # decide")
+        lines += _to_decide(sides, found)
     proven = [note for note in sides.verdict.notes if EVIDENCE in note]
     return [*lines, *proven, *meaning]
+
+
+def _to_decide(sides: Sides, found: Migration) -> list[str]:
+    """What is to be done about the lines that are left to the user."""
+    from pytest_ckpt_compat._core.changes import Severity
+    from pytest_ckpt_compat._core.rules import judge
+
+    if found.plan.live or found.plan.doubtful:
+        return ["some of it is yours to decide: see the lines that begin with # decide"]
+    judged = judge(sides.verdict.changes, sides.policy)
+    loads = not sides.policy.strict and all(each.severity != Severity.ERROR for each in judged)
+    so = (
+        ["it loads as it is registered, with strict=False, and without what these lines name"]
+        if loads
+        else []
+    )
+    return ["no code is written: nothing is certain; all of it is in the lines that begin with # decide", *so]
 
 
 def _meaning(change: Change) -> str:

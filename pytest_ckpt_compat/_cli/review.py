@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pytest_ckpt_compat._cli.accept import day
 from pytest_ckpt_compat._cli.progress import asked, can_ask, show
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.errors import CkptCompatError, UsageError
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from pytest_ckpt_compat._cli.check import Checked
     from pytest_ckpt_compat._core.verdict import Verdict
     from pytest_ckpt_compat._pytest_plugin.collection import Project
@@ -41,6 +45,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--against", metavar="REF", help="ask about what this branch breaks since it left REF"
     )
+    parser.add_argument(
+        "--until", type=day, metavar="DATE", help="last day on which what you accept is accepted (2026-12-31)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -57,17 +64,17 @@ def run(arguments: argparse.Namespace) -> int:
         advice = 'run ckpt-compat check, then ckpt-compat accept ID --all --reason "..."'
         raise UsageError("review", "asks questions, and this is no terminal", advice)
     show("checking every registered checkpoint ...")
-    return in_project(lambda project: _review(project, arguments.against), asks=True)
+    return in_project(lambda project: _review(project, arguments.against, arguments.until), asks=True)
 
 
-def _review(project: Project, ref: str | None) -> int:
+def _review(project: Project, ref: str | None, until: date | None = None) -> int:
     from pytest_ckpt_compat._cli.check import check
 
     checked = check(project, ref)
     opened = _opened(checked)
     for line in checked.remarks:
         show(visible(line))
-    asking = _Asking(project, ref, len(opened), _definitions(project, opened), _retirable(checked))
+    asking = _Asking(project, ref, len(opened), _definitions(project, opened), _retirable(checked), until)
     try:
         for number, verdict in enumerate(opened, 1):
             if not asking.about(verdict, number):
@@ -77,7 +84,7 @@ def _review(project: Project, ref: str | None) -> int:
     left = [verdict for verdict in opened if verdict.name not in asking.done]
     done = f"{count(len(opened), 'break')}: {len(asking.done)} settled, {len(left)} open"
     show(
-        f"{done}; run ckpt-compat check to see how it stands"
+        f"{done}; run {_check_again(ref)} to see how it stands"
         if opened
         else "nothing to review: no break is open"
     )
@@ -85,6 +92,10 @@ def _review(project: Project, ref: str | None) -> int:
     if codes:
         return min(codes)
     return 0 if opened else checked.outcome.exit_code
+
+
+def _check_again(ref: str | None) -> str:
+    return f"ckpt-compat check --against {shlex.quote(ref)}" if ref else "ckpt-compat check"
 
 
 def _opened(checked: Checked) -> list[Verdict]:
@@ -134,6 +145,7 @@ class _Asking:
         number: how many breaks are open.
         owners: id of a verdict -> the registration that records its snapshot.
         retirable: ids of checkpoints that can be retired.
+        until: last day of what is accepted, or None.
         done: ids of what was settled.
         reason: the last reason given.
     """
@@ -143,6 +155,7 @@ class _Asking:
     number: int
     owners: Mapping[str, str]
     retirable: frozenset[str]
+    until: date | None = None
     done: list[str] = field(default_factory=list)
     reason: str = ""
 
@@ -223,7 +236,10 @@ class _Asking:
             return rules
         answer = asked(f"which of {', '.join(rules)} (nothing for all)? ")
         wanted = {word.upper() for word in answer.replace(",", " ").split()}
-        return [rule for rule in rules if rule in wanted] if wanted else rules
+        chosen = [rule for rule in rules if rule in wanted]
+        if wanted and not chosen:
+            show(f"that is none of {', '.join(rules)}")
+        return chosen if wanted else rules
 
     def _accept(self, verdict: Verdict) -> list[str]:
         from pytest_ckpt_compat._check import acceptance
@@ -238,7 +254,7 @@ class _Asking:
         chosen_changes = [each for each in verdict.changes if each.rule in chosen_rules]
         verdict = replace(verdict, changes=tuple(chosen_changes))
         entries = accepted.load(context.folder)
-        wanted = accepted.Entry(verdict.name, "", "*", reason)
+        wanted = accepted.Entry(verdict.name, "", "*", reason, self.until)
         chosen = acceptance.accept_all(verdict, entries, wanted, context.today)
         accepted_edit.save(context.folder, chosen)
         file = f"{context.folder.name}/{accepted.FILE}"
@@ -261,10 +277,15 @@ class _Asking:
         stale = any(change.kind == "stale-snapshot" for change in verdict.changes)
         rewrite = frozenset({owner} if stale and owner == verdict.name else ())
         context = replace(self.project.context, update=True, rewrite=rewrite)
-        writes = check_registered(registration, context).writes
+        found = check_registered(registration, context)
+        writes = found.writes
         if owner != verdict.name:  # a definition: the checkpoint's own snapshot was not asked about
             writes = {name: text for name, text in writes.items() if store.is_definition(name)}
-        return [line for name, text in writes.items() for line in update.write(context.folder, name, text)]
+        return [
+            line
+            for name, text in writes.items()
+            for line in update.write(context.folder, name, text, over=found.over.get(name, update.Over()))
+        ]
 
     def _migrate(self, verdict: Verdict) -> list[str]:
         """The code, as ``ckpt-compat migrate`` prints it."""

@@ -261,6 +261,7 @@ RULES: tuple[Rule, ...] = (
         severity=Severity.ERROR,
         sign="!",
         phrase="head resized",
+        advice="build it with the file's outputs, load, then replace the head; or leave it out of the load",
         meaning="an output head has another number of outputs",
         documentation=cleandoc(
             """

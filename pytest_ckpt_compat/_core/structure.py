@@ -266,3 +266,14 @@ def alias_groups(identities: Mapping[str, object]) -> tuple[tuple[str, ...], ...
     for key, identity in identities.items():
         groups.setdefault(identity, []).append(key)
     return tuple(tuple(keys) for keys in groups.values() if len(keys) > 1)
+
+
+def modules_of(structure: Structure) -> frozenset[str]:
+    """The modules that a state_dict shows: those of its keys, their containers, and those with a version."""
+    found = {*(structure.versions or ())}
+    for key in structure.tensors:
+        module = key.rpartition(".")[0]
+        while module and module not in found:
+            found.add(module)
+            module = module.rpartition(".")[0]
+    return frozenset(found - {""})

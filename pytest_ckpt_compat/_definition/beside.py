@@ -10,18 +10,26 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+How = Literal["buffer", "none", "extra", "attribute", "number"]
+
+
 @dataclass(frozen=True)
 class Beside:
     """What a module has under the key of a tensor that it does not load.
 
     Attributes:
         how: ``buffer``, one with ``persistent=False``; ``none``, a parameter or buffer that is None;
-            ``extra``, a tensor that ``set_extra_state`` assigns; ``attribute``, any other tensor.
+            ``extra``, a tensor that ``set_extra_state`` assigns; ``attribute``, any other tensor;
+            ``number``, one that is none.
         equal: whether it holds the checkpoint's numbers; None if that is not known.
+        shape: of a tensor; None of anything else.
+        value: of a number, as Python writes it.
     """
 
-    how: Literal["buffer", "none", "extra", "attribute"]
+    how: How
     equal: bool | None = None
+    shape: tuple[int, ...] | None = None
+    value: str = ""
 
 
 def beside(module: nn.Module, keys: Iterable[str]) -> dict[str, Beside]:
@@ -32,11 +40,14 @@ def beside(module: nn.Module, keys: Iterable[str]) -> dict[str, Beside]:
         owner, _, name = key.rpartition(".")
         how = _how(parts[owner], name) if owner in parts else None
         if how is not None:
-            found[key] = Beside(how)
+            there = getattr(parts[owner], name, None)
+            shape = None if how in ("none", "number") else getattr(there, "shape", None)
+            value = repr(there) if how == "number" else ""
+            found[key] = Beside(how, shape=None if shape is None else tuple(shape), value=value)
     return found
 
 
-def _how(part: nn.Module, name: str) -> Literal["buffer", "none", "extra", "attribute"] | None:
+def _how(part: nn.Module, name: str) -> How | None:
     import torch
 
     registered = {**part._parameters, **part._buffers}
@@ -46,6 +57,8 @@ def _how(part: nn.Module, name: str) -> Literal["buffer", "none", "extra", "attr
         return "buffer" if name in part._non_persistent_buffers_set else None
     # A hook of weight_norm computes the weight from weight_g and weight_v: it is no attribute of its own.
     derived = any(each.startswith(f"{name}_") for each in registered)
+    if not derived and type(vars(part).get(name)) in (int, float):
+        return "number"
     if derived or not isinstance(vars(part).get(name), torch.Tensor):
         return None
     code = getattr(type(part).set_extra_state, "__code__", None)

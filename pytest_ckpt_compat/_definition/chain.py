@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.migrated import Applied, Migrated, RuleUse
-from pytest_ckpt_compat._core.structure import SNAPSHOT, Structure
+from pytest_ckpt_compat._core.structure import SNAPSHOT, Structure, modules_of
 from pytest_ckpt_compat._definition.origin_texts import Texts
 from pytest_ckpt_compat._definition.origins import Origins
 from pytest_ckpt_compat._definition.project_code import Remap, remap_of
@@ -16,6 +17,9 @@ from pytest_ckpt_compat._registry.chain import Link, is_migrate, is_version, lin
 
 if TYPE_CHECKING:
     from torch import nn
+
+#: Values that a note names.
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,9 @@ class Chain:
         found = _version_in(structure, str(self.version))
         if found is None:
             what = "snapshot" if structure.source.format == SNAPSHOT else "file"
-            return Chosen(
-                Chain(self.links), notes=(f"the {what} has no {self.version}: taken for the oldest",)
-            )
+            place = str(self.version)
+            note = f"the {what} has no {place}{_beside(structure, place)}: taken for the oldest"
+            return Chosen(Chain(self.links), notes=(note,), lacks=_lacking(structure, place))
         if not is_version(found):
             problem = f"is {found!r} in {structure.source.path}"
             advice = "it must be a whole number, or numbers with dots between them"
@@ -118,12 +122,14 @@ class Chosen:
         passed: names of those that it does not need.
         version: of the file, as it says itself, or "".
         notes: remarks on how the version was known, a line each.
+        lacks: the module whose version it was to be, which the file does not have, or "".
     """
 
     chain: Chain
     passed: tuple[str, ...] = ()
     version: str = ""
     notes: tuple[str, ...] = ()
+    lacks: str = ""
 
 
 def _migrated(
@@ -171,9 +177,35 @@ def _version_in(structure: Structure, place: str) -> Any:
         return structure.migrated.version
     found = _at(structure.values, place)
     module, _, name = place.rpartition(".")
-    if found is None and name == "_version" and structure.versions is not None:
+    if (
+        found is None
+        and name == "_version"
+        and structure.versions is not None
+        and not _lacking(structure, place)
+    ):
         return structure.versions.get(module, 1)
     return found
+
+
+def _lacking(structure: Structure, place: str) -> str:
+    """The module whose version a place is, if the checkpoint does not have it; else ""."""
+    module, _, name = place.rpartition(".")
+    lacks = name == "_version" and module and module not in modules_of(structure)
+    return module if lacks and not isinstance(_at(structure.values, module), Mapping) else ""
+
+
+def _beside(structure: Structure, place: str) -> str:
+    """What stands beside the place of a version, if anything may be one: `` (it has meta.version)``."""
+    within, _, name = place.rpartition(".")
+    found = _at(structure.values, within) if within else structure.values
+    there = (
+        {str(key) for key, value in found.items() if is_version(value)}
+        if isinstance(found, Mapping)
+        else set()
+    )
+    names = difflib.get_close_matches(name, there, n=1) or sorted(there)
+    shown = ", ".join(f"{within}.{each}" if within else each for each in names[:_SHOWN])
+    return f" (it has {shown}{', ...' if len(names) > _SHOWN else ''})" if names else ""
 
 
 def _at(values: Mapping[str, Any], path: str) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from pytest_ckpt_compat._core.changes import Change, Kind
+from pytest_ckpt_compat._core.rules import BY_KIND
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, Structure, TensorSpec
 from pytest_ckpt_compat._migrate import shapes
 from pytest_ckpt_compat._migrate.squares import doubted_squares
@@ -19,13 +20,21 @@ from pytest_ckpt_compat._renames.units.parametrized import MAGNITUDE, MAIN, Para
 _NO_STEP: frozenset[Kind] = frozenset(
     {"retyped", "retied", "unopenable", "optimizer-mismatch", "settings-changed", "output-drift"}
 )
+#: What helps with another size, where nothing more is known.
+_ANOTHER_SIZE: Mapping[Kind, str] = {
+    "head-resized": BY_KIND["head-resized"].advice,
+    "resized": "build the model with the size that the file has, or write how the one becomes the other",
+}
 #: A key that says how another tensor is to be read: without it, that one has other numbers.
 _COMPANION = re.compile(
     r"(^|[._])(lora_\w+|absmax|quant_map|quant_state\w*|nested_absmax|nested_quant_map|SCB|qzeros|scales|g_idx|"
     r"weight_scale\w*|scale_inv|input_scale|magnitude_vector|ia3_l)([._]|$)"
 )
 _HOOKED = "a hook of the model has a part in it, and the keys do not show which"
-_NO_SOURCE = "nothing in the checkpoint is known to become it"
+_NO_SOURCE = (
+    "nothing in the checkpoint is known to become it: say what does (--choose OLD=NEW), "
+    "or give it the model's own value, model.state_dict()[KEY]"
+)
 
 
 def plan_of(changes: Iterable[Change], old: Structure, new: Structure) -> Plan:
@@ -129,7 +138,7 @@ def operation(before: TensorSpec, after: TensorSpec) -> Op | None:
 def _resized(change: Change) -> Decision:
     before, after = change.old_specs or ("",), change.new_specs or ("",)
     sizes = f"{before[0]} -> {after[0]}" + (f", {change.detail}" if change.detail else "")
-    text = f"{sizes}: adapt it, or drop it and load with strict=False"
+    text = f"{sizes}: {change.advice or _ANOTHER_SIZE[change.kind]}"
     return Decision(change.old, change.new, text, change.group, f"{change.old[0]}=" if change.old else "")
 
 

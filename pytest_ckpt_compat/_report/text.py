@@ -80,6 +80,7 @@ def is_quiet(verdict: Verdict) -> bool:
     casts = {
         (change.old_specs[0].dtype, change.new_specs[0].dtype)
         if change.kind == "retyped"
+        and not change.detail
         and change.severity is Severity.WARNING
         and widens(change.old_specs[0], change.new_specs[0])
         else None
@@ -143,7 +144,18 @@ def _phrase(rule: Rule, changes: Sequence[Change], verdict: Verdict) -> str:
     phrase = rule.phrase if by_keys else "{detail}"
     if phrase == "{settings}":
         return settings_phrase(changes, verdict)
-    return phrase.format(tensors=_tensors(changes, verdict), detail=visible(detail))
+    told = phrase.format(tensors=_tensors(changes, verdict), detail=visible(detail))
+    return f"{told}{_loss(changes)}" if rule.kind == "retyped" else told
+
+
+def _loss(changes: Sequence[Change]) -> str:
+    """``: w is complex64, loaded as float32: the imaginary part is lost``; "" if no cast loses so much."""
+    lossy = [change for change in changes if change.detail]
+    if not lossy:
+        return ""
+    first, more = lossy[0], f" (and of {len(lossy) - 1:,} more)" if len(lossy) > 1 else ""
+    dtypes = f"{first.old_specs[0].dtype}, loaded as {first.new_specs[0].dtype}"
+    return f": {visible(first.old[0])} is {dtypes}: {first.detail}{more}"
 
 
 def _tensors(changes: Sequence[Change], verdict: Verdict) -> str:

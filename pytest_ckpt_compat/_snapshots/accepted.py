@@ -20,11 +20,16 @@ from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.rules import BY_ID
 from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._snapshots.conflicts import line_of_marker
 
 FILE = "accepted.toml"
 #: Ends the id of an entry about a definition whose checkpoints the earlier code cannot load.
 FORWARD = "@forward"
 
+_MERGE = (
+    "keep the entries of both sides, each below an [[accepted]] of its own with its id, rule, key, reason "
+    "and changes; or keep one side and run ckpt-compat accept again"
+)
 _REDO = "restore it from git, or take the entry out and run ckpt-compat accept again"
 #: Where in the code something was raised: the line number changes when other code does.
 _LOCATION = re.compile(r" \([^()]*:\d+\)")
@@ -93,6 +98,8 @@ def loads(text: str, shown: str) -> tuple[Entry, ...]:
     try:
         data = toml.parse(text)
     except ValueError as error:
+        if line := line_of_marker(text):
+            raise SnapshotError(shown, f"has conflict markers (line {line})", _MERGE) from error
         raise SnapshotError(shown, f"is not TOML: {error}", _REDO) from error
     tables = data.pop("accepted", [])
     if data or not isinstance(tables, list):

@@ -6,7 +6,6 @@ import ast
 import hashlib
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -30,6 +29,7 @@ from pytest_ckpt_compat._snapshots import (
     output_lines,
     pickled_names,
 )
+from pytest_ckpt_compat._snapshots.conflicts import line_of_marker
 from pytest_ckpt_compat._snapshots.optimizer_data import plain
 
 FORMAT = "ckpt-compat fingerprint"
@@ -37,7 +37,6 @@ VERSION = 1
 #: ``Source.format`` of a structure that comes from a snapshot.
 SOURCE = SNAPSHOT
 
-_CONFLICT_MARKER = re.compile(r"^(<{7}|\|{7}|={7}|>{7})", re.MULTILINE)
 #: How often signs may stand in the text. A tensor takes one colon, and a comma for each dimension.
 _MOST = {
     "brackets": ("[{", 12 * limits.KEYS),
@@ -258,9 +257,8 @@ def redo_advice(again: str) -> str:
 
 def _parse(text: str, path: str, again: str) -> dict[str, Any]:
     redo = redo_advice(again)
-    marker = _CONFLICT_MARKER.search(text)
-    if marker is not None:
-        problem = f"has conflict markers (line {text.count(chr(10), 0, marker.start()) + 1})"
+    if line := line_of_marker(text):
+        problem = f"has conflict markers (line {line})"
         raise SnapshotError(path, problem, f"merge it: keep one side, or record it again: {again}")
     for name, (signs, most) in _MOST.items():
         if sum(map(text.count, signs)) > most:  # counted first, so that the parser never builds them
