@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_ckpt_compat._check import attention
 from pytest_ckpt_compat._check.sizes import pairs
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.heads import WORD
@@ -50,6 +51,7 @@ def _numbers(
 ) -> dict[str, Any]:
     resized = [each for each in changes if each.kind in ("resized", "head-resized")]
     sizes = {pair for each in resized for pair in pairs(each)} | set(_lengths(changes, old, new))
+    sizes |= set(attention.sizes(old, new))
     found = {}
     for name, value in given.items():
         befores = {a for a, b in sizes if b == value} if type(value) is int else set()
