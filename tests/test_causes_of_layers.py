@@ -122,7 +122,7 @@ def test_a_prefix_beside_another_cause_is_taken_off_by_one_way(
     shapes = {"bias": (4,), "weight_g": (4, 1, 1), "weight_v": (4, 4, 3)}
     state = {f"generator.up.{name}": torch.ones(shape) for name, shape in shapes.items()}
     torch.save(state, pytester.path / "run.pt")
-    assert command("update").code == 0
+    assert command("update").code == 1  # it does not load yet
     printed = command("check").out
     assert [line.strip() for line in printed.splitlines() if line.strip().startswith(("fix:", "then:"))] == [
         "fix:    ckpt-compat migrate run"
@@ -138,3 +138,125 @@ def test_a_prefix_alone_keeps_its_own_repair(tmp_path: Path) -> None:
     verdict = checked(tmp_path, old.state_dict(), lambda: Layers(body=nn.Linear(3, 3), head=nn.Linear(3, 2)))
     assert [label for label, _ in verdict.repairs] == ["fix", "then"]
     assert isinstance(verdict, ckpt.Verdict)
+
+
+# -- another class ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recorded(pytester: pytest.Pytester, command: Command) -> Callable[[str, str], str]:
+    """Checks a file of one definition, as recorded, into another one."""
+
+    def check(before: str, after: str) -> str:
+        models = "import torch\nfrom torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n"
+        models += "        super().__init__()\n        self.a = nn.Linear(2, 2)\n        self.up = {}\n"
+        path = pytester.path / "models.py"
+        path.write_text(models.format(before))
+        entry = '[[tool.ckpt_compat.checkpoint]]\nid = "run"\npath = "run.pt"\nmodel = "models:Net"\n'
+        (pytester.path / "pyproject.toml").write_text(entry)
+        layer = eval(before, {"nn": nn})
+        torch.save(Layers(a=nn.Linear(2, 2), up=layer).state_dict(), pytester.path / "run.pt")
+        assert command("update").code == 0
+        path.write_text(models.format(after))
+        return command("check").out
+
+    return check
+
+
+def test_another_convolution_is_no_permutation(recorded: Callable[[str, str], str]) -> None:
+    text = recorded("nn.ConvTranspose2d(8, 16, 3)", "nn.Conv2d(8, 16, 3)")
+    assert "a ConvTranspose2d in the file, a Conv2d here" in text
+    assert "CK201: put a ConvTranspose2d back: a Conv2d computes something else with its weights" in text
+    assert "fix:" not in text
+
+
+@pytest.mark.parametrize(("stride", "rule"), [(1, "CK204"), (2, "CK201")])
+def test_a_pointwise_convolution_is_the_other_permuted(
+    recorded: Callable[[str, str], str], stride: int, rule: str
+) -> None:
+    given = f"(8, 16, 1, stride={stride})"
+    assert recorded(f"nn.ConvTranspose2d{given}", f"nn.Conv2d{given}").splitlines()[2].startswith(rule)
+
+
+def test_a_projected_lstm_is_known_by_its_class(recorded: Callable[[str, str], str]) -> None:
+    """Its shapes are not those of the gates."""
+    text = recorded("nn.LSTM(8, 16, proj_size=5)", "nn.GRU(8, 16)")
+    assert "an LSTM in the file, a GRU here" in text
+    assert "CK201: put an LSTM back: no size makes one of the other" in text
+
+
+def test_a_cell_is_known_by_its_gates(tmp_path: Path) -> None:
+    text = text_of(tmp_path, Layers(c=nn.LSTMCell(8, 16)), lambda: Layers(c=nn.RNNCell(8, 16)))
+    assert "an LSTM in the file, an RNN here" in text
+
+
+# -- another shape that is no size -----------------------------------------------------------------
+
+
+class Both(nn.Module):
+    def __init__(self, bi: bool = True) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(8, 16, bidirectional=bi)
+        self.fc = nn.Linear(32 if bi else 16, 2)
+
+
+@pytest.mark.parametrize(("was", "now"), [(False, "bidirectional here, in the file not"), (True, "")])
+def test_one_direction_more_gets_no_default(tmp_path: Path, was: bool, now: str) -> None:
+    def other() -> nn.Module:
+        return Both(not was)
+
+    text = text_of(tmp_path, Both(was), other)
+    assert (now or "bidirectional in the file, here not") in text
+    assert f"build it with bidirectional={was}, as the file has it" in text
+    assert "give it a default" not in text
+    assert "put the layer back" not in text
+
+
+def test_a_switch_whose_name_no_key_has_is_tried(tmp_path: Path) -> None:
+    text = text_of(tmp_path, Both(False), Both)
+    assert "it loads with bi=False: build the model so, and give this in kwargs" in text
+
+
+class Grouped(nn.Module):
+    def __init__(self, groups: int = 1, inputs: int = 8) -> None:
+        super().__init__()
+        self.c = nn.Conv2d(inputs, 24, 3, groups=groups)
+        self.head = nn.Linear(24, 2)
+
+
+def test_groups_are_no_size_to_restore(tmp_path: Path) -> None:
+    text = text_of(tmp_path, Grouped(8), Grouped)
+    assert "groups 8 -> 1, or 1 input channels -> 8" in text
+    assert "it loads with groups=8" in text
+
+
+def test_channels_of_images_are_no_groups(tmp_path: Path) -> None:
+    assert "groups" not in text_of(tmp_path, Grouped(inputs=1), lambda: Grouped(inputs=3))
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_layer_over_what_was_flattened_is_reshaped_by_its_person(tmp_path: Path, back: bool) -> None:
+    """The shapes do not say whether the channels came first."""
+    old, new = Layers(fc=nn.Linear(8 * 49, 10)), Layers(fc=nn.Conv2d(8, 10, 7))
+    if back:
+        old, new = new, old
+    verdict = checked(tmp_path, old.state_dict(), lambda: new)
+    assert [each.kind for each in verdict.changes] == ["transposed"]
+    shape = "10, 392" if back else "10, 8, 7, 7"
+    told = f"reshape it while loading (migrate=): reshape({shape}), if its inputs were flattened with the"
+    assert told in str(verdict)
+
+
+def test_arguments_that_give_the_sizes_alone_are_named(tmp_path: Path) -> None:
+    class Net(nn.Module):
+        def __init__(self, hidden: int = 16, dropout: float = 0.0) -> None:
+            super().__init__()
+            self.a = nn.Linear(4, hidden)
+            self.n = nn.LayerNorm(hidden) if dropout else nn.Identity()
+            self.b = nn.Linear(hidden, 2)
+
+    text = text_of(tmp_path, Net(12, 0.1), Net)
+    assert (
+        "CK201: with hidden=12, the sizes are the file's: build the model so, and give this in kwargs" in text
+    )
+    assert "it loads with" not in text

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_ckpt_compat._check import attention
+from pytest_ckpt_compat._check.layer_sizes import group_sizes
 from pytest_ckpt_compat._check.sizes import pairs
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.heads import WORD
@@ -20,7 +21,7 @@ _MOST = 5
 def proposals(
     changes: Sequence[Change], old: Structure, new: Structure, definition: Definition
 ) -> Iterator[Mapping[str, Any]]:
-    """Arguments to try, the likeliest first: all numbers, all switches, both, and each alone.
+    """Arguments to try, the likeliest first: all numbers, all switches, both, each alone, and other switches.
 
     A number is tried where it is a size of the definition that the checkpoint has otherwise, or a number of
     layers; a switch, where its name is in a key that one side lacks.
@@ -35,7 +36,8 @@ def proposals(
     numbers, switches = _numbers(given, changes, old, new), _switches(given, changes)
     both = {**numbers, **switches}
     tried: list[Mapping[str, Any]] = []
-    for each in (numbers, switches, both, *({name: value} for name, value in both.items())):
+    others = ({**numbers, **switches, **each} for each in _other_switches(given, both))
+    for each in (numbers, switches, both, *({name: value} for name, value in both.items()), *others):
         if each and each not in tried and len(tried) < _MOST:
             tried.append(each)
     yield from tried
@@ -51,7 +53,7 @@ def _numbers(
 ) -> dict[str, Any]:
     resized = [each for each in changes if each.kind in ("resized", "head-resized")]
     sizes = {pair for each in resized for pair in pairs(each)} | set(_lengths(changes, old, new))
-    sizes |= set(attention.sizes(old, new))
+    sizes |= {*attention.sizes(old, new), *group_sizes(resized, new)}
     found = {}
     for name, value in given.items():
         befores = {a for a, b in sizes if b == value} if type(value) is int else set()
@@ -92,6 +94,13 @@ def _switches(given: Mapping[str, Any], changes: Sequence[Change]) -> dict[str, 
         for name, value in given.items()
         if isinstance(value, bool) and (name in segments or _words(name) & words)
     }
+
+
+def _other_switches(given: Mapping[str, Any], tried: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Switches whose names say nothing: ``bi`` is in no key of an LSTM."""
+    yield from (
+        {name: not value} for name, value in given.items() if isinstance(value, bool) and name not in tried
+    )
 
 
 def _words(name: str) -> set[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.changes import Change, Confidence
 from pytest_ckpt_compat._renames.units.tokens import segment_tokens
 
 DETAIL = "square, so that it may be transposed"
@@ -24,7 +24,7 @@ def doubted(change: Change) -> Change:
     square = len(shape) == 2 and shape[0] == shape[1] > 1
     if not square or _is_of_layer(change.old[0]) == _is_of_layer(change.new[0]):
         return change
-    confidence = "ambiguous" if change.confidence == "ambiguous" else "likely"
+    confidence: Confidence = "ambiguous" if change.confidence == "ambiguous" else "likely"
     evidence = (IN_DOUBT, *change.evidence)
     return replace(change, confidence=confidence, evidence=evidence, detail=DETAIL, advice=_ADVICE)
 
