@@ -10,6 +10,7 @@ from pytest_ckpt_compat._check.copies import copies
 from pytest_ckpt_compat._check.facts import EXTRA
 from pytest_ckpt_compat._check.former import former_layers
 from pytest_ckpt_compat._check.layer_sizes import other_sizes
+from pytest_ckpt_compat._check.leftovers import bookkeeping, held_twice, under_one_prefix
 from pytest_ckpt_compat._check.sizes import vocabulary
 from pytest_ckpt_compat._check.wrapped import AVERAGED
 from pytest_ckpt_compat._core import storages
@@ -285,6 +286,9 @@ _STEPS: tuple[_Step, ...] = (
         _parametrized,
         _stored,
         copies,
+        under_one_prefix,
+        held_twice,
+        bookkeeping,
         _stacked,
         former_layers,
         other_sizes,
