@@ -212,7 +212,7 @@ def test_one_direction_more_gets_no_default(tmp_path: Path, was: bool, now: str)
     assert "put the layer back" not in text
 
 
-def test_a_switch_whose_name_no_key_has_is_tried(tmp_path: Path) -> None:
+def test_a_switch_of_directions_is_tried_whatever_keys_call_them(tmp_path: Path) -> None:
     text = text_of(tmp_path, Both(False), Both)
     assert "it loads with bi=False: build the model so, and give this in kwargs" in text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,12 +17,14 @@ from pytest_ckpt_compat._definition.names import is_module, parameters
 
 #: Most trials: each is a build of the model, without weights.
 _MOST = 5
+#: A switch for the second direction of a recurrent layer: ``bi``, ``bidirectional``, ``use_both_directions``.
+_DIRECTIONS = re.compile(r"(^|_)bi(?!as|lin)|direction", re.IGNORECASE)
 
 
 def proposals(
     changes: Sequence[Change], old: Structure, new: Structure, definition: Definition
 ) -> Iterator[Mapping[str, Any]]:
-    """Arguments to try, the likeliest first: all numbers, all switches, both, each alone, and other switches.
+    """Arguments to try, the likeliest first: all numbers, all switches, both, and each alone.
 
     A number is tried where it is a size of the definition that the checkpoint has otherwise, or a number of
     layers; a switch, where its name is in a key that one side lacks.
@@ -36,8 +39,7 @@ def proposals(
     numbers, switches = _numbers(given, changes, old, new), _switches(given, changes)
     both = {**numbers, **switches}
     tried: list[Mapping[str, Any]] = []
-    others = ({**numbers, **switches, **each} for each in _other_switches(given, both))
-    for each in (numbers, switches, both, *({name: value} for name, value in both.items()), *others):
+    for each in (numbers, switches, both, *({name: value} for name, value in both.items())):
         if each and each not in tried and len(tried) < _MOST:
             tried.append(each)
     yield from tried
@@ -89,18 +91,13 @@ def _switches(given: Mapping[str, Any], changes: Sequence[Change]) -> dict[str, 
     ]
     words = {word.lower() for key in keys for segment in key.split(".") for word in WORD.findall(segment)}
     segments = {segment for key in keys for segment in key.split(".")}
+    reverse = any(key.endswith("_reverse") for key in keys)
     return {
         name: not value
         for name, value in given.items()
-        if isinstance(value, bool) and (name in segments or _words(name) & words)
+        if isinstance(value, bool)
+        and (name in segments or _words(name) & words or (reverse and _DIRECTIONS.search(name)))
     }
-
-
-def _other_switches(given: Mapping[str, Any], tried: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Switches whose names say nothing: ``bi`` is in no key of an LSTM."""
-    yield from (
-        {name: not value} for name, value in given.items() if isinstance(value, bool) and name not in tried
-    )
 
 
 def _words(name: str) -> set[str]:
