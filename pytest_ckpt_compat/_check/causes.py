@@ -8,6 +8,9 @@ from dataclasses import replace
 
 from pytest_ckpt_compat._check.copies import of_copies
 from pytest_ckpt_compat._check.facts import EXTRA
+from pytest_ckpt_compat._check.former import former_layers
+from pytest_ckpt_compat._check.layer_sizes import other_sizes
+from pytest_ckpt_compat._check.leftovers import bookkeeping, held_twice, under_one_prefix
 from pytest_ckpt_compat._check.lora import of_lora
 from pytest_ckpt_compat._check.norms import without_statistics
 from pytest_ckpt_compat._check.scales import with_scales
@@ -262,31 +265,6 @@ def _stacked(changes: Sequence[Change], _old: Structure, _new: Structure) -> Seq
     ]
 
 
-#: Rows of a recurrent layer's weight for each hidden value -> the layer.
-_GATES: Mapping[int, str] = {4: "an LSTM", 3: "a GRU", 1: "an RNN"}
-
-
-def _recurrent(changes: Sequence[Change], old: Structure, new: Structure) -> Sequence[Change]:
-    """An LSTM that became a GRU, or the like: its gates show in the shapes."""
-    found: dict[int, Change] = {}
-    for each in changes:
-        key = each.new[0] if each.kind in _RESIZED else ""
-        module, _, leaf = key.rpartition(".")
-        if not leaf.startswith(("weight_hh_l", "weight_ih_l", "bias_hh_l", "bias_ih_l")):
-            continue
-        before, after = (_gates(side, f"{module}.weight_hh_l0".lstrip(".")) for side in (old, new))
-        if before and after and before != after:
-            detail = f"{before} in the file, {after} here"
-            advice = f"put {before} back: no size makes one of the other"
-            found[id(each)] = replace(each, kind="resized", detail=detail, advice=advice)
-    return [found.get(id(each), each) for each in changes]
-
-
-def _gates(side: Structure, key: str) -> str:
-    shape = side.tensors[key].shape if key in side.tensors else ()
-    return _GATES.get(shape[0] // shape[1], "") if len(shape) == 2 and shape[1] else ""
-
-
 def _nothing_alike(changes: Sequence[Change], old: Structure, _new: Structure) -> Sequence[Change]:
     """A checkpoint of which not one tensor has a place in the definition."""
     lost = {key for each in changes if each.kind == "unexpected" for key in each.old}
@@ -300,6 +278,7 @@ def _nothing_alike(changes: Sequence[Change], old: Structure, _new: Structure) -
 
 
 _STEPS: tuple[_Step, ...] = (
-    *(_heads, _empty, _extra_state, of_copies, with_sources, with_scales, _parametrized, _stored),
-    *(_stacked, _recurrent, _sizes, _statistics, _averaged, without_statistics, of_lora, _nothing_alike),
+    *(_heads, _empty, _extra_state, held_twice, of_copies, under_one_prefix, with_sources, with_scales),
+    *(_parametrized, _stored, bookkeeping, _stacked, former_layers, other_sizes, _sizes, _statistics),
+    *(_averaged, without_statistics, of_lora, _nothing_alike),
 )

@@ -52,7 +52,7 @@ def as_changes(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Cha
         *(_resized(key, shapes, old, new) for key, shapes in outcome.mismatched.items()),
         *(_missing(key, old, new, outcome) for key in outcome.missing),
         *(_unexpected(key, old, outcome.beside.get(key)) for key in outcome.unexpected),
-        *(Change("load-raises", detail=error) for error in outcome.errors),
+        *(_raised(error, old, new) for error in outcome.errors),
     ]
     yield from found
     unloaded = {*outcome.untouched, *(key for change in found for key in change.new)}
@@ -81,6 +81,16 @@ def _missing(key: str, old: Structure, new: Structure, outcome: Outcome) -> Chan
     return compare.missing(key, new, outcome.missing)
 
 
+def _raised(error: str, old: Structure, new: Structure) -> Change:
+    """The change for an error of the load; a sparse tensor that meets a dense one in a word of its own."""
+    sparse = [key for key, spec in old.tensors.items() if spec.dtype.startswith("sparse")]
+    for key in sparse if "sparse" in error.lower() else ():
+        if f'"{key}"' in error and key in new.tensors and not new.tensors[key].dtype.startswith("sparse"):
+            advice = f"make {key} dense while loading (migrate=), by to_dense(), or keep it sparse here"
+            return Change("load-raises", detail=f"{key} is sparse in the file and dense here", advice=advice)
+    return Change("load-raises", detail=error)
+
+
 def _unexpected(key: str, old: Structure, there: Beside | None) -> Change:
     """The change for a key that torch had no use for, and what the definition has under it instead."""
     change = compare.unexpected(key, old)
@@ -91,6 +101,11 @@ def _unexpected(key: str, old: Structure, there: Beside | None) -> Change:
     if there.how == "buffer" and there.shape not in (None, old.tensors[key].shape):
         detail = f"still there, persistent=False, of another size {list(there.shape or ())}"
         return replace(change, detail=detail, advice=_OWN_SIZE)
+    if there.how == "elsewhere":
+        if there.shape != old.tensors[key].shape:
+            return change
+        detail, advice = _BUFFERS[there.equal]
+        return replace(change, detail=detail.replace("still there", f"{there.value} here"), advice=advice)
     detail, advice = _BUFFERS[there.equal] if there.how == "buffer" else _OTHERS[there.how]
     return replace(change, detail=detail, advice=advice)
 

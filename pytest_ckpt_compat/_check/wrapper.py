@@ -14,6 +14,8 @@ from pytest_ckpt_compat._core.structure import Structure
 
 #: Kinds that say something besides about keys whose story another change tells.
 _BESIDE: frozenset[Kind] = frozenset({"retyped", "retied"})
+#: Labels of the lines that say what to do about a prefix.
+PREFIX = ("fix", "then")
 
 
 @dataclass(frozen=True)

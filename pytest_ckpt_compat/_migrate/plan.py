@@ -130,6 +130,7 @@ def _pair(change: Change, one: str, other: str, old: Structure, new: Structure) 
     if op is not None:
         return _made(change, op, (one,), (other,))
     text = f"{before} -> {after}: in which order its numbers are to stand does not follow from the shapes"
+    text += f": {change.advice}" if change.advice else ""
     return Decision((one,), (other,), text, change.group)
 
 

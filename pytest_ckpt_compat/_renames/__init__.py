@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.structure import TensorSpec
-from pytest_ckpt_compat._renames.believe import part_order
+from pytest_ckpt_compat._renames.believe import bare, part_order
 from pytest_ckpt_compat._renames.believe.judge import judge
 from pytest_ckpt_compat._renames.explain.changes import Match, Sides, changes
 from pytest_ckpt_compat._renames.explain.copies import with_copies
@@ -133,7 +133,8 @@ def _inferred(
         Match(old_units[a], new_units[b], "likely", ("the same position and name, with one size changed",))
         for a, b in resized(old_units, new_units, list(judged))
     ]
-    return with_copies(changes(sides, [_of_known_order(match) for match in matches]), sides.old)
+    told = changes(sides, [_of_known_order(match) for match in matches])
+    return with_copies([bare.doubted(each) for each in told], sides.old)
 
 
 def _of_known_order(match: Match) -> Match:
