@@ -65,6 +65,7 @@ PARTS = {
     "overview",
     "places",
     "publish",
+    "quiet_losses",
     "reading",
     "rows",
     "settings_rows",

@@ -14,6 +14,7 @@ from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, Structure
 from pytest_ckpt_compat._definition.beside import Beside, beside
 from pytest_ckpt_compat._definition.entries import loadable_entries, registered, saves_with_hooks
 from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.lost import Lost, lost_again, unused
 from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.reached import Entries, reached_nothing
 from pytest_ckpt_compat._definition.remap import Remapped
@@ -64,6 +65,9 @@ class Outcome:
         given: what the load got, where that is not the checkpoint as its file has it, or None.
         notes: remarks on how the load was made, a line each.
         beside: unexpected key -> what the definition has under it, outside of its state_dict.
+        copied: key -> the dtype of what was copied into it, which a hook may have made of the checkpoint's.
+        lost: key that the load filled from the checkpoint -> what took the place of that before it was over.
+        left_out: keys of the checkpoint that code before torch's own load used for nothing.
     """
 
     raised: bool
@@ -84,6 +88,9 @@ class Outcome:
     given: Structure | None = None
     notes: tuple[str, ...] = ()
     beside: Mapping[str, Beside] = field(default_factory=dict)
+    copied: Mapping[str, str] = field(default_factory=dict)
+    lost: Mapping[str, Lost] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 def require_complete(outcome: Outcome, module: object) -> None:
@@ -120,7 +127,7 @@ class Observation:
         # The entries are kept: the identity of a storage that is freed may be given to another.
         self._entries_before, self._unsaved = self._entries() if entries is None else (entries, "")
         self._before = {key: storage_of(value) for key, value in self._entries_before.items()}
-        self._recorder = _Recorder((module,) if simple else parts_of(module))
+        self._recorder = _Recorder(module, (module,) if simple else parts_of(module))
         self._unapplied: tuple[str, ...] = ()
 
     def begins(self, structure: Structure) -> None:
@@ -157,6 +164,8 @@ class Observation:
         if raised is not None and not (complete and messages):
             own.append(brief(raised))
         after, storages = self._after() if raised is None else ({}, {})
+        lost = lost_again(self._before, after, watched)
+        left_out = () if raised else unused(state, recorder.seen, watched)
         untouched = _untouched(self._before, storages, watched.written)
         missing = {*recorder.missing, *(key for key in untouched if _filled_by_torch(key, self._structure))}
         around = Entries(self._before, after, storages, recorder.missing, recorder.unexpected)
@@ -173,6 +182,13 @@ class Observation:
             nothing=raised is None and reached_nothing(self._module, around, state, watched),
             unsaved=self._unsaved,
             beside=beside(self._module, recorder.unexpected),
+            copied={
+                key: watched.copied[storage]
+                for key, storage in self._before.items()
+                if storage in watched.copied
+            },
+            lost=lost,
+            left_out=left_out,
         )
 
 
@@ -197,15 +213,28 @@ def _filled_by_torch(key: str, structure: Structure) -> bool:
 class _Recorder:
     """Keeps the lists that ``load_state_dict`` fills, whichever module's method runs."""
 
-    def __init__(self, parts: Iterable[nn.Module]) -> None:
+    def __init__(self, module: nn.Module, parts: Iterable[nn.Module]) -> None:
         self._lists: dict[int, tuple[list[str], list[str], list[str]]] = {}
+        #: Storages of what torch's own load was given; None before it began.
+        self.seen: set[int] | None = None
         from torch.jit import ScriptModule
 
         for part in parts:
             if not isinstance(part, ScriptModule):  # does not accept hooks
                 part._register_load_state_dict_pre_hook(self._note)  # type: ignore[no-untyped-call]
+                if part is module:  # before a hook of the user's takes anything out
+                    first = part._register_load_state_dict_pre_hook(self._begins)  # type: ignore[no-untyped-call]
+                    hooks: Any = part._load_state_dict_pre_hooks
+                    hooks.move_to_end(first.id, last=False)
 
-    def _note(self, _state: Any, _prefix: Any, _meta: Any, _strict: Any, *lists: list[str]) -> None:
+    def _begins(self, state: Mapping[str, Any], *_: Any) -> None:
+        self.seen = (self.seen or set()) | {each for each in map(storage_of, state.values()) if each}
+
+    def _note(
+        self, state: Mapping[str, Any], prefix: str, _meta: Any, _strict: Any, *lists: list[str]
+    ) -> None:
+        if not prefix:
+            self._begins(state)
         missing, unexpected, messages = lists
         self._lists[id(missing)] = (missing, unexpected, messages)
 

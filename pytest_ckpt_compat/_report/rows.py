@@ -146,7 +146,9 @@ def _pair_note(changes: Sequence[Change]) -> str:
     parts.append(first.detail)
     unsure = [change for change in changes if change.confidence != "certain"]
     ambiguous = [change for change in unsure if change.confidence == "ambiguous"]
-    if ambiguous:
+    if ambiguous and ambiguous[0].rivals:
+        parts.append("ambiguous")
+    elif ambiguous:
         rivals = [key for change in ambiguous for key in change.candidates if key not in change.new]
         parts.append(f"ambiguous, it could also be {rivals[0] if rivals else 'a new layer'}")
     elif unsure:

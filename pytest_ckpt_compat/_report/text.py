@@ -12,6 +12,7 @@ from pytest_ckpt_compat._core.rule import Rule
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import bare
+from pytest_ckpt_compat._report.quiet_losses import phrases_of_losses
 from pytest_ckpt_compat._report.rows import Row, rows
 from pytest_ckpt_compat._report.settings_rows import settings_phrase
 
@@ -139,7 +140,10 @@ def _phrases(verdict: Verdict, severity: Severity | None) -> Iterator[str]:
         if change.severity is severity:
             kinds.setdefault(change.kind, []).append(change)
     for kind, changes in kinds.items():
-        yield phrase_of(BY_KIND[kind], changes, verdict)
+        losing = [change for change in changes if kind in ("retyped", "partial-load") and change.detail]
+        yield from phrases_of_losses(losing, verdict)
+        if len(losing) < len(changes):
+            yield phrase_of(BY_KIND[kind], [change for change in changes if change not in losing], verdict)
 
 
 def phrase_of(rule: Rule, changes: Sequence[Change], verdict: Verdict) -> str:
@@ -152,18 +156,7 @@ def phrase_of(rule: Rule, changes: Sequence[Change], verdict: Verdict) -> str:
     phrase = rule.phrase if by_keys else "{detail}"
     if phrase == "{settings}":
         return settings_phrase(changes, verdict)
-    told = phrase.format(tensors=_tensors(changes, verdict), detail=visible(detail))
-    return f"{told}{_loss(changes)}" if rule.kind == "retyped" else told
-
-
-def _loss(changes: Sequence[Change]) -> str:
-    """``: w is complex64, loaded as float32: the imaginary part is lost``; "" if no cast loses so much."""
-    lossy = [change for change in changes if change.detail]
-    if not lossy:
-        return ""
-    first, more = lossy[0], f" (and of {len(lossy) - 1:,} more)" if len(lossy) > 1 else ""
-    dtypes = f"{first.old_specs[0].dtype}, loaded as {first.new_specs[0].dtype}"
-    return f": {visible(first.old[0])} is {dtypes}: {first.detail}{more}"
+    return phrase.format(tensors=_tensors(changes, verdict), detail=visible(detail))
 
 
 def _tensors(changes: Sequence[Change], verdict: Verdict) -> str:
