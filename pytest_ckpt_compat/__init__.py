@@ -59,4 +59,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    from pytest_ckpt_compat._core.garbage import garbage_collection_paused
+
+    with garbage_collection_paused():  # beside torch, its scans would take as long as the import
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -16,11 +16,13 @@ from _pytest import pytester
 from torch import nn
 
 from tests import warm
+from tests.warm.inner_runs import shorten
 
 # pytester takes back whatever a run in this process imports. Imported here, these modules stay, and
 # with them the identity of their classes; numpy cannot be imported twice at all.
 for _name in (
     "scipy.optimize",
+    "pytest_ckpt_compat._check.offered",
     "pytest_ckpt_compat._check.run",
     "pytest_ckpt_compat._cli.main",
     "pytest_ckpt_compat._premerge.merge_base",
@@ -28,6 +30,7 @@ for _name in (
     "pytest_ckpt_compat._pytest_plugin.fixture",
     "pytest_ckpt_compat._pytest_plugin.merge_base_worker",
     "pytest_ckpt_compat._renames",
+    "pytest_ckpt_compat._report.html.section",
     "pytest_ckpt_compat._report.json",
     "pytest_ckpt_compat._report.publish",
     "pytest_ckpt_compat._report.tree",
@@ -67,6 +70,11 @@ pytester.SysModulesSnapshot = _Kept  # type: ignore[misc]
 _LARGE = ("transformers.models.gpt2.modeling_gpt2", "peft", "lightning.pytorch")
 
 _MODULES = pytest.StashKey[int]()
+
+
+def pytest_collection_finish() -> None:
+    """The runs that tests start come after what this run itself has collected."""
+    shorten()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

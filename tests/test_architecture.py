@@ -29,6 +29,7 @@ ROOMS = (
     "_check",
     "_convert",
     "_premerge",
+    "_history",
     "_pytest_plugin",
     "_cli",
     "__init__",
@@ -36,11 +37,12 @@ ROOMS = (
 
 #: The same within a room that has folders of its own.
 INNER = {
+    "_report": ("html",),
     "_readers": ("source", "pickle", "state_dict", "formats"),
     "_renames": ("units", "match", "believe", "explain"),
 }
 
-HEAVY = ("torch", "numpy", "scipy", "safetensors", "rich", "onnx", "fsspec", "huggingface_hub")
+HEAVY = ("torch", "numpy", "scipy", "safetensors", "rich", "onnx", "fsspec", "huggingface_hub", "jinja2")
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

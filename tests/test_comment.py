@@ -17,9 +17,9 @@ import pytest
 import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat._cli import github_api
 from pytest_ckpt_compat._core.changes import Change, Policy
-from pytest_ckpt_compat._core.errors import ReadError, UsageError
+from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.rules import judge
-from pytest_ckpt_compat._report import comment, summary
+from pytest_ckpt_compat._report import comment, reading, summary
 from pytest_ckpt_compat._report.publish import as_json
 from tests.conftest import Printed
 
@@ -335,12 +335,6 @@ def test_outside_of_a_workflow_it_says_what_is_lacking(
     assert printed.err.startswith("ckpt-compat: $GITHUB_API_URL: is not set; run it in a workflow of GitHub")
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"schema": 1}', '{"schema": 2}'])
-def test_a_report_of_another_kind_is_refused(text: str) -> None:
-    with pytest.raises(ReadError, match=r"r\.json: is .*; write it with ckpt-compat check --report"):
-        comment.loads(text, "r.json")
-
-
 def test_a_token_is_sent_encrypted() -> None:
     for address in ("http://example.org", "http://localhost.example.org", "ftp://example.org"):
         with pytest.raises(UsageError, match="is not reached by https"):
@@ -350,7 +344,7 @@ def test_a_token_is_sent_encrypted() -> None:
 
 def test_a_report_says_the_same_after_it_was_read_again() -> None:
     for run in (BROKEN, UNKNOWN, WELL, NOTHING):
-        again = comment.loads(as_json(run), "r.json")
+        again = reading.loads(as_json(run), "r.json")
         assert comment.body(again, "", "") == comment.body(run, "", "")
         assert comment.calls_for_comment(again) is comment.calls_for_comment(run)
 
@@ -358,7 +352,7 @@ def test_a_report_says_the_same_after_it_was_read_again() -> None:
 def test_what_failed_at_the_end_and_what_settings_did_is_in_it() -> None:
     entry = summary.entry(ckpt.Verdict(name="v1", by_settings=("2 changes ignored",)))
     run = summary.Run((entry,), "compared", failures=("failed    x is not TOML",), settings=("CK203 is new",))
-    text = comment.body(comment.loads(as_json(run), "r.json"), "", "")
+    text = comment.body(reading.loads(as_json(run), "r.json"), "", "")
     for line in ("- failed    x is not TOML", "- v1: 2 changes ignored", "CK203 is new"):
         assert f"\n{line}\n" in text
     assert comment.AGAIN not in text

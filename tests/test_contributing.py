@@ -55,7 +55,9 @@ def test_every_format_is_recognized_and_tested(name: str) -> None:
 PARTS = {
     "bare",
     "comment",
+    "difference",
     "findings",
+    "forms",
     "github",
     "merge",
     "migrations",
@@ -63,6 +65,8 @@ PARTS = {
     "overview",
     "places",
     "publish",
+    "quiet_losses",
+    "reading",
     "rows",
     "settings_rows",
     "summary",
@@ -88,7 +92,7 @@ def test_every_report_is_written_documented_and_tested(tmp_path: Path) -> None:
         written[suffix] = read(file)
         assert f"`{suffix}`" in read(ROOT / "docs" / "reports.md")
         assert any(f"{suffix}" in read(path) for path in TESTS.glob("test_*report*.py"))
-        for options in (PACKAGE / "_cli" / "check.py", Path(hooks.__file__)):
+        for options in (PACKAGE / "_cli" / "check.py", PACKAGE / "_cli" / "report.py", Path(hooks.__file__)):
             assert re.search(rf"by suffix: .*\{suffix}\b", read(options)), f"{options} does not name {suffix}"
     assert len(set(written.values())) == len(written), "two suffixes give one text"
 

@@ -160,7 +160,14 @@ def test_several_files(project: pytest.Pytester) -> None:
     edit(models, "(model.body, model.head)", "(model.head, model.body)")
     result = project.runpytest_inprocess()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["CK403 net-v1: parameters in group 0 *"])
+    result.stdout.fnmatch_lines(
+        [
+            "CK403 net-v1: the optimizer's state does not fit",
+            "  ! [*]   6 tensors   the optimizer no longer has it   (body.0.weight, *)",
+            "  ! [*]   6 tensors   new in the optimizer: the checkpoint has no state for it   (head.*",
+            "  CK403: group 0 has 4 parameters in the file and 2 here: *",
+        ]
+    )
 
 
 def test_a_distributed_checkpoint_of_the_state_alone(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.rules import BY_ID, RULES, judge
 from pytest_ckpt_compat._core.severities import WORDS, differences, graded, words_for
 from pytest_ckpt_compat._registry import project_file
-from pytest_ckpt_compat._report import gitlab, markdown, sarif, summary
+from pytest_ckpt_compat._report import github, gitlab, markdown, sarif, summary
 from pytest_ckpt_compat._report.text import headline, render
 from tests.conftest import Filled, Printed
 from tests.repository import commit, edit, git, make_branch
@@ -271,3 +271,10 @@ def test_differences_are_those_of_what_counts() -> None:
         "this branch changes the severity of CK502: error on main, warning here"
     ]
     assert BY_ID["CK203"].severity is Severity.WARNING
+
+
+def test_a_change_of_settings_is_annotated_once() -> None:
+    run = summary.Run((), "compared", settings=("this branch changes A", "this branch changes B"))
+    assert github.render(run) == [
+        "::notice title=checkpoint compatibility::this branch changes A; this branch changes B"
+    ]

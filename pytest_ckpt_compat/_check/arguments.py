@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_ckpt_compat._check import attention
+from pytest_ckpt_compat._check.layer_sizes import group_sizes
 from pytest_ckpt_compat._check.sizes import pairs
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.heads import WORD
@@ -14,6 +17,8 @@ from pytest_ckpt_compat._definition.names import is_module, parameters
 
 #: Most trials: each is a build of the model, without weights.
 _MOST = 5
+#: A switch for the second direction of a recurrent layer: ``bi``, ``bidirectional``, ``use_both_directions``.
+_DIRECTIONS = re.compile(r"(^|_)bi(?!as|lin)|direction", re.IGNORECASE)
 
 
 def proposals(
@@ -50,6 +55,7 @@ def _numbers(
 ) -> dict[str, Any]:
     resized = [each for each in changes if each.kind in ("resized", "head-resized")]
     sizes = {pair for each in resized for pair in pairs(each)} | set(_lengths(changes, old, new))
+    sizes |= {*attention.sizes(old, new), *group_sizes(resized, new)}
     found = {}
     for name, value in given.items():
         befores = {a for a, b in sizes if b == value} if type(value) is int else set()
@@ -85,10 +91,12 @@ def _switches(given: Mapping[str, Any], changes: Sequence[Change]) -> dict[str, 
     ]
     words = {word.lower() for key in keys for segment in key.split(".") for word in WORD.findall(segment)}
     segments = {segment for key in keys for segment in key.split(".")}
+    reverse = any(key.endswith("_reverse") for key in keys)
     return {
         name: not value
         for name, value in given.items()
-        if isinstance(value, bool) and (name in segments or _words(name) & words)
+        if isinstance(value, bool)
+        and (name in segments or _words(name) & words or (reverse and _DIRECTIONS.search(name)))
     }
 
 

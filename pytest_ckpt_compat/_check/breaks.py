@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pytest_ckpt_compat._check import compare
-from pytest_ckpt_compat._core.changes import Change, Kind, Severity
+from pytest_ckpt_compat._core.changes import TIED, Change, Kind, Severity
 from pytest_ckpt_compat._core.levels import Level
 from pytest_ckpt_compat._core.rules import BY_KIND
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -24,10 +23,13 @@ def is_break(change: Change) -> bool:
 
 def may_be_migrated(verdict: Verdict) -> bool:
     """Whether a load fails for something that a migration repairs."""
-    return any(
-        change.kind in _REPAIRED or (change.kind == "missing" and change.detail.startswith(compare.TIED))
-        for change in verdict.of(Severity.ERROR)
-    )
+    return any(map(_is_repaired, verdict.of(Severity.ERROR)))
+
+
+def _is_repaired(change: Change) -> bool:
+    """Whether a migration may repair a change: a tied tensor is given the one that the checkpoint has."""
+    tied = change.kind == "missing" and change.detail.startswith(TIED)
+    return tied or change.kind in _REPAIRED
 
 
 def facts(changes: Iterable[Change]) -> set[tuple[str, str]]:

@@ -6,10 +6,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from pytest_ckpt_compat._check.compare import TIED
-from pytest_ckpt_compat._check.copies import copies
+from pytest_ckpt_compat._check.copies import of_copies
 from pytest_ckpt_compat._check.facts import EXTRA
+from pytest_ckpt_compat._check.former import former_layers
+from pytest_ckpt_compat._check.layer_sizes import other_sizes
+from pytest_ckpt_compat._check.leftovers import bookkeeping, held_twice, under_one_prefix
+from pytest_ckpt_compat._check.lora import of_lora
+from pytest_ckpt_compat._check.norms import without_statistics
+from pytest_ckpt_compat._check.scales import with_scales
 from pytest_ckpt_compat._check.sizes import vocabulary
+from pytest_ckpt_compat._check.tied import with_sources
 from pytest_ckpt_compat._check.wrapped import AVERAGED
 from pytest_ckpt_compat._core import storages
 from pytest_ckpt_compat._core.changes import Change, Kind
@@ -30,7 +36,7 @@ def with_causes(changes: Sequence[Change], old: Structure, new: Structure) -> tu
         old: the checkpoint.
         new: the definition.
     """
-    for step in _STEPS:
+    for step in _STEPS if changes else ():
         changes = step(changes, old, new)
     return tuple(changes)
 
@@ -236,30 +242,11 @@ def _of_norm(key: str, new: Structure) -> tuple[str, str] | None:
     )
 
 
-def _tied(changes: Sequence[Change], _old: Structure, _new: Structure) -> Sequence[Change]:
-    """Another name of a tensor that the checkpoint has: a default is copied into it after its values."""
-    advice = (
-        "give it the tensor that it is tied to, under this name, too, while loading (migrate=): "
-        "a default would be written over both"
-    )
-    return [
-        replace(each, advice=advice)
-        if each.kind == "missing" and each.detail.startswith(TIED) and not each.advice
-        else each
-        for each in changes
-    ]
-
-
-def _counters(changes: Sequence[Change], old: Structure, _new: Structure) -> Sequence[Change]:
-    """Counters of BatchNorm, which files of its first versions lack, and of AveragedModel."""
-    zero = "give it a zero while loading (migrate=): outputs do not depend on it"
+def _averaged(changes: Sequence[Change], _old: Structure, _new: Structure) -> Sequence[Change]:
+    """The counter of AveragedModel."""
     drop = "drop the key while loading (migrate=): it counts how many were averaged"
     return [
-        replace(each, advice=zero)
-        if each.kind == "missing"
-        and each.new[0].endswith("num_batches_tracked")
-        and f"{_owner(each.new[0])}.running_mean".lstrip(".") in old.tensors
-        else replace(each, detail="a counter of AveragedModel", advice=drop)
+        replace(each, detail="a counter of AveragedModel", advice=drop)
         if each.kind == "unexpected" and each.old[0] == AVERAGED
         else each
         for each in changes
@@ -278,31 +265,6 @@ def _stacked(changes: Sequence[Change], _old: Structure, _new: Structure) -> Seq
     ]
 
 
-#: Rows of a recurrent layer's weight for each hidden value -> the layer.
-_GATES: Mapping[int, str] = {4: "an LSTM", 3: "a GRU", 1: "an RNN"}
-
-
-def _recurrent(changes: Sequence[Change], old: Structure, new: Structure) -> Sequence[Change]:
-    """An LSTM that became a GRU, or the like: its gates show in the shapes."""
-    found: dict[int, Change] = {}
-    for each in changes:
-        key = each.new[0] if each.kind in _RESIZED else ""
-        module, _, leaf = key.rpartition(".")
-        if not leaf.startswith(("weight_hh_l", "weight_ih_l", "bias_hh_l", "bias_ih_l")):
-            continue
-        before, after = (_gates(side, f"{module}.weight_hh_l0".lstrip(".")) for side in (old, new))
-        if before and after and before != after:
-            detail = f"{before} in the file, {after} here"
-            advice = f"put {before} back: no size makes one of the other"
-            found[id(each)] = replace(each, kind="resized", detail=detail, advice=advice)
-    return [found.get(id(each), each) for each in changes]
-
-
-def _gates(side: Structure, key: str) -> str:
-    shape = side.tensors[key].shape if key in side.tensors else ()
-    return _GATES.get(shape[0] // shape[1], "") if len(shape) == 2 and shape[1] else ""
-
-
 def _nothing_alike(changes: Sequence[Change], old: Structure, _new: Structure) -> Sequence[Change]:
     """A checkpoint of which not one tensor has a place in the definition."""
     lost = {key for each in changes if each.kind == "unexpected" for key in each.old}
@@ -316,19 +278,7 @@ def _nothing_alike(changes: Sequence[Change], old: Structure, _new: Structure) -
 
 
 _STEPS: tuple[_Step, ...] = (
-    *(
-        _heads,
-        _empty,
-        _extra_state,
-        _parametrized,
-        _stored,
-        copies,
-        _stacked,
-        _recurrent,
-        _tied,
-        _sizes,
-        _statistics,
-        _counters,
-        _nothing_alike,
-    ),
+    *(_heads, _empty, _extra_state, held_twice, of_copies, under_one_prefix, with_sources, with_scales),
+    *(_parametrized, _stored, bookkeeping, _stacked, former_layers, other_sizes, _sizes, _statistics),
+    *(_averaged, without_statistics, of_lora, _nothing_alike),
 )

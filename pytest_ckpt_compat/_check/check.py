@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pytest_ckpt_compat._check import breaks, compare, migrations
+from pytest_ckpt_compat._check import breaks, compare, left_out, migrations
 from pytest_ckpt_compat._check import wrapper as wrappers
 from pytest_ckpt_compat._check.averaged import averaged
 from pytest_ckpt_compat._check.causes import with_causes
@@ -19,7 +19,7 @@ from pytest_ckpt_compat._check.notes import failed, notes_of
 from pytest_ckpt_compat._check.openable import unopenable
 from pytest_ckpt_compat._check.parts import check_parts
 from pytest_ckpt_compat._check.reading import read_for
-from pytest_ckpt_compat._check.recorded import Recorded, nothing, parts_of
+from pytest_ckpt_compat._check.recorded import Recorded, nothing, parts_of, with_classes
 from pytest_ckpt_compat._check.settings import with_settings
 from pytest_ckpt_compat._check.sizes import everywhere
 from pytest_ckpt_compat._check.trials import Trial
@@ -201,9 +201,10 @@ def _explained(
             impossible = failed("looking for a prefix", error)
     bare = wrapper.unwrap(structure) if wrapper else structure
     changes, notes = explained(as_changes(bare, new, unwrapped), bare, new, recorded)
+    changes = tuple(left_out.restated(changes, unwrapped))
     if wrapper:
         changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
-    changes = with_causes(restated(changes, structure, new), structure, new)
+    changes = with_causes(restated(changes, structure, new), with_classes(structure, changes, recorded), new)
     tried = Trial(bare, new, definition, unwrapped, lambda s, d: load(s, d, on_meta(policy))[1])
     return tuple(everywhere(tried.explain(changes))), (*impossible, *notes), wrapper
 

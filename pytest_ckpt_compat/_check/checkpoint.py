@@ -19,6 +19,7 @@ from pytest_ckpt_compat._check.migrations import elsewhere
 from pytest_ckpt_compat._check.proven import with_proven
 from pytest_ckpt_compat._check.snapshots import Finding, definition_name
 from pytest_ckpt_compat._check.update import Over
+from pytest_ckpt_compat._check.wrapper import PREFIX
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.errors import ReadError, SnapshotError
@@ -137,7 +138,13 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
     first, *others = (with_commands(each, context.ref) for each in verdicts)
     if definition.loader is None and may_be_migrated(first):
         command = f"ckpt-compat migrate {shlex.quote(registration.id)}"
-        first = replace(first, repairs=(("fix", command), *first.repairs))
+        # The code takes the prefix off, too: done by hand besides, it would find none of its keys.
+        repairs = (each for each in first.repairs if each[0] not in PREFIX)
+        first = replace(first, repairs=(("fix", command), *repairs))
+        if context.paged:
+            from pytest_ckpt_compat._check.offered import with_code
+
+            first = with_code(first, subject, context, own.proven)
     return Result((first, *others), writes | dict(own.writes), own.over)
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, cast
 
 from pytest_ckpt_compat._core.adapters import ADAPTER
-from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.changes import TIED, Change
 from pytest_ckpt_compat._core.dtypes import lost
 from pytest_ckpt_compat._core.heads import is_head
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, UNINITIALIZED, Structure, TensorSpec
 
 _V = TypeVar("_V")
-#: How the detail of a missing key begins whose tensor the checkpoint has under another of its names.
-TIED = "tied to "
 
 
 class Sides(NamedTuple):
@@ -56,8 +55,7 @@ def missing(key: str, new: Structure, absent: Container[str]) -> Change:
         return Change("extra-state", new=(key,), new_specs=_specs(new, key), detail="appeared")
     aliases = next((group for group in new.aliases if key in group), ())
     tied = [alias for alias in aliases if alias != key and alias not in absent]
-    detail = f"{TIED}{tied[0]}" if tied else ""
-    return Change("missing", new=(key,), new_specs=_specs(new, key), detail=detail)
+    return Change("missing", new=(key,), new_specs=_specs(new, key), detail=TIED + tied[0] if tied else "")
 
 
 def unexpected(key: str, old: Structure) -> Change:
@@ -81,14 +79,29 @@ def resized(key: str, old: Structure, new: Structure) -> Change:
     )
 
 
-def retyped(old: Structure, new: Structure, refused: Collection[str] = ()) -> Iterator[Change]:
-    """The keys whose dtype differs; torch casts all but the ``refused`` ones and gives no warning."""
+def retyped(
+    old: Structure,
+    new: Structure,
+    refused: Collection[str] = (),
+    copied: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Change]:
+    """The keys whose dtype differs; torch casts all but the ``refused`` ones and gives no warning.
+
+    Args:
+        old: the checkpoint.
+        new: the definition.
+        refused: keys that torch does not copy.
+        copied: key -> the dtype of what was copied there, which a hook may have made of the checkpoint's.
+    """
     refused = frozenset(refused)
     for key in sides(old.tensors, new.tensors).both:
         before, after = old.tensors[key], new.tensors[key]
+        if copied.get(key) == after.dtype:
+            continue
         differ = before.dtype != after.dtype and not {OBJECT, UNINITIALIZED} & {before.dtype, after.dtype}
         if differ and key not in refused:
-            yield Change("retyped", (key,), (key,), (before,), (after,), detail=lost(before, after))
+            detail, advice = lost(key, before, after)
+            yield Change("retyped", (key,), (key,), (before,), (after,), detail=detail, advice=advice)
 
 
 def retied(old: Structure, new: Structure) -> Iterator[Change]:

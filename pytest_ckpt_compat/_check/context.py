@@ -125,6 +125,7 @@ class Context:
         severities: those that the project gives to rules.
         doing: is told, before each step of a check, what is being done, and "" after the last.
         reading: gives a context in which a checkpoint is read, which may have been fetched before.
+        paged: whether the report has what a page of HTML shows, such as the code of migrations.
     """
 
     folder: Path
@@ -139,6 +140,7 @@ class Context:
     reading: Callable[[Registration], AbstractContextManager[None]] = field(
         default=lambda _: nullcontext(), compare=False, repr=False
     )
+    paged: bool = False
 
     @property
     def ref(self) -> str:

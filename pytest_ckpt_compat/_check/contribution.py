@@ -65,12 +65,13 @@ def of_registrations(registrations: Sequence[Registration]) -> Contribution:
     return Contribution(ids=ids, used=used)
 
 
-def of_results(results: Sequence[Result], full: bool = False) -> Contribution:
+def of_results(results: Sequence[Result], full: bool = False, paged: bool = False) -> Contribution:
     """What checks found.
 
     Args:
         results: one a checkpoint.
         full: whether texts list every key instead of folding.
+        paged: whether the report has what a page of HTML shows.
     """
     texts: dict[str, list[str]] = {}
     for each in results:
@@ -78,6 +79,6 @@ def of_results(results: Sequence[Result], full: bool = False) -> Contribution:
             texts.setdefault(name, []).append(text)
     return Contribution(
         writes={name: merged(found) for name, found in texts.items()},
-        entries=tuple(summary.entry(verdict, full) for result in results for verdict in result.verdicts),
+        entries=tuple(summary.entry(each, full, paged) for result in results for each in result.verdicts),
         over=over_all(each.over for each in results),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from pytest_ckpt_compat._check.attention import in_own_forms
 from pytest_ckpt_compat._check.compare import missing
 from pytest_ckpt_compat._check.notes import failed
 from pytest_ckpt_compat._check.recorded import Recorded, nothing, with_modules
@@ -16,7 +17,7 @@ from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
 #: Kinds of facts that an explanation may replace.
 _EXPLAINED: frozenset[Kind] = frozenset({"missing", "unexpected", "resized", "head-resized"})
 #: Kinds that tell what became of a key without an explanation.
-_TOLD: frozenset[Kind] = frozenset({"unexpected", "renamed"})
+_TOLD: frozenset[Kind] = frozenset({"unexpected", "renamed", "split", "fused"})
 #: Kinds that say something besides about keys whose story another change tells.
 _BESIDE: frozenset[Kind] = frozenset({"retyped", "retied"})
 #: Kinds of which a report gives the specs beside the keys.
@@ -40,11 +41,11 @@ def explain(
         recorded: gives definitions of which one may have saved the checkpoint; then the classes of its
             modules are known.
     """
-    found = grouped(without_wrappers(facts, old, new), old, new)
+    found = grouped(without_wrappers(in_own_forms(facts, old, new), old, new), old, new)
     open_facts = [fact for fact in found if _is_open(fact)]
     unmatched_old = {key for fact in open_facts for key in fact.old}
     unmatched_new = {key for fact in open_facts for key in fact.new}
-    if not unmatched_old or not unmatched_new:
+    if not unmatched_old or not unmatched_new or _only_grew(open_facts):
         return found
     from pytest_ckpt_compat._renames import infer, owners_of  # only a check that found something pays for it
 
@@ -86,6 +87,17 @@ def _of_one(change: Change, old: Structure, new: Structure) -> bool:
     """Whether the parts that are said to be joined, or to come of a split, are names of one tensor."""
     parts, side = {"fused": (change.old, old), "split": (change.new, new)}.get(change.kind, ((), old))
     return len(parts) > 1 and any({*parts} <= {*group} for group in side.aliases)
+
+
+def _only_grew(facts: Sequence[Change]) -> bool:
+    """Whether tensors have other sizes in their places, and none has as many elements as another had.
+
+    Then none is another's, and nothing is left to explain.
+    """
+    if any(fact.old != fact.new for fact in facts):
+        return False
+    before = {spec.numel for fact in facts for spec in fact.old_specs}
+    return before.isdisjoint(spec.numel for fact in facts for spec in fact.new_specs)
 
 
 def _left(kept: Sequence[Change], rest: Sequence[Change], new: Structure) -> Iterator[Change]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from pytest_ckpt_compat._check import compare
+from pytest_ckpt_compat._check import compare, left_out
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.structure import Structure, TensorSpec
 from pytest_ckpt_compat._definition.beside import Beside
@@ -50,9 +50,9 @@ def as_changes(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Cha
     """What torch found, in full, and what it does not report."""
     found = [
         *(_resized(key, shapes, old, new) for key, shapes in outcome.mismatched.items()),
-        *(compare.missing(key, new, outcome.missing) for key in outcome.missing),
+        *(_missing(key, old, new, outcome) for key in outcome.missing),
         *(_unexpected(key, old, outcome.beside.get(key)) for key in outcome.unexpected),
-        *(Change("load-raises", detail=error) for error in outcome.errors),
+        *(_raised(error, old, new) for error in outcome.errors),
     ]
     yield from found
     unloaded = {*outcome.untouched, *(key for change in found for key in change.new)}
@@ -66,11 +66,29 @@ def as_changes(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Cha
                 yield change
     if outcome.raised and not found:
         yield Change("load-raises", detail="load_state_dict raised without saying why")
+    yield from left_out.unexpected(old, new, outcome)
+    yield from left_out.lost(new, outcome)
     if outcome.untouched:
         specs = tuple(new.tensors[key] for key in outcome.untouched)
         yield Change("partial-load", new=outcome.untouched, new_specs=specs)
-    yield from compare.retyped(old, new, unloaded)
+    yield from compare.retyped(old, new, unloaded, outcome.copied)
     yield from compare.retied(old, new)
+
+
+def _missing(key: str, old: Structure, new: Structure, outcome: Outcome) -> Change:
+    if not outcome.raised and key in old.tensors and key in new.tensors:
+        return left_out.of(key, old, new)
+    return compare.missing(key, new, outcome.missing)
+
+
+def _raised(error: str, old: Structure, new: Structure) -> Change:
+    """The change for an error of the load; a sparse tensor that meets a dense one in a word of its own."""
+    sparse = [key for key, spec in old.tensors.items() if spec.dtype.startswith("sparse")]
+    for key in sparse if "sparse" in error.lower() else ():
+        if f'"{key}"' in error and key in new.tensors and not new.tensors[key].dtype.startswith("sparse"):
+            advice = f"make {key} dense while loading (migrate=), by to_dense(), or keep it sparse here"
+            return Change("load-raises", detail=f"{key} is sparse in the file and dense here", advice=advice)
+    return Change("load-raises", detail=error)
 
 
 def _unexpected(key: str, old: Structure, there: Beside | None) -> Change:
@@ -78,16 +96,23 @@ def _unexpected(key: str, old: Structure, there: Beside | None) -> Change:
     change = compare.unexpected(key, old)
     if there is None or change.kind != "unexpected":
         return change
-    if there.how == "number" and old.tensors[key].numel != 1:
-        return change
     if there.how == "number":
-        detail = f"here it is {there.value}, a number that no load touches"
-        advice = "make it a parameter or a buffer, or set it from the file while loading, if it was trained"
-        return replace(change, detail=detail, advice=advice)
+        return _number(change, there) if change.old_specs[0].numel == 1 else change
     if there.how == "buffer" and there.shape not in (None, old.tensors[key].shape):
         detail = f"still there, persistent=False, of another size {list(there.shape or ())}"
         return replace(change, detail=detail, advice=_OWN_SIZE)
+    if there.how == "elsewhere":
+        if there.shape != old.tensors[key].shape:
+            return change
+        detail, advice = _BUFFERS[there.equal]
+        return replace(change, detail=detail.replace("still there", f"{there.value} here"), advice=advice)
     detail, advice = _BUFFERS[there.equal] if there.how == "buffer" else _OTHERS[there.how]
+    return replace(change, detail=detail, advice=advice)
+
+
+def _number(change: Change, there: Beside) -> Change:
+    detail = f"a {there.value} here, which the load does not set"
+    advice = "register it as a parameter or a buffer, or build the definition with the checkpoint's value"
     return replace(change, detail=detail, advice=advice)
 
 

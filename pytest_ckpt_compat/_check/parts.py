@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from pytest_ckpt_compat._core import parts
-from pytest_ckpt_compat._core.changes import Change, Policy, Severity
+from pytest_ckpt_compat._core.changes import TIED, Change, Policy, Severity
 from pytest_ckpt_compat._core.migrated import Applied, Migrated
 from pytest_ckpt_compat._core.rules import accept, judge
 from pytest_ckpt_compat._core.structure import SNAPSHOT, Source, Structure
@@ -16,7 +16,6 @@ from pytest_ckpt_compat._definition.find import Definition
 #: Loads the structure of a part into its definition.
 Load = Callable[[Structure, Definition, Policy], Verdict]
 
-_TIED = "tied to "
 _ARROW = " -> "
 
 
@@ -90,13 +89,14 @@ def _named(change: Change, part: str) -> Change:
     detail = change.detail
     if change.kind == "prefixed" or not (change.old or change.new):
         detail = f"{part}: {detail}"
-    elif detail.startswith(_TIED):
-        detail = f"{_TIED}{start}{detail.removeprefix(_TIED)}"
+    elif detail.startswith(TIED):
+        detail = f"{TIED}{start}{detail.removeprefix(TIED)}"
     return replace(
         change,
         old=keys(change.old),
         new=keys(change.new),
         candidates=keys(change.candidates),
+        rivals=keys(change.rivals),
         group=_ARROW.join(start + side for side in change.group.split(_ARROW)) if change.group else "",
         detail=detail,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.parts import part_of
 from pytest_ckpt_compat._core.structure import OBJECT, Structure
 from pytest_ckpt_compat._definition.find import Definition
@@ -38,6 +39,17 @@ def with_modules(structure: Structure, recorded: Recorded) -> Structure:
             tensors = {key: structure.tensors[key] for key in (*order, *rest)}
             return replace(structure, tensors=tensors, modules=each.modules, settings=each.settings)
     return structure
+
+
+def with_classes(structure: Structure, changes: Iterable[Change], recorded: Recorded) -> Structure:
+    """The structure as it is, with the classes of a recorded definition that has its keys and shapes.
+
+    They are looked for only where a change is about a tensor of another shape.
+    """
+    if not any(each.kind in ("resized", "head-resized", "transposed") for each in changes):
+        return structure
+    known = with_modules(structure, recorded)
+    return replace(structure, modules=known.modules, settings=known.settings)
 
 
 def _shapes(structure: Structure) -> dict[str, tuple[int, ...]]:

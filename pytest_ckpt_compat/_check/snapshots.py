@@ -131,10 +131,16 @@ def of_checkpoint(
         return logged, Finding()
     folder, shown = context.folder, registration.shown
     named = context.update and registration.id in context.rewrite
+    recorded = stored.structure.source.recorded if stored.structure is not None else ""
+    if named and recorded and not registration.there:
+        problem = f"is recorded as {recorded} has it, and no file"
+        raise NoBaselineError(
+            shown, problem, "record another commit: ckpt-compat record --at REF --model ..."
+        )
     if named and not registration.there:
         raise NoBaselineError(shown, "is absent, so it cannot be recorded anew", "fetch the file first")
     if not registration.there or (context.snapshots_only and stored.there):
-        why = "" if registration.there else "is absent"
+        why = "" if registration.there or recorded else "is absent"
         return _from_snapshot(registration, definition, folder, stored, why)
     try:
         structure, notes = read(registration, definition, None if named else stored.structure)

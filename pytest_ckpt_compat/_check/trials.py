@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pytest_ckpt_compat._check.arguments import proposals, written
 from pytest_ckpt_compat._check.arguments_of_file import of_file
@@ -102,18 +103,27 @@ class Trial:
         """Arguments of the constructor with which the file loads; not where a trial costs more."""
         if self.definition.once.module is not None or self.outcome.read_weights:
             return None
+        fitting: Mapping[str, Any] = {}
         given_by_file = of_file(self.structure, self.definition)
         guessed = proposals(changes, self.structure, self.new, self.definition)
         for given, where in (*given_by_file, *((each, "") for each in guessed)):
             said = f", which the file has in {where}" if where else ""
             kwargs = {**self.definition.kwargs, **given}
             with contextlib.suppress(CkptCompatError):
-                if not self.load(self.structure, replace(self.definition, kwargs=kwargs)).raised:
+                found = self.load(self.structure, replace(self.definition, kwargs=kwargs))
+                if not found.raised:
                     return self._all(
                         changes,
                         f"{LOADS_WITH} {written(given)}{said}: build the model so, and give this in kwargs",
                     )
-        return None
+                fitting = fitting or (given if self._fits(found) else {})
+        return _of_sizes(changes, fitting) if fitting else None
+
+    def _fits(self, found: Outcome) -> bool:
+        """Whether a load with other arguments leaves no tensor of another size, and nothing new besides."""
+        before = {*self.outcome.missing, *self.outcome.unexpected, *self.outcome.errors}
+        after = {*found.missing, *found.unexpected, *found.errors}
+        return bool(self.outcome.mismatched) and not found.mismatched and after <= before
 
     def _all(self, changes: Sequence[Change], advice: str) -> list[Change]:
         return [
@@ -122,6 +132,17 @@ class Trial:
             else each
             for each in changes
         ]
+
+
+def _of_sizes(changes: Sequence[Change], given: Mapping[str, Any]) -> list[Change]:
+    """The changes; those of sizes with arguments that give the file's, though the rest does not load."""
+    advice = f"with {written(given)}, the sizes are the file's: build the model so, and give this in kwargs"
+    return [
+        replace(each, advice=advice + (f"; {each.advice}" if each.advice else _ELSE.get(each.kind, "")))
+        if each.kind in ("resized", "head-resized")
+        else each
+        for each in changes
+    ]
 
 
 def _is_loaded_otherwise(definition: Definition) -> bool:

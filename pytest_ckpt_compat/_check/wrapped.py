@@ -25,6 +25,8 @@ def without_wrappers(facts: Iterable[Change], old: Structure, new: Structure) ->
     """
     found = tuple(facts)
     lost = _only(found, "unexpected")
+    if not lost:
+        return found
     wanted = [*_only(found, "missing"), *(key for key in new.tensors if _is_filled_in(key, old))]
     bare = {each: _by_bare(dict.fromkeys(keys)) for each, keys in (("old", lost), ("new", wanted))}
     pairs = {

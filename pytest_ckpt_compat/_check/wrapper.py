@@ -14,6 +14,8 @@ from pytest_ckpt_compat._core.structure import Structure
 
 #: Kinds that say something besides about keys whose story another change tells.
 _BESIDE: frozenset[Kind] = frozenset({"retyped", "retied"})
+#: Labels of the lines that say what to do about a prefix.
+PREFIX = ("fix", "then")
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,14 @@ def composed(
         missing: the keys that a load of ``old`` as it is did not find.
         unexpected: the keys that it had no use for.
     """
-    named = [replace(change, old=tuple(map(wrapper.own, change.old))) for change in found]
+    named = [
+        replace(
+            change,
+            old=tuple(map(wrapper.own, change.old)),
+            rivals=tuple(map(wrapper.own, change.rivals)),
+        )
+        for change in found
+    ]
     told, moved = _Told.by(named), _Told.by(change for change in named if change.old and change.new)
     pairs = {key: wrapper.unwrapped(key) for key in old.tensors if key not in told.old}
     pairs = {key: other for key, other in pairs.items() if other in new.tensors and other not in told.new}

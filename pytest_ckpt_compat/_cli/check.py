@@ -33,9 +33,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--against", metavar="REF", help="fail on what this branch breaks since it left REF (origin/main)"
     )
     parser.add_argument("-v", "--verbose", action="count", default=0, help="-vv prints every key")
-    parser.add_argument(
-        "--report", metavar="FILE", help="write a report, by suffix: .json, .md, .sarif, .codequality.json"
-    )
+    help_of_report = "write a report, by suffix: .json, .md, .html, .sarif, .codequality.json"
+    parser.add_argument("--report", metavar="FILE", help=help_of_report)
     parser.add_argument(
         "--snapshots", action="store_true", help="check from the snapshot even where the file is present"
     )
@@ -51,8 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report:
         publish.check_name(arguments.report)
     full = arguments.verbose >= 2
+    paged = publish.has_pages(arguments.report)
     checked = in_project(
-        lambda project: check(project, arguments.against, arguments.snapshots, full), arguments.pytest_args
+        lambda project: check(project, arguments.against, arguments.snapshots, full, paged=paged),
+        arguments.pytest_args,
     )
     print(render(checked.outcome.report, checked.remarks))
     try:
@@ -84,6 +85,7 @@ def check(
     snapshots_only: bool = False,
     full: bool = False,
     only: Collection[str] | None = None,
+    paged: bool = False,
 ) -> Checked:
     """Checks a project's registered checkpoints.
 
@@ -93,12 +95,14 @@ def check(
         snapshots_only: whether snapshots are used even where the files are present.
         full: whether texts list every key instead of folding.
         only: ids of the checkpoints that are checked; None for all.
+        paged: whether the report has what a page of HTML shows.
 
     Raises:
         CkptCompatError: a registration cannot be meant, or the reference is not known.
     """
     with compared_with(project, ref) as context:
-        results, outcome = check_all(project, replace(context, snapshots_only=snapshots_only), full, only)
+        context = replace(context, snapshots_only=snapshots_only, paged=paged)
+        results, outcome = check_all(project, context, full, only)
     return Checked(results, outcome, (*project.left_out, *outcome.lines))
 
 
@@ -150,7 +154,7 @@ def results_of(
             results.append(_expected(each, check_registered(each, own), marks))
     return tuple(results), (
         replace(contribution.of_registrations(project.registrations), skipped=marks.skipped),
-        contribution.of_results(results, full),
+        contribution.of_results(results, full, context.paged),
     )
 
 

@@ -8,16 +8,12 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_ckpt_compat._core.errors import ReadError, UsageError
 
-if TYPE_CHECKING:
-    from pytest_ckpt_compat._report.summary import Run
-
 #: The variables of GitHub's runner that are needed, and the token, which the workflow gives.
 _NEEDED = ("GITHUB_API_URL", "GITHUB_REPOSITORY", "GITHUB_EVENT_PATH", "GITHUB_TOKEN")
-_LONGEST = 200_000_000
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -38,7 +34,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was done to the comment; returns 0."""
     from pytest_ckpt_compat._cli.github_api import GitHubError, PullRequest
-    from pytest_ckpt_compat._report import comment, github
+    from pytest_ckpt_compat._report import comment, github, reading
 
     given = {name: os.environ.get(name, "") for name in _NEEDED}
     lacking = next((name for name in _NEEDED if not given[name]), None)
@@ -53,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     repository = given["GITHUB_REPOSITORY"]
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise UsageError("$GITHUB_REPOSITORY", f"is {repository!r}", "it must be owner/name")
-    found = _report(Path(arguments.report))
+    found = reading.read(arguments.report) if os.path.exists(arguments.report) else None
     text = comment.body(found, arguments.name, _footer(event))
     pull = PullRequest(given["GITHUB_API_URL"], repository, event["number"], given["GITHUB_TOKEN"])
     try:
@@ -85,20 +81,6 @@ def _event(path: Path) -> dict[str, Any] | None:
             "$GITHUB_EVENT_PATH", "names no pull request by number and commit", "run it in GitHub"
         )
     return {"number": number, "head": head}
-
-
-def _report(path: Path) -> Run | None:
-    """The run in the report; None where the check wrote none."""
-    from pytest_ckpt_compat._core import files
-    from pytest_ckpt_compat._report import comment
-
-    if not path.exists():
-        return None
-    try:
-        text = files.read_text(path, _LONGEST)
-    except (OSError, ValueError) as error:
-        raise ReadError(str(path), f"cannot be read: {error}", "write it with check --report") from error
-    return comment.loads(text, str(path))
 
 
 def _footer(event: Mapping[str, Any]) -> str:

@@ -16,7 +16,9 @@ from pytest_ckpt_compat._cli import (
     convert,
     diff,
     explain,
+    history,
     migrate,
+    record,
     report,
     retire,
     review,
@@ -32,7 +34,7 @@ from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError
 _OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 _COMMANDS = (
     *(show, diff, migrate, convert, update, accept, review, retire),
-    *(check, status, report, explain, comment),
+    *(check, status, record, history, report, explain, comment),
 )
 
 

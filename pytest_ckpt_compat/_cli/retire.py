@@ -18,7 +18,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="take leave of a checkpoint whose registration was deleted",
         description="Removes what is left of a checkpoint whose registration was deleted: its snapshot, that "
         "of a definition that nothing else uses, and what was accepted of it. One entry of accepted.toml "
-        "keeps the reason, for a comparison with a commit that still has the checkpoint.",
+        "keeps the reason, for a comparison with a commit that still has the checkpoint. What a glob finds "
+        "by its snapshot alone needs no registration to be deleted.",
     )
     parser.add_argument("id", metavar="ID", help="the checkpoint, as its snapshot is named")
     parser.add_argument("--reason", required=True, help="why; shown in the comparison")
@@ -52,11 +53,12 @@ def retire(project: Project, identifier: str, reason: str) -> list[str]:
     if not project.complete:
         problem = (*project.problems, *project.left_out, "not all tests were collected")[0]
         raise UsageError(f"retire {identifier}", f"cannot see every registration: {problem}", "mend it first")
-    if any(each.id == identifier for each in project.registrations):
+    same = [each for each in project.registrations if each.id == identifier]
+    if not all(each.by_glob and not each.there for each in same):  # else it goes with its snapshot
         raise UsageError(f"retire {identifier}", "is still registered", "delete its registration first")
     if not reason.strip(" ."):
         raise UsageError(f"retire {identifier}", "has no reason", 'say why: --reason "nobody loads it now"')
-    used = {name for each in project.registrations for name in used_names(each)}
+    used = {name for each in project.registrations if each.id != identifier for name in used_names(each)}
     left = store.unused(folder, used)
     own = store.checkpoint_name(identifier)
     if own not in left:

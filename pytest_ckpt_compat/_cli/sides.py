@@ -114,4 +114,9 @@ def _side(text: str) -> Structure:
 
 def definition_named(text: str) -> bool:
     """Whether a text names a definition, and no file."""
-    return bool(_DEFINITION.fullmatch(text)) and not Path(text).exists()
+    return is_address(text) and not Path(text).exists()
+
+
+def is_address(text: str) -> bool:
+    """Whether a text has the form ``package.module:attr``."""
+    return bool(_DEFINITION.fullmatch(text))

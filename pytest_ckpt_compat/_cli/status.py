@@ -6,6 +6,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_ckpt_compat._core.verdict import Verdict
     from pytest_ckpt_compat._pytest_plugin.collection import Project
     from pytest_ckpt_compat._registry.registration import Registration
@@ -39,7 +41,7 @@ def _table(project: Project) -> str:
         rows.append(
             (
                 visible(each.id),
-                _file(each),
+                _file(each, folder),
                 "yes" if store.exists(folder, store.checkpoint_name(each.id)) else "none",
                 _loads(result.verdicts[0]),
                 str(sum(entry.id == each.id for entry in entries)),
@@ -51,16 +53,20 @@ def _table(project: Project) -> str:
     return "\n".join([*lines, *project.left_out])
 
 
-def _file(registration: Registration) -> str:
+def _file(registration: Registration, folder: Path) -> str:
     if registration.problem is not None:
         return "unknown"
     if registration.address:
         return "remote"
+    from pytest_ckpt_compat._check import snapshots
     from pytest_ckpt_compat._readers.source.files import is_pointer
 
     if is_pointer(str(registration.path)):
         return "pointer"
-    return "yes" if registration.there else "absent"
+    if registration.there:
+        return "yes"
+    stored = snapshots.stored_of(registration, folder).structure
+    return "recorded" if stored is not None and stored.source.recorded else "absent"
 
 
 def _loads(verdict: Verdict) -> str:

@@ -44,6 +44,9 @@ Kind = Literal[
 #: Bytes of real tensors with which a verdict may be confirmed, by default.
 MEMORY_BUDGET = 2_000_000_000
 
+#: How the detail of a missing key begins that is tied to another one.
+TIED = "tied to "
+
 Confidence = Literal["certain", "likely", "ambiguous"]
 
 
@@ -76,6 +79,7 @@ class Change:
         confidence: how sure the explanation is; what both sides show directly is certain.
         evidence: why it is believed, one short clause each.
         candidates: for an ambiguous pair, the new keys that fit equally well.
+        rivals: for an ambiguous pair, the old keys of other copies of the model that fit equally well.
         group: the pair of patterns that it belongs to (``backbone.* -> encoder.*``), or "".
         detail: a clause in words (``outputs 1000 -> 10``), or "".
         advice: what to do about it, where both sides show more than its kind does; "" for its rule's advice.
@@ -93,6 +97,7 @@ class Change:
     confidence: Confidence = "certain"
     evidence: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
     group: str = ""
     detail: str = ""
     advice: str = ""

@@ -1,4 +1,4 @@
-"""Which casts of a dtype keep every value."""
+"""Which casts of a dtype keep every value, and which lose what was saved."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from pytest_ckpt_compat._core.structure import TensorSpec
 
 _FLOATS = {"bfloat16": 1, "float16": 1, "float32": 2, "float64": 3}
 _INTEGERS = {"int8": 0, "int16": 1, "int32": 2, "int64": 3}
-_UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
+_CODES = ("int8", "uint8")
+_COMPLEX = "keep it complex in the definition, or convert it while loading (migrate=)"
+#: What helps where a weight is held as the numbers of a quantization.
+DEQUANTIZE = (
+    "multiply the weights by their scales while loading (migrate=), "
+    "or load it with the quantization it was saved with"
+)
 
 
 def widens(old: TensorSpec, new: TensorSpec) -> bool:
@@ -17,13 +23,34 @@ def widens(old: TensorSpec, new: TensorSpec) -> bool:
     ) or (old.dtype.startswith("float8_") and new.dtype in ("float32", "float64"))
 
 
-def lost(old: TensorSpec, new: TensorSpec) -> str:
-    """What a cast loses beyond precision, in words; "" for nothing that is known."""
-    if old.dtype.startswith("complex"):
-        return "" if new.dtype.startswith("complex") else "the imaginary part is lost"
-    if old.dtype.startswith(("float", "bfloat")) and new.dtype == "bool":
-        return "what is not zero becomes True"
-    if old.dtype.startswith(("float", "bfloat")) and new.dtype in (*_INTEGERS, *_UNSIGNED):
-        return "fractions are lost"
-    codes = old.dtype in ("int8", "uint8") and new.dtype.startswith(("float", "bfloat"))
-    return "quantized numbers would lack their scale" if codes and len(old.shape) > 1 else ""
+def lost(key: str, old: TensorSpec, new: TensorSpec) -> tuple[str, str]:
+    """What a cast loses, in words, and what helps; "" for what is not lost, or is not a break.
+
+    Only the kinds of the dtypes decide: whether a value is too large for its new dtype shows in no header.
+    """
+    before, after = _family(old.dtype), _family(new.dtype)
+    if before == "complex" and after != "complex":
+        return "discards the imaginary part", _COMPLEX
+    if old.dtype in _CODES and after == "float" and _is_weight(key, old):
+        return "takes quantized numbers as they are", DEQUANTIZE
+    if before == "float" and after == "integer":
+        return "cuts off the fraction", ""
+    if after == "bool" and before in ("float", "integer") and old.dtype != "uint8":  # masks before torch 1.2
+        return "keeps only whether it is zero", ""
+    return "", ""
+
+
+def _family(dtype: str) -> str:
+    if dtype.startswith("complex"):
+        return "complex"
+    if dtype.startswith(("float", "bfloat")):
+        return "float"
+    if dtype.startswith(("int", "uint")):
+        return "integer"
+    return dtype
+
+
+def _is_weight(key: str, spec: TensorSpec) -> bool:
+    """Whether a tensor of small integers is a weight: masks and tables have other names, or are unsigned."""
+    named = key.rpartition(".")[2].endswith("weight")
+    return len(spec.shape) > 1 and (named or spec.dtype == "int8")

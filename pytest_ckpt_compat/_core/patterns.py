@@ -54,6 +54,8 @@ def fold(keys: Sequence[str], universe: Iterable[str] = ()) -> tuple[Fold, ...]:
             never folded into a bare ``*``.
     """
     everything = tuple(universe)
+    if len(keys) == len(everything) > 1 and set(keys) == set(everything):
+        return (Fold("*", tuple(keys)),)
     folded = _fold([(key, key) for key in keys], everything or keys, everything or keys, bool(everything))
     return tuple(Fold(each.old_pattern, tuple(old for old, _ in each.pairs)) for each in folded)
 

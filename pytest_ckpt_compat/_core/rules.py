@@ -66,6 +66,8 @@ def judge(changes: Iterable[Change], policy: Policy) -> tuple[Change, ...]:
 def _judge(change: Change, policy: Policy) -> Change:
     rule = BY_KIND[change.kind]
     severity = rule.severity if policy.strict or rule.lenient is None else rule.lenient
+    if change.kind == "retyped" and change.advice:  # what was trained is lost, and nothing raises
+        severity = Severity.ERROR
     return _accepted(replace(change, rule=rule.id, severity=severity), policy)
 
 

@@ -52,6 +52,14 @@ RULES: tuple[Rule, ...] = (
                 state_dict.setdefault(prefix + "norm.weight", torch.ones_like(module.norm.weight))
                 state_dict.setdefault(prefix + "norm.bias", torch.zeros_like(module.norm.bias))
             ```
+
+            A key that is tied to one that the checkpoint has is no new layer: it is to be given the same
+            tensor. The report names it; a default would be copied into the memory that both share, over
+            what was trained:
+
+            ```
+            + lm_head.weight   float32[50, 8]   tied to embed.weight
+            ```
             """
         ),
     ),
@@ -195,6 +203,21 @@ RULES: tuple[Rule, ...] = (
             The load raised nothing and reported no key as missing, and yet it wrote nothing into some
             tensors of the definition. An override of `load_state_dict` that skips keys it cannot use,
             or a hook that takes keys out of torch's list of missing keys, has this effect.
+
+            Where the checkpoint has values for them, the line says what became of these. An override that
+            keeps only what has the same name and size leaves a head of another size, and a block that was
+            renamed; a hook that resets, replaces or overwrites a layer after the load loses what was loaded:
+
+            ```
+            CK402 v1: loads, head.* (2 tensors) left as built: the checkpoint's has another size
+            CK402 v1: loads, body.* (4 tensors) left as built: the checkpoint has trunk.*
+            CK402 v1: loads, head.* (2 tensors) loaded, and then overwritten with other values
+            ```
+
+            Seen is what happens until `load_state_dict` returns, and of values only that a tensor is filled
+            as a whole. A part of a tensor that is overwritten, values that are changed in place (`mul_`),
+            initializers that do nothing without numbers (`trunc_normal_`, `orthogonal_`), and what the
+            program does after the load are not seen.
             """
         ),
         why="If it is not meant, the model runs with random weights in these layers, and nothing will raise.",

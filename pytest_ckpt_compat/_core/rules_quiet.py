@@ -22,13 +22,26 @@ RULES: tuple[Rule, ...] = (
             """
             The checkpoint and the definition have the same key with different dtypes. Torch casts the
             values while it copies them and gives no warning.
+
+            Where the dtypes show what a cast loses, the report names the keys and the loss, as for a number
+            with a fraction that goes into an integer buffer:
+
+            ```
+            CK203 v1: loads, steps float32 -> int64 cuts off the fraction
+            ```
+
+            It is an error if what was trained is lost without a word from torch: the imaginary part of
+            complex numbers; the numbers of a quantization (`int8`) that are taken for the weights
+            themselves; weights of few bits (`float8_e4m3fn`, `int8`) beside which the checkpoint keeps
+            scales that the definition has no place for. A hook that converts them first ends the error: what
+            counts is the dtype that torch copies. Whether values overflow shows in no header.
             """
         ),
         why=cleandoc(
             """
             A wider type keeps every value. Where this is all there is to say, the checkpoint is `OK`, in one
             line (`OK v1: 24 tensors load, cast from bfloat16 to float32`). A narrower one, such as `float32`
-            to `float16` or to an integer type, rounds values, and large ones overflow.
+            to `float16`, rounds values, and large ones overflow.
             """
         ),
         example=cleandoc(
@@ -39,7 +52,7 @@ RULES: tuple[Rule, ...] = (
         mend=cleandoc(
             """
             If the cast is not meant, build the definition in the checkpoint's dtype, or convert it after
-            loading.
+            loading. Multiply the numbers of a quantization by their scales while loading.
             """
         ),
     ),
@@ -63,6 +76,7 @@ RULES: tuple[Rule, ...] = (
             """
             Neither raises. Where weights are *now tied*, the load copies both values into one tensor, and
             the one that is copied last remains; if they differ in the checkpoint, the other is overwritten.
+            A hook that ties them *after the load* loses the checkpoint's own values of one.
             Where they are *no longer tied*, both get the same values and then train apart.
             """
         ),

@@ -36,7 +36,7 @@ def graded(verdict: Verdict, settings: Iterable[RuleSeverity]) -> Verdict:
     """The verdict with the project's severities, and a line on each that changed it.
 
     What is accepted, was there before, or is allowed by a level stays as it is; so does an error of a rule
-    that otherwise warns, which is torch's own refusal. Grading twice is grading once.
+    that otherwise warns: torch refuses it, or loses what was trained. Grading twice is grading once.
     """
     by_rule = {each.rule: each for each in settings}
     if not by_rule:

@@ -14,7 +14,6 @@ QUANTIZED: Mapping[str, re.Pattern[str]] = MappingProxyType(
         ),
         "8-bit weights of bitsandbytes": re.compile(r"\.(SCB|weight_format)$"),
         "weights of GPTQ or AWQ": re.compile(r"\.(qweight|qzeros|g_idx)$"),
-        "quantized weights with scales": re.compile(r"\.weight(_scale_inv|_scale|_scale_2|_zero_point)$"),
         "packed weights of torch.ao.quantization": re.compile(r"(^|\.)_packed_params(\.|$)"),
     }
 )

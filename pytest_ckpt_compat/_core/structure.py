@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -91,13 +92,7 @@ class TensorSpec:
     @classmethod
     def parse(cls, text: str) -> TensorSpec:
         """Parses the output of ``str``. Raises ValueError for anything else."""
-        if text in (OBJECT, UNINITIALIZED):
-            return cls(text)
-        match = _SPEC.fullmatch(text)
-        if match is None:
-            raise ValueError(f"not a tensor specification: {text!r}")
-        sizes = match["shape"]
-        return cls(match["dtype"], tuple(int(n) for n in sizes.split(",")) if sizes else ())
+        return _parsed(text)
 
     @property
     def numel(self) -> int:
@@ -108,6 +103,17 @@ class TensorSpec:
     def nbytes(self) -> int:
         """Number of bytes of its elements; 0 for a dtype of unknown size."""
         return math.ceil(self.numel * ITEM_SIZES.get(self.dtype, 0))
+
+
+@functools.lru_cache(maxsize=1024)  # the layers of a model have the same few
+def _parsed(text: str) -> TensorSpec:
+    if text in (OBJECT, UNINITIALIZED):
+        return TensorSpec(text)
+    match = _SPEC.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a tensor specification: {text!r}")
+    sizes = match["shape"]
+    return TensorSpec(match["dtype"], tuple(int(n) for n in sizes.split(",")) if sizes else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,7 @@ class Source:
         others: dotted paths of the other state_dicts in it, if a search chose this one.
         parts: name of each part of a definition that is a mapping of parts -> dotted path of its state_dict
             inside the file; a part that the file lacks is not among them.
+        recorded: of a definition as it was, what has it (``commit 1a2b3c4d``, ``package==1.0``), or "".
     """
 
     path: str = ""
@@ -150,6 +157,7 @@ class Source:
     container: str = ""
     others: tuple[str, ...] = ()
     parts: tuple[tuple[str, str], ...] = ()
+    recorded: str = ""
 
 
 @dataclass(frozen=True)

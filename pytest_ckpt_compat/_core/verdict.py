@@ -31,6 +31,8 @@ class Verdict:
         alike: the definition that, as the merge base has it, breaks in the same way, or "".
         by_settings: a line on each severity of the project's settings that changed the verdict.
         repairs: (label, command) lines that a report prints for the user to paste.
+        code: of a migration that makes the checkpoint load, where a report shows it; "" otherwise.
+        proof: how much of that code is proven, or why there is none, in a line.
         renderer: writes the report that ``str`` gives; whoever makes a verdict for a user sets it.
     """
 
@@ -43,6 +45,8 @@ class Verdict:
     where: str = ""
     notes: tuple[str, ...] = ()
     repairs: tuple[tuple[str, str], ...] = ()
+    code: str = field(default="", repr=False)
+    proof: str = ""
     before: Structure | None = field(default=None, repr=False)
     remapped: Mapping[str, str] = field(default_factory=dict, repr=False)
     migrated: Migrated | None = field(default=None, repr=False)

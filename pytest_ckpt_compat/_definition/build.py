@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import BuildError
@@ -19,6 +19,7 @@ from pytest_ckpt_compat._definition.instances import copied
 from pytest_ckpt_compat._definition.intercept import intercept
 from pytest_ckpt_compat._definition.names import brief, is_module
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
+from pytest_ckpt_compat._definition.walk import parts_of, tensors_of
 
 if TYPE_CHECKING:
     import torch
@@ -30,10 +31,11 @@ def build(
 ) -> nn.Module:
     """Builds a module with parameters and buffers on the meta device, where they take no memory.
 
-    Each parameter moves to meta when it is registered, as in accelerate's ``init_empty_weights``, so
-    a constructor may still call ``.item()`` on its own tensors. If the constructor fails this way, it
-    runs again with real parameters. Global state (random numbers, default dtype and device, grad
-    mode, ``sys.path``) is restored afterwards.
+    What ``torch.empty`` makes is on meta at once. A constructor that fails this way, or asks what meta
+    answers differently, runs again: then each parameter moves to meta when it is registered, as in
+    accelerate's ``init_empty_weights``, and its other tensors have numbers. If it fails this way, too, it
+    runs with real parameters. Global state (random numbers, default dtype and device, grad mode,
+    ``sys.path``) is restored afterwards.
 
     Args:
         definition: what to build.
@@ -48,25 +50,25 @@ def build(
         return _side_by_side(
             {name: build(each, checkpoint, doubts) for name, each in definition.parts.items()}
         )
-    meta = Counterparts(on_meta, doubts)
+    meta = Counterparts(on_meta, doubts, unseen=True)
     if is_module(definition.target):
-        counterparts = {id(tensor): meta.of(tensor) for tensor in _tensors_of(definition.target)}
+        counterparts = {id(tensor): meta.of(tensor) for tensor in tensors_of(definition.target)}
         module = copied(definition, {key: each for key, each in counterparts.items() if id(each) != key})
         _doubt_meta(module, meta, doubts)
         return module
     if (known := definition.once.again()) is not None:
         return known
     with untouched_globals(), definition.once.kept() as built:
-        try:
-            with parameters_on_meta(meta, doubts):
-                module = _construct(definition, checkpoint)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            if downloads(error):  # again, it would take as long to fail
-                raise _raised(error, definition, checkpoint) from error
+        before = dict(doubts.reasons)
+        module = _constructed(definition, checkpoint, meta, doubts, meta.empty)
+        if module is None or doubts.reasons != before:
+            # Tensors that were no parameters yet may have been asked for numbers: these can be real.
+            doubts.clear(before)
+            meta = Counterparts(on_meta, doubts, unseen=True)
+            module = _constructed(definition, checkpoint, meta, doubts)
+        if module is None:
             # A failure on meta may have any cause. A real run shows whether the constructor works.
-            doubts.clear()
+            doubts.clear(before)
             module = _construct_or_explain(definition, checkpoint)
         _require_module(module, definition)
         move_to_meta(module, meta)
@@ -76,9 +78,39 @@ def build(
     return module  # type: ignore[no-any-return]
 
 
+def _constructed(
+    definition: Definition,
+    checkpoint: Mapping[str, Any] | None,
+    meta: Counterparts,
+    doubts: Doubts,
+    empty: Callable[..., torch.Tensor] | None = None,
+) -> Any:
+    """What the constructor gives with its parameters on meta; None where it raises.
+
+    Args:
+        definition: as ``build`` takes it.
+        checkpoint: as ``build`` takes it.
+        meta: gives the parameters on meta.
+        doubts: receives the reasons why a real build may give another module.
+        empty: called in place of ``torch.empty``.
+
+    Raises:
+        BuildError: it raises since it cannot download: again, it would take as long to fail.
+    """
+    try:
+        with parameters_on_meta(meta, doubts, empty):
+            return _construct(definition, checkpoint)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if downloads(error):
+            raise _raised(error, definition, checkpoint) from error
+        return None
+
+
 def _doubt_meta(module: nn.Module, meta: Counterparts, doubts: Doubts) -> None:
     """Adds a doubt about a module that its own code builds on the meta device."""
-    if not len(meta) and next(_tensors_of(module), None) is not None:
+    if not len(meta) and tensors_of(module):
         doubts.add("it is built on the meta device")
 
 
@@ -142,10 +174,20 @@ def _require_module(module: object, definition: Definition) -> None:
 
 
 @contextlib.contextmanager
-def parameters_on_meta(meta: Counterparts, doubts: Doubts) -> Iterator[None]:
+def parameters_on_meta(
+    meta: Counterparts, doubts: Doubts, empty: Callable[..., torch.Tensor] | None = None
+) -> Iterator[None]:
+    """Moves each parameter to meta when it is registered, and notes what may be different there.
+
+    Args:
+        meta: gives the parameters on meta.
+        doubts: receives what code asks tensors.
+        empty: called in place of ``torch.empty``.
+    """
     import torch
     from torch import nn
 
+    instead = {} if empty is None else {torch.empty: empty}
     register = nn.Module.register_parameter
 
     def register_on_meta(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
@@ -156,7 +198,7 @@ def parameters_on_meta(meta: Counterparts, doubts: Doubts) -> Iterator[None]:
 
     nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign,assignment]
     try:
-        with intercept(_Operators(doubts)), doubts.questions(), garbage_collection_paused():
+        with intercept(_Operators(doubts)), doubts.questions(instead), garbage_collection_paused():
             yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
@@ -206,18 +248,13 @@ def _real_copies(module: nn.Module) -> dict[int, torch.Tensor]:
     expanded one cannot.
     """
     copies = Counterparts(lambda storage: storage.clone(), Doubts())
-    plain = [tensor for tensor in _tensors_of(module) if is_plain(tensor) and not is_lazy(tensor)]
+    plain = [tensor for tensor in tensors_of(module) if is_plain(tensor) and not is_lazy(tensor)]
     return {id(tensor): copy for tensor in plain if (copy := copies.of(tensor)) is not tensor}
-
-
-def _tensors_of(module: nn.Module) -> Iterator[torch.Tensor]:
-    yield from module.parameters()
-    yield from module.buffers()
 
 
 def move_to_meta(module: nn.Module, meta: Counterparts) -> None:
     """Moves the buffers, and the parameters registered without ``register_parameter``."""
-    for part in module.modules():
+    for part in parts_of(module):
         for registered in (part._parameters, part._buffers):
             for name, tensor in registered.items():
                 if tensor is not None:

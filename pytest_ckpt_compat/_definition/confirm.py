@@ -24,9 +24,11 @@ from pytest_ckpt_compat._definition.entries import bytes_of, loadable, saves_wit
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.load import Attempt, attempt, fits_on_meta, require_objects
 from pytest_ckpt_compat._definition.observation import Outcome
+from pytest_ckpt_compat._definition.walk import tensors_of
 from pytest_ckpt_compat._definition.weights import is_readable, read_weights
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 #: dtypes that meta tensors copy as real ones do. Others (``float4_e2m1fn_x2``, ``bits8``) are in doubt.
@@ -81,18 +83,19 @@ def _loaded(
     doubts: Doubts,
 ) -> tuple[Structure, Outcome]:
     """Loads a checkpoint into a newly built module with its own ``load_state_dict``."""
-    needed = bytes_of(module) + sum(_entry_bytes(key, structure) for key in structure.tensors)
-    add_doubts(module, doubts)
+    tensors = tensors_of(module)
+    needed = bytes_of(tensors) + sum(_entry_bytes(key, structure) for key in structure.tensors)
+    add_doubts(tensors, doubts)
     _add_dtypes({spec.dtype for spec in structure.tensors.values()}, doubts)
-    new, unsaved = _structure(module, definition)
+    new, entries, unsaved = _structure(module, definition)
     if unsaved and needed <= budget:
         return _really(structure, definition, strict)
     if unsaved:
         doubts.add("its state_dict() raises on tensors without numbers")
-    if not fits_on_meta(structure, module):
+    if not fits_on_meta(structure, tensors):
         # Quantized and sparse tensors do not exist on meta, and have copy rules of their own.
         return _really(structure, definition, strict)
-    first = attempt(module, empty_state(structure, "meta"), structure, definition, strict)
+    first = attempt(module, empty_state(structure, "meta"), structure, definition, strict, entries)
     outcome = replace(first.outcome, unsaved="")
     if first.wants_numbers and (needed > budget or is_readable(structure)):
         return _with_numbers(structure, definition, strict, first, budget)
@@ -124,7 +127,7 @@ def defined(
         return joined(parts, Source(definition.name or definition.label, "definition", parts=places))
     doubts = Doubts()
     module = build(definition, checkpoint, doubts)
-    affordable = bytes_of(module) <= budget
+    affordable = bytes_of(tensors_of(module)) <= budget
     try:
         new = structure_of(module, definition)
     except BuildError:
@@ -136,15 +139,16 @@ def defined(
     return new
 
 
-def add_doubts(module: nn.Module, doubts: Doubts) -> None:
+def add_doubts(tensors: Iterable[torch.Tensor], doubts: Doubts) -> None:
     """Adds the doubts about a built module's tensors."""
     import torch
 
-    tensors = [tensor for tensor in (*module.parameters(), *module.buffers()) if not is_lazy(tensor)]
+    tensors = [tensor for tensor in tensors if not is_lazy(tensor)]
     overlap: Any = torch._debug_has_internal_overlap
     if any(tensor.layout is torch.strided and overlap(tensor) for tensor in tensors):
         doubts.add("elements of a parameter or buffer share memory")
-    _add_dtypes({str(tensor.dtype).removeprefix("torch.") for tensor in tensors}, doubts)
+    dtypes = {tensor.dtype for tensor in tensors}
+    _add_dtypes({str(dtype).removeprefix("torch.") for dtype in dtypes}, doubts)
 
 
 def _add_dtypes(dtypes: Iterable[str], doubts: Doubts) -> None:
@@ -153,13 +157,17 @@ def _add_dtypes(dtypes: Iterable[str], doubts: Doubts) -> None:
             doubts.add(f"copies of {name} differ")
 
 
-def _structure(module: nn.Module, definition: Definition) -> tuple[Structure, str]:
-    """Returns the structure of a module, and why it can save none, or "". The module stays as it is."""
-    if saves_with_hooks(module):
-        with contextlib.suppress(Exception):
-            module = copy.deepcopy(module)
+def _structure(module: nn.Module, definition: Definition) -> tuple[Structure, Mapping[str, Any] | None, str]:
+    """Returns the structure of a module, its entries, and why it can save none, or "".
+
+    The module stays as it is; where that takes a copy, the entries are None.
+    """
+    if not saves_with_hooks(module):
+        return loadable(module, definition)
+    with contextlib.suppress(Exception):
+        module = copy.deepcopy(module)
     structure, _, unsaved = loadable(module, definition)
-    return structure, unsaved
+    return structure, None, unsaved
 
 
 def _with_numbers(

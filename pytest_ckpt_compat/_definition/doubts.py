@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -69,9 +70,10 @@ class Doubts:
         """Adds a reason."""
         self.reasons[reason] = None
 
-    def clear(self) -> None:
-        """Forgets everything: what was built in this way is not used."""
+    def clear(self, keep: Mapping[str, None]) -> None:
+        """Forgets all but the reasons to keep: what was built in this way is not used."""
         self.reasons.clear()
+        self.reasons.update(keep)
         self.read.clear()
         self._drawn.clear()
         self.asked = self._skipped = False
@@ -107,8 +109,14 @@ class Doubts:
                     self._read_random()
                 self._drawn |= {id_ for tensor in tensors_in((found, *args)) if (id_ := _storage(tensor))}
 
-    def questions(self) -> AbstractContextManager[Any]:
-        """Notices, inside the context, what code outside of torch asks tensors."""
+    def questions(
+        self, instead: Mapping[Any, Callable[..., Any]] = MappingProxyType({})
+    ) -> AbstractContextManager[Any]:
+        """Notices, inside the context, what code outside of torch asks tensors.
+
+        Args:
+            instead: function of torch -> what is called in its place.
+        """
         from torch.overrides import TorchFunctionMode
 
         doubts, watched = self, _watched()
@@ -120,7 +128,7 @@ class Doubts:
                 name = watched.get(func)
                 if name is not None:
                     doubts._question(name, args)
-                return func(*args, **(kwargs or {}))
+                return instead.get(func, func)(*args, **(kwargs or {}))
 
         return Mode()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import BuildError
@@ -20,6 +21,7 @@ from pytest_ckpt_compat._definition.counterparts import is_lazy
 from pytest_ckpt_compat._definition.module_classes import module_classes
 from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.surroundings import untouched_process
+from pytest_ckpt_compat._definition.walk import parts_of, tensors_of
 
 if TYPE_CHECKING:
     import torch
@@ -41,16 +43,25 @@ def _structure(module: nn.Module, entries: Mapping[str, Any], definition: Defini
     tensors = {key: spec_of(value) for key, value in entries.items()}
     metadata = getattr(entries, "_metadata", None)
     versions = None if metadata is None else {name: entry.get("version") for name, entry in metadata.items()}
-    identities = {key: identity(value) for key, value in entries.items() if tensors[key].numel}
     classes, settings = module_classes(module)
     return Structure(
         tensors=tensors,
-        aliases=alias_groups(identities),
+        aliases=_aliases(entries, tensors),
         versions=versions and {name: v for name, v in versions.items() if v not in (None, 1)},
         modules=classes,
         settings=settings,
         source=Source(path=definition.name or definition.label, format="definition"),
     )
+
+
+def _aliases(entries: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -> tuple[tuple[str, ...], ...]:
+    """The groups of keys of one tensor, which nearly none of them are."""
+    storages: dict[object, list[str]] = {}
+    for key, value in entries.items():
+        if specs[key].numel:
+            storages.setdefault(_storage_or_itself(value), []).append(key)
+    shared = {key for keys in storages.values() if len(keys) > 1 for key in keys}
+    return alias_groups({key: identity(entries[key]) for key in entries if key in shared}) if shared else ()
 
 
 def entries_of(module: nn.Module, definition: Definition) -> Mapping[str, Any]:
@@ -80,20 +91,25 @@ def entries_of(module: nn.Module, definition: Definition) -> Mapping[str, Any]:
 
 
 def loadable(module: nn.Module, definition: Definition) -> tuple[Structure, Mapping[str, Any], str]:
+    """The structure of what a load may write to; then as ``loadable_entries``."""
+    entries, problem = loadable_entries(module, definition)
+    return _structure(module, entries, definition), entries, problem
+
+
+def loadable_entries(module: nn.Module, definition: Definition) -> tuple[Mapping[str, Any], str]:
     """Returns what a load may write to, even if ``state_dict()`` raises: torch loads into such a module, too.
 
-    Returns: the structure, the entries, and why they are not those of ``state_dict()``, or "".
+    Returns: the entries, and why they are not those of ``state_dict()``, or "".
     """
     try:
-        entries, problem = entries_of(module, definition), ""
+        return entries_of(module, definition), ""
     except BuildError as error:
-        entries, problem = registered(module), f"{error.problem}: no checkpoint of it can be saved"
-    return _structure(module, entries, definition), entries, problem
+        return registered(module), f"{error.problem}: no checkpoint of it can be saved"
 
 
 def saves_with_hooks(module: nn.Module) -> bool:
     """Whether code runs before ``state_dict()``, which may change the module."""
-    return any(part.__dict__.get("_state_dict_pre_hooks") for part in module.modules())
+    return any(part.__dict__.get("_state_dict_pre_hooks") for part in parts_of(module))
 
 
 def registered(module: nn.Module) -> Mapping[str, Any]:
@@ -109,10 +125,9 @@ def registered(module: nn.Module) -> Mapping[str, Any]:
     return entries  # type: ignore[no-any-return]
 
 
-def bytes_of(module: nn.Module) -> int:
+def bytes_of(tensors: Iterable[torch.Tensor]) -> int:
     """Returns the bytes that the parameters and buffers of a module take when they are real."""
-    unique = {id(t): t for t in (*module.parameters(), *module.buffers()) if not is_lazy(t)}
-    return sum(tensor.numel() * tensor.element_size() for tensor in unique.values())
+    return sum(each.numel() * each.element_size() for each in tensors if not is_lazy(each))
 
 
 def spec_of(value: object) -> TensorSpec:
@@ -121,14 +136,22 @@ def spec_of(value: object) -> TensorSpec:
 
     if not isinstance(value, torch.Tensor):
         return TensorSpec(OBJECT)
+    ordinary = type(value) in (torch.Tensor, torch.nn.Parameter) and value.layout is torch.strided
+    if ordinary and not value.is_quantized:  # as nearly all are
+        return TensorSpec(_dtype_name(value.dtype), tuple(value.shape))
     if is_lazy(value):
         return TensorSpec(UNINITIALIZED)
-    dtype = str(value.dtype).removeprefix("torch.")
+    dtype = _dtype_name(value.dtype)
     if value.layout is not torch.strided:
         dtype = f"{str(value.layout).removeprefix('torch.')}_{dtype}"
     elif value.is_quantized and value.qscheme() is not torch.per_tensor_affine:
         dtype = f"{str(value.qscheme()).removeprefix('torch.')}_{dtype}"
     return TensorSpec(f"{_wrapper_class(value)}{dtype}", tuple(value.shape))
+
+
+@functools.cache
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _wrapper_class(tensor: torch.Tensor) -> str:
@@ -156,6 +179,13 @@ def storage_identity(tensor: torch.Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
+def _storage_or_itself(tensor: torch.Tensor) -> int:
+    try:
+        return storage_identity(tensor)
+    except (NotImplementedError, RuntimeError):  # as in ``identity``
+        return id(tensor)
+
+
 def identity(tensor: torch.Tensor) -> tuple[object, ...]:
     """Returns what two entries share if and only if they are one tensor."""
     try:
@@ -174,7 +204,7 @@ def tensors_in(value: Any) -> Iterator[Any]:
         if isinstance(each, torch.Tensor):
             yield each
         elif isinstance(each, torch.nn.Module):
-            yield from (*each.parameters(), *each.buffers())
+            yield from tensors_of(each)
         elif isinstance(each, (Mapping, list, tuple)) and id(each) not in seen:
             seen.add(id(each))
             pending += each.values() if isinstance(each, Mapping) else each

@@ -98,6 +98,8 @@ def homes_of(names: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
 
     It is "" where none has one, or several.
     """
+    if not names:  # as of most files; there are thousands of modules
+        return {}
     packages = {each.partition(".")[0] for each, _ in names}
     found: dict[str, list[str]] = {name: [] for _, name in names}
     for home, module in list(sys.modules.items()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,13 @@ from pytest_ckpt_compat._definition.prepare import prepared
 from pytest_ckpt_compat._definition.project_code import RemapError
 from pytest_ckpt_compat._definition.remap import Remapped, remapped
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
+from pytest_ckpt_compat._definition.versions import COPYING, copies_alone, watch_versions
+from pytest_ckpt_compat._definition.walk import parts_of
 from pytest_ckpt_compat._definition.watch import storage_of, watch_operators
 from pytest_ckpt_compat._definition.weights import read_weights
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -87,6 +90,7 @@ def attempt(
     structure: Structure,
     definition: Definition,
     strict: bool,
+    entries: Mapping[str, Any] | None = None,
 ) -> Attempt:
     """Loads a state_dict with the module's own ``load_state_dict``.
 
@@ -98,12 +102,18 @@ def attempt(
         structure: the structure of the checkpoint.
         definition: the definition of ``module``.
         strict: as in ``load_state_dict``.
+        entries: what the load may write to, where that is known.
     """
-    users = _has_loading_code(module) or definition.remap is not None or lightning.has_hook(module)
-    observation, whole = Observation(module, structure, definition), state
+    parts, whole = list(parts_of(module)), state
+    users = _has_loading_code(parts) or definition.remap is not None or lightning.has_hook(module)
+    simple = not users and copies_alone(parts, state)
+    observation = Observation(
+        *(module, structure, definition), entries=entries if simple else None, simple=simple
+    )
     raised: BaseException | None = None
     done: Remapped | None = None
-    with untouched_globals(), quiet_copies(), watch_operators(state, users) as watched:
+    watch = watch_versions(module, state) if simple else watch_operators(state, users)
+    with untouched_globals(), quiet_copies(), watch as watched:
         try:
             ready = prepared(definition, module, state, structure)
             if ready.name:
@@ -117,6 +127,7 @@ def attempt(
         except BaseException as error:
             raised = error
     outcome = observation.outcome(raised, state or whole, strict, watched)
+    watched.refused |= simple and any(error.startswith(COPYING) for error in outcome.errors)
     cause = raised
     if isinstance(raised, RemapError):  # no load began
         outcome = replace(outcome, strict=False, complete=True, errors=(str(raised),))
@@ -131,14 +142,14 @@ def attempt(
 _LOADING = ("load_state_dict", "_load_from_state_dict", "set_extra_state", "__setattr__", "__setstate__")
 
 
-def _has_loading_code(module: nn.Module) -> bool:
+def _has_loading_code(parts: Sequence[nn.Module]) -> bool:
     """Whether a load may run code that is not torch's: an overridden method, or a hook."""
-    kinds = {type(part): part for part in module.modules()}
+    kinds = {type(part) for part in parts}
     methods = (getattr(kind, name, None) for kind in kinds for name in _LOADING)
     if not all(getattr(each, "__module__", "torch").split(".")[0] == "torch" for each in methods if each):
         return True
     hooks = ("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks", *_LOADING)
-    return any(part.__dict__.get(name) for part in module.modules() for name in hooks)
+    return any(part.__dict__.get(name) for part in parts for name in hooks)
 
 
 def _call_load(module: nn.Module, state: Mapping[str, Any], strict: bool, structure: Structure) -> None:
@@ -150,9 +161,8 @@ def _call_load(module: nn.Module, state: Mapping[str, Any], strict: bool, struct
     module.load_state_dict(state, **({"strict": strict} if takes_strict else {}))
 
 
-def fits_on_meta(structure: Structure, module: nn.Module) -> bool:
+def fits_on_meta(structure: Structure, tensors: Iterable[torch.Tensor]) -> bool:
     """Whether the meta device supports every tensor of both sides."""
-    tensors = (*module.parameters(), *module.buffers())
     plain = all(spec.dtype in PLAIN_DTYPES for spec in structure.tensors.values())
     return plain and all(tensor.is_meta for tensor in tensors)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import inspect
 import keyword
 import math
@@ -10,8 +11,7 @@ import re
 import sys
 import types
 import unicodedata
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,8 +46,8 @@ def settings_of(part: nn.Module) -> dict[str, str]:
     found: dict[str, str] = {}
     length = 0
     for name, value in _attributes(part):
-        if len(found) == _MOST or not _is_setting(name):
-            continue
+        if len(found) == _MOST:
+            break
         text = _text(name, value)
         if text and length + len(text) + len(name) <= _LONGEST:
             length += len(text) + len(name)
@@ -55,19 +55,25 @@ def settings_of(part: nn.Module) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _attributes(part: nn.Module) -> Iterator[tuple[str, Any]]:
-    """The attributes of the object itself, then those of its class that are declared constant."""
-    own = dict(vars(part))
-    yield from own.items()
-    for kind in type(part).__mro__:
-        constants = vars(kind).get("__constants__")
-        for name in constants if isinstance(constants, (list, tuple, set, frozenset)) else ():
-            if isinstance(name, str) and name not in own:
-                yield name, inspect.getattr_static(type(part), name, part)
+def _attributes(part: nn.Module) -> list[tuple[str, Any]]:
+    """The settings of the object itself, then those of its class that are declared constant."""
+    own, kind = vars(part), cast(Any, type(part))
+    found = [(name, own[name]) for name in own if _is_setting(name)]
+    constants = [name for name in _constants(kind) if name not in own]
+    return found + [(name, inspect.getattr_static(kind, name, part)) for name in constants]
 
 
+@functools.lru_cache(maxsize=1024)
+def _constants(kind: type) -> tuple[str, ...]:
+    """The names that a class, or one that it is made of, declares constant."""
+    declared = (vars(each).get("__constants__") for each in kind.__mro__)
+    lists = (each for each in declared if isinstance(each, (list, tuple, set, frozenset)))
+    return tuple(name for each in lists for name in each if isinstance(name, str) and _is_setting(name))
+
+
+@functools.lru_cache(maxsize=4096)  # most modules of a model have the same ones
 def _is_setting(name: object) -> bool:
-    return isinstance(name, str) and not name.startswith("_") and _is_name(name) and name not in _NO_SETTINGS
+    return isinstance(name, str) and not name.startswith("_") and name not in _NO_SETTINGS and _is_name(name)
 
 
 def _is_name(text: str) -> bool:

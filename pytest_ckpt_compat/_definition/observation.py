@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, Structure
 from pytest_ckpt_compat._definition.beside import Beside, beside
-from pytest_ckpt_compat._definition.entries import loadable, registered, saves_with_hooks
+from pytest_ckpt_compat._definition.entries import loadable_entries, registered, saves_with_hooks
 from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.lost import Lost, lost_again, unused
 from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.reached import Entries, reached_nothing
 from pytest_ckpt_compat._definition.remap import Remapped
+from pytest_ckpt_compat._definition.walk import named_parts, parts_of
 from pytest_ckpt_compat._definition.watch import Watched, storage_of
 
 if TYPE_CHECKING:
@@ -63,6 +65,9 @@ class Outcome:
         given: what the load got, where that is not the checkpoint as its file has it, or None.
         notes: remarks on how the load was made, a line each.
         beside: unexpected key -> what the definition has under it, outside of its state_dict.
+        copied: key -> the dtype of what was copied into it, which a hook may have made of the checkpoint's.
+        lost: key that the load filled from the checkpoint -> what took the place of that before it was over.
+        left_out: keys of the checkpoint that code before torch's own load used for nothing.
     """
 
     raised: bool
@@ -83,6 +88,9 @@ class Outcome:
     given: Structure | None = None
     notes: tuple[str, ...] = ()
     beside: Mapping[str, Beside] = field(default_factory=dict)
+    copied: Mapping[str, str] = field(default_factory=dict)
+    lost: Mapping[str, Lost] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 def require_complete(outcome: Outcome, module: object) -> None:
@@ -100,18 +108,26 @@ class Observation:
         structure: the structure of the checkpoint.
         definition: the definition of ``module``.
         saves: whether its ``state_dict()`` may be called, which may run hooks of the user's.
+        entries: those of its ``state_dict()`` before the load, where they are known.
+        simple: whether the load does nothing but copy values into the entries.
     """
 
     def __init__(
-        self, module: nn.Module, structure: Structure, definition: Definition, saves: bool = True
+        self,
+        module: nn.Module,
+        structure: Structure,
+        definition: Definition,
+        saves: bool = True,
+        entries: Mapping[str, Any] | None = None,
+        simple: bool = False,
     ) -> None:
-        self._module, self._structure, self._definition = module, structure, definition
+        self._module, self._structure, self._definition, self._simple = module, structure, definition, simple
         # No hook of the user's on saving may change the module before or after the load.
-        self._silent = not saves or saves_with_hooks(module)
+        self._silent = not saves or (entries is None and saves_with_hooks(module))
         # The entries are kept: the identity of a storage that is freed may be given to another.
-        self._entries_before, self._unsaved = self._entries()
+        self._entries_before, self._unsaved = self._entries() if entries is None else (entries, "")
         self._before = {key: storage_of(value) for key, value in self._entries_before.items()}
-        self._recorder = _Recorder(module)
+        self._recorder = _Recorder(module, (module,) if simple else parts_of(module))
         self._unapplied: tuple[str, ...] = ()
 
     def begins(self, structure: Structure) -> None:
@@ -122,7 +138,14 @@ class Observation:
     def _entries(self) -> tuple[Mapping[str, Any], str]:
         if self._silent:
             return registered(self._module), ""
-        return loadable(self._module, self._definition)[1:]
+        return loadable_entries(self._module, self._definition)
+
+    def _after(self) -> tuple[Mapping[str, Any], Mapping[str, int | None]]:
+        """The entries after a load that raised nothing, and their storages."""
+        if self._simple:
+            return self._entries_before, self._before
+        entries = self._entries()[0]
+        return entries, {key: storage_of(value) for key, value in entries.items()}
 
     def outcome(
         self, raised: BaseException | None, state: Mapping[str, Any], strict: bool, watched: Watched
@@ -140,10 +163,12 @@ class Observation:
         complete = raised is None or words(raised).startswith(REPORT)
         if raised is not None and not (complete and messages):
             own.append(brief(raised))
-        after = self._entries()[0] if raised is None else {}
-        untouched = _untouched(self._before, after, watched.written)
+        after, storages = self._after() if raised is None else ({}, {})
+        lost = lost_again(self._before, after, watched)
+        left_out = () if raised else unused(state, recorder.seen, watched)
+        untouched = _untouched(self._before, storages, watched.written)
         missing = {*recorder.missing, *(key for key in untouched if _filled_by_torch(key, self._structure))}
-        around = Entries(self._before, after, recorder.missing, recorder.unexpected)
+        around = Entries(self._before, after, storages, recorder.missing, recorder.unexpected)
         return Outcome(
             raised=raised is not None,
             strict=any(m.startswith(_LISTS) for m in messages) or (strict and not complete),
@@ -157,16 +182,23 @@ class Observation:
             nothing=raised is None and reached_nothing(self._module, around, state, watched),
             unsaved=self._unsaved,
             beside=beside(self._module, recorder.unexpected),
+            copied={
+                key: watched.copied[storage]
+                for key, storage in self._before.items()
+                if storage in watched.copied
+            },
+            lost=lost,
+            left_out=left_out,
         )
 
 
 def _untouched(
-    before: Mapping[str, int | None], after: Mapping[str, Any], written: Container[int]
+    before: Mapping[str, int | None], after: Mapping[str, int | None], written: Container[int]
 ) -> list[str]:
     """The keys whose storage is the same before and after a load, and was not written to."""
     return [
         key
-        for key, storage in ((key, storage_of(value)) for key, value in after.items())
+        for key, storage in after.items()
         if storage is not None and storage == before.get(key) and storage not in written
     ]
 
@@ -181,15 +213,28 @@ def _filled_by_torch(key: str, structure: Structure) -> bool:
 class _Recorder:
     """Keeps the lists that ``load_state_dict`` fills, whichever module's method runs."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, parts: Iterable[nn.Module]) -> None:
         self._lists: dict[int, tuple[list[str], list[str], list[str]]] = {}
+        #: Storages of what torch's own load was given; None before it began.
+        self.seen: set[int] | None = None
         from torch.jit import ScriptModule
 
-        for part in module.modules():
+        for part in parts:
             if not isinstance(part, ScriptModule):  # does not accept hooks
                 part._register_load_state_dict_pre_hook(self._note)  # type: ignore[no-untyped-call]
+                if part is module:  # before a hook of the user's takes anything out
+                    first = part._register_load_state_dict_pre_hook(self._begins)  # type: ignore[no-untyped-call]
+                    hooks: Any = part._load_state_dict_pre_hooks
+                    hooks.move_to_end(first.id, last=False)
 
-    def _note(self, _state: Any, _prefix: Any, _meta: Any, _strict: Any, *lists: list[str]) -> None:
+    def _begins(self, state: Mapping[str, Any], *_: Any) -> None:
+        self.seen = (self.seen or set()) | {each for each in map(storage_of, state.values()) if each}
+
+    def _note(
+        self, state: Mapping[str, Any], prefix: str, _meta: Any, _strict: Any, *lists: list[str]
+    ) -> None:
+        if not prefix:
+            self._begins(state)
         missing, unexpected, messages = lists
         self._lists[id(missing)] = (missing, unexpected, messages)
 
@@ -231,11 +276,12 @@ def _shape(text: str) -> Shape:
 
 def _shield_extra_state(module: nn.Module, structure: Structure) -> tuple[str, ...]:
     """Disables ``set_extra_state`` for values that the structure does not have. Returns their keys."""
-    shielded = []
-    for name, part in module.named_modules():
+    objects = {key for key, spec in structure.tensors.items() if spec.dtype == OBJECT}
+    unknown = {key for key in objects if key not in structure.objects}
+    shielded: list[str] = []
+    for name, part in named_parts(module) if unknown else ():
         key = f"{name}.{EXTRA_STATE}" if name else EXTRA_STATE
-        spec = structure.tensors.get(key)
-        if spec is not None and spec.dtype == OBJECT and key not in structure.objects:
+        if key in unknown:
             object.__setattr__(part, "set_extra_state", lambda _state: None)
             shielded.append(key)
     return tuple(shielded)

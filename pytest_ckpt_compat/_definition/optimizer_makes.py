@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 #: Settings with which some optimizers keep more for a parameter.
 _MORE: Mapping[str, Any] = {"momentum": 0.9, "amsgrad": True, "centered": True}
+#: What optimizers of other packages keep for a parameter -> their names.
+_ELSEWHERE: Mapping[frozenset[str], str] = {
+    frozenset({"state1", "absmax1", "qmap1"}): "8-bit, of bitsandbytes",
+    frozenset({"state1"}): "of bitsandbytes",
+    frozenset({"exp_avg_sq_row", "exp_avg_sq_col"}): "Adafactor of transformers",
+    frozenset({"exp_avg"}): "Lion",
+}
 #: Settings of a group that no optimizer has by itself.
 _OF_GROUPS = frozenset({"params", "param_names", "initial_lr", "swa_lr", "max_lr", "min_lr", "max_momentum"})
 
@@ -51,19 +58,38 @@ def of_another(state: OptimizerState, optimizer: torch.optim.Optimizer) -> list[
         return []
     makes = [make for make in _makes() if make.saved(names, settings)]
     mine = {kind.__name__ for kind in type(optimizer).__mro__}
-    if not makes or mine.intersection(make.name for make in makes):
+    if not makes:
+        return _of_nobody(names, optimizer)
+    if mine.intersection(make.name for make in makes):
         return []
     listed = " or ".join(make.name for make in makes)
     told = ", ".join(sorted(names - {"step"} or names or settings - optimizer.defaults.keys()))
     if not told:
         return []
     return [
-        Change(
-            "optimizer-mismatch",
-            detail=f"the file holds {told}: another optimizer ({listed}) than {type(optimizer).__name__}",
-            advice=f"make the optimizer that was saved ({listed}), or start {type(optimizer).__name__} anew",
-        )
+        _another(told, f"another optimizer ({listed})", f"the optimizer that was saved ({listed})", optimizer)
     ]
+
+
+def _another(told: str, which: str, saved: str, optimizer: torch.optim.Optimizer) -> Change:
+    name = type(optimizer).__name__
+    return Change(
+        "optimizer-mismatch",
+        detail=f"the file holds {told}: {which} than {name}",
+        advice=f"make {saved}, or start {name} anew",
+    )
+
+
+def _of_nobody(names: frozenset[str], optimizer: torch.optim.Optimizer) -> list[Change]:
+    """The same for a state that none of torch's optimizers saves."""
+    own = names - {"step"}
+    mine = next((make for make in _makes() if make.name == type(optimizer).__name__), None)
+    if mine is None or mine.kept <= names or (own <= mine.possible and names not in _ELSEWHERE):
+        return []
+    named = next((words for kept, words in _ELSEWHERE.items() if kept <= names), "")
+    which = f"another optimizer ({named})" if named else "another optimizer"
+    saved = f"the optimizer that was saved{f' ({named})' if named else ''}"
+    return [_another(", ".join(sorted(own)), which, saved, optimizer)]
 
 
 @functools.cache

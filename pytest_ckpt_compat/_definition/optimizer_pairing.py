@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.display import count as count_of
-from pytest_ckpt_compat._core.structure import OBJECT, OptimizerState, Structure
+from pytest_ckpt_compat._core.structure import OBJECT, OptimizerState, Structure, TensorSpec
 from pytest_ckpt_compat._definition.optimizers import parameters_of
 
 if TYPE_CHECKING:
@@ -136,7 +136,33 @@ def _in_order(
     for groups in guesses:
         if all(_agree(keys, n, state, structure) for keys, n in zip(groups, state.groups, strict=True)):
             return tuple(chain.from_iterable(groups))
-    return ()
+    return _some_of(guesses[0][0], state, structure) if len(today.groups) == 1 else ()
+
+
+def _some_of(known: Sequence[str], state: OptimizerState, structure: Structure) -> tuple[str, ...]:
+    """The keys, in order, that the states of one group fit, where only one choice of them does.
+
+    An optimizer over what was not frozen has such a part of the parameters.
+    """
+    shapes = [
+        [spec.shape for spec in state.states.get(number, {}).values() if spec.shape]
+        for number in state.groups[0]
+    ]
+    if not all(shapes) or len(shapes) >= len(known):
+        return ()
+    tensors = structure.tensors
+    first = _first_fit(known, shapes, tensors)
+    last = _first_fit(known[::-1], shapes[::-1], tensors)
+    return first if len(first) == len(shapes) and first == last[::-1] else ()
+
+
+def _first_fit(
+    keys: Sequence[str], shapes: Sequence[list[tuple[int, ...]]], tensors: Mapping[str, TensorSpec]
+) -> tuple[str, ...]:
+    """For each of some states in turn, the next key of its shape."""
+    left = iter(keys)
+    found = (next((key for key in left if tensors[key].shape in each), None) for each in shapes)
+    return tuple(key for key in found if key is not None)
 
 
 def _one_group_after_another(

@@ -12,6 +12,7 @@ from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.entries import bytes_of
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.names import brief, find_attribute
+from pytest_ckpt_compat._definition.walk import tensors_of
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +38,7 @@ def make(
     target = find_attribute(factory) if isinstance(factory, str) else factory
     doubts = Doubts()
     module = build(definition, values, doubts)
-    if doubts.reasons and bytes_of(module) <= budget:
+    if doubts.reasons and bytes_of(tensors_of(module)) <= budget:
         module = build_real(definition, values)
     try:
         made = _call(target, module, definition)

@@ -27,6 +27,7 @@ from pytest_ckpt_compat._definition.peft_settings import adapter_of, is_peft_mod
 from pytest_ckpt_compat._definition.project_code import RemapError
 from pytest_ckpt_compat._definition.remap import Remapped, remapped
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
+from pytest_ckpt_compat._definition.walk import tensors_of
 from pytest_ckpt_compat._definition.watch import watch_operators
 from pytest_ckpt_compat._definition.weights import read_weights
 from pytest_ckpt_compat._registry.options import PEFT
@@ -86,7 +87,7 @@ def load(
         BuildError: peft cannot be imported.
     """
     how = remarks(module, structure)
-    needed = bytes_of(module) + sum(spec.nbytes for spec in structure.tensors.values())
+    needed = bytes_of(tensors_of(module)) + sum(spec.nbytes for spec in structure.tensors.values())
     made = [module]  # peft changes the module that it is given
 
     def on_meta_device() -> nn.Module:

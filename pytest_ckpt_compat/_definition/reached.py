@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._definition.counterparts import is_lazy
+from pytest_ckpt_compat._definition.walk import tensors_of
 from pytest_ckpt_compat._definition.watch import Watched, storage_of
 
 if TYPE_CHECKING:
@@ -20,12 +21,14 @@ class Entries:
     Attributes:
         before: key -> storage, None for what has none.
         after: key -> entry.
+        storages: key of ``after`` -> storage, None for what has none.
         missing: torch's list of missing keys.
         unexpected: torch's list of unexpected keys.
     """
 
     before: Mapping[str, int | None]
     after: Mapping[str, Any]
+    storages: Mapping[str, int | None]
     missing: Collection[str]
     unexpected: Collection[str]
 
@@ -41,8 +44,10 @@ def reached_nothing(module: nn.Module, entries: Entries, state: Mapping[str, Any
         state: the checkpoint.
         watched: the load.
     """
+    if not watched.reached.isdisjoint(entries.storages.values()):
+        return False
     given = {key: storage_of(value) for key, value in state.items() if _holds(value) and not is_lazy(value)}
-    kept = {key: storage_of(value) for key, value in entries.after.items() if _holds(value)}
+    kept = {key: entries.storages[key] for key, value in entries.after.items() if _holds(value)}
     if not given or not kept:
         return False
     if any(given.get(key, 0) is None and key not in entries.missing for key in kept):
@@ -66,8 +71,7 @@ def reached_nothing(module: nn.Module, entries: Entries, state: Mapping[str, Any
 def _others(module: nn.Module, entries: Entries) -> list[Any]:
     """The tensors of a module that are not among its entries, such as buffers that are not saved."""
     known = set(map(id, entries.after.values()))
-    tensors = (*module.parameters(), *module.buffers())
-    return [each for each in tensors if _holds(each) and id(each) not in known]
+    return [each for each in tensors_of(module) if _holds(each) and id(each) not in known]
 
 
 def _holds(value: Any) -> bool:

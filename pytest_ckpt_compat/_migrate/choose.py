@@ -44,6 +44,9 @@ def chosen(plan: Plan, choices: Iterable[str], old: Structure, new: Structure) -
     if twice is not None:
         raise UsageError(f"--choose ...={twice}", "was given for two tensors", "keep one of them")
     taken, made = set(steps), set(given)
+    others = _other_copies(plan, taken)
+    picked += [Step(DROP, (key,), evidence=CHOSEN) for key in others]
+    taken |= others.keys()
     return settled(
         Plan(
             (*(each for each in plan.live if not _touches(each, taken, made)), *picked),
@@ -53,6 +56,12 @@ def chosen(plan: Plan, choices: Iterable[str], old: Structure, new: Structure) -
         old,
         new,
     )
+
+
+def _other_copies(plan: Plan, taken: set[str]) -> dict[str, None]:
+    """The keys of the copies of a model beside the one that was chosen, which nothing needs then."""
+    alike = ((*step.old, *step.rivals) for step in plan.doubtful if step.rivals)
+    return {key: None for keys in alike if not taken.isdisjoint(keys) for key in keys if key not in taken}
 
 
 def _touches(step: Step, taken: set[str], made: set[str]) -> bool:

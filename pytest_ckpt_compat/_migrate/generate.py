@@ -142,10 +142,15 @@ def _ambiguous(plan: Plan) -> Iterator[str]:
     for group, steps in groups.items():
         first = steps[0]
         others = [key for key in first.candidates if key not in first.new]
-        listed = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
-        rest = f", {first.old[0]} may also be {listed}" if others else ""
+        rest = f", {first.old[0]} may also be {_some(others)}" if others else ""
+        if first.rivals:
+            rest = f", {_some(first.rivals)} may also be {', '.join(first.new)}"
         hint = f"--choose '{_hint(first)}'"
         yield f"{group} ({count(len(steps), 'tensor')}) is possible, not sure{rest}: {hint} if it is so"
+
+
+def _some(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
 
 
 def _decisions(decisions: Iterable[Decision], keys: Sequence[str]) -> Iterator[str]:

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from pytest_ckpt_compat._core.changes import Change, Kind
+from pytest_ckpt_compat._core.changes import TIED, Change, Kind
 from pytest_ckpt_compat._core.rules import BY_KIND
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, Structure, TensorSpec
+from pytest_ckpt_compat._core.ties import Source, sources
 from pytest_ckpt_compat._migrate import shapes
 from pytest_ckpt_compat._migrate.squares import doubted_squares
 from pytest_ckpt_compat._migrate.steps import CHOSEN, COPY, DROP, MOVE, Decision, Op, Plan, Step
@@ -47,7 +48,9 @@ def plan_of(changes: Iterable[Change], old: Structure, new: Structure) -> Plan:
     """
     steps: list[Step] = []
     decisions: list[Decision] = []
-    stored = _Stored.of(old, new)
+    stored, changes = _Stored.of(old, new), tuple(changes)
+    absent = [key for change in changes if change.kind == "missing" for key in change.new]
+    tied = sources(absent, changes, old, new)
     for change in changes:
         if change.kind in _NO_STEP:
             continue
@@ -55,7 +58,7 @@ def plan_of(changes: Iterable[Change], old: Structure, new: Structure) -> Plan:
             text = f"{change.kind}: {_HOOKED}"
             decisions.append(Decision(change.old, change.new, text, change.group))
             continue
-        for each in _of(change, old, new, stored):
+        for each in _of(change, old, new, stored, tied):
             (steps if isinstance(each, Step) else decisions).append(each)  # type: ignore[arg-type]
     return settled(Plan(tuple(steps), (), tuple(decisions)), old, new)
 
@@ -71,7 +74,9 @@ class _Stored:
         return cls(parametrized(old.tensors), parametrized(new.tensors))
 
 
-def _of(change: Change, old: Structure, new: Structure, stored: _Stored) -> Iterator[Step | Decision]:
+def _of(
+    change: Change, old: Structure, new: Structure, stored: _Stored, tied: Mapping[str, Source]
+) -> Iterator[Step | Decision]:
     """The steps of one change, or what it leaves to decide."""
     if change.kind in ("renamed", "prefixed", "transposed"):
         yield from _one_to_one(change, old, new)
@@ -86,7 +91,7 @@ def _of(change: Change, old: Structure, new: Structure, stored: _Stored) -> Iter
     elif change.kind in ("resized", "head-resized"):
         yield _resized(change)
     elif change.kind == "missing" or (change.kind == "extra-state" and not change.old):
-        yield from _missing(change, old, new)
+        yield from _missing(change, tied)
     elif change.kind in ("unexpected", "extra-state"):
         yield Step(DROP, change.old, group=change.group)
     elif change.kind == "partial-load":
@@ -108,7 +113,7 @@ def _step(change: Change, op: Op | None, otherwise: str) -> Step | Decision:
 
 def _made(change: Change, op: Op, old: tuple[str, ...], new: tuple[str, ...]) -> Step:
     candidates = () if len(change.old) != len(old) else change.candidates
-    return Step(op, old, new, change.confidence, change.evidence, candidates, change.group)
+    return Step(op, old, new, change.confidence, change.evidence, candidates, change.rivals, change.group)
 
 
 def _one_to_one(change: Change, old: Structure, new: Structure) -> Iterator[Step | Decision]:
@@ -125,6 +130,7 @@ def _pair(change: Change, one: str, other: str, old: Structure, new: Structure) 
     if op is not None:
         return _made(change, op, (one,), (other,))
     text = f"{before} -> {after}: in which order its numbers are to stand does not follow from the shapes"
+    text += f": {change.advice}" if change.advice else ""
     return Decision((one,), (other,), text, change.group)
 
 
@@ -142,12 +148,11 @@ def _resized(change: Change) -> Decision:
     return Decision(change.old, change.new, text, change.group, f"{change.old[0]}=" if change.old else "")
 
 
-def _missing(change: Change, old: Structure, new: Structure) -> Iterator[Step | Decision]:
+def _missing(change: Change, tied: Mapping[str, Source]) -> Iterator[Step | Decision]:
     for key in change.new:
-        group = next((each for each in new.aliases if key in each), ())
-        twin = next((each for each in group if each != key and each in old.tensors), None)
-        if twin is not None:
-            yield Step(COPY, (twin,), (key,), group=change.group)
+        if key in tied:
+            twin = tied[key]
+            yield Step(COPY, (twin.tensor,), (key,), twin.confidence, (TIED + twin.key,), group=change.group)
         else:
             yield Decision((), (key,), _NO_SOURCE, change.group)
 
@@ -213,7 +218,12 @@ def settled(plan: Plan, old: Structure, new: Structure) -> Plan:
     kept = {step: _why_kept(step, free, blocks, old) for step in drops}
     kept = {step: why for step, why in kept.items() if why}
     live = [step for step in live if step not in kept]
-    decisions += (Decision(step.old, (), why, step.group, f"{step.old[0]}=") for step, why in kept.items())
+    copies = {key for step in doubtful for key in step.rivals}  # of which that step says all
+    decisions += (
+        Decision(step.old, (), why, step.group, f"{step.old[0]}=")
+        for step, why in kept.items()
+        if not copies.issuperset(step.old)
+    )
     squares = doubted_squares(live, old, new)
     live = [step for step in live if step not in squares]
     decisions += squares.values()
@@ -280,4 +290,4 @@ def _hindered(step: Step) -> Decision:
 
 def accepted(step: Step) -> Step:
     """A doubtful step that the user has accepted."""
-    return replace(step, confidence="certain", evidence=CHOSEN, candidates=())
+    return replace(step, confidence="certain", evidence=CHOSEN, candidates=(), rivals=())

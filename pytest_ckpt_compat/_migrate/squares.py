@@ -19,14 +19,13 @@ def doubted_squares(live: Iterable[Step], old: Structure, new: Structure) -> dic
     weights, too, and of these the shapes do not show it.
     """
     live = list(live)
-    bare: dict[Step | None, Decision] = {step: _bare(step) for step in live if _is_bare(step, old)}
     transposed = [step for step in live if step.op == _TRANSPOSED]
     if not transposed:
-        return bare
+        return {}
     kinds = {_kind(step.new[0], new) for step in transposed}
     moved = {step.old[0]: step for step in live if step.op.name == "move"}
     taken = {key for step in live for key in step.old}
-    found: dict[Step | None, Decision] = dict(bare)
+    found: dict[Step | None, Decision] = {}
     stayed: list[str] = []
     for key, spec in old.tensors.items():
         if len(spec.shape) != 2 or spec.shape[0] != spec.shape[1] or spec.shape[0] == 1:
@@ -44,27 +43,6 @@ def doubted_squares(live: Iterable[Step], old: Structure, new: Structure) -> dic
     if stayed:
         found[None] = Decision(tuple(stayed), tuple(stayed), _text(transposed[0]))
     return found
-
-
-def _is_bare(step: Step, old: Structure) -> bool:
-    """Whether a bare square matrix became the weight of a layer, which is used the other way round."""
-    if step.op.name != "move" or step.evidence == CHOSEN or len(step.new) != 1:
-        return False
-    shape = old.tensors[step.old[0]].shape
-    path, _, leaf = step.new[0].rpartition(".")
-    name = step.old[0].rpartition(".")[2]
-    square = len(shape) == 2 and shape[0] == shape[1] > 1
-    return square and leaf == "weight" and path.rpartition(".")[2] == name
-
-
-def _bare(step: Step) -> Decision:
-    return Decision(
-        step.old,
-        step.new,
-        "it is square: x @ matrix and a layer of it differ by a transposition, which only forward shows; "
-        f"--choose {step.old[0]}={step.new[0]} takes it as it is",
-        step.group,
-    )
 
 
 def _text(step: Step) -> str:

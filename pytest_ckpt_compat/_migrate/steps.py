@@ -88,6 +88,7 @@ class Step:
         confidence: how sure it is that this is what became of the tensors.
         evidence: why, one short clause each.
         candidates: for an ambiguous step, the new keys that would fit as well.
+        rivals: for an ambiguous step, the keys of other copies of the model that would fit as well.
         group: the pair of patterns under which a report lists it, or "".
     """
 
@@ -97,6 +98,7 @@ class Step:
     confidence: Confidence = "certain"
     evidence: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
     group: str = ""
 
 

@@ -8,7 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -58,6 +58,21 @@ class Base:
         return posixpath.normpath(self.prefix + relative)
 
 
+def commit_at(root: Path, ref: str, subject: str) -> Base:
+    """The commit that a branch, a tag or the like names.
+
+    Args:
+        root: the project's root folder.
+        ref: the reference.
+        subject: the option that gave it, for messages (``--at v1.0``).
+
+    Raises:
+        UsageError: there is none, or it is not in this clone; names the command that fetches it.
+    """
+    top, target = _resolved(root, ref, subject)
+    return _base(root, ref, target, top)
+
+
 def merge_base(root: Path, ref: str) -> Base:
     """The commit at which HEAD left ``ref``.
 
@@ -65,6 +80,30 @@ def merge_base(root: Path, ref: str) -> Base:
         UsageError: there is none, or it is not in this clone; names the command that fetches it.
     """
     subject = f"--against {ref}"
+    top, target = _resolved(root, ref, subject)
+    commit = _line(root, "merge-base", target, "HEAD")
+    shallow = is_shallow(root)
+    if not commit and shallow:
+        problem = "this clone is shallow and lacks the commit that HEAD and it have in common"
+        raise UsageError(subject, problem, f"run: {_fetch(root, ref, shallow)}")
+    if not commit:
+        raise UsageError(subject, "has no commit in common with HEAD", "give the branch that this one left")
+    return _base(root, ref, commit, top)
+
+
+def _base(root: Path, ref: str, commit: str, top: Path) -> Base:
+    return Base(
+        ref=ref,
+        commit=commit,
+        tree=_line(root, "rev-parse", commit + "^{tree}"),
+        top=top,
+        prefix=_line(root, "rev-parse", "--show-prefix"),
+        root=root,
+    )
+
+
+def _resolved(root: Path, ref: str, subject: str) -> tuple[Path, str]:
+    """The repository's top folder, and the id of the commit that a reference names."""
     no_reference = UsageError(
         subject, "is not a reference", "give a branch, a tag or a commit, such as origin/main"
     )
@@ -82,26 +121,17 @@ def merge_base(root: Path, ref: str) -> Base:
         raise UsageError(subject, problem, "run it in a clone of the project that git trusts")
     if not _line(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"):
         raise UsageError(subject, "this repository has no commits", "commit first")
-    shallow = _line(root, "rev-parse", "--is-shallow-repository") == "true"
     target = _line(root, "rev-parse", "--verify", "--quiet", "--end-of-options", ref + "^{commit}")
     if not target and _NO_NAME.search(ref):
         raise no_reference
     if not target:
-        raise UsageError(subject, "is not known here", f"run: {_fetch(root, ref, shallow)}")
-    commit = _line(root, "merge-base", target, "HEAD")
-    if not commit and shallow:
-        problem = "this clone is shallow and lacks the commit that HEAD and it have in common"
-        raise UsageError(subject, problem, f"run: {_fetch(root, ref, shallow)}")
-    if not commit:
-        raise UsageError(subject, "has no commit in common with HEAD", "give the branch that this one left")
-    return Base(
-        ref=ref,
-        commit=commit,
-        tree=_line(root, "rev-parse", commit + "^{tree}"),
-        top=Path(top),
-        prefix=_line(root, "rev-parse", "--show-prefix"),
-        root=root,
-    )
+        raise UsageError(subject, "is not known here", f"run: {_fetch(root, ref, is_shallow(root))}")
+    return Path(top), target
+
+
+def is_shallow(root: Path) -> bool:
+    """Whether a clone lacks the older part of its history."""
+    return _line(root, "rev-parse", "--is-shallow-repository") == "true"
 
 
 def base_of(root: Path, ref: str, folder: Path) -> Base:
@@ -129,11 +159,11 @@ def read(base: Base, file: Path, most: int) -> str | None:
         ValueError: the file has more than ``most`` bytes.
     """
     path = base.path_of(file)
-    found = _entries(base).get(path)
+    found = entries(base).get(path)
     if found is None:
         return None
     require_size(found.size, most)
-    return _read(base, "show", f"{base.commit}:{path}").decode("utf-8", "surrogateescape")
+    return _shown(base, path).decode("utf-8", "surrogateescape")
 
 
 def files(base: Base, folder: Path) -> tuple[str, ...]:
@@ -143,16 +173,18 @@ def files(base: Base, folder: Path) -> tuple[str, ...]:
         UsageError: git cannot read the commit.
     """
     path = base.path_of(folder)
-    found = (name.removeprefix(path + "/") for name in _entries(base) if name.startswith(path + "/"))
+    found = (name.removeprefix(path + "/") for name in entries(base) if name.startswith(path + "/"))
     return tuple(n.encode(_ENCODING, "surrogateescape").decode("utf-8", "surrogateescape") for n in found)
 
 
 def submodules(base: Base) -> tuple[str, ...]:
     """Paths of the commit's submodules; ``contents`` has none of their files."""
-    return tuple(name for name, entry in _entries(base).items() if entry.mode == SUBMODULE)
+    return tuple(name for name, entry in entries(base).items() if entry.mode == SUBMODULE)
 
 
-def contents(base: Base, largest: int) -> Iterator[tuple[str, bytes, str]]:
+def contents(
+    base: Base, largest: int, wanted: Callable[[str], bool] = lambda _: True
+) -> Iterator[tuple[str, bytes, str]]:
     """Yields name, content and mode of each file and link that the commit stores.
 
     ``git archive`` would leave out what ``export-ignore`` names.
@@ -160,6 +192,7 @@ def contents(base: Base, largest: int) -> Iterator[tuple[str, bytes, str]]:
     Args:
         base: the commit.
         largest: bytes of the largest file that is given.
+        wanted: tells by its name whether a file is given.
 
     Raises:
         UsageError: git could not read it all.
@@ -173,8 +206,10 @@ def contents(base: Base, largest: int) -> Iterator[tuple[str, bytes, str]]:
         env=environment(),
     ) as process:
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - they are pipes
-        for name, entry in _entries(base).items():
-            if entry.mode == SUBMODULE or entry.size > largest or not _stays_inside(name):
+        for name, entry in entries(base).items():
+            if entry.mode == SUBMODULE or entry.size > largest or not wanted(name):
+                continue
+            if not _stays_inside(name):
                 continue
             process.stdin.write(entry.digest.encode() + b"\n")
             process.stdin.flush()
@@ -191,22 +226,30 @@ def _stays_inside(name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
+    """What a commit has under a name: its mode, the id of its content, and the content's bytes."""
+
     mode: str
     digest: str
     size: int
 
 
 @lru_cache(maxsize=1)
-def _entries(base: Base) -> Mapping[str, _Entry]:
+def entries(base: Base) -> Mapping[str, Entry]:
     """Path -> what the commit has there: files, links and submodules. A commit does not change."""
     found = {}
     for line in _path(_read(base, "ls-tree", "-z", "-r", "-l", "--full-tree", base.commit)).split("\0"):
         facts, _, name = line.partition("\t")
         if name:
             mode, _, digest, size = facts.split()
-            found[name] = _Entry(mode, digest, int(size) if size.isdecimal() else 0)
+            found[name] = Entry(mode, digest, int(size) if size.isdecimal() else 0)
     return found
+
+
+@lru_cache(maxsize=32)
+def _shown(base: Base, path: str) -> bytes:
+    """The content of a file at the commit, which several questions about one checkpoint read."""
+    return _read(base, "show", f"{base.commit}:{path}")
 
 
 def _read(base: Base, *args: str) -> bytes:
@@ -218,7 +261,7 @@ def _read(base: Base, *args: str) -> bytes:
 
 
 def _unreadable(base: Base, problem: str) -> UsageError:
-    shallow = _line(base.top, "rev-parse", "--is-shallow-repository") == "true"
+    shallow = is_shallow(base.top)
     return UsageError(f"commit {base.commit[:8]}", problem, f"run: {_fetch(base.top, base.ref, shallow)}")
 
 

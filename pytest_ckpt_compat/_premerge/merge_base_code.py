@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +15,7 @@ from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._premerge import git, trees, wire
 from pytest_ckpt_compat._premerge.process import Process
+from pytest_ckpt_compat._premerge.search_path import import_root, search_path
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._snapshots.fingerprint import dumps, loads
 
@@ -105,7 +104,7 @@ class MergeBaseCode:
             UsageError: git cannot read the commit.
         """
         request = _request(ids, registration, definition, values, questions) | {"inputs": inputs}
-        paths = _paths(self.base, definition)
+        paths = search_path(self.base, map(import_root, definition.targets))
         key = hashlib.sha256(json.dumps([request, paths]).encode()).hexdigest()
         if key not in self._answers:
             data = self._with(paths).ask(request | {"paths": paths, "top": str(self.base.top)})
@@ -169,45 +168,6 @@ def _unbuildable(base: git.Base, definition: Definition, why: str) -> BuildError
     if inside:
         advice += f" (submodules are not looked into: {', '.join(inside)})"
     return BuildError(f"{definition.name or definition.label} at {base.label}", why, advice)
-
-
-def _paths(base: git.Base, definition: Definition) -> list[str]:
-    """The search path of this process within the repository, relative to its top.
-
-    With ``src``, where projects that are installed to be tested keep their code.
-    """
-    top = os.path.realpath(base.top)
-    found = [
-        *map(_import_root, definition.targets),
-        str(base.root),
-        str(base.root / "src"),
-        *sys.path,
-        *_packages(top),
-    ]
-    inside = [os.path.realpath(path) for path in found if path]
-    kept = [path for path in inside if (path + os.sep).startswith(top + os.sep)]
-    outside = os.path.realpath(sys.prefix) + os.sep
-    ours = [path for path in kept if not (path + os.sep).startswith(outside) and "site-packages" not in path]
-    return list(dict.fromkeys(os.path.relpath(path, top) for path in ours))
-
-
-def _packages(top: str) -> list[str]:
-    """Folders of the packages that were imported from the repository, however they were found."""
-    files = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
-    packages = {os.path.dirname(os.path.dirname(file)) for file in files if file.endswith("__init__.py")}
-    inside = {path or "." for path in packages if os.path.realpath(path).startswith(top + os.sep)}
-    return sorted(each for each in inside if not (Path(each) / "__init__.py").exists())
-
-
-def _import_root(target: Any) -> str:
-    """The folder from which the module of a definition's target was imported."""
-    target = target if hasattr(target, "__module__") else type(target)
-    name = target.__module__
-    file = getattr(sys.modules.get(name), "__file__", None)
-    if not file:
-        return ""
-    package = Path(file).parent if Path(file).stem != "__init__" else Path(file).parent.parent
-    return str(package.parents[name.count(".") - 1] if name.count(".") else package)
 
 
 def _read(data: Mapping[str, Any]) -> Answer:

@@ -83,6 +83,11 @@ class Process:
         self._process.kill()
         return self._fail(f"it took more than {_SECONDS} seconds")
 
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended, or was ended since an answer took too long: it answers nothing more."""
+        return self._failed is not None
+
     def close(self) -> None:
         """Ends the process and removes its files."""
         try:

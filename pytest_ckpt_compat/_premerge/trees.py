@@ -12,6 +12,7 @@ import stat
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pytest_ckpt_compat._core.errors import BuildError
@@ -25,10 +26,14 @@ _PREFIX = "pytest-ckpt-compat-"
 _OLD = 86_400
 
 
-def extract(base: git.Base) -> Path:
+def extract(base: git.Base, wanted: Callable[[str], bool] = lambda _: True) -> Path:
     """Extracts the commit's tree into a new folder; returns its path. ``remove`` takes it.
 
     Links that lead out of the tree are left out, and so are large files. Of submodules git has no files.
+
+    Args:
+        base: the commit.
+        wanted: tells by its name whether a file is extracted.
 
     Raises:
         BuildError: the files cannot be written.
@@ -45,7 +50,7 @@ def extract(base: git.Base) -> Path:
         tree.mkdir()
         # pytest looks for settings in all folders above the tree, and runs what they name: it ends here.
         (folder / "pytest.ini").touch()
-        _write(base, tree)
+        _write(base, tree, wanted)
     except BaseException as error:
         remove(tree)
         if isinstance(error, OSError):
@@ -59,10 +64,10 @@ def remove(tree: Path) -> None:
     shutil.rmtree(tree.parent, ignore_errors=True)
 
 
-def _write(base: git.Base, tree: Path) -> None:
+def _write(base: git.Base, tree: Path, wanted: Callable[[str], bool]) -> None:
     """Writes all files, then all links: no file is written through a link."""
     links: dict[Path, str] = {}
-    for name, content, mode in git.contents(base, LARGEST):
+    for name, content, mode in git.contents(base, LARGEST, wanted):
         path = tree / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if mode == git.LINK:
@@ -85,13 +90,18 @@ def _parent() -> Path:
 
     Both are safe, as ``mkdtemp`` makes a folder that is new and the user's alone. The cache is on a disk.
     """
+    return private_cache() or Path(tempfile.gettempdir())
+
+
+def private_cache() -> Path | None:
+    """The user's cache folder of this package; None where there is none, or somebody else can write there."""
     cache = _cache_folder()
     if cache is not None:
         with contextlib.suppress(OSError):
             cache.mkdir(mode=0o700, parents=True, exist_ok=True)
             if _is_private(cache):
                 return cache
-    return Path(tempfile.gettempdir())
+    return None
 
 
 def _cache_folder() -> Path | None:
@@ -138,5 +148,5 @@ def _remove_old(parent: Path) -> None:
 
 
 def _unwritable(folder: Path, error: OSError) -> BuildError:
-    problem = f"the merge base's files cannot be written there ({error.strerror or error})"
+    problem = f"the commit's files cannot be written there ({error.strerror or error})"
     return BuildError(str(folder), problem, "set TMPDIR to a folder that has room")

@@ -19,7 +19,7 @@ from pytest_ckpt_compat._pytest_plugin.keys import REGISTRATIONS, SESSION
 from pytest_ckpt_compat._pytest_plugin.marks import Marks, read_marks
 from pytest_ckpt_compat._pytest_plugin.progress import shown
 from pytest_ckpt_compat._registry import project_file
-from pytest_ckpt_compat._registry.names import MARKER
+from pytest_ckpt_compat._registry.names import MARKER, PROJECT_FILES
 from pytest_ckpt_compat._registry.registration import Registration
 
 _T = TypeVar("_T")
@@ -86,7 +86,11 @@ def registration_of(project: Project, identifier: str, otherwise: str) -> Regist
 
 
 def in_project(
-    work: Callable[[Project], _T], args: Sequence[str] = (), whole: bool = True, asks: bool = False
+    work: Callable[[Project], _T],
+    args: Sequence[str] = (),
+    whole: bool = True,
+    asks: bool = False,
+    tests: bool = True,
 ) -> _T:
     """Lets pytest collect the project's checkpoints, and works on them before it ends.
 
@@ -98,6 +102,7 @@ def in_project(
         args: more arguments for pytest.
         whole: whether a failure to collect something, or nothing to work on, is an error.
         asks: whether the work asks the user, whose answers pytest would keep from it.
+        tests: whether test modules are collected, which registers the checkpoints of their markers.
 
     Raises:
         UsageError: the collection failed, or found no checkpoint.
@@ -110,7 +115,7 @@ def in_project(
         contextlib.redirect_stderr(output),
     ):
         doing("collecting the registered checkpoints")
-        finder = _Finder(work, whole, asks, doing)
+        finder = _Finder(work, whole, asks, tests, doing)
         # Nothing is run. With rewriting, pytest warns of modules that are imported already.
         options = ["--collect-only", "-q", "--assert=plain", "-m", MARKER]
         code = pytest.main([*options, *args], plugins=[finder])
@@ -141,12 +146,18 @@ class _Finder(Generic[_T]):
     """Does the work at the end of the collection."""
 
     def __init__(
-        self, work: Callable[[Project], _T], whole: bool, asks: bool, doing: Callable[[str], None]
+        self,
+        work: Callable[[Project], _T],
+        whole: bool,
+        asks: bool,
+        tests: bool,
+        doing: Callable[[str], None],
     ) -> None:
         self._work = work
         self._doing = doing
         self._whole = whole
         self._asks = asks
+        self._tests = tests
         self._skipped: list[str] = []
         self._collected: list[pytest.Item] = []
         self.root = ""
@@ -174,10 +185,18 @@ class _Finder(Generic[_T]):
         config = session.config
         self.root = str(config.rootpath)
         elsewhere = config.invocation_params.dir != config.rootpath
-        if config.args_source is pytest.Config.ArgsSource.INVOCATION_DIR and elsewhere:
+        if not self._tests:
+            config.args = [str(config.rootpath)]
+            config.args_source = pytest.Config.ArgsSource.TESTPATHS
+        elif config.args_source is pytest.Config.ArgsSource.INVOCATION_DIR and elsewhere:
             paths = [path for each in config.getini("testpaths") for path in config.rootpath.glob(each)]
             config.args = [str(path) for path in paths or [config.rootpath]]
             config.args_source = pytest.Config.ArgsSource.TESTPATHS
+
+    def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
+        """Leaves everything out but the file that registers checkpoints, where tests are not wanted."""
+        ours = collection_path.name in PROJECT_FILES or collection_path == config.rootpath
+        return None if self._tests or ours else True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keeps what was not collected, and why."""

@@ -57,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--ckpt-report",
         metavar="FILE",
-        help="write a report on all checkpoints, by suffix: .json, .md, .sarif, .codequality.json",
+        help="write a report on all checkpoints, by suffix: .json, .md, .html, .sarif, .codequality.json",
     )
     group.addoption(
         "--ckpt-prune",

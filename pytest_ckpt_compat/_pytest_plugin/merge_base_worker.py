@@ -23,15 +23,14 @@ from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition.confirm import defined
 from pytest_ckpt_compat._definition.find import Definition, find_registered
 from pytest_ckpt_compat._definition.loader import loaded_by
-from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.pretrained_config import CONFIG
+from pytest_ckpt_compat._premerge.answers import Answers, failure, pipes
+from pytest_ckpt_compat._premerge.own_code import require_own_code
 from pytest_ckpt_compat._premerge.wire import as_data
 from pytest_ckpt_compat._pytest_plugin.collection import Project, in_project
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._snapshots import store
 from pytest_ckpt_compat._snapshots.fingerprint import dumps, loads
-
-_PACKAGE = __name__.partition(".")[0]
 
 
 def serve(tree: str, paths: str, folder: str) -> None:
@@ -42,7 +41,7 @@ def serve(tree: str, paths: str, folder: str) -> None:
         paths: the folders of the tree in which modules are looked for, as JSON.
         folder: for temporary files.
     """
-    questions, answers = _pipes()
+    questions, answers = pipes()
     sys.path[:0] = [str(Path(tree) / path) for path in json.loads(paths)]
     first = next(questions, "")
     if not first:
@@ -55,60 +54,17 @@ def serve(tree: str, paths: str, folder: str) -> None:
         )
     except BaseException as error:  # also what the earlier code exits with: the answer has to name it
         for question in itertools.chain([first], questions):
-            answers.send(json.loads(question)["number"], _error(error))
+            answers.send(json.loads(question)["number"], failure(error))
 
 
-class _Answers:
-    """The pipe to the other end, written to by this process alone."""
-
-    def __init__(self, number: int) -> None:
-        self._stream = os.fdopen(number, "w", encoding="utf-8")
-        self._identity = _identity(number)
-        self._process = os.getpid()
-        self._stream.write("\n")  # ends a line that something printed before
-
-    def send(self, number: int, found: Mapping[str, Any]) -> None:
-        """Answers the question with this number.
-
-        A fork of this process does not answer. If the project's code has closed the pipe, its number may be
-        that of another file by now, and the process ends.
-        """
-        if os.getpid() != self._process or _identity(self._stream.fileno()) != self._identity:
-            os._exit(1)
-        self._stream.write(json.dumps({**found, "number": number}) + "\n")
-        self._stream.flush()
-
-
-def _identity(number: int) -> tuple[int, int] | None:
-    try:
-        found = os.fstat(number)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _pipes() -> tuple[Iterator[str], _Answers]:
-    """Takes the standard input and output; other readers and writers get ``os.devnull``."""
-    questions = os.fdopen(os.dup(0), encoding="utf-8")
-    answers = _Answers(os.dup(1))
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
-    os.dup2(nothing, 1)
-    return iter(questions.readline, ""), answers
-
-
-def _serve(tree: str, project: Project, questions: Iterator[str], answers: _Answers) -> None:
+def _serve(tree: str, project: Project, questions: Iterator[str], answers: Answers) -> None:
     for line in questions:
         question = json.loads(line)
         try:
             found = _answer(question | {"tree": tree}, project)
         except BaseException as error:
-            found = _error(error)
+            found = failure(error)
         answers.send(question["number"], found)
-
-
-def _error(error: BaseException) -> dict[str, Any]:
-    return {"error": error.problem if isinstance(error, CkptCompatError) else f"it raised {brief(error)}"}
 
 
 def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
@@ -128,7 +84,8 @@ def _answer(question: Mapping[str, Any], project: Project) -> dict[str, Any]:
         (_structure(each, registration, definition) for each in asked.values() if each["registered"]), None
     )
     changes = {name: _changes(each, registration, definition, own) for name, each in asked.items()}
-    _require_old_code(question, definition)
+    packages = {str(getattr(each, "__module__", "")).partition(".")[0] for each in definition.targets}
+    require_own_code(question["tree"], question["top"], question["paths"], packages)
     return {
         "registered": True,
         "definition": _built(definition, values, registration, own, question["inputs"]),
@@ -238,38 +195,3 @@ def _read(file: str, known: Structure, registration: Registration, definition: D
         key = registration.key if registration.key is not None else known.source.container or None
         found = readers.read(file, key)
     return replace(found, optimizers=known.optimizers) if registration.optimizer_path else found
-
-
-def _require_old_code(question: Mapping[str, Any], definition: Definition) -> None:
-    """Refuses when today's files were imported instead of the earlier commit's."""
-    tree, top = question["tree"] + os.sep, question["top"] + os.sep
-    packages = {str(getattr(each, "__module__", "")).partition(".")[0] for each in definition.targets}
-    owned = {
-        package
-        for package in packages
-        if any(
-            (Path(tree) / path / f"{package}{end}").exists()
-            for path in question["paths"]
-            for end in ("", ".py")
-        )
-    }
-    for name, file in _files(tree):
-        today = file.startswith(top) and "site-packages" not in file
-        if today or name.partition(".")[0] in owned:
-            raise BuildError(
-                name,
-                f"its code is not the commit's: {name} was imported from {file}",
-                "put the folder of the package on pythonpath",
-            )
-
-
-def _files(tree: str) -> Iterator[tuple[str, str]]:
-    """Name and file of each imported module outside the tree, Python and this package."""
-    known = tuple(os.path.realpath(path) + os.sep for path in (tree, sys.prefix, sys.base_prefix))
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if not file or not os.path.isabs(file) or name.partition(".")[0] == _PACKAGE:
-            continue  # a relative one is no file: torch.ops has it
-        file = os.path.realpath(file)
-        if "site-packages" in file or not file.startswith(known):
-            yield name, file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -137,6 +138,7 @@ class Session:
             merge_base=self.merge_base,
             registrations=tuple(self.registered),
             severities=self.settings.severities,
+            paged=self._paged,
         )
         context = replace(context, reading=self.ahead.reading) if self.ahead else context
         return replace(context, doing=self.terminal.say) if self.terminal else context
@@ -172,7 +174,7 @@ class Session:
         else:
             if report.skipped and hasattr(report, "wasxfail"):
                 results = [expected_to_break(each, report.wasxfail) for each in results]
-            found = contribution.of_results(results)
+            found = contribution.of_results(results, paged=self._paged)
         if report.skipped and not results:
             reason = _skip_reason(report)
             found = replace(found, skipped={each.id: reason for each in registrations})
@@ -274,6 +276,12 @@ class Session:
     def _full(self) -> bool:
         return bool(self.config.get_verbosity() >= 2)
 
+    @property
+    def _paged(self) -> bool:
+        from pytest_ckpt_compat._report.publish import has_pages
+
+        return has_pages(self.config.getoption("ckpt_report"))
+
     def _registrations(self, node: _Node, marks: list[pytest.Mark]) -> list[Registration]:
         search = self._search(node.path.parent)
         found: dict[str, Registration] = {}
@@ -303,13 +311,18 @@ class Session:
             return unresolved(registration.id, error)
         return registration
 
+    @functools.cached_property
+    def _recorded(self) -> tuple[tuple[str, str], ...]:
+        """What is recorded, read once: a run writes at its end."""
+        return tuple(store.recorded(self.folder))
+
     def _search(self, *folders: Path) -> SearchPath:
         root = self.config.rootpath
         settings = self.settings
         return SearchPath(
             (*folders, root),
             root,
-            lambda: store.recorded(self.folder),
+            lambda: iter(self._recorded),
             settings.level,
             settings.memory_budget,
             settings.severities,

@@ -56,8 +56,10 @@ def find_file(text: str, search: SearchPath) -> tuple[Path, str]:
     if addresses.is_url(text):
         shown = addresses.redacted(text)
         return Path(shown), shown
-    candidates = [Path(os.path.normpath(folder / text)) for folder in search.folders]
+    candidates = list(dict.fromkeys(Path(os.path.normpath(folder / text)) for folder in search.folders))
     path = next((path for path in candidates if os.path.exists(path)), None)
+    if path is None and len(candidates) == 1:
+        path = candidates[0]
     if path is None:
         known = {shown for shown, _ in search.recorded()}
         path = next((each for each in candidates if _shown(each, search.root) in known), candidates[0])

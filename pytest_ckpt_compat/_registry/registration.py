@@ -17,7 +17,7 @@ from pytest_ckpt_compat._core.training_runs import is_training_run
 from pytest_ckpt_compat._registry import ids
 from pytest_ckpt_compat._registry.chain import Link, require_version, with_files
 from pytest_ckpt_compat._registry.logged import runs_of
-from pytest_ckpt_compat._registry.paths import SearchPath, beside, find_file, find_files
+from pytest_ckpt_compat._registry.paths import SearchPath, beside, find_file, find_files, is_glob
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Registration:
         problem: why the registration cannot be resolved, or None; then nothing but the id counts.
         inputs: the function that gives the inputs of one forward, or ``"package.module:function"``; None if
             the definition is not to be run.
+        by_glob: whether a glob found it.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Registration:
     address: str = field(default="", repr=False)
     problem: UsageError | None = field(default=None, repr=False)
     inputs: Any = field(default=None, repr=False)
+    by_glob: bool = False
 
     @property
     def there(self) -> bool:
@@ -135,6 +137,7 @@ def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tup
             level=level,
             optimizer=values.get("optimizer"),
             optimizer_path=tuple(beside(text, each, search) for text in optimizers),
+            by_glob=is_glob(path),
         )
         for each, shown in found
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.structure import TensorSpec
-from pytest_ckpt_compat._renames.believe import part_order
+from pytest_ckpt_compat._renames.believe import bare, part_order
 from pytest_ckpt_compat._renames.believe.judge import judge
 from pytest_ckpt_compat._renames.explain.changes import Match, Sides, changes
+from pytest_ckpt_compat._renames.explain.copies import with_copies
 from pytest_ckpt_compat._renames.explain.patterns import (
     RenamePattern,
     RenamePatterns,
@@ -47,20 +47,8 @@ def infer(
     """
     if dict(old) == dict(new):
         return ()
-    with _uncollected():
+    with garbage_collection_paused():
         return _explained(old, new, owners)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Holds the collector of cycles: none are made here, and to look for them costs a quarter of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _explained(
@@ -88,6 +76,7 @@ def _restored(change: Change, ours: Mapping[str, str], theirs: Mapping[str, str]
         old=tuple(ours[key] for key in change.old),
         new=tuple(theirs[key] for key in change.new),
         candidates=tuple(theirs[key] for key in change.candidates),
+        rivals=tuple(ours[key] for key in change.rivals),
     )
 
 
@@ -131,7 +120,8 @@ def _inferred(
         Match(old_units[a], new_units[b], "likely", ("the same position and name, with one size changed",))
         for a, b in resized(old_units, new_units, list(judged))
     ]
-    return changes(sides, [_of_known_order(match) for match in matches])
+    told = changes(sides, [_of_known_order(match) for match in matches])
+    return with_copies([bare.doubted(each) for each in told], sides.old)
 
 
 def _of_known_order(match: Match) -> Match:

@@ -104,6 +104,7 @@ def _change(change: Change) -> dict[str, Any]:
         "advice": change.advice,
         "evidence": list(change.evidence),
         "candidates": list(change.candidates),
+        "rivals": list(change.rivals),
         "reason": change.reason,
     }
     return data | {name: value for name, value in optional.items() if value}

@@ -30,6 +30,7 @@ def render(run: Run, limit: int = LIMIT) -> str:
     lines += [f"| {_SIGNS[each.state]} | {cell(each.id)} | {cell(each.headline)} |" for each in run.entries]
     told = [f"- {cell(f'{each.id}: {line}')}" for each in run.entries for line in each.by_settings]
     told += _explained(run)
+    told += [f"- {cell(line)}" for line in run.failures]
     page = "\n".join([*lines, *([""] if told else []), *told]) + "\n"
     left = 0
     for each in run.of("broken", "unknown", "before"):

@@ -10,12 +10,14 @@ from typing import Any
 from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._report import github, gitlab, markdown, sarif
+from pytest_ckpt_compat._report.html import page as html
+from pytest_ckpt_compat._report.html.packed import packed
 from pytest_ckpt_compat._report.json import SCHEMA, written_by
 from pytest_ckpt_compat._report.summary import Entry, Run
 from pytest_ckpt_compat._snapshots.writing import write
 
 #: The suffixes of a report's name. Of two that a name ends in, the first counts.
-_SUFFIXES = (".codequality.json", ".json", ".md", ".sarif")
+_SUFFIXES = (".codequality.json", ".json", ".md", ".html", ".sarif")
 
 
 def _suffix(file: str) -> str:
@@ -26,9 +28,15 @@ def _suffix(file: str) -> str:
 def check_name(file: str) -> None:
     """Raises UsageError if a report of this name cannot be written; call it before the run."""
     if not _suffix(file):
-        html = Path(file).suffix == ".html"
-        problem = "is reserved for a later release" if html else "is of no known kind"
-        raise UsageError(f"report {file}", problem, f"name a file that ends in {' or '.join(_SUFFIXES)}")
+        advice = f"name a file that ends in {' or '.join(_SUFFIXES)}"
+        raise UsageError(f"report {file}", "is of no known kind", advice)
+    if _suffix(file) == ".html":
+        html.require(f"report {file}")
+
+
+def has_pages(file: str | None) -> bool:
+    """Whether a report of this name holds what a page of HTML shows: the page, and JSON, which keeps it."""
+    return file is not None and _suffix(file) in (".html", ".json")
 
 
 def publish(run: Run, file: str | None, environment: Mapping[str, str]) -> list[str]:
@@ -89,6 +97,7 @@ def as_json(run: Run) -> str:
 def _checkpoint(entry: Entry) -> dict[str, Any]:
     """All that an entry holds, so that a report is made of several by it; what is empty is left out."""
     own = {name: value for name, value in entry.as_data().items() if name != "data"}
+    own["page"] = packed(entry.page) if entry.page else ""
     return {name: value for name, value in own.items() if value or name == "where"} | entry.data
 
 
@@ -108,6 +117,7 @@ def _append(path: Path, run: Run) -> list[str]:
 
 _RENDER: Mapping[str, Callable[[Run], str]] = {
     ".codequality.json": gitlab.render,
+    ".html": html.render,
     ".json": as_json,
     ".md": markdown.render,
     ".sarif": sarif.render,

@@ -46,8 +46,13 @@ class Row:
 def rows(verdict: Verdict, full: bool = False) -> tuple[Row, ...]:
     """The verdict's changes in report order, folded into patterns; ``full`` gives each its own row."""
     groups: dict[tuple[object, ...], list[Change]] = {}
+    last: tuple[object, ...] = ()
+    group: list[Change] = []
     for change in verdict.changes:
-        groups.setdefault(_alike(change), []).append(change)
+        alike = _alike(change)
+        if alike != last:  # most stand beside their like, and to compare takes less than to hash
+            last, group = alike, groups.setdefault(alike, [])
+        group.append(change)
     return tuple(row for changes in groups.values() for row in _rows(changes, verdict, full))
 
 
@@ -141,7 +146,9 @@ def _pair_note(changes: Sequence[Change]) -> str:
     parts.append(first.detail)
     unsure = [change for change in changes if change.confidence != "certain"]
     ambiguous = [change for change in unsure if change.confidence == "ambiguous"]
-    if ambiguous:
+    if ambiguous and ambiguous[0].rivals:
+        parts.append("ambiguous")
+    elif ambiguous:
         rivals = [key for change in ambiguous for key in change.candidates if key not in change.new]
         parts.append(f"ambiguous, it could also be {rivals[0] if rivals else 'a new layer'}")
     elif unsure:
@@ -157,8 +164,7 @@ def _key_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterat
     specs: dict[str, TensorSpec | None] = {}
     owners: dict[str, Change] = {}
     for change in changes:
-        found: list[TensorSpec | None] = [*(change.new_specs or change.old_specs)]
-        keys = change.new or change.old
+        keys, found = change.new or change.old, change.new_specs or change.old_specs
         specs.update(zip(keys, found or [None] * len(keys), strict=True))
         owners.update(dict.fromkeys(keys, change))
     patterns: list[tuple[str, Sequence[str]]] = [(key, (key,)) for key in specs]
@@ -196,13 +202,14 @@ def _row(changes: Sequence[Change], subject: str, note: str, tensors: int) -> Ro
 
 def _note(changes: Sequence[Change], specs: Sequence[TensorSpec], number: int) -> str:
     change = changes[0]
-    if change.kind == "retyped" and len(set(specs)) > 1:
+    one = all(spec == specs[0] for spec in specs)
+    if change.kind == "retyped" and not one:
         parts = [f"{change.old_specs[0].dtype} -> {change.new_specs[0].dtype}"]
     elif change.kind == "retyped":
         parts = [f"{TensorSpec(change.old_specs[0].dtype, specs[0].shape)} -> {specs[0]}"]
     elif change.old_specs and change.new_specs:
         parts = [f"{change.old_specs[0]} -> {change.new_specs[0]}"]
-    elif len(set(specs)) == 1 and specs[0].dtype != OBJECT:
+    elif specs and one and specs[0].dtype != OBJECT:
         parts = [str(specs[0])]
     else:
         parts = []

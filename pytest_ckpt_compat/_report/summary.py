@@ -34,6 +34,7 @@ class Entry:
         data: the JSON report.
         hints: lines on what to do about a file that loads, and that ``torch.load`` does not open as it is.
         findings: one for each row of the text report, as data.
+        page: what an HTML page shows besides; {} where none is wanted.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Entry:
     data: dict[str, Any] = field(default_factory=dict, repr=False)
     hints: tuple[str, ...] = ()
     findings: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    page: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def notes(self) -> list[str]:
@@ -93,8 +95,14 @@ class Run:
         return [entry for entry in self.entries if entry.state in states]
 
 
-def entry(verdict: Verdict, full: bool = False) -> Entry:
-    """Renders a verdict; ``full`` lists every key in its text."""
+def entry(verdict: Verdict, full: bool = False, paged: bool = False) -> Entry:
+    """Renders a verdict.
+
+    Args:
+        verdict: what a check found.
+        full: whether its text lists every key.
+        paged: whether the report has what a page of HTML shows.
+    """
     folded = _rows(verdict)
     return Entry(
         verdict.name,
@@ -105,6 +113,7 @@ def entry(verdict: Verdict, full: bool = False) -> Entry:
         json_report.as_data(verdict),
         tuple(f"{label}: {visible(line)}" for label, line in verdict.repairs if label in OPENING),
         _findings(verdict, folded),
+        _page(verdict) if paged else {},
     )
 
 
@@ -124,6 +133,12 @@ def _findings(verdict: Verdict, folded: tuple[Row, ...] | Exception) -> tuple[di
         return tuple(each.as_data() for each in findings.of_rows(verdict, folded))
     except Exception as error:
         return (findings.failed(verdict, error).as_data(),)
+
+
+def _page(verdict: Verdict) -> dict[str, Any]:
+    from pytest_ckpt_compat._report.html.section import section
+
+    return section(verdict)
 
 
 def unchecked(identifier: str, state: State, reason: str) -> Entry:

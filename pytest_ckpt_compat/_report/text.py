@@ -8,10 +8,12 @@ from dataclasses import replace
 from pytest_ckpt_compat._core.changes import Change, Kind, Severity
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.dtypes import widens
+from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.rule import Rule
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import bare
+from pytest_ckpt_compat._report.quiet_losses import phrases_of_losses
 from pytest_ckpt_compat._report.rows import Row, rows
 from pytest_ckpt_compat._report.settings_rows import settings_phrase
 
@@ -30,7 +32,8 @@ def render(verdict: Verdict, full: bool = False, folded: Sequence[Row] | None = 
         folded: the verdict's rows, folded, where they are known.
     """
     try:
-        return _whole(verdict, full, folded)
+        with garbage_collection_paused():
+            return _whole(verdict, full, folded)
     except Exception as error:
         return bare.report(verdict, error)
 
@@ -96,16 +99,12 @@ def _with_reasons(verdict: Verdict) -> Iterator[str]:
 
 def is_quiet(verdict: Verdict) -> bool:
     """Whether a load succeeds and all there is to say is that torch widens one dtype to another."""
-    casts = {
-        (change.old_specs[0].dtype, change.new_specs[0].dtype)
-        if change.kind == "retyped"
-        and not change.detail
-        and change.severity is Severity.WARNING
-        and widens(change.old_specs[0], change.new_specs[0])
-        else None
-        for change in verdict.changes
-    }
-    return len(casts) == 1 and None not in casts
+    if not all(each.kind == "retyped" and each.severity is Severity.WARNING for each in verdict.changes):
+        return False
+    casts = {(each.old_specs[0].dtype, each.new_specs[0].dtype): each for each in verdict.changes}
+    if len(casts) != 1 or any(each.detail for each in verdict.changes):
+        return False
+    return all(widens(each.old_specs[0], each.new_specs[0]) for each in casts.values())
 
 
 def _worst_first(verdict: Verdict) -> Iterator[Change]:
@@ -151,10 +150,14 @@ def _phrases(verdict: Verdict, severity: Severity | None) -> Iterator[str]:
         if change.severity is severity:
             kinds.setdefault(change.kind, []).append(change)
     for kind, changes in kinds.items():
-        yield _phrase(BY_KIND[kind], changes, verdict)
+        losing = [change for change in changes if kind in ("retyped", "partial-load") and change.detail]
+        yield from phrases_of_losses(losing, verdict)
+        if len(losing) < len(changes):
+            yield phrase_of(BY_KIND[kind], [change for change in changes if change not in losing], verdict)
 
 
-def _phrase(rule: Rule, changes: Sequence[Change], verdict: Verdict) -> str:
+def phrase_of(rule: Rule, changes: Sequence[Change], verdict: Verdict) -> str:
+    """What happened, in a few words, by changes of one kind: ``312 of 320 tensors renamed``."""
     first = changes[0]
     by_keys = first.old or first.new or not rule.keyless
     detail = first.detail.partition("\n")[0]
@@ -163,18 +166,7 @@ def _phrase(rule: Rule, changes: Sequence[Change], verdict: Verdict) -> str:
     phrase = rule.phrase if by_keys else "{detail}"
     if phrase == "{settings}":
         return settings_phrase(changes, verdict)
-    told = phrase.format(tensors=_tensors(changes, verdict), detail=visible(detail))
-    return f"{told}{_loss(changes)}" if rule.kind == "retyped" else told
-
-
-def _loss(changes: Sequence[Change]) -> str:
-    """``: w is complex64, loaded as float32: the imaginary part is lost``; "" if no cast loses so much."""
-    lossy = [change for change in changes if change.detail]
-    if not lossy:
-        return ""
-    first, more = lossy[0], f" (and of {len(lossy) - 1:,} more)" if len(lossy) > 1 else ""
-    dtypes = f"{first.old_specs[0].dtype}, loaded as {first.new_specs[0].dtype}"
-    return f": {visible(first.old[0])} is {dtypes}: {first.detail}{more}"
+    return phrase.format(tensors=_tensors(changes, verdict), detail=visible(detail))
 
 
 def _tensors(changes: Sequence[Change], verdict: Verdict) -> str:

@@ -6,6 +6,7 @@ that comes later. People edit the file, too; ``accepted_edit`` writes into it.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ def read(folder: Path) -> str:
         raise SnapshotError(f"{folder.name}/{FILE}", f"cannot be read: {error}", _REDO) from error
 
 
+@functools.lru_cache(maxsize=2)  # every check of a run asks for it
 def loads(text: str, shown: str) -> tuple[Entry, ...]:
     """The accepted breaks in a file's text.
 

@@ -107,6 +107,7 @@ def dumps(
         "path": structure.source.path,
         "container": structure.source.container,
         "parts": dict(structure.source.parts),
+        "recorded": structure.source.recorded,
     }
     fields = [
         ("format", json.dumps(FORMAT)),
@@ -213,6 +214,7 @@ def _structure(fields: Mapping[str, Any], path: str) -> Structure:
             format=SOURCE,
             container=str(source.get("container", "")),
             parts=tuple((str(name), str(place)) for name, place in source.get("parts", {}).items()),
+            recorded=str(source.get("recorded", "")),
         ),
         values=dict(unmarked(fields.get("values") or {})),
         objects={key: _value(text) for key, text in fields.get("objects", {}).items()},

@@ -24,6 +24,7 @@ from pytest_ckpt_compat._readers.state_dict.containers import require_top
 FORMAT = "safetensors"
 _METADATA = "__metadata__"
 _PREFIX = 8
+_FIELDS = {"dtype", "shape", "data_offsets"}
 
 #: dtype of safetensors -> dtype of torch. Other dtypes of safetensors have no counterpart in torch.
 DTYPES: Mapping[str, str] = MappingProxyType(
@@ -115,20 +116,23 @@ def _tensor(name: str, entry: Any) -> tuple[TensorSpec, int, int]:
     """Returns the spec of one header entry, and the start and end of its data."""
     if len(name) > limits.KEY_LENGTH:
         raise over_limit("characters in a tensor name", limits.KEY_LENGTH)
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise damaged(f"the tensor name {name!r} is not valid Unicode") from None
-    if type(entry) is not dict or set(entry) != {"dtype", "shape", "data_offsets"}:
+    if not name.isascii():
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise damaged(f"the tensor name {name!r} is not valid Unicode") from None
+    if type(entry) is not dict or entry.keys() != _FIELDS:
         raise damaged(f"the header entry of {name!r} has other fields than dtype, shape and data_offsets")
     stored, offsets = entry["dtype"], entry["data_offsets"]
     lengths = shape(entry["shape"])
     if type(stored) is not str or stored not in _BITS:
         shown = stored if type(stored) is str else type(stored).__name__
         raise damaged(f"{name!r} has the unknown dtype {shown!r}")
-    if type(offsets) is not list or len(offsets) != 2 or not all(type(n) is int and n >= 0 for n in offsets):
+    if type(offsets) is not list or len(offsets) != 2:
         raise damaged(f"the data_offsets of {name!r} are not two natural numbers")
     start, end = offsets
+    if type(start) is not int or type(end) is not int or start < 0 or end < 0:
+        raise damaged(f"the data_offsets of {name!r} are not two natural numbers")
     if (end - start) * 8 != math.prod(lengths) * _BITS[stored]:
         raise damaged(f"the number of bytes of {name!r} does not match its dtype and shape")
     if stored == "F4" and lengths:  # safetensors counts elements, torch counts pairs of them

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import damaged, over_limit
+
+#: More digits than any size has. Nearly no text has so many in a row, and then int() alone will do.
+_LONG = re.compile(rb"[0-9]{21}")
 
 
 def parse_object(raw: bytes, what: str, *, fractions: bool = False) -> dict[str, Any]:
@@ -33,7 +37,7 @@ def parse_object(raw: bytes, what: str, *, fractions: bool = False) -> dict[str,
             object_pairs_hook=lambda pairs: _unique(pairs, what),
             parse_float=_fraction if fractions else _no_number,
             parse_constant=_no_number,
-            parse_int=_integer,
+            parse_int=_integer if _LONG.search(raw) else int,
         )
     except (ValueError, RecursionError):
         raise damaged(f"{what} is not valid JSON, or has an unexpected number") from None

@@ -1,7 +1,8 @@
 """Whether names say in which order the parts of a joint tensor stand in it.
 
-Numbers of one shape load in any order. Query, key and value stand so in every library known; for anything
-else, the name of the joint tensor has to hold those of its parts, in order, as ``gate_up_proj`` does.
+Rows load in any order: parts of 8 and 16 rows make 24 either way. Query, key and value stand so in every
+library known, and numbered siblings by their numbers; for anything else, the name of the joint tensor has to
+hold those of its parts, in order, as ``gate_up_proj`` does.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ IN_DOUBT = "the names do not say in which order the parts stand"
 def is_known(one: Unit, other: Unit) -> bool:
     """Whether the order of the parts is known, of a match of which one side may be a joint unit."""
     joint, whole = (one, other) if one.parts else (other, one)
-    if len(joint.parts) < 2 or len({part.main.shape for part in joint.parts}) > 1:
-        return True  # parts of other sizes go where they fit
-    words = _own_words([part.path for part in joint.parts])
-    if words is None:
+    if len(joint.parts) < 2:
         return True
+    paths = [part.path for part in joint.parts]
+    numbers = _numbers(paths)
+    if numbers is not None:
+        return numbers == sorted(numbers)
+    words = _own_words(paths)
     if set(words) <= {*_CONVENTION}:
         return words == sorted(words, key=_CONVENTION.index)
     named = [word for segment in whole.path.split(".")[-2:] for word in segment_tokens(segment)]
@@ -33,11 +36,22 @@ def is_known(one: Unit, other: Unit) -> bool:
     return len(places) == len(words) and places == sorted(places)
 
 
-def _own_words(paths: Sequence[str]) -> list[str] | None:
-    """The word by which each part differs from the others; None if they differ in numbers alone."""
+def _numbers(paths: Sequence[str]) -> list[int] | None:
+    """The numbers of siblings such as ``experts.0`` and ``experts.1``; None of parts that have names."""
+    segments = [path.split(".") for path in paths]
+    if len(set(map(len, segments))) > 1:
+        return None
+    differing = [column for column in zip(*segments, strict=True) if len(set(column)) > 1]
+    if not differing:
+        return []
+    if len(differing) > 1 or not all(map(str.isdecimal, differing[0])):
+        return None
+    return [int(number) for number in differing[0]]
+
+
+def _own_words(paths: Sequence[str]) -> list[str]:
+    """The word by which each part differs from the others, or ""."""
     tokens = [[word for segment in path.split(".") for word in segment_tokens(segment)] for path in paths]
     common = set(tokens[0]).intersection(*tokens[1:])
     own = [[word for word in each if word not in common] for each in tokens]
-    if all(word.isdigit() for each in own for word in each):
-        return None
     return [each[0] if each else "" for each in own]

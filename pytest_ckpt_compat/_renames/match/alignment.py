@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from pytest_ckpt_compat._renames.match.assignment import assigned
 from pytest_ckpt_compat._renames.match.candidates import (
     Candidates,
     Node,
@@ -264,11 +265,10 @@ def _support(
 def assign(pairs: Candidates, score: Floats) -> Ints:
     """Returns the indexes of the best assignment's pairs, kind by kind."""
     import numpy as np
-    from scipy.optimize import linear_sum_assignment
 
     chosen = [np.empty(0, dtype=np.intp)]
     for part, height, width in pairs.classes:
-        rows, cols = linear_sum_assignment(score[part].reshape(height, width), maximize=True)
+        rows, cols = assigned(score[part].reshape(height, width))
         chosen.append(part.start + rows * width + cols)
     return np.concatenate(chosen)
 

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from pytest_ckpt_compat._renames.match.assignment import assigned
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
 from pytest_ckpt_compat._renames.match.ordinals import Ordinals
 from pytest_ckpt_compat._renames.units.paths import template
@@ -194,7 +195,6 @@ class Exchanger:
     def _moved(self, partners: Move, score: Floats, blocks: list[tuple[str, str]]) -> Move:
         """Matches all nodes of old blocks into new ones. Nodes displaced there take the freed partners."""
         import numpy as np
-        from scipy.optimize import linear_sum_assignment
 
         ours, theirs = self._sides
         after = dict(partners)
@@ -205,7 +205,7 @@ class Exchanger:
                 if not self._comparable(rows, cols) or any(row not in partners for row in rows):
                     continue
                 table = np.array([[score[self._pair(row, col)] for col in cols] for row in rows])
-                for i, j in zip(*linear_sum_assignment(table, maximize=True), strict=True):
+                for i, j in zip(*assigned(table), strict=True):
                     row, col = rows[int(i)], cols[int(j)]
                     freed, holder = after[row], holders.get(col)
                     after[row] = col

@@ -1,0 +1,64 @@
+"""Observes what torch's own loading code writes to, by the versions of tensors.
+
+Each operator that writes to a tensor raises its version, on meta as well. Where no code but torch's copies
+entry by entry, this says as much as a look at each operator, which costs more than the copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_ckpt_compat._definition.walk import tensors_of
+from pytest_ckpt_compat._definition.watch import Watched, storage_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: Start of torch's message where a copy raised.
+COPYING = "While copying the parameter named"
+
+
+def copies_alone(parts: Sequence[nn.Module], state: Mapping[str, Any]) -> bool:
+    """Whether torch's ``load_state_dict`` does nothing with ordinary tensors but copy them, key by key.
+
+    Args:
+        parts: the modules of a module of which no code runs but torch's; itself first.
+        state: what it is given.
+    """
+    import torch
+    from torch import nn
+    from torch.jit import ScriptModule
+
+    if torch.__future__.get_swap_module_params_on_conversion():
+        return False
+    own, kinds = nn.Module._load_from_state_dict, {type(part) for part in parts}
+    if type(parts[0]).load_state_dict is not nn.Module.load_state_dict:
+        return False
+    if any(kind._load_from_state_dict is not own or issubclass(kind, ScriptModule) for kind in kinds):
+        return False
+    tensors = tensors_of(parts[0])
+    ordinary = {torch.Tensor, nn.Parameter}
+    return {*map(type, tensors), *map(type, state.values())} <= ordinary and not any(
+        tensor.is_inference() or tensor.layout is not torch.strided for tensor in tensors
+    )
+
+
+@contextlib.contextmanager
+def watch_versions(module: nn.Module, state: Mapping[str, Any]) -> Iterator[Watched]:
+    """As ``watch_operators``, for a load that ``copies_alone``; what was written is known at the end.
+
+    Whether an operator raised is not noted: torch's own messages say so, which begin with ``COPYING``.
+    """
+    storages = {storage for value in state.values() if (storage := storage_of(value)) is not None}
+    watched = Watched(derived={storage: frozenset((storage,)) for storage in storages}, users=False)
+    before = [(tensor, tensor._version) for tensor in tensors_of(module)]
+    yield watched
+    written = {storage_of(tensor) for tensor, version in before if tensor._version != version}
+    watched.written |= {storage for storage in written if storage is not None}
+    watched.reached |= watched.written
+    watched.used = bool(written)
+    every = frozenset(storages)
+    for storage in watched.written:
+        watched.derived[storage] = every

@@ -1,0 +1,150 @@
+"""Finds renames that another copy of the model in the checkpoint explains as well: student and teacher."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._renames.units.paths import template
+from pytest_ckpt_compat._renames.units.tokens import Names
+
+#: The name of one copy speaks for it if it is this much more similar to the new one than the other's.
+_CLEARLY_MORE = 0.05
+
+#: A module, and one beside it.
+_Pair = tuple[str, str]
+
+
+def with_copies(changes: Sequence[Change], old: Mapping[str, TensorSpec]) -> list[Change]:
+    """The changes; those ambiguous of which nothing but the order of keys says which copy is meant.
+
+    A copy is a module of several layers beside the one that was renamed. Every renamed key in that one is in
+    the copy as well, in the same size, and nothing of it is told to have become anything. Copies that a
+    number tells apart (``blocks.0``, ``blocks.1``) do not count: the numbers decide.
+
+    Args:
+        changes: all of them.
+        old: key -> spec of the checkpoint.
+    """
+    lost = [key for change in changes if change.kind == "unexpected" for key in change.old]
+    moved = [change for change in changes if change.old and change.new and change.old != change.new]
+    if not lost or not moved:
+        return list(changes)
+    rivals: defaultdict[int, dict[str, tuple[str, ...]]] = defaultdict(dict)
+    for (module, other), members in _pairs(moved, _beside(lost), old).items():
+        if not _is_named(module, other, members):
+            for change in members:
+                keys = tuple(other + key[len(module) :] for key in change.old if key.startswith(f"{module}."))
+                rivals[id(change)][other] = keys
+    return [
+        replace(
+            change,
+            confidence="ambiguous",
+            rivals=tuple(key for keys in rivals[id(change)].values() for key in keys),
+        )
+        if id(change) in rivals
+        else change
+        for change in changes
+    ]
+
+
+def _cuts(key: str) -> Iterator[tuple[str, str, str]]:
+    """Each module around a key, as what is around it, its name, and the key in it: ("a", "b", "c.weight")."""
+    segments = key.split(".")
+    for place in range(len(segments) - 1):
+        yield ".".join(segments[:place]), segments[place], ".".join(segments[place + 1 :])
+
+
+def _beside(lost: Sequence[str]) -> Mapping[_Pair, Sequence[str]]:
+    """What is around a module, and a key in it -> the names of the modules that lost such a key."""
+    found: defaultdict[_Pair, list[str]] = defaultdict(list)
+    for key in lost:
+        for around, name, rest in _cuts(key):
+            found[around, rest].append(name)
+    return found
+
+
+def _pairs(
+    moved: Sequence[Change], beside: Mapping[_Pair, Sequence[str]], old: Mapping[str, TensorSpec]
+) -> dict[_Pair, list[Change]]:
+    """A module and its copy -> the changes of what is in it, all of which the copy explains as well."""
+    found: defaultdict[_Pair, list[Change]] = defaultdict(list)
+    inside: defaultdict[str, int] = defaultdict(int)
+    for change in moved:
+        modules: defaultdict[str, int] = defaultdict(int)
+        pairs: defaultdict[_Pair, int] = defaultdict(int)
+        for key in change.old:
+            for around, name, rest in _cuts(key):
+                module = f"{around}.{name}" if around else name
+                modules[module] += 1
+                for other in beside.get((around, rest), ()):
+                    copy = f"{around}.{other}" if around else other
+                    if other != name and not (name.isdigit() and other.isdigit()):
+                        pairs[module, copy] += old[f"{copy}.{rest}"].shape == old[key].shape
+        for module in modules:
+            inside[module] += 1
+        for pair, number in pairs.items():
+            if number == modules[pair[0]]:
+                found[pair].append(change)
+    return {
+        pair: members
+        for pair, members in found.items()
+        if len(members) == inside[pair[0]] and (_has_layers(pair[0], members) or _are_alike(*pair, old))
+    }
+
+
+def _are_alike(module: str, other: str, old: Mapping[str, TensorSpec]) -> bool:
+    """Whether two modules of several layers hold the same keys in the same sizes, of which each gave some."""
+    ours, theirs = (
+        {key[len(each) :]: spec.shape for key, spec in old.items() if key.startswith(f"{each}.")}
+        for each in (module, other)
+    )
+    return ours == theirs and len({key.rpartition(".")[0] for key in ours}) > 1
+
+
+def _has_layers(module: str, members: Sequence[Change]) -> bool:
+    """Whether a module holds several layers: of single ones, names and shapes say too little."""
+    below = f"{module}."
+    layers = {key.rpartition(".")[0] for each in members for key in each.old if key.startswith(below)}
+    return len(layers) > 1
+
+
+def _is_named(module: str, other: str, members: Sequence[Change]) -> bool:
+    """Whether the new names speak for one copy rather than for the other."""
+    names = Names(
+        [template(each) for change in members for key in change.old for each in _both(module, other, key)],
+        [template(key) for change in members for key in change.new],
+    )
+    lead = 0.0
+    for change in members:
+        mine, new = change.old[0], change.new[0]
+        if not mine.startswith(f"{module}."):
+            continue
+        theirs = other + mine[len(module) :]
+        ours, after = _differing(mine, new, module)
+        copies, _ = _differing(theirs, new, other)
+        if not after:  # a prefix that went says nothing of which copy was meant
+            continue
+        lead += names.similarity(template(ours), template(after)) - names.similarity(
+            template(copies), template(after)
+        )
+    return lead / len(members) >= _CLEARLY_MORE
+
+
+def _both(module: str, other: str, key: str) -> Iterator[str]:
+    yield key
+    yield module
+    yield other
+    if key.startswith(f"{module}."):
+        yield other + key[len(module) :]
+
+
+def _differing(old: str, new: str, module: str) -> tuple[str, str]:
+    """What the new key has in place of a module, if the rest of the old key stayed; else both keys."""
+    rest = old[len(module) :]
+    if f".{new}".endswith(rest):
+        return module, f".{new}"[: -len(rest)].lstrip(".")
+    return old, new

@@ -1,0 +1,93 @@
+"""What a check does not pay for: imports that nothing needs, and a fold of keys that are all there are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+
+import pytest_ckpt_compat as ckpt
+from pytest_ckpt_compat import _renames as renames
+from pytest_ckpt_compat._core import patterns
+from pytest_ckpt_compat._renames.match.assignment import assigned
+
+_RENAMED = """
+import sys, torch
+from torch import nn
+from pytest_ckpt_compat import check
+
+class Layers(nn.Module):
+    def __init__(self, out="out"):
+        super().__init__()
+        parts = ({"inner": nn.Linear(4, 5), out: nn.Linear(5, 4)} for _ in range(2))
+        self.layers = nn.ModuleList(nn.ModuleDict(each) for each in parts)
+
+torch.save(Layers(out="dense").state_dict(), sys.argv[1])
+verdict = check(sys.argv[1], Layers)
+assert [change.kind for change in verdict.changes] == ["renamed"] * 4, str(verdict)
+print(*sorted({"scipy", "numpy.ma", "torch._dynamo"} & sys.modules.keys()))
+"""
+
+
+def test_a_plain_rename_imports_no_scipy(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _RENAMED, str(tmp_path / "old.pt")]
+    done = subprocess.run(command, check=True, timeout=120, stdout=subprocess.PIPE, text=True)
+    assert done.stdout == "\n"
+
+
+@pytest.mark.parametrize("values", [2, 5, 1000])
+def test_an_assignment_is_that_of_scipy(values: int) -> None:
+    random = np.random.default_rng(0)
+    asked = 0
+    for _ in range(500):
+        table = random.integers(values, size=random.integers(1, 6, size=2)) / 7
+        rows, cols = assigned(table)
+        expected = linear_sum_assignment(table, maximize=True)
+        assert (rows.tolist(), cols.tolist()) == tuple(map(np.ndarray.tolist, expected))
+        fewer = table if table.shape[0] <= table.shape[1] else table.T
+        asked += len(set(fewer.argmax(axis=1))) < len(fewer)
+    assert asked  # of some, scipy had to be
+
+
+def test_an_assignment_of_nothing() -> None:
+    assert [each.tolist() for each in assigned(np.empty((0, 3)))] == [[], []]
+
+
+_KEY = st.lists(st.sampled_from(["a", "b", "0", "1", "layers", ""]), min_size=1, max_size=4).map(".".join)
+
+
+@given(st.lists(_KEY, unique=True, max_size=12))
+def test_all_keys_fold_to_what_they_would_with_a_look_at_each(keys: list[str]) -> None:
+    slowly = patterns._fold([(key, key) for key in keys], keys, keys, True)
+    found = patterns.fold(keys, keys)
+    assert [(each.pattern, each.keys) for each in found] == [
+        (each.old_pattern, tuple(old for old, _ in each.pairs)) for each in slowly
+    ]
+
+
+@pytest.mark.parametrize(("rows", "asked"), [((5, 6), False), ((8, 4), True)])
+def test_tensors_that_only_grew_are_not_looked_for_elsewhere(
+    rows: tuple[int, int], asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 4 and 8 rows became others; or each has those that the other had."""
+    calls: list[bool] = []
+    infer = renames.infer
+
+    def noted(*given: Any) -> Any:
+        calls.append(True)
+        return infer(*given)
+
+    monkeypatch.setattr(renames, "infer", noted)
+    old = {"a.weight": ckpt.TensorSpec("float32", (4, 3)), "b.weight": ckpt.TensorSpec("float32", (8, 3))}
+    new = {key: ckpt.TensorSpec("float32", (number, 3)) for key, number in zip(old, rows, strict=True)}
+    verdict = ckpt.diff(ckpt.Structure(old), ckpt.Structure(new))
+    assert not verdict.compatible
+    assert verdict.notes == ()
+    assert bool(calls) == asked

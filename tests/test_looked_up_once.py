@@ -1,0 +1,52 @@
+"""What a process has looked up and what does not change is not looked up again."""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from pytest_ckpt_compat._definition.importable import homes_of
+from pytest_ckpt_compat._premerge import git as premerge_git
+from pytest_ckpt_compat._premerge.own_code import outside
+from tests.counting import calls
+from tests.repository import commit, git
+
+
+def test_no_name_is_looked_for_in_no_module() -> None:
+    with calls() as counted:
+        assert homes_of([]) == {}
+        made = counted()
+    assert made < 10
+
+
+def test_a_file_of_a_commit_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git(tmp_path, "init", "-q", "-b", "main")
+    (tmp_path / "a.json").write_text("{}")
+    commit(tmp_path)
+    base = premerge_git.base_of(tmp_path, "main", tmp_path)
+    assert premerge_git.read(base, tmp_path / "a.json", 10) == "{}"
+    monkeypatch.setenv("PATH", "")
+    assert premerge_git.read(base, tmp_path / "a.json", 10) == "{}"
+    with pytest.raises(ValueError, match="more than 1 bytes"):
+        premerge_git.read(base, tmp_path / "a.json", 1)
+
+
+def test_modules_are_where_their_links_lead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir()
+    for name in ("one.py", "two.py"):
+        (tmp_path / "real" / name).touch()
+    (tmp_path / "folder").symlink_to("real")
+    (tmp_path / "other.py").symlink_to(tmp_path / "folder" / "two.py")
+    for name, file in (("linked_one", "folder/one.py"), ("linked_two", "other.py")):
+        module = types.ModuleType(name)
+        module.__file__ = str(tmp_path / file)
+        monkeypatch.setitem(sys.modules, name, module)
+    real = os.path.realpath(tmp_path / "real")
+    expected = {"linked_one": os.path.join(real, "one.py"), "linked_two": os.path.join(real, "two.py")}
+    for _ in range(2):
+        found = dict(outside(str(tmp_path / "tree")))
+        assert {name: found[name] for name in expected} == expected

@@ -1,0 +1,59 @@
+"""What a run does once, however many checkpoints it has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pytest_ckpt_compat._core import toml
+from pytest_ckpt_compat._snapshots import fingerprint
+
+_TEST = """
+import pytest
+from torch import nn
+
+@pytest.mark.checkpoint("a.pt", model=nn.Linear, kwargs={"in_features": 2, "out_features": 2})
+@pytest.mark.checkpoint("b.pt", model=nn.Linear, kwargs={"in_features": 2, "out_features": 2})
+@pytest.mark.checkpoint("c.pt", model=nn.Linear, kwargs={"in_features": 2, "out_features": 2})
+def test_it(): ...
+"""
+_ACCEPTED = """
+[[accepted]]
+id = "none"
+rule = "CK101"
+key = "*"
+reason = "it is not there"
+changes = ["(none) -> a float32[2]"]
+"""
+
+
+def _noted(function: Any, calls: list[str], which: int) -> Any:
+    def noted(*given: Any) -> Any:
+        calls.append(given[which])
+        return function(*given)
+
+    return noted
+
+
+def test_snapshots_and_accepted_breaks_are_read_once(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that are absent are looked for among the snapshots, each of which was read for each of them."""
+    (pytester.mkdir("inside") / "test_inside.py").write_text(_TEST)
+    for name in "abc":
+        torch.save(nn.Linear(2, 2).state_dict(), pytester.path / f"{name}.pt")
+    pytester.inline_run("--ckpt-update").assertoutcome(passed=3)
+    (pytester.path / "ckpt_snapshots" / "accepted.toml").write_text(_ACCEPTED)
+    for name in "abc":
+        (pytester.path / f"{name}.pt").unlink()
+    read: list[str] = []
+    parsed: list[str] = []
+    monkeypatch.setattr(fingerprint, "loads", _noted(fingerprint.loads, read, 1))
+    monkeypatch.setattr(toml, "parse", _noted(toml.parse, parsed, 0))
+    pytester.inline_run().assertoutcome(passed=3)
+    checkpoints = [path for path in read if "definitions" not in path]
+    assert len(checkpoints) == 2 * 3, checkpoints  # to find the files, and to check
+    assert sum(text == _ACCEPTED for text in parsed) == 1
