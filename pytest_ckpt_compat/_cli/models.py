@@ -61,4 +61,11 @@ def _table(text: str) -> dict[str, Any]:
         found = data["kwargs"] if len(data) == 1 else None
     if not isinstance(found, dict):
         raise UsageError(f"--kwargs {text}", "is no table", "write '{width = 32}'")
+    try:
+        json.dumps(found, allow_nan=False)
+    except (TypeError, ValueError):
+        problem = "has a date, a time, nan or inf in it"
+        raise UsageError(
+            f"--kwargs {text}", problem, "give a function of the project that makes it"
+        ) from None
     return found

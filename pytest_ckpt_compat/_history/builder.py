@@ -94,7 +94,7 @@ class Builder:
                 return found
             data = self._cache.get(keys[1])
             return None if data is None else _read(data)
-        except CkptCompatError:  # it was damaged
+        except (CkptCompatError, AttributeError, LookupError, TypeError, ValueError):  # it was damaged
             return None
 
     def _asked(self, tree: Path, model: Model, load: Load | None, **others: Any) -> dict[str, Any]:

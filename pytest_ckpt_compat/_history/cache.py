@@ -50,7 +50,7 @@ class Cache:
             os.utime(path)
         except (OSError, ValueError, zlib.error):
             return None
-        return data if isinstance(data, dict) else None
+        return data if isinstance(data, dict) and "error" not in data else None
 
     def put(self, key: str, data: Mapping[str, Any]) -> None:
         """Keeps data under a key, whole or not at all, whatever other processes do."""

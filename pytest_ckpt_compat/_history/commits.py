@@ -142,7 +142,8 @@ def _log(base: git.Base, *args: str) -> list[tuple[Commit, list[str]]]:
 
 
 def _git(base: git.Base, *args: str) -> str:
-    command = ["git", "-C", str(base.top), *args]
+    # What -m does is the user's to set; without this, changes that a merge brings would be shown nowhere.
+    command = ["git", "-C", str(base.top), "-c", "log.diffMerges=separate", *args]
     done = subprocess.run(command, capture_output=True, env=git.environment(), check=False)  # noqa: S603
     if done.returncode and args[0] == "log" and "--no-walk" not in args:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["failed"]

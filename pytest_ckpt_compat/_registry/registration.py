@@ -86,9 +86,20 @@ def definition_id(name: str, kwargs: Mapping[str, Any], fallback: str) -> str:
     """
     given = ",".join(f"{key}={value}" for key, value in sorted(kwargs.items()))
     identifier = f"{name}({given})" if given else name
-    plain = all(isinstance(value, (str, int, float, bool, type(None))) for value in kwargs.values())
+    plain = all(map(_is_plain, kwargs.values()))
     short = plain and len(identifier) <= 120 and "/" not in identifier
     return identifier if name and short and not ids.problem_of(identifier) else fallback
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is told by its text from every other: ``"4"`` is not, beside the number."""
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return value not in ("True", "False", "None")
+        return False
+    return isinstance(value, (int, float, bool, type(None)))
 
 
 def register(subject: str, values: Mapping[str, Any], search: SearchPath) -> tuple[Registration, ...]:
