@@ -21,7 +21,7 @@ VALUES = {
     "new_specs": st.lists(SPECS).map(tuple),
     "confidence": st.sampled_from(get_args(Confidence)),
     "severity": st.none() | st.sampled_from(Severity),
-    **{name: st.lists(st.text()).map(tuple) for name in ("old", "new", "evidence", "candidates")},
+    **{name: st.lists(st.text()).map(tuple) for name in ("old", "new", "evidence", "candidates", "rivals")},
     **{name: st.text() for name in ("group", "detail", "advice", "rule", "reason")},
 }
 

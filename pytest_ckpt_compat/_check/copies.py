@@ -79,7 +79,7 @@ def _whole(changes: Sequence[Change], new: Structure) -> dict[str, str]:
     inside: Counter[str] = Counter()
     homes: dict[str, list[str]] = {}
     for change in changes:
-        if change.kind != "unexpected" or change.advice:
+        if change.kind != "unexpected" or change.advice or not change.old_specs:
             continue
         key = change.old[0]
         start = key.find(".")

@@ -97,7 +97,7 @@ def _unexpected(key: str, old: Structure, there: Beside | None) -> Change:
     if there is None or change.kind != "unexpected":
         return change
     if there.how == "number":
-        return _number(change, there) if change.old_specs[0].numel == 1 else change
+        return _number(change, there) if [each.numel for each in change.old_specs] == [1] else change
     if there.how == "buffer" and there.shape not in (None, old.tensors[key].shape):
         detail = f"still there, persistent=False, of another size {list(there.shape or ())}"
         return replace(change, detail=detail, advice=_OWN_SIZE)

@@ -100,7 +100,7 @@ def _named(change: Change, fairseq: bool) -> Change:
             "loading (migrate=): the weights are the float ones"
         )
         return replace(change, detail="of quantization-aware training", advice=advice)
-    if fairseq and _FAIRSEQ.search(key) and change.old_specs[0].shape == (1,):
+    if fairseq and _FAIRSEQ.search(key) and [each.shape for each in change.old_specs] == [(1,)]:
         advice = "drop the key while loading (migrate=): outputs do not depend on it"
         return replace(change, detail="a marker of fairseq's, no weight", advice=advice)
     return change

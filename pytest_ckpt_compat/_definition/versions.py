@@ -59,6 +59,17 @@ def watch_versions(module: nn.Module, state: Mapping[str, Any]) -> Iterator[Watc
     watched.written |= {storage for storage in written if storage is not None}
     watched.reached |= watched.written
     watched.used = bool(written)
+    watched.copied |= {s: dtype for s, dtype in _copies(module, state) if s in watched.written}
     every = frozenset(storages)
     for storage in watched.written:
         watched.derived[storage] = every
+
+
+def _copies(module: nn.Module, state: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    """Storages of the module that torch copies the checkpoint's tensors into, in its order; their dtypes."""
+    for path, part in module.named_modules(remove_duplicate=False):
+        for name, tensor in (*part._parameters.items(), *part._buffers.items()):
+            value = state.get(f"{path}.{name}" if path else name)
+            storage = storage_of(tensor)
+            if value is not None and storage is not None:
+                yield storage, str(value.dtype).removeprefix("torch.")

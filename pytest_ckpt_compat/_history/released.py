@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from pytest_ckpt_compat._core.addresses import redacted_in
@@ -41,7 +41,7 @@ def install(requirement: str, folder: Path) -> None:
     Raises:
         BuildError: pip is not there, or fails.
     """
-    if importlib.util.find_spec("pip") is None:
+    if PathFinder.find_spec("pip") is None:
         problem, advice = "pip is not installed in this environment", "run: python -m ensurepip"
         raise BuildError(f"--package {requirement}", problem, advice)
     options = ["--no-deps", "--no-input", "--no-compile", "--quiet", "--target", str(folder)]

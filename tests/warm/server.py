@@ -124,6 +124,7 @@ if __name__ == "__main__":
     import torch.utils.serialization.config  # noqa: F401
 
     importlib.import_module("inner_runs").shorten()
+    del sys.modules["inner_runs"]  # code that is asked in a fork has imported nothing of this project
     del sys.path[0]  # the folder of this file
     for name in sys.argv[2:]:
         with contextlib.suppress(ImportError):
