@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_ckpt_compat._report import publish
     from pytest_ckpt_compat._report.overview import render
 
-    if arguments.report:
+    if arguments.report is not None:
         publish.check_name(arguments.report)
     full = arguments.verbose >= 2
     paged = publish.has_pages(arguments.report)

@@ -14,15 +14,20 @@ from pytest_ckpt_compat._report.html import page as html
 from pytest_ckpt_compat._report.html.packed import packed
 from pytest_ckpt_compat._report.json import SCHEMA, written_by
 from pytest_ckpt_compat._report.summary import Entry, Run
+from pytest_ckpt_compat._snapshots.fingerprint import FORMAT
 from pytest_ckpt_compat._snapshots.writing import write
 
 #: The suffixes of a report's name. Of two that a name ends in, the first counts.
 _SUFFIXES = (".codequality.json", ".json", ".md", ".html", ".sarif")
 
+#: Bytes of a snapshot that hold its format.
+_BEGINNING = 512
+
 
 def _suffix(file: str) -> str:
     """The suffix that decides the format; "" for none that is known."""
-    return next((each for each in _SUFFIXES if Path(file).name.endswith(each)), "")
+    name = Path(file).name
+    return next((each for each in _SUFFIXES if name.endswith(each) and name != each), "")
 
 
 def check_name(file: str) -> None:
@@ -30,8 +35,18 @@ def check_name(file: str) -> None:
     if not _suffix(file):
         advice = f"name a file that ends in {' or '.join(_SUFFIXES)}"
         raise UsageError(f"report {file}", "is of no known kind", advice)
+    if _is_snapshot(Path(file)):
+        raise UsageError(f"report {file}", "is a snapshot, which a report would replace", "give another name")
     if _suffix(file) == ".html":
         html.require(f"report {file}")
+
+
+def _is_snapshot(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return f'"{FORMAT}"'.encode() in stream.read(_BEGINNING)
+    except OSError:  # it is not there, or says so when it is written
+        return False
 
 
 def has_pages(file: str | None) -> bool:

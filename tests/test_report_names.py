@@ -1,0 +1,52 @@
+"""Names of reports that are refused before the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Printed
+
+ENTRY = """
+[[tool.ckpt_compat.checkpoint]]
+id = "net"
+path = "net.pt"
+model = "models:Net"
+"""
+
+
+@pytest.fixture
+def recorded(project: pytest.Pytester, command: Callable[..., Printed]) -> pytest.Pytester:
+    settings = project.path / "pyproject.toml"
+    settings.write_text(settings.read_text() + ENTRY)
+    assert command("update").code == 0
+    return project
+
+
+@pytest.mark.parametrize("name", ["", ".json", "out/.sarif", "report", "report.xml"])
+def test_a_name_without_a_kind(recorded: pytest.Pytester, command: Callable[..., Printed], name: str) -> None:
+    printed = command("check", "--report", name)
+    assert printed.code == 2
+    assert f"report {name}: is of no known kind; name a file that ends in" in printed.err.replace("  ", " ")
+    assert recorded.runpytest_inprocess(f"--ckpt-report={name}").ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_a_report_does_not_replace_a_snapshot(
+    recorded: pytest.Pytester, command: Callable[..., Printed]
+) -> None:
+    snapshot = recorded.path / "ckpt_snapshots" / "net.json"
+    before = snapshot.read_bytes()
+    printed = command("check", "--report", "ckpt_snapshots/net.json")
+    assert (printed.code, printed.out) == (2, "")
+    assert "report ckpt_snapshots/net.json: is a snapshot, which a report would replace" in printed.err
+    assert (
+        recorded.runpytest_inprocess("--ckpt-report=ckpt_snapshots/net.json").ret
+        == pytest.ExitCode.USAGE_ERROR
+    )
+    assert snapshot.read_bytes() == before
+
+
+def test_a_report_replaces_a_report(recorded: pytest.Pytester, command: Callable[..., Printed]) -> None:
+    assert command("check", "--report", "out.json").code == 0
+    assert command("check", "--report", "out.json").code == 0
