@@ -88,7 +88,7 @@ def test_every_report_is_written_documented_and_tested(tmp_path: Path) -> None:
     written = {}
     for suffix in publish._SUFFIXES:
         file = tmp_path / f"report{suffix}"
-        publish.publish(run, str(file), {})
+        publish.publish(run, [str(file)], {})
         written[suffix] = read(file)
         assert f"`{suffix}`" in read(ROOT / "docs" / "reports.md")
         assert any(f"{suffix}" in read(path) for path in TESTS.glob("test_*report*.py"))

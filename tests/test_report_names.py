@@ -50,3 +50,26 @@ def test_a_report_does_not_replace_a_snapshot(
 def test_a_report_replaces_a_report(recorded: pytest.Pytester, command: Callable[..., Printed]) -> None:
     assert command("check", "--report", "out.json").code == 0
     assert command("check", "--report", "out.json").code == 0
+
+
+def test_several_reports_of_one_run(recorded: pytest.Pytester, command: Callable[..., Printed]) -> None:
+    printed = command("check", "--report", "a.json", "--report", "b.sarif", "--report", "c.md")
+    assert printed.code == 0
+    assert [line.split()[-1] for line in printed.out.splitlines() if line.startswith("report ")] == [
+        "a.json",
+        "b.sarif",
+        "c.md",
+    ]
+    recorded.runpytest_inprocess("--ckpt-report=d.json", "--ckpt-report=e.html").assert_outcomes(passed=1)
+    written = {path.name for path in recorded.path.iterdir()}
+    assert written >= {"a.json", "b.sarif", "c.md", "d.json", "e.html"}
+
+
+def test_one_report_that_cannot_be_written_costs_no_other(
+    recorded: pytest.Pytester, command: Callable[..., Printed]
+) -> None:
+    (recorded.path / "a.json").mkdir()
+    printed = command("check", "--report", "a.json", "--report", "b.md")
+    assert printed.code == 2
+    assert "failed    a.json: " in printed.out
+    assert (recorded.path / "b.md").exists()

@@ -97,7 +97,7 @@ def test_github_gets_annotations_and_a_summary(
 
 def test_a_summary_that_cannot_be_written_fails_nothing(declared: pytest.Pytester) -> None:
     run = Run((), "compared")
-    (line,) = publish.publish(run, None, {"GITHUB_STEP_SUMMARY": str(declared.path)})
+    (line,) = publish.publish(run, [], {"GITHUB_STEP_SUMMARY": str(declared.path)})
     assert "cannot be written" in line
 
 

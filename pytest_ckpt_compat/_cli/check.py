@@ -33,8 +33,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--against", metavar="REF", help="fail on what this branch breaks since it left REF (origin/main)"
     )
     parser.add_argument("-v", "--verbose", action="count", default=0, help="-vv prints every key")
-    help_of_report = "write a report, by suffix: .json, .md, .html, .sarif, .codequality.json"
-    parser.add_argument("--report", metavar="FILE", help=help_of_report)
+    help_of_report = (
+        "write a report, by suffix: .json, .md, .html, .sarif, .codequality.json; may be given again"
+    )
+    parser.add_argument("--report", metavar="FILE", action="append", default=[], help=help_of_report)
     parser.add_argument(
         "--snapshots", action="store_true", help="check from the snapshot even where the file is present"
     )
@@ -42,15 +44,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the overview and writes the report; returns the exit code."""
+    """Prints the overview and writes the reports; returns the exit code."""
     from pytest_ckpt_compat._pytest_plugin.collection import in_project
     from pytest_ckpt_compat._report import publish
     from pytest_ckpt_compat._report.overview import render
 
-    if arguments.report is not None:
-        publish.check_name(arguments.report)
+    for name in arguments.report:
+        publish.check_name(name)
     full = arguments.verbose >= 2
-    paged = publish.has_pages(arguments.report)
+    paged = publish.have_pages(arguments.report)
     checked = in_project(
         lambda project: check(project, arguments.against, arguments.snapshots, full, paged=paged),
         arguments.pytest_args,

@@ -40,6 +40,6 @@ def run(arguments: argparse.Namespace) -> int:
         publish.check_name(arguments.output)
     whole, code = merge.merged([merge.Shard(name, reading.read(name)) for name in arguments.files])
     print(render(whole, whole.failures))
-    for line in publish.publish(whole, arguments.output, os.environ):
+    for line in publish.publish(whole, [arguments.output] if arguments.output else [], os.environ):
         print(line)
     return code

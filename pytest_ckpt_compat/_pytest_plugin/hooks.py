@@ -57,7 +57,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--ckpt-report",
         metavar="FILE",
-        help="write a report on all checkpoints, by suffix: .json, .md, .html, .sarif, .codequality.json",
+        action="append",
+        help="write a report on all checkpoints, by suffix: .json, .md, .html, .sarif, .codequality.json; "
+        "may be given again",
     )
     group.addoption(
         "--ckpt-prune",

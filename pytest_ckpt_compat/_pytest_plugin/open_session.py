@@ -23,10 +23,10 @@ def open_session(config: pytest.Config) -> Session:
     escape_what_cannot_be_shown(sys.__stdout__, sys.__stderr__)  # pytest's own, while it captures
     try:
         settings = project_file.read(config.rootpath)
-        if config.getoption("ckpt_report") is not None:
+        for name in config.getoption("ckpt_report") or ():
             from pytest_ckpt_compat._report.publish import check_name
 
-            check_name(config.getoption("ckpt_report"))
+            check_name(name)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
     folder = config.rootpath / str(

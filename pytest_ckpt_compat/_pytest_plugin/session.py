@@ -252,13 +252,13 @@ class Session:
 
     def _publish(self, outcome: Outcome) -> None:
         """Writes the reports that are wanted: one for a run, however many workers it has."""
-        file = self.config.getoption("ckpt_report")
-        if not outcome.entries and not file:
+        files = self.config.getoption("ckpt_report") or ()
+        if not outcome.entries and not files:
             return
         from pytest_ckpt_compat._report.publish import publish
 
-        path = str(self.config.invocation_params.dir / file) if file else None
-        self.published += publish(outcome.report, path, os.environ)
+        paths = [str(self.config.invocation_params.dir / file) for file in files]
+        self.published += publish(outcome.report, paths, os.environ)
 
     def fixture(self, item: pytest.Item) -> CkptCompat:
         """The fixture's value for an item."""
@@ -278,9 +278,9 @@ class Session:
 
     @property
     def _paged(self) -> bool:
-        from pytest_ckpt_compat._report.publish import has_pages
+        from pytest_ckpt_compat._report.publish import have_pages
 
-        return has_pages(self.config.getoption("ckpt_report"))
+        return have_pages(self.config.getoption("ckpt_report") or ())
 
     def _registrations(self, node: _Node, marks: list[pytest.Mark]) -> list[Registration]:
         search = self._search(node.path.parent)

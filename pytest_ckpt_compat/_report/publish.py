@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,15 @@ def check_name(file: str) -> None:
         html.require(f"report {file}")
 
 
+def _written(run: Run, file: str) -> SnapshotError | None:
+    """Writes a report; returns why it cannot be written, or None."""
+    try:
+        write(Path(file), _RENDER[_suffix(file)](run))
+    except SnapshotError as error:
+        return error
+    return None
+
+
 def _is_snapshot(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
@@ -49,30 +58,31 @@ def _is_snapshot(path: Path) -> bool:
         return False
 
 
-def has_pages(file: str | None) -> bool:
-    """Whether a report of this name holds what a page of HTML shows: the page, and JSON, which keeps it."""
-    return file is not None and _suffix(file) in (".html", ".json")
+def have_pages(files: Iterable[str]) -> bool:
+    """Whether one of the reports holds what a page of HTML shows: the page, and JSON, which keeps it."""
+    return any(_suffix(file) in (".html", ".json") for file in files)
 
 
-def publish(run: Run, file: str | None, environment: Mapping[str, str]) -> list[str]:
-    """Writes the report to a file and, on GitHub, to the step summary; returns lines for the terminal.
+def publish(run: Run, files: Iterable[str], environment: Mapping[str, str]) -> list[str]:
+    """Writes the reports to files and, on GitHub, to the step summary; returns lines for the terminal.
 
     Args:
         run: what to report.
-        file: path of the file, whose suffix gives the format, or None.
+        files: paths of the files, whose suffixes give the formats.
         environment: the environment variables, among them those of GitHub's runner.
 
     Raises:
-        SnapshotError: the report file cannot be written.
+        SnapshotError: a report file cannot be written; the others are.
     """
     lines: list[str] = []
     if environment.get("GITHUB_ACTIONS") == "true":
         lines += _guarded("GitHub's annotations", lambda: _annotations(run, environment))
     if environment.get("GITHUB_STEP_SUMMARY"):
         lines += _guarded("GitHub's step summary", lambda: _summary(run, environment))
-    if file:
-        write(Path(file), _RENDER[_suffix(file)](run))
-        lines.append(f"report    {file}")
+    failures = {file: _written(run, file) for file in files}
+    lines += [f"report    {file}" for file, error in failures.items() if error is None]
+    for error in filter(None, failures.values()):
+        raise error
     return lines
 
 
