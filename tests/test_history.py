@@ -89,7 +89,7 @@ def test_what_was_answered_is_not_asked_again(
 
 def test_other_arguments_are_another_definition(past: Path, command: Command) -> None:
     printed = command("history", "pkg.net:Net", "--since", "v2.1", "--kwargs", "{width = 2}")
-    assert "there for the first time: 6 tensors" in printed.out
+    assert "it begins here: 6 tensors" in printed.out
     wrong = command("history", "pkg.net:Net", "--since", "v2.2", "--kwargs", '{"depth": 2}')
     assert wrong.code == 2
     assert "cannot be built" in wrong.out
@@ -101,7 +101,7 @@ def test_as_data(past: Path, command: Command) -> None:
     data = json.loads(printed.out)
     assert (data["schema"], data["model"], data["kwargs"], data["commits"]) == (1, "pkg.net:Net", {}, 6)
     first, broken, resized, *_ = data["steps"]
-    assert (first["state"], first["tensors"], first["loads_before"]) == ("first", 4, None)
+    assert (first["state"], first["tensors"], first["loads_before"]) == ("begin", 4, None)
     assert (broken["state"], broken["tensors"]) == ("unbuildable", None)
     assert "SyntaxError" in broken["problem"]
     assert (resized["state"], resized["loads_before"]) == ("changed", False)
@@ -320,7 +320,7 @@ def test_where_forks_are_not_safe(past: Path, command: Command, monkeypatch: pyt
 
 
 HOSTILE = {
-    "prints": ("import sys; print('{\"number\": 1}'); sys.stderr.write('noise')", "there for the first time"),
+    "prints": ("import sys; print('{\"number\": 1}'); sys.stderr.write('noise')", "it begins here"),
     "exits": ("raise SystemExit(0)", "importing pkg.net raised SystemExit: 0"),
     "ends": ("import os; os._exit(0)", "cannot be built"),
     "is killed": ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "its process ended with -9"),
@@ -345,7 +345,9 @@ def test_code_that_does_harm_at_its_import(
     printed = command("history", "pkg.net:Net", "--since", "HEAD~1")
     rows = cells(printed.out)[1:]
     assert told in rows[0][2]
-    assert len(rows) == 1 if "first" in told else rows[1][2].startswith("there for the first time: 4 tensors")
+    assert (
+        len(rows) == 1 if "begins" in told else rows[1][2].startswith("there for the first time: 4 tensors")
+    )
 
 
 def test_a_model_in_a_submodule(past: Path, command: Command, tmp_path: Path) -> None:

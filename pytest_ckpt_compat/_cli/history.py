@@ -61,12 +61,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _history(project: Project, arguments: argparse.Namespace) -> tuple[str, int]:
     from pytest_ckpt_compat._history import lines
-    from pytest_ckpt_compat._history.walk import walk
+    from pytest_ckpt_compat._history.walk import begun, walk
 
     history = _opened(project, arguments)
     model = model_of(arguments.model, arguments.kwargs)
     with _asking(history, model, project.context.doing) as ask:
         steps = list(walk(history.commits, ask))
+    if arguments.since is not None and steps:
+        steps[0] = begun(steps[0], history.commits[0])
     notes = history.notes(steps)
     code = 0 if any(step.structure is not None for step in steps) else COULD_NOT_CHECK
     if arguments.format == "json":

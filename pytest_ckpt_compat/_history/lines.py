@@ -54,6 +54,8 @@ def change_of(step: Step, more: Sequence[Commit] = ()) -> str:
         said = step.state
     elif step.state == "first":
         said = f"there for the first time: {count(len(step.structure.tensors), 'tensor')}"
+    elif step.state == "begin":
+        said = f"it begins here: {count(len(step.structure.tensors), 'tensor')}"
     elif step.state == "back":
         said = "there again, as it was"
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pytest_ckpt_compat._check.update import difference
@@ -17,7 +17,7 @@ from pytest_ckpt_compat._snapshots import fingerprint
 #: Answers what a commit makes of the definition, and what a load into it finds.
 Ask = Callable[[Commit, Load | None], Answer]
 
-State = Literal["first", "changed", "back", "absent", "unbuildable"]
+State = Literal["begin", "first", "changed", "back", "absent", "unbuildable"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Step:
 
     Attributes:
         commit: the commit.
-        state: the definition is there for the first time; changed; is there again, unchanged; is not there
-            any more; or cannot be built.
+        state: the definition is there where a part of the history begins; is there for the first time;
+            changed; is there again, unchanged; is not there any more; or cannot be built.
         structure: the definition, where it was built.
         verdict: loading what came before into it, where it changed.
         problem: why it is not there, or cannot be built.
@@ -87,6 +87,11 @@ def walk(commits: Iterable[Commit], ask: Ask) -> Iterator[Step]:
         elif not there:
             yield Step(commit, "back", found.definition, unsure=gap)
         before, there = found.definition, True
+
+
+def begun(step: Step, oldest: Commit) -> Step:
+    """The first step of a part of the history: what was there before its oldest commit is not known."""
+    return replace(step, state="begin") if (step.commit, step.state) == (oldest, "first") else step
 
 
 def _is_told(verdict: Verdict, definition: Structure) -> bool:
