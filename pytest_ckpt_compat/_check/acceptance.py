@@ -138,12 +138,25 @@ def apply(
         for entry in own
         if entry not in standing
     ]
+    # A comparison alone tells of the file that stood here at the reference, and of an earlier definition.
+    compared = {entry for entry in standing if entry.id != first or _is_of_another_file(entry, verdicts[0])}
     found += [
-        Change("unused-acceptance", detail=no_longer_occurs(entry, ref if entry.id != first else ""))
+        Change("unused-acceptance", detail=no_longer_occurs(entry, ref if entry in compared else ""))
         for entry in standing
-        if entry not in used and entry.id in whole
+        if entry not in used and entry.id in whole and (ref or entry.id != first or entry not in compared)
     ]
     return (replace(applied[0], changes=(*judge(found, Policy()), *applied[0].changes)), *applied[1:])
+
+
+def _is_of_another_file(entry: Entry, verdict: Verdict) -> bool:
+    """Whether an entry is on tensors of which the checkpoint has none: those of the file before this one."""
+    if verdict.old is None or not entry.rule.startswith(("CK1", "CK2")):
+        return False
+    lefts = [fact.partition(" -> ")[0].split(", ") for fact in entry.changes]
+    named = {each for left in lefts for each in left if each != "(none)"}
+    return bool(named) and named.isdisjoint(
+        visible(f"{key} {spec}") for key, spec in verdict.old.tensors.items()
+    )
 
 
 def not_retired(verdicts: Iterable[Verdict], entries: Iterable[Entry], today: date) -> list[Verdict]:
