@@ -57,7 +57,7 @@ def _counted(
     for a, b in pairs:
         ours, theirs = (NUMBERED.fullmatch(unit.path) for unit in (old[a], new[b]))
         if ours and theirs:
-            family = ours["family"], theirs["family"], old[a].kind, old[a].copies
+            family = ours["family"], theirs["family"], old[a].slot
             families[family].append((int(ours["number"]), int(theirs["number"]), (a, b)))
     found: dict[tuple[int, int], float] = {}
     for members in families.values():
@@ -165,7 +165,7 @@ class _Family:
         for unit in units:
             for module in modules_of(unit.path):
                 if _numbered(module):
-                    contents[module][unit.kind] += 1
+                    contents[module][unit.slot] += 1
         self._contents: dict[str, _Content] = {
             module: frozenset(kinds.items()) for module, kinds in contents.items()
         }

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pytest_ckpt_compat._renames.believe.interchangeable import rank_of
 from pytest_ckpt_compat._renames.units.paths import around, modules_of
 from pytest_ckpt_compat._renames.units.tokens import segment_tokens
-from pytest_ckpt_compat._renames.units.units import Unit, shape_class
+from pytest_ckpt_compat._renames.units.units import Unit
 
 #: Share of the layers with a new name of their own above which on such a name is what to expect.
 _MOST = 0.5
@@ -203,7 +203,7 @@ def _own_names(units: Sequence[Unit]) -> list[frozenset[str]]:
 
 
 def _place(unit: Unit) -> Hashable:
-    return _module(unit), shape_class(unit.main), unit.copies
+    return _module(unit), unit.slot
 
 
 def _last_words(path: str) -> tuple[str, ...]:

@@ -89,6 +89,17 @@ class Unit:
         """A value that is equal for units that can hold the same numbers, as often."""
         return (*shape_class(self.main), self.copies)
 
+    @cached_property
+    def slot(self) -> tuple[object, ...]:
+        """A value that differs for units of one kind that cannot stand in for each other, transposed or not.
+
+        The bias of an oblong matrix shows which of its sizes is the output: 512 x 2048 with a bias of 2048 is
+        never 512 x 2048 with one of 512.
+        """
+        oblong = len({size for size in self.main.shape if size != 1}) > 1
+        biases = (tensor.spec.numel for tensor in self.tensors if tensor.role == "bias")
+        return (*self.kind, next(biases, 0) if oblong else 0)
+
     @property
     def numel(self) -> int:
         """Number of elements, copies included."""
