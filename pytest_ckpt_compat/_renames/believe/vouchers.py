@@ -34,7 +34,7 @@ class Vouchers:
         self._places = [_place(unit) for unit in old], [_place(unit) for unit in new]
         self._beside = _beside(self._places[0], ours), _beside(self._places[1], theirs)
         self._stayed = {(a, b) for a, b in chosen if ours[a] == theirs[b] or old[a].path == new[b].path}
-        self._ranked = _ranked(old, new, chosen)
+        self._ranked = _ranked(old, new, chosen, self._places)
         self._joint = {(a, b) for a, b in chosen if old[a].parts or new[b].parts}
         self._expected = _expected(old, new, chosen, self._stayed)
         self._modules = [_module(unit) for unit in old], [_module(unit) for unit in new]
@@ -171,20 +171,51 @@ def _beside(places: Sequence[Hashable], names: Sequence[frozenset[str]]) -> dict
 
 
 def _ranked(
-    old: Sequence[Unit], new: Sequence[Unit], chosen: Sequence[tuple[int, int]]
+    old: Sequence[Unit],
+    new: Sequence[Unit],
+    chosen: Sequence[tuple[int, int]],
+    places: tuple[Sequence[Hashable], Sequence[Hashable]],
 ) -> set[tuple[int, int]]:
-    """The matches of layers beside each other whose names all state a rank, in one order on both sides."""
-    places: defaultdict[Hashable, list[tuple[float, float, int, int]]] = defaultdict(list)
-    for a, b in chosen:
-        ranks = rank_of(old[a].path), rank_of(new[b].path)
-        places[_place(old[a]), _place(new[b])].append((*ranks, a, b))
-    found: set[tuple[int, int]] = set()
-    for members in places.values():
-        members.sort()
-        stated = not any(math.isnan(rank) for member in members for rank in member[:2])
-        if stated and all(one[0] < other[0] and one[1] < other[1] for one, other in pairwise(members)):
-            found.update((a, b) for _, _, a, b in members)
-    return found
+    """The matches of layers beside each other whose paths all state a rank, in one order on both sides.
+
+    The rank stands where the paths part: ``conv1``, ``conv2`` and ``layer.0.convolution``,
+    ``layer.1.convolution`` count alike.
+    """
+
+    def of(side: int) -> set[tuple[int, int]]:
+        beside: defaultdict[Hashable, list[tuple[int, int]]] = defaultdict(list)
+        for match in chosen:
+            beside[places[side][match[side]]].append(match)
+        held = Counter(places[side])
+        return {
+            match
+            for place, members in beside.items()
+            if held[place] < 2
+            or _in_step(_ranks([old[a].path for a, _ in members]), _ranks([new[b].path for _, b in members]))
+            for match in members
+        }
+
+    return of(0) & of(1)
+
+
+def _ranks(paths: Sequence[str]) -> list[float]:
+    """Returns the rank that each path states where it parts from the others; of a lone one, in its name.
+
+    It is NaN if the paths differ in more than that, for then they are not one family.
+    """
+    split = [path.split(".") for path in paths]
+    depths = range(min(map(len, split)))
+    depth = next((i for i in depths if len({segments[i] for segments in split}) > 1), depths[-1])
+    if len({tuple(segments[depth + 1 :]) for segments in split}) > 1:
+        return [math.nan] * len(paths)
+    return [rank_of(segments[depth]) for segments in split]
+
+
+def _in_step(ours: Sequence[float], theirs: Sequence[float]) -> bool:
+    """Whether all ranks are stated, and rise together."""
+    ranks = sorted(zip(ours, theirs, strict=True))
+    stated = not any(map(math.isnan, (*ours, *theirs)))
+    return stated and all(one[0] < other[0] and one[1] < other[1] for one, other in pairwise(ranks))
 
 
 def _own_names(units: Sequence[Unit]) -> list[frozenset[str]]:
