@@ -142,7 +142,7 @@ def _score(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: 
     targets = [counterparts.get(each, "") for each in alike]
     if not all(targets) or len(set(targets)) < len(targets):
         return AGAINST
-    complete = len(theirs.alike_beside(targets)) == len(alike)
+    complete = len(theirs.alike_beside(targets)) == len(alike) or _kept(module, counterparts, ours, theirs)
     if all(_number(a) == _number(b) for a, b in zip(alike, targets, strict=True)):
         return SETTLED if complete else PLAUSIBLE
     family = [counterparts[each] for each in ours.siblings(module) if counterparts.get(each)]
@@ -151,6 +151,14 @@ def _score(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: 
         return AGAINST
     anchored = len(family) > len(alike) or len(theirs.siblings(targets[0])) > len(targets)
     return SETTLED if anchored or len(alike) >= _MANY else PLAUSIBLE
+
+
+def _kept(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: _Family) -> bool:
+    """Whether all blocks beside a module have partners with their own numbers, and these no others beside."""
+    family = ours.siblings(module)
+    targets = [counterparts.get(each, "") for each in family]
+    same = all(_number(a) == _number(b) for a, b in zip(family, targets, strict=True))
+    return same and {len(theirs.siblings(target)) for target in targets} == {len(family)}
 
 
 def _number(module: str) -> str:
