@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.changes import Change, Severity
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.rules import BY_ID
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -24,6 +24,7 @@ _PASSING = re.compile(
     r"|(?<![\w.:/\\])(?:[a-z]:)?[/\\](?:[^\s:;,()'\"/\\]+[/\\])+",
     re.IGNORECASE,
 )
+_OPEN = (Severity.ERROR, Severity.INCOMPLETE, Severity.WARNING)
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Finding:
     advice: str
     reason: str
     fingerprint: str
+
+    @property
+    def open(self) -> bool:
+        """Whether it is of a severity of which something is to be done."""
+        return Severity(self.severity) in _OPEN
 
     def as_data(self) -> dict[str, Any]:
         """The finding as JSON holds it; ``Finding(**data)`` restores it."""
