@@ -37,6 +37,8 @@ class Finding:
         text: the row, safe to print.
         advice: what to do, in one line, or "".
         reason: why it is accepted, or the reference that has it too, or "".
+        state: ``new`` or ``unchanged`` where the merge base's code was asked about this change of a setting, or
+            has it too; "" otherwise.
         fingerprint: hexadecimal digits that stay for the same change of the same checkpoint: they depend on
             keys, shapes and dtypes, and not on lines, machines, or what else a run finds.
     """
@@ -47,6 +49,7 @@ class Finding:
     advice: str
     reason: str
     fingerprint: str
+    state: str = ""
 
     @property
     def open(self) -> bool:
@@ -74,7 +77,15 @@ def of_rows(verdict: Verdict, rows: Iterable[Row]) -> Iterator[Finding]:
             advice=first.advice or BY_ID[row.rule].advice,
             reason=first.reason,
             fingerprint=digest,
+            state=_state(verdict, row),
         )
+
+
+def _state(verdict: Verdict, row: Row) -> str:
+    if row.severity is Severity.EXISTING:
+        return "unchanged"
+    asked = verdict.settings_asked and all(each.kind == "settings-changed" for each in row.changes)
+    return "new" if asked and row.severity is Severity.WARNING else ""
 
 
 def failed(verdict: Verdict, error: Exception) -> Finding:
