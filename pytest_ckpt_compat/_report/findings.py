@@ -37,8 +37,10 @@ class Finding:
         text: the row, safe to print.
         advice: what to do, in one line, or "".
         reason: why it is accepted, or the reference that has it too, or "".
-        state: ``new`` or ``unchanged`` where the merge base's code was asked about this change of a setting, or
-            has it too; "" otherwise.
+        state: ``unchanged`` for what the merge base's code has too, ``new`` for a changed setting that it was
+            asked about and does not have; "" otherwise.
+        where: file and line on which the definition's code names what the row is about
+            (``models/net.py:12``); "" where that is not known, or several.
         fingerprint: hexadecimal digits that stay for the same change of the same checkpoint: they depend on
             keys, shapes and dtypes, and not on lines, machines, or what else a run finds.
     """
@@ -50,6 +52,7 @@ class Finding:
     reason: str
     fingerprint: str
     state: str = ""
+    where: str = ""
 
     @property
     def open(self) -> bool:
@@ -78,6 +81,7 @@ def of_rows(verdict: Verdict, rows: Iterable[Row]) -> Iterator[Finding]:
             reason=first.reason,
             fingerprint=digest,
             state=_state(verdict, row),
+            where=_where(verdict, row),
         )
 
 
@@ -86,6 +90,20 @@ def _state(verdict: Verdict, row: Row) -> str:
         return "unchanged"
     asked = verdict.settings_asked and all(each.kind == "settings-changed" for each in row.changes)
     return "new" if asked and row.severity is Severity.WARNING else ""
+
+
+def _where(verdict: Verdict, row: Row) -> str:
+    """The one line that names all that a row is about, or what holds it."""
+    lines = verdict.new.lines if verdict.new is not None else {}
+    found = {named_at(lines, key) for change in row.changes for key in change.new}
+    return found.pop() if len(found) == 1 else ""
+
+
+def named_at(lines: Mapping[str, str], key: str) -> str:
+    """The line of what has a key, or of the innermost module around it that has one; "" for none."""
+    while key and key not in lines:
+        key = key.rpartition(".")[0]
+    return lines.get(key, "")
 
 
 def failed(verdict: Verdict, error: Exception) -> Finding:

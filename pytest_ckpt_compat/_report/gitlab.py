@@ -43,7 +43,7 @@ def _issues(run: Run) -> Iterator[dict[str, Any]]:
             note = each.advice if each.open else ""
             text = f"{each.rule} {visible(entry.id)}: {each.text}" + (f" ({visible(note)})" if note else "")
             level = "info" if quiet else _SEVERITIES[severity]
-            yield _issue(each.rule, text, level, each.fingerprint, places, entry.where)
+            yield _issue(each.rule, text, level, each.fingerprint, places, each.where, entry.where)
         if not found and entry.state in ("unknown", "skipped"):
             level = "critical" if entry.state == "unknown" else "info"
             yield _issue(_NOT_CHECKED, entry.headline, level, _digest(entry.headline), places)
@@ -57,9 +57,9 @@ def _issues(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _issue(
-    name: str, text: str, severity: str, fingerprint: str, places: Places, where: str = ""
+    name: str, text: str, severity: str, fingerprint: str, places: Places, *wheres: str
 ) -> dict[str, Any]:
-    place = places.of(where)
+    place = places.of(*wheres)
     return {
         "type": "issue",
         "check_name": name,

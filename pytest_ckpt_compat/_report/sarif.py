@@ -88,7 +88,7 @@ def _result(entry: Entry, found: Finding, run: Run, places: Places) -> dict[str,
     told = [f"{rule.id} {visible(entry.id)}: {found.text}", found.advice]
     kept = severity in (Severity.ACCEPTED, Severity.EXISTING, Severity.IGNORED)
     level = _level(rule.severity if kept else severity)
-    place = places.of(entry.where)
+    place = places.of(found.where, entry.where)
     line = {"startLine": place.line} if place else {}
     file = {"uri": quote(place.path), "uriBaseId": _ROOT} if place else {}
     location = {"physicalLocation": {"artifactLocation": file, "region": line}} if place else {}
