@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,7 +143,7 @@ def test_hooks_are_gone_after_a_build_that_raises(nets: Path) -> None:
     assert not hooks._global_buffer_registration_hooks
 
 
-def verdict(keys: dict[str, tuple[int, ...]], lines: dict[str, str]) -> Verdict:
+def verdict(keys: Mapping[str, tuple[int, ...]], lines: dict[str, str]) -> Verdict:
     """A verdict on a checkpoint with other shapes."""
     new = Structure({key: TensorSpec("float32", shape) for key, shape in keys.items()}, lines=lines)
     old = Structure({key: TensorSpec("float32", (9, *shape)) for key, shape in keys.items()})
