@@ -106,7 +106,7 @@ def test_what_is_no_clash() -> None:
 
 def test_a_definitions_name_is_held_to_the_same() -> None:
     assert definition_id("models.Net", {"name": "plain"}, "x") == "models.Net(name=plain)"
-    for value in ("é" * 110, "a\udcff", "a/b", "x" * 200):
+    for value in ("é" * 110, "a\udcff", "a/b", "x" * 200, "x,m=y"):
         assert definition_id("models.Net", {"name": value}, "x") == "x"
     assert definition_id("aux.Net", {}, "x") == "x"
 

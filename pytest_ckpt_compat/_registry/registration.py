@@ -92,8 +92,13 @@ def definition_id(name: str, kwargs: Mapping[str, Any], fallback: str) -> str:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a value is told by its text from every other: ``"4"`` is not, beside the number."""
+    """Whether a value is told by its text from every other, and from several.
+
+    ``"4"`` is not, beside the number, nor ``"x,depth=2"``, beside two arguments.
+    """
     if isinstance(value, str):
+        if "," in value:
+            return False
         try:
             float(value)
         except ValueError:
