@@ -56,7 +56,7 @@ def test_a_report_file(declared: pytest.Pytester, command: Command, how: str) ->
     assert "| ❌ | net-v2 | CK202 net-v2: head resized |" in page
     page = (declared.path / "r.html").read_text(encoding="utf-8")
     assert page.count('<section class="checkpoint"') == 2
-    assert "<td role="cell">CK202 net-v2: head resized</td>" in page
+    assert '<td role="cell">CK202 net-v2: head resized</td>' in page
 
 
 def test_a_report_of_another_kind(declared: pytest.Pytester, command: Command) -> None:
