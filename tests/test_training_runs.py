@@ -53,7 +53,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     yield mlflow
     while mlflow.active_run():
         mlflow.end_run()
-    mlflow.set_tracking_uri("")  # a logger of Lightning sets it for the process
+    mlflow.set_tracking_uri(None)  # a logger of Lightning sets it for the process
 
 
 def trainings(mlflow: Any, number: int, **tags: str) -> list[str]:
