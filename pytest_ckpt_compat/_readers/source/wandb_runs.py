@@ -34,11 +34,10 @@ def text_of(runs: Runs, folder: str) -> str:
     """The text of the fingerprint of a run."""
     with _api() as api:
         run = api.run(f"{runs.name}/{runs.run}")
-        try:
-            file = run.file(runs.file)
-        except IndexError:  # the first of none: what a server gives for a file that is not there
-            file = None
-        if file is None or not file.size:  # or it gives one without content
+        file = next(iter(run.files([runs.file])), None)
+        if (
+            file is None or not file.size
+        ):  # a server may give a file without content for one that is not there
             raise RefusalError(f"its run has no file {runs.file}", _LOG)
         try:
             files.require_size(file.size, files.SNAPSHOT_BYTES)
