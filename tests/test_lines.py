@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,6 +144,30 @@ def test_hooks_are_gone_after_a_build_that_raises(nets: Path) -> None:
     assert not hooks._global_module_registration_hooks
     assert not hooks._global_parameter_registration_hooks
     assert not hooks._global_buffer_registration_hooks
+
+
+def test_nothing_is_kept_alive_meanwhile() -> None:
+    import torch
+    from torch import nn
+
+    from pytest_ckpt_compat._definition.lines import lines_of, watched
+
+    with watched() as registered:
+        net = nn.Sequential()
+        net.part = nn.Linear(2, 2)
+        replaced: list[weakref.ref[Any]] = [weakref.ref(net.part), weakref.ref(net.part.weight)]
+        net.part = nn.Linear(2, 3)
+        net.scale = nn.Parameter(torch.ones(2))
+        replaced.append(weakref.ref(net.scale))
+        net.scale = nn.Parameter(torch.ones(3))
+        gc.collect()
+        assert [each() for each in replaced] == [None, None, None]
+    registered.keep(net)
+    assert sorted(lines_of(net)) == ["part", "scale"]
+    kept = weakref.ref(net)
+    del net
+    gc.collect()
+    assert kept() is None
 
 
 def verdict(keys: Mapping[str, tuple[int, ...]], lines: dict[str, str]) -> Verdict:

@@ -14,37 +14,53 @@ import sysconfig
 import weakref
 from collections.abc import Iterator, Mapping
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_ckpt_compat._definition.names import relative
 
 if TYPE_CHECKING:
     from torch import nn
 
-#: Methods by which a name comes to a module; what overrides one of them registers for its caller.
-_REGISTERS = {"__setattr__", "add_module", "register_module", "register_parameter", "register_buffer"}
-#: The name of what stands for all of this in a frame: our own register_parameter.
-_OWN = {"register_on_meta"}
+#: Methods by which a name comes to a module, our own among them; what overrides one registers for its caller.
+_REGISTERS = frozenset(
+    (
+        "__setattr__",
+        "add_module",
+        "register_module",
+        "register_parameter",
+        "register_buffer",
+        "register_on_meta",
+    )
+)
+
+_Module: TypeAlias = "weakref.ref[nn.Module]"
 
 #: Module as it was built -> dotted name of each of its parts -> ``models/net.py:12``.
 _LINES: weakref.WeakKeyDictionary[nn.Module, Mapping[str, str]] = weakref.WeakKeyDictionary()
 
 
 class Registrations:
-    """What was registered, on which line."""
+    """What was registered, on which line. It keeps no module and no tensor alive."""
 
     def __init__(self) -> None:
         """Nothing yet."""
-        #: Id of a module -> the module, which keeps its id its own, and (what was registered, line) by name.
-        self._found: dict[int, tuple[nn.Module, dict[str, tuple[Any, str]]]] = {}
+        #: Id of a module -> the module, and by name what was registered, if it is a module, and where.
+        self._found: dict[int, tuple[_Module, dict[str, tuple[_Module | None, str, int]]]] = {}
 
     def __call__(self, module: nn.Module, name: str, value: Any) -> None:
         """Torch's hook."""
-        line = _line(sys._getframe(1))
-        self._found.setdefault(id(module), (module, {}))[1][name] = (value, line)
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code.co_name in _REGISTERS:
+            frame = frame.f_back
+        known = self._found.get(id(module))
+        if known is None or known[0]() is not module:
+            known = self._found[id(module)] = (weakref.ref(module), {})
+        file, line = ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+        known[1][name] = (weakref.ref(value) if hasattr(value, "_modules") else None, file, line)
 
     def keep(self, module: Any) -> None:
         """Keeps the lines of a module that was built."""
+        files = functools.cache(_shown)  # relative to the folder of this moment
         found: dict[str, str] = {}
         seen: set[int] = set()
         left: list[tuple[str, Any]] = [("", module)]
@@ -54,9 +70,11 @@ class Registrations:
                 continue
             seen.add(id(part))
             inside = getattr(part, "_modules", {})
-            for name, (value, line) in self._found.get(id(part), (part, {}))[1].items():
-                if line and inside.get(name, value) is value:
-                    found[f"{path}{name}"] = line
+            whose, names = self._found.get(id(part), (None, {}))
+            for name, (value, file, line) in names.items() if whose and whose() is part else ():
+                shown = files(file)
+                if shown and (value is None or value() is inside.get(name)):
+                    found[f"{path}{name}"] = f"{shown}:{line}"
             left += [(f"{path}{name}.", each) for name, each in inside.items() if each is not None]
         with contextlib.suppress(TypeError):  # it cannot be hashed, or is no module
             _LINES[module] = found
@@ -88,21 +106,12 @@ def lines_of(module: nn.Module) -> Mapping[str, str]:
         return {}
 
 
-def _line(frame: FrameType | None) -> str:
-    """The line that registers something, "" where it is none of the user's own code."""
-    while frame is not None and frame.f_code.co_name in _REGISTERS | _OWN:
-        frame = frame.f_back
-    if frame is None:
-        return ""
-    file = _shown(frame.f_code.co_filename)
-    return f"{file}:{frame.f_lineno}" if file else ""
-
-
-@functools.cache
 def _shown(file: str) -> str:
     """A file of the user's as reports name it; "" for what is installed, and for what is no file."""
+    if not os.path.isfile(file):
+        return ""
     full = os.path.abspath(file)
     installed = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     inside = any(full.startswith(each + os.sep) for each in installed if each)
     packages = {"site-packages", "dist-packages"} & set(full.split(os.sep))
-    return "" if inside or packages or not os.path.isfile(full) else relative(full)
+    return "" if inside or packages else relative(full)
