@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 import pytest_ckpt_compat as ckpt
-from pytest_ckpt_compat._core.training_runs import FILE
+from pytest_ckpt_compat._core.training_runs import FILE, parsed
 from pytest_ckpt_compat._snapshots import fingerprint
 from tests.conftest import Printed
-from tests.test_training_runs import registered, store  # noqa: F401
+from tests.test_training_runs import offline, registered, store  # noqa: F401
 
 PAGE = (Path(__file__).parent.parent / "docs" / "training_runs.md").read_text(encoding="utf-8")
 
@@ -149,3 +149,18 @@ def test_the_run_of_a_callback_is_checked(
     printed = command("check")
     assert printed.code == 1
     assert "~ norm.* -> bn.*" in printed.out
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")  # those of wandb
+def test_a_run_of_wandb_that_is_offline_or_disabled(offline: Any) -> None:  # noqa: F811
+    run = offline.init(project="classifier")  # whose entity is known when it is synchronized
+    try:
+        address = ckpt.log_fingerprint(run, nn.Linear(2, 2))
+    finally:
+        run.finish()
+    assert address == f"wandb:ENTITY/classifier/{run.id}"
+    assert parsed(address).run == run.id
+    disabled = offline.init(mode="disabled")
+    assert ckpt.log_fingerprint(disabled, nn.Linear(2, 2)).startswith("wandb:")
+    disabled.finish()
