@@ -44,6 +44,9 @@ class Registrations:
 
     def __init__(self) -> None:
         """Nothing yet."""
+        from torch.nn import Module
+
+        self._kind = Module
         #: Id of a module -> the module, and by name what was registered, if it is a module, and where.
         self._found: dict[int, tuple[_Module, dict[str, tuple[_Module | None, str, int]]]] = {}
 
@@ -56,7 +59,7 @@ class Registrations:
         if known is None or known[0]() is not module:
             known = self._found[id(module)] = (weakref.ref(module), {})
         file, line = ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
-        known[1][name] = (weakref.ref(value) if hasattr(value, "_modules") else None, file, line)
+        known[1][name] = (weakref.ref(value) if isinstance(value, self._kind) else None, file, line)
 
     def keep(self, module: Any) -> None:
         """Keeps the lines of a module that was built."""
