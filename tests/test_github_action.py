@@ -88,7 +88,9 @@ def test_a_pull_request_that_breaks_is_red(pull_request: Path) -> None:
     done = run(pull_request, GITHUB_BASE_REF="main", GITHUB_STEP_SUMMARY=str(summary))
     assert done.returncode == 1, done.stderr
     assert done.stdout.startswith("breaks introduced here: 1\n\nCK202 net-v1: head resized\n")
-    assert "::error file=models.py,line=6,title=net-v1 checkpoint compatibility::CK202" in done.stdout
+    before = (pull_request / "models.py").read_text(encoding="utf-8").partition("self.head =")[0]
+    head = before.count("\n") + 1
+    assert f"::error file=models.py,line={head},title=net-v1 checkpoint compatibility::CK202" in done.stdout
     assert "| ❌ | net-v1 | CK202 net-v1: head resized |" in summary.read_text()
     assert git(pull_request, "status", "--porcelain") == ""
 

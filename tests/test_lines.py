@@ -14,7 +14,7 @@ import pytest
 
 import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat import Structure, TensorSpec, Verdict, diff
-from pytest_ckpt_compat._report import findings, gitlab, sarif, summary
+from pytest_ckpt_compat._report import findings, github, gitlab, sarif, summary
 from pytest_ckpt_compat._report.rows import rows
 from tests.conftest import SETTINGS
 
@@ -188,6 +188,25 @@ def test_a_row_about_several_lines_has_none() -> None:
     (row,) = rows(two)
     assert len(row.changes) == 3
     assert [each.where for each in findings.of_rows(two, (row,))] == [""]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ({"a": "net.py:5", "b": "net.py:5"}, "file=net.py,line=5,"),
+        ({"a": "net.py:5", "b": "net.py:6"}, "file=net.py,line=3,"),
+        ({"a": "net.py:5"}, "file=net.py,line=3,"),
+        ({"a": "/elsewhere/net.py:5", "b": "/elsewhere/net.py:5"}, "file=net.py,line=3,"),
+    ],
+)
+def test_an_annotation_is_on_the_line_that_all_is_about(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: dict[str, str], expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = verdict({"a.weight": (2, 2), "b.bias": (2,)}, lines)
+    run = summary.Run((summary.entry(found),), "compared  1 checkpoint")
+    (line,) = github.render(run, str(tmp_path))
+    assert line.startswith(f"::error {expected}")
 
 
 @pytest.mark.parametrize(("line", "expected"), [("net.py:5", 5), ("/elsewhere/net.py:5", 3), ("", 3)])
