@@ -98,14 +98,21 @@ def test_the_files_of_a_run(declared: pytest.Pytester, command: Command, how: st
     location = result["locations"][0]["physicalLocation"]
     assert location == {
         "artifactLocation": {"uri": "models.py", "uriBaseId": "%SRCROOT%"},
-        "region": {"startLine": 6},
+        "region": {"startLine": line_of(declared.path / "models.py", "self.head =")},
     }
     assert "baselineState" not in result
     assert run["invocations"] == [{"executionSuccessful": True, "toolExecutionNotifications": []}]
     issue, _ = valid_gitlab((declared.path / "r.codequality.json").read_text())
     assert (issue["check_name"], issue["severity"]) == ("CK202", "critical")
-    assert issue["location"] == {"path": "models.py", "lines": {"begin": 6}}
+    line = line_of(declared.path / "models.py", "self.head =")
+    assert issue["location"] == {"path": "models.py", "lines": {"begin": line}}
     assert issue["fingerprint"] == fingerprints(run)[0]
+
+
+def line_of(file: Path, code: str) -> int:
+    """The line of a file that has some code."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return next(number for number, line in enumerate(lines, 1) if code in line)
 
 
 def test_every_rule_is_described() -> None:

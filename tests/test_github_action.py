@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_ckpt_compat._report import comment
 from tests.conftest import Filled
 from tests.repository import commit, edit, git, make_project
 from tests.test_comment import CREATE, TOKEN, Answer, recorded, recorded_api
@@ -87,7 +88,9 @@ def test_a_pull_request_that_breaks_is_red(pull_request: Path) -> None:
     done = run(pull_request, GITHUB_BASE_REF="main", GITHUB_STEP_SUMMARY=str(summary))
     assert done.returncode == 1, done.stderr
     assert done.stdout.startswith("breaks introduced here: 1\n\nCK202 net-v1: head resized\n")
-    assert "::error file=models.py,line=6,title=net-v1 checkpoint compatibility::CK202" in done.stdout
+    before = (pull_request / "models.py").read_text(encoding="utf-8").partition("self.head =")[0]
+    head = before.count("\n") + 1
+    assert f"::error file=models.py,line={head},title=net-v1 checkpoint compatibility::CK202" in done.stdout
     assert "| ❌ | net-v1 | CK202 net-v1: head resized |" in summary.read_text()
     assert git(pull_request, "status", "--porcelain") == ""
 
@@ -117,6 +120,9 @@ def test_a_comment_is_made_of_the_checks_report(pull_request: Path) -> None:
             pull_request,
             COMMENT_SCRIPT,
             NAME=".",
+            MATRIX='{\n  "python": "3.12"\n}',
+            GITHUB_WORKFLOW="CI",
+            GITHUB_JOB="test",
             GITHUB_TOKEN=TOKEN,
             GITHUB_API_URL=server.address,
             GITHUB_REPOSITORY="acme/models",
@@ -125,16 +131,19 @@ def test_a_comment_is_made_of_the_checks_report(pull_request: Path) -> None:
         )
     assert (done.returncode, done.stdout) == (0, "comment   created\n"), done.stderr
     assert "CK202 net-v1: head resized" in server.bodies[0]
+    marker = comment.marker('. {"python":"3.12"}', "CI/test")
+    assert server.bodies[0].startswith(f"{marker}\n")
 
 
 def test_the_comment_is_off_by_default_and_gets_the_token_alone() -> None:
-    check, comment = ACTION.split("    - name: Comment on the pull request\n")
+    check, commented = ACTION.split("    - name: Comment on the pull request\n")
     assert "  comment:\n" in check
     assert check.partition("  comment:\n")[2].splitlines()[1] == '    default: "false"'
     assert "inputs.token" not in check.partition("runs:")[2]
-    assert "github.event_name == 'pull_request' " in comment
-    assert "continue-on-error: true" in comment
+    assert "github.event_name == 'pull_request' " in commented
+    assert "continue-on-error: true" in commented
     assert '"$PYTHON" -I -m' in COMMENT_SCRIPT
+    assert "        MATRIX: ${{ toJSON(matrix) }}\n" in commented
     assert "${{" not in COMMENT_SCRIPT
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -208,6 +208,49 @@ def test_dark_and_narrow(started: playwright.Browser, address: str) -> None:
     back = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(int(part) for part in back[4:-1].split(",")) < 60
     assert page.evaluate("document.documentElement.scrollWidth") <= 420  # the trees scroll by themselves
+    context.close()
+    assert not browser.complaints
+
+
+def test_a_rule_is_explained_where_its_name_leads(browser: Browser, address: str) -> None:
+    page = browser.open(address)
+    page.emulate_media(reduced_motion="reduce")  # it is there at once
+    page.locator("#checkpoint-1 table a.rule", has_text="CK104").click()
+    assert page.evaluate("document.querySelector('#rule-ck104').getBoundingClientRect().top") < 850
+    assert page.locator("#rule-ck104 h3").is_visible()
+    page.go_back()
+    row(page, "qkv").hover()
+    link = page.locator("[data-part=details]").first.locator("a.rule", has_text="CK104")
+    assert link.get_attribute("href") == "#rule-ck104"
+
+
+@pytest.mark.parametrize("width", [320, 420])
+def test_long_names_do_not_widen_a_narrow_page(
+    started: playwright.Browser, tmp_path: Path, width: int
+) -> None:
+    long = "model.transformer.encoder.blocks.attention.self_attention.query_projection.weight_original0" * 2
+    verdict = replace(
+        refactored(),
+        name=long,
+        old_label=long,
+        notes=(f"migration m:x: {long}",),
+        code=f"x = {long!r}",
+        proof=f"9 of 9 steps proven: {long}",
+        repairs=(("how to open it", f"ckpt-compat migrate {long}"),),
+    )
+    address = written(tmp_path / "long.html", verdict, loads(), hostile())
+    context = started.new_context(viewport={"width": width, "height": 800})
+    browser = Browser(context)
+    page = browser.open(address)
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    grid = page.locator("[data-part=grid]").first
+    assert grid.evaluate("(box) => box.scrollWidth > box.clientWidth")
+    grid.evaluate("(box) => { box.scrollLeft = 1e4; }")
+    assert row(page, "layers").locator(".cell.right").is_visible()
+    rows = page.locator("#checkpoint-1 .wide").first
+    assert rows.evaluate("(box) => box.scrollWidth <= box.clientWidth")  # each row is a block
+    assert page.get_by_role("cell", name="CK104 split").is_visible()
     context.close()
     assert not browser.complaints
 

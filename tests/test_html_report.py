@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import fnmatch
 import hashlib
+import html
 import json
 import re
 import sys
@@ -16,8 +17,10 @@ from pathlib import Path
 import pytest
 
 from pytest_ckpt_compat import Verdict
+from pytest_ckpt_compat._core import links, pages
 from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.migrated import Applied, Migrated
+from pytest_ckpt_compat._core.rules import BY_ID
 from pytest_ckpt_compat._core.toml import parse
 from pytest_ckpt_compat._report.html import page
 from tests.conftest import Printed
@@ -88,18 +91,32 @@ def test_the_page_shows_breaks_advice_commands_and_accepted_breaks_with_their_re
         assert words in text
 
 
-def test_the_names_of_rules_link_to_the_documentation_where_it_has_an_address(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from pytest_ckpt_compat._core import links
-
-    assert 'class="rule" href' not in page.render(run_of(refactored())) or links.documentation()
+def test_every_rule_that_is_named_is_explained_in_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    verdict = refactored()
+    text = page.render(run_of(verdict))
+    rules = sorted({change.rule for change in verdict.changes})
+    assert rules == ["CK103", "CK104", "CK202"]
+    elements = Markup(text).elements
+    targets = {str(attributes["href"]) for tag, attributes in elements if tag == "a"}
+    places = {f"#{attributes['id']}" for _, attributes in elements if attributes.get("id")}
+    assert {f"#rule-{each.lower()}" for each in rules} <= targets
+    assert {each for each in targets if each.startswith("#")} <= places
+    assert [each for each in places if each.startswith("#rule-ck")] != []
+    assert '"url"' not in text
+    words = re.sub(r"<[^>]+>", "", text)
+    for each in rules:
+        for title, blocks in pages.parts(BY_ID[each]):
+            assert title in words
+            for block in blocks:
+                plain = block.text if block.kind == "code" else re.sub(r"[`*]", "", block.text)
+                assert plain in html.unescape(words).replace("*", "") or "*" in block.text
     monkeypatch.setattr(links, "documentation", lambda: "https://example.org/docs/")
-    text = page.render(run_of(refactored()))
-    assert (
-        '<a class="rule" href="https://example.org/docs/rules.html#ck103" rel="noreferrer">CK103</a>' in text
-    )
-    assert '"url":"https://example.org/docs/rules.html#ck103"' in text
+    text = page.render(run_of(verdict))
+    assert '<a href="https://example.org/docs/rules.html#ck103" rel="noreferrer">in the documentation' in text
+
+
+def test_a_page_without_rules_explains_none() -> None:
+    assert 'class="rules"' not in page.render(run_of(loads()))
 
 
 def test_trees_that_cannot_be_drawn_cost_nothing_but_the_trees(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,9 +106,19 @@ def test_what_is_no_clash() -> None:
 
 def test_a_definitions_name_is_held_to_the_same() -> None:
     assert definition_id("models.Net", {"name": "plain"}, "x") == "models.Net(name=plain)"
-    for value in ("é" * 110, "a\udcff", "a/b", "x" * 200):
+    for value in ("é" * 110, "a\udcff", "a/b", "x" * 200, "x,m=y"):
         assert definition_id("models.Net", {"name": value}, "x") == "x"
     assert definition_id("aux.Net", {}, "x") == "x"
+
+
+def test_a_definition_named_by_an_id_is_no_other_of_its_class() -> None:
+    long = {"name": "x" * 500}
+    for plain in ({}, {"name": "y"}, {"n": 1, "name": "y"}):
+        other = definition_id("models.Net", plain, "net-v1")
+        assert other.startswith("models.Net")
+        assert definition_id("models.Net", long, other) == f"{other} (by id)"
+    for free in ("net-v1", "models.Nets", "models.Net(0c2eae3b)@v1", "models.Net.pt"):
+        assert definition_id("models.Net", long, free) == free
 
 
 MARKED = """

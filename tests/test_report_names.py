@@ -73,3 +73,10 @@ def test_one_report_that_cannot_be_written_costs_no_other(
     assert printed.code == 2
     assert "failed    a.json: " in printed.out
     assert (recorded.path / "b.md").exists()
+
+
+def test_a_line_break_in_a_name_is_shown(recorded: pytest.Pytester, command: Callable[..., Printed]) -> None:
+    printed = command("check", "--report", "a\nb\x1b[31m.json")
+    assert printed.code == 0
+    assert "report    a\\x0ab\\x1b[31m.json\n" in printed.out
+    assert (recorded.path / "a\nb\x1b[31m.json").exists()

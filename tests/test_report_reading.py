@@ -144,7 +144,8 @@ def test_the_place_of_what_no_report_has_is_named(change: dict[str, Any], place:
 
 
 def test_a_page_in_a_report_cannot_bring_markup_or_links() -> None:
-    made = run_of(hostile()).entries[0].page
+    entry = run_of(hostile()).entries[0]
+    made = entry.page
     evil = "https://evil.example"
     trees = {**json.loads(made["trees"]), HOSTILE: HOSTILE, "marks": [{"rule": "CK101", "url": evil}]}
     rows = [{**made["groups"][0]["rows"][0], "url": evil}]
@@ -152,7 +153,10 @@ def test_a_page_in_a_report_cannot_bring_markup_or_links() -> None:
     found = unpacked(text)
     assert "<" not in found["trees"]
     assert json.loads(found["trees"])[HOSTILE] == HOSTILE
-    assert evil not in json.dumps(found)
+    written = page.render(Run((replace(entry, page=found),), ""))
+    assert set(re.findall(r'href="(.*?)"', written)) == {"#checkpoints", "#rule-ck101"}
+    scripts = Path(page.__file__).parent.glob("*.js")
+    assert not [each.name for each in scripts if ".url" in each.read_text(encoding="utf-8")]
 
 
 def test_pages_add_little_to_a_report() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +104,12 @@ def test_a_snapshot_of_before_is_neither_stale_nor_told(recorded: pytest.Pyteste
 # Against a git reference ----------------------------------------------------------------------------
 
 
+def baseline(file: Path) -> dict[str, str]:
+    """Rule -> what SARIF says of it next to the merge base."""
+    (run,) = json.loads(file.read_text(encoding="utf-8"))["runs"]
+    return {each["ruleId"]: each.get("baselineState", "") for each in run["results"]}
+
+
 @pytest.fixture
 def branch(pytester: pytest.Pytester, filled: Filled) -> pytest.Pytester:
     """A branch that left ``main``, where all is recorded."""
@@ -117,8 +124,9 @@ def test_a_setting_of_this_branch_is_told_though_it_is_recorded(
 ) -> None:
     edit(branch.path / "models.py", "nn.ReLU()", "nn.GELU()")
     for _ in range(2):
-        printed = command("check", "--against", "main")
+        printed = command("check", "--against", "main", "--report", "r.sarif")
         assert printed.code == 0
+        assert baseline(branch.path / "r.sarif") == {"CK502": "new"}
         assert printed.out.startswith("CK502 net-v1: loads, body.1: torch.nn.ReLU -> torch.nn.GELU, ")
         assert printed.out.count("CK502") == 1
         branch.runpytest_inprocess("--ckpt-update", "-q")
@@ -134,6 +142,7 @@ def test_a_setting_that_main_changed_unrecorded_is_not_this_branchs(
     edit(branch.path / "models.py", "nn.ReLU()", "nn.GELU()")
     commit(branch.path)
     git(branch.path, "switch", "-q", "-c", "next")
-    printed = command("check", "--against", "main")
+    printed = command("check", "--against", "main", "--report", "r.sarif")
     assert printed.code == 0
     assert "CK502 net-v1: already on main, body.1: torch.nn.ReLU -> torch.nn.GELU" in printed.out
+    assert baseline(branch.path / "r.sarif") == {"CK502": "unchanged"}

@@ -53,6 +53,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     yield mlflow
     while mlflow.active_run():
         mlflow.end_run()
+    mlflow.set_tracking_uri(None)  # a logger of Lightning sets it for the process
 
 
 def trainings(mlflow: Any, number: int, **tags: str) -> list[str]:
@@ -494,7 +495,7 @@ class Recorded:
         name = path.rpartition("/")[2]
         if name not in self.texts:
             raise ValueError(f"Could not find run <Run {path} (not found)>")
-        return SimpleNamespace(file=lambda file: RecordedFile(file, self.texts[name]))
+        return SimpleNamespace(files=lambda names: [RecordedFile(each, self.texts[name]) for each in names])
 
 
 class RecordedFile:
@@ -527,7 +528,7 @@ def test_the_recorded_api_is_that_of_wandb() -> None:
         (wandb.Api.runs, Recorded.runs),
         (wandb.Api.run, Recorded.run),
         (public.File.download, RecordedFile.download),
-        (public.Run.file, lambda self, name: None),
+        (public.Run.files, lambda self, names: None),
     ):
         names = inspect.signature(real).parameters
         assert set(inspect.signature(ours).parameters) <= set(names), real

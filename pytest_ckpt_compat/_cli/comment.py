@@ -26,7 +26,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("report", metavar="REPORT", help="what check --report FILE.json wrote")
     parser.add_argument(
-        "--name", metavar="NAME", default="", help="tells the projects of one repository apart"
+        "--name", metavar="NAME", default="", help="tells apart the projects that one job checks"
     )
     parser.set_defaults(run=run)
 
@@ -34,7 +34,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints what was done to the comment; returns 0."""
     from pytest_ckpt_compat._cli.github_api import GitHubError, PullRequest
-    from pytest_ckpt_compat._report import comment, github, reading
+    from pytest_ckpt_compat._report import comment, github, markdown, reading
 
     given = {name: os.environ.get(name, "") for name in _NEEDED}
     lacking = next((name for name in _NEEDED if not given[name]), None)
@@ -50,10 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise UsageError("$GITHUB_REPOSITORY", f"is {repository!r}", "it must be owner/name")
     found = reading.read(arguments.report) if os.path.exists(arguments.report) else None
-    text = comment.body(found, arguments.name, _footer(event))
+    job = "/".join(filter(None, map(os.environ.get, ("GITHUB_WORKFLOW", "GITHUB_JOB"))))
+    project = "" if arguments.name == "." else arguments.name
+    text = comment.body(found, arguments.name, _footer(event, *map(markdown.cell, (job, project))), job)
     pull = PullRequest(given["GITHUB_API_URL"], repository, event["number"], given["GITHUB_TOKEN"])
     try:
-        done = pull.keep(comment.marker(arguments.name), text, comment.calls_for_comment(found))
+        done = pull.keep(comment.marker(arguments.name, job), text, comment.calls_for_comment(found))
     except GitHubError as error:
         if error.status != 403:
             raise
@@ -83,10 +85,10 @@ def _event(path: Path) -> dict[str, Any] | None:
     return {"number": number, "head": head}
 
 
-def _footer(event: Mapping[str, Any]) -> str:
-    """``Checked 1a2b3c4d · log``, with a link to the run where the runner says which it is."""
+def _footer(event: Mapping[str, Any], *about: str) -> str:
+    """``Checked 1a2b3c4d · CI/test · log``, with a link to the run where the runner says which it is."""
     names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
     server, repository, number = (os.environ.get(name, "") for name in names)
     linked = re.fullmatch(r"https?://[\w.:-]+", server) and number.isdigit()
     log = f" · [log]({server}/{repository}/actions/runs/{number})" if linked else ""
-    return f"<sub>Checked {event['head'][:8]}{log}</sub>"
+    return f"<sub>Checked {event['head'][:8]}{''.join(f' · {each}' for each in about if each)}{log}</sub>"

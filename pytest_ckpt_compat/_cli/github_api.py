@@ -18,6 +18,8 @@ _TIMEOUT = 30
 _ATTEMPTS = 3
 #: Comments that are asked for at once, the most that GitHub gives, and how often.
 _PER_PAGE, _PAGES = 100, 100
+#: The status of a limit of requests; seconds to wait where it says none, and the most that are waited.
+_LIMITED, _MINUTE, _LONGEST_WAIT = 429, 60.0, 120.0
 _LONGEST = 50_000_000
 #: Addresses to which a token may be sent: encrypted, or of this machine.
 _SAFE = re.compile(r"https://|http://(?:127\.0\.0\.1|localhost)(?:[:/]|$)")
@@ -30,12 +32,14 @@ class GitHubError(CkptCompatError):
     """GitHub did not do what it was asked.
 
     Attributes:
-        status: its HTTP status, or 0 where there was no answer.
+        status: its HTTP status, or 0 where there was no answer; 429 for every limit of requests.
+        wait: seconds after which it may be asked again, where it says so.
     """
 
-    def __init__(self, subject: str, problem: str, advice: str, status: int) -> None:
+    def __init__(self, subject: str, problem: str, advice: str, status: int, wait: float = 0) -> None:
         super().__init__(subject, problem, advice)
         self.status = status
+        self.wait = wait
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -97,9 +101,10 @@ class PullRequest:
                 return "created"
             except GitHubError as error:
                 gone = error.status == 404 and found is not None
-                if attempt == _ATTEMPTS - 1 or not (gone or _may_pass(error.status)):
+                if attempt == _ATTEMPTS - 1 or not (gone or _may_pass(error)):
                     raise
-                self._pause(2**attempt)  # what failed may have been done: it is looked for again
+                # What failed may have been done: it is looked for again.
+                self._pause(error.wait or 2**attempt)
         raise AssertionError(marker)
 
     def _update(self, found: Mapping[str, Any], body: str) -> str:
@@ -135,7 +140,11 @@ class PullRequest:
             with self._opener.open(request, timeout=_TIMEOUT) as answer:
                 return json.loads(answer.read(_LONGEST)), answer.headers
         except urllib.error.HTTPError as error:
-            _refuse(address, f"answered with {error.code}{_said(error)}", error.code)
+            said, wait = _said(error), _wait(error)
+            if wait is not None:
+                problem = f"answered that its limit of requests is reached{said}: again in {wait:.0f} seconds"
+                _refuse(address, problem, _LIMITED, wait)
+            _refuse(address, f"answered with {error.code}{said}", error.code)
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             reason = getattr(error, "reason", error)
             _refuse(address, f"cannot be reached ({type(reason).__name__})", 0)
@@ -150,8 +159,29 @@ def _is_ours(comment: Mapping[str, Any], marker: str) -> bool:
     return trusted and str(comment.get("body", "")).split("\n", 1)[0].strip() == marker
 
 
-def _may_pass(status: int) -> bool:
-    return status == 0 or status >= 500
+def _may_pass(error: GitHubError) -> bool:
+    if error.status == _LIMITED:
+        return error.wait <= _LONGEST_WAIT
+    return error.status == 0 or error.status >= 500
+
+
+def _wait(error: urllib.error.HTTPError) -> float | None:
+    """Seconds until GitHub may be asked again, where a limit of requests is reached; None where none is.
+
+    It answers with 429, or with 403 as it does to a token without permission: then a header tells. Where none
+    says when, it asks for a minute.
+    """
+    after, left, reset = (
+        str(error.headers.get(name, "")).strip()
+        for name in ("Retry-After", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+    )
+    if error.code not in (403, _LIMITED) or not (error.code == _LIMITED or after or left == "0"):
+        return None
+    if after.isdecimal():
+        return float(after)
+    if left == "0" and reset.isdecimal():
+        return max(float(reset) - time.time(), 1.0)
+    return _MINUTE
 
 
 def _said(error: urllib.error.HTTPError) -> str:
@@ -162,5 +192,5 @@ def _said(error: urllib.error.HTTPError) -> str:
     return f" ({str(message)[:200]})"
 
 
-def _refuse(address: str, problem: str, status: int) -> NoReturn:
-    raise GitHubError(address.partition("?")[0], problem, _LATER, status) from None
+def _refuse(address: str, problem: str, status: int, wait: float = 0) -> NoReturn:
+    raise GitHubError(address.partition("?")[0], problem, _LATER, status, wait) from None

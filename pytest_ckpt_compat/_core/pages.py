@@ -1,10 +1,12 @@
-"""A rule's page: in Markdown for the site and for tools, and as text for a terminal."""
+"""A rule's page: in Markdown for the site and for tools, as text for a terminal, and in parts."""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.links import documentation, rule_url
@@ -17,6 +19,19 @@ _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 _FENCE = "```"
 
 
+@dataclass(frozen=True)
+class Block:
+    """A piece of a page.
+
+    Attributes:
+        kind: a paragraph of text, an item of a list, or lines of code.
+        text: its words, in one line, with code between backticks; or the lines of code.
+    """
+
+    kind: Literal["text", "item", "code"]
+    text: str
+
+
 def severity(rule: Rule) -> str:
     """``error (strict=False: warning)``: a rule's severity in words."""
     lenient = f" (strict=False: {rule.lenient.value})" if rule.lenient else ""
@@ -25,12 +40,12 @@ def severity(rule: Rule) -> str:
 
 def markdown(rule: Rule) -> str:
     """The page without its heading; links lead to other pages of the site."""
-    parts = []
+    found = []
     for title, body in _sections(rule):
-        parts.append(f"**{title}.** {body}" if title and not body.startswith(_FENCE) else body)
+        found.append(f"**{title}.** {body}" if title and not body.startswith(_FENCE) else body)
         if title and body.startswith(_FENCE):
-            parts[-1] = f"**{title}.**\n\n{body}"
-    return "\n\n".join(parts)
+            found[-1] = f"**{title}.**\n\n{body}"
+    return "\n\n".join(found)
 
 
 def standalone(rule: Rule) -> str:
@@ -52,8 +67,8 @@ def text(rule: Rule, width: int = WIDTH) -> str:
         width: of the terminal, in columns.
     """
     lines = [f"{rule.id} {rule.kind}: {rule.meaning}", f"severity: {severity(rule)}"]
-    for title, body in _sections(rule):
-        shown = "\n".join(_shown(body, max(min(width, WIDTH), 40))).rstrip()
+    for title, blocks in parts(rule):
+        shown = "\n".join(_shown(blocks, max(min(width, WIDTH), 40)))
         lines += ["", title or "What it tells", shown]
     address = rule_url(rule.id)
     return "\n".join([*lines, *(["", address] if address else [])])
@@ -66,6 +81,12 @@ def _sections(rule: Rule) -> Iterator[tuple[str, str]]:
     yield "Example", f"{_FENCE}\n{rule.example}\n{_FENCE}"
     yield "How to mend it", rule.mend
     yield "How to accept it", rule.accept or _acceptance(rule)
+
+
+def parts(rule: Rule) -> Iterator[tuple[str, list[Block]]]:
+    """Title and blocks of each part of the page, for a form of its own; the first has no title."""
+    for title, body in _sections(rule):
+        yield title, list(_blocks(body))
 
 
 def _acceptance(rule: Rule) -> str:
@@ -88,30 +109,46 @@ def _acceptance(rule: Rule) -> str:
     return "\n\n".join(told)
 
 
-def _shown(body: str, width: int) -> Iterator[str]:
-    """Markdown as lines: paragraphs are wrapped, code stands as it is, links are their words."""
-    code = False
+def _blocks(body: str) -> Iterator[Block]:
+    """The blocks of Markdown; links are their words."""
+    code: list[str] | None = None
     paragraph: list[str] = []
     for line in [*_LINK.sub(r"\1", body).splitlines(), ""]:
         fence = line.startswith(_FENCE)
         if paragraph and (fence or not line or line.startswith("- ")):
-            yield from _wrapped(" ".join(paragraph), width)
+            yield _prose(paragraph)
             paragraph = []
         if fence:
-            code = not code
-        elif code or not line:
-            yield f"    {line}" if line else ""
-        else:
+            if code is not None:
+                yield Block("code", "\n".join(code))
+            code = [] if code is None else None
+        elif code is not None:
+            code.append(line)
+        elif line:
             paragraph.append(line.strip())
 
 
-def _wrapped(paragraph: str, width: int) -> list[str]:
-    item = paragraph.startswith("- ")
-    return textwrap.wrap(
-        paragraph,
-        width,
-        initial_indent="  ",
-        subsequent_indent="    " if item else "  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+def _prose(lines: list[str]) -> Block:
+    text = " ".join(lines)
+    return Block("item", text.removeprefix("- ")) if text.startswith("- ") else Block("text", text)
+
+
+def _shown(blocks: Iterable[Block], width: int) -> Iterator[str]:
+    """Blocks as lines for a terminal: prose is wrapped, code stands as it is."""
+    before = None
+    for block in blocks:
+        if before is not None and not before == block.kind == "item":
+            yield ""
+        before = block.kind
+        if block.kind == "code":
+            yield from (f"    {line}" if line else "" for line in block.text.split("\n"))
+            continue
+        item = block.kind == "item"
+        yield from textwrap.wrap(
+            f"- {block.text}" if item else block.text,
+            width,
+            initial_indent="  ",
+            subsequent_indent="    " if item else "  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )

@@ -221,6 +221,8 @@ class Structure:
             paths. Empty if the classes are not known, as for a checkpoint.
         settings: path of each module whose settings are known -> name of each setting (``eps``) -> its value,
             as Python writes it (``1e-05``).
+        lines: dotted name of each module and tensor of a definition that the user's own code gives its name
+            -> where (``models/net.py:12``). Empty where it is not known, as for a checkpoint.
         pickled: the classes and functions that the file names, and what else decides whether ``torch.load``
             opens it; None if it is not a file of ``torch.save``, or a snapshot of one that names nothing
             but what every state_dict does.
@@ -242,6 +244,7 @@ class Structure:
     optimizers: Mapping[str, OptimizerState] = field(default_factory=dict, compare=False, repr=False)
     modules: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, compare=False, repr=False)
+    lines: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     pickled: Pickled | None = field(default=None, compare=False, repr=False)
     outputs: Mapping[str, Outputs] = field(default_factory=dict, compare=False, repr=False)
     migrated: Migrated | None = field(default=None, compare=False, repr=False)
@@ -258,7 +261,7 @@ class Structure:
             "contents",
             "optimizers",
         )
-        for name in (*mappings, "modules", "settings", "outputs"):
+        for name in (*mappings, "modules", "settings", "lines", "outputs"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, MappingProxyType(dict(value)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
 
 #: The file in each run, the same in every tracker.
 FILE = "ckpt_compat/fingerprint.json"
@@ -12,9 +11,12 @@ FILE = "ckpt_compat/fingerprint.json"
 TAG, SUMMARY = "ckpt_compat.fingerprint", "ckpt_compat_fingerprint"
 #: How many runs of an experiment are checked unless ``last`` says otherwise.
 LAST = 10
+#: Where options begin: a name may have a question mark, and a filter an ampersand.
+_OPTIONS = re.compile(r"\?(?=[a-z]+=)")
+_NEXT = re.compile(r"&(?=(?:last|where|tag)=)")
 _RUN = re.compile(r"runs:/+(?P<run>[^/?]+)(?:/(?P<file>[^?]+))?")
-_MODEL = re.compile(r"models:/+(?P<model>[^/?@]+)(?:/(?P<version>[0-9]+)|@(?P<alias>[^/?]+))?")
-_EXPERIMENT = re.compile(r"mlflow:(?P<experiment>[^?]+)")
+_MODEL = re.compile(r"models:/+(?P<model>[^/]+?)(?:/(?P<version>[0-9]+)|@(?P<alias>[^/@]+))?")
+_EXPERIMENT = re.compile(r"mlflow:(?P<experiment>.+)", re.DOTALL)
 _WANDB = re.compile(r"wandb:(?P<project>[^/?]+/[^/?]+)(?:/(?P<run>[^/?]+))?")
 _KINDS = {"mlflow": ("last", "where"), "models": ("last",), "wandb": ("last", "tag"), "runs": ()}
 
@@ -68,12 +70,13 @@ def is_training_run(text: str) -> bool:
 
 
 def parsed(text: str) -> Runs:
-    """The runs that an address names.
+    """The runs that an address names. Names and values of options are taken as they are written.
 
     Raises:
         ValueError: it is not one; says what is wrong.
     """
-    where, _, query = text.partition("?")
+    where, *options_text = _OPTIONS.split(text, maxsplit=1)
+    query = "".join(options_text)
     kind = where.partition(":")[0]
     pattern = {"runs": _RUN, "models": _MODEL, "mlflow": _EXPERIMENT, "wandb": _WANDB}[kind]
     found = pattern.fullmatch(where)
@@ -81,7 +84,7 @@ def parsed(text: str) -> Runs:
         forms = "runs:/RUN_ID, models:/NAME@ALIAS, models:/NAME/VERSION, models:/NAME, mlflow:EXPERIMENT, "
         raise ValueError(f"it is none of {forms}wandb:ENTITY/PROJECT and wandb:ENTITY/PROJECT/RUN_ID")
     parts = {name: value or "" for name, value in found.groupdict().items()}
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    options = {name: value for name, _, value in (each.partition("=") for each in _NEXT.split(query)) if name}
     unknown = next((name for name in options if name not in _KINDS[kind]), None)
     if unknown is not None:
         raise ValueError(f"it has the option {unknown!r}, and {kind}: takes {_listed(_KINDS[kind])}")

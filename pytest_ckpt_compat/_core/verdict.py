@@ -29,6 +29,8 @@ class Verdict:
         repaired_by: names of the migrations that a branch brings and without which it would break the
             checkpoint; () where that was not asked, or it is not so.
         alike: the definition that, as the merge base has it, breaks in the same way, or "".
+        settings_asked: whether the merge base's code was asked about settings of modules, so that a change of
+            one that is still open is new.
         by_settings: a line on each severity of the project's settings that changed the verdict.
         repairs: (label, command) lines that a report prints for the user to paste.
         code: of a migration that makes the checkpoint load, where a report shows it; "" otherwise.
@@ -52,6 +54,7 @@ class Verdict:
     migrated: Migrated | None = field(default=None, repr=False)
     repaired_by: tuple[str, ...] = ()
     alike: str = ""
+    settings_asked: bool = False
     by_settings: tuple[str, ...] = ()
     renderer: Callable[[Verdict], str] = field(default_factory=lambda: repr, repr=False, compare=False)
 

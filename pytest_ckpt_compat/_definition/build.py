@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
-from pytest_ckpt_compat._definition import lightning
+from pytest_ckpt_compat._definition import lightning, lines
 from pytest_ckpt_compat._definition.constructor_advice import advice_on, downloads
 from pytest_ckpt_compat._definition.counterparts import Counterparts, is_lazy, is_plain, on_meta
 from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
@@ -143,11 +143,15 @@ def _side_by_side(parts: Mapping[str, nn.Module]) -> nn.Module:
 
 def _construct(definition: Definition, checkpoint: Mapping[str, Any] | None) -> Any:
     kwargs = dict(definition.kwargs)
-    if definition.lightning:
-        return lightning.construct(definition.target, kwargs, checkpoint or {})
-    if definition.takes_checkpoint:
+    if definition.takes_checkpoint and not definition.lightning:
         kwargs["checkpoint"] = copy.deepcopy(dict(checkpoint or {}))
-    return definition.target(**kwargs)
+    with lines.watched() as registered:
+        if definition.lightning:
+            module = lightning.construct(definition.target, kwargs, checkpoint or {})
+        else:
+            module = definition.target(**kwargs)
+    registered.keep(module)
+    return module
 
 
 def _construct_or_explain(definition: Definition, checkpoint: Mapping[str, Any] | None) -> Any:

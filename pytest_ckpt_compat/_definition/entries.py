@@ -18,6 +18,7 @@ from pytest_ckpt_compat._core.structure import (
     alias_groups,
 )
 from pytest_ckpt_compat._definition.counterparts import is_lazy
+from pytest_ckpt_compat._definition.lines import lines_of
 from pytest_ckpt_compat._definition.module_classes import module_classes
 from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.surroundings import untouched_process
@@ -50,6 +51,7 @@ def _structure(module: nn.Module, entries: Mapping[str, Any], definition: Defini
         versions=versions and {name: v for name, v in versions.items() if v not in (None, 1)},
         modules=classes,
         settings=settings,
+        lines=lines_of(module),
         source=Source(path=definition.name or definition.label, format="definition"),
     )
 

@@ -38,7 +38,7 @@ def brief(error: BaseException) -> str:
     text = _COLOURS.sub("", words(error))
     summary = f"{type(error).__name__}: {text}" if text else type(error).__name__
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
-    return f"{summary} ({_relative(frames[-1].filename)}:{frames[-1].lineno})" if frames else summary
+    return f"{summary} ({relative(frames[-1].filename)}:{frames[-1].lineno})" if frames else summary
 
 
 def _is_users(filename: str) -> bool:
@@ -101,10 +101,10 @@ def where_of(target: Any) -> str:
         line = code.co_firstlineno if code else inspect.getsourcelines(target)[1]
     except (OSError, TypeError, ValueError):
         return ""
-    return f"{_relative(filename)}:{line}" if filename else ""
+    return f"{relative(filename)}:{line}" if filename else ""
 
 
-def _relative(filename: str) -> str:
+def relative(filename: str) -> str:
     """Returns a path relative to the working directory if it is inside, else the path itself."""
     try:
         relative = os.path.relpath(filename)

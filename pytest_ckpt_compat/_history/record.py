@@ -149,7 +149,8 @@ def name_of(model: Model) -> str:
     """How snapshots of a definition begin: ``models.Net(width=32)``; long arguments are told by a digest."""
     name = model.address.replace(":", ".")
     facts = json.dumps(model.kwargs, sort_keys=True, default=str).encode()
-    return definition_id(name, model.kwargs, f"{name}({hashlib.sha256(facts).hexdigest()[:8]})")
+    digest = hashlib.sha256(facts).hexdigest()[:8]
+    return definition_id(name, model.kwargs, "") or f"{name}({digest})"
 
 
 def glob_of(model: Model, identifier: str) -> str:

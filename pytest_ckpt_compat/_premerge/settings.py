@@ -43,9 +43,10 @@ def compare(
     if before is None or not before.settings:
         return main
     new = facts(judge(with_settings(before, main.new)[0], policy)) if main.new else set()
-    return main.with_severity(
+    marked = main.with_severity(
         lambda each: _is_open(each) and not facts([each]) <= new, Severity.EXISTING, ref
     )
+    return replace(marked, settings_asked=True)
 
 
 def _is_setting(change: Change) -> bool:

@@ -82,18 +82,27 @@ def definition_id(name: str, kwargs: Mapping[str, Any], fallback: str) -> str:
     """Names a definition's snapshot: ``models.Classifier(num_classes=10)``.
 
     A definition without a name of its own, or with arguments that cannot stand in a file name, gets
-    ``fallback``, the id of the checkpoint that it is checked with.
+    ``fallback``, the id of the checkpoint that it is checked with; where that is what the same definition is
+    named by with other arguments (``models.Classifier``), it is marked.
     """
     given = ",".join(f"{key}={value}" for key, value in sorted(kwargs.items()))
     identifier = f"{name}({given})" if given else name
     plain = all(map(_is_plain, kwargs.values()))
     short = plain and len(identifier) <= 120 and "/" not in identifier
-    return identifier if name and short and not ids.problem_of(identifier) else fallback
+    if name and short and not ids.problem_of(identifier):
+        return identifier
+    other = name and (fallback == name or (fallback.startswith(f"{name}(") and fallback.endswith(")")))
+    return f"{fallback} (by id)" if other else fallback
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a value is told by its text from every other: ``"4"`` is not, beside the number."""
+    """Whether a value is told by its text from every other, and from several.
+
+    ``"4"`` is not, beside the number, nor ``"x,depth=2"``, beside two arguments.
+    """
     if isinstance(value, str):
+        if "," in value:
+            return False
         try:
             float(value)
         except ValueError:

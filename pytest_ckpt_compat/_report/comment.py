@@ -18,14 +18,16 @@ NO_REPORT = (
 )
 
 
-def marker(name: str) -> str:
-    """The hidden first line by which the comment of a project is found again.
+def marker(name: str, job: str = "") -> str:
+    """The hidden first line by which the comment of a project and a job is found again.
 
     Args:
         name: tells the projects of a repository apart; "" where there is one.
+        job: tells the jobs apart that check it, so that none writes over what another found.
     """
     plain = posixpath.normpath(name) if name else "."
-    inside = f" {quote(plain, safe='/.').replace('-', '%2D')}" if plain != "." else ""
+    parts = ([plain] if plain != "." else []) + ([f"job {job}"] if job else [])
+    inside = "".join(f" {quote(each, safe='/.').replace('-', '%2D')}" for each in parts)
     return f"<!-- ckpt-compat{inside} -->"
 
 
@@ -34,15 +36,16 @@ def calls_for_comment(run: Run | None) -> bool:
     return run is None or not run.checked or bool(run.of("broken"))
 
 
-def body(run: Run | None, name: str, footer: str) -> str:
+def body(run: Run | None, name: str, footer: str, job: str = "") -> str:
     """The text of the comment, no longer than GitHub accepts.
 
     Args:
         run: what was found, or None where there is no report.
         name: as ``marker`` takes it.
         footer: its last line, Markdown, or "".
+        job: as ``marker`` takes it.
     """
-    first, last = marker(name), f"\n{footer}\n" if footer else ""
+    first, last = marker(name, job), f"\n{footer}\n" if footer else ""
     if run is None:
         return f"{first}\n## Checkpoint compatibility\n\n❓ {NO_REPORT}\n{last}"
     state = "" if calls_for_comment(run) else f"✅ {AGAIN}\n\n"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.changes import Change, Severity
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._core.rules import BY_ID
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -24,6 +24,7 @@ _PASSING = re.compile(
     r"|(?<![\w.:/\\])(?:[a-z]:)?[/\\](?:[^\s:;,()'\"/\\]+[/\\])+",
     re.IGNORECASE,
 )
+_OPEN = (Severity.ERROR, Severity.INCOMPLETE, Severity.WARNING)
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Finding:
         text: the row, safe to print.
         advice: what to do, in one line, or "".
         reason: why it is accepted, or the reference that has it too, or "".
+        state: ``unchanged`` for what the merge base's code has too, ``new`` for a changed setting that it was
+            asked about and does not have; "" otherwise.
+        where: file and line on which the definition's code names what the row is about
+            (``models/net.py:12``); "" where that is not known, or several.
         fingerprint: hexadecimal digits that stay for the same change of the same checkpoint: they depend on
             keys, shapes and dtypes, and not on lines, machines, or what else a run finds.
     """
@@ -46,6 +51,13 @@ class Finding:
     advice: str
     reason: str
     fingerprint: str
+    state: str = ""
+    where: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether it is of a severity of which something is to be done."""
+        return Severity(self.severity) in _OPEN
 
     def as_data(self) -> dict[str, Any]:
         """The finding as JSON holds it; ``Finding(**data)`` restores it."""
@@ -68,7 +80,30 @@ def of_rows(verdict: Verdict, rows: Iterable[Row]) -> Iterator[Finding]:
             advice=first.advice or BY_ID[row.rule].advice,
             reason=first.reason,
             fingerprint=digest,
+            state=_state(verdict, row),
+            where=_where(verdict, row),
         )
+
+
+def _state(verdict: Verdict, row: Row) -> str:
+    if row.severity is Severity.EXISTING:
+        return "unchanged"
+    asked = verdict.settings_asked and all(each.kind == "settings-changed" for each in row.changes)
+    return "new" if asked and row.severity is Severity.WARNING else ""
+
+
+def _where(verdict: Verdict, row: Row) -> str:
+    """The one line that names all that a row is about, or what holds it."""
+    lines = verdict.new.lines if verdict.new is not None else {}
+    found = {named_at(lines, key) for change in row.changes for key in change.new}
+    return found.pop() if len(found) == 1 else ""
+
+
+def named_at(lines: Mapping[str, str], key: str) -> str:
+    """The line of what has a key, or of the innermost module around it that has one; "" for none."""
+    while key and key not in lines:
+        key = key.rpartition(".")[0]
+    return lines.get(key, "")
 
 
 def failed(verdict: Verdict, error: Exception) -> Finding:

@@ -1,4 +1,4 @@
-"""The report as GitHub annotations, on the line where the class is defined."""
+"""The report as GitHub annotations, on the line that all breaks are about, or that of the class."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from pytest_ckpt_compat._core.display import visible
+from pytest_ckpt_compat._report.findings import of_entry
 from pytest_ckpt_compat._report.summary import Entry, Run, State
 
 #: GitHub shows ten annotations of a level for each step and silently drops the rest.
@@ -48,11 +49,15 @@ def remark(level: str, text: str) -> str:
 
 def _command(level: str, entry: Entry, workspace: str) -> str:
     properties = [f"title={_property(visible(entry.id) + ' checkpoint compatibility')}"]
-    file, _, line = entry.where.rpartition(":")
-    if file and line.isdigit():
+    about = {each.where for each in of_entry(entry.findings) if each.open}
+    for where in (*(about if len(about) == 1 else ()), entry.where):
+        file, _, line = where.rpartition(":")
+        if not file or not line.isdigit():
+            continue
         path = os.path.relpath(Path(file).resolve(), Path(workspace).resolve()) if workspace else file
         if not path.startswith(".."):
             properties = [f"file={_property(path.replace(os.sep, '/'))}", f"line={line}", *properties]
+            break
     text = entry.text if level == "error" else entry.headline
     return f"::{level} {','.join(properties)}::{_data(text)}"
 

@@ -24,8 +24,6 @@ _SEVERITIES = {
     Severity.ACCEPTED: "info",
     Severity.IGNORED: "info",
 }
-#: Severities of which something is to be done.
-_OPEN = (Severity.ERROR, Severity.INCOMPLETE, Severity.WARNING)
 #: The name of the check where a checkpoint has no verdict.
 _NOT_CHECKED = "not-checked"
 
@@ -42,10 +40,10 @@ def _issues(run: Run) -> Iterator[dict[str, Any]]:
         for each in found:
             severity = Severity(each.severity)
             quiet = entry.state == "ok" and severity is Severity.WARNING
-            note = each.advice if severity in _OPEN else ""
+            note = each.advice if each.open else ""
             text = f"{each.rule} {visible(entry.id)}: {each.text}" + (f" ({visible(note)})" if note else "")
             level = "info" if quiet else _SEVERITIES[severity]
-            yield _issue(each.rule, text, level, each.fingerprint, places, entry.where)
+            yield _issue(each.rule, text, level, each.fingerprint, places, each.where, entry.where)
         if not found and entry.state in ("unknown", "skipped"):
             level = "critical" if entry.state == "unknown" else "info"
             yield _issue(_NOT_CHECKED, entry.headline, level, _digest(entry.headline), places)
@@ -59,9 +57,9 @@ def _issues(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _issue(
-    name: str, text: str, severity: str, fingerprint: str, places: Places, where: str = ""
+    name: str, text: str, severity: str, fingerprint: str, places: Places, *wheres: str
 ) -> dict[str, Any]:
-    place = places.of(where)
+    place = places.of(*wheres)
     return {
         "type": "issue",
         "check_name": name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.links import rule_url
-from pytest_ckpt_compat._core.rules import BY_ID
+from pytest_ckpt_compat._report.findings import of_entry
 from pytest_ckpt_compat._report.summary import Entry, Run, State
 
 #: Bytes, somewhat fewer than GitHub accepts for a step's summary.
@@ -45,9 +45,8 @@ def render(run: Run, limit: int = LIMIT) -> str:
 
 
 def _explained(run: Run) -> list[str]:
-    """A line on where the rules that fail are explained; none where nothing fails."""
-    words = (each.headline.split(" ", 1)[0] for each in run.of("broken", "unknown"))
-    rules = sorted({word for word in words if word in BY_ID})
+    """A line on where each rule is explained of which something is to be done; none where there is none."""
+    rules = sorted({each.rule for entry in run.entries for each in of_entry(entry.findings) if each.open})
     pages = [
         f"[{rule}]({rule_url(rule)})" if rule_url(rule) else f"`ckpt-compat explain {rule}`" for rule in rules
     ]

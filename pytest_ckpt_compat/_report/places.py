@@ -33,19 +33,20 @@ class Places:
         files = (each / name for each in within for name in PROJECT_FILES)
         self._default = next((each for each in files if each.is_file()), None)
 
-    def of(self, where: str) -> Place | None:
-        """The place of a definition.
+    def of(self, *wheres: str) -> Place | None:
+        """The place of a finding.
 
         Args:
-            where: ``models/net.py:88``, relative to the folder, or "".
+            wheres: ``models/net.py:88``, relative to the folder, or "": the best first.
 
         Returns:
             The first line of the project's file for what has none in the repository; None without that file.
         """
-        file, _, line = where.rpartition(":")
-        path = self._inside(self._folder / file) if file and line.isdigit() else None
-        if path is not None:
-            return Place(path, max(int(line), 1))
+        for where in wheres:
+            file, _, line = where.rpartition(":")
+            path = self._inside(self._folder / file) if file and line.isdigit() else None
+            if path is not None:
+                return Place(path, max(int(line), 1))
         default = self._inside(self._default) if self._default else None
         return Place(default, 1) if default else None
 

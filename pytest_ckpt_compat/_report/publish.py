@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
 from pytest_ckpt_compat._core.internal import located
 from pytest_ckpt_compat._report import github, gitlab, markdown, sarif
@@ -80,7 +81,7 @@ def publish(run: Run, files: Iterable[str], environment: Mapping[str, str]) -> l
     if environment.get("GITHUB_STEP_SUMMARY"):
         lines += _guarded("GitHub's step summary", lambda: _summary(run, environment))
     failures = {file: _written(run, file) for file in files}
-    lines += [f"report    {file}" for file, error in failures.items() if error is None]
+    lines += [f"report    {visible(file)}" for file, error in failures.items() if error is None]
     for error in filter(None, failures.values()):
         raise error
     return lines

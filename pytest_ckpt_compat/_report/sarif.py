@@ -88,7 +88,7 @@ def _result(entry: Entry, found: Finding, run: Run, places: Places) -> dict[str,
     told = [f"{rule.id} {visible(entry.id)}: {found.text}", found.advice]
     kept = severity in (Severity.ACCEPTED, Severity.EXISTING, Severity.IGNORED)
     level = _level(rule.severity if kept else severity)
-    place = places.of(entry.where)
+    place = places.of(found.where, entry.where)
     line = {"startLine": place.line} if place else {}
     file = {"uri": quote(place.path), "uriBaseId": _ROOT} if place else {}
     location = {"physicalLocation": {"artifactLocation": file, "region": line}} if place else {}
@@ -100,17 +100,16 @@ def _result(entry: Entry, found: Finding, run: Run, places: Places) -> dict[str,
         "message": {"text": _plain("\n\n".join(part for part in map(visible, told) if part))},
         "locations": [location | named],
         "partialFingerprints": {_FINGERPRINT: found.fingerprint, _GITHUB: f"{found.fingerprint[:16]}:1"},
-        **_baseline(severity, rule, run),
+        **_baseline(found, rule, run),
         **_suppressions(severity, found),
     }
 
 
-def _baseline(severity: Severity, rule: Rule, run: Run) -> dict[str, Any]:
+def _baseline(found: Finding, rule: Rule, run: Run) -> dict[str, Any]:
     """Whether a finding is new, where the comparison with a merge base says so."""
-    if severity is Severity.EXISTING:
-        return {"baselineState": "unchanged"}
-    known = run.label and severity is Severity.ERROR and (rule.about == "load" or rule.id == "CK907")
-    return {"baselineState": "new"} if known else {}
+    asked = run.label and (rule.about == "load" or rule.id == "CK907")
+    state = "new" if asked and found.severity == Severity.ERROR.value else found.state
+    return {"baselineState": state} if state else {}
 
 
 def _suppressions(severity: Severity, found: Finding) -> dict[str, Any]:

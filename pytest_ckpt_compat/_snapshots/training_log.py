@@ -39,7 +39,8 @@ def log_fingerprint(
 
     Returns:
         What names it as the ``path`` of a registered checkpoint: ``runs:/RUN_ID``,
-        ``wandb:ENTITY/PROJECT/RUN_ID``, or the path of the file in the folder.
+        ``wandb:ENTITY/PROJECT/RUN_ID``, or the path of the file in the folder. Of an offline run of W&B,
+        which has no entity before ``wandb sync``, the word ``ENTITY`` stands in its place.
 
     Raises:
         UsageError: ``run`` cannot store a fingerprint, or ``model`` or ``optimizer`` is none.
@@ -97,4 +98,4 @@ def _in_wandb(run: Any, text: str) -> str:
     path = _in_folder(Path(run.dir), text)  # where W&B keeps what it uploads: the file stays
     run.save(path, base_path=run.dir, policy="now")
     run.summary[SUMMARY] = FILE
-    return f"wandb:{run.entity}/{run.project}/{run.id}"
+    return f"wandb:{run.entity or 'ENTITY'}/{run.project}/{run.id}"

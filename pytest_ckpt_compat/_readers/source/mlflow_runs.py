@@ -17,6 +17,9 @@ _LOG = "log one in the training: pytest_ckpt_compat.log_fingerprint(run, model)"
 _CHECK = "check the name, and MLFLOW_TRACKING_URI"
 #: What its errors are about where the server itself is the trouble.
 _AWAY = ("API request to ", "Max retries exceeded", "Connection refused", "timed out")
+#: What is asked for at once: a server of MLflow may refuse more than 1000.
+_PAGE = 1000
+_DELETED = "deleted"
 _BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
 
@@ -30,6 +33,9 @@ def text_of(runs: Runs, folder: str) -> str:
     """The text of the fingerprint of a run, or of the run of a version of a registered model."""
     with _client() as client:
         run = runs.run or _run_of_version(client, runs)
+        if client.get_run(run).info.lifecycle_stage == _DELETED:
+            advice = f'restore it: mlflow.MlflowClient().restore_run("{run}"), or register another'
+            raise RefusalError(f"its run {run} is deleted in MLflow, which may remove it at any time", advice)
         parent = runs.file.rpartition("/")[0]
         found = [each for each in client.list_artifacts(run, parent or None) if each.path == runs.file]
         if not found or found[0].is_dir:
@@ -47,9 +53,16 @@ def _experiment(client: Any, runs: Runs) -> tuple[LoggedRun, ...]:
     experiment = client.get_experiment_by_name(runs.name)
     if experiment is None:
         raise RefusalError(f"there is no experiment {runs.name!r}", _CHECK)
-    logged = f"tags.`{TAG}` != ''" + (f" and {runs.where}" if runs.where else "")
-    order = ["attributes.start_time DESC"]
-    found = client.search_runs([experiment.experiment_id], logged, max_results=runs.last, order_by=order)
+    identifier = experiment.experiment_id
+    if experiment.lifecycle_stage == _DELETED:
+        advice = f'restore it: mlflow.MlflowClient().restore_experiment("{identifier}"), or register another'
+        raise RefusalError(f"the experiment {runs.name!r} is deleted in MLflow", advice)
+    try:
+        found = _newest(client, identifier, runs)
+    except Exception as error:
+        if runs.where and getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE":
+            raise RefusalError(_said(error), f"correct the filter, where={runs.where}") from None
+        raise
     if not found:
         matching = f" that matches {runs.where}" if runs.where else ""
         raise RefusalError(f"no run of the experiment{matching} has logged a fingerprint", _LOG)
@@ -57,6 +70,26 @@ def _experiment(client: Any, runs: Runs) -> tuple[LoggedRun, ...]:
         LoggedRun(f"runs:/{each.info.run_id}", f"{each.info.run_name}-{each.info.run_id[:8]}")
         for each in found
     )
+
+
+def _newest(client: Any, experiment: str, runs: Runs) -> list[Any]:
+    """The last runs of an experiment that have logged a fingerprint, asked for by the page."""
+    logged = f"tags.`{TAG}` != ''" + (f" and {runs.where}" if runs.where else "")
+    found: list[Any] = []
+    token = None
+    while len(found) < runs.last:
+        page = client.search_runs(
+            [experiment],
+            logged,
+            max_results=min(runs.last - len(found), _PAGE),
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        found += page
+        token = page.token
+        if not token:
+            break
+    return found
 
 
 def _versions(client: Any, runs: Runs) -> tuple[LoggedRun, ...]:
@@ -115,5 +148,9 @@ def _refusal(error: Exception) -> RefusalError:
         return UnreachableRefusalError(
             "the server of MLflow refuses access", "check MLFLOW_TRACKING_USERNAME, _PASSWORD or _TOKEN"
         )
-    first = redacted_in(said.strip().partition("\n")[0]).partition(". ")[0].rstrip(".")
-    return RefusalError(f"MLflow says: {first or type(error).__name__}", _CHECK)
+    return RefusalError(_said(error), _CHECK)
+
+
+def _said(error: Exception) -> str:
+    first = redacted_in(str(error).strip().partition("\n")[0]).rstrip(".")
+    return f"MLflow says: {first or type(error).__name__}"

@@ -33,8 +33,11 @@ def listed(runs: Runs) -> tuple[LoggedRun, ...]:
 def text_of(runs: Runs, folder: str) -> str:
     """The text of the fingerprint of a run."""
     with _api() as api:
-        file = api.run(f"{runs.name}/{runs.run}").file(runs.file)
-        if not file.size:  # the API gives a file without content for one that is not there
+        run = api.run(f"{runs.name}/{runs.run}")
+        file = next(iter(run.files([runs.file])), None)
+        if (
+            file is None or not file.size
+        ):  # a server may give a file without content for one that is not there
             raise RefusalError(f"its run has no file {runs.file}", _LOG)
         try:
             files.require_size(file.size, files.SNAPSHOT_BYTES)

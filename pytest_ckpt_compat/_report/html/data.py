@@ -7,7 +7,6 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_ckpt_compat._core.links import rule_url
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report.html.folded import Folding
 from pytest_ckpt_compat._report.html.links import Linked, Mark, linked
@@ -98,7 +97,6 @@ def _bare(places: Sequence[int]) -> Any:
 def _mark(mark: Mark) -> dict[str, Any]:
     data: dict[str, Any] = {
         "rule": mark.rule,
-        "url": rule_url(mark.rule) if mark.rule else "",
         "word": mark.word,
         "sign": mark.sign,
         "severity": mark.severity,

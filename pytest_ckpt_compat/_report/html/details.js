@@ -77,10 +77,10 @@ function described(model, { mark, number, evidence, candidates }) {
 }
 
 function ruleLink(mark) {
-  if (!mark.url) return element("span", "rule", mark.rule);
+  const place = "rule-" + mark.rule.toLowerCase();
+  if (!document.getElementById(place)) return element("span", "rule", mark.rule);
   const link = element("a", "rule", mark.rule);
-  link.href = mark.url;
-  link.rel = "noreferrer";
+  link.href = "#" + place;
   return link;
 }
 

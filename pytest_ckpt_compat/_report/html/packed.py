@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
-from pytest_ckpt_compat._core.links import rule_url
 from pytest_ckpt_compat._report.forms import Form, require
 from pytest_ckpt_compat._report.html.data import escaped
 
@@ -18,7 +17,6 @@ from pytest_ckpt_compat._report.html.data import escaped
 _MOST = 256 << 20
 _ROW: Form = {
     "rule": str,
-    "url": str,
     "word": str,
     "sign": str,
     "subject": str,
@@ -30,7 +28,7 @@ _PAGE: Form = {
     "new": str,
     "tensors": [(int, type(None))],
     "groups": [{"title": str, "severity": str, "rows": [_ROW], "more": int}],
-    "advice": [{"rules": [{"id": str, "url": str}], "text": str}],
+    "advice": [{"rules": [str], "text": str}],
     "commands": [[str]],
     "migrations": [str],
     "code": str,
@@ -48,7 +46,7 @@ def packed(page: Mapping[str, Any]) -> str:
 
 
 def unpacked(text: str) -> dict[str, Any]:
-    """The inverse of ``packed``; nothing in it is markup, and its links lead to the rules' pages.
+    """The inverse of ``packed``; nothing in it is markup.
 
     Raises:
         ValueError: it is no such text.
@@ -60,11 +58,11 @@ def unpacked(text: str) -> dict[str, Any]:
             raise ValueError("page is cut, or too long")
         page = json.loads(data)
         require(page, _PAGE, "page")
-        page["trees"] = escaped(_linked(_sums(page["trees"]))) if page["trees"] else ""
+        page["trees"] = escaped(_sums(page["trees"])) if page["trees"] else ""
     except (zlib.error, binascii.Error, RecursionError) as error:
         raise ValueError(f"page is not what a report has ({error})") from None
-    linked: dict[str, Any] = _linked(page)
-    return linked
+    found: dict[str, Any] = page
+    return found
 
 
 def _differences(value: Any) -> Any:
@@ -89,15 +87,3 @@ def _sums(value: Any) -> Any:
 
 def _counts(values: Sequence[Any]) -> bool:
     return len(values) > 2 and all(type(each) is int for each in values)
-
-
-def _linked(value: Any) -> Any:
-    """The value with the address of each rule as this version knows it, whatever it had."""
-    if isinstance(value, list):
-        return [_linked(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    found = {name: _linked(each) for name, each in value.items()}
-    if "url" in found:
-        found["url"] = rule_url(str(found.get("rule") or found.get("id") or ""))
-    return found

@@ -12,6 +12,7 @@ from typing import Any
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._report.html import rules
 from pytest_ckpt_compat._report.html.section import described
 from pytest_ckpt_compat._report.summary import Entry, Run, State
 
@@ -57,7 +58,7 @@ class _Section:
 
 
 def render(run: Run) -> str:
-    """The run as a page of HTML, complete in itself; it links to nothing but the rules' pages.
+    """The run as a page of HTML, complete in itself, with the pages of the rules that it names.
 
     Raises:
         UsageError: jinja2 is not installed.
@@ -75,12 +76,15 @@ def render(run: Run) -> str:
     environment.filters["shown"] = visible
     style, script = _part("report.css"), _script()
     sections = [_Section(number, entry, *_STATES[entry.state]) for number, entry in enumerate(run.entries, 1)]
+    explained = rules.named(run.entries)
     return environment.get_template("page.html").render(
         run=run,
         sections=sections,
         counts=_counts(run),
         compared=run.compared.removeprefix("compared").strip(),
         size=count(len(run.entries), "checkpoint"),
+        rules=explained,
+        explained={each["id"] for each in explained},
         style=style,
         script=script,
         style_hash=_hash(style),

@@ -9,7 +9,6 @@ from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.internal import located
-from pytest_ckpt_compat._core.links import rule_url
 from pytest_ckpt_compat._core.rules import BY_ID
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report.html.data import trees
@@ -72,7 +71,6 @@ def _groups(verdict: Verdict) -> Iterator[dict[str, Any]]:
 def _row(row: Row) -> dict[str, Any]:
     return {
         "rule": row.rule,
-        "url": rule_url(row.rule),
         "word": BY_ID[row.rule].kind.replace("-", " "),
         "sign": row.sign,
         "subject": row.subject,
@@ -88,7 +86,7 @@ def _advice(verdict: Verdict) -> Iterator[dict[str, Any]]:
         rules.setdefault(change.advice or BY_ID[change.rule].advice, {})[change.rule] = None
     for text, names in rules.items():
         if text:
-            yield {"rules": [{"id": name, "url": rule_url(name)} for name in names], "text": visible(text)}
+            yield {"rules": list(names), "text": visible(text)}
 
 
 def _migrations(verdict: Verdict) -> Iterator[str]:
