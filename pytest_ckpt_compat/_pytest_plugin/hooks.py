@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_ckpt_compat._pytest_plugin.keys import SESSION
-from pytest_ckpt_compat._registry.names import MARKER, OWN_FILE, PARAMETER, PROJECT_FILES
+from pytest_ckpt_compat._registry.names import MARKER, OWN_FILE, PARAMETER, PROJECT_FILES, SIGNATURE
 
 if TYPE_CHECKING:
     from pytest_ckpt_compat._pytest_plugin.fixture import CkptCompat
@@ -72,10 +72,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker, and the hooks that need the configuration."""
     config.pluginmanager.register(Reports(config), "ckpt_compat_reports")
-    from pytest_ckpt_compat._registry import options
-
     purpose = "fail unless the checkpoint at path still loads into model"
-    config.addinivalue_line("markers", f"{options.signature(MARKER)}: {purpose}")
+    config.addinivalue_line("markers", f"{SIGNATURE}: {purpose}")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -208,10 +206,10 @@ class Reports:
 
 def _declaring(config: pytest.Config) -> Path | None:
     """The file whose items are the registered checkpoints, found by its bytes and not parsed."""
-    from pytest_ckpt_compat._core.files import mentions
-
     there = [path for path in (config.rootpath / name for name in PROJECT_FILES) if path.is_file()]
     for path in there:
+        from pytest_ckpt_compat._core.files import mentions
+
         if path.name == OWN_FILE or mentions(path, b"ckpt_compat"):
             return path
     hooked = config.hook.pytest_ckpt_compat_checkpoints.get_hookimpls()
