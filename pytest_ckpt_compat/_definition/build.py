@@ -19,6 +19,7 @@ from pytest_ckpt_compat._definition.instances import copied
 from pytest_ckpt_compat._definition.intercept import intercept
 from pytest_ckpt_compat._definition.names import brief, is_module
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
+from pytest_ckpt_compat._definition.uncompiled import uncompiled
 from pytest_ckpt_compat._definition.walk import parts_of, tensors_of
 
 if TYPE_CHECKING:
@@ -198,7 +199,12 @@ def parameters_on_meta(
 
     nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign,assignment]
     try:
-        with intercept(_Operators(doubts)), doubts.questions(instead), garbage_collection_paused():
+        with (
+            uncompiled(),
+            intercept(_Operators(doubts)),
+            doubts.questions(instead),
+            garbage_collection_paused(),
+        ):
             yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
