@@ -57,8 +57,7 @@ def load(folder: Path, name: str) -> Structure | None:
         return None
     if not is_definition(name):
         return _load(path, f"{UPDATE} {shlex.quote(identifier(name))}")
-    text = _text(path)
-    return _parsed(text, str(path)) if len(text) <= _KEPT else fingerprint.loads(text, str(path))
+    return of_definition(_text(path), str(path))
 
 
 def read_file(path: str | os.PathLike[str]) -> Structure | None:
@@ -76,6 +75,15 @@ def read_file(path: str | os.PathLike[str]) -> Structure | None:
         return None
     text = _text(path)
     return fingerprint.loads(text, str(path)) if _FINGERPRINT.search(text) else None
+
+
+def of_definition(text: str, path: str) -> Structure:
+    """The structure in the text of a definition's snapshot; of short ones, it is kept.
+
+    Raises:
+        SnapshotError: the text cannot be used.
+    """
+    return _parsed(text, path) if len(text) <= _KEPT else fingerprint.loads(text, path)
 
 
 @functools.lru_cache(maxsize=64)
