@@ -14,6 +14,7 @@ from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.constructor_advice import advice_on, downloads
 from pytest_ckpt_compat._definition.counterparts import Counterparts, is_lazy, is_plain, on_meta
 from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
+from pytest_ckpt_compat._definition.fills import fills
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.instances import copied
 from pytest_ckpt_compat._definition.intercept import intercept
@@ -188,7 +189,7 @@ def parameters_on_meta(
     import torch
     from torch import nn
 
-    instead = {} if empty is None else {torch.empty: empty}
+    instead = fills(doubts) if empty is None else {**fills(doubts), torch.empty: empty}
     register = nn.Module.register_parameter
 
     def register_on_meta(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
