@@ -24,6 +24,7 @@ from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.comparable import OPAQUE, Same, alike
 from pytest_ckpt_compat._definition.names import is_module
+from pytest_ckpt_compat._definition.peft_settings import is_peft_model
 from pytest_ckpt_compat._definition.reads import Reads, observed
 from pytest_ckpt_compat._definition.walk import parts_of, tensors_of
 
@@ -175,7 +176,11 @@ def _is_left_as_it_is(parts: Sequence[nn.Module]) -> bool:
         return False
     if not all(kind._load_from_state_dict.__module__ in _COPYING for kind in kinds):
         return False
-    if lightning.has_hook(parts[0]) or torch.__future__.get_swap_module_params_on_conversion():
+    if (
+        lightning.has_hook(parts[0])
+        or is_peft_model(parts[0])
+        or torch.__future__.get_swap_module_params_on_conversion()
+    ):
         return False
     ordinary = {torch.Tensor, torch.nn.Parameter}
     hooks = (*_HOOKS, "_state_dict_hooks", *_METHODS)
