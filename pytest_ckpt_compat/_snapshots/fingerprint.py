@@ -182,6 +182,17 @@ def loads(text: str, path: str, again: str = UPDATE) -> Structure:
     return structure
 
 
+def path_in(text: str) -> str:
+    """The path in a fingerprint that ``dumps`` has written, from its first lines; "" in any other text."""
+    head, found, _ = text.partition(',\n  "tensors": {')
+    try:
+        fields = json.loads(head + "}") if found else {}
+        path = fields["source"]["path"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return path if isinstance(path, str) and fields.get("format") == FORMAT else ""
+
+
 def _structure(fields: Mapping[str, Any], path: str) -> Structure:
     source = fields.get("source", {})
     versions = fields.get("versions")

@@ -184,10 +184,11 @@ def recorded(folder: Path) -> Iterator[tuple[str, str]]:
         if is_definition(name):
             continue
         try:
-            stored = load(folder, name)
+            path = fingerprint.path_in(_text(path_of(folder, name)))
+            path = path or _load(path_of(folder, name)).source.path
         except SnapshotError:
-            stored = None
-        yield (stored.source.path if stored else identifier(name)), identifier(name)
+            path = identifier(name)
+        yield path, identifier(name)
 
 
 def unused(folder: Path, used: Iterable[str]) -> list[str]:
