@@ -139,6 +139,8 @@ _RUN: dict[str, Callable[[str], int]] = {
     "torch.load, mmap": _mapped,
     "torch.load, meta": _meta,
 }
+#: Ways that ask the system for as much memory as the file is long, whether they use it or not.
+_ASK_FOR_ALL = ("torch.load", "torch.load, mmap", "safe_open")
 #: Kind of file -> name, what writes it, and the ways to read it.
 FILES: dict[str, tuple[str, Callable[[Path, int, int], None], tuple[str, ...]]] = {
     "torch zip": ("a.pt", write_zip, ("ours", "torch.load", "torch.load, mmap", "torch.load, meta")),
@@ -180,8 +182,8 @@ def measure(rounds: int) -> Iterator[dict[str, Any]]:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / name
                 write(path, KEYS, int(total / 4 / KEYS))
-                large = total > 1e10  # more than there is memory, which these two ask for
-                used = [way for way in ways if not (large and way in ("torch.load", "torch.load, mmap"))]
+                large = total > 1e10  # more than there is memory
+                used = [way for way in ways if not (large and way in _ASK_FOR_ALL)]
                 runs: dict[str, list[dict[str, float]]] = {way: [] for way in used}
                 for number in range(rounds):
                     for way in used if number % 2 else reversed(used):

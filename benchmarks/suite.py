@@ -1,8 +1,9 @@
 """What a suite of registered checkpoints costs, per checkpoint, and how that grows with their number.
 
 Checkpoints of 300 keys over 40 definitions, registered by a hook; each run is a whole ``pytest``: from
-snapshots, where the files are absent; from files; with ``-n 2``. The cost of a checkpoint is that of the run
-beyond one without any, divided by their number: it should not grow.
+snapshots, where the files are absent; from files; with ``-n 2``; compared with the commit that the branch
+started from, where the branch breaks nothing, and where it breaks one definition. The cost of a checkpoint
+is that of the run beyond one without any, divided by their number: it should not grow.
 
     python -m benchmarks.suite                     # 10, 100 and 1,000
     python -m benchmarks.suite 10 100 --profile    # and where the time of the last run goes
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -38,6 +40,10 @@ class Net(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(150))
 """
+#: What the branch adds where it breaks checkpoints: those of the first definition.
+_BREAK = """        if width == 4:
+            self.more = nn.Linear(2, 2)
+"""
 _SAVE = """
 import sys, torch, models
 for width in range(4, 4 + int(sys.argv[1])):
@@ -53,6 +59,9 @@ def pytest_ckpt_compat_checkpoints(config):
         for number in range(NUMBER)
     ]
 """
+
+
+_AUTHOR = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=branch")
 
 
 @dataclass(frozen=True)
@@ -87,14 +96,14 @@ def _project(folder: Path, number: int) -> None:
         os.link(folder / f"{4 + each % DEFINITIONS}.pt", folder / "checkpoints" / f"{each}.pt")
 
 
-def _timed(folder: Path, *options: str) -> tuple[float, float]:
+def _timed(folder: Path, *options: str, expected: int = 0) -> tuple[float, float]:
     """Seconds of the processor and of the clock that a run of pytest takes."""
     plugins = ("-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:randomly")
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [sys.executable, "-m", "pytest", "-q", *plugins, *options]
     done = subprocess.run(command, cwd=folder, env=cached_bytecode(), capture_output=True, text=True)
     wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode != 0:
+    if done.returncode != expected:
         raise SystemExit(f"{' '.join(command)}\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, wall
 
@@ -116,11 +125,25 @@ def measure(number: int, profile: bool = False) -> list[Run]:
             cpu, wall = _timed(folder, *options)
             found.append(Run(number, way, cpu, wall, (cpu - one * (3 if options else 1)) / number))
             print(line(found[-1]), flush=True)
+        found += _against(folder, number, one)
         if profile:
             code = "import cProfile, pytest, sys; cProfile.run('pytest.main(sys.argv[1:])', sort='cumtime')"
             plugins = ("-p", "no:asyncio", "-p", "no:randomly", "-p", "no:cacheprovider", "-q")
             subprocess.run([sys.executable, "-c", code, *plugins], cwd=folder, env=cached_bytecode())
     return found
+
+
+def _against(folder: Path, number: int, one: float) -> Iterator[Run]:
+    """Runs from snapshots that are compared with a commit: nothing is broken, then one definition."""
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "All of it"], ["tag", "main"]):
+        subprocess.run(["git", "-C", folder, *_AUTHOR, *command], check=True)
+    for way in ("against, none broken", f"against, {-(-number // DEFINITIONS)} broken"):
+        broken = "none" not in way
+        if broken:
+            (folder / "models.py").write_text(_MODELS + _BREAK)
+        cpu, wall = _timed(folder, "--ckpt-against", "main", expected=int(broken))
+        yield Run(number, way, cpu, wall, (cpu - one) / number)
+        print(line(Run(number, way, cpu, wall, (cpu - one) / number)), flush=True)
 
 
 def _empty(folder: Path) -> float:
@@ -131,12 +154,12 @@ def _empty(folder: Path) -> float:
     return min(_timed(folder)[0] for _ in range(3))
 
 
-HEAD = "| checkpoints | from            | CPU s | wall s | ms each |\n|---|---|---|---|---|"
+HEAD = "| checkpoints | from                 | CPU s | wall s | ms each |\n|---|---|---|---|---|"
 
 
 def line(run: Run) -> str:
     """One row of the table, in Markdown."""
-    return f"| {run.number:11,} | {run.way:15} | {run.cpu:5.1f} | {run.wall:6.1f} | {1e3 * run.each:7.1f} |"
+    return f"| {run.number:11,} | {run.way:20} | {run.cpu:5.1f} | {run.wall:6.1f} | {1e3 * run.each:7.1f} |"
 
 
 def main() -> int:

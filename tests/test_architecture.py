@@ -234,7 +234,7 @@ def test_a_run_without_checkpoints_loads_no_torch(pytester: pytest.Pytester) -> 
             assert "pytest_ckpt_compat._pytest_plugin.hooks" in sys.modules
             assert not {"torch", "pytest_ckpt_compat._pytest_plugin.session"} & set(sys.modules)
             modules = [name for name in sys.modules if name.startswith("pytest_ckpt_compat._registry.")]
-            assert sorted(name.split(".")[2] for name in modules) == ["chain", "names", "options"]
+            assert sorted(name.split(".")[2] for name in modules) == ["names"]
         """
     )
     pytester.runpytest_subprocess("-p", "no:hypothesispytest").assert_outcomes(passed=1)

@@ -50,3 +50,35 @@ def test_modules_are_where_their_links_lead(tmp_path: Path, monkeypatch: pytest.
     for _ in range(2):
         found = dict(outside(str(tmp_path / "tree")))
         assert {name: found[name] for name in expected} == expected
+
+
+def test_git_is_not_asked_for_what_the_work_tree_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git(tmp_path, "init", "-q", "-b", "main")
+    texts = {
+        "same.json": "{\n}\n",
+        "other.json": "[1]",
+        "gone.json": "[2]",
+        "empty.json": "",
+        "link.json": "at",
+    }
+    for name, text in texts.items():
+        if name == "link.json":
+            (tmp_path / name).symlink_to(text)
+        else:
+            (tmp_path / name).write_text(text)
+    commit(tmp_path)
+    (tmp_path / "other.json").write_text("[3]")
+    (tmp_path / "gone.json").unlink()
+    (tmp_path / "link.json").unlink()
+    (tmp_path / "link.json").write_text("at")
+    base = premerge_git.base_of(tmp_path, "main", tmp_path)
+    asked: list[str] = []
+    shown = premerge_git._shown
+
+    def noted(of: premerge_git.Base, path: str) -> bytes:
+        asked.append(path)
+        return shown(of, path)
+
+    monkeypatch.setattr(premerge_git, "_shown", noted)
+    assert {name: premerge_git.read(base, tmp_path / name, 10) for name in texts} == texts
+    assert asked == ["other.json", "gone.json", "link.json"]

@@ -55,5 +55,5 @@ def test_snapshots_and_accepted_breaks_are_read_once(
     monkeypatch.setattr(toml, "parse", _noted(toml.parse, parsed, 0))
     pytester.inline_run().assertoutcome(passed=3)
     checkpoints = [path for path in read if "definitions" not in path]
-    assert len(checkpoints) == 2 * 3, checkpoints  # to find the files, and to check
+    assert len(checkpoints) == 3, checkpoints  # to find the files, a look at the first lines is enough
     assert sum(text == _ACCEPTED for text in parsed) == 1

@@ -15,7 +15,6 @@ from pytest_ckpt_compat._check.breaks import at_level, is_break, may_be_migrated
 from pytest_ckpt_compat._check.check import check_structure, could_not_check, resumed
 from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
 from pytest_ckpt_compat._check.logged import is_fingerprint
-from pytest_ckpt_compat._check.migrations import elsewhere
 from pytest_ckpt_compat._check.proven import with_proven
 from pytest_ckpt_compat._check.snapshots import Finding, definition_name
 from pytest_ckpt_compat._check.update import Over
@@ -98,14 +97,13 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
     entries, unread = _accepted(context.folder)
     recorded = snapshots.stored_of(registration, context.folder)
     context.doing(f"finding the model of {registration.id}")
-    definition = find_registered(registration, config=recorded.config)
+    definition = context.builds.of(registration, find_registered(registration, config=recorded.config))
     context.doing(f"reading {registration.shown}")
     with context.reading(registration):
         structure, stored = snapshots.of_checkpoint(registration, definition, context, recorded)
     writes.update(stored.writes)
     name = definition_name(registration, definition)
-    chains = elsewhere(registration, definition, context.registrations)
-    subject = Subject(registration, definition, context.folder, name, structure, chains)
+    subject = Subject(registration, definition, context.folder, name, structure, context.elsewhere)
     context.doing(f"building {definition.label} for {registration.id}")
     verdict = check_structure(
         structure,

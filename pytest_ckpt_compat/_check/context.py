@@ -9,11 +9,13 @@ from datetime import date
 from pathlib import Path
 from typing import Protocol
 
+from pytest_ckpt_compat._check.migrations import Elsewhere
 from pytest_ckpt_compat._core.changes import RuleSeverity
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.chain import Chain
 from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.kept import Builds
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._snapshots import fingerprint, store
 
@@ -28,7 +30,7 @@ class Subject:
         folder: the snapshot folder.
         name: name of the definition's snapshot.
         structure: the checkpoint as its file or its snapshot has it, no prefix stripped.
-        elsewhere: the migrations of other registered checkpoints of the same definition.
+        chains: gives the migrations of other registered checkpoints of the same definition.
     """
 
     registration: Registration
@@ -36,7 +38,12 @@ class Subject:
     folder: Path
     name: str
     structure: Structure
-    elsewhere: tuple[Chain, ...] = ()
+    chains: Elsewhere = field(default_factory=Elsewhere, compare=False, repr=False)
+
+    @property
+    def elsewhere(self) -> tuple[Chain, ...]:
+        """The migrations of other registered checkpoints of the same definition."""
+        return self.chains.of(self.registration, self.definition)
 
     @property
     def identifier(self) -> str:
@@ -121,7 +128,8 @@ class Context:
         today: decides which acceptances have expired.
         merge_base: what the run is compared with, or None.
         snapshots_only: whether snapshots are used even where the files are present.
-        registrations: every registered checkpoint that was collected.
+        builds: the definitions that are kept for the checkpoints that are registered with them.
+        elsewhere: the migrations that are registered.
         severities: those that the project gives to rules.
         doing: is told, before each step of a check, what is being done, and "" after the last.
         reading: gives a context in which a checkpoint is read, which may have been fetched before.
@@ -134,7 +142,8 @@ class Context:
     today: date = field(default_factory=date.today)
     merge_base: MergeBase | None = None
     snapshots_only: bool = False
-    registrations: tuple[Registration, ...] = ()
+    builds: Builds = field(default_factory=lambda: Builds(()), compare=False, repr=False)
+    elsewhere: Elsewhere = field(default_factory=Elsewhere, compare=False, repr=False)
     severities: tuple[RuleSeverity, ...] = ()
     doing: Callable[[str], None] = field(default=_unheard, compare=False, repr=False)
     reading: Callable[[Registration], AbstractContextManager[None]] = field(

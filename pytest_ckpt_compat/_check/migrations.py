@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from pytest_ckpt_compat._core.errors import CkptCompatError, UsageError
 from pytest_ckpt_compat._core.migrated import Applied, Migrated
@@ -79,19 +81,34 @@ def later(definition: Definition, elsewhere: Iterable[Chain] = ()) -> Iterator[D
             yield replace(definition, remap=each)
 
 
-def elsewhere(
-    registration: Registration, definition: Definition, others: Iterable[Registration]
-) -> tuple[Chain, ...]:
-    """The migrations of other registered checkpoints of the same definition."""
-    found = []
-    for each in others:
-        if not each.migrate or each.problem is not None or each.migrate == registration.migrate:
-            continue
-        with contextlib.suppress(CkptCompatError):  # its own check says so
-            other = find_registered(each)
-            if other.name and other.name == definition.name and other.remap is not None:
-                found.append(other.remap)
-    return tuple(found)
+class Elsewhere:
+    """The migrations of all registered checkpoints, each found once.
+
+    Args:
+        registrations: every registered checkpoint, once all are known.
+    """
+
+    def __init__(self, registrations: Iterable[Registration] = ()) -> None:
+        self._registrations = registrations
+
+    def of(self, registration: Registration, definition: Definition) -> tuple[Chain, ...]:
+        """The migrations of other registered checkpoints of the same definition."""
+        found = self._chains.get(definition.name, ()) if definition.name else ()
+        return tuple(chain for migrate, chain in found if migrate != registration.migrate)
+
+    @functools.cached_property
+    def _chains(self) -> dict[str, list[tuple[Any, Chain]]]:
+        """Name of a definition -> its different migrations, as they are registered and as found."""
+        found: dict[str, list[tuple[Any, Chain]]] = {}
+        for each in self._registrations:
+            if not each.migrate or each.problem is not None:
+                continue
+            with contextlib.suppress(CkptCompatError):  # its own check says so
+                other = find_registered(each)
+                known = found.setdefault(other.name, [])
+                if other.remap is not None and all(migrate != each.migrate for migrate, _ in known):
+                    known.append((each.migrate, other.remap))
+        return found
 
 
 def with_excesses(verdict: Verdict) -> Verdict:

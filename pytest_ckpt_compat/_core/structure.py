@@ -229,6 +229,7 @@ class Structure:
         outputs: name of what gives the inputs (``tests.inputs:images``) -> what a definition computes with
             them and with values drawn from its keys. Empty if it was not run, as for a checkpoint.
         migrated: of a snapshot, which migrations made the checkpoint load, and where its values went.
+        digests: those that were computed, with what they are of.
     """
 
     tensors: Mapping[str, TensorSpec]
@@ -248,9 +249,12 @@ class Structure:
     pickled: Pickled | None = field(default=None, compare=False, repr=False)
     outputs: Mapping[str, Outputs] = field(default_factory=dict, compare=False, repr=False)
     migrated: Migrated | None = field(default=None, compare=False, repr=False)
+    digests: dict[bool, tuple[tuple[object, ...], str]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def __post_init__(self) -> None:
-        """Makes the mappings read-only."""
+        """Makes the mappings read-only; what is read-only stays the same object."""
         mappings = (
             "tensors",
             "versions",
@@ -263,7 +267,7 @@ class Structure:
         )
         for name in (*mappings, "modules", "settings", "lines", "outputs"):
             value = getattr(self, name)
-            if value is not None:
+            if value is not None and type(value) is not MappingProxyType:
                 object.__setattr__(self, name, MappingProxyType(dict(value)))
 
     def __hash__(self) -> int:

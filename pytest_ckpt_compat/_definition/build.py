@@ -14,11 +14,13 @@ from pytest_ckpt_compat._definition import lightning, lines
 from pytest_ckpt_compat._definition.constructor_advice import advice_on, downloads
 from pytest_ckpt_compat._definition.counterparts import Counterparts, is_lazy, is_plain, on_meta
 from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
+from pytest_ckpt_compat._definition.fills import fills
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.instances import copied
 from pytest_ckpt_compat._definition.intercept import intercept
 from pytest_ckpt_compat._definition.names import brief, is_module
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
+from pytest_ckpt_compat._definition.uncompiled import uncompiled
 from pytest_ckpt_compat._definition.walk import parts_of, tensors_of
 
 if TYPE_CHECKING:
@@ -191,7 +193,7 @@ def parameters_on_meta(
     import torch
     from torch import nn
 
-    instead = {} if empty is None else {torch.empty: empty}
+    instead = fills(doubts) if empty is None else {**fills(doubts), torch.empty: empty}
     register = nn.Module.register_parameter
 
     def register_on_meta(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
@@ -202,7 +204,12 @@ def parameters_on_meta(
 
     nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign,assignment]
     try:
-        with intercept(_Operators(doubts)), doubts.questions(instead), garbage_collection_paused():
+        with (
+            uncompiled(),
+            intercept(_Operators(doubts)),
+            doubts.questions(instead),
+            garbage_collection_paused(),
+        ):
             yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]

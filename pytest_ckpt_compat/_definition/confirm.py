@@ -22,6 +22,7 @@ from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import empty_state, with_metadata
 from pytest_ckpt_compat._definition.entries import bytes_of, loadable, saves_with_hooks, structure_of
 from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.kept import Kept
 from pytest_ckpt_compat._definition.load import Attempt, attempt, fits_on_meta, require_objects
 from pytest_ckpt_compat._definition.observation import Outcome
 from pytest_ckpt_compat._definition.walk import tensors_of
@@ -59,8 +60,15 @@ def load(
     """
     if definition.loader is not None:
         return loader.load(structure, definition, definition.loader, budget)
+    kept = definition.kept
+    kept = kept if kept is not None and kept.serves(definition, structure) else None
+    module = kept.module() if kept else None
+    if kept and module and (known := kept.found(structure, (strict, budget))):
+        return known
     doubts = Doubts()
-    module = build(definition, structure.values, doubts)
+    if module is None:
+        observed = replace(definition, target=kept.observed()) if kept else definition
+        module = build(observed, structure.values, doubts)
     if peft_adapter.applies(module, structure, definition):
         return peft_adapter.load(module, structure, definition, strict, budget, doubts)
     if from_pretrained.applies(module, definition):
@@ -71,7 +79,7 @@ def load(
             notes = (*outcome.notes, f"{error}: checked with load_state_dict")
             outcome = replace(outcome, notes=notes)
         return new, replace(outcome, prefixes=True)
-    return _loaded(structure, definition, strict, budget, module, doubts)
+    return _loaded(structure, definition, strict, budget, module, doubts, kept)
 
 
 def _loaded(
@@ -81,8 +89,9 @@ def _loaded(
     budget: int,
     module: nn.Module,
     doubts: Doubts,
+    kept: Kept | None = None,
 ) -> tuple[Structure, Outcome]:
-    """Loads a checkpoint into a newly built module with its own ``load_state_dict``."""
+    """Loads a checkpoint into a newly built module, or one that is kept, with its own ``load_state_dict``."""
     tensors = tensors_of(module)
     needed = bytes_of(tensors) + sum(_entry_bytes(key, structure) for key in structure.tensors)
     add_doubts(tensors, doubts)
@@ -100,11 +109,15 @@ def _loaded(
     if first.wants_numbers and (needed > budget or is_readable(structure)):
         return _with_numbers(structure, definition, strict, first, budget)
     reasons = {**doubts.reasons, **first.doubts.reasons}
+    if kept:
+        kept.keep(module, sure=not (reasons or doubts.asked or doubts.read or first.wants_numbers))
     if outcome.raised or outcome.nothing or reasons or first.wants_numbers:
         if needed <= budget:
             return _really(structure, definition, strict, first)
         why = f"in doubt because {', '.join(reasons)}; " if reasons else ""
         outcome = replace(outcome, unconfirmed=f"{why}{_too_large(needed, budget)}")
+    elif kept:
+        kept.keep_load(structure, (strict, budget), (new, outcome))
     return new, _checked(outcome, structure)
 
 

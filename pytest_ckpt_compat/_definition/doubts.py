@@ -99,7 +99,7 @@ class Doubts:
         if draws and kwargs.get("generator") is None:
             given = tensors_in((*args, *kwargs.values(), found))
             if any(tensor.is_meta for tensor in given):
-                self._skipped = True
+                self.not_drawn()
             elif self._skipped:
                 self._drawn |= {id_ for tensor in given if (id_ := _storage(tensor))}
         elif self._drawn:
@@ -108,6 +108,10 @@ class Doubts:
                 if reads:
                     self._read_random()
                 self._drawn |= {id_ for tensor in tensors_in((found, *args)) if (id_ := _storage(tensor))}
+
+    def not_drawn(self) -> None:
+        """Notes that an initialisation was skipped, so that the generator did not advance."""
+        self._skipped = True
 
     def questions(
         self, instead: Mapping[Any, Callable[..., Any]] = MappingProxyType({})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._definition.chain import Chain, chain_of
+from pytest_ckpt_compat._definition.kept import Kept
 from pytest_ckpt_compat._definition.lightning import is_lightning, without_file
 from pytest_ckpt_compat._definition.names import (
     dotted,
@@ -51,6 +52,7 @@ class Definition:
         hparams_file: a file whose hyper-parameters take the place of a Lightning checkpoint's, or "".
         configured: whether it is a class of transformers, built from the checkpoint's ``config.json``.
         once: what its constructor has built, where that is not to run again.
+        kept: what was built and found for other checkpoints that are registered with it, or None.
     """
 
     target: Any
@@ -68,6 +70,7 @@ class Definition:
     configured: bool = False
     hparams_file: str = ""
     once: Once = field(default_factory=Once, repr=False, compare=False)
+    kept: Kept | None = field(default=None, repr=False, compare=False)
 
     def with_migrations(self, remap: Chain | None) -> Definition:
         """The definition, and each of its parts, with other migrations."""

@@ -23,6 +23,7 @@ from pytest_ckpt_compat._definition.prepare import prepared
 from pytest_ckpt_compat._definition.project_code import RemapError
 from pytest_ckpt_compat._definition.remap import Remapped, remapped
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
+from pytest_ckpt_compat._definition.uncompiled import uncompiled
 from pytest_ckpt_compat._definition.versions import COPYING, copies_alone, watch_versions
 from pytest_ckpt_compat._definition.walk import parts_of
 from pytest_ckpt_compat._definition.watch import storage_of, watch_operators
@@ -113,7 +114,7 @@ def attempt(
     raised: BaseException | None = None
     done: Remapped | None = None
     watch = watch_versions(module, state) if simple else watch_operators(state, users)
-    with untouched_globals(), quiet_copies(), watch as watched:
+    with untouched_globals(), quiet_copies(), uncompiled(), watch as watched:
         try:
             ready = prepared(definition, module, state, structure)
             if ready.name:

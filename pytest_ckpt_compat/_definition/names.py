@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import os
 import re
 import traceback
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,14 +96,19 @@ def name_of(target: Any) -> str:
 
 
 def where_of(target: Any) -> str:
+    known = isinstance(target, (type, types.FunctionType))  # others may have code of the user's to be equal
     try:
-        target = inspect.unwrap(target)
-        filename = inspect.getsourcefile(target)
-        code = getattr(target, "__code__", None)  # a class has none
-        line = code.co_firstlineno if code else inspect.getsourcelines(target)[1]
+        filename, line = _place_of(target) if known else _place_of.__wrapped__(target)
     except (OSError, TypeError, ValueError):
         return ""
     return f"{relative(filename)}:{line}" if filename else ""
+
+
+@functools.lru_cache(maxsize=256)
+def _place_of(target: Any) -> tuple[str | None, int]:
+    target = inspect.unwrap(target)
+    code = getattr(target, "__code__", None)  # a class has none
+    return inspect.getsourcefile(target), code.co_firstlineno if code else inspect.getsourcelines(target)[1]
 
 
 def relative(filename: str) -> str:

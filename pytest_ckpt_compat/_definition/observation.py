@@ -159,6 +159,7 @@ class Observation:
             watched: the operators that ran meanwhile.
         """
         recorder, messages = self._recorder, self._recorder.messages
+        recorder.leave()
         own = [m for m in messages if not m.startswith(_LISTS) and not _MISMATCH.fullmatch(m)]
         complete = raised is None or words(raised).startswith(REPORT)
         if raised is not None and not (complete and messages):
@@ -215,17 +216,24 @@ class _Recorder:
 
     def __init__(self, module: nn.Module, parts: Iterable[nn.Module]) -> None:
         self._lists: dict[int, tuple[list[str], list[str], list[str]]] = {}
+        self._hooks: list[Any] = []
         #: Storages of what torch's own load was given; None before it began.
         self.seen: set[int] | None = None
         from torch.jit import ScriptModule
 
         for part in parts:
             if not isinstance(part, ScriptModule):  # does not accept hooks
-                part._register_load_state_dict_pre_hook(self._note)  # type: ignore[no-untyped-call]
+                self._hooks.append(part._register_load_state_dict_pre_hook(self._note))  # type: ignore[no-untyped-call]
                 if part is module:  # before a hook of the user's takes anything out
                     first = part._register_load_state_dict_pre_hook(self._begins)  # type: ignore[no-untyped-call]
                     hooks: Any = part._load_state_dict_pre_hooks
                     hooks.move_to_end(first.id, last=False)
+                    self._hooks.append(first)
+
+    def leave(self) -> None:
+        """Takes its hooks off the modules."""
+        for each in self._hooks:
+            each.remove()
 
     def _begins(self, state: Mapping[str, Any], *_: Any) -> None:
         self.seen = (self.seen or set()) | {each for each in map(storage_of, state.values()) if each}

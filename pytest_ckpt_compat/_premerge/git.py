@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
 import re
@@ -14,12 +15,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from pytest_ckpt_compat._core.errors import UsageError
-from pytest_ckpt_compat._core.files import require_size
+from pytest_ckpt_compat._core.files import read_bytes, require_size
 
 #: Modes of a link, of an executable file and of a submodule, as git writes them.
 LINK, EXECUTABLE, SUBMODULE = "120000", "100755", "160000"
 
 _ENCODING = sys.getfilesystemencoding()
+#: Characters of an id in a repository of SHA-1, as nearly all are; in others, they are of SHA-256.
+_SHA1 = 40
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ABBREVIATED = re.compile(r"HEAD|FETCH_HEAD|ORIG_HEAD|@|[0-9a-f]{4,63}")
 #: In what git takes for a range, a file, a tree, or the setting of a branch; none of it can be fetched.
@@ -163,7 +166,19 @@ def read(base: Base, file: Path, most: int) -> str | None:
     if found is None:
         return None
     require_size(found.size, most)
-    return _shown(base, path).decode("utf-8", "surrogateescape")
+    here = _same_here(found, file)
+    return (_shown(base, path) if here is None else here).decode("utf-8", "surrogateescape")
+
+
+def _same_here(entry: Entry, file: Path) -> bytes | None:
+    """The content of a file in the work tree, if it is that of the commit: git need not be asked for it."""
+    try:
+        data = read_bytes(file, entry.size)
+    except (OSError, ValueError):  # it is not there, or another
+        return None
+    make = hashlib.sha1 if len(entry.digest) == _SHA1 else hashlib.sha256
+    digest = make(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    return data if digest == entry.digest and entry.mode != LINK else None
 
 
 def files(base: Base, folder: Path) -> tuple[str, ...]:

@@ -62,7 +62,10 @@ def stored_at(base: git.Base, folder: Path, name: str) -> tuple[Structure | None
     shown = store.shown(folder, name)
     try:
         text = git.read(base, store.path_of(folder, name), files.SNAPSHOT_BYTES)
-        return (None if text is None else fingerprint.loads(text, shown)), ""
+        if text is None:
+            return None, ""
+        parse = store.of_definition if store.is_definition(name) else fingerprint.loads
+        return parse(text, shown), ""
     except ValueError as error:
         return None, f"in {base.label}, {shown} cannot be read: {error}; the comparison skips this snapshot"
     except SnapshotError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_ckpt_compat._pytest_plugin.keys import SESSION
-from pytest_ckpt_compat._registry.names import MARKER, OWN_FILE, PARAMETER, PROJECT_FILES
+from pytest_ckpt_compat._registry.names import MARKER, OWN_FILE, PARAMETER, PROJECT_FILES, SIGNATURE
 
 if TYPE_CHECKING:
     from pytest_ckpt_compat._pytest_plugin.fixture import CkptCompat
@@ -72,10 +72,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker, and the hooks that need the configuration."""
     config.pluginmanager.register(Reports(config), "ckpt_compat_reports")
-    from pytest_ckpt_compat._registry import options
-
     purpose = "fail unless the checkpoint at path still loads into model"
-    config.addinivalue_line("markers", f"{options.signature(MARKER)}: {purpose}")
+    config.addinivalue_line("markers", f"{SIGNATURE}: {purpose}")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -107,33 +105,14 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Checkpoint
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Makes an item for each checkpoint of a test."""
-    if metafunc.definition.get_closest_marker(MARKER):
+    if _is_marked(metafunc.definition):
         session_of(metafunc.config).parametrize(metafunc)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Reads the markers of each item, so that mistakes show at collection."""
-    if item.get_closest_marker(MARKER):
+    if _is_marked(item):
         session_of(item.config).register(item)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_call(item: pytest.Item) -> None:
-    """Checks before the body runs, in the call phase, so that a break is a failure and not a set-up error."""
-    if item.get_closest_marker(MARKER):
-        session_of(item.config).check(item)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Puts the contribution on the report: reports reach the controller even when a worker dies later."""
-    report = yield
-    if item.get_closest_marker(MARKER):
-        setattr(report, _CONTRIBUTION, session_of(item.config).contribution(item, report))
-        _shorten(report, call)
-    return report
 
 
 def _shorten(report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
@@ -155,6 +134,27 @@ def _ckpt_registration(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
+class Checks:
+    """The hooks on each test; where no checkpoint is registered, no test pays for them."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        """Checks before the body runs, in the call phase: a break is a failure, and no set-up error."""
+        if _is_marked(item):
+            session_of(item.config).check(item)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Puts the contribution on the report: reports reach the controller even when a worker dies later."""
+        report = yield
+        if _is_marked(item):
+            setattr(report, _CONTRIBUTION, session_of(item.config).contribution(item, report))
+            _shorten(report, call)
+        return report
+
+
 class Reports:
     """The hooks that see the whole run; in the controller they see what the workers report."""
 
@@ -173,7 +173,7 @@ class Reports:
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Notes that a run is not complete."""
-        if any(item.get_closest_marker(MARKER) for item in items):
+        if any(_is_marked(item) for item in items):
             session_of(self._config).partial = True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -208,14 +208,19 @@ class Reports:
 
 def _declaring(config: pytest.Config) -> Path | None:
     """The file whose items are the registered checkpoints, found by its bytes and not parsed."""
-    from pytest_ckpt_compat._core.files import mentions
-
     there = [path for path in (config.rootpath / name for name in PROJECT_FILES) if path.is_file()]
     for path in there:
+        from pytest_ckpt_compat._core.files import mentions
+
         if path.name == OWN_FILE or mentions(path, b"ckpt_compat"):
             return path
     hooked = config.hook.pytest_ckpt_compat_checkpoints.get_hookimpls()
     return there[-1] if there and hooked else None
+
+
+def _is_marked(item: pytest.Item) -> bool:
+    """Whether a test registers checkpoints; its keywords, which hold its markers, say so at less cost."""
+    return MARKER in item.keywords and item.get_closest_marker(MARKER) is not None
 
 
 def session_of(config: pytest.Config) -> Session:
@@ -224,4 +229,5 @@ def session_of(config: pytest.Config) -> Session:
         from pytest_ckpt_compat._pytest_plugin.open_session import open_session
 
         config.stash[SESSION] = open_session(config)
+        config.pluginmanager.register(Checks(), "ckpt_compat_checks")
     return config.stash[SESSION]

@@ -79,6 +79,7 @@ class Session:
     registered: list[Registration] = field(default_factory=list)
     terminal: RunTerminal | None = None
     ahead: Ahead | None = None
+    _context: tuple[object, Context] | None = None
 
     def collector(self, path: Path, parent: pytest.Collector) -> CheckpointFile:
         """A collector of the checkpoints that are registered without test code."""
@@ -129,19 +130,12 @@ class Session:
 
     def context(self) -> Context:
         """What the checks of this run have in common."""
-        from pytest_ckpt_compat._check.context import Context
+        known = (len(self.registered), self.merge_base, self.terminal, self.ahead)
+        if self._context is None or self._context[0] != known:
+            from pytest_ckpt_compat._pytest_plugin.run_context import context_of
 
-        context = Context(
-            self.folder,
-            self.update,
-            self.rewrite,
-            merge_base=self.merge_base,
-            registrations=tuple(self.registered),
-            severities=self.settings.severities,
-            paged=self._paged,
-        )
-        context = replace(context, reading=self.ahead.reading) if self.ahead else context
-        return replace(context, doing=self.terminal.say) if self.terminal else context
+            self._context = known, context_of(self, self._paged)
+        return self._context[1]
 
     def begin(self, items: Sequence[pytest.Item]) -> None:
         """Finds the terminal on which it is shown what takes long, and begins to read what is elsewhere.

@@ -16,3 +16,8 @@ SNAPSHOT_DIR = "ckpt_snapshots"
 DEFINITIONS = "definitions"
 #: Ends the name of a snapshot's file.
 SNAPSHOT_SUFFIX = ".json"
+#: The marker with its options, as ``options.signature`` writes it, which pytest is told at every start.
+SIGNATURE = (
+    f"{MARKER}(path, *, model, kwargs=None, key=None, strip_prefix=None, migrate=None, version=None, "
+    "load=None, inputs=None, strict=True, id=None, allow=(), level=None, optimizer=None, optimizer_path=None)"
+)

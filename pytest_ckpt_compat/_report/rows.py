@@ -165,6 +165,9 @@ def _key_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterat
     owners: dict[str, Change] = {}
     for change in changes:
         keys, found = change.new or change.old, change.new_specs or change.old_specs
+        if len(keys) == 1:  # as nearly all have, by the thousand
+            specs[keys[0]], owners[keys[0]] = found[0] if found else None, change
+            continue
         specs.update(zip(keys, found or [None] * len(keys), strict=True))
         owners.update(dict.fromkeys(keys, change))
     patterns: list[tuple[str, Sequence[str]]] = [(key, (key,)) for key in specs]
@@ -202,7 +205,7 @@ def _row(changes: Sequence[Change], subject: str, note: str, tensors: int) -> Ro
 
 def _note(changes: Sequence[Change], specs: Sequence[TensorSpec], number: int) -> str:
     change = changes[0]
-    one = all(spec == specs[0] for spec in specs)
+    one = all(spec is specs[0] or spec == specs[0] for spec in specs)
     if change.kind == "retyped" and not one:
         parts = [f"{change.old_specs[0].dtype} -> {change.new_specs[0].dtype}"]
     elif change.kind == "retyped":

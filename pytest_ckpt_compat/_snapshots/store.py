@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shlex
@@ -19,6 +20,8 @@ from pytest_ckpt_compat._snapshots import fingerprint
 from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 from pytest_ckpt_compat._snapshots.writing import write
 
+#: Characters of a snapshot whose structure is kept while others are read.
+_KEPT = 100_000
 #: What no other JSON has: the name of the format, or a table of tensors.
 _FINGERPRINT = re.compile(rf'"{re.escape(fingerprint.FORMAT)}"|"tensors"\s*:\s*\{{')
 
@@ -49,8 +52,12 @@ def load(folder: Path, name: str) -> Structure | None:
     Raises:
         SnapshotError: the file exists and cannot be used.
     """
-    again = UPDATE if is_definition(name) else f"{UPDATE} {shlex.quote(identifier(name))}"
-    return _load(path_of(folder, name), again) if exists(folder, name) else None
+    path = path_of(folder, name)
+    if not exists(folder, name):
+        return None
+    if not is_definition(name):
+        return _load(path, f"{UPDATE} {shlex.quote(identifier(name))}")
+    return of_definition(_text(path), str(path))
 
 
 def read_file(path: str | os.PathLike[str]) -> Structure | None:
@@ -68,6 +75,21 @@ def read_file(path: str | os.PathLike[str]) -> Structure | None:
         return None
     text = _text(path)
     return fingerprint.loads(text, str(path)) if _FINGERPRINT.search(text) else None
+
+
+def of_definition(text: str, path: str) -> Structure:
+    """The structure in the text of a definition's snapshot; of short ones, it is kept.
+
+    Raises:
+        SnapshotError: the text cannot be used.
+    """
+    return _parsed(text, path) if len(text) <= _KEPT else fingerprint.loads(text, path)
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str, path: str) -> Structure:
+    """The structure in a definition's snapshot, which each of its checkpoints asks for."""
+    return fingerprint.loads(text, path)
 
 
 def _load(path: Path, again: str = UPDATE) -> Structure:
@@ -162,10 +184,11 @@ def recorded(folder: Path) -> Iterator[tuple[str, str]]:
         if is_definition(name):
             continue
         try:
-            stored = load(folder, name)
+            path = fingerprint.path_in(_text(path_of(folder, name)))
+            path = path or _load(path_of(folder, name)).source.path
         except SnapshotError:
-            stored = None
-        yield (stored.source.path if stored else identifier(name)), identifier(name)
+            path = identifier(name)
+        yield path, identifier(name)
 
 
 def unused(folder: Path, used: Iterable[str]) -> list[str]:

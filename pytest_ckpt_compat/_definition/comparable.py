@@ -1,0 +1,106 @@
+"""Values that can be compared with what they were: by what they hold, or by being the same object."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import types
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+#: What stands for a value of which nothing says whether it is as it was.
+OPAQUE = object()
+#: Values in one collection and all that it holds, and collections in collections.
+_MOST, _DEPTH = 1_000, 8
+_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
+
+
+class Same:
+    """Equal to what stands for the same object, which it keeps alive."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and other._value is self._value
+
+    def __hash__(self) -> int:
+        return id(self._value)
+
+
+#: Classes of what does not change: to be the same object says all.
+_SAME = (
+    type,
+    types.BuiltinFunctionType,
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    types.ModuleType,
+    enum.Enum,
+)
+
+
+def plain(value: Any) -> Any:
+    """What equals that of another value only if both are alike; ``OPAQUE`` where nothing can say so.
+
+    Collections of Python's own count by what they hold, in order; functions by their code and defaults;
+    classes and modules by being the same. No code of the user's is run.
+    """
+    try:
+        return _plain(value, 0, [_MOST])
+    except _OpaqueError:
+        return OPAQUE
+
+
+class _OpaqueError(Exception):
+    """Some part of a value cannot be compared."""
+
+
+def _plain(value: Any, depth: int, left: list[int]) -> Any:
+    kind: Any = type(value)
+    left[0] -= 1
+    if depth > _DEPTH or left[0] < 0:
+        raise _OpaqueError
+    if kind in _ATOMS:
+        return (kind, repr(value)) if kind in (float, complex) else (kind, value)  # -0.0 and nan
+    if kind is Same:
+        return value
+    if issubclass(kind, _SAME) or _is_of_torch(kind):
+        return Same(value)
+    inside = _INSIDE.get(kind)
+    if inside is None:
+        raise _OpaqueError
+    parts = inside(value)
+    if kind in (set, frozenset):
+        return (kind, frozenset(_plain(each, depth + 1, left) for each in parts))
+    return (kind, *(_plain(each, depth + 1, left) for each in parts))
+
+
+#: Class -> what its values hold.
+_INSIDE: Mapping[type, Callable[[Any], Iterable[Any]]] = {
+    **dict.fromkeys((tuple, list, set, frozenset), iter),
+    **dict.fromkeys((dict, types.MappingProxyType), lambda value: value.items()),
+    types.FunctionType: lambda value: (
+        *(Same(value), Same(value.__code__)),
+        *(value.__defaults__, value.__kwdefaults__),
+    ),
+    staticmethod: lambda value: (value.__func__,),
+    classmethod: lambda value: (value.__func__,),
+    property: lambda value: (Same(value.fget), Same(value.fset)),
+    functools.partial: lambda value: (value.func, value.args, value.keywords),
+}
+
+
+def _is_of_torch(kind: type) -> bool:
+    """Whether values of a class are dtypes, devices and the like, which do not change."""
+    return kind.__module__ == "torch" and kind.__name__ in ("dtype", "device", "layout", "memory_format")
+
+
+def alike(kwargs: Mapping[str, Any]) -> Any:
+    """As ``plain``, for keyword arguments, whose order says nothing."""
+    found = {name: plain(value) for name, value in kwargs.items()}
+    return OPAQUE if any(each is OPAQUE for each in found.values()) else frozenset(found.items())

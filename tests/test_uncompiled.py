@@ -1,0 +1,98 @@
+"""What is parametrized is built and loaded without torch's compiler, which is there for whoever wants it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+_BEGIN = """
+import sys, warnings
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, spectral_norm, weight_norm
+from pytest_ckpt_compat._definition import confirm
+from pytest_ckpt_compat._definition.find import find
+from pytest_ckpt_compat._core.structure import Structure, TensorSpec
+warnings.simplefilter("ignore")
+"""
+#: How a layer is parametrized -> the entries of its state_dict.
+KINDS = {
+    "weight_norm": ["bias", "weight_g", "weight_v"],
+    "spectral_norm": ["bias", "weight_orig", "weight_u", "weight_v"],
+    "parametrizations.weight_norm": [
+        "bias",
+        "parametrizations.weight.original0",
+        "parametrizations.weight.original1",
+    ],
+    "parametrizations.spectral_norm": [
+        "bias",
+        "parametrizations.weight.0._u",
+        "parametrizations.weight.0._v",
+        "parametrizations.weight.original",
+    ],
+    "parametrizations.orthogonal": [
+        "bias",
+        "parametrizations.weight.0.base",
+        "parametrizations.weight.original",
+    ],
+}
+_LOADED = """
+for kind in {kinds}:
+    def made(width=8):
+        return eval(kind)(nn.Linear(8, width))
+    definition = find(made, {{}})
+    state = made().state_dict()
+    tensors = {{key: TensorSpec("float32", tuple(value.shape)) for key, value in state.items()}}
+    new, found = confirm.load(Structure(tensors, versions={{}}), definition, budget=0)
+    wider, other = confirm.load(Structure(tensors, versions={{}}), find(made, {{"width": 4}}), budget=0)
+    print(kind, *sorted(new.tensors), found.raised, other.raised, bool(other.mismatched))
+print("torch._dynamo" in sys.modules)
+"""
+#: A constructor that uses the compiler, in a process that has not imported it.
+_WANTED = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = weight_norm(nn.Linear(8, 8))
+        self.depth = torch._dynamo.config.recompile_limit
+        from torch._dynamo.eval_frame import OptimizedModule
+        self.frame = OptimizedModule
+
+new = confirm.defined(find(Net, {}))
+from torch._dynamo.eval_frame import OptimizedModule
+print(*new.tensors, type(sys.modules["torch._dynamo"]) is type(sys), OptimizedModule.__name__)
+"""
+#: What the compiler finds after a build without it.
+_AFTER = """
+confirm.defined(find(lambda: weight_norm(nn.Linear(8, 8)), {}))
+import torch._refs.linalg
+before = [name for name in dir(torch._refs) if hasattr(getattr(torch._refs, name), "__dynamo_disable")]
+found = torch.compile(lambda x: torch.norm(x) + 1, backend="eager", fullgraph=True)(torch.ones(4))
+print(before, float(found), hasattr(sys.modules["torch._dynamo"], "optimize"))
+"""
+
+
+def printed(code: str) -> list[str]:
+    """What a process of its own prints."""
+    done = subprocess.run([sys.executable, "-c", _BEGIN + code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_parametrized_layers_are_built_and_loaded_without_the_compiler() -> None:
+    *found, imported = printed(_LOADED.format(kinds=list(KINDS)))
+    assert found == [f"{kind} {' '.join(keys)} False True True" for kind, keys in KINDS.items()]
+    assert imported == "False"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (_WANTED, "layer.bias layer.weight_g layer.weight_v True OptimizedModule"),
+        (_AFTER, "[] 3.0 True"),
+    ],
+)
+def test_the_compiler_is_the_real_one(code: str, expected: str) -> None:
+    assert printed(code) == [expected]
