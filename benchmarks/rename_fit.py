@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -216,6 +217,19 @@ def report(rows: Sequence[Row], probabilities: Floats) -> Iterator[str]:
         )
 
 
+def undecided(rows: Sequence[Row]) -> Iterator[str]:
+    """What keeps true changes from being certain, and how many false ones; one reason each."""
+    yield "kept from certain by   true changes  of all  false changes"
+    true = sum(row.keys for row in rows if row.right and row.refactor)
+    reasons = Counter[str]()
+    caught = Counter[str]()
+    for row in rows:
+        if row.obstacle and (row.refactor or not row.right):
+            (reasons if row.right else caught)[row.obstacle] += row.keys
+    for reason, keys in reasons.most_common():
+        yield f"{reason:22} {keys:12} {keys / max(true, 1):7.3f} {caught[reason]:14}"
+
+
 def written(intercept: float, slopes: Sequence[float], certain: float) -> str:
     """Returns the text of the table that the package reads."""
     lines = Path(table.__file__).read_text(encoding="utf-8").splitlines()
@@ -259,6 +273,8 @@ def main() -> None:
         f"{len(cases)} cases of {families} families, in both orders: {len(rows)} matches",
         "",
         *report(rows, probabilities),
+        "",
+        *undecided(rows),
     ]
     print("\n".join(figures))
     least = threshold(rows, probabilities)

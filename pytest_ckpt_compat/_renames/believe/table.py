@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -15.14
+INTERCEPT = -15.18
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 1.89,
-        "modules": 0.80,
-        "blocks": 2.17,
-        "roles": 2.51,
-        "whole": 9.55,
-        "rarity": 4.93,
-        "distinct": 0.71,
+        "name": 2.00,
+        "modules": 0.78,
+        "blocks": 2.24,
+        "roles": 2.52,
+        "whole": 9.50,
+        "rarity": 4.79,
+        "distinct": 0.72,
     }
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.516
+CERTAIN = 0.503
