@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
@@ -63,19 +64,9 @@ def render(run: Run) -> str:
         UsageError: jinja2 is not installed.
     """
     require("the report as HTML")
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = visible
     style, script = _part("report.css"), _script()
     sections = [_Section(number, entry, *_STATES[entry.state]) for number, entry in enumerate(run.entries, 1)]
-    return environment.get_template("page.html").render(
+    return _template().render(
         run=run,
         sections=sections,
         counts=_counts(run),
@@ -86,6 +77,22 @@ def render(run: Run) -> str:
         style_hash=_hash(style),
         script_hash=_hash(script),
     )
+
+
+@functools.cache
+def _template() -> Any:
+    """The page's template, compiled once in a process."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = visible
+    return environment.get_template("page.html")
 
 
 def _counts(run: Run) -> list[tuple[State, str, str, int]]:
