@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def render(run: Run) -> str:
     require("the report as HTML")
     style, script = _part("report.css"), _script()
     sections = [_Section(number, entry, *_STATES[entry.state]) for number, entry in enumerate(run.entries, 1)]
-    return _template().render(
+    return _template()(
         run=run,
         sections=sections,
         counts=_counts(run),
@@ -80,8 +81,8 @@ def render(run: Run) -> str:
 
 
 @functools.cache
-def _template() -> Any:
-    """The page's template, compiled once in a process."""
+def _template() -> Callable[..., str]:
+    """What fills the page's template, which is compiled once in a process."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -92,7 +93,7 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.filters["shown"] = visible
-    return environment.get_template("page.html")
+    return environment.get_template("page.html").render
 
 
 def _counts(run: Run) -> list[tuple[State, str, str, int]]:
