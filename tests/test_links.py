@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from email.message import Message
 from importlib import metadata
 from pathlib import Path
@@ -11,6 +12,14 @@ import pytest
 from pytest_ckpt_compat._core.links import documentation, rule_url
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def asked_anew() -> Iterator[None]:
+    """A process remembers what the package states."""
+    documentation.cache_clear()
+    yield
+    documentation.cache_clear()
 
 
 def state(monkeypatch: pytest.MonkeyPatch, *urls: str) -> None:
@@ -37,6 +46,7 @@ def test_no_address_is_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "metadata", missing)
+    documentation.cache_clear()
     assert rule_url("CK103") == ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import metadata
 
 _PACKAGE = "pytest-ckpt-compat"
@@ -9,6 +10,7 @@ _PACKAGE = "pytest-ckpt-compat"
 _LABEL = "documentation"
 
 
+@functools.cache
 def documentation() -> str:
     """The address of the site's folder, with a ``/`` at its end; "" where the package states none."""
     try:

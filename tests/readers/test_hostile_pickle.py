@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pytest_ckpt_compat._core.errors import ReadError
@@ -91,6 +92,8 @@ def copies(maker: bytes, number: int) -> bytes:
 
 
 MANY = 3_000_000
+MEMO = np.zeros(MANY + 20_000, [("code", "S1"), ("index", "<u4")])
+MEMO["code"], MEMO["index"] = b"r", np.arange(len(MEMO))
 NUMBERS = {
     valued: b"".join(b"J" + struct.pack("<i", i) + b"N" * valued for i in range(50_000))
     for valued in (True, False)
@@ -104,7 +107,7 @@ EXHAUSTION = {
     "deep list": b"]" * 1_000_000 + b"a" * 999_999,
     "deep dict": b"}" + b"K\x01}" * 500_000 + b"s" * 500_000,
     "huge memo index": b"N" + b"r\xff\xff\xff\xff" * 1000,
-    "memo growth": b"N" + b"".join(b"r" + struct.pack("<I", i) for i in range(MANY + 20_000)),
+    "memo growth": b"N" + MEMO.tobytes(),
     "stack growth": b"N" * MANY,
     "marks": b"(" * MANY,
     "empty sets": b"(" + b"\x8f" * MANY + b"l",

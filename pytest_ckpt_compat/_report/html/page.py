@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,20 +66,10 @@ def render(run: Run) -> str:
         UsageError: jinja2 is not installed.
     """
     require("the report as HTML")
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = visible
     style, script = _part("report.css"), _script()
     sections = [_Section(number, entry, *_STATES[entry.state]) for number, entry in enumerate(run.entries, 1)]
     explained = rules.named(run.entries)
-    return environment.get_template("page.html").render(
+    return _template()(
         run=run,
         sections=sections,
         counts=_counts(run),
@@ -90,6 +82,22 @@ def render(run: Run) -> str:
         style_hash=_hash(style),
         script_hash=_hash(script),
     )
+
+
+@functools.cache
+def _template() -> Callable[..., str]:
+    """What fills the page's template, which is compiled once in a process."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = visible
+    return environment.get_template("page.html").render
 
 
 def _counts(run: Run) -> list[tuple[State, str, str, int]]:
