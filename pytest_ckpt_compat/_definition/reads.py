@@ -230,7 +230,10 @@ def _is_trusted_class(kind: type) -> bool:
 
 
 def _settings_of_torch() -> tuple[Any, ...]:
-    """What torch's constructors depend on: the default dtype and device, and hooks on every module."""
+    """What torch's constructors depend on: the default dtype and device, and hooks on every module.
+
+    Those of this package only look on.
+    """
     import torch
     from torch.nn.modules import module
 
@@ -239,5 +242,9 @@ def _settings_of_torch() -> tuple[Any, ...]:
         torch.get_default_dtype(),
         Same(getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)),
         torch.is_inference_mode_enabled(),
-        *(tuple(map(Same, each.values())) for each in hooks if isinstance(each, Mapping)),
+        *(
+            tuple(Same(hook) for hook in each.values() if _root(type(hook).__module__) != _root(__name__))
+            for each in hooks
+            if isinstance(each, Mapping)
+        ),
     )
