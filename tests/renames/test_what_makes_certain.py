@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import pytest
 
@@ -136,3 +136,29 @@ def test_kept_numbers_count_if_no_block_was_added(number: int, settled: bool) ->
     old, new = blocks(4, masked=(1, 3)), blocks(number, masked=())
     maps = block_maps(old, new, [(index, index) for index in range(8)])
     assert [value == SETTLED for value in maps.values()] == [settled] * 8
+
+
+def test_a_layer_that_went_may_have_been_the_one_that_stayed() -> None:
+    """Two tables of one shape became one of another name: which of them, nothing says."""
+    tables = {f"{side}.positions": spec(26, 8) for side in ("decoder", "encoder")}
+    layers = merged(*(linear(f"encoder.layers.{i}.fc", 16, 8) for i in range(6)))
+    after = merged(*(linear(f"layers.{i}.fc", 16, 8) for i in range(6)))
+    changes = infer(
+        merged(tables, layers), {"positions": spec(26, 8), "decoder.positions": spec(27, 8), **after}
+    )
+    found = {change.old: change.confidence for change in changes if change.new == ("positions",)}
+    assert set(found) <= {("encoder.positions",), ("decoder.positions",)}
+    assert "certain" not in found.values()
+
+
+@pytest.mark.parametrize("width", [lambda block: 8, lambda block: 8 + block], ids=["alike", "each its own"])
+def test_the_last_block_of_another_family_is_not_certain(width: Callable[[int], int]) -> None:
+    """Seven blocks got a new name, and one is alone under the old name with another number."""
+
+    def block(path: str, number: int) -> Specs:
+        return merged(linear(f"{path}.attn", width(number), 4), norm(f"{path}.norm", width(number)))
+
+    old = merged(*(block(f"stages.{i}", i) for i in range(8)), linear("head", 10, 4))
+    new = merged(*(block(f"levels.{i}", i) for i in range(7)), block("stages.8", 7), linear("head", 10, 4))
+    found = {c.confidence for c in infer(old, new) if c.new and "stages.7" in c.old[0]}
+    assert "certain" not in found

@@ -107,7 +107,9 @@ def _scores(paths: Sequence[tuple[str, str]], ours: _Family, theirs: _Family) ->
                 votes[module].update(targets)
     counterparts = {module: _counterpart(counter, ours.size(module)) for module, counter in votes.items()}
     scores = {
-        module: _score(module, counterparts, ours, theirs) for module in votes if len(ours.alike(module)) > 1
+        module: _score(module, counterparts, ours, theirs)
+        for module in votes
+        if len(ours.alike(module)) > 1 or _is_headless(module, counterparts[module], theirs)
     }
     found = []
     for here, there in paths:
@@ -149,8 +151,19 @@ def _score(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: 
     ranks = [theirs.rank(target) for target in family]
     if not complete or not _increasing(ranks):
         return AGAINST
+    if any(_is_headless(one, other, theirs) for one, other in zip(alike, targets, strict=True)):
+        return PLAUSIBLE
     anchored = len(family) > len(alike) or len(theirs.siblings(targets[0])) > len(targets)
     return SETTLED if anchored or len(alike) >= _MANY else PLAUSIBLE
+
+
+def _is_headless(module: str, target: str, theirs: _Family) -> bool:
+    """Whether a block has another number, in a family of which the first ones are not there.
+
+    Those may have been removed, or have another name now, and the block be a new one.
+    """
+    moved = bool(target) and _number(module) != _number(target)
+    return moved and int(_number(theirs.siblings(target)[0])) > 1
 
 
 def _kept(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: _Family) -> bool:

@@ -5,6 +5,7 @@ Each round learns from the pairs of the last one. The best result of several sta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -216,24 +217,26 @@ def _note(doubts: dict[int, Doubt], pairs: Candidates, chosen: Ints, changed: In
 
 
 def _with_free_partners(found: Alignment, doubts: dict[int, Doubt]) -> dict[int, Doubt]:
-    """Adds the alternatives of pairs whose old node could take a free new node."""
+    """Adds the alternatives of pairs of which either node could take one of the other side that is free."""
     import numpy as np
 
-    taken = np.zeros(int(found.pairs.cols.max(initial=-1)) + 1, dtype=bool)
-    taken[found.pairs.cols[found.chosen]] = True
+    pairs, chosen = found.pairs, found.chosen
+    taken = [
+        np.bincount(side[chosen], minlength=side.max(initial=-1) + 1) for side in (pairs.rows, pairs.cols)
+    ]
     result = dict(doubts)
-    for part, height, width in found.pairs.classes:
-        free = np.flatnonzero(~taken[found.pairs.cols[part][:width]])
-        if not len(free):
-            continue
+    for part, height, width in pairs.classes:
+        free_old = np.flatnonzero(taken[0][pairs.rows[part][::width]] == 0)
+        free_new = np.flatnonzero(taken[1][pairs.cols[part][:width]] == 0)
         table = found.score[part].reshape(height, width)
-        for index in found.chosen[(found.chosen >= part.start) & (found.chosen < part.stop)].tolist():
+        for index in chosen[(chosen >= part.start) & (chosen < part.stop)].tolist():
             row, col = divmod(index - part.start, width)
-            best = free[np.argmax(table[row, free])]
-            cost = float(table[row, col] - table[row, best])
-            old = int(found.pairs.rows[index])
+            best = free_new[np.argmax(table[row, free_new])] if len(free_new) else col
+            rivals = [*table[row, free_new].tolist(), *table[free_old, col].tolist()]
+            cost = float(table[row, col]) - max(rivals, default=-math.inf)
+            old = int(pairs.rows[index])
             if old not in result or cost < result[old].cost:
-                result[old] = Doubt(cost, int(found.pairs.cols[part][best]))
+                result[old] = Doubt(cost, int(pairs.cols[part][best]))
     return result
 
 
