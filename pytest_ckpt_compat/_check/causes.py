@@ -16,6 +16,7 @@ from pytest_ckpt_compat._check.norms import without_statistics
 from pytest_ckpt_compat._check.scales import with_scales
 from pytest_ckpt_compat._check.sizes import vocabulary
 from pytest_ckpt_compat._check.tied import with_sources
+from pytest_ckpt_compat._check.tied_heads import with_tied_heads
 from pytest_ckpt_compat._check.wrapped import AVERAGED
 from pytest_ckpt_compat._core import storages
 from pytest_ckpt_compat._core.changes import Change, Kind
@@ -278,7 +279,8 @@ def _nothing_alike(changes: Sequence[Change], old: Structure, _new: Structure) -
 
 
 _STEPS: tuple[_Step, ...] = (
-    *(_heads, _empty, _extra_state, held_twice, of_copies, under_one_prefix, with_sources, with_scales),
+    *(_heads, _empty, _extra_state, held_twice, of_copies, under_one_prefix, with_tied_heads),
+    *(with_sources, with_scales),
     *(_parametrized, _stored, bookkeeping, _stacked, former_layers, other_sizes, _sizes, _statistics),
     *(_averaged, without_statistics, of_lora, _nothing_alike),
 )

@@ -77,10 +77,16 @@ def vocabulary(changes: Sequence[Change], old: Structure, new: Structure) -> Voc
         )
         before, after = head.old_specs[0].shape[0], head.new_specs[0].shape[0]
         keys = {key for each in same for key in each.new}
-        tied = any(keys <= set(group) for each in (old, new) for group in each.aliases)
+        olds = {key for each in same for key in each.old}
+        tied = any(map(len, (old.aliases, new.aliases))) and _is_one(old, olds) and _is_one(new, keys)
         words = f"one tied tensor, rows {before} -> {after}" if tied else f"vocabulary {before} -> {after}"
         return Vocabulary(tuple(dict.fromkeys((*same, *biases))), before, words)
     return None
+
+
+def _is_one(structure: Structure, keys: set[str]) -> bool:
+    """Whether keys are of one tensor."""
+    return len(keys) < 2 or any(keys <= set(group) for group in structure.aliases)
 
 
 def _embeds(change: Change, new: Structure) -> bool:

@@ -11,15 +11,15 @@ INTERCEPT = -15.18
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.00,
-        "modules": 0.78,
-        "blocks": 2.24,
+        "name": 1.98,
+        "modules": 0.80,
+        "blocks": 2.20,
         "roles": 2.52,
         "whole": 9.50,
-        "rarity": 4.79,
-        "distinct": 0.72,
+        "rarity": 4.86,
+        "distinct": 0.73,
     }
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.503
+CERTAIN = 0.501

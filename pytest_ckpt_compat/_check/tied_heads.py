@@ -1,0 +1,73 @@
+"""A head that is also the embedding of the tokens: one tensor, which got another number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pytest_ckpt_compat._core.changes import TIED, Change
+from pytest_ckpt_compat._core.structure import Structure
+
+
+def with_tied_heads(changes: Sequence[Change], old: Structure, new: Structure) -> Sequence[Change]:
+    """The changes; those of one tensor, a head among them, told as one.
+
+    Such a head cannot be left out, nor its other names dropped or given a default: it is what embeds.
+
+    Args:
+        changes: what a load found, explained.
+        old: the checkpoint.
+        new: the definition.
+    """
+    ours, theirs = _groups(old), _groups(new)
+    told: dict[int, Change] = {}
+    for head in changes:
+        if head.kind != "head-resized" or not _is_a_matrix(head):
+            continue
+        names = ours.get(head.old[0], frozenset()), theirs.get(head.new[0], frozenset())
+        if not any(names) or _are_several(names[1], old, ours) or _are_several(names[0], new, theirs):
+            continue
+        rows = head.old_specs[0].shape[0], head.new_specs[0].shape[0]
+        told |= {id(each): _told(each, head, rows) for each in changes if _belongs(each, head, names)}
+    return [told.get(id(each), each) for each in changes]
+
+
+def _belongs(change: Change, head: Change, names: tuple[frozenset[str], frozenset[str]]) -> bool:
+    if change.kind in ("resized", "head-resized"):
+        tensor = change.old[0] in names[0] or change.new[0] in names[1]
+        bias = change.kind == "head-resized" and _module(change.new[0]) == _module(head.new[0])
+        return change is head or tensor or bias
+    if change.kind == "missing":
+        return change.new[0] in names[1]
+    return change.kind == "unexpected" and change.old[0] in names[0]
+
+
+def _are_several(names: frozenset[str], structure: Structure, groups: Mapping[str, frozenset[str]]) -> bool:
+    """Whether names of one tensor are names of several on the other side."""
+    there = [key for key in names if key in structure.tensors]
+    return len({groups.get(key, frozenset({key})) for key in there}) > 1
+
+
+def _told(change: Change, head: Change, rows: tuple[int, int]) -> Change:
+    before, after = rows
+    if change.kind == "missing":
+        advice = f"it is one tensor with {head.new[0]}: what gives that its values gives them to both"
+        return replace(change, detail=TIED + head.new[0], advice=advice)
+    if change.kind == "unexpected":
+        advice = f"it is one tensor with {head.old[0]}: what is done with that is done with both"
+        return replace(change, detail=TIED + head.old[0], advice=advice)
+    advice = f"resize it from {before} rows after the load, or copy the rows while loading (migrate=)"
+    return replace(change, kind="resized", detail=f"one tied tensor, rows {before} -> {after}", advice=advice)
+
+
+def _groups(structure: Structure) -> Mapping[str, frozenset[str]]:
+    """Key -> all keys of its tensor, where it has several."""
+    return {key: frozenset(group) for group in structure.aliases for key in group}
+
+
+def _is_a_matrix(change: Change) -> bool:
+    return len(change.old_specs[0].shape) == len(change.new_specs[0].shape) == 2
+
+
+def _module(key: str) -> str:
+    return key.rpartition(".")[0]
