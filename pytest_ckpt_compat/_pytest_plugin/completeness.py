@@ -10,6 +10,10 @@ from pytest_ckpt_compat._registry.names import MARKER
 _NARROWING = ("keyword", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
 
 
+#: Settings that say what is collected; one that is overridden for a run may leave tests out.
+_COLLECTING = ("python_files", "python_classes", "python_functions", "testpaths", "norecursedirs")
+
+
 def ran_everything(session: pytest.Session) -> bool:
     """Whether the run covered every checkpoint of the project and came to its end."""
     ran = not session.config.getoption("collectonly") and not was_stopped(session)
@@ -25,6 +29,8 @@ def was_stopped(session: pytest.Session) -> bool:
 def asked_for_everything(config: pytest.Config) -> bool:
     """Whether no option leaves a checkpoint out; ``-m checkpoint`` leaves none."""
     narrowed = any(getattr(config.option, name, None) for name in _NARROWING)
+    overridden = (each.partition("=")[0].strip() for each in config.option.override_ini or ())
+    narrowed = narrowed or not set(_COLLECTING).isdisjoint(overridden)
     marks = getattr(config.option, "markexpr", "") in ("", None, MARKER)
     return marks and not narrowed and _whole_project(config)
 

@@ -146,12 +146,23 @@ class Session:
         from pytest_ckpt_compat._pytest_plugin.run_terminal import find_terminal
 
         self.terminal = find_terminal(self.config)
+        self.partial = self.partial or not self._has_all(items)
         wanted = (item for item in items if item.get_closest_marker("skip") is None)
         found = [each for item in wanted for each in item.stash.get(REGISTRATIONS, ())]
         if any(each.address for each in found) and not hasattr(self.config, "workerinput"):
             from pytest_ckpt_compat._check.ahead import read_ahead
 
             self.ahead = read_ahead(found)
+
+    def _has_all(self, items: Sequence[pytest.Item]) -> bool:
+        """Whether all checkpoints that were collected are going to be checked.
+
+        A plugin or a ``conftest.py`` that divides a run may take items out without a word.
+        """
+        if self.config.pluginmanager.hasplugin("dsession"):
+            return True  # its workers have the items
+        there = {each.id for item in items for each in item.stash.get(REGISTRATIONS, ())}
+        return all(each.id in there for each in self.registered)
 
     def _watched(self) -> AbstractContextManager[None]:
         return self.terminal.watched() if self.terminal else nullcontext()
