@@ -67,6 +67,8 @@ def test_an_overridden_setting_of_what_is_collected_prunes_nothing(
     pytester: pytest.Pytester, recorded: Path, setting: str
 ) -> None:
     (pytester.path / "elsewhere").mkdir()
+    for name in ("test_none.py", "elsewhere/test_more.py"):
+        (pytester.path / name).write_text("def test_nothing(): ...\n")
     before = everything(recorded)
     pytester.runpytest_inprocess("--ckpt-prune", "-q", "-o", setting)
     assert everything(recorded) == before

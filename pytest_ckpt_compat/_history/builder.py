@@ -43,7 +43,7 @@ class Builder:
         if commit not in self._digests:
             self._digests[commit] = code.digest(commit)
         known = (self._digests[commit], code.paths, code.base.prefix, model.address, model.kwargs)
-        keys = [self._cache.key("definition", *known), self._cache.key("load", *known, _identity(load))]
+        keys = [self._cache.key("definition", *known), self._cache.key("load", *known, load and load.data)]
         kept = self._kept(keys, load)
         if kept is not None:
             return kept
@@ -59,7 +59,7 @@ class Builder:
         found = _read(data)
         if not found.problem and not data.get("foreign"):
             self._cache.put(keys[0], {**data, "verdict": None})
-            if found.verdict is not None:
+            if found.verdict is not None and load is not None and not load.file:
                 self._cache.put(keys[1], data)
         inside = git.submodules(code.at(commit))
         if (found.problem or found.absent) and inside:
@@ -92,7 +92,7 @@ class Builder:
                 return found
             if load.unlike and _alike(load, found):
                 return found
-            data = self._cache.get(keys[1])
+            data = None if load.file else self._cache.get(keys[1])  # what is in a file may change unseen
             return None if data is None else _read(data)
         except (CkptCompatError, AttributeError, LookupError, TypeError, ValueError):  # it was damaged
             return None
@@ -126,17 +126,6 @@ class Builder:
 def _alike(load: Load, found: Answer) -> bool:
     one, other = load.structure, found.definition
     return one is not None and other is not None and same(one, other)
-
-
-def _identity(load: Load | None) -> Mapping[str, Any] | None:
-    """What the outcome of a load depends on, of a file with its size and time."""
-    if load is None:
-        return None
-    facts: list[Any] = []
-    if load.file and os.path.exists(load.file):
-        found = os.stat(load.file)
-        facts = [found.st_size, found.st_mtime_ns]
-    return load.data | {"facts": facts}
 
 
 def _read(data: Mapping[str, Any]) -> Answer:

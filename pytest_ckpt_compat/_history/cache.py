@@ -20,7 +20,11 @@ from pytest_ckpt_compat._premerge.trees import private_cache
 #: Bytes of all answers; where they have more, those that were used last stay.
 MOST_BYTES = 64 << 20
 #: It grows when an earlier answer would be wrong.
-_VERSION = 1
+_VERSION = 2
+#: Variables of the environment that change from shell to shell, and say nothing of a model.
+_OF_SHELLS = frozenset(
+    {"_", "PWD", "OLDPWD", "SHLVL", "COLUMNS", "LINES", "TERM", "WINDOWID", "TMUX", "TMUX_PANE", "STY"}
+)
 #: Ends the names of folders that say which libraries are installed, and in which version.
 _INSTALLED = (".dist-info", ".egg-info")
 
@@ -91,11 +95,19 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def _environment() -> list[Any]:
-    """What an answer depends on besides the code that is asked: this package, Python, what is installed."""
+    """What an answer depends on besides the code that is asked.
+
+    That is this package, Python, what is installed and when, and the variables of the environment.
+    """
     installed = set()
     for path in sys.path:
-        with contextlib.suppress(OSError):
-            installed |= {name for name in os.listdir(path or ".") if name.endswith(_INSTALLED)}
+        with contextlib.suppress(OSError), os.scandir(path or ".") as found:
+            installed |= {(each.name, _changed(each)) for each in found if each.name.endswith(_INSTALLED)}
+    variables = sorted(
+        (name, value)
+        for name, value in os.environ.items()
+        if name not in _OF_SHELLS and not name.startswith(("SSH_", "TERM_", "VSCODE_", "PYTEST_"))
+    )
     try:
         own = metadata.version("pytest-ckpt-compat")
     except metadata.PackageNotFoundError:
@@ -107,4 +119,12 @@ def _environment() -> list[Any]:
         sys.version,
         platform.platform(),
         sorted(installed),
+        hashlib.sha256(repr(variables).encode()).hexdigest(),  # they may hold secrets
     ]
+
+
+def _changed(library: os.DirEntry[str]) -> int:
+    """When a library was installed, in nanoseconds; 0 where that cannot be known."""
+    with contextlib.suppress(OSError):
+        return library.stat().st_mtime_ns
+    return 0

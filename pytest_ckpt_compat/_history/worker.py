@@ -132,14 +132,37 @@ def _built(question: Mapping[str, Any]) -> dict[str, Any]:
     others = [path for path in sys.path if not top or not is_inside(os.path.realpath(path or "."), top)]
     sys.path[:] = [*(str(tree / path) for path in question["paths"]), *others, *question["others"]]
     importlib.invalidate_caches()
+    opened = _opened()
     definition = find(question["model"], question["kwargs"])
     found = steady(defined(definition), definition, {}, MEMORY_BUDGET)
+    read = {*opened}  # before the load, which opens the checkpoint
     own = _require_own(question)
     verdict = _loaded(question["load"], definition, found) if question["load"] else None
     _require_own(question)
     files = [file for name, file in outside(str(tree)) if name not in ("__main__", "__mp_main__")]
-    foreign = any("site-packages" not in file for file in files)  # code that may change, and is not asked
+    files += [file for file in read if not _is_settled(file, str(tree))]
+    foreign = any("site-packages" not in file for file in files)  # code and data that may change unseen
     return as_data(found, verdict) | {"own": own, "foreign": foreign}
+
+
+def _opened() -> set[str]:
+    """The files that this process opens from now on, by their real paths; the set grows."""
+    found: set[str] = set()
+
+    def note(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and isinstance(arguments[0], (str, bytes, os.PathLike)):
+            found.add(os.path.realpath(os.fsdecode(arguments[0])))
+
+    sys.addaudithook(note)
+    return found
+
+
+def _is_settled(file: str, tree: str) -> bool:
+    """Whether a file is the tree's, or Python's own or an installed package's, or none that holds data."""
+    own = str(Path(__file__).parents[1])
+    homes = {tree, own, sys.prefix, sys.base_prefix, sys.exec_prefix, "/proc", "/sys", "/dev"}
+    inside = any(file.startswith(os.path.realpath(home) + os.sep) for home in homes)
+    return inside or not os.path.isfile(file)
 
 
 def _require_own(question: Mapping[str, Any]) -> bool:
