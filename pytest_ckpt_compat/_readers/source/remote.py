@@ -7,6 +7,7 @@ host and path of a URL, and only the kind of an error.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -270,7 +271,8 @@ def _http_options() -> dict[str, Any]:
             found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.request_info.headers.get("Range", ""))
             return int(found[2]) - int(found[1]) + 1 if found else None
 
-    timeout = aiohttp.ClientTimeout(total=_SECONDS)
+    silent = _SECONDS / 2  # fsspec asks twice, by HEAD and by GET
+    timeout = aiohttp.ClientTimeout(total=_SECONDS, sock_connect=silent, sock_read=silent)
     return {"client_kwargs": {"timeout": timeout, "response_class": Bounded, "trust_env": True}}
 
 
@@ -302,6 +304,8 @@ def _refusing() -> Iterator[None]:
 def _not_found(cause: BaseException | None) -> RefusalError:
     """Makes the refusal of a file that was not found: over HTTP, fsspec says so of any failure."""
     status = getattr(cause, "status", None)
+    if isinstance(cause, (TimeoutError, asyncio.TimeoutError)):  # its module is not aiohttp's
+        return _not_fetched(cause)
     if status == 404 or cause is None or not type(cause).__module__.startswith("aiohttp"):
         return UnreachableRefusalError("there is no such file, or no access to it", "check the address")
     return _not_fetched(cause)
@@ -314,7 +318,7 @@ def _not_fetched(error: BaseException) -> RefusalError:
             f"it cannot be fetched (HTTP {status})", "check the address, the network and your credentials"
         )
     kind = type(error).__name__
-    if isinstance(error, (OSError, TimeoutError)):
+    if isinstance(error, (OSError, asyncio.TimeoutError)):
         return UnreachableRefusalError(
             f"its server cannot be reached ({kind})", "check the host in the address, and the network"
         )
