@@ -102,14 +102,19 @@ def loads(text: str, shown: str) -> Run:
     if data["schema"] != SCHEMA or data.get("written_by") != written_by():
         other = data.get("written_by") or "an earlier version"
         problem = f"was written by {other}, and this is {written_by()}"
+        if data["schema"] != SCHEMA and other == written_by():
+            problem = f"is of schema {visible(str(data['schema']))}, and {written_by()} reads {SCHEMA}"
         raise ReadError(shown, problem, "write and read reports with one version")
     try:
         require(data, _REPORT)
         require(list(data["migrations"]["repaired"].values()), [[str]], "migrations.repaired")
         require(data["migrations"].get("accepted", []), [str], "migrations.accepted")
-        return _run(data)
+        run = _run(data)
     except ValueError as error:
         raise ReadError(shown, f"is a report with something in it that none has: {error}", _REDO) from None
+    if data.get("compatible") is False and run.checked and not run.of("broken"):
+        raise ReadError(shown, "is not compatible by its own word, and no checkpoint in it says why", _REDO)
+    return run
 
 
 def _run(data: Mapping[str, Any]) -> Run:
