@@ -146,3 +146,36 @@ def test_a_setting_that_main_changed_unrecorded_is_not_this_branchs(
     assert printed.code == 0
     assert "CK502 net-v1: already on main, body.1: torch.nn.ReLU -> torch.nn.GELU" in printed.out
     assert baseline(branch.path / "r.sarif") == {"CK502": "unchanged"}
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("earlier_code")
+def test_an_update_keeps_what_was_accepted_on_this_branch(branch: pytest.Pytester, command: Command) -> None:
+    """After it the recorded settings are today's, so that only a comparison shows the change."""
+    with (branch.path / "pyproject.toml").open("a") as file:
+        file.write(
+            '\n[tool.ckpt_compat.severity]\nCK502 = { severity = "error", reason = "we deploy them" }\n'
+        )
+    commit(branch.path)
+    edit(branch.path / "models.py", "nn.ReLU()", "nn.GELU()")
+    printed = command("check", "--against", "main")
+    assert printed.code == 1, printed.out
+    accepting = (
+        "accept",
+        "net-v1",
+        "--rule",
+        "CK502",
+        "--key",
+        "*",
+        "--reason",
+        "measured",
+        "--against",
+        "main",
+    )
+    assert command(*accepting).code == 0
+    assert command("check", "--against", "main").code == 0
+    for _ in range(2):
+        command("update")
+        assert "CK903" not in command("check").out
+        printed = command("check", "--against", "main")
+        assert printed.code == 0, printed.out

@@ -12,7 +12,7 @@ from pytest_ckpt_compat._check.breaks import told
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import UsageError
-from pytest_ckpt_compat._core.rules import BY_ID, judge
+from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND, judge
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._snapshots.accepted import FILE, FORWARD, Entry, facts
 from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
@@ -139,13 +139,25 @@ def apply(
         if entry not in standing
     ]
     # A comparison alone tells of the file that stood here at the reference, and of an earlier definition.
-    compared = {entry for entry in standing if entry.id != first or _is_of_another_file(entry, verdicts[0])}
+    compared = {
+        entry
+        for entry in standing
+        if entry.id != first
+        or _is_of_earlier_settings(entry, verdicts)
+        or _is_of_another_file(entry, verdicts[0])
+    }
     found += [
         Change("unused-acceptance", detail=no_longer_occurs(entry, ref if entry in compared else ""))
         for entry in standing
         if entry not in used and entry.id in whole and (ref or entry.id != first or entry not in compared)
     ]
     return (replace(applied[0], changes=(*judge(found, Policy()), *applied[0].changes)), *applied[1:])
+
+
+def _is_of_earlier_settings(entry: Entry, verdicts: Sequence[Verdict]) -> bool:
+    """Whether an entry is on settings, and what is recorded of them is what they are today."""
+    told = (change.kind for verdict in verdicts for change in verdict.changes)
+    return entry.rule == BY_KIND["settings-changed"].id and "settings-changed" not in told
 
 
 def _is_of_another_file(entry: Entry, verdict: Verdict) -> bool:
