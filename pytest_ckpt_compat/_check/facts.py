@@ -28,6 +28,11 @@ _BUFFERS: Mapping[bool | None, tuple[str, str]] = {
         "drop the key while loading (migrate=), if the definition makes the same values itself",
     ),
 }
+#: How the classes of torch end whose parameters the argument ``affine`` makes.
+_AFFINE = (
+    *("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm", "GroupNorm"),
+    *("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"),
+)
 _OWN_SIZE = "drop the key while loading (migrate=), if the definition makes its values for its own size"
 #: The same for what else a definition may have under a key.
 _OTHERS: Mapping[str, tuple[str, str]] = {
@@ -51,7 +56,7 @@ def as_changes(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Cha
     found = [
         *(_resized(key, shapes, old, new) for key, shapes in outcome.mismatched.items()),
         *(_missing(key, old, new, outcome) for key in outcome.missing),
-        *(_unexpected(key, old, outcome.beside.get(key)) for key in outcome.unexpected),
+        *(_unexpected(key, old, new, outcome.beside.get(key)) for key in outcome.unexpected),
         *(_raised(error, old, new) for error in outcome.errors),
     ]
     yield from found
@@ -91,11 +96,16 @@ def _raised(error: str, old: Structure, new: Structure) -> Change:
     return Change("load-raises", detail=error)
 
 
-def _unexpected(key: str, old: Structure, there: Beside | None) -> Change:
+def _unexpected(key: str, old: Structure, new: Structure, there: Beside | None) -> Change:
     """The change for a key that torch had no use for, and what the definition has under it instead."""
     change = compare.unexpected(key, old)
     if there is None or change.kind != "unexpected":
         return change
+    if there.how == "none" and (argument := _switch(key, new)):
+        advice = (
+            f"build the layer with {argument}=True, as the checkpoint has it, or lose what was trained in it"
+        )
+        return replace(change, detail=f"is None here: built without {argument}", advice=advice)
     if there.how == "number":
         return _number(change, there) if [each.numel for each in change.old_specs] == [1] else change
     if there.how == "buffer" and there.shape not in (None, old.tensors[key].shape):
@@ -108,6 +118,17 @@ def _unexpected(key: str, old: Structure, there: Beside | None) -> Change:
         return replace(change, detail=detail.replace("still there", f"{there.value} here"), advice=advice)
     detail, advice = _BUFFERS[there.equal] if there.how == "buffer" else _OTHERS[there.how]
     return replace(change, detail=detail, advice=advice)
+
+
+def _switch(key: str, new: Structure) -> str:
+    """The argument without which torch's own layer has no such parameter: ``bias``; "" of anything else."""
+    module, _, name = key.rpartition(".")
+    package, _, kind = new.modules.get(module, "").partition("(")[0].rpartition(".")
+    if package.partition(".")[0] != "torch" or name not in ("weight", "bias"):
+        return ""
+    if kind.endswith(_AFFINE):
+        return "affine"
+    return "elementwise_affine" if name == "weight" and kind.endswith("Norm") else "bias"
 
 
 def _number(change: Change, there: Beside) -> Change:

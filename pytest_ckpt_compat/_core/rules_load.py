@@ -87,6 +87,8 @@ RULES: tuple[Rule, ...] = (
               would be lost.
             - `is None here`: `register_buffer(name, None)`, into which torch loads nothing. Register a tensor
               before the load.
+            - `is None here: built without bias`, or `affine`: a layer of torch's that has no such parameter.
+              Build it as the checkpoint has it, or lose what was trained in it.
             - `not in the state_dict, set by set_extra_state`: the value belongs into `_extra_state` now.
             - `saved by the definition itself, which cannot load it`: the fault is in the definition's code.
 
