@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pytest_ckpt_compat._core.adapters import adapted, is_adapters, unwrapped
+from pytest_ckpt_compat._core.adapters import adapted, is_adapters, trained_copies, unwrapped
 from pytest_ckpt_compat._core.changes import Change, Kind
 from pytest_ckpt_compat._core.structure import Structure
 
@@ -24,11 +24,32 @@ def restated(changes: Iterable[Change], old: Structure, new: Structure) -> tuple
     found = tuple(changes)
     if not adapted(old.tensors) or adapted(new.tensors):
         return found
+    found = _of_what_was_trained(found, old)
     return tuple(
         replace(each, kind="unmerged", detail=each.detail if each.kind == "prefixed" else "", advice="")
         if _is_adapters(each)
         else each
         for each in found
+    )
+
+
+def _of_what_was_trained(changes: tuple[Change, ...], old: Structure) -> tuple[Change, ...]:
+    """The changes; a module that was trained in whole becomes the definition's, not the one from before.
+
+    The two have the same shapes, and only their names say which is which.
+    """
+    trained = {
+        before: after
+        for before, after in trained_copies(old.tensors).items()
+        if old.tensors[before] == old.tensors[after]
+    }
+    moved = {key for each in changes if each.new for key in each.old if key in trained}
+    other = {key: trained[key] for key in moved} | {trained[key]: key for key in moved}
+    return tuple(
+        replace(each, old=tuple(other.get(key, key) for key in each.old), group="")
+        if not other.keys().isdisjoint(each.old)
+        else each
+        for each in changes
     )
 
 

@@ -12,6 +12,8 @@ from pytest_ckpt_compat._core.structure import Structure
 CONFIG = "adapter_config.json"
 #: What a PeftModel puts before the keys of the model in it.
 PREFIX = "base_model.model."
+#: The same, where the PeftModel is wrapped for training, or compiled.
+_OUTER = re.compile(r"(?:(?:module|_orig_mod|_fsdp_wrapped_module)\.)*base_model\.model\.")
 #: ``Source.format`` of what an adapter of a definition saves.
 ADAPTER = "adapter"
 #: Settings that say what an adapter is, in the order in which they are shown.
@@ -20,6 +22,7 @@ _SHOWN = 4
 #: What peft calls the weights of its adapters, and the modules that it wraps, in keys.
 _ADAPTER = re.compile(r"\.(lora_|ia3_l|hada_|lokr_|oft_|boft_|vera_lambda_)\w*(\.|$)")
 _OWN = re.compile(r"\.(base_layer|modules_to_save\.[^.]+)\.")
+_SAVED = re.compile(r"\.modules_to_save\.[^.]+\.")
 _WRAPPED = re.compile(r"\.(base_layer|modules_to_save|original_module)\.")
 
 
@@ -52,9 +55,17 @@ def adapted(keys: Iterable[str]) -> bool:
 
 def is_adapters(key: str) -> bool:
     """Whether peft has made a key, of the weights of an adapter or of a module that it wraps."""
-    return key.startswith(PREFIX) or bool(_ADAPTER.search(key) or _WRAPPED.search(key))
+    return bool(_OUTER.match(key) or _ADAPTER.search(key) or _WRAPPED.search(key))
 
 
 def unwrapped(key: str) -> str:
     """The key of a module's weight before peft has wrapped the module, and the model around it."""
-    return _OWN.sub(".", key.removeprefix(PREFIX))
+    return _OWN.sub(".", _OUTER.sub("", key, count=1) if _OUTER.match(key) else key)
+
+
+def trained_copies(keys: Iterable[str]) -> Mapping[str, str]:
+    """Key of a module as it was -> the same of what peft has trained in whole, under ``modules_to_save``."""
+    keys = list(keys)
+    untrained = {key for key in keys if ".original_module." in key}
+    saved = ((_SAVED.sub(".original_module.", key), key) for key in keys)
+    return {before: after for before, after in saved if before in untrained and before != after}
