@@ -125,6 +125,21 @@ def test_what_cannot_be_retired(
     assert leftovers(folder) == before
 
 
+def test_a_pruned_snapshot_is_restored_to_be_retired(branch: Callable[[str], Path], command: Command) -> None:
+    folder = branch(ENTRY + TWO)
+    edit(folder / "pyproject.toml", TWO, "")
+    (folder / "ckpt_snapshots" / "other-v1.json").unlink()
+    for name in sorted((folder / "ckpt_snapshots" / "definitions").glob("*")):
+        if "Net" not in name.name:
+            name.unlink()
+    printed = command("retire", "other-v1", "--reason", "nobody loads it")
+    assert printed.code == 2
+    words = printed.err.partition("if it was pruned, ")[2].partition(" first")[0]
+    assert words == "git restore ckpt_snapshots/other-v1.json"
+    git(folder, *words.split()[1:])
+    assert command("retire", "other-v1", "--reason", "nobody loads it").code == 0
+
+
 def test_a_retirement_needs_a_reason(branch: Callable[[str], Path], command: Command) -> None:
     folder = branch(ENTRY + TWO)
     edit(folder / "pyproject.toml", TWO, "")

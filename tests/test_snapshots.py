@@ -242,7 +242,11 @@ def test_unused_snapshots_are_listed_and_pruned_only_after_a_complete_run(projec
     save(project.path / "other.pt")
     project.runpytest_inprocess("--ckpt-update")
     project.makepyfile(TEST)
-    unused = "unused    ckpt_snapshots/other.pt.json: no test uses it; remove it with --ckpt-prune"
+    unused = (
+        "unused    ckpt_snapshots/other.pt.json: no test uses it; "
+        'remove it with ckpt-compat retire other.pt --reason "...", '
+        "or by --ckpt-prune if no commit that you compare with has it"
+    )
     name = "test_unused_snapshots_are_listed_and_pruned_only_after_a_complete_run.py"
     for selection in (["-k", "net"], ["-m", "not slow"], [name], ["--deselect", "x"], ["--co"]):
         result = project.runpytest_inprocess("--ckpt-prune", *selection)

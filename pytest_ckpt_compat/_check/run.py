@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -281,7 +282,15 @@ def _unused(context: Context, used: set[str], whole: bool, prune: bool, gap: str
             store.remove(context.folder, name)
             yield f"removed   {shown}: no test uses it"
         else:
-            yield f"unused    {shown}: no test uses it; remove it with --ckpt-prune"
+            yield f"unused    {shown}: no test uses it; remove it with {_removal(name)}"
+
+
+def _removal(name: str) -> str:
+    """What removes a snapshot; of a checkpoint, so that a comparison knows why."""
+    if store.is_definition(name):
+        return "--ckpt-prune"
+    retire = f'ckpt-compat retire {shlex.quote(store.identifier(name))} --reason "..."'
+    return f"{retire}, or by --ckpt-prune if no commit that you compare with has it"
 
 
 def _missing(

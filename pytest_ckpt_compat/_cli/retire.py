@@ -64,6 +64,8 @@ def retire(project: Project, identifier: str, reason: str) -> list[str]:
     if own not in left:
         candidates = ", ".join(store.identifier(name) for name in left if not store.is_definition(name))
         advice = f"without a registration are {candidates or 'no others'}"
+        if not candidates:
+            advice = f"if it was pruned, git restore {store.shown(folder, own)} first"
         raise UsageError(f"retire {identifier}", f"has no snapshot in {folder.name}", advice)
     gone = [own, *(name for name in left if store.is_definition(name))]
     changes = tuple(f"{visible(store.identifier(name))} -> (none)" for name in gone)
