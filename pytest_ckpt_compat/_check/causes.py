@@ -22,10 +22,16 @@ from pytest_ckpt_compat._core import storages
 from pytest_ckpt_compat._core.changes import Change, Kind
 from pytest_ckpt_compat._core.heads import WORD
 from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._renames.units.parametrized import parametrized
 
 #: Words that name an embedding of positions.
 _POSITIONS = frozenset({"pos", "position", "positions", "positional", "wpe"})
 _RESIZED: frozenset[Kind] = frozenset({"resized", "head-resized"})
+#: What helps where the parts of a weight have no place.
+_PARTS = (
+    "compute the weight of its parts and give the layer that took its place all that this one has, while "
+    "loading (migrate=): to drop them is to lose what was trained"
+)
 _Step = Callable[[Sequence[Change], Structure, Structure], Sequence[Change]]
 
 
@@ -101,9 +107,23 @@ _PLAIN: Mapping[str, str] = {
 _TORCHS_OWN = "call torch.nn.utils.parametrize.remove_parametrizations"
 
 
-def _parametrized(changes: Sequence[Change], _old: Structure, _new: Structure) -> Sequence[Change]:
-    return [
+def _parametrized(changes: Sequence[Change], old: Structure, new: Structure) -> Sequence[Change]:
+    """What is stored in other terms, and the parts of a weight of which nothing says where it went."""
+    parts = {key for key in old.tensors if key not in new.tensors and _is_stored(key)}
+    parts &= parametrized(old.tensors).keys() if parts else set()
+    layers = set(map(_module, parts))
+    told = [
         replace(each, advice=_to_plain(each)) if each.kind == "reparametrized" else each for each in changes
+    ]
+    lost = [each for each in told if each.kind == "unexpected" and not each.advice]
+    if not any(parts.issuperset(each.old) for each in lost):
+        return told
+    part = "a part of a weight that is stored under a parametrization"
+    return [
+        replace(each, detail=part if parts.issuperset(each.old) else each.detail, advice=_PARTS)
+        if each in lost and _module(each.old[0]) in layers
+        else each
+        for each in told
     ]
 
 
