@@ -257,6 +257,89 @@ def test_it_is_built_anew_after_a_change(
     assert found == [fresh, fresh]
 
 
+#: What no note of names shows; whether it is kept or not, it is never what it was before the change.
+HIDDEN: dict[str, tuple[str, Callable[[ModuleType, pytest.MonkeyPatch], None]]] = {
+    "a class in a class": (
+        "class Config:\n    class model:\n        width = 2\n" + net("width = Config.model.width"),
+        lambda m, patch: patch.setattr(m.Config.model, "width", 5),
+    ),
+    "a class in a dictionary": (
+        "class Small:\n    width = 2\nCONFIGS = {'small': Small}\n" + net("width = CONFIGS['small'].width"),
+        lambda m, patch: patch.setattr(m.Small, "width", 5),
+    ),
+    "a module in a list": (
+        "PLACES = [kept_settings]\n" + net("width = PLACES[0].WIDTH"),
+        lambda m, patch: patch.setattr(m.kept_settings, "WIDTH", 5),
+    ),
+    "an attribute of a metaclass": (
+        "class Meta(type):\n    width = 2\nclass Config(metaclass=Meta):\n    pass\n"
+        + net("width = Config.width"),
+        lambda m, patch: patch.setattr(m.Meta, "width", 5),
+    ),
+    "an attribute of a function": (
+        "def size():\n    pass\nsize.width = 2\n" + net("width = size.width"),
+        lambda m, patch: patch.setattr(m.size, "width", 5),
+    ),
+    "the dictionary of a module": (
+        net("width = kept_settings.__dict__['WIDTH']"),
+        lambda m, patch: patch.setattr(m.kept_settings, "WIDTH", 5),
+    ),
+    "an attribute by object's method": (
+        net("width = object.__getattribute__(kept_settings, 'WIDTH')"),
+        lambda m, patch: patch.setattr(m.kept_settings, "WIDTH", 5),
+    ),
+    "a getter": (
+        "import operator\n" + net("width = operator.attrgetter('WIDTH')(kept_settings)"),
+        lambda m, patch: patch.setattr(m.kept_settings, "WIDTH", 5),
+    ),
+    "a getter made before": (
+        "import operator\nget = operator.attrgetter('WIDTH')\n" + net("width = get(kept_settings)"),
+        lambda m, patch: patch.setattr(m.kept_settings, "WIDTH", 5),
+    ),
+    "the classes derived from another": (
+        "class Base:\n    pass\nclass One(Base):\n    pass\n" + net("width = 1 + len(Base.__subclasses__())"),
+        lambda m, patch: patch.setattr(m, "Two", type("Two", (m.Base,), {}), raising=False),
+    ),
+    "a method of a dictionary": (
+        "SIZES = {'a': 2}\nlookup = SIZES.get\n" + net("width = lookup('a')"),
+        lambda m, patch: patch.setitem(m.SIZES, "a", 5),
+    ),
+    "whether gradients are on": (
+        net("width = 2 if torch.is_grad_enabled() else 5"),
+        lambda m, patch: patch.setattr(torch, "is_grad_enabled", lambda: False),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_no_name_shows_is_never_what_it_was(
+    written: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    code, change = HIDDEN[name]
+    module = written(code)
+    definition = kept(module.Net)
+    own = confirm.defined(replace(definition, kept=None))
+    for _ in range(2):
+        confirm.load(own, definition)
+    change(module, monkeypatch)
+    fresh = confirm.defined(replace(definition, kept=None))
+    assert fresh != own
+    assert confirm.load(own, definition)[0] == fresh
+
+
+def test_what_is_in_a_class_that_is_an_argument_is_never_what_it_was(
+    written: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = written(
+        "class Config:\n    width = 2\n"
+        "class Net(nn.Module):\n    def __init__(self, config):\n"
+        "        super().__init__()\n        self.layer = nn.Linear(config.width, 2)\n"
+    )
+    assert alike({"config": module.Config}) is OPAQUE
+    assert alike({"norm": nn.LayerNorm}) is not OPAQUE
+    assert plain([module.kept_settings]) is OPAQUE
+
+
 def test_nothing_is_kept_while_python_calls_are_traced(
     written: Callable[[str], ModuleType], builds: list[str]
 ) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 #: What stands for a value of which nothing says whether it is as it was.
 OPAQUE = object()
+#: The flag of a class that is made by a class statement: others never change.
+HEAP = 1 << 9
 #: Values in one collection and all that it holds, and collections in collections.
 _MOST, _DEPTH = 1_000, 8
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
@@ -47,8 +49,9 @@ _SAME = (
 def plain(value: Any) -> Any:
     """What equals that of another value only if both are alike; ``OPAQUE`` where nothing can say so.
 
-    Collections of Python's own count by what they hold, in order; functions by their code and defaults;
-    classes and modules by being the same. No code of the user's is run.
+    Collections of Python's own count by what they hold, in order; functions by their code, defaults and
+    attributes; a class or module by being the same, so that what is in it has to be noted apart: where one
+    is held by something else, nothing can say so. No code of the user's is run.
     """
     try:
         return _plain(value, 0, [_MOST])
@@ -69,6 +72,8 @@ def _plain(value: Any, depth: int, left: list[int]) -> Any:
         return (kind, repr(value)) if kind in (float, complex) else (kind, value)  # -0.0 and nan
     if kind is Same:
         return value
+    if depth and (kind is types.ModuleType or (isinstance(value, type) and _may_change(value))):
+        raise _OpaqueError
     if issubclass(kind, _SAME) or _is_of_torch(kind):
         return Same(value)
     inside = _INSIDE.get(kind)
@@ -86,7 +91,7 @@ _INSIDE: Mapping[type, Callable[[Any], Iterable[Any]]] = {
     **dict.fromkeys((dict, types.MappingProxyType), lambda value: value.items()),
     types.FunctionType: lambda value: (
         *(Same(value), Same(value.__code__)),
-        *(value.__defaults__, value.__kwdefaults__),
+        *(value.__defaults__, value.__kwdefaults__, value.__dict__),
     ),
     staticmethod: lambda value: (value.__func__,),
     classmethod: lambda value: (value.__func__,),
@@ -100,7 +105,12 @@ def _is_of_torch(kind: type) -> bool:
     return kind.__module__ == "torch" and kind.__name__ in ("dtype", "device", "layout", "memory_format")
 
 
+def _may_change(kind: type) -> bool:
+    """Whether a class is one of a class statement outside of torch: others do not change."""
+    return bool(kind.__flags__ & HEAP) and kind.__module__.partition(".")[0] != "torch"
+
+
 def alike(kwargs: Mapping[str, Any]) -> Any:
     """As ``plain``, for keyword arguments, whose order says nothing."""
-    found = {name: plain(value) for name, value in kwargs.items()}
+    found = {name: plain((value,)) for name, value in kwargs.items()}
     return OPAQUE if any(each is OPAQUE for each in found.values()) else frozenset(found.items())

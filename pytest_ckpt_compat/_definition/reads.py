@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
-from pytest_ckpt_compat._definition.comparable import OPAQUE, Same, plain
+from pytest_ckpt_compat._definition.comparable import HEAP, OPAQUE, Same, plain
 
 _T = TypeVar("_T")
 
@@ -46,8 +46,10 @@ _PURE_CLASSES = frozenset(
 _OUTSIDE = frozenset(
     {"serialization.py", "_serialization.py", "hub.py", "random.py", "secrets.py", "uuid.py"}
 )
-#: The flag of a class that is made by a class statement: others never change.
-_HEAP = 1 << 9
+#: Names by which code reaches what has none in it.
+_REACHING = frozenset({"__dict__", "__getattribute__", "__subclasses__", "attrgetter", "methodcaller"})
+#: Packages whose metaclasses hold nothing that may change.
+_METACLASSES = frozenset({"builtins", "abc", "torch", "enum"})
 _MISSING = object()
 
 
@@ -123,6 +125,8 @@ class Reads:
         """Whether the names in a function are all that it reads."""
         if os.path.basename(code.co_filename) in _OUTSIDE or _imports(code):
             return False
+        if not _REACHING.isdisjoint(code.co_names):
+            return False
         inner = any(code is each for one in self._codes.values() for each in one.co_consts)
         return inner or all(name == "__class__" for name in code.co_freevars)
 
@@ -161,11 +165,14 @@ class Reads:
     def _note_class(self, kind: type) -> None:
         """Notes what is in a class, and in those that it is derived from."""
         for each in kind.__mro__:
-            if each in self._classes or not each.__flags__ & _HEAP:
+            if each in self._classes or not each.__flags__ & HEAP:
                 continue
+            self.pure = self.pure and _root(type(each).__module__) in _METACLASSES
             self._classes[each] = dict(vars(each))
             for name, value in vars(each).items() if not _is_trusted_class(each) else ():
                 self._put(vars(each), id(each), name, value)
+                if isinstance(value, type):
+                    self._note_class(value)
 
 
 def _holds(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
@@ -180,6 +187,8 @@ def _is_pure(value: Any) -> bool:
         if isinstance(owner, types.ModuleType):
             pure = owner.__name__ in _PURE_MODULES or _root(owner.__name__) == "torch"
             return pure or (owner is builtins and value.__name__ in _PURE)
+        if type(owner) in (list, dict, set, OrderedDict, bytearray):
+            return False  # a method of something that may change
         kind = owner if isinstance(owner, type) else type(owner)
         return kind in _PURE_CLASSES or _root(kind.__module__) == "torch"
     if not isinstance(value, type) or value in _PURE_CLASSES or issubclass(value, BaseException):
@@ -187,7 +196,7 @@ def _is_pure(value: Any) -> bool:
     if _root(value.__module__) in ("torch", *_PURE_MODULES):
         return True
     file = getattr(sys.modules.get(value.__module__), "__file__", None) or ""
-    return bool(value.__flags__ & _HEAP) and file.endswith(".py")
+    return bool(value.__flags__ & HEAP) and file.endswith(".py")
 
 
 def _root(name: str | None) -> str:
@@ -241,7 +250,8 @@ def _settings_of_torch() -> tuple[Any, ...]:
     return (
         torch.get_default_dtype(),
         Same(getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)),
-        torch.is_inference_mode_enabled(),
+        *(torch.is_inference_mode_enabled(), torch.is_grad_enabled(), torch.get_num_threads()),
+        *(torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()),
         *(
             tuple(Same(hook) for hook in each.values() if _root(type(hook).__module__) != _root(__name__))
             for each in hooks
