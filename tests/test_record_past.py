@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from collections.abc import Callable
@@ -57,6 +58,17 @@ def test_a_past_is_recorded_and_guarded_by_one_command(past: Path, command: Comm
     assert "CK502 pkg.net.Net@v2.1: loads, norm: eps 0.001 -> 0.0001, computes something else" in checked.out
     assert "is absent" not in checked.out
     assert "compared  2 checkpoints, 10 tensors" in checked.out
+
+
+def test_a_changed_setting_is_told_once(past: Path, command: Command) -> None:
+    """By the recorded version, and not by the definition's own snapshot again."""
+    git(past, "tag", "today")
+    command("record", "--at", "today", "--model", "pkg.net:Net")
+    edit(past / "pkg" / "net.py", "eps=1e-4", "eps=1e-3")
+    command("check", "--report", "r.json")
+    (entry,) = json.loads((past / "r.json").read_text())["checkpoints"]
+    assert [each["rule"] for each in entry["changes"]].count("CK502") == 1
+    assert "more change" not in command("check").out
 
 
 def test_pytest_checks_it(recorded: Path, pytester: pytest.Pytester) -> None:

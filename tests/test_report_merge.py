@@ -61,6 +61,10 @@ def test_every_kind_of_report_is_written(project: Path, command: Command) -> Non
     page = (project / "all.md").read_text(encoding="utf-8")
     assert "| ❌ | net-v2 | CK202 net-v2: head resized |" in page
     assert "| ✅ | net-v1 |" in page
+    printed = command("report", "merge", "net-v1.json", "-o", "one.md", "-o", "one.sarif")
+    assert printed.out.endswith("report    one.md\nreport    one.sarif\n")
+    assert (project / "one.md").exists()
+    assert (project / "one.sarif").exists()
     printed = command("report", "merge", "net-v1.json", "-o", "all.txt")
     assert printed.code == 2
     assert "report all.txt: is of no known kind" in printed.err

@@ -190,7 +190,11 @@ def _with_snapshots(
     """The load's verdict with what the two snapshots add to it, then the definition's own verdicts."""
     level = subject.registration.level
     found = judge([change for each in findings for change in each.changes], Policy())
-    found += judge([change for each in findings for change in each.settings], subject.registration.policy)
+    # A checkpoint that is a snapshot of the definition itself has told them already.
+    told = {(each.kind, each.old, each.new, each.detail) for each in verdict.changes}
+    settings = [change for each in findings for change in each.settings]
+    settings = [each for each in settings if (each.kind, each.old, each.new, each.detail) not in told]
+    found += judge(settings, subject.registration.policy)
     notes = [*(note for each in findings for note in each.notes), *verdict.notes]
     if level.loads_in_merge_base and context.merge_base is None:
         notes.append(f"level {level.value}: not checked against the merge base; pass --ckpt-against REF")

@@ -20,7 +20,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="write the whole, by suffix: .json, .md, .html, .sarif, .codequality.json",
+        action="append",
+        default=[],
+        help="write the whole, by suffix: .json, .md, .html, .sarif, .codequality.json; may be given again",
     )
     parser.set_defaults(run=run)
 
@@ -36,10 +38,10 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_ckpt_compat._report import merge, publish, reading
     from pytest_ckpt_compat._report.overview import render
 
-    if arguments.output:
-        publish.check_name(arguments.output)
+    for name in arguments.output:
+        publish.check_name(name)
     whole, code = merge.merged([merge.Shard(name, reading.read(name)) for name in arguments.files])
     print(render(whole, whole.failures))
-    for line in publish.publish(whole, [arguments.output] if arguments.output else [], os.environ):
+    for line in publish.publish(whole, arguments.output, os.environ):
         print(line)
     return code
