@@ -38,13 +38,13 @@ def test_each_is_recorded_and_guarded(
     first: dict[str, str],
     second: dict[str, str],
 ) -> None:
-    project.makepyfile(net=NET)
+    project.makepyfile(net_by_mode=NET)
     git(project.path, "init", "-q")
     commit(project.path)
     git(project.path, "tag", "v1")
     for kwargs in (first, second):
         given = ", ".join(f'{name} = "{value}"' for name, value in kwargs.items())
-        printed = command("record", "--at", "v1", "--model", "net:Net", "--kwargs", f"{{{given}}}")
+        printed = command("record", "--at", "v1", "--model", "net_by_mode:Net", "--kwargs", f"{{{given}}}")
         assert printed.code == 0, printed.out + printed.err
         assert printed.out.startswith("recorded  "), printed.out
     names = [path.name for path in (project.path / "ckpt_snapshots").glob("*.json")]
@@ -52,7 +52,7 @@ def test_each_is_recorded_and_guarded(
     assert all(len(name) < 120 for name in names)
     printed = command("check")
     assert (printed.code, printed.out.splitlines()[-1]) == (0, "compared  2 checkpoints, 4 tensors")
-    code = project.path / "net.py"
+    code = project.path / "net_by_mode.py"
     code.write_text(code.read_text(encoding="utf-8").replace("else 8", "else 9"), encoding="utf-8")
     printed = command("check")
     assert printed.code == 1
@@ -75,5 +75,5 @@ def test_names_of_definitions_differ_where_arguments_do() -> None:
         {"n": "[1, 2]"},
         {"n": {"a": 1}},
     ]
-    names = [name_of(Model("net:Net", each)) for each in arguments]
+    names = [name_of(Model("net_by_mode:Net", each)) for each in arguments]
     assert len(set(names)) == len(arguments)

@@ -115,6 +115,6 @@ def relative(filename: str) -> str:
     """Returns a path relative to the working directory if it is inside, else the path itself."""
     try:
         relative = os.path.relpath(filename)
-    except ValueError:
+    except (OSError, ValueError):  # the folder is gone, or on another drive
         return filename
     return filename if relative.startswith("..") else relative.replace(os.sep, "/")
