@@ -258,7 +258,7 @@ def test_it_is_built_anew_after_a_change(
 
 
 #: What no note of names shows; whether it is kept or not, it is never what it was before the change.
-HIDDEN: dict[str, tuple[str, Callable[[ModuleType, pytest.MonkeyPatch], None]]] = {
+HIDDEN: dict[str, tuple[str, Callable[[ModuleType, pytest.MonkeyPatch], object]]] = {
     "a class in a class": (
         "class Config:\n    class model:\n        width = 2\n" + net("width = Config.model.width"),
         lambda m, patch: patch.setattr(m.Config.model, "width", 5),
@@ -306,7 +306,7 @@ HIDDEN: dict[str, tuple[str, Callable[[ModuleType, pytest.MonkeyPatch], None]]] 
     ),
     "whether gradients are on": (
         net("width = 2 if torch.is_grad_enabled() else 5"),
-        lambda m, patch: patch.setattr(torch, "is_grad_enabled", lambda: False),
+        lambda m, patch: torch.set_grad_enabled(False),
     ),
 }
 
@@ -321,10 +321,14 @@ def test_what_no_name_shows_is_never_what_it_was(
     own = confirm.defined(replace(definition, kept=None))
     for _ in range(2):
         confirm.load(own, definition)
-    change(module, monkeypatch)
-    fresh = confirm.defined(replace(definition, kept=None))
+    try:
+        change(module, monkeypatch)
+        fresh = confirm.defined(replace(definition, kept=None))
+        found = confirm.load(own, definition)[0]
+    finally:
+        torch.set_grad_enabled(True)
     assert fresh != own
-    assert confirm.load(own, definition)[0] == fresh
+    assert found == fresh
 
 
 def test_what_is_in_a_class_that_is_an_argument_is_never_what_it_was(
