@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
+from pytest_ckpt_compat._snapshots.accepted import names
 from tests.conftest import SETTINGS, Filled, Printed
 from tests.test_snapshots import change_model
 
@@ -32,9 +34,12 @@ def widened(project: pytest.Pytester, filled: Filled) -> pytest.Pytester:
     return project
 
 
+def files(project: pytest.Pytester) -> list[Path]:
+    return [project.path / "ckpt_snapshots" / name for name in names(project.path / "ckpt_snapshots")]
+
+
 def accepted(project: pytest.Pytester) -> str:
-    path = project.path / "ckpt_snapshots" / "accepted.toml"
-    return path.read_text() if path.exists() else ""
+    return "\n".join(path.read_text() for path in files(project))
 
 
 def test_the_failure_prints_the_command_and_the_command_works(
@@ -52,11 +57,11 @@ def test_the_failure_prints_the_command_and_the_command_works(
     printed = command(*words[:-1], "five classes now")
     assert printed.code == 0
     assert printed.out.splitlines() == [
-        "accepted  CK202 head.* of net-v1 (2 changes) in ckpt_snapshots/accepted.toml",
+        f"accepted  CK202 head.* of net-v1 (2 changes) in ckpt_snapshots/accepted/{files(widened)[0].name}",
         "  head.weight float32[4, 8] -> head.weight float32[5, 8]",
         "  head.bias float32[4] -> head.bias float32[5]",
     ]
-    assert accepted(widened).splitlines()[2:] == [
+    assert accepted(widened).splitlines() == [
         "[[accepted]]",
         'id = "net-v1"',
         'rule = "CK202"',
@@ -93,14 +98,14 @@ def test_an_entry_that_no_longer_occurs_warns(widened: pytest.Pytester, command:
     result = widened.runpytest_inprocess()
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["CK903 net-v1: loads, accepted.toml: the accepted CK202 [*] of net-v1 * no longer occurs (*"]
+        ["CK903 net-v1: loads, accepted/CK202.net-v1.*.toml: the accepted * no longer occurs (*"]
     )
 
 
 @pytest.mark.parametrize("until", [TOMORROW, YESTERDAY])
 def test_a_date(widened: pytest.Pytester, command: Command, until: str) -> None:
     command("accept", "net-v1", "--rule", "CK202", "--reason", "for a week", "--until", TOMORROW)
-    path = widened.path / "ckpt_snapshots" / "accepted.toml"
+    (path,) = files(widened)
     path.write_text(path.read_text().replace(TOMORROW, until))
     result = widened.runpytest_inprocess()
     if until == TOMORROW:
@@ -135,20 +140,20 @@ def test_what_is_accepted_already_is_not_accepted_again(widened: pytest.Pytester
     assert (printed.code, printed.err) == (
         2,
         "ckpt-compat: accept net-v1: CK202 head.* is already accepted; to change its reason or date, edit "
-        "its entry in accepted.toml\n",
+        f"its entry in accepted/{files(widened)[0].name}\n",
     )
 
 
 def test_two_entries_of_one_break_are_named(widened: pytest.Pytester, command: Command) -> None:
     words = ("accept", "net-v1", "--rule", "CK202", "--reason", "five classes now")
     assert command(*words).code == 0
-    path = widened.path / "ckpt_snapshots" / "accepted.toml"
-    entry = path.read_text().partition("\n\n")[2].replace("float32[4", "float32[9")
+    (path,) = files(widened)
+    entry = path.read_text().replace("float32[4", "float32[9")
     path.write_text(f"{entry}\n{entry}")
     printed = command(*words)
     assert printed.code == 0
     assert printed.out.splitlines()[-1] == (
-        "note: ckpt_snapshots/accepted.toml has 2 entries of this id, rule and key; the first was updated"
+        "note: 2 entries have this id, rule and key; this one was updated"
     )
     assert path.read_text().endswith(entry)
 
@@ -173,10 +178,10 @@ def test_an_entry_that_is_accepted_again_keeps_what_it_covers(
 
 def test_an_entry_with_an_unknown_id_is_reported(widened: pytest.Pytester, command: Command) -> None:
     command("accept", "net-v1", "--rule", "CK202", "--reason", "five classes now")
-    path = widened.path / "ckpt_snapshots" / "accepted.toml"
-    path.write_text(path.read_text() + path.read_text().partition("\n\n")[2].replace("net-v1", "net-v0"))
+    (path,) = files(widened)
+    (path.parent / "by-hand.toml").write_text(path.read_text().replace("net-v1", "net-v0"))
     line = (
-        "CK903 accepted.toml: the accepted CK202 * of net-v0 (five classes now): "
+        "CK903 accepted/by-hand.toml: the accepted CK202 * of net-v0 (five classes now): "
         "no registered checkpoint has this id (ckpt-compat update takes it out)"
     )
     printed = command("check")
@@ -281,7 +286,7 @@ def test_names_that_toml_and_shells_would_act_on() -> None:
     from pytest_ckpt_compat._core.structure import TensorSpec
     from pytest_ckpt_compat._core.verdict import Verdict
     from pytest_ckpt_compat._snapshots import accepted as module
-    from pytest_ckpt_compat._snapshots import accepted_edit
+    from pytest_ckpt_compat._snapshots import accepted_files
 
     keys = ('a"b', "c$(rm)", "d\n[[accepted]]", "e\u202e", "f\ud800", "\U0001f600\\")
     specs = (TensorSpec("float32", (1,)),)
@@ -290,10 +295,9 @@ def test_names_that_toml_and_shells_would_act_on() -> None:
     wanted = module.Entry("it's", "CK101", "*", 'a "reason"\nof two lines')
     entry = acceptance.accept(verdict, (), wanted, date.today())
     import tempfile
-    from pathlib import Path
 
     with tempfile.TemporaryDirectory() as name:
-        accepted_edit.save(Path(name), [entry])
+        accepted_files.save(Path(name), [entry])
         (loaded,) = module.load(Path(name))
     assert loaded.changes == entry.changes
     assert all(

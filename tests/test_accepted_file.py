@@ -15,7 +15,8 @@ from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._snapshots import accepted, accepted_edit
 from pytest_ckpt_compat._snapshots.accepted import Entry, loads
-from pytest_ckpt_compat._snapshots.accepted_edit import put, save
+from pytest_ckpt_compat._snapshots.accepted_edit import put
+from pytest_ckpt_compat._snapshots.accepted_files import save
 from tests.effort import examples
 
 #: A busy machine is no failure.

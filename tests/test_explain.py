@@ -70,9 +70,10 @@ def test_the_examples_about_snapshots(project: pytest.Pytester, command: Command
 
 
 def test_the_examples_about_acceptances(project: pytest.Pytester, command: Command) -> None:
-    models, entries = project.path / "models.py", project.path / "ckpt_snapshots" / "accepted.toml"
+    models, folder = project.path / "models.py", project.path / "ckpt_snapshots" / "accepted"
     edit(models, "classes=4", "classes=6")
     command("accept", "v1", "--rule", "CK202", "--key", "head.*", "--reason", "six shapes")
+    (entries,) = folder.iterdir()
     edit(models, "classes=6", "classes=4")
     assert says(command("check").out, "CK903")
     edit(entries, 'reason = "six shapes"', 'reason = "six shapes"\nuntil = 2026-05-31')

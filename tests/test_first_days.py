@@ -148,7 +148,7 @@ def test_an_update_tells_the_snapshots_that_git_ignores(project: pytest.Pytester
     assert "ignored" not in command("update").out  # no repository
     git(project.path, "init", "-q", "-b", "main")
     file = "ckpt_snapshots/checkpoints/net.pt.json"
-    told = f"ignored   1 snapshot by git, such as {file} (.gitignore:1: checkpoints/);"
+    told = f"ignored   1 file by git, such as {file} (.gitignore:1: checkpoints/);"
     assert told in command("update").out
     project.runpytest_inprocess("--ckpt-update", "-q").stdout.fnmatch_lines([f"{told}*"])
     git(project.path, "add", "--force", "ckpt_snapshots")

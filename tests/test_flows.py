@@ -82,12 +82,12 @@ def test_a_deleted_registration_takes_one_command(branch: Callable[[str], Path],
         "removed   ckpt_snapshots/other-v1.json",
         "removed   ckpt_snapshots/definitions/models.Net(classes=4).json",
     ]
+    (entry,) = accepted.load(folder / "ckpt_snapshots")
     assert leftovers(folder) == [
-        "ckpt_snapshots/accepted.toml",
+        f"ckpt_snapshots/{entry.file}",
         "ckpt_snapshots/definitions/models.Net.json",
         "ckpt_snapshots/net-v1.json",
     ]
-    (entry,) = accepted.load(folder / "ckpt_snapshots")
     assert entry.changes == ("other-v1 -> (none)", "models.Net(classes=4) -> (none)")
     printed = command("check", "--against", "main")
     assert printed.code == 0, printed.out
@@ -156,9 +156,10 @@ def test_an_entry_that_is_no_longer_needed_is_taken_out(
     folder = branch(ENTRY)
     edit(folder / "models.py", "self.head =", "self.extra = nn.Linear(3, 3)\n        self.head =")
     assert command("accept", "net-v1", "--all", "--reason", "new layer").code == 0
-    path = folder / "ckpt_snapshots" / "accepted.toml"
-    kept = path.read_text().replace("net-v1", "net-v0")
-    path.write_text(path.read_text() + "\n# by hand\n" + kept.partition("\n\n")[2])
+    (name,) = accepted.names(folder / "ckpt_snapshots")
+    earlier = folder / "ckpt_snapshots" / "accepted.toml"
+    kept = (folder / "ckpt_snapshots" / name).read_text()
+    earlier.write_text("# by hand\n" + kept.replace("net-v1", "net-v0"))
     edit(folder / "models.py", "self.extra = nn.Linear(3, 3)\n        self.head =", "self.head =")
     printed = command("check")
     assert printed.code == 0
@@ -167,14 +168,13 @@ def test_an_entry_that_is_no_longer_needed_is_taken_out(
         lines = command("update").out.splitlines()
     else:
         lines = pytester.runpytest_inprocess("--ckpt-prune").outlines
-    about = (
-        "removed   accepted.toml: the accepted CK101 extra.* of {} (new layer): it covers nothing any more"
-    )
+    about = "removed   {}: the accepted CK101 extra.* of {} (new layer): it covers nothing any more"
     assert [line for line in lines if line.startswith("removed")] == [
-        about.format("net-v1"),
-        about.format("net-v0"),
+        about.format("accepted.toml", "net-v0"),
+        about.format(name, "net-v1"),
     ]
-    assert "# by hand" in path.read_text()
+    assert "# by hand" in earlier.read_text()
+    assert not (folder / "ckpt_snapshots" / "accepted").exists()
     assert accepted.load(folder / "ckpt_snapshots") == ()
     printed = command("check")
     assert (printed.code, "CK903" in printed.out) == (0, False)

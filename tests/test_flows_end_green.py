@@ -121,11 +121,12 @@ def test_conflict_markers_among_accepted_breaks_are_named(project: pytest.Pytest
     assert command("accept", "net-v1", "--all", "--reason", "five").code == 0
     assert command("update").code == 0
     assert command("update", "--verify").code == 0
-    path = project.path / "ckpt_snapshots" / accepted.FILE
+    (name,) = accepted.names(project.path / "ckpt_snapshots")
+    path = project.path / "ckpt_snapshots" / name
     path.write_text(path.read_text().replace("key = ", "<<<<<<< HEAD\nkey = ", 1))
     line = path.read_text().split("\n").index("<<<<<<< HEAD") + 1
     told = (
-        f"ckpt_snapshots/accepted.toml: has conflict markers (line {line}); keep the entries of both "
+        f"ckpt_snapshots/{name}: has conflict markers (line {line}); keep the entries of both "
         f"sides, each "
         "below an [[accepted]] of its own with its id, rule, key, reason and changes; or keep one side "
         "and run "

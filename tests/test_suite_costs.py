@@ -46,7 +46,9 @@ def test_snapshots_and_accepted_breaks_are_read_once(
     for name in "abc":
         torch.save(nn.Linear(2, 2).state_dict(), pytester.path / f"{name}.pt")
     pytester.inline_run("--ckpt-update").assertoutcome(passed=3)
-    (pytester.path / "ckpt_snapshots" / "accepted.toml").write_text(_ACCEPTED)
+    entries = [_ACCEPTED.replace("none", name) for name in ("none", "neither")]
+    (pytester.mkdir("ckpt_snapshots/accepted") / "one.toml").write_text(entries[0])
+    (pytester.path / "ckpt_snapshots" / "accepted.toml").write_text(entries[1])
     for name in "abc":
         (pytester.path / f"{name}.pt").unlink()
     read: list[str] = []
@@ -56,4 +58,4 @@ def test_snapshots_and_accepted_breaks_are_read_once(
     pytester.inline_run().assertoutcome(passed=3)
     checkpoints = [path for path in read if "definitions" not in path]
     assert len(checkpoints) == 3, checkpoints  # to find the files, a look at the first lines is enough
-    assert sum(text == _ACCEPTED for text in parsed) == 1
+    assert [sum(text == entry for text in parsed) for entry in entries] == [1, 1]

@@ -96,7 +96,7 @@ def test_every_output_in_a_terminal_of_ascii(tmp_path: Path) -> None:
     for each in (check, tests):
         assert f"CK202 {ESCAPED}2: head resized" in each.splitlines(), each
     assert f"OK {ESCAPED}: 6 tensors load" in check.splitlines()
-    assert f"accepted  CK202 * of {ESCAPED}2 (2 changes) in ckpt_snapshots/accepted.toml" in accept
+    assert f"accepted  CK202 * of {ESCAPED}2 (2 changes) in ckpt_snapshots/accepted/CK202." in accept
     assert f"CK202 {ESCAPED}2: accepted, head resized" in against
     assert "compared  2 checkpoints, 12 tensors, with main (merge base " in against
     assert "no snapshots" not in against

@@ -97,7 +97,9 @@ _ALL = {
 _OLD = "definitions/models.Net(classes=5).json"
 _UNUSED = f"unused    ckpt_snapshots/{_OLD}: no test uses it; remove it with --ckpt-prune"
 _HEALED = "CK903 healed"
-_GONE = "CK903 accepted.toml: the accepted CK202 * of gone (for now): no registered checkpoint has this id"
+_GONE = (
+    "CK903 accepted/gone.toml: the accepted CK202 * of gone (for now): no registered checkpoint has this id"
+)
 #: No other plugin that prints, and none that is installed by chance.
 _ALONE = ["-p", "no:sugar", "-p", "no:asyncio", "-p", "no:randomly"]
 
@@ -114,9 +116,9 @@ def project(
             (folder / f"{name}.py").write_text(text, encoding="utf-8")
         assert command("update").code == 1
         assert command("accept", "healed", "--rule", "CK202", "--reason", "for now").code == 0
-        accepted = folder / "ckpt_snapshots" / "accepted.toml"
-        text = accepted.read_text(encoding="utf-8")
-        accepted.write_text(text + text.replace("healed", "gone"), encoding="utf-8")
+        (accepted,) = (folder / "ckpt_snapshots" / "accepted").iterdir()
+        text = accepted.read_text(encoding="utf-8").replace("healed", "gone")
+        accepted.with_name("gone.toml").write_text(text, encoding="utf-8")
         healed = _TEST_A.replace(', kwargs={"classes": 5}', "")
         (folder / "test_a.py").write_text(healed, encoding="utf-8")
 
@@ -223,9 +225,9 @@ def test_pruning_takes_out_what_is_unused_and_nothing_else(project: Path) -> Non
     words = [sys.executable, "-m", "pytest", "-n2", "--dist=each", "--ckpt-prune", *_ALONE]
     done = subprocess.run(words, cwd=project, capture_output=True, text=True, check=False)
     assert done.stdout.count("removed   ") == 3, done.stdout
-    assert before - _files(project).keys() <= {str(folder / _OLD), str(folder / "accepted.toml")}
+    assert {Path(each).parent.name for each in before - _files(project).keys()} == {"definitions", "accepted"}
     assert not (folder / _OLD).exists()
-    left = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.toml"))
+    left = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.toml"))
     assert "healed" not in left
     assert "gone" not in left
 

@@ -14,7 +14,7 @@ from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND, judge
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._snapshots.accepted import FILE, FORWARD, Entry, facts
+from pytest_ckpt_compat._snapshots.accepted import FORWARD, Entry, facts
 from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 _FAILING = (Severity.ERROR, Severity.INCOMPLETE)
@@ -54,8 +54,9 @@ def accept(verdict: Verdict, entries: Iterable[Entry], wanted: Entry, today: dat
     if not chosen and rule in BY_ID and BY_ID[rule].about == "load":
         chosen = choose(Severity.WARNING)  # it need not fail to be told on every run
     if not chosen and choose(Severity.ACCEPTED):
-        problem, advice = f"{rule} {key} is already accepted", "to change its reason or date, edit its entry"
-        raise UsageError(f"accept {verdict.name}", problem, f"{advice} in {FILE}")
+        file = next((each.file for each in entries if each.identity == wanted.identity), "")
+        advice = "to change its reason or date, edit its entry" + (f" in {file}" if file else "")
+        raise UsageError(f"accept {verdict.name}", f"{rule} {key} is already accepted", advice)
     if not chosen:
         raise UsageError(
             f"accept {verdict.name}", f"has no failing {rule} whose keys match {key}", _failing(verdict)
@@ -254,10 +255,10 @@ def _accept(verdict: Verdict, entries: Sequence[Entry], used: set[Entry]) -> Ver
     own = [(entry, _Known(entry)) for entry in entries if entry.id == name]
     for change in verdict.changes:
         ways = told(verdict, change)
-        entry = next((e for e, known in own if e.rule == change.rule and any(map(known.covers, ways))), None)
-        if entry is not None:
-            used.add(entry)
-            change = replace(change, severity=Severity.ACCEPTED, reason=entry.reason)
+        found = [e for e, known in own if e.rule == change.rule and any(map(known.covers, ways))]
+        if found:
+            used.update(found)  # two branches may have accepted the same break
+            change = replace(change, severity=Severity.ACCEPTED, reason=found[0].reason)
         changes.append(change)
     return replace(verdict, changes=tuple(changes))
 
@@ -287,7 +288,7 @@ def _expired(entry: Entry, today: date) -> bool:
 
 def _about(entry: Entry) -> str:
     reason = " ".join(entry.reason.split())
-    return f"{FILE}: the accepted {entry.rule} {entry.key} of {entry.id} ({reason})"
+    return f"{entry.file}: the accepted {entry.rule} {entry.key} of {entry.id} ({reason})"
 
 
 def _failing(verdict: Verdict) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import migrations as migrations_report
 from pytest_ckpt_compat._report import of_run, overview, summary
 from pytest_ckpt_compat._report.migrations import Migrations
-from pytest_ckpt_compat._snapshots import accepted, accepted_edit, store
+from pytest_ckpt_compat._snapshots import accepted, accepted_files, store
 
 #: Exit codes of pytest.
 _TESTS_FAILED, _USAGE_ERROR = 1, 4
@@ -209,20 +209,28 @@ def _acceptances(
     stray = acceptance.unregistered(here, known)
     if not clean:
         return [acceptance.unknown_id(entry, context.ref) for entry in stray]
-    said = {
-        change.get("detail")
-        for each in contributions
-        for one in each.entries
-        for change in one.data["changes"]
-    }
-    gone = [
-        entry
-        for entry in entries
-        if entry in stray or said & {acceptance.no_longer_occurs(entry, ref) for ref in ("", context.ref)}
-    ]
+    said = _unused_entries(contributions)
+    gone = [entry for entry in entries if entry in stray or _is_unused(entry, entries, said, context.ref)]
     if gone:
-        accepted_edit.drop(context.folder, gone)
+        accepted_files.drop(context.folder, gone)
     return [acceptance.taken_out(entry) for entry in gone]
+
+
+def _unused_entries(contributions: Sequence[Contribution]) -> Counter[str]:
+    """What was said of accepted breaks that no longer occur, and of how many entries in one check."""
+    said: Counter[str] = Counter()
+    for each in contributions:
+        for one in each.entries:
+            said |= Counter(c["detail"] for c in one.data["changes"] if c["kind"] == "unused-acceptance")
+    return said
+
+
+def _is_unused(
+    entry: accepted.Entry, entries: Sequence[accepted.Entry], said: Counter[str], ref: str
+) -> bool:
+    """Whether an entry covers nothing: it was said of as many as there are of which the same would be."""
+    alike = sum(each.file == entry.file and each.identity == entry.identity for each in entries)
+    return max(said[acceptance.no_longer_occurs(entry, each)] for each in ("", ref)) >= alike
 
 
 def require_registered(rewrite: Iterable[str], ids: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def standing(
         complete: whether these are all the registered checkpoints of the project.
     """
     folder = context.folder
-    unusable = {**dict(_unusable(folder)), **_accepted(folder)}
+    unusable = dict([*_unusable(folder), *_accepted(folder)])
     wrong = dict(unusable)
     for each in contributions:
         for name, text in each.writes.items():
@@ -99,23 +99,22 @@ def standing(
 def _unusable(folder: Path) -> Iterator[tuple[str, str]]:
     """The snapshots that cannot be read, with a line about each."""
     for name in store.names(folder):
-        problem = _problem(folder, name)
+        problem = _problem(lambda name: store.load(folder, name), name)
         if problem:
             yield name, f"unusable  {problem}"
 
 
-def _accepted(folder: Path) -> dict[str, str]:
-    """The line about the accepted breaks, where they cannot be read."""
-    try:
-        accepted.load(folder)
-    except SnapshotError as error:
-        return {accepted.FILE: f"unusable  {error}"}
-    return {}
+def _accepted(folder: Path) -> Iterator[tuple[str, str]]:
+    """The files with accepted breaks that cannot be read, with a line about each."""
+    for name in accepted.names(folder):
+        problem = _problem(lambda name: accepted.entries_of(folder, name), name)
+        if problem:
+            yield name, f"unusable  {problem}"
 
 
-def _problem(folder: Path, name: str) -> str:
+def _problem(load: Callable[[str], object], name: str) -> str:
     try:
-        store.load(folder, name)
+        load(name)
     except SnapshotError as error:
         return str(error)
     return ""

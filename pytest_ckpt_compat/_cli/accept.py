@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from pytest_ckpt_compat._check import acceptance
     from pytest_ckpt_compat._pytest_plugin.collection import in_project
-    from pytest_ckpt_compat._snapshots import accepted, accepted_edit
+    from pytest_ckpt_compat._snapshots import accepted, accepted_files
 
     if arguments.all and arguments.key != "*":
         raise UsageError("--all", "accepts every key", "leave --key out, or give --rule in its place")
@@ -80,24 +80,24 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"accept {' '.join(left)}", "has nothing that fails and can be accepted", "leave it out"
         )
-    accepted_edit.save(context.folder, chosen)
-    for entry in chosen:
-        print("\n".join(lines_of(entry, entries, f"{context.folder.name}/{accepted.FILE}")))
+    files = accepted_files.save(context.folder, chosen)
+    for entry, file in zip(chosen, files, strict=True):
+        print("\n".join(lines_of(entry, accepted.load(context.folder), f"{context.folder.name}/{file}")))
     for name in left:
         print(f"nothing of {name} fails: nothing was accepted for it")
     return 0
 
 
-def lines_of(entry: Entry, before: Sequence[Entry], file: str) -> list[str]:
-    """What is printed of a new entry, beside those before it."""
+def lines_of(entry: Entry, stored: Sequence[Entry], file: str) -> list[str]:
+    """What is printed of an entry that was written, of all that are stored now."""
     changes = count(len(entry.changes), "change")
     lines = [f"accepted  {entry.rule} {entry.key} of {entry.id} ({changes}) in {file}"]
     lines += [f"  {change}" for change in entry.changes[:_MOST]]
     if len(entry.changes) > _MOST:
         lines.append(f"  ... {len(entry.changes) - _MOST} more")
-    same = sum(each.identity == entry.identity for each in before)
+    same = sum(each.identity == entry.identity for each in stored)
     if same > 1:
-        lines.append(f"note: {file} has {same} entries of this id, rule and key; the first was updated")
+        lines.append(f"note: {same} entries have this id, rule and key; this one was updated")
     return lines
 
 

@@ -17,7 +17,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "retire",
         help="take leave of a checkpoint whose registration was deleted",
         description="Removes what is left of a checkpoint whose registration was deleted: its snapshot, that "
-        "of a definition that nothing else uses, and what was accepted of it. One entry of accepted.toml "
+        "of a definition that nothing else uses, and what was accepted of it. One accepted entry "
         "keeps the reason, for a comparison with a commit that still has the checkpoint. What a glob finds "
         "by its snapshot alone needs no registration to be deleted.",
     )
@@ -47,7 +47,7 @@ def retire(project: Project, identifier: str, reason: str) -> list[str]:
     """
     from pytest_ckpt_compat._check.checkpoint import used_names
     from pytest_ckpt_compat._core.display import visible
-    from pytest_ckpt_compat._snapshots import accepted, accepted_edit, store
+    from pytest_ckpt_compat._snapshots import accepted, accepted_files, store
 
     folder = project.context.folder
     if not project.complete:
@@ -72,10 +72,12 @@ def retire(project: Project, identifier: str, reason: str) -> list[str]:
     entry = accepted.Entry(visible(identifier), "CK901", "*", reason.strip(), None, changes)
     before = [each for each in accepted.load(folder) if each.id == entry.id]
     if before:
-        accepted_edit.drop(folder, before)
-    accepted_edit.save(folder, [entry])
+        accepted_files.drop(folder, before)
+    accepted_files.save(folder, [entry])
     for name in gone:
         store.remove(folder, name)
     removed = [f"removed   {store.shown(folder, name)}" for name in gone]
-    removed += [f"removed   {accepted.FILE}: the accepted {each.rule} {each.key}" for each in before]
+    removed += [
+        f"removed   {folder.name}/{each.file}: the accepted {each.rule} {each.key}" for each in before
+    ]
     return [f"retired   {identifier}: {entry.reason}", *removed]

@@ -8,8 +8,8 @@ from typing import Literal
 from pytest_ckpt_compat._core.changes import Kind, Severity
 
 #: ``load``: what today's code does with the checkpoint. The others do not depend on what the code
-#: does with it: ``snapshot``, a file in the snapshot folder; ``acceptance``, an entry in
-#: ``accepted.toml``; ``check``, whether the check could be made at all.
+#: does with it: ``snapshot``, a file in the snapshot folder; ``acceptance``, the entry of
+#: an accepted break; ``check``, whether the check could be made at all.
 About = Literal["load", "snapshot", "acceptance", "check"]
 
 

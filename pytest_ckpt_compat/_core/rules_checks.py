@@ -18,9 +18,9 @@ RULES: tuple[Rule, ...] = (
         meaning="a checkpoint or snapshot is corrupt, hostile or of an unknown format",
         what=cleandoc(
             """
-            The checkpoint, its snapshot or `accepted.toml` could not be read, so the check was not
-            made, or not made in full. The message names the file, what is wrong with it, and what to
-            do next.
+            The checkpoint, its snapshot or a file in `ckpt_snapshots/accepted/` could not be read, so the
+            check was not made, or not made in full. The message names the file, what is wrong with it, and
+            what to do next.
             """
         ),
         why=cleandoc(
@@ -35,7 +35,7 @@ RULES: tuple[Rule, ...] = (
         mend=cleandoc(
             """
             Restore the file, fetch it again, or save it in a [format that is read](formats.md). A snapshot
-            or `accepted.toml` that was edited by hand is restored from git.
+            or an accepted break that was edited by hand is restored from git.
             """
         ),
         accept="It cannot be accepted, since it is not known what that would accept.",

@@ -145,8 +145,7 @@ RULES: tuple[Rule, ...] = (
         meaning="the date until which a break was accepted has passed",
         what=cleandoc(
             """
-            An entry in `accepted.toml` has an `until` date, and that day is over. The entry no longer
-            covers anything.
+            An accepted break has an `until` date, and that day is over. Its entry no longer covers anything.
             """
         ),
         why=cleandoc(
@@ -157,7 +156,8 @@ RULES: tuple[Rule, ...] = (
         ),
         example=cleandoc(
             """
-            CK904 v1: accepted.toml: the accepted CK202 head.* of v1 (six shapes) expired on 2026-05-31
+            CK904 v1: accepted/CK202.v1.caf234ff.toml: the accepted CK202 head.* of v1 (six shapes) expired
+            on 2026-05-31
             """
         ),
         mend="Repair the break and take the entry out.",
@@ -180,8 +180,8 @@ RULES: tuple[Rule, ...] = (
         meaning="an accepted break that no longer occurs",
         what=cleandoc(
             """
-            An entry in `accepted.toml` covers a break that no longer occurs, or belongs to an id that
-            is no longer registered. An entry covers exact changes: rule, keys, shapes and dtypes. After
+            The entry of an accepted break covers nothing that occurs any more, or belongs to an id that is
+            no longer registered. An entry covers exact changes: rule, keys, shapes and dtypes. After
             a further change, such as a head that grows from 6 to 8 classes when 4 to 6 was accepted,
             the old entry is unused and the new break fails.
             """
@@ -189,8 +189,8 @@ RULES: tuple[Rule, ...] = (
         why="Left in, the entry would silently accept the same break if it came back.",
         example=cleandoc(
             """
-            CK903 v1: loads, accepted.toml: the accepted CK202 head.* of v1 (six shapes) no longer occurs
-            (ckpt-compat update takes it out)
+            CK903 v1: loads, accepted/CK202.v1.caf234ff.toml: the accepted CK202 head.* of v1 (six shapes)
+            no longer occurs (ckpt-compat update takes it out)
             """
         ),
         mend=cleandoc(

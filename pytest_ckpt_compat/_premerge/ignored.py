@@ -8,12 +8,12 @@ from pathlib import Path
 
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._premerge.git import environment
-from pytest_ckpt_compat._snapshots import store
+from pytest_ckpt_compat._snapshots import accepted, store
 
 
 def remarks(folder: Path) -> list[str]:
-    """A line about the stored snapshots that git ignores; none outside of a repository and without git."""
-    names = list(store.names(folder)) if folder.is_dir() else []
+    """A line about the files of the folder that git ignores; none outside of a repository and without git."""
+    names = [*store.names(folder), *accepted.names(folder)] if folder.is_dir() else []
     if not names:
         return []
     command = ["git", "-C", str(folder), "check-ignore", "-z", "--verbose", "--stdin"]
@@ -28,7 +28,7 @@ def remarks(folder: Path) -> list[str]:
     file, line, pattern, name = fields[:4]
     where = visible(f"{file}:{line}: {pattern}")
     shown = visible(store.shown(folder, name))
-    ignored = count(len(fields) // 4, "snapshot")
+    ignored = count(len(fields) // 4, "file")
     add = f"git add --force {shlex.quote(folder.name)}"
     return [
         f"ignored   {ignored} by git, such as {shown} ({where}); commit with {add}, or change the pattern"

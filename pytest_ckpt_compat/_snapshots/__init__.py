@@ -1,1 +1,1 @@
-"""Fingerprint files and accepted.toml: the only folder that writes."""
+"""Fingerprint files and accepted breaks: the only folder that writes."""

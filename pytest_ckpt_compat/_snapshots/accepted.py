@@ -1,7 +1,9 @@
-"""``accepted.toml``: breaks that a user accepts, each with its reason, kept beside the snapshots.
+"""Accepted breaks: what a user accepts, each with its reason, kept beside the snapshots.
 
 An entry lists exact changes (rule, keys, both specs), so that it does not cover a different change
-that comes later. People edit the file, too; ``accepted_edit`` writes into it.
+that comes later. Each has a file of its own in ``accepted/``, so that git merges the entries of two branches;
+``accepted.toml``, which earlier versions wrote, may hold many. People edit the files, too; ``accepted_files``
+writes them.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from itertools import zip_longest
 from pathlib import Path
@@ -23,7 +25,10 @@ from pytest_ckpt_compat._core.rules import BY_ID
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._snapshots.conflicts import line_of_marker
 
+#: The one file of earlier versions.
 FILE = "accepted.toml"
+#: The folder with a file for each entry.
+FOLDER = "accepted"
 #: Ends the id of an entry about a definition whose checkpoints the earlier code cannot load.
 FORWARD = "@forward"
 
@@ -47,6 +52,7 @@ class Entry:
         reason: why it is accepted.
         until: the last day on which it is, or None.
         changes: the exact changes, as ``facts`` writes them.
+        file: the file that it is in, relative to the snapshot folder; "" of one that is not stored.
     """
 
     id: str
@@ -55,6 +61,7 @@ class Entry:
     reason: str
     until: date | None = None
     changes: tuple[str, ...] = ()
+    file: str = field(default="", compare=False)
 
     @property
     def identity(self) -> tuple[str, str, str]:
@@ -63,36 +70,53 @@ class Entry:
 
 
 def load(folder: Path) -> tuple[Entry, ...]:
-    """The accepted breaks of a project; none where the file is not there.
+    """The accepted breaks of a project; none where there is no file.
+
+    Raises:
+        SnapshotError: a file cannot be read or used; names the entry and its key.
+    """
+    return tuple(entry for name in names(folder) for entry in entries_of(folder, name))
+
+
+def names(folder: Path) -> tuple[str, ...]:
+    """The files with accepted breaks, relative to the snapshot folder."""
+    one = folder / FILE
+    first = (FILE,) if one.exists() or one.is_symlink() else ()
+    return (*first, *sorted(f"{FOLDER}/{path.name}" for path in (folder / FOLDER).glob("*.toml")))
+
+
+def entries_of(folder: Path, name: str) -> tuple[Entry, ...]:
+    """The accepted breaks in one file.
 
     Raises:
         SnapshotError: the file cannot be read or used; names the entry and its key.
     """
-    return loads(read(folder), f"{folder.name}/{FILE}")
+    return loads(read(folder, name), f"{folder.name}/{name}", name)
 
 
-def read(folder: Path) -> str:
-    """The text of a project's file, with its own line ends; "" where the file is not there.
+def read(folder: Path, name: str) -> str:
+    """The text of a file, with its own line ends; "" where it is not there.
 
     Raises:
         SnapshotError: the file cannot be read.
     """
-    path = folder / FILE
+    path = folder / name
     if not path.exists() and not path.is_symlink():
         return ""
     try:
         return files.read_bytes(path, files.SETTINGS_BYTES).decode("utf-8")
     except (OSError, ValueError) as error:
-        raise SnapshotError(f"{folder.name}/{FILE}", f"cannot be read: {error}", _REDO) from error
+        raise SnapshotError(f"{folder.name}/{name}", f"cannot be read: {error}", _REDO) from error
 
 
-@functools.lru_cache(maxsize=2)  # every check of a run asks for it
-def loads(text: str, shown: str) -> tuple[Entry, ...]:
+@functools.lru_cache(maxsize=1024)  # every check of a run asks for each
+def loads(text: str, shown: str, file: str = "") -> tuple[Entry, ...]:
     """The accepted breaks in a file's text.
 
     Args:
         text: the file's text.
         shown: its path, for messages.
+        file: its path relative to the snapshot folder, for the entries.
 
     Raises:
         SnapshotError: the text is not TOML, or an entry cannot be used; names the entry and its key.
@@ -109,7 +133,7 @@ def loads(text: str, shown: str) -> tuple[Entry, ...]:
             f"has a key {next(iter(data))!r}" if data else "has a key 'accepted' that is not a list of tables"
         )
         raise SnapshotError(shown, what, "its tables are [[accepted]]")
-    return tuple(_entry(table, f"{shown} [[accepted]] number {n}") for n, table in enumerate(tables, 1))
+    return tuple(_entry(table, f"{shown} [[accepted]] number {n}", file) for n, table in enumerate(tables, 1))
 
 
 def facts(change: Change) -> tuple[str, ...]:
@@ -137,7 +161,7 @@ def _each(keys: Sequence[str], specs: Sequence[TensorSpec]) -> list[str]:
     return [visible(f"{key} {spec}".strip()) for key, spec in zip_longest(keys, specs, fillvalue="")]
 
 
-def _entry(table: Any, subject: str) -> Entry:
+def _entry(table: Any, subject: str, file: str) -> Entry:
     if not isinstance(table, Mapping):
         raise SnapshotError(subject, "is not a table", _REDO)
     wanted = {"id": str, "rule": str, "key": str, "reason": str, "until": date, "changes": list}
@@ -162,4 +186,5 @@ def _entry(table: Any, subject: str) -> Entry:
         table["reason"],
         table.get("until"),
         tuple(table["changes"]),
+        file,
     )

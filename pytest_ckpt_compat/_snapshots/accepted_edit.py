@@ -1,4 +1,4 @@
-"""Writes an entry into ``accepted.toml``; what people wrote in the file stays.
+"""Edits the text of a file with accepted breaks; what people wrote in it stays.
 
 An entry is edited inside its own lines, so that every other line stays byte for byte. The result is read
 back before it counts: where an edit that keeps the layout gives something else, a plainer one follows.
@@ -10,14 +10,12 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 from pytest_ckpt_compat._core import toml
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.errors import SnapshotError
-from pytest_ckpt_compat._snapshots.accepted import FILE, Entry, loads, read
-from pytest_ckpt_compat._snapshots.writing import write
+from pytest_ckpt_compat._snapshots.accepted import FILE, Entry, loads
 
 _HEADER = "# Accepted breaks. ckpt-compat accept adds them; review them in the pull request.\n"
 #: A line that can begin an entry; inside of a string it does not.
@@ -31,29 +29,23 @@ _TOKEN = re.compile(
 )
 
 
-def save(folder: Path, entries: Sequence[Entry]) -> None:
-    """Adds entries to a project's file, or updates those with the same id, rule and key; all or none.
+def alone(entry: Entry) -> str:
+    """The text of a file with this entry alone.
 
     Raises:
-        SnapshotError: the file cannot be read or written; what was there stays.
+        SnapshotError: the entry cannot be written.
     """
-    text = read(folder)
-    for entry in entries:
-        text = put(text, entry, f"{folder.name}/{FILE}")
-    write(folder / FILE, text)
+    entry = _as_written(entry)
+    text = _attempt(lambda: _block(entry), [entry])
+    if text is None:
+        what = f"the accepted {entry.rule} of {entry.id}"
+        raise SnapshotError(what, "cannot be written", "check its reason")
+    return text
 
 
-def drop(folder: Path, gone: Collection[Entry]) -> None:
-    """Takes entries out of a project's file; without any left, a file of ours goes with them.
-
-    Raises:
-        SnapshotError: the file cannot be read, edited or written; what was there stays.
-    """
-    text = without(read(folder), gone, f"{folder.name}/{FILE}")
-    if text.strip() in ("", _HEADER.strip()):
-        (folder / FILE).unlink(missing_ok=True)
-    else:
-        write(folder / FILE, text)
+def is_bare(text: str) -> bool:
+    """Whether a text has nothing that a person wrote."""
+    return text.strip() in ("", _HEADER.strip())
 
 
 def without(text: str, gone: Collection[Entry], shown: str = FILE) -> str:
