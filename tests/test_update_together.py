@@ -115,10 +115,22 @@ STEM = ("self.stem = nn.Linear(3, 8)", "self.stem = nn.Linear(3, 8, bias=False)"
 HEAD = ("self.head = nn.Linear(8, 4)", "self.head = nn.Linear(8, 5)")
 GATE = ("self.drop =", "self.gate = nn.Linear(8, 8)\n        self.drop =")
 DROP = ("nn.Dropout(0.1)", "nn.Dropout(0.2)")
+#: Layers on both sides of the last one, between which only its own line stays.
+BEFORE_HEAD = ("self.head =", "self.gate = nn.Linear(8, 8)\n        self.head =")
+AFTER_HEAD = (HEAD[0], f"{HEAD[0]}\n        self.tail = nn.Linear(4, 4)")
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs"), [(STEM, HEAD), (HEAD, STEM), (STEM, GATE), (STEM, DROP), (DROP, STEM)]
+    ("ours", "theirs"),
+    [
+        (STEM, HEAD),
+        (HEAD, STEM),
+        (STEM, GATE),
+        (STEM, DROP),
+        (DROP, STEM),
+        (BEFORE_HEAD, AFTER_HEAD),
+        (AFTER_HEAD, BEFORE_HEAD),
+    ],
 )
 def test_changes_of_different_layers_merge(
     start: Callable[..., Path],

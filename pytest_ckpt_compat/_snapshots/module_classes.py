@@ -31,6 +31,9 @@ class _Node:
 def fold(modules: Mapping[str, str]) -> dict[str, str]:
     """Path -> class in few lines; none where lines cannot say it, as for a name with a dot in it.
 
+    The outermost module comes last, though it is the first: so a module that is added at the end changes no
+    line of another, which would have to get a comma, and git merges it with what is added before that one.
+
     Args:
         modules: path of each module, "" for the outermost -> its class.
     """
@@ -39,6 +42,8 @@ def fold(modules: Mapping[str, str]) -> dict[str, str]:
         same: dict[int, int] = {}
         _number_alike(tree, {}, same)
         lines = dict(_lines(tree, same, ""))
+        if "" in lines:
+            lines[""] = lines.pop("")
         return lines if list(unfold(lines).items()) == list(modules.items()) else {}
     except ValueError:
         return {}
