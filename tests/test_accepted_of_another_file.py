@@ -47,7 +47,7 @@ def test_the_comparison_that_no_longer_needs_it_names_the_command(
     git(replaced.path, "branch", "-q", "-f", "main")
     printed = command("check", "--against", "main")
     assert printed.code == 0
-    assert printed.out.count("no longer occurs (pytest --ckpt-prune --ckpt-against main takes it out)") >= 1
-    replaced.runpytest_inprocess("--ckpt-prune", "--ckpt-against", "main").assert_outcomes(passed=1)
+    assert printed.out.count("no longer occurs (ckpt-compat update --against main takes it out)") >= 1
+    assert command("update", "--against", "main").code == 0
     assert not (replaced.path / "ckpt_snapshots" / "accepted").exists()
     assert "CK903" not in command("check", "--against", "main").out

@@ -109,6 +109,40 @@ def test_what_was_accepted_of_a_retired_checkpoint_goes_too(
 
 
 @pytest.mark.parametrize(
+    "words", [("update", "--against", "main"), ("pytest", "--ckpt-prune", "--ckpt-against", "main")]
+)
+def test_the_entry_of_a_retired_checkpoint_goes_by_one_command_after_the_merge(
+    branch: Callable[[str], Path], command: Command, words: tuple[str, ...], pytester: pytest.Pytester
+) -> None:
+    folder = branch(ENTRY + TWO)
+    edit(folder / "pyproject.toml", TWO, "")
+    assert command("retire", "other-v1", "--reason", "nobody loads it").code == 0
+
+    def run() -> None:
+        if words[0] == "pytest":
+            pytester.runpytest_inprocess(*words[1:]).assert_outcomes(passed=1)
+        else:
+            assert command(*words).code == 0
+
+    run()  # on the branch, a comparison with main needs it
+    assert command("update").code == 0
+    (entry,) = accepted.load(folder / "ckpt_snapshots")
+    commit(folder, "retired")
+    git(folder, "switch", "-q", "main")
+    git(folder, "merge", "-q", "change")
+    git(folder, "switch", "-q", "-c", "next")
+    assert command("update").code == 0  # which cannot know what it is compared with
+    printed = command("check", "--against", "main")
+    assert printed.code == 0
+    assert f"CK903 {entry.file}: the accepted CK901 * of other-v1 (nobody loads it): " in printed.out
+    assert "(ckpt-compat update --against main takes it out)" in printed.out
+    run()
+    assert accepted.load(folder / "ckpt_snapshots") == ()
+    printed = command("check", "--against", "main")
+    assert (printed.code, "CK903" in printed.out) == (0, False)
+
+
+@pytest.mark.parametrize(
     ("words", "complaint"),
     [
         (("net-v1", "--reason", "old"), "retire net-v1: is still registered; delete its registration first"),

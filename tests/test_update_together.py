@@ -338,3 +338,6 @@ def test_no_id_is_verified_alone(start: Callable[..., Path], command: Command) -
     printed = command("update", "--verify", "net-v1")
     assert printed.code == 2
     assert "--verify: looks at every snapshot; leave net-v1 out" in printed.err
+    printed = command("update", "--verify", "--against", "main")
+    assert printed.code == 2
+    assert "--verify: writes nothing; leave --against out" in printed.err

@@ -205,7 +205,7 @@ def unknown_id(entry: Entry, ref: str = "") -> str:
 
 def _taken_out_by(ref: str) -> str:
     """The command that takes an entry out which covers nothing."""
-    return f"pytest --ckpt-prune --ckpt-against {_word(ref)}" if ref else UPDATE
+    return f"{UPDATE} --against {_word(ref)}" if ref else UPDATE
 
 
 def taken_out(entry: Entry) -> str:

@@ -33,6 +33,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="write nothing; exit with 1 where a snapshot is not what an update would write (after a merge, "
         "in CI)",
     )
+    parser.add_argument(
+        "--against",
+        metavar="REF",
+        help="also take out what was accepted or retired and no comparison with REF needs any more",
+    )
     parser.set_defaults(run=run, passes_on=True)
 
 
@@ -40,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints what failed and what was recorded, or would be; returns the exit code.
 
     Raises:
-        UsageError: an id is not registered, or was given with ``--verify``.
+        UsageError: an id is not registered, or was given with ``--verify``, as a reference may not be.
         CkptCompatError: a file cannot be read.
     """
     from pytest_ckpt_compat._pytest_plugin.collection import in_project
@@ -48,10 +53,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.verify:
         if arguments.ids:
             raise UsageError("--verify", "looks at every snapshot", f"leave {arguments.ids[0]} out")
+        if arguments.against is not None:
+            raise UsageError("--verify", "writes nothing", "leave --against out")
         standing, left_out = in_project(_verified, arguments.pytest_args)
         print("\n".join([*left_out, *standing.lines]))
         return standing.exit_code
-    outcome, left_out = in_project(lambda project: _update(project, arguments.ids), arguments.pytest_args)
+    outcome, left_out = in_project(
+        lambda project: _update(project, arguments.ids, arguments.against), arguments.pytest_args
+    )
     failing = [entry.text for entry in outcome.report.of("broken", "unknown")]
     print("\n".join([*failing, *left_out, *outcome.lines]))
     return outcome.exit_code
@@ -66,12 +75,13 @@ def _verified(project: Project) -> tuple[Standing, tuple[str, ...]]:
     return verify.standing(results, contributions, context, project.complete), project.left_out
 
 
-def _update(project: Project, identifiers: Sequence[str]) -> tuple[Outcome, tuple[str, ...]]:
+def _update(project: Project, identifiers: Sequence[str], ref: str | None) -> tuple[Outcome, tuple[str, ...]]:
     from pytest_ckpt_compat._check.run import require_registered
-    from pytest_ckpt_compat._cli.check import check_all
+    from pytest_ckpt_compat._cli.check import check_all, compared_with
     from pytest_ckpt_compat._premerge import ignored
 
     require_registered(identifiers, [each.id for each in project.registrations])
-    context = replace(project.context, update=True, rewrite=frozenset(identifiers))
-    outcome = check_all(project, context)[1]
+    with compared_with(project, ref) as compared:
+        context = replace(compared, update=True, rewrite=frozenset(identifiers))
+        outcome = check_all(project, context)[1]
     return replace(outcome, lines=(*outcome.lines, *ignored.remarks(context.folder))), project.left_out

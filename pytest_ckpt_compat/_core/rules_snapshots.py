@@ -196,8 +196,8 @@ RULES: tuple[Rule, ...] = (
         mend=cleandoc(
             """
             The report names the command that takes the entry out: `ckpt-compat update`. Where it takes the
-            comparison with a reference to see that nothing needs the entry, as for one of a definition, it
-            is `pytest --ckpt-prune --ckpt-against REF`, in a run of all tests.
+            comparison with a reference to see that nothing needs the entry, as for one of a definition or of
+            a retired checkpoint, it is `ckpt-compat update --against REF`.
             """
         ),
         accept="There is nothing to accept: take the entry out.",
