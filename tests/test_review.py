@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ckpt_compat._check import checkpoint
+from pytest_ckpt_compat._check import check, checkpoint
 from pytest_ckpt_compat._cli.progress import asked
 from pytest_ckpt_compat._snapshots import accepted
-from tests.conftest import SETTINGS, Printed
+from tests.conftest import SETTINGS, Printed, save
 from tests.repository import ENTRY, commit, edit, git, make_project
 from tests.test_migrate_choices import ambiguous
 from tests.test_snapshots import change_model
@@ -120,6 +120,31 @@ def test_each_checkpoint_is_checked_once(
     monkeypatch.setattr(checkpoint, "check_registered", counted)
     answer("f", "a", "", "the new task", "s")
     assert checked == ["net-v1", "net-v2"]
+
+
+@pytest.mark.parametrize("kind", ["unrecorded", "stale"])
+def test_what_is_recorded_is_not_checked_again(
+    project: pytest.Pytester, answer: Answer, command: Command, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Its model was built, and its file loaded, once to find the break and once more to record it."""
+    project.makepyprojecttoml(SETTINGS + ENTRY)
+    if kind == "stale":
+        assert command("update").code == 0
+        change_model(project, "classes=4", "classes=5")
+        assert command("update").code == 1
+        save(project.path / "net.pt", 5)
+    original, loaded = check.check_structure, []
+
+    def counted(structure, *words):  # type: ignore[no-untyped-def]
+        loaded.append(structure.source.path)
+        return original(structure, *words)
+
+    monkeypatch.setattr(checkpoint, "check_structure", counted)
+    code, shown = answer("r")
+    assert (code, loaded) == (0, ["net.pt"]), shown
+    monkeypatch.undo()
+    assert command("update", "--verify").code == 0
+    assert command("check").code == 0
 
 
 def test_one_rule_of_a_checkpoint_is_accepted_and_the_rest_stays_open(

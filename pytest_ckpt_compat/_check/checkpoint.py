@@ -16,6 +16,7 @@ from pytest_ckpt_compat._check.check import check_structure, could_not_check, re
 from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
 from pytest_ckpt_compat._check.logged import is_fingerprint
 from pytest_ckpt_compat._check.proven import with_proven
+from pytest_ckpt_compat._check.recording import Loaded
 from pytest_ckpt_compat._check.snapshots import Finding, definition_name
 from pytest_ckpt_compat._check.update import Over
 from pytest_ckpt_compat._check.wrapper import PREFIX
@@ -50,11 +51,13 @@ class Result:
         verdicts: the checkpoint's; then, where it differs, the definition's against its own snapshot.
         writes: snapshot name -> text that an update has to write.
         over: snapshot name -> what outputs say of the definition that is written over.
+        loaded: what is known of a checkpoint that could be read and loaded, or None.
     """
 
     verdicts: tuple[Verdict, ...]
     writes: Mapping[str, str] = field(default_factory=dict)
     over: Mapping[str, Over] = field(default_factory=dict)
+    loaded: Loaded | None = None
 
 
 def used_names(registration: Registration) -> tuple[str, ...]:
@@ -115,6 +118,7 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
     verdict = replace(verdict, changes=(*unread, *verdict.changes))
     if registration.level.loads_optimizer:
         verdict = resumed(verdict, definition, registration.optimizer, registration.policy, structure)
+    loaded = Loaded(subject, verdict)
     own = snapshots.of_definition(subject, verdict, context)
     named = replace(verdict, name=registration.id)
     (covered,) = acceptance.cover([named], entries, context.today)
@@ -143,7 +147,7 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
             from pytest_ckpt_compat._check.offered import with_code
 
             first = with_code(first, subject, context, own.proven)
-    return Result((first, *others), writes | dict(own.writes), own.over)
+    return Result((first, *others), writes | dict(own.writes), own.over, loaded)
 
 
 def _accepted(folder: Path) -> tuple[tuple[accepted.Entry, ...], tuple[Change, ...]]:

@@ -150,11 +150,11 @@ def of_checkpoint(
         why = f"cannot be read here ({error.problem})"
         return _from_snapshot(registration, definition, folder, stored, why)
     structure = replace(structure, source=replace(structure.source, path=shown))
-    found = _compared(registration, definition, structure, context, stored)
+    found = compared(registration, definition, structure, context, stored)
     return structure, replace(found, notes=(*found.notes, *notes))
 
 
-def _compared(
+def compared(
     registration: Registration,
     definition: Definition,
     structure: Structure,

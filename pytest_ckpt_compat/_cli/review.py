@@ -16,6 +16,7 @@ from pytest_ckpt_compat._core.errors import CkptCompatError, UsageError
 if TYPE_CHECKING:
     from datetime import date
 
+    from pytest_ckpt_compat._check.recording import Loaded
     from pytest_ckpt_compat._cli.check import Checked
     from pytest_ckpt_compat._core.verdict import Verdict
     from pytest_ckpt_compat._pytest_plugin.collection import Project
@@ -74,7 +75,9 @@ def _review(project: Project, ref: str | None, until: date | None = None) -> int
     opened = _opened(checked)
     for line in checked.remarks:
         show(visible(line))
-    asking = _Asking(project, ref, len(opened), _definitions(project, opened), _retirable(checked), until)
+    loaded = {each.verdicts[0].name: each.loaded for each in checked.results if each.loaded is not None}
+    owners = _definitions(project, opened)
+    asking = _Asking(project, ref, len(opened), owners, _retirable(checked), loaded, until)
     try:
         for number, verdict in enumerate(opened, 1):
             if not asking.about(verdict, number):
@@ -145,6 +148,7 @@ class _Asking:
         number: how many breaks are open.
         owners: id of a verdict -> the registration that records its snapshot.
         retirable: ids of checkpoints that can be retired.
+        loaded: id of a checkpoint -> what its check knows of it.
         until: last day of what is accepted, or None.
         done: ids of what was settled.
         reason: the last reason given.
@@ -155,6 +159,7 @@ class _Asking:
     number: int
     owners: Mapping[str, str]
     retirable: frozenset[str]
+    loaded: Mapping[str, Loaded]
     until: date | None = None
     done: list[str] = field(default_factory=list)
     reason: str = ""
@@ -271,9 +276,10 @@ class _Asking:
         return retire(self.project, verdict.name, reason) if reason else []
 
     def _record(self, verdict: Verdict) -> list[str]:
-        """Records the snapshots that the break is about; their checkpoint alone is read and built for it."""
+        """Records the snapshots that the break is about, of what the one check found."""
         from pytest_ckpt_compat._check import update
         from pytest_ckpt_compat._check.checkpoint import check_registered
+        from pytest_ckpt_compat._check.recording import recording
         from pytest_ckpt_compat._snapshots import store
 
         owner = self.owners[verdict.name]
@@ -281,7 +287,8 @@ class _Asking:
         stale = any(change.kind == "stale-snapshot" for change in verdict.changes)
         rewrite = frozenset({owner} if stale and owner == verdict.name else ())
         context = replace(self.project.context, update=True, rewrite=rewrite)
-        found = check_registered(registration, context)
+        loaded = self.loaded.get(owner)
+        found = (recording(loaded, context) if loaded else None) or check_registered(registration, context)
         writes = found.writes
         if owner != verdict.name:  # a definition: the checkpoint's own snapshot was not asked about
             writes = {name: text for name, text in writes.items() if store.is_definition(name)}
