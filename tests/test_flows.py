@@ -96,6 +96,26 @@ def test_a_deleted_registration_takes_one_command(branch: Callable[[str], Path],
     assert command("check").code == 0
 
 
+def test_a_deleted_registration_means_the_same_everywhere(
+    branch: Callable[[str], Path], command: Command, pytester: pytest.Pytester
+) -> None:
+    """It could not be checked: 2. Without a reference, its snapshot is named, with what to do."""
+    folder = branch(ENTRY + TWO)
+    edit(folder / "pyproject.toml", TWO, "")
+    told = 'no test uses it; remove it with ckpt-compat retire other-v1 --reason "..."'
+    for words, code in {("check",): 0, ("status",): 0, ("update", "--verify"): 1}.items():
+        printed = command(*words)
+        assert (printed.code, told in printed.out) == (code, True), printed.out
+    assert told in pytester.runpytest_inprocess().stdout.str()
+    assert command("check", "--against", "main").code == 2
+    result = pytester.runpytest_inprocess("--ckpt-against", "main")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    command("retire", "other-v1", "--reason", "nobody loads it")
+    for words in (("check",), ("status",), ("update", "--verify"), ("check", "--against", "main")):
+        printed = command(*words)
+        assert (printed.code, "no test uses it" in printed.out) == (0, False), printed.out
+
+
 def test_what_was_accepted_of_a_retired_checkpoint_goes_too(
     branch: Callable[[str], Path], command: Command
 ) -> None:

@@ -290,7 +290,12 @@ def _unused(context: Context, used: set[str], whole: bool, prune: bool, gap: str
             store.remove(context.folder, name)
             yield f"removed   {shown}: no test uses it"
         else:
-            yield f"unused    {shown}: no test uses it; remove it with {_removal(name)}"
+            yield unused_line(context.folder, name)
+
+
+def unused_line(folder: Path, name: str) -> str:
+    """What is said of a snapshot that nothing uses."""
+    return f"unused    {store.shown(folder, name)}: no test uses it; remove it with {_removal(name)}"
 
 
 def _removal(name: str) -> str:

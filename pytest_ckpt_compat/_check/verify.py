@@ -10,6 +10,7 @@ from pathlib import Path
 from pytest_ckpt_compat._check.checkpoint import Result
 from pytest_ckpt_compat._check.context import Context
 from pytest_ckpt_compat._check.contribution import Contribution
+from pytest_ckpt_compat._check.run import unused_line
 from pytest_ckpt_compat._check.update import difference
 from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.errors import SnapshotError
@@ -72,10 +73,7 @@ def standing(
     remarks: list[str] = []
     if complete and not gap:
         for name in store.unused(folder, used):
-            wrong.setdefault(
-                name,
-                f"unused    {store.shown(folder, name)}: no test uses it; pytest --ckpt-prune removes it",
-            )
+            wrong.setdefault(name, unused_line(folder, name))
     else:
         remarks.append(
             f"did not look for unused snapshots: {gap or 'the run did not cover the whole project'}"

@@ -104,7 +104,7 @@ def check(
     """
     with compared_with(project, ref) as context:
         context = replace(context, snapshots_only=snapshots_only, paged=paged)
-        results, outcome = check_all(project, context, full, only)
+        results, outcome = check_all(project, context, full, only, None if only is not None else False)
     return Checked(results, outcome, (*project.left_out, *outcome.lines))
 
 
@@ -125,13 +125,20 @@ def compared_with(project: Project, ref: str | None) -> Iterator[Context]:
 
 
 def check_all(
-    project: Project, context: Context, full: bool = False, only: Collection[str] | None = None
+    project: Project,
+    context: Context,
+    full: bool = False,
+    only: Collection[str] | None = None,
+    prune: bool | None = None,
 ) -> tuple[tuple[Result, ...], Outcome]:
-    """Checks every registration, or those of the ids in ``only``, and concludes the run."""
+    """Checks every registration, or those of the ids in ``only``, and concludes the run.
+
+    ``prune`` is as ``conclude`` has it.
+    """
     from pytest_ckpt_compat._check.run import conclude
 
     results, contributions = results_of(project, context, full, only)
-    return results, conclude(contributions, context, project.complete)
+    return results, conclude(contributions, context, project.complete, prune)
 
 
 def results_of(

@@ -50,7 +50,24 @@ def _table(project: Project) -> str:
         )
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = ("   ".join([*map(str.ljust, row[:5], widths), row[5]]).rstrip() for row in rows)
-    return "\n".join([*lines, *project.left_out])
+    return "\n".join([*lines, *_unused(project), *project.left_out])
+
+
+def _unused(project: Project) -> list[str]:
+    """Lines on the snapshots that nothing registered uses, where all that is registered is known."""
+    from pytest_ckpt_compat._check.checkpoint import used_names
+    from pytest_ckpt_compat._check.run import unused_line
+    from pytest_ckpt_compat._core.errors import CkptCompatError
+    from pytest_ckpt_compat._snapshots import store
+
+    if not project.complete:
+        return []
+    try:
+        used = {name for each in project.registrations for name in used_names(each)}
+    except CkptCompatError:  # its row says what is wrong with it
+        return []
+    folder = project.context.folder
+    return [unused_line(folder, name) for name in store.unused(folder, used)]
 
 
 def _file(registration: Registration, folder: Path) -> str:
