@@ -173,3 +173,32 @@ def test_what_main_saved_loads_by_a_migration_of_another_checkpoint(branch: Path
     printed = command("check", "--against", "main")
     assert printed.code == 0, printed.out
     assert "OK net-v4: 6 tensors load" in printed.out
+
+
+def test_one_that_main_has_lost_already_is_not_this_branchs(branch: Path, command: Command) -> None:
+    """It was red on every branch until somebody recorded or accepted it."""
+    migrate(branch, 1)
+    git(branch, "switch", "-q", "main")
+    assert command("update").code == 1
+    commit(branch, "with a migration")
+    edit(branch / "pyproject.toml", '\nmigrate = "models:rename"', "")
+    commit(branch, "without it")
+    git(branch, "switch", "-q", "-c", "next")
+    printed = command("check", "--against", "main")
+    assert printed.code == 0, printed.out
+    assert "CK404 net-v1: already on main, migration models.rename is no longer registered" in printed.out
+    edit(branch / "models.py", "self.head =", "self.gate = nn.Linear(2, 2)\n        self.head =")
+    printed = command("check", "--against", "main")
+    assert (printed.code, "gate" in printed.out) == (1, True)
+
+
+def test_one_that_this_branch_loses_is_told_as_new(branch: Path, command: Command) -> None:
+    migrate(branch, 1)
+    git(branch, "switch", "-q", "main")
+    assert command("update").code == 1
+    commit(branch, "with a migration")
+    git(branch, "switch", "-q", "-c", "next")
+    edit(branch / "pyproject.toml", '\nmigrate = "models:rename"', "")
+    printed = command("check", "--against", "main")
+    assert printed.code == 1, printed.out
+    assert "CK404 net-v1: migration models.rename is no longer registered" in printed.out

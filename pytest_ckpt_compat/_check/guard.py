@@ -42,10 +42,8 @@ def of_migrations(
         and fingerprint.digest(stored) != fingerprint.digest(subject.structure)
     ):
         return Finding()  # the file was replaced (CK902): what the snapshot says is of other tensors
-    if before is not None and stored is not None and not named:
-        prefix = subject.registration.strip_prefix
-        known = prefixes.strip(stored, prefix) if prefix else stored
-        changes = _changes(before, known, verdict, subject.definition)
+    if stored is not None and not named:
+        changes = lost(stored, verdict, subject.definition, subject.registration.strip_prefix)
     settled = _settled(verdict)
     now = verdict.migrated
     needed = now if settled and now is not None and (now.names or now.version) else None
@@ -56,6 +54,23 @@ def of_migrations(
     if stored is not None and not changes and needed != before and settled:
         notes = (_unrecorded(before, needed),)
     return Finding(changes=changes, notes=notes)
+
+
+def lost(
+    stored: Structure, verdict: Verdict, definition: Definition, prefix: str | None
+) -> tuple[Change, ...]:
+    """What migrations no longer do that made a checkpoint load when its snapshot was recorded.
+
+    Args:
+        stored: the snapshot.
+        verdict: the load's.
+        definition: what the checkpoint is loaded into, with the migrations that are registered.
+        prefix: the one that is stripped before they run, or None.
+    """
+    if stored.migrated is None:
+        return ()
+    known = prefixes.strip(stored, prefix) if prefix else stored
+    return _changes(stored.migrated, known, verdict, definition)
 
 
 def _settled(verdict: Verdict) -> bool:

@@ -30,12 +30,14 @@ class Question:
             registration strips is stripped, and the optimizer's state counts at level resume.
         file: the file it was read from, or "". It is read with the options of the earlier registration.
         recorded: definitions of which one may have saved it.
+        snapshot: text of its snapshot there, where it is asked what migrations no longer do; or "".
     """
 
     structure: Structure
     registered: bool = False
     file: str = ""
     recorded: tuple[Structure, ...] = ()
+    snapshot: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ def _request(
                 "registered": each.registered,
                 "file": each.file,
                 "recorded": [dumps(known) for known in each.recorded],
+                "snapshot": each.snapshot,
             }
             for name, each in questions.items()
         },

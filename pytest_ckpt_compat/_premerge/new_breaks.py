@@ -17,11 +17,9 @@ from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._premerge import earlier, git, migrations, outputs, settings
 from pytest_ckpt_compat._premerge.merge_base_code import Answer, MergeBaseCode, Question
+from pytest_ckpt_compat._premerge.migrations import CHECKPOINT
 from pytest_ckpt_compat._premerge.missing import stored_at
 from pytest_ckpt_compat._snapshots import accepted, fingerprint, store
-
-#: Name of a question that is asked for the sake of others.
-_CHECKPOINT = "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,13 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
     )
     known = (*recorded_definitions(subject, None), *([recorded] if recorded is not None else []))
     own = replace(_own(subject), recorded=known)
-    main = migrations.compare(subject, main, base, lambda: _ask(subject, main, code, {_CHECKPOINT: own}))
+    main = migrations.compare(subject, main, base, lambda: _ask(subject, main, code, {CHECKPOINT: own}))
+    main = migrations.lost_before(
+        subject,
+        main,
+        base,
+        lambda text: _ask(subject, main, code, {CHECKPOINT: replace(own, snapshot=text)}),
+    )
     cases[0] = replace(cases[0], verdict=main, question=own)
     severities = subject.registration.policy.severities
     cases = [replace(each, verdict=graded(each.verdict, severities)) for each in cases]
@@ -144,7 +148,7 @@ def _ask(
     ids = _ids(subject, code.base)
     if subject.definition.loader is not None and not any(each.registered for each in questions.values()):
         # The module of a loader is that which it gives for the checkpoint.
-        questions = {**questions, _CHECKPOINT: _own(subject)}
+        questions = {**questions, CHECKPOINT: _own(subject)}
     return code.ask(ids, subject.registration, subject.definition, values, questions, inputs)
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ckpt_compat import _readers as readers
-from pytest_ckpt_compat._check import outputs
+from pytest_ckpt_compat._check import guard, outputs
 from pytest_ckpt_compat._check.breaks import at_level
 from pytest_ckpt_compat._check.check import check_saved, check_structure, resumed
 from pytest_ckpt_compat._check.reading import read_for
 from pytest_ckpt_compat._check.snapshots import definition_name
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, ReadError
+from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition.confirm import defined
 from pytest_ckpt_compat._definition.find import Definition, find_registered
@@ -184,7 +185,12 @@ def _changes(
         verdict = check_structure(structure, definition, policy, registration.strip_prefix, lambda: recorded)
         if registration.level.loads_optimizer:
             verdict = resumed(verdict, definition, registration.optimizer, policy, structure)
-    return list(map(as_data, at_level(verdict, registration.level).changes))
+    changes = at_level(verdict, registration.level).changes
+    if question["snapshot"]:
+        stored = loads(question["snapshot"], "the question")
+        gone = guard.lost(stored, verdict, definition, registration.strip_prefix)
+        changes = (*judge(gone, registration.policy), *changes)
+    return list(map(as_data, changes))
 
 
 def _read(file: str, known: Structure, registration: Registration, definition: Definition) -> Structure:
