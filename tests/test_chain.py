@@ -252,6 +252,47 @@ def test_a_rule_that_takes_too_much_is_told(tmp_path: Path) -> None:
     assert note in verdict.notes
 
 
+class Trunk(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.ModuleDict({"norm": nn.LayerNorm(2), "fc": nn.Linear(2, 2)})
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ([("gamma$", "weight"), ("beta$", "bias"), ("^body", "trunk")], True),
+        ([("^body\\.norm\\.gamma$", "trunk.norm.weight"), ("beta$", "bias"), ("^body", "trunk")], True),
+        (
+            [
+                ("^body\\.norm\\.gamma$", "trunk.norm.weight"),
+                ("^body\\.norm\\.beta$", "trunk.norm.bias"),
+                ("^body", "trunk"),
+            ],
+            False,
+        ),
+    ],
+)
+def test_two_rules_of_which_one_takes_some_keys_of_the_other_are_named(
+    tmp_path: Path, rules: list[tuple[str, str]], told: bool
+) -> None:
+    """A rule for a few keys above one for many takes some on purpose: what comes of them is wanted."""
+    tables = (f"[[rename]]\nfrom = '{old}'\nto = '{new}'\n" for old, new in rules)
+    (tmp_path / "rules.toml").write_text("ckpt_compat_rules = 1\n" + "".join(tables))
+    names = {"trunk.norm.weight": "body.norm.gamma", "trunk.norm.bias": "body.norm.beta"}
+    state = {
+        names.get(key, key.replace("trunk", "body")): value for key, value in Trunk().state_dict().items()
+    }
+    torch.save(state, tmp_path / "net.pt")
+    verdict = ckpt.check(tmp_path / "net.pt", Trunk, migrate=str(tmp_path / "rules.toml"))
+    assert verdict.compatible is not told
+    note = (
+        "rules.toml: beta$ takes body.norm.beta, so ^body after it does not, though it matches; the "
+        "definition wants no key that comes of that: write one rule that makes both changes, above these"
+    )
+    assert (note in verdict.notes) is told, verdict.notes
+
+
 def test_the_former_name_is_understood() -> None:
     from pytest_ckpt_compat._registry import options
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -113,7 +113,7 @@ class Elsewhere:
 
 def with_excesses(verdict: Verdict) -> Verdict:
     """The verdict, with a note on what its migrations take too much."""
-    return replace(verdict, notes=(*verdict.notes, *_excesses(verdict)))
+    return replace(verdict, notes=(*verdict.notes, *_excesses(verdict), *_overlaps(verdict)))
 
 
 def _excesses(verdict: Verdict) -> Iterator[str]:
@@ -128,6 +128,31 @@ def _excesses(verdict: Verdict) -> Iterator[str]:
             name = f"{by.name}: {by.takes[old]}" if by else ", ".join(verdict.migrated.names)
             lost.setdefault(name, []).append(old)
     for name, keys in lost.items():
-        more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-        shown = ", ".join(keys[:_SHOWN]) + more
-        yield f"{name} takes too much: the definition wants {shown} as the file has it"
+        yield f"{name} takes too much: the definition wants {_some(keys)} as the file has it"
+
+
+def _overlaps(verdict: Verdict) -> Iterator[str]:
+    """Notes on keys that two rules match, and that the first of them made into none that is wanted.
+
+    A rule for a few keys before one for many matches some twice on purpose; then what it makes is wanted.
+    """
+    if verdict.migrated is None or verdict.new is None:
+        return
+    wanted = verdict.new.tensors
+    shared: dict[tuple[str, str, str], list[str]] = {}
+    for old, new in verdict.remapped.items():
+        if old in wanted or new in wanted:
+            continue
+        for each in verdict.migrated.applied:
+            if old in each.leaves:
+                shared.setdefault((each.name, each.takes[old], each.leaves[old]), []).append(old)
+    for (name, first, second), keys in shared.items():
+        yield (
+            f"{name}: {first} takes {_some(keys)}, so {second} after it does not, though it matches; the "
+            "definition wants no key that comes of that: write one rule that makes both changes, above these"
+        )
+
+
+def _some(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return ", ".join(keys[:_SHOWN]) + more

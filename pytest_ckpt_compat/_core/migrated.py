@@ -54,12 +54,14 @@ class Applied:
         changed: whether anything is another after it.
         rules: of a file of rules, what each found.
         takes: key -> the pattern that took it, of a file of rules.
+        leaves: key -> the first pattern after that one that matches it, too, if there is one.
     """
 
     name: str
     changed: bool
     rules: tuple[RuleUse, ...] = ()
     takes: Mapping[str, str] = field(default_factory=dict, repr=False)
+    leaves: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

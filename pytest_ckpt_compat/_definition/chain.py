@@ -161,11 +161,13 @@ def _changed(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> bool:
 def _applied(link: Remap, keys: Sequence[str], changed: bool) -> Applied:
     uses: tuple[RuleUse, ...] = ()
     takes: Mapping[str, str] = {}
+    leaves: Mapping[str, str] = {}
     if link.rules is not None:
-        from pytest_ckpt_compat._migrate.rules import usage
+        from pytest_ckpt_compat._migrate.rules import second_matches, usage
 
         uses, takes = usage(link.rules, keys)
-    return Applied(link.name, changed, uses, takes)
+        leaves = second_matches(link.rules, takes)
+    return Applied(link.name, changed, uses, takes, leaves)
 
 
 def _version_in(structure: Structure, place: str) -> Any:

@@ -157,6 +157,24 @@ def usage(rules: Rules, keys: Sequence[str]) -> tuple[tuple[RuleUse, ...], dict[
     return tuple(found), takes
 
 
+def second_matches(rules: Rules, takes: Mapping[str, str]) -> dict[str, str]:
+    """Key -> the first pattern of a rename that matches it after the rename that takes it.
+
+    Args:
+        rules: those that were applied.
+        takes: as ``usage`` gives it.
+    """
+    patterns = [each.pattern for each in rules.renames]
+    numbers = {pattern: number for number, pattern in reversed([*enumerate(patterns)])}
+    found: dict[str, str] = {}
+    for key, taker in takes.items():
+        after = patterns[numbers[taker] + 1 :] if taker in numbers else []
+        other = next((each for each in after if re.search(each, key)), None)
+        if other is not None:
+            found[key] = other
+    return found
+
+
 def _use(rule: Rule, used: bool, keys: Iterable[str], takes: Mapping[str, str]) -> RuleUse:
     if used:
         return RuleUse(rule.pattern, used)
