@@ -79,7 +79,7 @@ def said_by(folder: Path) -> dict[str, Any]:
                 "compatible": True,
                 "json": {"ignored"},
                 "html": "ok",
-                "sarif": {"warning"},
+                "sarif": {"note"},
                 "justified": {REASON},
                 "gitlab": {"info"},
                 "explained": False,
@@ -136,3 +136,21 @@ def test_all_outputs_agree(
     properties = {str(each.get("value")) for each in case.iter("property")}
     (entry, *_) = json.loads((halved / "r.json").read_text(encoding="utf-8"))["checkpoints"]
     assert properties == {entry["headline"]}
+
+
+@pytest.mark.parametrize("setting", [None, "ignore"])
+def test_a_full_report_lists_what_only_warns(
+    halved: Path, pytester: pytest.Pytester, command: Callable[..., Printed], setting: str | None
+) -> None:
+    """It was documented, and -vv printed the headline alone."""
+    if setting:
+        path = halved / "pyproject.toml"
+        path.write_text(path.read_text() + '\n[tool.ckpt_compat.severity]\nCK203 = "ignore"\n')
+    row = "head.weight   float32[4, 8] -> float16[4, 8]"
+    assert row not in re.sub(" {2,}", "   ", command("check").out)
+    printed = command("check", "-vv")
+    assert (printed.code, row in re.sub(" {2,}", "   ", printed.out)) == (0, True), printed.out
+    assert printed.out.count("net-v1: ") == 1
+    result = pytester.runpytest_inprocess("-vv")
+    result.assert_outcomes(passed=1)
+    assert row in re.sub(" {2,}", "   ", result.stdout.str())

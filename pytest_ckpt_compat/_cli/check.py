@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         lambda project: check(project, arguments.against, arguments.snapshots, full, paged=paged),
         arguments.pytest_args,
     )
-    print(render(checked.outcome.report, checked.remarks))
+    print(render(checked.outcome.report, checked.remarks, full))
     try:
         lines, written = publish.publish(checked.outcome.report, arguments.report, os.environ), True
     except CkptCompatError as error:  # the verdicts stand without it

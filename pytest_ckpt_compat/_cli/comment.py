@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_ckpt_compat._core.errors import ReadError, UsageError
+from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, ReadError, UsageError
 
 #: The variables of GitHub's runner that are needed, and the token, which the workflow gives.
 _NEEDED = ("GITHUB_API_URL", "GITHUB_REPOSITORY", "GITHUB_EVENT_PATH", "GITHUB_TOKEN")
@@ -32,7 +32,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what was done to the comment; returns 0."""
+    """Prints what was done to the comment; returns 0, or 2 where there is no report to comment on."""
     from pytest_ckpt_compat._cli.github_api import GitHubError, PullRequest
     from pytest_ckpt_compat._report import comment, github, markdown, reading
 
@@ -49,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     repository = given["GITHUB_REPOSITORY"]
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise UsageError("$GITHUB_REPOSITORY", f"is {repository!r}", "it must be owner/name")
-    found = reading.read(arguments.report) if os.path.exists(arguments.report) else None
+    there = os.path.exists(arguments.report)
+    found = reading.read(arguments.report) if there else None
     job = "/".join(filter(None, map(os.environ.get, ("GITHUB_WORKFLOW", "GITHUB_JOB"))))
     project = "" if arguments.name == "." else arguments.name
     text = comment.body(found, arguments.name, _footer(event, *map(markdown.cell, (job, project))), job)
@@ -63,7 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(github.remark("notice", f"no comment was posted: {why} ({error.problem})"))
         return 0
     print(f"comment   {done}")
-    return 0
+    if not there:
+        advice = "correct the path, or see why the check ended before it wrote it"
+        print(github.remark("error", f"{arguments.report} is not there, which the comment says; {advice}"))
+    return 0 if there else COULD_NOT_CHECK
 
 
 def _event(path: Path) -> dict[str, Any] | None:

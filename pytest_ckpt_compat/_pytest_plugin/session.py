@@ -179,7 +179,7 @@ class Session:
         else:
             if report.skipped and hasattr(report, "wasxfail"):
                 results = [expected_to_break(each, report.wasxfail) for each in results]
-            found = contribution.of_results(results, paged=self._paged)
+            found = contribution.of_results(results, self._full, self._paged)
         if report.skipped and not results:
             reason = _skip_reason(report)
             found = replace(found, skipped={each.id: reason for each in registrations})
@@ -249,7 +249,7 @@ class Session:
         missing = [text.render(verdict) for verdict in outcome.missing if not verdict.compatible]
         lines = [*([outcome.report.compared] if self.merge_base else []), *outcome.migrations.lines]
         lines += outcome.settings
-        lines += [*summary.remarks(outcome.entries), *outcome.lines, *missing, *self.published]
+        lines += [*summary.remarks(outcome.entries, self._full), *outcome.lines, *missing, *self.published]
         if lines:
             reporter.section("checkpoint compatibility", sep="-")
             for line in lines:

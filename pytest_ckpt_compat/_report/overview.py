@@ -12,15 +12,16 @@ from pytest_ckpt_compat._report.summary import Run, State
 STATES: tuple[State, ...] = get_args(State)
 
 
-def render(run: Run, remarks: Sequence[str] = ()) -> str:
+def render(run: Run, remarks: Sequence[str] = (), full: bool = False) -> str:
     """The overview as text.
 
     Args:
         run: what was found.
         remarks: remarks on the whole, a line each.
+        full: whether what only warns, or is ignored, is printed whole, not as its headline.
     """
     return "\n".join(
-        [*_sections(run), *map(visible, remarks), *run.migrations.lines, *run.settings, run.compared]
+        [*_sections(run, full), *map(visible, remarks), *run.migrations.lines, *run.settings, run.compared]
     )
 
 
@@ -33,7 +34,7 @@ def compared(counts: tuple[int, int], label: str) -> str:
     return f"compared  {count(checkpoints, 'checkpoint')}, {count(tensors, 'tensor')}{where}"
 
 
-def _sections(run: Run) -> Iterator[str]:
+def _sections(run: Run, full: bool) -> Iterator[str]:
     where = run.label.partition(" (")[0]
     titles: dict[State, str] = {
         "broken": "breaks introduced here" if where else "breaks",
@@ -46,6 +47,9 @@ def _sections(run: Run) -> Iterator[str]:
             yield f"{title}: {len(entries)}\n"
             yield from (each.text + "\n" for each in entries)
     for each in run.of("warning", "ok", "skipped"):
+        if full and each.data["changes"]:
+            yield each.text + "\n"
+            continue
         yield each.headline
         yield from (f"  {hint}" for hint in each.hints)
         yield from (f"  note: {visible(note)}" for note in each.notes)

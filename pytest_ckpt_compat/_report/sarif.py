@@ -86,8 +86,9 @@ def _rule(rule: Rule) -> dict[str, Any]:
 def _result(entry: Entry, found: Finding, run: Run, places: Places) -> dict[str, Any]:
     severity, rule = Severity(found.severity), BY_ID[found.rule]
     told = [f"{rule.id} {visible(entry.id)}: {found.text}", found.advice]
-    kept = severity in (Severity.ACCEPTED, Severity.EXISTING, Severity.IGNORED)
+    kept = severity in (Severity.ACCEPTED, Severity.EXISTING)
     level = _level(rule.severity if kept else severity)
+    quiet = severity is Severity.IGNORED or (entry.state == "ok" and not kept)
     place = places.of(found.where, entry.where)
     line = {"startLine": place.line} if place else {}
     file = {"uri": quote(place.path), "uriBaseId": _ROOT} if place else {}
@@ -96,7 +97,7 @@ def _result(entry: Entry, found: Finding, run: Run, places: Places) -> dict[str,
     return {
         "ruleId": rule.id,
         "ruleIndex": _INDEX[rule.id],
-        "level": "note" if entry.state == "ok" and not kept else level,
+        "level": "note" if quiet else level,
         "message": {"text": _plain("\n\n".join(part for part in map(visible, told) if part))},
         "locations": [location | named],
         "partialFingerprints": {_FINGERPRINT: found.fingerprint, _GITHUB: f"{found.fingerprint[:16]}:1"},

@@ -153,10 +153,13 @@ def unique(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     return tuple({(each.id, each.text): each for each in entries}.values())
 
 
-def remarks(entries: Iterable[Entry]) -> Iterator[str]:
-    """Lines on what does not fail: earlier breaks in full, a headline for each warning, and notes."""
+def remarks(entries: Iterable[Entry], full: bool = False) -> Iterator[str]:
+    """Lines on what does not fail: earlier breaks in full, a headline for each warning, and notes.
+
+    With ``full``, warnings and what is ignored are in full, too.
+    """
     for each in entries:
-        if each.state == "before":
+        if each.state == "before" or (full and each.state in ("warning", "ok") and each.data["changes"]):
             yield each.text
         elif each.state in ("warning", "ok"):
             if each.data["changes"]:
