@@ -106,6 +106,19 @@ SCRIPT: Script = (
             (_CHECK, 0),
         ),
     ),
+    (
+        "Once that is merged, no comparison with `main` needs the entries of what was retired and of the "
+        "definition. One command takes them out:",
+        (
+            ("git add -A", 0),
+            ("git commit -q -m 'Tell eight shapes apart'", 0),
+            ("git switch -q main", 0),
+            ("git merge -q next", 0),
+            ("git switch -q -c later", 0),
+            ("ckpt-compat update --against main", 0),
+            (_CHECK, 0),
+        ),
+    ),
 )
 #: What is typed at a terminal: an answer to each question of a command.
 ANSWERS = {_REVIEW: ("a", "version 4 knows eight shapes", "a", "")}

@@ -232,3 +232,35 @@ def test_an_entry_that_is_no_longer_needed_is_taken_out(
     assert accepted.load(folder / "ckpt_snapshots") == ()
     printed = command("check")
     assert (printed.code, "CK903" in printed.out) == (0, False)
+
+
+@pytest.mark.parametrize("merged", [False, True], ids=["on one branch", "after a merge"])
+def test_a_second_round_of_accepting_leaves_no_entry_of_the_first(
+    branch: Callable[[str], Path], command: Command, merged: bool
+) -> None:
+    """Each round takes one accept, one update and ends green; a reason stays with what it was given for."""
+    folder = branch(ENTRY)
+    layer = "self.extra = nn.Linear(3, 3)\n        self.head ="
+    edit(folder / "models.py", "self.head =", layer)
+    for round_, classes in enumerate((5, 6, 7)):
+        edit(folder / "models.py", f"classes={4 if not round_ else classes - 1}", f"classes={classes}")
+        failing = [
+            line for line in command("check", "--against", "main").out.splitlines() if "accept:" in line
+        ]
+        ids = list(dict.fromkeys(line.split()[3] for line in failing))
+        printed = command("accept", *ids, "--all", "--reason", f"{classes} classes", "--against", "main")
+        assert printed.code == 0, printed.err
+        # A definition recorded on this branch was accepted, too, and main never had it.
+        printed = command("update", "--against", "main")
+        assert (printed.code, "of net-v1" in printed.out) == (0, False), printed.out
+        for words in (("check",), ("check", "--against", "main")):
+            printed = command(*words)
+            assert (printed.code, "CK903" in printed.out) == (0, False), printed.out
+        found = {(each.id, each.rule): each.reason for each in accepted.load(folder / "ckpt_snapshots")}
+        assert found["net-v1", "CK101"] == "5 classes"
+        assert found["net-v1", "CK202"] == f"{classes} classes"
+        own = [each for each in accepted.load(folder / "ckpt_snapshots") if each.id == "net-v1"]
+        assert len(own) == 2
+        if merged:
+            commit(folder, f"{classes} classes")
+            git(folder, "branch", "-f", "main")

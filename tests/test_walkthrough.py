@@ -21,7 +21,7 @@ def test_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = list(module["walk"](tmp_path / "project"))
     for step in steps:
         assert step.code == step.expected, f"{step.command}\n{step.output}"
-    both, one, green, later, retired, reviewed = (
+    both, one, green, later, retired, reviewed, cleaned = (
         step.output for step in steps if "compat check" in step.command
     )
     assert "CK103 shapes-v2" in both
@@ -34,5 +34,7 @@ def test_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "compared  2 checkpoints, 88 tensors, with main" in output
     assert "CK901 shapes-v1: accepted" in retired
     assert "CK202 shapes-v2: accepted, head resized (version 4 knows eight shapes)" in reviewed
+    assert "CK901" not in cleaned
+    assert "CK903" not in cleaned
     text = module["page"](steps)
     assert text == module["PAGE"].read_text(encoding="utf-8"), "run python docs/make_walkthrough.py"

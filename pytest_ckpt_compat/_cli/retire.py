@@ -77,7 +77,5 @@ def retire(project: Project, identifier: str, reason: str) -> list[str]:
     for name in gone:
         store.remove(folder, name)
     removed = [f"removed   {store.shown(folder, name)}" for name in gone]
-    removed += [
-        f"removed   {folder.name}/{each.file}: the accepted {each.rule} {each.key}" for each in before
-    ]
+    removed += [f"removed   {each.file}: the accepted {each.rule} {each.key}" for each in before]
     return [f"retired   {identifier}: {entry.reason}", *removed]

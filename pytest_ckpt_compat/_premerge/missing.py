@@ -75,11 +75,9 @@ def stored_at(base: git.Base, folder: Path, name: str) -> tuple[Structure | None
 def _verdict(name: str, base: git.Base, there: bool) -> Verdict:
     """A checkpoint whose snapshot is still there can be retired; with it goes its definition."""
     identifier = store.identifier(name)
-    detail = (
-        f"{base.label} has a snapshot of {identifier}, and nothing registered here uses it: "
-        "register it again, or accept that it was removed"
-    )
-    changes = judge([Change("no-baseline", old=(identifier,), detail=detail)], Policy())
+    detail = f"{base.label} has its snapshot, and nothing registered here uses it"
+    advice = "register it again, or say why it was removed"
+    changes = judge([Change("no-baseline", old=(identifier,), detail=detail, advice=advice)], Policy())
     command = f'ckpt-compat retire {shlex.quote(visible(identifier))} --reason "..."'
     repairs = (("retire", command),) if there and not store.is_definition(name) else ()
     return Verdict(changes, name=identifier, repairs=repairs)

@@ -190,9 +190,10 @@ def _layout(table: Sequence[Row], limit: int | None) -> list[str]:
 
 def _advice(verdict: Verdict) -> Iterator[str]:
     """What to do next: once for each cause, or for each rule that failed; then the commands."""
-    failed = verdict.of(Severity.ERROR)
     rules: dict[str, dict[str, None]] = {}
-    for change in failed:
+    for change in verdict.of(Severity.ERROR, Severity.INCOMPLETE):
+        if change.severity is Severity.INCOMPLETE and not change.advice:
+            continue  # its detail ends in what to do
         rules.setdefault(change.advice or BY_ID[change.rule].advice, {})[change.rule] = None
     yield from (f"  {', '.join(each)}: {visible(advice)}" for advice, each in rules.items() if advice)
     for label, command in verdict.repairs:
