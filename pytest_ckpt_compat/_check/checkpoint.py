@@ -128,7 +128,7 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
     if context.merge_base is not None:
         context.doing(f"asking {context.label} about {registration.id}")
         verdicts = acceptance.cover(verdicts, entries, context.today)
-        verdicts = _compared(subject, verdicts, context.merge_base)
+        verdicts = _compared(subject, verdicts, context.merge_base, context.update)
     whole = {registration.id, *([subject.identifier] if context.merge_base else [])}
     verdicts = acceptance.apply(verdicts, entries, context.today, whole, context.ref)
     if own.later and verdicts[0].compatible:
@@ -158,10 +158,12 @@ def _accepted(folder: Path) -> tuple[tuple[accepted.Entry, ...], tuple[Change, .
         return (), could_not_check(error).changes
 
 
-def _compared(subject: Subject, verdicts: tuple[Verdict, ...], merge_base: MergeBase) -> tuple[Verdict, ...]:
+def _compared(
+    subject: Subject, verdicts: tuple[Verdict, ...], merge_base: MergeBase, update: bool
+) -> tuple[Verdict, ...]:
     """The verdicts, compared with the merge base; if that fails, what torch found stays in them."""
     try:
-        return merge_base.compare(subject, verdicts)
+        return merge_base.compare(subject, verdicts, update)
     except Exception as error:
         failed = could_not_check(error).changes
         return (replace(verdicts[0], changes=(*failed, *verdicts[0].changes)), *verdicts[1:])

@@ -74,8 +74,15 @@ class MergeBase(Protocol):
     def label(self) -> str:
         """``origin/main (merge base 1a2b3c4d)``."""
 
-    def compare(self, subject: Subject, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+    def compare(
+        self, subject: Subject, verdicts: tuple[Verdict, ...], update: bool = False
+    ) -> tuple[Verdict, ...]:
         """Marks as existing the breaks that the merge base has too, and adds what only it shows.
+
+        Args:
+            subject: the checkpoint and its definition.
+            verdicts: those of a plain check, the checkpoint's own first.
+            update: whether the definition's snapshot is written over, so that no verdict is about it.
 
         Raises:
             SnapshotError: a snapshot in the work tree cannot be used.

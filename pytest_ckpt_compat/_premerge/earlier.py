@@ -55,21 +55,24 @@ def _alike(definition: Definition, stored: Structure) -> bool:
 
 
 def with_definition(
-    subject: Subject, recorded: Structure, main: Verdict, base: git.Base
+    subject: Subject, recorded: Structure, main: Verdict, base: git.Base, update: bool = False
 ) -> tuple[Verdict, tuple[Verdict, ...]]:
     """Loads what the merge base's definition saved, unless today's definition or snapshot is the same.
+
+    A snapshot that an update writes over counts for nothing.
 
     Args:
         subject: the checkpoint and its definition.
         recorded: the definition as the merge base has it.
         main: the checkpoint's verdict.
         base: the merge base.
+        update: whether it is written over.
 
     Returns:
         The checkpoint's verdict, with a note where the definition breaks in the same way, and the
         definition's own verdict where it breaks in another.
     """
-    before = _of_definition(subject, recorded, main, base)
+    before = _of_definition(subject, recorded, main, base, update)
     if before is None:
         return main, ()
     if not in_the_same_way(before, main, Severity.ERROR, Severity.ACCEPTED):
@@ -82,8 +85,10 @@ def with_definition(
     return replace(main, alike=subject.identifier, notes=(*main.notes, note)), ()
 
 
-def _of_definition(subject: Subject, recorded: Structure, main: Verdict, base: git.Base) -> Verdict | None:
-    own = store.load(subject.folder, subject.name)
+def _of_definition(
+    subject: Subject, recorded: Structure, main: Verdict, base: git.Base, update: bool
+) -> Verdict | None:
+    own = None if update else store.load(subject.folder, subject.name)
     known = [fingerprint.digest(each) for each in (main.new, own) if each is not None]
     if main.new is None or fingerprint.digest(recorded) in known or not _alike(subject.definition, recorded):
         return None

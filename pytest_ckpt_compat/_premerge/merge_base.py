@@ -43,9 +43,11 @@ class GitMergeBase:
         """The reference and the commit, as reports name them."""
         return self._code.base.label
 
-    def compare(self, subject: Subject, verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+    def compare(
+        self, subject: Subject, verdicts: tuple[Verdict, ...], update: bool = False
+    ) -> tuple[Verdict, ...]:
         """See ``MergeBase``."""
-        return new_breaks.compare(subject, verdicts, self._code)
+        return new_breaks.compare(subject, verdicts, self._code, update)
 
     def recorded(self, subject: Subject) -> Structure | None:
         """See ``MergeBase``."""

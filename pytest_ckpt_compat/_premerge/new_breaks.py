@@ -30,13 +30,16 @@ class _Case:
     question: Question | None = None
 
 
-def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode) -> tuple[Verdict, ...]:
+def compare(
+    subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode, update: bool = False
+) -> tuple[Verdict, ...]:
     """Marks as existing the breaks that the merge base has too, and adds what only it shows.
 
     Args:
         subject: the checkpoint and its definition.
         verdicts: those of a plain check, the checkpoint's own first.
         code: the merge base's.
+        update: whether the definition's snapshot is written over, so that no verdict is about it.
 
     Raises:
         SnapshotError: a snapshot in the work tree cannot be used.
@@ -77,7 +80,7 @@ def compare(subject: Subject, verdicts: tuple[Verdict, ...], code: MergeBaseCode
             if "new" in answer.changes:
                 cases.append(_Case(_forward(subject, main, answer.changes["new"], base)))
     if recorded is not None:
-        main, found = earlier.with_definition(subject, recorded, main, base)
+        main, found = earlier.with_definition(subject, recorded, main, base, update)
         cases += [_Case(each, Question(recorded)) for each in found]
     main = require_recorded(subject, replace(main, notes=(*main.notes, *notes)), code)
     main = settings.compare(
