@@ -264,3 +264,22 @@ def test_a_second_round_of_accepting_leaves_no_entry_of_the_first(
         if merged:
             commit(folder, f"{classes} classes")
             git(folder, "branch", "-f", "main")
+
+
+def test_an_update_against_a_reference_keeps_an_accepted_change_of_settings(
+    branch: Callable[[str], Path], command: Command
+) -> None:
+    folder = branch(ENTRY)
+    edit(folder / "models.py", "nn.ReLU()", "nn.GELU()")
+    assert (
+        command("accept", "net-v1", "--rule", "CK502", "--reason", "smoother", "--against", "main").code == 0
+    )
+    for words in (("update", "--against", "main"), ("update",), ("update", "--against", "main")):
+        assert command(*words).code == 0
+        assert [each.rule for each in accepted.load(folder / "ckpt_snapshots")] == ["CK502"], words
+    printed = command("check", "--against", "main")
+    assert "CK502 net-v1: accepted" in printed.out
+    commit(folder, "GELU")
+    git(folder, "branch", "-f", "main")
+    assert command("update", "--against", "main").code == 0
+    assert accepted.load(folder / "ckpt_snapshots") == ()
