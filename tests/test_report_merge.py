@@ -161,3 +161,21 @@ def test_texts_of_a_report_are_safe_to_print(project: Path, command: Command) ->
     printed = command("report", "merge", "b.json")
     assert "one\\x1b[2J\ntwo" in printed.out
     assert "\x1b" not in printed.out
+
+
+def test_checkpoints_that_no_shard_has_are_named(project: Path, command: Command) -> None:
+    """A run of some of them knows of the others that it has collected."""
+    printed = command("report", "merge", "net-v1.json", "net-v3.json", "-o", "all.json", "-o", "all.md")
+    line = "1 registered checkpoint is not in this report: net-v2"
+    assert (printed.code, line in printed.out.splitlines()) == (0, True), printed.out
+    assert json.loads((project / "all.json").read_text())["deselected"] == ["net-v2"]
+    assert line in (project / "all.md").read_text()
+    printed = command("report", "merge", "all.json", "net-v2.json")
+    assert (printed.code, "not in this report" in printed.out) == (1, False)
+
+
+def test_workers_say_which_checkpoints_no_shard_has(
+    project: Path, pytester: pytest.Pytester, command: Command
+) -> None:
+    pytester.runpytest_subprocess("-n2", "-k", "net-v1", "--ckpt-report=part.json").assert_outcomes(passed=1)
+    assert json.loads((project / "part.json").read_text())["deselected"] == ["net-v2", "net-v3"]

@@ -40,6 +40,7 @@ def test_a_failure_without_a_reason_is_refused() -> None:
         "failures": [],
         "settings": [],
         "registered": ["a"],
+        "deselected": [],
         "checkpoints": [entry],
     }
     assert reading.loads(json.dumps(data), "a.json").checked

@@ -28,6 +28,7 @@ class Contribution:
         entries: the verdicts.
         skipped: id -> why the test was skipped before its checkpoint was checked.
         over: snapshot name -> what outputs say of the definition that is written over.
+        deselected: ids of checkpoints that were collected and are not going to be checked.
     """
 
     partial: bool = False
@@ -38,6 +39,7 @@ class Contribution:
     entries: tuple[Entry, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
     over: Mapping[str, Over] = field(default_factory=dict)
+    deselected: tuple[str, ...] = ()
 
     def dumps(self) -> str:
         """The text that a test report carries between processes."""

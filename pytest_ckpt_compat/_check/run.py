@@ -41,6 +41,7 @@ class Outcome:
         migrations: what the registered migrations came to.
         settings: a line on each rule that has another severity here than at the merge base.
         registered: ids of the checkpoints.
+        deselected: ids of those that were collected, and are not among them.
     """
 
     entries: tuple[summary.Entry, ...] = ()
@@ -53,6 +54,7 @@ class Outcome:
     migrations: Migrations = field(default_factory=Migrations)
     settings: tuple[str, ...] = ()
     registered: tuple[str, ...] = ()
+    deselected: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -88,6 +90,7 @@ class Outcome:
             failures=failures,
             settings=self.settings,
             registered=self.registered,
+            deselected=self.deselected,
         )
 
 
@@ -152,6 +155,7 @@ def conclude(
         migrations=_migrations(told, ids, whole, context),
         settings=severities,
         registered=tuple(sorted(ids)),
+        deselected=tuple(sorted({key for each in contributions for key in each.deselected} - ids)),
     )
 
 

@@ -58,6 +58,7 @@ class Session:
         contributions: what the tests have reported.
         outcome: what the run came to, at its end.
         published: where the reports went, a line each.
+        deselected: ids of those that were collected and are not going to be checked, until they are told.
         ids: those of all checkpoints that were collected.
         registered: the checkpoints themselves.
         terminal: where it is shown what takes long, or None.
@@ -75,6 +76,7 @@ class Session:
     contributions: list[Contribution] = field(default_factory=list)
     outcome: Outcome | None = None
     published: list[str] = field(default_factory=list)
+    deselected: tuple[str, ...] = ()
     ids: Ids = field(default_factory=Ids)
     registered: list[Registration] = field(default_factory=list)
     terminal: RunTerminal | None = None
@@ -146,7 +148,8 @@ class Session:
         from pytest_ckpt_compat._pytest_plugin.run_terminal import find_terminal
 
         self.terminal = find_terminal(self.config)
-        self.partial = self.partial or not self._has_all(items)
+        self.deselected = self._left_by(items)
+        self.partial = self.partial or bool(self.deselected)
         wanted = (item for item in items if item.get_closest_marker("skip") is None)
         found = [each for item in wanted for each in item.stash.get(REGISTRATIONS, ())]
         if any(each.address for each in found) and not hasattr(self.config, "workerinput"):
@@ -154,15 +157,15 @@ class Session:
 
             self.ahead = read_ahead(found)
 
-    def _has_all(self, items: Sequence[pytest.Item]) -> bool:
-        """Whether all checkpoints that were collected are going to be checked.
+    def _left_by(self, items: Sequence[pytest.Item]) -> tuple[str, ...]:
+        """The checkpoints that were collected and are not going to be checked.
 
         A plugin or a ``conftest.py`` that divides a run may take items out without a word.
         """
         if self.config.pluginmanager.hasplugin("dsession"):
-            return True  # its workers have the items
+            return ()  # its workers have the items
         there = {each.id for item in items for each in item.stash.get(REGISTRATIONS, ())}
-        return all(each.id in there for each in self.registered)
+        return tuple(dict.fromkeys(each.id for each in self.registered if each.id not in there))
 
     def _watched(self) -> AbstractContextManager[None]:
         return self.terminal.watched() if self.terminal else nullcontext()
@@ -183,7 +186,8 @@ class Session:
         if report.skipped and not results:
             reason = _skip_reason(report)
             found = replace(found, skipped={each.id: reason for each in registrations})
-        return replace(found, partial=self.partial).dumps()
+        told, self.deselected = self.deselected, ()  # once is enough
+        return replace(found, partial=self.partial, deselected=told).dumps()
 
     def collect(self, text: str) -> None:
         """Takes in what a report carries."""
@@ -225,7 +229,8 @@ class Session:
         if was_stopped(session) and session.config.pluginmanager.hasplugin("dsession"):
             found = ["the rest of the run"]
         left = tuple(identifier for identifier in dict.fromkeys(found) if identifier not in known)
-        return [Contribution(partial=True, ids=left)] if left else []
+        some = left or self.deselected
+        return [Contribution(partial=True, ids=left, deselected=self.deselected)] if some else []
 
     def close(self) -> None:
         """Ends what the session has started."""

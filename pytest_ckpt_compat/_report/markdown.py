@@ -25,7 +25,9 @@ _ESCAPES |= {sign: f"&#{ord(sign)};<!-- -->" for sign in "@#"}
 def render(run: Run, limit: int = LIMIT) -> str:
     """The run as Markdown of at most ``limit`` bytes; whole reports are left out before table rows."""
     lines = ["## Checkpoint compatibility", "", cell(run.compared), ""]
-    lines += [line for each in (*run.settings, *run.migrations.lines) for line in (cell(each), "")]
+    lines += [
+        line for each in (*run.settings, *run.left_out, *run.migrations.lines) for line in (cell(each), "")
+    ]
     lines += ["| | checkpoint | verdict |", "|---|---|---|"]
     lines += [f"| {_SIGNS[each.state]} | {cell(each.id)} | {cell(each.headline)} |" for each in run.entries]
     told = [f"- {cell(f'{each.id}: {line}')}" for each in run.entries for line in each.by_settings]

@@ -48,6 +48,7 @@ def merged(shards: Sequence[Shard]) -> tuple[Run, int]:
         failures=tuple(dict.fromkeys(f"{line} ({name})" for name, run in shards for line in run.failures)),
         settings=tuple(dict.fromkeys(line for _, run in shards for line in run.settings)),
         registered=registered,
+        deselected=tuple(sorted({name for _, run in shards for name in run.deselected} - {*registered})),
     )
     return run, _exit_code(run, counts[0])
 

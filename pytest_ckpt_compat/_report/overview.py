@@ -21,7 +21,14 @@ def render(run: Run, remarks: Sequence[str] = (), full: bool = False) -> str:
         full: whether what only warns, or is ignored, is printed whole, not as its headline.
     """
     return "\n".join(
-        [*_sections(run, full), *map(visible, remarks), *run.migrations.lines, *run.settings, run.compared]
+        [
+            *_sections(run, full),
+            *map(visible, remarks),
+            *run.migrations.lines,
+            *run.settings,
+            *run.left_out,
+            run.compared,
+        ]
     )
 
 

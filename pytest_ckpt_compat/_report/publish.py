@@ -115,6 +115,7 @@ def as_json(run: Run) -> str:
         "failures": list(run.failures),
         "settings": list(run.settings),
         "registered": list(run.registered),
+        "deselected": list(run.deselected),
         "checkpoints": [_checkpoint(each) for each in run.entries],
     }
     return json.dumps(data, indent=2) + "\n"

@@ -65,6 +65,7 @@ _REPORT: Form = {
     "failures": [str],
     "settings": [str],
     "registered": [str],
+    "deselected": [str],
     "checkpoints": [_CHECKPOINT],
 }
 
@@ -128,6 +129,7 @@ def _run(data: Mapping[str, Any]) -> Run:
         _shown(data["failures"]),
         _shown(data["settings"]),
         tuple(data["registered"]),
+        tuple(data["deselected"]),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from pytest_ckpt_compat._core.changes import Severity
-from pytest_ckpt_compat._core.display import visible
+from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import findings, text
 from pytest_ckpt_compat._report import json as json_report
@@ -16,6 +16,9 @@ from pytest_ckpt_compat._report.rows import Row, rows
 
 #: Labels of the lines on how to open a file.
 OPENING = ("open", "moved?")
+
+#: Checkpoints that a line names.
+_NAMED = 8
 
 State = Literal["broken", "unknown", "before", "warning", "ok", "skipped"]
 
@@ -74,6 +77,7 @@ class Run:
         failures: a line on each thing that could not be read or written at the end of the run.
         settings: a line on each rule that has another severity here than at the merge base.
         registered: ids of the checkpoints; the other entries are about definitions and removed checkpoints.
+        deselected: ids of those that were collected and not checked, as far as the run knows them.
     """
 
     entries: tuple[Entry, ...]
@@ -83,6 +87,17 @@ class Run:
     failures: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     registered: tuple[str, ...] = ()
+    deselected: tuple[str, ...] = ()
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """A line on the checkpoints that are registered and not in it; none where it knows of none."""
+        if not self.deselected:
+            return ()
+        number = len(self.deselected)
+        named = ", ".join(map(visible, self.deselected[:_NAMED])) + (", ..." if number > _NAMED else "")
+        are = "is" if number == 1 else "are"
+        return (f"{count(number, 'registered checkpoint')} {are} not in this report: {named}",)
 
     @property
     def checked(self) -> bool:
