@@ -159,6 +159,10 @@ def test_the_other_commands_know_it(recorded: Path, command: Command) -> None:
     printed = command("check")
     assert printed.code == 0
     assert "compared  1 checkpoint" in printed.out
+    assert "left " not in gone.out
+    gone = command("retire", "pkg.net.Net@v2.1", "--reason", "nobody has one")
+    told = "left      the table of pkg.net.Net@* in ckpt_compat.toml, which finds nothing now: delete it"
+    assert (gone.code, gone.out.splitlines()[-1]) == (0, told), gone.out + gone.err
 
 
 def test_a_prune_leaves_it(recorded: Path, pytester: pytest.Pytester) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._core.errors import UsageError
@@ -78,4 +79,21 @@ def retire(project: Project, identifier: str, reason: str) -> list[str]:
         store.remove(folder, name)
     removed = [f"removed   {store.shown(folder, name)}" for name in gone]
     removed += [f"removed   {each.file}: the accepted {each.rule} {each.key}" for each in before]
-    return [f"retired   {identifier}: {entry.reason}", *removed]
+    return [f"retired   {identifier}: {entry.reason}", *removed, *(_empty(project) if same else ())]
+
+
+def _empty(project: Project) -> Iterator[str]:
+    """A line on each table whose glob finds nothing now that the last snapshot is gone: it would fail."""
+    from pytest_ckpt_compat._registry import project_file
+    from pytest_ckpt_compat._registry.paths import SearchPath
+    from pytest_ckpt_compat._snapshots import store
+
+    settings = project_file.read(project.root)
+    recorded = tuple(store.recorded(project.context.folder))
+    search = SearchPath(
+        (project.root,), project.root, lambda: iter(recorded), settings.level, settings.memory_budget
+    )
+    known = {each.id for each in project.registrations}
+    for each in project_file.registrations(settings, search):
+        if each.problem is not None and each.id not in known:
+            yield f"left      the table of {each.id} in {settings.file}, which finds nothing now: delete it"
