@@ -101,7 +101,11 @@ def _owner(key: str) -> str:
 #: What a key of a reparametrized weight ends with -> what helps from there to a plain one.
 _PLAIN: Mapping[str, str] = {
     "weight_mask": "multiply weight_orig by weight_mask (migrate=), or call prune.remove and save again",
-    "weight_u": "divide weight_orig by its spectral norm (migrate=), or remove_spectral_norm after the load",
+    "weight_u": "divide weight_orig by u . (W v), with the file's weight_u and weight_v (migrate=), not by "
+    "its exact spectral norm; or remove_spectral_norm after the load",
+    "parametrizations.weight.0._u": "divide the original by u . (W v), with the file's _u and _v (migrate=), "
+    "not by its exact spectral norm; or load it into layers that have the parametrization, call eval(), and "
+    "then torch.nn.utils.parametrize.remove_parametrizations",
     "weight_g": "compute weight from weight_g and weight_v (migrate=), or remove_weight_norm after the load",
 }
 _TORCHS_OWN = "call torch.nn.utils.parametrize.remove_parametrizations"
