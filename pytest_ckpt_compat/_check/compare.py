@@ -65,15 +65,16 @@ def unexpected(key: str, old: Structure) -> Change:
     return Change("unexpected", old=(key,), old_specs=_specs(old, key))
 
 
-def resized(key: str, old: Structure, new: Structure) -> Change:
-    """The change for a key whose shape differs."""
-    before, after = old.tensors.get(key), new.tensors.get(key)
+def resized(key: str, old: Structure, new: Structure, before_key: str = "") -> Change:
+    """The change for a key whose shape differs; ``before_key`` is the checkpoint's, where that is another."""
+    before_key = before_key or key
+    before, after = old.tensors.get(before_key), new.tensors.get(key)
     of_head = before is not None and after is not None and _is_head_resize(key, before, after, new)
     return Change(
         "head-resized" if of_head else "resized",
-        old=(key,),
+        old=(before_key,),
         new=(key,),
-        old_specs=_specs(old, key),
+        old_specs=_specs(old, before_key),
         new_specs=_specs(new, key),
         detail=f"outputs {before.shape[0]} -> {after.shape[0]}" if of_head and before and after else "",
     )

@@ -50,8 +50,9 @@ def explain(
         return found
     from pytest_ckpt_compat._renames import infer, owners_of  # only a check that found something pays for it
 
-    told_old = {key for fact in found if not _is_open(fact) and fact.kind in _TOLD for key in fact.old}
-    told_new = {key for fact in found if not _is_open(fact) and fact.kind in _TOLD for key in fact.new}
+    told = [fact for fact in found if not _is_open(fact) and (fact.kind in _TOLD or _is_moved(fact))]
+    told_old = {key for fact in told for key in fact.old}
+    told_new = {key for fact in told for key in fact.new}
     before, after = _sides(old, new, unmatched_old, unmatched_new, told_old, told_new)
     owners = None
     if new.modules and (saved := with_modules(old, recorded)).modules:
@@ -165,7 +166,13 @@ def grouped(changes: Iterable[Change], old: Structure, new: Structure) -> tuple[
 
 def _is_open(fact: Change) -> bool:
     """Whether an explanation may replace a fact; not one of which both sides show more than the names."""
-    return fact.kind in _EXPLAINED and bool(fact.old or fact.kind == "missing") and not fact.advice
+    known = fact.kind in _EXPLAINED and bool(fact.old or fact.kind == "missing") and not fact.advice
+    return known and not _is_moved(fact)
+
+
+def _is_moved(fact: Change) -> bool:
+    """Whether a fact is about one tensor of two keys: those that a wrapper's name alone tells apart."""
+    return bool(fact.old and fact.new) and fact.old != fact.new and fact.kind in ("resized", "head-resized")
 
 
 def _sides(
