@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pytest_ckpt_compat._check.attention import in_own_forms
 from pytest_ckpt_compat._check.compare import missing
+from pytest_ckpt_compat._check.former import is_in_one_recurrent_layer
 from pytest_ckpt_compat._check.notes import failed
 from pytest_ckpt_compat._check.recorded import Recorded, nothing, with_modules
 from pytest_ckpt_compat._check.wrapped import without_wrappers
@@ -62,10 +63,15 @@ def explain(
             owners_of(new.tensors, new.modules, new.settings),
         )
     known = {(fact.kind, fact.old, fact.new): fact for fact in found}
+    inferred = infer(before, after, owners)
+    wrong = {
+        key for change in inferred if is_in_one_recurrent_layer(change) for key in (*change.old, *change.new)
+    }
     kept = [
         known.get((change.kind, change.old, change.new), change)
-        for change in infer(before, after, owners)
+        for change in inferred
         if not _of_one(change, old, new)
+        and not wrong.issuperset((*change.old, *change.new))
         and (
             (change.kind not in _EXPLAINED and change.old != change.new)
             or (unmatched_old.issuperset(change.old) and unmatched_new.issuperset(change.new))
