@@ -9,7 +9,7 @@ from dataclasses import replace
 from pytest_ckpt_compat._check.copies import of_copies
 from pytest_ckpt_compat._check.facts import EXTRA
 from pytest_ckpt_compat._check.former import former_layers
-from pytest_ckpt_compat._check.fused import with_fused
+from pytest_ckpt_compat._check.fused import INTO, with_fused
 from pytest_ckpt_compat._check.layer_sizes import other_sizes
 from pytest_ckpt_compat._check.leftovers import bookkeeping, held_twice, under_one_prefix
 from pytest_ckpt_compat._check.lora import of_lora
@@ -214,7 +214,7 @@ def _statistics(changes: Sequence[Change], _old: Structure, new: Structure) -> S
     """Running statistics of a layer that has become another one, into which its weight still fits."""
     return [
         replace(each, detail=told[0], advice=told[1])
-        if each.kind == "unexpected" and not each.advice and (told := _of_norm(each.old[0], new))
+        if each.kind == "unexpected" and each.detail != INTO and (told := _of_norm(each.old[0], new))
         else each
         for each in changes
     ]

@@ -64,9 +64,7 @@ def explain(
         )
     known = {(fact.kind, fact.old, fact.new): fact for fact in found}
     inferred = infer(before, after, owners)
-    wrong = {
-        key for change in inferred if is_in_one_recurrent_layer(change) for key in (*change.old, *change.new)
-    }
+    wrong = {key for each in inferred if is_in_one_recurrent_layer(each) for key in (*each.old, *each.new)}
     kept = [
         known.get((change.kind, change.old, change.new), change)
         for change in inferred

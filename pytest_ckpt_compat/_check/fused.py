@@ -11,6 +11,8 @@ from pytest_ckpt_compat._core.structure import Structure
 
 _LOST: frozenset[Kind] = frozenset({"missing", "unexpected", "resized", "head-resized"})
 _STATISTIC = "running_mean"
+#: What is said of a tensor of the checkpoint that was fused.
+INTO = "fused here with the BatchNorm and the branches beside it"
 _FUSE = (
     "load it into the model as it was trained, fuse that by its own code (fuse, switch_to_deploy), and "
     "save it again, or fuse while loading (migrate=): to drop these is to lose what was trained"
@@ -36,7 +38,7 @@ def with_fused(changes: Sequence[Change], old: Structure, new: Structure) -> Seq
 
 
 def _told(change: Change) -> Change:
-    detail = "fused here with the BatchNorm and the branches beside it" if not change.new else change.detail
+    detail = INTO if not change.new else change.detail
     detail = detail if change.old else "of what is fused here"
     return replace(
         change, kind="resized" if change.old and change.new else change.kind, detail=detail, advice=_FUSE
