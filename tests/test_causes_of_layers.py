@@ -260,3 +260,22 @@ def test_arguments_that_give_the_sizes_alone_are_named(tmp_path: Path) -> None:
         "CK201: with hidden=12, the sizes are the file's: build the model so, and give this in kwargs" in text
     )
     assert "it loads with" not in text
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+def test_all_that_takes_in_a_second_direction_is_told_with_it(tmp_path: Path, directions: int) -> None:
+    """No tensor of the layer is another one of it, and no size is to be restored by itself."""
+
+    def model(directions: int) -> nn.Module:
+        layer: nn.Module = nn.GRU(8, 16, num_layers=2, bidirectional=directions == 2)
+        return nn.ModuleDict({"rnn": layer, "mix": nn.Linear(9, 7), "head": nn.Linear(16 * directions, 2)})
+
+    torch.save(model(3 - directions).state_dict(), tmp_path / "net.pt")
+    verdict = ckpt.check(tmp_path / "net.pt", lambda: model(directions))
+    assert {each.kind for each in verdict.changes} == {
+        "resized",
+        "missing" if directions == 2 else "unexpected",
+    }
+    advice = f"build it with bidirectional={directions == 1}, as the file has it"
+    assert all(each.advice.startswith(advice) for each in verdict.changes)
+    assert len({(each.old, each.new) for each in verdict.changes}) == len(verdict.changes) == 10

@@ -105,3 +105,27 @@ def test_a_trained_number_that_is_a_constant_here(tmp_path: Path) -> None:
     text = text_of(tmp_path, {**net.state_dict(), "scale": torch.tensor(4.6)}, net)
     assert "- scale   float32[]   a float 2.65 here, which the load does not set" in text
     assert "drop it" not in text
+
+
+class Apart(nn.Module):
+    """Convolutions first and then their norms, as a constructor lists them by kind."""
+
+    def __init__(self, folded: bool) -> None:
+        super().__init__()
+        for n in range(3):
+            self.add_module(f"conv{n}", nn.Conv2d(4, 4, 3, bias=folded))
+        for n in range(0 if folded else 3):
+            self.add_module(f"bn{n}", nn.BatchNorm2d(4))
+
+
+def test_norms_that_stand_apart_are_folded_each_into_its_own_layer(tmp_path: Path) -> None:
+    torch.save(Apart(False).state_dict(), tmp_path / "net.pt")
+    changes = ckpt.check(tmp_path / "net.pt", lambda: Apart(True)).changes
+    told = {each.old[0].partition(".")[0]: each.detail for each in changes if each.kind == "unexpected"}
+    assert told == {f"bn{n}": f"a BatchNorm, folded into conv{n} here" for n in range(3)}
+
+
+def test_another_model_without_norms_is_not_told_as_fused(tmp_path: Path) -> None:
+    torch.save(Apart(False).state_dict(), tmp_path / "net.pt")
+    other = ckpt.check(tmp_path / "net.pt", lambda: nn.ModuleDict({"stem": nn.Conv2d(3, 9, 3)}))
+    assert not any("fuse" in each.advice for each in other.changes)

@@ -140,6 +140,67 @@ def test_weights_that_a_hook_ties_after_the_load(tmp_path: Path) -> None:
     assert text == "loads, weights no longer tied"  # as built, and nothing is lost
 
 
+class Ties(nn.Module):
+    """Two matrices for each pair of names, or one."""
+
+    def __init__(self, tie: bool, *pairs: tuple[str, str]) -> None:
+        super().__init__()
+        for first, second in pairs:
+            self.add_module(first, nn.Linear(4, 4, bias=False))
+            self.add_module(second, nn.Linear(4, 4, bias=False))
+            if tie:
+                self.get_submodule(second).weight = self.get_submodule(first).weight
+
+
+@pytest.mark.parametrize("pair", [("embed", "head"), ("head", "embed")])
+def test_of_two_that_are_now_tied_it_names_the_one_that_torch_keeps(
+    tmp_path: Path, pair: tuple[str, str]
+) -> None:
+    apart, net = Ties(False, pair).state_dict(), Ties(True, pair)
+    net.load_state_dict(dict(sorted(apart.items())))
+    (kept,) = (key for key, value in apart.items() if torch.equal(value, net.state_dict()[key]))
+    (lost,) = set(apart) - {kept}
+    text = told(tmp_path, apart, lambda: Ties(True, pair))
+    assert text == f"loads, weights now tied: the load keeps {kept}, and loses {lost} if it differs"
+
+
+def test_two_names_of_one_tensor_are_no_loss(tmp_path: Path) -> None:
+    net = Ties(True, ("embed", "head"))
+    assert told(tmp_path, net.state_dict(), lambda: Ties(True, ("embed", "head"))) == "2 tensors load"
+
+
+def test_ties_between_some_of_those_that_were_one_lose_nothing(tmp_path: Path) -> None:
+    def one_of_three() -> nn.Module:
+        net = Ties(True, ("a", "b"))
+        net.add_module("c", nn.Linear(4, 4, bias=False))
+        return net
+
+    weight = torch.zeros(4, 4)
+    text = told(tmp_path, {f"{name}.weight": weight for name in "abc"}, one_of_three)
+    assert text == "loads, weights no longer tied"
+
+
+def test_how_many_more_are_now_tied_is_said(tmp_path: Path) -> None:
+    pairs = ("a", "b"), ("c", "d"), ("e", "f")
+    text = told(tmp_path, Ties(False, *pairs).state_dict(), lambda: Ties(True, *pairs))
+    first = "weights now tied: the load keeps b.weight, and loses a.weight if it differs"
+    assert text == f"loads, {first} (and 2 more)"
+
+
+def test_a_tied_key_that_is_taken_out_before_the_load_is_not_kept(tmp_path: Path) -> None:
+    class WithoutHead(Ties):
+        def load_state_dict(self, state_dict: Mapping[str, Any], *_: Any, **__: Any) -> Any:
+            rest = {key: value for key, value in state_dict.items() if key != "head.weight"}
+            return super().load_state_dict(rest, strict=False)
+
+    pair = "embed", "head"
+    torch.save(Ties(False, pair).state_dict(), tmp_path / "net.pt")
+    verdict = ckpt.check(tmp_path / "net.pt", lambda: WithoutHead(True, pair))
+    assert [each.detail for each in verdict.changes if each.kind == "retied"] == [
+        "now tied: the load keeps embed.weight, and loses head.weight if it differs"
+    ]
+
+
 def test_a_default_for_a_tied_key_overwrites_what_was_loaded(tmp_path: Path) -> None:
     def model() -> nn.Module:
         net = Tied("built")

@@ -22,8 +22,15 @@ def is_break(change: Change) -> bool:
 
 
 def may_be_migrated(verdict: Verdict) -> bool:
-    """Whether a load fails for something that a migration repairs."""
-    return any(map(_is_repaired, verdict.of(Severity.ERROR)))
+    """Whether a load fails for something that code repairs, and what the code does is known or likely."""
+    repaired = [change for change in verdict.of(Severity.ERROR) if _is_repaired(change)]
+    if not repaired or verdict.old is None or verdict.new is None:
+        return bool(repaired)
+    from pytest_ckpt_compat._migrate.plan import plan_of  # only a break that code may repair pays for it
+
+    plan = plan_of(verdict.changes, verdict.old, verdict.new)
+    moved = {key for step in (*plan.live, *plan.doubtful) for key in (*step.old, *step.new)}
+    return any(not moved.isdisjoint((*change.old, *change.new)) for change in repaired)
 
 
 def _is_repaired(change: Change) -> bool:

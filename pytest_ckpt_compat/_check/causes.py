@@ -9,10 +9,12 @@ from dataclasses import replace
 from pytest_ckpt_compat._check.copies import of_copies
 from pytest_ckpt_compat._check.facts import EXTRA
 from pytest_ckpt_compat._check.former import former_layers
+from pytest_ckpt_compat._check.fused import INTO, with_fused
 from pytest_ckpt_compat._check.layer_sizes import other_sizes
 from pytest_ckpt_compat._check.leftovers import bookkeeping, held_twice, under_one_prefix
 from pytest_ckpt_compat._check.lora import of_lora
 from pytest_ckpt_compat._check.norms import without_statistics
+from pytest_ckpt_compat._check.quantized import with_quantization
 from pytest_ckpt_compat._check.scales import with_scales
 from pytest_ckpt_compat._check.sizes import vocabulary
 from pytest_ckpt_compat._check.tied import with_sources
@@ -101,7 +103,11 @@ def _owner(key: str) -> str:
 #: What a key of a reparametrized weight ends with -> what helps from there to a plain one.
 _PLAIN: Mapping[str, str] = {
     "weight_mask": "multiply weight_orig by weight_mask (migrate=), or call prune.remove and save again",
-    "weight_u": "divide weight_orig by its spectral norm (migrate=), or remove_spectral_norm after the load",
+    "weight_u": "divide weight_orig by u . (W v), with the file's weight_u and weight_v (migrate=), not by "
+    "its exact spectral norm; or remove_spectral_norm after the load",
+    "parametrizations.weight.0._u": "divide the original by u . (W v), with the file's _u and _v (migrate=), "
+    "not by its exact spectral norm; or load it into layers that have the parametrization, call eval(), and "
+    "then torch.nn.utils.parametrize.remove_parametrizations",
     "weight_g": "compute weight from weight_g and weight_v (migrate=), or remove_weight_norm after the load",
 }
 _TORCHS_OWN = "call torch.nn.utils.parametrize.remove_parametrizations"
@@ -144,8 +150,8 @@ def _is_stored(key: str) -> bool:
     return ".parametrizations." in f".{key}" or key.endswith(ends)
 
 
-def _stored(changes: Sequence[Change], old: Structure, new: Structure) -> Sequence[Change]:
-    """Quantized weights and FSDP's flat parameters, for a model that has none of them."""
+def _flat(changes: Sequence[Change], old: Structure, new: Structure) -> Sequence[Change]:
+    """FSDP's flat parameters, for a model that has none of them."""
     flat = [key for key in old.tensors if storages.is_flat(key)]
     if flat and not any(map(storages.is_flat, new.tensors)):
         advice = (
@@ -157,36 +163,11 @@ def _stored(changes: Sequence[Change], old: Structure, new: Structure) -> Sequen
             else each
             for each in changes
         ]
-    forms = {words: key for key in old.tensors if (words := storages.quantized(key))}
-    if not forms or any(map(storages.quantized, new.tensors)):
-        return changes
-    words = " and ".join(forms)
-    layers = {_layer(key) for key in old.tensors if storages.quantized(key)}
-    advice = "load it with the quantization it was saved with, or save the dequantized model"
-    return [
-        replace(each, kind=_plain_kind(each), detail=words, advice=advice)
-        if each.kind in ("unexpected", "missing", *_RESIZED)
-        and layers.intersection(map(_layer, (*each.old, *each.new)))
-        else each
-        for each in changes
-    ]
+    return changes
 
 
 def _flat_detail(change: Change) -> str:
     return "a flat parameter of FSDP" if any(map(storages.is_flat, change.old)) else ""
-
-
-def _plain_kind(change: Change) -> Kind:
-    return "resized" if change.kind == "head-resized" else change.kind
-
-
-def _layer(key: str) -> str:
-    """The layer of a weight, or of what a quantized form keeps beside it."""
-    for name in ("_packed_params", "weight", "qweight", "SCB"):
-        head, found, _ = f".{key}.".partition(f".{name}.")
-        if found:
-            return head
-    return f".{key}".rpartition(".")[0]
 
 
 def _sizes(changes: Sequence[Change], old: Structure, new: Structure) -> Sequence[Change]:
@@ -233,7 +214,7 @@ def _statistics(changes: Sequence[Change], _old: Structure, new: Structure) -> S
     """Running statistics of a layer that has become another one, into which its weight still fits."""
     return [
         replace(each, detail=told[0], advice=told[1])
-        if each.kind == "unexpected" and (told := _of_norm(each.old[0], new))
+        if each.kind == "unexpected" and each.detail != INTO and (told := _of_norm(each.old[0], new))
         else each
         for each in changes
     ]
@@ -301,6 +282,16 @@ def _nothing_alike(changes: Sequence[Change], old: Structure, _new: Structure) -
 _STEPS: tuple[_Step, ...] = (
     *(_heads, _empty, _extra_state, held_twice, of_copies, under_one_prefix, with_tied_heads),
     *(with_sources, with_scales),
-    *(_parametrized, _stored, bookkeeping, _stacked, former_layers, other_sizes, _sizes, _statistics),
-    *(_averaged, without_statistics, of_lora, _nothing_alike),
+    *(
+        _parametrized,
+        _flat,
+        with_quantization,
+        with_fused,
+        bookkeeping,
+        _stacked,
+        former_layers,
+        other_sizes,
+        _sizes,
+    ),
+    *(_statistics, _averaged, without_statistics, of_lora, _nothing_alike),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -65,15 +65,16 @@ def unexpected(key: str, old: Structure) -> Change:
     return Change("unexpected", old=(key,), old_specs=_specs(old, key))
 
 
-def resized(key: str, old: Structure, new: Structure) -> Change:
-    """The change for a key whose shape differs."""
-    before, after = old.tensors.get(key), new.tensors.get(key)
+def resized(key: str, old: Structure, new: Structure, before_key: str = "") -> Change:
+    """The change for a key whose shape differs; ``before_key`` is the checkpoint's, where that is another."""
+    before_key = before_key or key
+    before, after = old.tensors.get(before_key), new.tensors.get(key)
     of_head = before is not None and after is not None and _is_head_resize(key, before, after, new)
     return Change(
         "head-resized" if of_head else "resized",
-        old=(key,),
+        old=(before_key,),
         new=(key,),
-        old_specs=_specs(old, key),
+        old_specs=_specs(old, before_key),
         new_specs=_specs(new, key),
         detail=f"outputs {before.shape[0]} -> {after.shape[0]}" if of_head and before and after else "",
     )
@@ -104,16 +105,37 @@ def retyped(
             yield Change("retyped", (key,), (key,), (before,), (after,), detail=detail, advice=advice)
 
 
-def retied(old: Structure, new: Structure) -> Iterator[Change]:
-    """The groups of keys that are tied on one side only."""
+def retied(old: Structure, new: Structure, left_out: Container[str] = ()) -> Iterator[Change]:
+    """The groups of keys that are tied on one side only.
+
+    Args:
+        old: the checkpoint.
+        new: the definition.
+        left_out: keys of the checkpoint that code before torch's own load takes out.
+    """
     shared = set(sides(old.tensors, new.tensors).both)
     before, after = _ties(old, shared), _ties(new, shared)
     for group in after:
-        if group not in before:
-            yield Change("retied", old=group, new=group, detail="now tied: the load keeps the last value")
+        if not any(set(group) <= set(other) for other in before):
+            yield Change("retied", old=group, new=group, detail=_overwritten(group, before, new, left_out))
     for group in before:
         if not any(set(group) <= set(other) for other in after):
             yield Change("retied", old=group, new=group, detail="no longer tied")
+
+
+def _overwritten(
+    group: tuple[str, ...], before: Sequence[tuple[str, ...]], new: Structure, left_out: Container[str]
+) -> str:
+    """Which of the checkpoint's tensors remains in the one that several keys share, and which do not.
+
+    Torch copies in the order of the definition, so that the last one remains.
+    """
+    order = [key for key in new.tensors if key in group]
+    kept = next((key for key in reversed(order) if key not in left_out), order[-1])
+    same = next((other for other in before if kept in other), (kept,))
+    lost = [key for key in group if key not in same]
+    differ = "it differs" if len(lost) == 1 else "they differ"
+    return f"now tied: the load keeps {kept}, and loses {' and '.join(lost)} if {differ}"
 
 
 def _ties(structure: Structure, among: set[str]) -> list[tuple[str, ...]]:

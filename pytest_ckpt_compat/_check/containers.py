@@ -17,8 +17,9 @@ from pytest_ckpt_compat._definition.find import Definition
 _MOST = 16
 _SHOWN = 4
 
-#: How well a state_dict fits: tensors of equal key and shape; tensors of equal shape; fewer of others.
-_Score = tuple[int, int, int]
+#: How well a state_dict fits: tensors of equal key and shape; tensors of equal shape; keys that the
+#: definition has, whatever their shapes; fewer of others.
+_Score = tuple[int, int, int, int]
 
 
 def fitting(
@@ -91,7 +92,7 @@ def _best(candidates: list[Structure], definition: Definition, strip_prefix: str
     except BuildError:
         return []
     scores = [_score(each, new, definition, strip_prefix) for each in candidates]
-    top = max(scores, default=(0, 0, 0))
+    top = max(scores, default=(0, 0, 0, 0))
     if not any(top[:2]):
         return []
     return [each for each, score in zip(candidates, scores, strict=True) if score == top]
@@ -108,7 +109,7 @@ def _score(structure: Structure, new: Structure, definition: Definition, strip_p
     shapes = Counter(spec.shape for spec in tensors.values()) & Counter(
         spec.shape for spec in new.tensors.values()
     )
-    return same, shapes.total(), -len(tensors)
+    return same, shapes.total(), sum(key in new.tensors for key in tensors), -len(tensors)
 
 
 def _after_remap(structure: Structure, definition: Definition) -> Structure:

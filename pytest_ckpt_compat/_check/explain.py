@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pytest_ckpt_compat._check.attention import in_own_forms
 from pytest_ckpt_compat._check.compare import missing
+from pytest_ckpt_compat._check.former import is_in_one_recurrent_layer
 from pytest_ckpt_compat._check.notes import failed
 from pytest_ckpt_compat._check.recorded import Recorded, nothing, with_modules
 from pytest_ckpt_compat._check.wrapped import without_wrappers
@@ -41,6 +42,7 @@ def explain(
         recorded: gives definitions of which one may have saved the checkpoint; then the classes of its
             modules are known.
     """
+    facts = _kept_in_parts(facts, new)
     found = grouped(without_wrappers(in_own_forms(facts, old, new), old, new), old, new)
     open_facts = [fact for fact in found if _is_open(fact)]
     unmatched_old = {key for fact in open_facts for key in fact.old}
@@ -49,8 +51,9 @@ def explain(
         return found
     from pytest_ckpt_compat._renames import infer, owners_of  # only a check that found something pays for it
 
-    told_old = {key for fact in found if not _is_open(fact) and fact.kind in _TOLD for key in fact.old}
-    told_new = {key for fact in found if not _is_open(fact) and fact.kind in _TOLD for key in fact.new}
+    told = [fact for fact in found if not _is_open(fact) and (fact.kind in _TOLD or _is_moved(fact))]
+    told_old = {key for fact in told for key in fact.old}
+    told_new = {key for fact in told for key in fact.new}
     before, after = _sides(old, new, unmatched_old, unmatched_new, told_old, told_new)
     owners = None
     if new.modules and (saved := with_modules(old, recorded)).modules:
@@ -60,10 +63,13 @@ def explain(
             owners_of(new.tensors, new.modules, new.settings),
         )
     known = {(fact.kind, fact.old, fact.new): fact for fact in found}
+    inferred = infer(before, after, owners)
+    wrong = {key for each in inferred if is_in_one_recurrent_layer(each) for key in (*each.old, *each.new)}
     kept = [
         known.get((change.kind, change.old, change.new), change)
-        for change in infer(before, after, owners)
+        for change in inferred
         if not _of_one(change, old, new)
+        and not wrong.issuperset((*change.old, *change.new))
         and (
             (change.kind not in _EXPLAINED and change.old != change.new)
             or (unmatched_old.issuperset(change.old) and unmatched_new.issuperset(change.new))
@@ -81,6 +87,25 @@ def explain(
         or not (explained_old.issuperset(fact.old) and explained_new.issuperset(fact.new))
     ]
     return (*kept, *_left(kept, rest, new), *rest)
+
+
+def _kept_in_parts(facts: Iterable[Change], new: Structure) -> tuple[Change, ...]:
+    """The facts but for missing keys that the definition does not have, for it keeps their parts.
+
+    A hook of torch's old spectral norm asks for the weight itself where the checkpoint has none of these.
+    """
+    facts = tuple(facts)
+    asked = {key for fact in facts if fact.kind == "missing" for key in fact.new if key not in new.tensors}
+    if not asked:
+        return facts
+    from pytest_ckpt_compat._renames.units.parametrized import parametrized
+
+    parts: dict[str, set[str]] = {}
+    for key, each in parametrized(new.tensors).items():
+        parts.setdefault(each.parameter, set()).add(key)
+    missing = {key for fact in facts if fact.kind == "missing" for key in fact.new}
+    told = {key for key in asked & parts.keys() if parts[key] <= missing}
+    return tuple(fact for fact in facts if fact.kind != "missing" or not told.issuperset(fact.new))
 
 
 def _of_one(change: Change, old: Structure, new: Structure) -> bool:
@@ -145,7 +170,13 @@ def grouped(changes: Iterable[Change], old: Structure, new: Structure) -> tuple[
 
 def _is_open(fact: Change) -> bool:
     """Whether an explanation may replace a fact; not one of which both sides show more than the names."""
-    return fact.kind in _EXPLAINED and bool(fact.old or fact.kind == "missing") and not fact.advice
+    known = fact.kind in _EXPLAINED and bool(fact.old or fact.kind == "missing") and not fact.advice
+    return known and not _is_moved(fact)
+
+
+def _is_moved(fact: Change) -> bool:
+    """Whether a fact is about one tensor of two keys: those that a wrapper's name alone tells apart."""
+    return bool(fact.old and fact.new) and fact.old != fact.new and fact.kind in ("resized", "head-resized")
 
 
 def _sides(

@@ -17,6 +17,8 @@ _FAMILIES = (
     re.compile(r"(LSTM|GRU|RNN)(?:Cell)?"),
 )
 _RECURRENT = re.compile(r"(?:weight|bias)_(?:ih|hh|hr)(?:_l\d+(?P<reverse>_reverse)?)?")
+#: What is said of the tensors of a second direction that one side has.
+_MORE, _LESS = "bidirectional here, in the file not", "bidirectional in the file, here not"
 #: Rows of a recurrent layer's weight for each hidden value -> the layer.
 _GATES: Mapping[int, str] = {4: "LSTM", 3: "GRU", 1: "RNN"}
 
@@ -29,7 +31,19 @@ def former_layers(changes: Sequence[Change], old: Structure, new: Structure) -> 
         old: the checkpoint, with the classes of its modules where a recorded definition has them.
         new: the definition.
     """
-    return [_of_class(each, old, new) or _of_direction(each, old, new) or each for each in changes]
+    told = [_of_class(each, old, new) or _of_direction(each, old, new) or each for each in changes]
+    hidden = {size for each in told if (size := _hidden(each, old))}
+    return [_of_both(each, hidden, told) or each for each in told] if hidden else told
+
+
+def is_in_one_recurrent_layer(change: Change) -> bool:
+    """Whether a change pairs two tensors of one recurrent layer, whose names say what each of them is."""
+    if not (change.old and change.new) or change.old == change.new:
+        return False
+    names = [key.rpartition(".") for key in (*change.old, *change.new)]
+    return len({module for module, _, _ in names}) == 1 and all(
+        _RECURRENT.fullmatch(name[2]) for name in names
+    )
 
 
 def _of_class(change: Change, old: Structure, new: Structure) -> Change | None:
@@ -102,6 +116,33 @@ def _of_direction(change: Change, old: Structure, new: Structure) -> Change | No
         advice = (
             "build it with bidirectional=False, as the file has it: no default stands for a trained direction"
         )
-        return replace(change, detail="bidirectional here, in the file not", advice=advice)
+        return replace(change, detail=_MORE, advice=advice)
     advice = "build it with bidirectional=True, as the file has it: both directions were trained together"
-    return replace(change, detail="bidirectional in the file, here not", advice=advice)
+    return replace(change, detail=_LESS, advice=advice)
+
+
+def _hidden(change: Change, old: Structure) -> int:
+    """The size of what one direction gives, where a change is about the other one; else 0."""
+    if change.detail not in (_MORE, _LESS):
+        return 0
+    module = (change.new or change.old)[0].rpartition(".")[0]
+    spec = old.tensors.get(f"{module}.weight_hh_l0".lstrip("."))
+    return spec.shape[1] if spec is not None and len(spec.shape) == 2 else 0
+
+
+def _of_both(change: Change, hidden: set[int], told: Sequence[Change]) -> Change | None:
+    """A tensor that takes in what both directions give on one side, and what one gives on the other."""
+    if change.kind not in ("resized", "head-resized") or change.advice:
+        return None
+    before, after = change.old_specs[0].shape, change.new_specs[0].shape
+    if len(before) != len(after):
+        return None
+    differ = {(a, b) for a, b in zip(before, after, strict=True) if a != b}
+    for detail, pairs in ((_MORE, {(n, 2 * n) for n in hidden}), (_LESS, {(2 * n, n) for n in hidden})):
+        cause = next((each for each in told if each.detail == detail), None)
+        if cause is not None and differ <= pairs:
+            here = "both directions here, of one in the file"
+            there = "one direction here, of both in the file"
+            words = f"takes in the outputs of {here if detail == _MORE else there}"
+            return replace(change, kind="resized", detail=words, advice=cause.advice)
+    return None

@@ -26,8 +26,8 @@ def without_statistics(changes: Sequence[Change], old: Structure, new: Structure
         old: the checkpoint.
         new: the definition.
     """
-    folded = _folded(changes, old, new)
-    return [each if each.advice else _told(each, folded, old, new) for each in changes]
+    into = folded(changes, old, new)
+    return [each if each.advice else _told(each, into, old, new) for each in changes]
 
 
 def _told(change: Change, folded: dict[str, str], old: Structure, new: Structure) -> Change:
@@ -62,24 +62,42 @@ def _of_norm(change: Change, name: str, short: str, has_statistics: bool) -> Cha
     return replace(change, detail=detail, advice=advice)
 
 
-def _folded(changes: Sequence[Change], old: Structure, new: Structure) -> dict[str, str]:
+def folded(changes: Sequence[Change], old: Structure, new: Structure) -> dict[str, str]:
     """BatchNorm of the checkpoint -> the layer of the definition that it was folded into.
 
-    That layer has a bias now, and its weight stands right before the BatchNorm, which has as many channels.
+    That layer has a bias now, and as many outputs as the BatchNorm has channels. Where there are as many of
+    the one as of the other, they follow each other in one order; else the layer stands right before its own.
     """
     lost = {key for each in changes if each.kind == "unexpected" for key in each.old}
     gained = {key for each in changes if each.kind == "missing" for key in each.new}
     order = list(dict.fromkeys(map(_module, old.tensors)))
-    found = {}
-    for layer, norm in pairwise(order):
-        mean = old.tensors.get(f"{norm}.running_mean")
-        weight = old.tensors.get(f"{layer}.weight")
-        if mean is None or weight is None or f"{layer}.bias" not in gained or len(weight.shape) < 2:
-            continue
-        own = {key for key in (f"{norm}.{part}" for part in _PARTS) if key in old.tensors}
-        if own <= lost and weight.shape[0] == mean.numel and f"{layer}.weight" in new.tensors:
-            found[norm] = layer
-    return found
+    norms = [each for each in order if _is_lost(each, lost, old)]
+    layers = [each for each in order if _has_bias_now(each, gained, old, new)]
+    if len(norms) == len(layers) and all(_fits(*pair, old) for pair in zip(layers, norms, strict=True)):
+        return dict(zip(norms, layers, strict=True))
+    after = dict(pairwise(order))
+    return {
+        norm: layer
+        for layer, norm in pairwise(order)
+        if layer in layers and norm in norms and after.get(norm) not in norms and _fits(layer, norm, old)
+    }
+
+
+def _is_lost(module: str, lost: set[str], old: Structure) -> bool:
+    """Whether a module is a BatchNorm of which nothing has a place in the definition."""
+    own = {key for key in (f"{module}.{part}" for part in _PARTS) if key in old.tensors}
+    return f"{module}.running_mean" in own and own <= lost
+
+
+def _has_bias_now(module: str, gained: set[str], old: Structure, new: Structure) -> bool:
+    """Whether a layer with a weight, which both sides have, has a bias in the definition alone."""
+    weight = old.tensors.get(f"{module}.weight")
+    known = weight is not None and len(weight.shape) > 1 and f"{module}.weight" in new.tensors
+    return known and f"{module}.bias" in gained
+
+
+def _fits(layer: str, norm: str, old: Structure) -> bool:
+    return old.tensors[f"{layer}.weight"].shape[0] == old.tensors[f"{norm}.running_mean"].numel
 
 
 def _module(key: str) -> str:

@@ -16,7 +16,8 @@ AVERAGED = "n_averaged"
 def without_wrappers(facts: Iterable[Change], old: Structure, new: Structure) -> tuple[Change, ...]:
     """The facts; a key that is missing only because of a wrapper in its name is renamed, and that is said.
 
-    ``torch.compile`` of one layer, FSDP and others put such names in the middle of keys.
+    ``torch.compile`` of one layer, FSDP and others put such names in the middle of keys. Where they do, a
+    key of another size beside them is resized.
 
     Args:
         facts: what a load found.
@@ -32,15 +33,16 @@ def without_wrappers(facts: Iterable[Change], old: Structure, new: Structure) ->
     pairs = {
         (ours[0], theirs[0])
         for name, ours in bare["old"].items()
-        if len(ours) == 1
-        and len(theirs := bare["new"].get(name, [])) == 1
-        and compare.fits(old.tensors[ours[0]], new.tensors[theirs[0]])
+        if len(ours) == 1 and len(theirs := bare["new"].get(name, [])) == 1
     }
+    fitting = {pair for pair in pairs if compare.fits(old.tensors[pair[0]], new.tensors[pair[1]])}
+    pairs = pairs if fitting else set()
     paired = {"unexpected": {a for a, _ in pairs}, "missing": {b for _, b in pairs}}
     rest = [
         each for each in found if not (each.kind in paired and {*each.old, *each.new} <= paired[each.kind])
     ]
-    return (*_renamed(sorted(pairs), old, new), *rest)
+    others = (compare.resized(after, old, new, before) for before, after in sorted(pairs - fitting))
+    return (*_renamed(sorted(fitting), old, new), *others, *rest)
 
 
 def _is_filled_in(key: str, old: Structure) -> bool:

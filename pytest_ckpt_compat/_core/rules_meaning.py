@@ -48,7 +48,8 @@ RULES: tuple[Rule, ...] = (
         ),
         accept=cleandoc(
             """
-            It does not fail. Until it is recorded, or for a comparison with `--against`, accept it:
+            It is a warning, which fails nothing unless the project makes it an error (`severity` in its
+            settings). Until it is recorded, or for a comparison with `--against`, accept it:
 
             ```sh
             ckpt-compat accept v1 --rule CK501 --reason "trained anew with this activation"
@@ -100,7 +101,8 @@ RULES: tuple[Rule, ...] = (
         ),
         accept=cleandoc(
             """
-            It does not fail. Until it is recorded, or for a comparison with `--against`, accept it:
+            It is a warning, which fails nothing unless the project makes it an error (`severity` in its
+            settings). Until it is recorded, or for a comparison with `--against`, accept it:
 
             ```sh
             ckpt-compat accept v1 --rule CK502 --key "encoder.*" --reason "trained anew with this epsilon"

@@ -63,7 +63,6 @@ RULES: tuple[Rule, ...] = (
         severity=Severity.WARNING,
         sign="*",
         phrase="weights {detail}",
-        detail_ends=":",
         advice="see that both still get the values they need",
         meaning="tied weights came apart, or two became tied",
         what=cleandoc(
@@ -74,20 +73,30 @@ RULES: tuple[Rule, ...] = (
         ),
         why=cleandoc(
             """
-            Neither raises. Where weights are *now tied*, the load copies both values into one tensor, and
-            the one that is copied last remains; if they differ in the checkpoint, the other is overwritten.
-            A hook that ties them *after the load* loses the checkpoint's own values of one.
+            Neither raises. Where weights are *now tied*, the load copies both into one tensor, and the one
+            that is copied last remains. The report names it, and the one that is overwritten: where the two
+            differ in the checkpoint, what was trained in that one is lost. A check reads no values, and a
+            file may as well hold one tensor twice, as trainers save it that copy each key for itself. A
+            checkpoint of which one tensor has both names, as `torch.save` keeps it, is not told. A hook that
+            ties them *after the load* loses the checkpoint's own values of one.
             Where they are *no longer tied*, both get the same values and then train apart.
             """
         ),
         example=cleandoc(
             """
-            CK301 old.json: loads, weights now tied
+            CK301 old.json: loads, weights now tied: the load keeps lm_head.weight, and loses embed.weight if it differs
 
-              * embed.weight = lm_head.weight   now tied: the load keeps the last value
+              * embed.weight = lm_head.weight   now tied: the load keeps lm_head.weight, and loses embed.weight if it differs
+            """  # noqa: E501
+        ),
+        mend=cleandoc(
+            """
+            Where weights are *now tied*, compare the two in the file, once: `torch.equal(a, b)`. If they are
+            equal, nothing is lost. If they differ, the model was trained with two tensors: build it untied
+            for this checkpoint. Where they are *no longer tied*, tie them in the constructor if they are to
+            stay one.
             """
         ),
-        mend="Make sure that this is what you want, and tie the weights in the constructor if it is not.",
     ),
     Rule(
         id="CK405",

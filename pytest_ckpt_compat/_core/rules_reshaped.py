@@ -45,7 +45,7 @@ RULES: tuple[Rule, ...] = (
 
               ~ 0.{weight_orig,weight_u,weight_v} -> 0.weight   the same weight in another parametrization
 
-              CK106: divide weight_orig by its spectral norm (migrate=), or remove_spectral_norm after the load
+              CK106: divide weight_orig by u . (W v), with the file's weight_u and weight_v (migrate=), not by its exact spectral norm; or remove_spectral_norm after the load
             """  # noqa: E501
         ),
         mend=cleandoc(
@@ -59,8 +59,12 @@ RULES: tuple[Rule, ...] = (
             Torch converts none of the others while loading. From one form of spectral norm to the other,
             rename the keys. For a plain layer, the weight is `weight_orig * weight_mask` if it was pruned,
             and `weight_orig / torch.dot(weight_u, weight_orig.flatten(1) @ weight_v)` if it was normalised by
-            its first dimension, as a `Linear` or a convolution is. Or call `torch.nn.utils.prune.remove`
-            or `torch.nn.utils.remove_spectral_norm` on the old model, and save it again.
+            its first dimension, as a `Linear` or a convolution is; that of a transposed convolution is
+            `weight_orig.movedim(1, 0)` in the product. That number, and not the exact spectral norm, is what
+            the layer divided by in `eval()`: the vectors in the file have come near to it only. Or call
+            `torch.nn.utils.prune.remove` or `torch.nn.utils.remove_spectral_norm` on the old model, and save
+            it again. `remove_parametrizations` leaves another weight in training mode, in which it takes one
+            more step towards the exact norm: call `eval()` before it.
             """
         ),
     ),

@@ -14,7 +14,9 @@ QUANTIZED: Mapping[str, re.Pattern[str]] = MappingProxyType(
         ),
         "8-bit weights of bitsandbytes": re.compile(r"\.(SCB|weight_format)$"),
         "weights of GPTQ or AWQ": re.compile(r"\.(qweight|qzeros|g_idx)$"),
-        "packed weights of torch.ao.quantization": re.compile(r"(^|\.)_packed_params(\.|$)"),
+        "packed weights of torch.ao.quantization": re.compile(
+            r"(^|\.)(_packed_params|_all_weight_values)(\.|$)"
+        ),
     }
 )
 _FLAT = re.compile(r"(^|\.)_?flat_param(_\d+)?$")
@@ -23,6 +25,11 @@ _FLAT = re.compile(r"(^|\.)_?flat_param(_\d+)?$")
 def quantized(key: str) -> str:
     """The form in which a key shows that the layer's weights are quantized, in words; "" for none."""
     return next((words for words, form in QUANTIZED.items() if form.search(key)), "")
+
+
+def is_quantized(dtype: str) -> bool:
+    """Whether a dtype is that of a quantized tensor of torch: ``qint8``, ``per_channel_affine_quint8``."""
+    return "qint" in dtype or "quint" in dtype
 
 
 def is_flat(key: str) -> bool:

@@ -18,6 +18,9 @@ from pytest_ckpt_compat._definition.surroundings import untouched_process
 
 #: What a library colours its messages with, as torch.load does.
 _COLOURS = re.compile(r"(?:\x1b|\\x1b)\[[0-9;]*m")
+#: Longest message of an error that is told in full, and the first sentence of a longer one.
+_LONGEST = 1000
+_SENTENCE = re.compile(r".{20,}?[.;](?= )")
 
 
 def is_module(value: object) -> bool:
@@ -38,6 +41,8 @@ def descends(kind: object, name: str, *packages: str) -> bool:
 def brief(error: BaseException) -> str:
     """Describes an error and the user's line that raised it: ``ValueError: bad width (models/net.py:12)``."""
     text = _COLOURS.sub("", words(error))
+    if len(text) > _LONGEST and (sentence := _SENTENCE.match(text)):  # torch's dispatcher lists every backend
+        text = sentence[0]
     summary = f"{type(error).__name__}: {text}" if text else type(error).__name__
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
     return f"{summary} ({relative(frames[-1].filename)}:{frames[-1].lineno})" if frames else summary

@@ -58,7 +58,8 @@ def _computed(op: Op, given: Sequence[Any]) -> list[Any]:
     if op.name == "norm_and_direction":
         return [norm(first, 2, op.numbers[0]), first]
     if op.name == "unspectral":
-        return [first / torch.dot(given[1], first.flatten(1) @ given[2])]
+        matrix = (first.movedim(op.numbers[0], 0) if op.numbers else first).flatten(1)
+        return [first / torch.dot(given[1], matrix @ given[2])]
     return [first * given[1]]
 
 

@@ -279,7 +279,8 @@ def _formula(op: Op) -> str:
     if op.name == "weight_norm":
         return f"torch._weight_norm(v, g, {op.numbers[0]})"
     if op.name == "unspectral":
-        return "w / torch.dot(u, w.flatten(1) @ v)"
+        first = f".movedim({op.numbers[0]}, 0)" if op.numbers else ""
+        return f"w / torch.dot(u, w{first}.flatten(1) @ v)"
     return "w * mask"
 
 

@@ -188,10 +188,9 @@ def _conversion(
         if keys.keys() == {MAGNITUDE, MAIN} and change.old == (keys[MAGNITUDE], keys[MAIN]):
             return _of_dim("weight_norm", shapes.magnitude_dim(specs[MAGNITUDE], specs[MAIN]))
         if keys.keys() == {MAIN, "u", "v"} and change.old == (keys[MAIN], keys["u"], keys["v"]):
-            # ConvTranspose normalises by its second dimension: where the sizes leave that open, nobody knows.
-            main = specs[MAIN]
-            known = len(main) > 1 and specs["u"] == main[:1] and main[0] != main[1]
-            return Op("unspectral") if known else None
+            layer = new.modules.get(change.new[0].rpartition(".")[0], "")
+            dim = shapes.spectral_dim(specs["u"], specs["v"], specs[MAIN], layer)
+            return Op("unspectral") if dim == 0 else _of_dim("unspectral", dim)
         if keys.keys() == {MAIN, "mask"} and change.old == (keys[MAIN], keys["mask"]):
             return Op("masked")
     if after is not None and len(change.old) == 1 and before is None:

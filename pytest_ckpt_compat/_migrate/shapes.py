@@ -107,3 +107,23 @@ def magnitude_dim(magnitude: Shape, direction: Shape) -> int | None:
     ones = [i for i, size in enumerate(direction) if size == 1]
     # One number for all of it: the norm over the others of a dimension of size 1 is that of everything.
     return ones[0] if not kept and ones and math.prod(magnitude) == 1 else None
+
+
+def spectral_dim(u: Shape, v: Shape, main: Shape, layer: str) -> int | None:
+    """The dimension by which spectral norm makes a matrix of a weight, or None if that is not known.
+
+    Where the sizes fit several, it is the one that torch chooses for the class: the second dimension of a
+    transposed convolution, and the first of every other layer of its own.
+
+    Args:
+        u: shape of the left singular vector, which has a number for each slice of that dimension.
+        v: shape of the right one.
+        main: shape of the weight.
+        layer: class of the layer (``torch.nn.Conv2d``), or "" if it is not known.
+    """
+    fitting = [
+        dim for dim, size in enumerate(main) if u == (size,) and v == (math.prod(main) // (size or 1),)
+    ]
+    if len(fitting) > 1 and layer.startswith("torch.nn."):
+        fitting = [dim for dim in fitting if dim == int("ConvTranspose" in layer)]
+    return fitting[0] if len(fitting) == 1 else None

@@ -27,7 +27,7 @@ Name = Literal[
     "masked",
 ]
 
-#: Operation -> its numbers, in the order of ``Op.numbers``; ``*`` takes all that are left.
+#: Operation -> its numbers, in the order of ``Op.numbers``; ``*`` takes all that are left, ``?`` may lack.
 PARAMETERS: Mapping[Name, tuple[str, ...]] = MappingProxyType(
     {
         "move": (),
@@ -43,7 +43,7 @@ PARAMETERS: Mapping[Name, tuple[str, ...]] = MappingProxyType(
         "unsqueeze": ("*dims",),
         "weight_norm": ("dim",),
         "norm_and_direction": ("dim",),
-        "unspectral": (),
+        "unspectral": ("?dim",),
         "masked": (),
     }
 )
@@ -60,7 +60,8 @@ class Op:
             stacks the joints along ``dim``; ``unstack`` undoes it. ``squeeze`` and ``unsqueeze`` take away
             and add the dimensions ``dims`` of size 1, one after another. ``weight_norm`` makes a weight of
             its magnitude and direction, ``norm_and_direction`` the reverse; ``unspectral`` makes one of
-            ``weight_orig``, ``weight_u`` and ``weight_v``, ``masked`` of ``weight_orig`` and its mask.
+            ``weight_orig``, ``weight_u`` and ``weight_v``, for the dimension ``dim`` or the first;
+            ``masked`` of ``weight_orig`` and its mask.
         numbers: its parameters, as ``PARAMETERS`` names them.
     """
 

@@ -46,7 +46,13 @@ def _table(rule: Rule) -> Iterator[str]:
         yield f"to = {_several([written(each) for each in rule.new])}"
     left = list(rule.op.numbers)
     for name in PARAMETERS[rule.op.name]:
-        yield f"{name.lstrip('*')} = {left if name.startswith('*') else left.pop(0)}"
+        if left or not name.startswith("?"):
+            yield f"{_bare(name)} = {left if name.startswith('*') else left.pop(0)}"
+
+
+def _bare(parameter: str) -> str:
+    """The name of a parameter, without the sign for how many numbers it has."""
+    return parameter.lstrip("*?")
 
 
 def _several(texts: list[str]) -> str:
@@ -125,13 +131,15 @@ def _rename(table: Mapping[str, Any], name: str) -> Rename:
 
 def _joint(kind: str, table: Mapping[str, Any], name: str) -> Joint:
     parameters = PARAMETERS[kind]  # type: ignore[index]
-    _require_names(table, {"from", "to", *(each.lstrip("*") for each in parameters)}, name)
+    _require_names(table, {"from", "to", *map(_bare, parameters)}, name)
     first, *others = _list(table.get("from"), name)
     pattern = _pattern(first, name)
     new = [] if kind == "drop" and "to" not in table else _list(table.get("to"), name)
     numbers: list[int] = []
     for each in parameters:
-        found = table.get(each.lstrip("*"))
+        found = table.get(_bare(each))
+        if found is None and each.startswith("?"):
+            continue
         numbers += _numbers(found, name) if each.startswith("*") else _numbers([found], name)
     made = [tuple(_template(each, pattern, name) for each in some) for some in (others, new)]
     op = Op(kind, tuple(numbers))  # type: ignore[arg-type]

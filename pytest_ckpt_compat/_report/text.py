@@ -163,6 +163,8 @@ def phrase_of(rule: Rule, changes: Sequence[Change], verdict: Verdict) -> str:
     detail = first.detail.partition("\n")[0]
     if rule.detail_ends and rule.detail_ends in detail:
         detail = detail.rpartition(rule.detail_ends)[0]
+    if rule.kind == "retied" and len(changes) > 1:
+        detail += f" (and {len(changes) - 1:,} more)"
     phrase = rule.phrase if by_keys else "{detail}"
     if phrase == "{settings}":
         return settings_phrase(changes, verdict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 _MOST_MODULE_PAIRS = 4_000_000
 
 _T = TypeVar("_T", bound=Hashable)
+
+
+#: Agreement of two nodes that differ in the terms alone in which their main tensor is stored: they may be
+#: the same, and are never so by this alone.
+_OTHER_TERMS = 0.5
 
 
 @dataclass(frozen=True)
@@ -128,12 +133,19 @@ def _equal(a: object, b: object) -> float:
     return float(a == b)
 
 
+def _plain(roles: Mapping[str, object]) -> dict[str, object]:
+    """The tensors beside the main one as if that were stored plainly: without its parts (``weight:u``)."""
+    return {role: shape for role, shape in roles.items() if ":" not in role}
+
+
 def _agreement(a: tuple[tuple[str, object], ...], b: tuple[tuple[str, object], ...]) -> float:
     """Measures how similar two nodes' other tensors are; -2 if the shapes of one role differ."""
     if a == b:
         return 1.0
     ours, theirs = dict(a), dict(b)
     common = ours.keys() & theirs.keys()
+    if _plain(ours) == _plain(theirs):
+        return _OTHER_TERMS
     if any(ours[role] != theirs[role] for role in common):
         return -2.0
     return len(common) / len(ours.keys() | theirs.keys()) - 0.5
