@@ -125,7 +125,10 @@ if __name__ == "__main__":
 
     importlib.import_module("inner_runs").shorten()
     del sys.modules["inner_runs"]  # code that is asked in a fork has imported nothing of this project
+    set_aside = importlib.import_module("set_aside").set_aside
+    del sys.modules["set_aside"]
     del sys.path[0]  # the folder of this file
+    set_aside("pytest_ckpt_compat")
     for name in sys.argv[2:]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
