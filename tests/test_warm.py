@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -120,3 +121,17 @@ def test_a_package_of_this_name_elsewhere_is_imported_from_there(tmp_path: Path,
     (other / "__init__.py").touch()
     (other / "_core.py").write_text("print('another')\n")
     assert end_of(warm_python, tmp_path, "-c", "import pytest_ckpt_compat._core") == (0, "another\n", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is Python itself elsewhere")
+def test_processes_run_beside_each_other_and_one_that_asks_nothing_stops_none(warm_python: str) -> None:
+    address = Path(warm_python).with_name("socket")
+    for sent in (b"", b"\0\0\0\5abc"):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(address))
+            connection.sendall(sent)
+    code = "import sys; sys.exit(int(sys.stdin.read()))"
+    processes = [subprocess.Popen([warm_python, "-c", code], stdin=subprocess.PIPE) for _ in range(5)]
+    for number, process in reversed(list(enumerate(processes))):
+        process.communicate(b"%d" % number)
+        assert process.returncode == number
