@@ -201,6 +201,7 @@ def test_a_bug_of_ours_is_never_taken_for_a_break(
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("warm_python")
 def test_update_records_snapshots(project: pytest.Pytester) -> None:
     project.makepyfile(
         """
@@ -228,6 +229,7 @@ def test_show_names_the_command_for_definitions(capsys: pytest.CaptureFixture[st
     )
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_update_without_any_marker_names_the_problem(project: pytest.Pytester) -> None:
     project.makepyfile("def test_other(): pass")
     result = project.run(sys.executable, "-m", "pytest_ckpt_compat", "update")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
@@ -16,7 +18,9 @@ from scipy.optimize import linear_sum_assignment
 import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat import _renames as renames
 from pytest_ckpt_compat._core import patterns
+from pytest_ckpt_compat._definition import stand_ins
 from pytest_ckpt_compat._renames.match.assignment import assigned
+from tests.counting import calls
 
 _RENAMED = """
 import sys, torch
@@ -91,3 +95,21 @@ def test_tensors_that_only_grew_are_not_looked_for_elsewhere(
     assert not verdict.compatible
     assert verdict.notes == ()
     assert bool(calls) == asked
+
+
+def test_the_names_of_a_module_that_reads_no_files_are_not_looked_at_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    several = {f"name_{number}": object() for number in range(10_000)}
+    reading, other = types.ModuleType("reading"), types.ModuleType("other")
+    vars(reading).update(load=torch.load)
+    vars(other).update(several)
+    modules = {"reading": reading, "other": other}
+    monkeypatch.setattr(stand_ins, "sys", types.SimpleNamespace(modules=modules))
+    stand_in = object()
+    with calls() as counted:
+        stand_ins._exchange({id(torch.load): stand_in})
+        made = counted()
+    assert vars(reading)["load"] is stand_in
+    assert several.items() <= vars(other).items()
+    assert made < 1_000

@@ -214,6 +214,7 @@ def test_the_hook_of_the_configuration_works(user: pytest.Pytester) -> None:
     record_and_run(user)
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_the_python_page_works(user: pytest.Pytester) -> None:
     (code,) = blocks(text_of(ROOT / "docs" / "python.md"), "python")
     script = code + "\nassert structure.tensors['head.weight'] == ckpt.TensorSpec('float32', (10, 8))\n"

@@ -98,6 +98,7 @@ def test_a_review_says_that_an_answer_was_no_rule(
     assert "that is none of CK202, CK101" in shown
 
 
+@pytest.mark.usefixtures("earlier_code")
 def test_a_review_against_a_reference_ends_with_the_check_against_it(
     pytester: pytest.Pytester, command: Command, answer: Answer
 ) -> None:
@@ -179,6 +180,7 @@ def test_an_update_records_a_migration_beside_an_optimizer_that_does_not_fit(
     assert command("update", "--verify").code == 0
 
 
+@pytest.mark.usefixtures("earlier_code")
 def test_an_accepted_break_is_not_said_to_load_what_was_saved(
     pytester: pytest.Pytester, command: Command
 ) -> None:

@@ -189,6 +189,7 @@ def test_without_jinja2_one_line_says_so_before_anything_is_checked(
 
 
 @pytest.mark.parametrize("how", ["pytest", pytest.param("xdist", marks=pytest.mark.long), "check"])
+@pytest.mark.usefixtures("earlier_code")
 def test_a_run_writes_the_page_with_the_proven_migration(
     pytester: pytest.Pytester, command: Command, how: str
 ) -> None:

@@ -220,6 +220,7 @@ def test_a_test_that_ends_before_its_check_leaves_its_checkpoint_unknown(project
 @pytest.mark.long
 @pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize("what", ["process.Process.ask", "new_breaks._with_existing", "trees.extract"])
+@pytest.mark.usefixtures("earlier_code")
 def test_a_comparison_that_fails_leaves_torchs_verdict(
     pytester: pytest.Pytester, command: Command, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:

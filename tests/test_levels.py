@@ -116,6 +116,7 @@ def test_resume_notices_another_state_in_the_file(resumable: pytest.Pytester) ->
 
 @pytest.mark.long
 @pytest.mark.usefixtures("warm_python")
+@pytest.mark.usefixtures("earlier_code")
 def test_a_resume_that_was_broken_before(
     resumable: pytest.Pytester, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +135,7 @@ def test_a_resume_that_was_broken_before(
 @pytest.mark.long
 @pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize(("level", "code"), [("backward", 0), ("forward", 1), ("full", 1)])
+@pytest.mark.usefixtures("earlier_code")
 def test_forward(
     pytester: pytest.Pytester,
     command: Command,

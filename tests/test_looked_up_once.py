@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 import types
 from pathlib import Path
 
 import pytest
+from torch import nn
 
+from pytest_ckpt_compat import define
 from pytest_ckpt_compat._definition.importable import homes_of
+from pytest_ckpt_compat._definition.names import installed
 from pytest_ckpt_compat._premerge import git as premerge_git
 from pytest_ckpt_compat._premerge.own_code import outside
 from tests.counting import calls
@@ -21,6 +25,25 @@ def test_no_name_is_looked_for_in_no_module() -> None:
         assert homes_of([]) == {}
         made = counted()
     assert made < 10
+
+
+def test_where_things_are_installed_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    read = sysconfig.get_path
+
+    def noted(name: str) -> str:
+        asked.append(name)
+        return read(name)
+
+    monkeypatch.setattr(sysconfig, "get_path", noted)
+    installed.cache_clear()
+    try:
+        for _ in range(2):
+            define(nn.Linear, {"in_features": 2, "out_features": 2})
+        homes_of([("torch.nn", "Linear")])
+        assert sorted(asked) == ["platlib", "platstdlib", "purelib", "stdlib"]
+    finally:
+        installed.cache_clear()
 
 
 def test_a_file_of_a_commit_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

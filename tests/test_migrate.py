@@ -490,6 +490,7 @@ def test_which_of_several_equal_blocks_went_is_not_known() -> None:
     assert "which of them went is not known" in plan.decisions[0].text
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_the_code_pasted_into_a_file_runs(folder: Path, printed: Run) -> None:
     (folder / "migration.py").write_text(code_of(printed))
     script = (

@@ -47,6 +47,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("option", ["--ckpt-update", "--ckpt-prune"])
 @pytest.mark.parametrize("shard", ["0", "1"])
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "two workers"])
+@pytest.mark.usefixtures("warm_python")
 def test_a_shard_keeps_what_belongs_to_the_others(
     pytester: pytest.Pytester,
     recorded: Path,

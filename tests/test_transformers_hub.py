@@ -95,6 +95,7 @@ def expected(*addresses: str) -> list[str]:
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("warm_python")
 def test_models_in_the_cache(tmp_path: Path) -> None:
     """Without the network, as in CI: the Hub is not asked, and from_pretrained itself loads them.
 
@@ -175,6 +176,7 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("warm_python")
 def test_models_of_the_hub(tmp_path: Path) -> None:
     """One in one file, the other sharded."""
     pytest.importorskip("fsspec", reason="reads addresses")
@@ -200,6 +202,7 @@ def test_models_of_the_hub(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("warm_python")
 def test_a_model_that_is_nowhere(tmp_path: Path) -> None:
     environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     code = (

@@ -221,6 +221,7 @@ def test_what_cannot_be_written(
 @pytest.mark.long
 @pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize("runner", ["command", "pytest"])
+@pytest.mark.usefixtures("earlier_code")
 def test_what_lies_there_is_neither_run_nor_believed(
     pytester: pytest.Pytester, command: Callable[..., Printed], places: tuple[Path, Path], runner: str
 ) -> None:

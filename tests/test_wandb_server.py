@@ -15,7 +15,7 @@ from tests.conftest import Net
 from tests.test_training_runs import registered
 from tests.wandb_server import KEY, Run, WandB, running
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("warm_python")]
 
 Check = Callable[..., subprocess.CompletedProcess[str]]
 MISSING = "its run has no file ckpt_compat/fingerprint.json; log one in the training"

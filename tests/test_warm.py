@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -81,3 +82,56 @@ def test_a_process_that_is_killed_runs_no_longer(warm_python: str) -> None:
     process.kill()
     assert process.stdout.read() == b"", "nobody has the other end open"
     process.communicate()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is Python itself elsewhere")
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pytest_ckpt_compat",
+        "import pytest_ckpt_compat; pytest_ckpt_compat.read",
+        "import pytest_ckpt_compat._core.rules",
+        "from pytest_ckpt_compat._renames import infer",
+        "from pytest_ckpt_compat._check import check",
+        "from pytest_ckpt_compat._report.html.section import section",
+        "import pytest_ckpt_compat._cli.main",
+        "import pytest_ckpt_compat._pytest_plugin.hooks",
+        "import pytest_ckpt_compat._pytest_plugin.merge_base_worker",
+    ],
+)
+def test_an_import_of_this_project_brings_what_it_does_in_python(
+    tmp_path: Path, warm_python: str, code: str
+) -> None:
+    """The modules, where they come from and what they show as attributes."""
+    shown = (
+        "import sys, types; own = sorted(name for name in sys.modules if name.startswith('pytest_ckpt'));"
+        "[print(name, m.__file__, m.__loader__.name, m.__spec__.name, type(m.__spec__.loader).__name__,"
+        " sorted(k for k, v in vars(m).items() if isinstance(v, types.ModuleType)))"
+        " for name in own for m in [sys.modules[name]]]"
+    )
+    found = end_of(warm_python, tmp_path, "-c", f"{code}\n{shown}")
+    assert found == end_of(PYTHON, tmp_path, "-c", f"{code}\n{shown}")
+    assert "pytest_ckpt_compat" in found[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is Python itself elsewhere")
+def test_a_package_of_this_name_elsewhere_is_imported_from_there(tmp_path: Path, warm_python: str) -> None:
+    other = tmp_path / "library" / "pytest_ckpt_compat"
+    other.mkdir(parents=True)
+    (other / "__init__.py").touch()
+    (other / "_core.py").write_text("print('another')\n")
+    assert end_of(warm_python, tmp_path, "-c", "import pytest_ckpt_compat._core") == (0, "another\n", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is Python itself elsewhere")
+def test_processes_run_beside_each_other_and_one_that_asks_nothing_stops_none(warm_python: str) -> None:
+    address = Path(warm_python).with_name("socket")
+    for sent in (b"", b"\0\0\0\5abc"):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(address))
+            connection.sendall(sent)
+    code = "import sys; sys.exit(int(sys.stdin.read()))"
+    processes = [subprocess.Popen([warm_python, "-c", code], stdin=subprocess.PIPE) for _ in range(5)]
+    for number, process in reversed(list(enumerate(processes))):
+        process.communicate(b"%d" % number)
+        assert process.returncode == number

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-import sysconfig
 from collections.abc import Collection, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from pytest_ckpt_compat._definition.names import installed
 
 _SOURCE_BYTES = 4 << 20
 #: Text with which a module may get names that its source does not show.
@@ -121,8 +122,7 @@ def _is_project(module: ModuleType) -> bool:
     file = vars(module).get("__file__")
     if not isinstance(file, str) or module.__name__ == "__main__":
         return False
-    folders = (*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")), _HERE)
-    return not os.path.abspath(file).startswith(tuple(folder + os.sep for folder in folders))
+    return not os.path.abspath(file).startswith((*installed(), _HERE + os.sep))
 
 
 _HERE = str(Path(__file__).parents[1])

@@ -10,13 +10,12 @@ import contextlib
 import functools
 import os
 import sys
-import sysconfig
 import weakref
 from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pytest_ckpt_compat._definition.names import relative
+from pytest_ckpt_compat._definition.names import installed, relative
 
 if TYPE_CHECKING:
     from torch import nn
@@ -114,7 +113,5 @@ def _shown(file: str) -> str:
     if not os.path.isfile(file):
         return ""
     full = os.path.abspath(file)
-    installed = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    inside = any(full.startswith(each + os.sep) for each in installed if each)
     packages = {"site-packages", "dist-packages"} & set(full.split(os.sep))
-    return "" if inside or packages else relative(full)
+    return "" if full.startswith(installed()) or packages else relative(full)

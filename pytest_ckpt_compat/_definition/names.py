@@ -7,6 +7,7 @@ import importlib
 import inspect
 import os
 import re
+import sysconfig
 import traceback
 import types
 from collections.abc import Mapping
@@ -52,6 +53,13 @@ def _is_users(filename: str) -> bool:
     others = (os.path.dirname(os.path.dirname(os.path.abspath(__file__))), os.path.dirname(os.__file__))
     inside = os.path.abspath(filename).startswith(tuple(folder + os.sep for folder in others))
     return not inside and "site-packages" not in filename and os.path.exists(filename)
+
+
+@functools.cache
+def installed() -> tuple[str, ...]:
+    """The folders of Python and of what is installed for it, each with a separator at its end."""
+    found = map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib"))
+    return tuple({folder + os.sep for folder in found if folder})
 
 
 def find_attribute(text: str) -> Any:

@@ -113,12 +113,14 @@ def stand_ins(files: Files) -> Iterator[None]:
 
 def _exchange(replaced: Mapping[int, Any]) -> None:
     """Replaces objects by others, by identity, in the names of all modules."""
+    wanted = frozenset(replaced)
     for module in list(sys.modules.values()):
-        if isinstance(module, ModuleType):
-            names = vars(module)
-            for name, value in list(names.items()):
-                if id(value) in replaced:
-                    names[name] = replaced[id(value)]
+        if not isinstance(module, ModuleType) or wanted.isdisjoint(map(id, list(vars(module).values()))):
+            continue  # of the hundreds of thousands of names, few are looked at one by one
+        names = vars(module)
+        for name, value in list(names.items()):
+            if id(value) in replaced:
+                names[name] = replaced[id(value)]
 
 
 def _torch_load(files: Files, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,7 +2,8 @@
 
 A process that imports torch is busy for seconds before it does anything. ``interpreter()`` gives a
 stand-in for ``sys.executable``: whatever is started with it runs in a fork of a server that has imported
-torch, scipy and pytest, and nothing of this project; also other libraries where they are asked for.
+torch, scipy and pytest, and nothing of this project, whose modules have run and wait for their import; also
+other libraries where they are asked for.
 Arguments, folder, environment, open files and exit code are the caller's, and an end that is killed takes
 the other with it.
 """

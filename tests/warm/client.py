@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
+# Those in Python, signal and socket, would be most of what this process does.
+import _signal  # type: ignore[import-not-found]
+import _socket
+import array
+import marshal
 import os
-import signal
-import socket
 import sys
 
 #: What a fork of the server understands; Python itself runs where more is asked for.
@@ -38,16 +39,22 @@ def main(address: str, command: str, python: str, *argv: str) -> None:
         "environment": dict(os.environ),
         "files": files,
     }
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(address)
-        socket.send_fds(connection, [b"f"], files)
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        for number in files:  # only the fork holds them open from here on
-            os.close(number)
-        status = int(connection.makefile().readline())
+    data = marshal.dumps(request)
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    connection.connect(address)
+    handed_on = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", files))
+    size = len(data).to_bytes(4, "big")
+    connection.sendmsg([size], [handed_on])
+    connection.sendall(data)
+    for number in files:  # only the fork holds them open from here on
+        os.close(number)
+    answer = b""
+    while not answer.endswith(b"\n"):
+        answer += connection.recv(16) or b"-9\n"
+    status = int(answer)
     if status < 0:
-        with contextlib.suppress(OSError):  # SIGKILL has no other handler
-            signal.signal(-status, signal.SIG_DFL)
+        if -status != _signal.SIGKILL:  # which has no other handler
+            _signal.signal(-status, _signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     os._exit(status)
 

@@ -8,14 +8,13 @@ import fcntl
 import gc
 import importlib
 import io
-import json
+import marshal
 import os
 import runpy
 import select
 import signal
 import socket
 import sys
-import threading
 import types
 import warnings
 from typing import Any
@@ -24,56 +23,94 @@ from typing import Any
 _HIGH = 512
 
 
+class _Watched:
+    """The forks that run, each with the connection on which its client waits for its end."""
+
+    def __init__(self) -> None:
+        self.forks: dict[socket.socket, int] = {}
+
+    def collect(self) -> None:
+        """Tells clients how their forks have ended; the time that those took is the server's from here on."""
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                for connection in [each for each, process in self.forks.items() if process == ended[0]]:
+                    with contextlib.suppress(OSError):
+                        connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(ended[1]))
+                    self._forget(connection)
+
+    def end(self, connection: socket.socket) -> None:
+        """Ends a fork whose client has ended, if it runs."""
+        if connection in self.forks:
+            os.kill(self.forks[connection], signal.SIGKILL)
+            self._forget(connection)
+
+    def _forget(self, connection: socket.socket) -> None:
+        del self.forks[connection]
+        connection.close()
+
+
 def serve(address: str) -> dict[str, Any]:
     """Returns in each fork, with what it is to run; the server itself ends with its input."""
+    watched = _Watched()
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(woken, False)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
-        signal.signal(signal.SIGCHLD, lambda *_: _reap())
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         while True:
-            ready, _, _ = select.select([listener, sys.stdin], [], [])
-            if listener not in ready:
+            ready, _, _ = select.select([listener, sys.stdin, woken, *watched.forks], [], [])
+            if sys.stdin in ready:
                 sys.exit()
-            connection, _ = listener.accept()
-            if not os.fork():
+            if woken in ready:
+                os.read(woken, 1 << 16)
+                watched.collect()
+            for connection in watched.forks.keys() & set(ready):
+                watched.end(connection)
+            if listener in ready and (request := _forked(listener, watched)):
                 break
-            connection.close()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    return _attended(connection)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in (woken, wake):
+        os.close(number)
+    return request
 
 
-def _reap() -> None:
-    """Collects the forks that have ended, and with them the time that they took."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-
-
-def _attended(connection: socket.socket) -> dict[str, Any]:
-    """Forks once more: one runs, the other reports its end to the client, and ends it if the client dies."""
-    _, received, _, _ = socket.recv_fds(connection, 1, 253)
-    request: dict[str, Any] = json.loads(connection.makefile().readline())
+def _forked(listener: socket.socket, watched: _Watched) -> dict[str, Any] | None:
+    """Forks for a client. Returns what it asks for in the fork, and None in the server."""
+    connection, _ = listener.accept()
+    request = _received(connection)
+    if request is None:
+        connection.close()
+        return None
     process = os.fork()
     if not process:
-        connection.close()
-        request["files"] = dict(zip(request["files"], received, strict=True))
+        for each in (connection, *watched.forks):
+            each.close()
         return request
-    os.closerange(0, 3)
-    for number in received:
+    for number in request["files"].values():
         os.close(number)
+    watched.forks[connection] = process
+    return None
 
-    def watch() -> None:
-        if not connection.recv(1):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
 
-    threading.Thread(target=watch, daemon=True).start()
-    _, status = os.waitpid(process, 0)
-    with contextlib.suppress(OSError):
-        connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
-    os._exit(0)
+def _received(connection: socket.socket) -> dict[str, Any] | None:
+    """What a client asks for, whose files are open here by then; None if it has ended meanwhile."""
+    data, received, _, _ = socket.recv_fds(connection, 1 << 16, 253)
+    size, start = int.from_bytes(data[:4], "big"), data[4:]
+    while len(start) < size and (more := connection.recv(size - len(start))):
+        start += more
+    if not start or len(start) < size:
+        for number in received:
+            os.close(number)
+        return None
+    request: dict[str, Any] = marshal.loads(start)  # of our own client, of the same Python
+    request["files"] = dict(zip(request["files"], received, strict=True))
+    return request
 
 
 def become(request: dict[str, Any]) -> None:
@@ -125,7 +162,10 @@ if __name__ == "__main__":
 
     importlib.import_module("inner_runs").shorten()
     del sys.modules["inner_runs"]  # code that is asked in a fork has imported nothing of this project
+    set_aside = importlib.import_module("set_aside").set_aside
+    del sys.modules["set_aside"]
     del sys.path[0]  # the folder of this file
+    set_aside("pytest_ckpt_compat")
     for name in sys.argv[2:]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

@@ -9,7 +9,8 @@ many.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from itertools import product
 
 from pytest_ckpt_compat._renames.units.paths import around
 from pytest_ckpt_compat._renames.units.units import Unit
@@ -38,11 +39,15 @@ def explained_parts(
         moved: the matches that are not the same on both sides.
         counted: the changed units of each side.
     """
+    if len({old[a].kind for a, _ in moved}) < RICH:
+        return dict.fromkeys(moved, 0.0)
     ours, theirs = _held(old, counted[0]), _held(new, counted[1])
+    before = _distinct(old, {a for a, _ in moved}, ours)
+    after = _distinct(new, {b for _, b in moved}, theirs)
     matched: Counter[_Part] = Counter()
     kinds: defaultdict[_Part, set[Hashable]] = defaultdict(set)
     for a, b in moved:
-        for part in _parts(old[a], new[b]):
+        for part in product(before[a], after[b]):
             matched[part] += 1
             if len(kinds[part]) < RICH:
                 kinds[part].add(old[a].kind)
@@ -52,7 +57,8 @@ def explained_parts(
         if len(kinds[one, other]) == RICH
     }
     return {
-        (a, b): max((shares.get(part, 0.0) for part in _parts(old[a], new[b])), default=0.0) for a, b in moved
+        (a, b): max((shares.get(part, 0.0) for part in product(before[a], after[b])), default=0.0)
+        for a, b in moved
     }
 
 
@@ -61,11 +67,21 @@ def _share(matched: int, ours: int, theirs: int) -> float:
     return fewer if more >= NEARLY_ALL else more
 
 
-def _parts(one: Unit, other: Unit) -> list[_Part]:
-    theirs = around(other.path)
-    return [(module, there) for module in around(one.path) for there in theirs]
+def _distinct(units: Sequence[Unit], moved: Collection[int], held: Mapping[str, int]) -> dict[int, list[str]]:
+    """Returns the modules around each moved unit, without those that hold what the next one inside holds.
+
+    Names can be deep, and the pairs of modules are as many as the square of that. Modules lie in one another:
+    two that hold equally many hold the same.
+    """
+    also = _held(units, moved)
+    return {index: _outermost(around(units[index].path), held, also) for index in moved}
+
+
+def _outermost(modules: Sequence[str], held: Mapping[str, int], also: Mapping[str, int]) -> list[str]:
+    first = {(held.get(module, 0), also[module]): module for module in reversed(modules)}
+    return list(first.values())
 
 
 def _held(units: Sequence[Unit], counted: Collection[int]) -> Counter[str]:
-    """Counts the changed units in each module."""
-    return Counter(module for index in counted for module in around(units[index].path))
+    """Counts the given units in each module."""
+    return Counter(module for index in counted for module in set(around(units[index].path)))
