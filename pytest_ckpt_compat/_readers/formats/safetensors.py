@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import filterfalse
 from types import MappingProxyType
 from typing import Any
@@ -189,7 +188,7 @@ def _made(stored: str, lengths: Any) -> tuple[TensorSpec, int]:
 
 
 _BITS = {
-    **{name: int(8 * Fraction(ITEM_SIZES[dtype])) for name, dtype in DTYPES.items()},
+    **{name: int(8 * ITEM_SIZES[dtype]) for name, dtype in DTYPES.items()},
     "F4": 4,
     "F6_E2M3": 6,
     "F6_E3M2": 6,
