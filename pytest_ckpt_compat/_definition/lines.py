@@ -10,7 +10,6 @@ import contextlib
 import functools
 import os
 import sys
-import sysconfig
 import weakref
 from collections.abc import Iterator, Mapping
 from types import FrameType
@@ -32,6 +31,9 @@ _REGISTERS = frozenset(
         "register_on_meta",
     )
 )
+
+#: Start of the paths of Python's own modules.
+_STANDARD = os.path.dirname(os.__file__) + os.sep
 
 _Module: TypeAlias = "weakref.ref[nn.Module]"
 
@@ -114,7 +116,5 @@ def _shown(file: str) -> str:
     if not os.path.isfile(file):
         return ""
     full = os.path.abspath(file)
-    installed = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    inside = any(full.startswith(each + os.sep) for each in installed if each)
     packages = {"site-packages", "dist-packages"} & set(full.split(os.sep))
-    return "" if inside or packages else relative(full)
+    return "" if full.startswith(_STANDARD) or packages else relative(full)
