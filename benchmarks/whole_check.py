@@ -16,6 +16,7 @@ Prints one table, and writes it as JSON (``--json``). Exit code: 0 if all target
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import resource
 import statistics
@@ -116,6 +117,7 @@ def _child(way: str, path: str, name: str, variant: str) -> None:
         import pytest_ckpt_compat
 
         pytest_ckpt_compat.check  # noqa: B018
+    gc.collect(1)  # what an import leaves to the garbage collector is a part of what it costs
     imports = time.process_time() - cpu
     read, cpu, wall = _read(), time.process_time(), time.perf_counter()
     report = run(path, name, variant)

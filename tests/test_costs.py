@@ -18,7 +18,9 @@ from scipy.optimize import linear_sum_assignment
 import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat import _renames as renames
 from pytest_ckpt_compat._core import patterns
-from pytest_ckpt_compat._definition import stand_ins
+from pytest_ckpt_compat._definition import stand_ins, walk
+from pytest_ckpt_compat._definition.empty_state import with_metadata
+from pytest_ckpt_compat._definition.walk import named_tensors
 from pytest_ckpt_compat._renames.match.assignment import assigned
 from tests.counting import calls
 
@@ -113,3 +115,74 @@ def test_the_names_of_a_module_that_reads_no_files_are_not_looked_at_one_by_one(
     assert vars(reading)["load"] is stand_in
     assert several.items() <= vars(other).items()
     assert made < 1_000
+
+
+_SHOWN = """
+import sys
+from pytest_ckpt_compat._cli.main import main
+main(["show", sys.argv[1]])
+print(*sorted(sys.modules), file=sys.stderr)
+"""
+
+
+def test_show_imports_no_other_command_and_no_rule(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "a.pt")
+    command = [sys.executable, "-c", _SHOWN, str(tmp_path / "a.pt")]
+    imported = subprocess.run(command, check=True, timeout=120, capture_output=True, text=True).stderr.split()
+    package = "pytest_ckpt_compat"
+    assert {f"{package}._cli.show", f"{package}._readers"} <= set(imported)
+    unwanted = {"hashlib", "decimal", "pytest", f"{package}._core.rules", f"{package}._registry.registration"}
+    assert not unwanted & set(imported)
+    commands = {"diff", "migrate", "convert", "update", "accept", "review", "retire", "check", "history"}
+    assert not {f"{package}._cli.{name}" for name in commands} & set(imported)
+
+
+def _nested(levels: int) -> torch.nn.Module:
+    whole = part = torch.nn.Module()
+    for _ in range(levels):
+        part.layer, part.inner = torch.nn.Linear(1, 1), torch.nn.Module()
+        part = part.inner
+    return whole
+
+
+def test_the_metadata_of_nested_modules_are_not_joined_key_by_key() -> None:
+    counted = []
+    for levels in (50, 200):
+        with torch.device("meta"):
+            structure = ckpt.define(_nested(levels))
+        with calls() as counter:
+            metadata = with_metadata(dict.fromkeys(structure.tensors), structure)._metadata  # type: ignore[attr-defined]
+            counted.append(counter())
+        assert len(metadata) == 2 * levels  # an empty one has no key
+    assert counted[1] <= 5 * counted[0]
+
+
+def test_named_tensors_are_those_of_torch() -> None:
+    module = _nested(3)
+    module.again = module.inner
+    module.register_buffer("mean", torch.zeros(1))
+    named = dict(module.named_parameters(remove_duplicate=False)) | dict(
+        module.named_buffers(remove_duplicate=False)
+    )
+    found = dict(named_tensors(module))
+    assert found.keys() == named.keys()
+    assert all(found[name] is named[name] for name in named)
+    module.get_submodule("inner").add_module("whole", module)
+    with pytest.raises(RecursionError, match="a module is in itself"):
+        list(named_tensors(module))
+
+
+def test_a_check_visits_the_modules_a_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(_nested(5).state_dict(), tmp_path / "a.pt")
+    walks = []
+    own = walk.parts_of
+
+    def counted(module: torch.nn.Module) -> Any:
+        walks.append(module)
+        return own(module)
+
+    for name, each in list(sys.modules.items()):
+        if name.startswith("pytest_ckpt_compat.") and getattr(each, "parts_of", None) is own:
+            monkeypatch.setattr(each, "parts_of", counted)
+    assert ckpt.check(tmp_path / "a.pt", lambda: _nested(5)).compatible
+    assert len(walks) <= 4  # six before

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.training_runs import is_training_run
-from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._snapshots import fingerprint, store
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat._registry.registration import Registration
 
 _AGAIN = "log it again: pytest_ckpt_compat.log_fingerprint(run, model)"
 

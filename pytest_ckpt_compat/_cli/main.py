@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from pytest_ckpt_compat._cli import (
-    accept,
-    check,
-    comment,
-    convert,
-    diff,
-    explain,
-    history,
-    migrate,
-    record,
-    report,
-    retire,
-    review,
-    show,
-    status,
-    update,
-)
 from pytest_ckpt_compat._core.addresses import redacted_in
 from pytest_ckpt_compat._core.display import escape_what_cannot_be_shown
 from pytest_ckpt_compat._core.errors import COULD_NOT_CHECK, CkptCompatError
 
 #: What writing to a stream raises where it leads to a full disk, or to nothing.
 _OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
+#: In the order of the help. Each is a module of this folder.
 _COMMANDS = (
-    *(show, diff, migrate, convert, update, accept, review, retire),
-    *(check, status, record, history, report, explain, comment),
+    *("show", "diff", "migrate", "convert", "update", "accept", "review", "retire"),
+    *("check", "status", "record", "history", "report", "explain", "comment"),
 )
 
 
@@ -79,22 +64,22 @@ class _Parser(argparse.ArgumentParser):
         super().error(redacted_in(message))
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def parser(names: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser:
+    """The parser of these commands; the modules of others are not imported."""
     whole = _Parser(
         prog="ckpt-compat",
         description="Does today's model code still load the checkpoints you have?",
         epilog="exit codes: 0 compatible, 1 incompatible, 2 could not check",
     )
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for command in _COMMANDS:
-        command.add(commands)
+    for name in names:
+        importlib.import_module(f"{__package__}.{name}").add(commands)
     return whole
 
 
 def _parsed(words: list[str]) -> argparse.Namespace:
     """The arguments; what a command does not know, it may pass on to pytest."""
-    whole = parser()
+    whole = parser(words[:1] if words[:1] and words[0] in _COMMANDS else _COMMANDS)
     split = words.index("--") if "--" in words else len(words)
     arguments, rest = whole.parse_known_args(words[:split])
     rest += words[split + 1 :]

@@ -277,6 +277,8 @@ class Structure:
 
 def alias_groups(identities: Mapping[str, object]) -> tuple[tuple[str, ...], ...]:
     """Returns the groups of two or more keys with equal identity, in the order of the mapping."""
+    if len(set(identities.values())) == len(identities):
+        return ()
     groups: dict[object, list[str]] = {}
     for key, identity in identities.items():
         groups.setdefault(identity, []).append(key)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_ckpt_compat._core.contents import Content, subclass_of
 from pytest_ckpt_compat._core.errors import ReadError
-from pytest_ckpt_compat._core.structure import OBJECT, Structure
+from pytest_ckpt_compat._core.structure import OBJECT, Structure, modules_of
 from pytest_ckpt_compat._definition.contents import Maker
 from pytest_ckpt_compat._definition.empty import empty
 from pytest_ckpt_compat._definition.weights import files_of
@@ -52,10 +52,7 @@ def with_metadata(state: Mapping[str, Any], structure: Structure) -> Mapping[str
     """Adds the checkpoint's ``_metadata``: the versions in it affect the load."""
     ordered: OrderedDict[str, Any] = OrderedDict((key, state[key]) for key in structure.tensors)
     if structure.versions is not None:
-        names = {"", *structure.versions}
-        for key in structure.tensors:
-            parts = key.split(".")[:-1]
-            names.update(".".join(parts[: n + 1]) for n in range(len(parts)))
+        names = {"", *structure.versions, *modules_of(structure)}
         metadata = {name: {"version": structure.versions.get(name, 1)} for name in names}
         ordered._metadata = metadata  # type: ignore[attr-defined]
     return ordered

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pytest_ckpt_compat._definition.names import installed, relative
+from pytest_ckpt_compat._definition.names import relative
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,6 +31,9 @@ _REGISTERS = frozenset(
         "register_on_meta",
     )
 )
+
+#: Start of the paths of Python's own modules.
+_STANDARD = os.path.dirname(os.__file__) + os.sep
 
 _Module: TypeAlias = "weakref.ref[nn.Module]"
 
@@ -114,4 +117,4 @@ def _shown(file: str) -> str:
         return ""
     full = os.path.abspath(file)
     packages = {"site-packages", "dist-packages"} & set(full.split(os.sep))
-    return "" if full.startswith(installed()) or packages else relative(full)
+    return "" if full.startswith(_STANDARD) or packages else relative(full)

@@ -25,7 +25,7 @@ from pytest_ckpt_compat._definition.remap import Remapped, remapped
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
 from pytest_ckpt_compat._definition.uncompiled import uncompiled
 from pytest_ckpt_compat._definition.versions import COPYING, copies_alone, watch_versions
-from pytest_ckpt_compat._definition.walk import parts_of
+from pytest_ckpt_compat._definition.walk import parts_of, tensors_among
 from pytest_ckpt_compat._definition.watch import storage_of, watch_operators
 from pytest_ckpt_compat._definition.weights import read_weights
 
@@ -107,13 +107,14 @@ def attempt(
     """
     parts, whole = list(parts_of(module)), state
     users = _has_loading_code(parts) or definition.remap is not None or lightning.has_hook(module)
-    simple = not users and copies_alone(parts, state)
+    tensors = tensors_among(parts)
+    simple = not users and copies_alone(parts, tensors, state)
     observation = Observation(
         *(module, structure, definition), entries=entries if simple else None, simple=simple
     )
     raised: BaseException | None = None
     done: Remapped | None = None
-    watch = watch_versions(module, state) if simple else watch_operators(state, users)
+    watch = watch_versions(module, tensors, state) if simple else watch_operators(state, users)
     with untouched_globals(), quiet_copies(), uncompiled(), watch as watched:
         try:
             ready = prepared(definition, module, state, structure)

@@ -23,20 +23,19 @@ class Lost:
 
 
 def lost_again(
-    before: Mapping[str, int | None], after: Mapping[str, Any], watched: Watched
+    before: Mapping[str, int | None], after: Mapping[str, int | None], watched: Watched
 ) -> dict[str, Lost]:
     """Key -> what became of its values, for keys that got the checkpoint's and do not have them any more.
 
     Args:
         before: key -> storage before the load.
-        after: key -> entry after it; empty if it raised.
+        after: key -> storage after it; empty if it raised.
         watched: the load.
     """
-    storages = {key: storage_of(value) for key, value in after.items()}
-    kept = set(storages.values())
+    kept = set(after.values())
     owners = {storage: key for key, storage in before.items() if storage is not None and storage in kept}
     found = {}
-    for key, storage in storages.items():
+    for key, storage in after.items():
         first = before.get(key)
         if storage is None or first is None:
             continue

@@ -58,7 +58,7 @@ def settings_of(part: nn.Module) -> dict[str, str]:
 def _attributes(part: nn.Module) -> list[tuple[str, Any]]:
     """The settings of the object itself, then those of its class that are declared constant."""
     own, kind = vars(part), cast(Any, type(part))
-    found = [(name, own[name]) for name in own if _is_setting(name)]
+    found = [(name, own[name]) for name in _settings_among(tuple(own))]
     constants = [name for name in _constants(kind) if name not in own]
     return found + [(name, inspect.getattr_static(kind, name, part)) for name in constants]
 
@@ -71,9 +71,13 @@ def _constants(kind: type) -> tuple[str, ...]:
     return tuple(name for each in lists for name in each if isinstance(name, str) and _is_setting(name))
 
 
-@functools.lru_cache(maxsize=4096)  # most modules of a model have the same ones
-def _is_setting(name: object) -> bool:
-    return isinstance(name, str) and not name.startswith("_") and name not in _NO_SETTINGS and _is_name(name)
+@functools.lru_cache(maxsize=1024)  # the modules of a class have the same ones
+def _settings_among(names: tuple[object, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if isinstance(name, str) and _is_setting(name))
+
+
+def _is_setting(name: str) -> bool:
+    return not name.startswith("_") and name not in _NO_SETTINGS and _is_name(name)
 
 
 def _is_name(text: str) -> bool:

@@ -165,7 +165,7 @@ class Observation:
         if raised is not None and not (complete and messages):
             own.append(brief(raised))
         after, storages = self._after() if raised is None else ({}, {})
-        lost = lost_again(self._before, after, watched)
+        lost = lost_again(self._before, storages, watched)
         left_out = () if raised else unused(state, recorder.seen, watched)
         untouched = _untouched(self._before, storages, watched.written)
         missing = {*recorder.missing, *(key for key in untouched if _filled_by_torch(key, self._structure))}

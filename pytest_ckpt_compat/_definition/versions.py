@@ -10,21 +10,25 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_ckpt_compat._definition.walk import tensors_of
+from pytest_ckpt_compat._definition.walk import named_tensors
 from pytest_ckpt_compat._definition.watch import Watched, storage_of
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 #: Start of torch's message where a copy raised.
 COPYING = "While copying the parameter named"
 
 
-def copies_alone(parts: Sequence[nn.Module], state: Mapping[str, Any]) -> bool:
+def copies_alone(
+    parts: Sequence[nn.Module], tensors: Sequence[torch.Tensor], state: Mapping[str, Any]
+) -> bool:
     """Whether torch's ``load_state_dict`` does nothing with ordinary tensors but copy them, key by key.
 
     Args:
         parts: the modules of a module of which no code runs but torch's; itself first.
+        tensors: their parameters and buffers.
         state: what it is given.
     """
     import torch
@@ -38,7 +42,6 @@ def copies_alone(parts: Sequence[nn.Module], state: Mapping[str, Any]) -> bool:
         return False
     if any(kind._load_from_state_dict is not own or issubclass(kind, ScriptModule) for kind in kinds):
         return False
-    tensors = tensors_of(parts[0])
     ordinary = {torch.Tensor, nn.Parameter}
     return {*map(type, tensors), *map(type, state.values())} <= ordinary and not any(
         tensor.is_inference() or tensor.layout is not torch.strided for tensor in tensors
@@ -46,30 +49,38 @@ def copies_alone(parts: Sequence[nn.Module], state: Mapping[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def watch_versions(module: nn.Module, state: Mapping[str, Any]) -> Iterator[Watched]:
+def watch_versions(
+    module: nn.Module, tensors: Sequence[torch.Tensor], state: Mapping[str, Any]
+) -> Iterator[Watched]:
     """As ``watch_operators``, for a load that ``copies_alone``; what was written is known at the end.
 
     Whether an operator raised is not noted: torch's own messages say so, which begin with ``COPYING``.
     """
     storages = {storage for value in state.values() if (storage := storage_of(value)) is not None}
     watched = Watched(derived={storage: frozenset((storage,)) for storage in storages}, users=False)
-    before = [(tensor, tensor._version) for tensor in tensors_of(module)]
+    before = [(tensor, tensor._version) for tensor in tensors]
     yield watched
-    written = {storage_of(tensor) for tensor, version in before if tensor._version != version}
-    watched.written |= {storage for storage in written if storage is not None}
+    written = {id(tensor): storage_of(tensor) for tensor, version in before if tensor._version != version}
+    watched.written |= {storage for storage in written.values() if storage is not None}
     watched.reached |= watched.written
     watched.used = bool(written)
-    watched.copied |= {s: dtype for s, dtype in _copies(module, state) if s in watched.written}
+    watched.copied |= _copies(module, state, written)
     every = frozenset(storages)
     for storage in watched.written:
         watched.derived[storage] = every
 
 
-def _copies(module: nn.Module, state: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
-    """Storages of the module that torch copies the checkpoint's tensors into, in its order; their dtypes."""
-    for path, part in module.named_modules(remove_duplicate=False):
-        for name, tensor in (*part._parameters.items(), *part._buffers.items()):
-            value = state.get(f"{path}.{name}" if path else name)
-            storage = storage_of(tensor)
-            if value is not None and storage is not None:
-                yield storage, str(value.dtype).removeprefix("torch.")
+def _copies(module: nn.Module, state: Mapping[str, Any], written: Mapping[int, int | None]) -> dict[int, str]:
+    """Storage that torch copied a tensor of the checkpoint into -> dtype of the last of these.
+
+    Args:
+        module: what was loaded into.
+        state: the checkpoint.
+        written: id of each tensor that was written to -> its storage.
+    """
+    found = {}
+    for key, tensor in named_tensors(module):
+        storage, value = written.get(id(tensor)), state.get(key)
+        if storage is not None and value is not None:
+            found[storage] = str(value.dtype).removeprefix("torch.")
+    return found

@@ -6,7 +6,8 @@ of a large model visits all of them a dozen times.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def parts_of(module: nn.Module) -> Iterator[nn.Module]:
             continue
         seen.add(id(part))
         yield part
-        left += [child for child in reversed(part._modules.values()) if child is not None]
+        if part._modules:
+            left += [child for child in reversed(part._modules.values()) if child is not None]
 
 
 def named_parts(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -44,8 +46,31 @@ def named_parts(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def tensors_of(module: nn.Module) -> list[torch.Tensor]:
     """Every registered parameter, then every registered buffer, each once."""
-    parts = list(parts_of(module))
+    return tensors_among(list(parts_of(module)))
+
+
+def tensors_among(parts: Sequence[nn.Module]) -> list[torch.Tensor]:
+    """As ``tensors_of``, of the modules that ``parts_of`` gave."""
     found: dict[int, torch.Tensor] = {}
     found |= {id(each): each for part in parts for each in part._parameters.values() if each is not None}
     found |= {id(each): each for part in parts for each in part._buffers.values() if each is not None}
     return list(found.values())
+
+
+def named_tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every parameter and buffer under each of its names, with those of a module before those inside it.
+
+    Raises:
+        RecursionError: a module is in itself.
+    """
+    deepest = sys.getrecursionlimit()
+    left = [("", module, 0)]
+    while left:
+        before, part, depth = left.pop()
+        if depth > deepest:
+            raise RecursionError("a module is in itself")
+        for registered in (part._parameters, part._buffers):
+            yield from ((before + name, each) for name, each in registered.items() if each is not None)
+        if part._modules:
+            inside = reversed(part._modules.items())
+            left += [(f"{before}{name}.", each, depth + 1) for name, each in inside if each is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -29,6 +30,7 @@ def shape(value: Any) -> tuple[int, ...]:
     return result
 
 
+@functools.lru_cache(maxsize=1024)  # the layers of a model have the same few
 def contiguous(lengths: tuple[int, ...]) -> tuple[int, ...]:
     """Returns the strides, in elements, of a contiguous tensor."""
     stride = [1] * len(lengths)

@@ -53,7 +53,10 @@ def _tree(structure: Structure, sizes: Mapping[str, int]) -> _Node:
         node, nbytes = root, sizes[key]
         for part in key.split(".", _DEEPEST):
             node.nbytes += nbytes
-            node = node.children.setdefault(part, _Node())
+            child = node.children.get(part)
+            if child is None:
+                child = node.children[part] = _Node()
+            node = child
         node.spec = spec
         node.nbytes += nbytes
     return root

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import math
 import operator
@@ -73,6 +72,8 @@ def digest(structure: Structure, optimizers: bool = False) -> str:
 
 
 def _digest(structure: Structure, optimizers: bool) -> str:
+    import hashlib  # with OpenSSL
+
     facts: dict[str, Any] = {
         "tensors": [[key, str(spec)] for key, spec in structure.tensors.items()],
         "aliases": [list(group) for group in structure.aliases],

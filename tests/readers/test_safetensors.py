@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._readers import read
+from tests.counting import calls
 from tests.readers.agreement import newer_dtypes
 
 W = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
@@ -59,6 +60,9 @@ def test_agrees_with_the_library(tmp_path: Path) -> None:
         (b'{"w":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}}', 8),
         ({"w": {**W, "shape": [2.0]}}, 8),
         ({"w": {**W, "shape": [True, 2]}}, 8),
+        ({"w": {**W, "shape": [1, 2]}, "v": {**W, "shape": [True, 2], "data_offsets": [8, 16]}}, 16),
+        ({"w": W, "v": {**W, "shape": [[2]], "data_offsets": [8, 16]}}, 16),
+        ({"w": {**W, "shape": {}, "data_offsets": [0, 4]}}, 4),
         ({"w": {**W, "shape": [-2]}}, 8),
         ({"w": {**W, "shape": [float("nan")]}}, 8),
         ({"w": {**W, "shape": [1 << 62, 1 << 62]}}, 8),
@@ -118,3 +122,28 @@ def test_has_no_containers(tmp_path: Path) -> None:
     assert list(read(path, key="").tensors) == ["w"]
     with pytest.raises(ReadError, match="leave key out"):
         read(path, key="model")
+
+
+def test_calls_for_each_tensor_are_few(tmp_path: Path) -> None:
+    counted = []
+    for number in (10, 1_010):
+        header = {
+            f"layers.{each}.w": {**W, "data_offsets": [8 * each, 8 * each + 8]} for each in range(number)
+        }
+        path = write(tmp_path / "m.safetensors", header, b"\0" * 8 * number)
+        read(path)
+        with calls() as counter:
+            read(path)
+            counted.append(counter())
+    assert counted[1] - counted[0] <= 8_000  # 20,000 where each was checked on its own
+
+
+def test_a_location_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
+    structure = read(
+        write(tmp_path / "m.safetensors", {"w": W, "v": {**W, "data_offsets": [8, 16]}}, b"\0" * 16)
+    )
+    assert list(structure.locations) == ["w", "v"]
+    assert len(structure.locations) == 2
+    assert structure.locations["v"].offset - structure.locations["w"].offset == 8
+    assert dict(structure.locations) == structure.locations
+    assert "u" not in structure.locations

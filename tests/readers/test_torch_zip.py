@@ -15,6 +15,10 @@ import torch
 from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.structure import TensorSpec, alias_groups
 from pytest_ckpt_compat._readers import Opaque, read
+from pytest_ckpt_compat._readers.limits import RefusalError
+from pytest_ckpt_compat._readers.pickle.inert import Storage
+from pytest_ckpt_compat._readers.pickle.tensors import dense
+from tests.counting import calls
 from tests.readers.agreement import identity, network, newer_dtypes, round_trip, saves, spec
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # torch's own, about experimental kinds
@@ -294,3 +298,25 @@ def test_a_pickled_module_without_tensors(tmp_path: Path, module: torch.nn.Modul
     structure = read(tmp_path / "net.pt")
     assert list(structure.tensors) == list(module.state_dict())
     assert not structure.objects, "the value is made by code"
+
+
+def test_calls_for_each_tensor_are_few(tmp_path: Path) -> None:
+    counted = []
+    for number in (10, 510):
+        path = tmp_path / "net.pt"
+        torch.save({f"layers.{each}.weight": torch.empty(2, 2) for each in range(number)}, path)
+        read(path)
+        with calls() as counter:
+            read(path)
+            counted.append(counter())
+    assert counted[1] - counted[0] <= 500 * 115  # 160 where each opcode was a method
+
+
+@pytest.mark.parametrize(
+    ("size", "stride"), [((True,), (1,)), ((1,), (True,)), ((1.0,), (1,)), ((1,), (1, 1))]
+)
+def test_a_shape_like_one_that_was_seen_is_checked_all_the_same(size: Any, stride: Any) -> None:
+    storage = Storage("float32", "data/0", 1)
+    assert dense(storage, 0, (1,), (1,), "float32", plain=True).size == (1,)
+    with pytest.raises(RefusalError):
+        dense(storage, 0, size, stride, "float32", plain=True)

@@ -6,10 +6,12 @@ reference implementation.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
-from collections.abc import Mapping
-from fractions import Fraction
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import filterfalse
 from types import MappingProxyType
 from typing import Any
 
@@ -76,18 +78,45 @@ def read_safetensors(blob: Blob, key: str | None, budget: Budget) -> Structure:
     if _SHARDING in metadata and (is_part(blob.path) or _OFFSET.search(metadata[_SHARDING])):
         raise unconsolidated("it is one part")
     require_top(key)
+    _check_names(header)
     tensors: dict[str, TensorSpec] = {}
     spans: list[tuple[int, int]] = []
-    locations: dict[str, Location] = {}
     for name, entry in header.items():
-        spec, start, end = _tensor(name, entry)
-        tensors[name] = spec
-        spans.append((start, end))
-        if blob.locatable and spec.dtype in ITEM_SIZES:
-            locations[name] = Location(blob.path, "", begin + start, contiguous(spec.shape))
+        tensors[name], span = _tensor(name, entry)
+        spans.append(span)
     _check_coverage(spans, blob.size - begin)
-    source = Source(blob.path, FORMAT)
-    return Structure(tensors, source=source, values=metadata, locations=locations)
+    at = zip(tensors.items(), spans, strict=True) if blob.locatable else ()
+    starts = {name: begin + start for (name, spec), (start, _) in at if spec.dtype in ITEM_SIZES}
+    return Structure(
+        MappingProxyType(tensors),
+        source=Source(blob.path, FORMAT),
+        values=metadata,
+        locations=MappingProxyType(_Locations(blob.path, starts, tensors)),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Locations(Mapping[str, Location]):
+    """The locations of the tensors of a file, each made when it is asked for: most readings ask for none.
+
+    Attributes:
+        path: of the file.
+        starts: name -> offset of its data in the file.
+        tensors: name -> spec.
+    """
+
+    path: str
+    starts: Mapping[str, int]
+    tensors: Mapping[str, TensorSpec]
+
+    def __getitem__(self, name: str) -> Location:
+        return Location(self.path, "", self.starts[name], contiguous(self.tensors[name].shape))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.starts)
+
+    def __len__(self) -> int:
+        return len(self.starts)
 
 
 def is_part(path: str) -> bool:
@@ -112,36 +141,54 @@ def _header(blob: Blob, budget: Budget) -> dict[str, Any]:
     return parse_object(raw, "its header")
 
 
-def _tensor(name: str, entry: Any) -> tuple[TensorSpec, int, int]:
-    """Returns the spec of one header entry, and the start and end of its data."""
-    if len(name) > limits.KEY_LENGTH:
+def _check_names(header: Mapping[str, Any]) -> None:
+    if max(map(len, header), default=0) > limits.KEY_LENGTH:
         raise over_limit("characters in a tensor name", limits.KEY_LENGTH)
-    if not name.isascii():
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise damaged(f"the tensor name {name!r} is not valid Unicode") from None
+    try:
+        "".join(filterfalse(str.isascii, header)).encode()
+    except UnicodeEncodeError as error:
+        name = next(name for name in header if error.object[error.start] in name)
+        raise damaged(f"the tensor name {name!r} is not valid Unicode") from None
+
+
+def _tensor(name: str, entry: Any) -> tuple[TensorSpec, tuple[int, int]]:
+    """Returns the spec of one header entry, and the start and end of its data."""
     if type(entry) is not dict or entry.keys() != _FIELDS:
         raise damaged(f"the header entry of {name!r} has other fields than dtype, shape and data_offsets")
-    stored, offsets = entry["dtype"], entry["data_offsets"]
-    lengths = shape(entry["shape"])
+    stored, lengths, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if type(stored) is not str or stored not in _BITS:
         shown = stored if type(stored) is str else type(stored).__name__
         raise damaged(f"{name!r} has the unknown dtype {shown!r}")
+    try:
+        spec, bits = _known(stored, *lengths) if type(lengths) is list else _made(stored, lengths)
+    except TypeError:  # no cache can hold a list, and none is a length
+        spec, bits = _made(stored, lengths)
     if type(offsets) is not list or len(offsets) != 2:
         raise damaged(f"the data_offsets of {name!r} are not two natural numbers")
     start, end = offsets
     if type(start) is not int or type(end) is not int or start < 0 or end < 0:
         raise damaged(f"the data_offsets of {name!r} are not two natural numbers")
-    if (end - start) * 8 != math.prod(lengths) * _BITS[stored]:
+    if (end - start) * 8 != bits:
         raise damaged(f"the number of bytes of {name!r} does not match its dtype and shape")
-    if stored == "F4" and lengths:  # safetensors counts elements, torch counts pairs of them
-        lengths = (*lengths[:-1], lengths[-1] // 2)
-    return TensorSpec(DTYPES.get(stored, stored.lower()), lengths), start, end
+    return spec, (start, end)
+
+
+@functools.lru_cache(maxsize=1024, typed=True)  # the layers of a model have the same few; true is not 1
+def _known(stored: str, *lengths: Any) -> tuple[TensorSpec, int]:
+    return _made(stored, lengths)
+
+
+def _made(stored: str, lengths: Any) -> tuple[TensorSpec, int]:
+    """Returns the spec of a tensor, and how many bits its data take."""
+    sizes = shape(lengths)
+    bits = math.prod(sizes) * _BITS[stored]
+    if stored == "F4" and sizes:  # safetensors counts elements, torch counts pairs of them
+        sizes = (*sizes[:-1], sizes[-1] // 2)
+    return TensorSpec(DTYPES.get(stored, stored.lower()), sizes), bits
 
 
 _BITS = {
-    **{name: int(8 * Fraction(ITEM_SIZES[dtype])) for name, dtype in DTYPES.items()},
+    **{name: int(8 * ITEM_SIZES[dtype]) for name, dtype in DTYPES.items()},
     "F4": 4,
     "F6_E2M3": 6,
     "F6_E3M2": 6,

@@ -47,11 +47,7 @@ class Made:
 class OrderedMapping(dict[Any, Any]):
     """A ``collections.OrderedDict``; ``state`` holds its attributes, ``_metadata`` among them."""
 
-    __slots__ = ("state",)
-
-    def __init__(self, items: Any = ()) -> None:
-        super().__init__(items)
-        self.state: Any = None
+    state: Any = None
 
 
 @dataclass(slots=True, eq=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -32,22 +33,29 @@ class Rebuilder:
     def __init__(self, spend: Callable[[int], None], keys: KeyCheck) -> None:
         self._spend = spend
         self._keys = keys
+        self._known: dict[Global, Callable[[_Args], Any]] = {}
 
     def reduce(self, maker: Any, args: Any) -> Any:
         """Returns the value that ``maker(*args)`` describes."""
         if type(args) is not tuple:
             raise damaged("its pickle makes a call whose arguments are not a tuple")
         if type(maker) is Global:
-            known = _TENSORS.get(str(maker))
+            known = self._known.get(maker) or self._look_up(maker)
             if known is not None:
                 return known(args)
-            collection = _COLLECTIONS.get(str(maker))
-            if collection is not None:
-                return collection(self, args)
-            module = _MODULES.get(str(maker))
-            if module is not None:
-                return Made(maker, args, state=module(args))
         return Made(maker, args)
+
+    def _look_up(self, maker: Global) -> Callable[[_Args], Any] | None:
+        """What turns the arguments of a call of ``maker`` into its value, if it is not just an object."""
+        name = str(maker)
+        known = _TENSORS.get(name)
+        if known is None and name in _COLLECTIONS:
+            known = partial(_COLLECTIONS[name], self)
+        if known is None and name in _MODULES:
+            known = partial(_module, maker)
+        if known is not None:
+            self._known[maker] = known
+        return known
 
     def new(self, cls: Any, args: Any) -> Any:
         """Returns the value that ``cls.__new__(cls, *args)`` describes. Later opcodes may add items."""
@@ -118,6 +126,10 @@ class Rebuilder:
             # An object with __slots__ has a pair, which is not read.
             made.parts = args[3] if type(args[3]) is dict else {None: args[3]}
         return made
+
+
+def _module(maker: Global, args: _Args) -> Made:
+    return Made(maker, args, state=_MODULES[str(maker)](args))
 
 
 def _tensor(args: _Args) -> Tensor:

@@ -48,7 +48,11 @@ class ValueMachine:
 
     def number(self, size: int) -> int:
         """Returns the next ``size`` bytes as an unsigned little-endian number."""
-        return int.from_bytes(self.take(size), "little")
+        start = self.pos
+        self.pos = end = start + size
+        if end > len(self.data):
+            raise broken_off(len(self.data))
+        return int.from_bytes(self.data[start:end], "little")
 
     def line(self) -> bytes:
         """Returns the bytes up to the end of the line."""
@@ -87,12 +91,6 @@ class ValueMachine:
     def _op_stop(self) -> None:
         raise Stop(self.stack.pop())
 
-    def _op_mark(self) -> None:
-        if len(self.below) >= limits.PICKLE_MARKS:
-            raise over_limit("nested collections in its pickle", limits.PICKLE_MARKS)
-        self.below.append(self.stack)
-        self.stack = []
-
     def _op_pop(self) -> None:
         if self.stack:
             self.stack.pop()
@@ -111,24 +109,15 @@ class ValueMachine:
         self.memo[self.data[self.pos]] = self.stack[-1]
         self.pos += 1
 
-    def _op_long_binput(self) -> None:
-        start = self.pos
-        self.pos = start + 4  # if the pickle ends inside the number, reading the next opcode fails
-        self.memo[int.from_bytes(self.data[start : start + 4], "little")] = self.stack[-1]
-
     def _op_put(self) -> None:
         self.memo[literals.index(self.line())] = self.stack[-1]
 
     def _op_memoize(self) -> None:
         self.memo[len(self.memo)] = self.stack[-1]
 
-    def _op_binget(self) -> None:
-        self.stack.append(self.memo[self.data[self.pos]])
-        self.pos += 1
-
     def _op_long_binget(self) -> None:
         start = self.pos
-        self.pos = start + 4
+        self.pos = start + 4  # if the pickle ends inside the number, reading the next opcode fails
         self.stack.append(self.memo[int.from_bytes(self.data[start : start + 4], "little")])
 
     def _op_get(self) -> None:
@@ -147,10 +136,6 @@ class ValueMachine:
 
     def _op_binint(self) -> None:
         self.stack.append(int.from_bytes(self.take(4), "little", signed=True))
-
-    def _op_binint1(self) -> None:
-        self.stack.append(self.data[self.pos])
-        self.pos += 1
 
     def _op_binint2(self) -> None:
         self.stack.append(self.number(2))
@@ -184,7 +169,11 @@ class ValueMachine:
         if size > limits.LONG_VALUE:
             self._skip("str", size)
         else:
-            text = str(self.take(size), "utf-8", "surrogatepass")
+            start = self.pos
+            self.pos = end = start + size
+            if end > len(self.data):
+                raise broken_off(len(self.data))
+            text = str(self.data[start:end], "utf-8", "surrogatepass")
             if not text.isascii():  # one wide character makes every character take four bytes
                 self.spend(size >> 3)
             self.stack.append(text)

@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import RefusalError, damaged, over_limit
@@ -183,7 +184,8 @@ def _name(raw: bytes) -> str:
         name = raw.decode()
     except UnicodeDecodeError:
         raise damaged("its zip directory has a name that is not UTF-8") from None
-    if not name or "\0" in name or "\\" in name or name.startswith("/") or ".." in name.split("/"):
+    upward = ".." in name and ".." in name.split("/")
+    if not name or "\0" in name or "\\" in name or name.startswith("/") or upward:
         raise damaged(f"its zip directory has the unusable name {name!r}")
     return name
 
@@ -191,10 +193,12 @@ def _name(raw: bytes) -> str:
 def _check_layout(records: list[Record], end: int) -> None:
     """Refuses records that overlap each other or the directory, or do not begin at byte 0."""
     position = 0
-    for record in sorted(records, key=lambda record: record.header):
-        if record.header < position or (position == 0 and record.header):
-            raise damaged(f"its zip record {record.name!r} overlaps another, or other data precede it")
-        position = record.header + _LOCAL.size + len(record.name.encode()) + record.packed
+    for record in sorted(records, key=attrgetter("header")):
+        header, name = record.header, record.name
+        if header < position or (position == 0 and header):
+            raise damaged(f"its zip record {name!r} overlaps another, or other data precede it")
+        length = len(name) if name.isascii() else len(name.encode())
+        position = header + _LOCAL.size + length + record.packed
     if position > end:
         raise damaged("its zip records reach into the directory")
 

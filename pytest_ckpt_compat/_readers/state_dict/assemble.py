@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -96,11 +97,11 @@ def structure_of(
         raise no_tensors()
     converter = Converter(loaded.path, loaded.locatable)
     plain = {name: value for name, value in entries.items() if type(value) is not Tensor}
-    aliases = alias_groups({name: _identity(tensor) for name, tensor in tensors.items()})
+    aliases, views = _sharing(tensors)
     return Structure(
         {name: _spec(entry) for name, entry in entries.items()},
         aliases=aliases,
-        views=_views(tensors, aliases),
+        views=views,
         source=Source(loaded.path, loaded.format, container),
         locations={
             name: location
@@ -119,7 +120,28 @@ def structure_of(
 
 
 def _spec(entry: Any) -> TensorSpec:
-    return TensorSpec(entry.dtype, entry.size) if type(entry) is Tensor else TensorSpec(OBJECT)
+    return _tensor_spec(entry.dtype, entry.size) if type(entry) is Tensor else TensorSpec(OBJECT)
+
+
+@functools.lru_cache(maxsize=1024)  # the layers of a model have the same few
+def _tensor_spec(dtype: str, lengths: tuple[int, ...]) -> TensorSpec:
+    return TensorSpec(dtype, lengths)
+
+
+_Groups = tuple[tuple[str, ...], ...]
+
+
+def _sharing(tensors: Mapping[str, Tensor]) -> tuple[_Groups, _Groups]:
+    """Groups the keys that share one tensor, and those whose tensors share a storage without being one."""
+    storages: dict[str, object] = {}
+    for name, tensor in tensors.items():
+        storage = tensor.storage
+        storages[name] = id(tensor) if storage is None else (storage.record, storage.start)
+    shared = alias_groups(storages)
+    names = {name for group in shared for name in group}
+    aliases = alias_groups({name: _identity(tensor) for name, tensor in tensors.items() if name in names})
+    tied = {group[0]: group for group in aliases}
+    return aliases, tuple(group for group in shared if tied.get(group[0]) != group)
 
 
 def _identity(tensor: Tensor) -> object:
@@ -128,18 +150,6 @@ def _identity(tensor: Tensor) -> object:
         return id(tensor)
     storage = tensor.storage
     return storage.record, storage.start, tensor.dtype, tensor.offset, tensor.size, tensor.stride
-
-
-def _views(
-    tensors: Mapping[str, Tensor], aliases: tuple[tuple[str, ...], ...]
-) -> tuple[tuple[str, ...], ...]:
-    """Groups the keys whose tensors share a storage without being aliases."""
-    storages: dict[str, object] = {}
-    for name, tensor in tensors.items():
-        storage = tensor.storage
-        storages[name] = name if storage is None else (storage.record, storage.start)
-    tied = {group[0]: set(group) for group in aliases}
-    return tuple(group for group in alias_groups(storages) if tied.get(group[0]) != set(group))
 
 
 def _versions(state_dict: Any) -> Mapping[str, int] | None:
