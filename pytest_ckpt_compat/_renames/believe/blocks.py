@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any
 
@@ -121,6 +121,25 @@ def _scores(paths: Sequence[tuple[str, str]], ours: _Family, theirs: _Family) ->
         inside = all(f"{there}.".startswith(f"{counterparts[module]}.") for module in levels)
         found.append(min([SETTLED, *(scores[module] for module in levels)]) if inside else AGAINST)
     return found
+
+
+def more_of_the_same(units: Sequence[Unit], matched: Set[int]) -> set[int]:
+    """Finds the unmatched blocks of a side that have the content of a matched one beside them.
+
+    A deeper or shallower stack has more or fewer of the same: that is no part that was replaced.
+    """
+    family = _Family(units)
+    free: Counter[str] = Counter()
+    for index, unit in enumerate(units):
+        if index not in matched:
+            free.update(module for module in modules_of(unit.path) if _numbered(module))
+    whole = {module for module, number in free.items() if number == family.size(module)}
+    further = {module for module in whole if any(each not in free for each in family.alike(module))}
+    return {
+        index
+        for index, unit in enumerate(units)
+        if index not in matched and not further.isdisjoint(modules_of(unit.path))
+    }
 
 
 def _copies(a: Unit, b: Unit) -> float:
