@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -15.18
+INTERCEPT = -15.26
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 1.98,
-        "modules": 0.80,
-        "blocks": 2.20,
+        "name": 2.03,
+        "modules": 0.81,
+        "blocks": 2.34,
         "roles": 2.52,
-        "whole": 9.50,
-        "rarity": 4.86,
-        "distinct": 0.73,
+        "whole": 9.47,
+        "rarity": 4.68,
+        "distinct": 0.70,
     }
 )
 
