@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any
 
@@ -100,14 +100,18 @@ def _increasing(values: Sequence[Any]) -> bool:
 def _scores(paths: Sequence[tuple[str, str]], ours: _Family, theirs: _Family) -> list[float]:
     """Returns, for each pair of paths, what the numbers in the first one say."""
     votes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    partners: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for here, there in paths:
         targets = [module for module in modules_of(there) if _numbered(module)]
         for module in modules_of(here):
             if _numbered(module):
                 votes[module].update(targets)
+                partners[module][here.removeprefix(module)] = there
     counterparts = {module: _counterpart(counter, ours.size(module)) for module, counter in votes.items()}
     scores = {
         module: _score(module, counterparts, ours, theirs)
+        if not _is_flat(module, counterparts, ours)
+        else _flat_score(ours.alike(module), len(ours.siblings(module)), partners)
         for module in votes
         if len(ours.alike(module)) > 1 or _is_headless(module, counterparts[module], theirs)
     }
@@ -117,6 +121,25 @@ def _scores(paths: Sequence[tuple[str, str]], ours: _Family, theirs: _Family) ->
         inside = all(f"{there}.".startswith(f"{counterparts[module]}.") for module in levels)
         found.append(min([SETTLED, *(scores[module] for module in levels)]) if inside else AGAINST)
     return found
+
+
+def more_of_the_same(units: Sequence[Unit], matched: Set[int]) -> set[int]:
+    """Finds the unmatched blocks of a side that have the content of a matched one beside them.
+
+    A deeper or shallower stack has more or fewer of the same: that is no part that was replaced.
+    """
+    family = _Family(units)
+    free: Counter[str] = Counter()
+    for index, unit in enumerate(units):
+        if index not in matched:
+            free.update(module for module in modules_of(unit.path) if _numbered(module))
+    whole = {module for module, number in free.items() if number == family.size(module)}
+    further = {module for module in whole if any(each not in free for each in family.alike(module))}
+    return {
+        index
+        for index, unit in enumerate(units)
+        if index not in matched and not further.isdisjoint(modules_of(unit.path))
+    }
 
 
 def _copies(a: Unit, b: Unit) -> float:
@@ -151,10 +174,29 @@ def _score(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: 
     ranks = [theirs.rank(target) for target in family]
     if not complete or not _increasing(ranks):
         return AGAINST
-    if any(_is_headless(one, other, theirs) for one, other in zip(alike, targets, strict=True)):
+    headless = any(_is_headless(one, other, theirs) for one, other in zip(alike, targets, strict=True))
+    if headless and not _moved_as_one(module, counterparts, ours, theirs):
         return PLAUSIBLE
     anchored = len(family) > len(alike) or len(theirs.siblings(targets[0])) > len(targets)
     return SETTLED if anchored or len(alike) >= _MANY else PLAUSIBLE
+
+
+def _is_flat(module: str, counterparts: Mapping[str, str], ours: _Family) -> bool:
+    """Whether the other side has the contents of several equal blocks in one module."""
+    targets = {counterparts.get(each, "") for each in ours.alike(module)}
+    return len(targets) == 1 < len(ours.alike(module)) and "" not in targets
+
+
+def _flat_score(alike: Sequence[str], siblings: int, partners: Mapping[str, Mapping[str, str]]) -> float:
+    """Returns what the numbers of equal blocks say whose layers have numbers of their own on the other side.
+
+    ``conv.1.norm`` and ``conv.2.norm`` are ``norm1`` and ``norm2`` by the rules of blocks.
+    """
+    for inner in partners[alike[0]]:
+        paths = [partners[module].get(inner, "") for module in alike]
+        if len({_DIGITS.sub("#", path) for path in paths}) > 1 or not _increasing([*map(natural, paths)]):
+            return AGAINST
+    return SETTLED if siblings > len(alike) or len(alike) >= _MANY else PLAUSIBLE
 
 
 def _is_headless(module: str, target: str, theirs: _Family) -> bool:
@@ -164,6 +206,21 @@ def _is_headless(module: str, target: str, theirs: _Family) -> bool:
     """
     moved = bool(target) and _number(module) != _number(target)
     return moved and int(_number(theirs.siblings(target)[0])) > 1
+
+
+def _moved_as_one(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: _Family) -> bool:
+    """Whether all blocks of a family, no two of them alike, became all of another, in step.
+
+    Such a family starts with another number: ``layer1`` to ``layer4`` became ``res2`` to ``res5``.
+    """
+    family = ours.siblings(module)
+    inside = [counterparts.get(each, "").split(".") for each in family]
+    depth = next((i for i, segments in enumerate(zip(*inside, strict=False)) if len(set(segments)) > 1), None)
+    targets = [".".join(segments[: depth + 1]) for segments in inside] if depth is not None else []
+    if not targets or not all(map(_numbered, targets)) or theirs.siblings(targets[0]) != targets:
+        return False
+    shifts = {int(_number(b)) - int(_number(a)) for a, b in zip(family, targets, strict=True)}
+    return len(shifts) == 1 and all(len(ours.alike(each)) == 1 for each in family)
 
 
 def _kept(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: _Family) -> bool:

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from pytest_ckpt_compat._renames.believe.blocks import block_maps
+from pytest_ckpt_compat._renames.believe.blocks import block_maps, more_of_the_same
 from pytest_ckpt_compat._renames.believe.interchangeable import interchangeable
 from pytest_ckpt_compat._renames.believe.owners import other_layers
 from pytest_ckpt_compat._renames.believe.parts import explained_parts
 from pytest_ckpt_compat._renames.believe.reused_names import reused_names
 from pytest_ckpt_compat._renames.believe.vouchers import Vouchers
 from pytest_ckpt_compat._renames.match.alignment import Alignment
+from pytest_ckpt_compat._renames.match.leftovers import grown
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: Share of the changed layers above which most of a model is matched.
@@ -67,7 +68,10 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     measures = {name: values.tolist() for name, values in found.measures.items()}
     kept = {(a, b) for a, b in chosen if _same(old[a], new[b])}
     moved = [pair for pair in chosen if pair not in kept]
-    counted = _changed(old, new, kept)
+    resized = grown(old, new, chosen)
+    explained = {a for a, _ in (*chosen, *resized)}, {b for _, b in (*chosen, *resized)}
+    further = more_of_the_same(old, explained[0]), more_of_the_same(new, explained[1])
+    counted = _changed(old, new, kept, resized, further)
     fewer, more = sorted(map(len, counted))
     complete = min(len(moved) / max(more, 1), 1.0)
     parts = explained_parts(old, new, moved, counted)
@@ -116,16 +120,21 @@ def _parameters(unit: Unit) -> set[tuple[str, tuple[int, ...]]]:
 
 
 def _changed(
-    old: Sequence[Unit], new: Sequence[Unit], kept: Collection[tuple[int, int]]
+    old: Sequence[Unit],
+    new: Sequence[Unit],
+    kept: Collection[tuple[int, int]],
+    grown: Collection[tuple[int, int]],
+    further: tuple[set[int], set[int]],
 ) -> tuple[list[int], list[int]]:
     """Returns the changed layers of each side.
 
     Layers left over on both sides may be a replacement. Left over on one side alone, they were added or
     removed, which says little of the rest. Unchanged layers do not count: they do not show whether the
-    rest was renamed or replaced. Nor do those that kept their path and have another size.
+    rest was renamed or replaced. Nor do those that have another size in the place where they were, nor
+    further blocks of a family.
     """
     stayed = {unit.path for unit in old} & {unit.path for unit in new}
-    known = {a for a, _ in kept}, {b for _, b in kept}
+    known = {a for a, _ in (*kept, *grown)} | further[0], {b for _, b in (*kept, *grown)} | further[1]
     ours = [index for index, unit in enumerate(old) if index not in known[0] and unit.path not in stayed]
     theirs = [index for index, unit in enumerate(new) if index not in known[1] and unit.path not in stayed]
     return ours, theirs

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -15.46
+INTERCEPT = -15.26
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 1.96,
-        "modules": 0.71,
-        "blocks": 2.21,
-        "roles": 2.82,
-        "whole": 9.55,
-        "rarity": 4.87,
-        "distinct": 0.73,
+        "name": 2.03,
+        "modules": 0.81,
+        "blocks": 2.34,
+        "roles": 2.52,
+        "whole": 9.47,
+        "rarity": 4.68,
+        "distinct": 0.70,
     }
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.505
+CERTAIN = 0.501

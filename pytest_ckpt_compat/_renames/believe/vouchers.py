@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
 from pytest_ckpt_compat._renames.believe.interchangeable import rank_of
-from pytest_ckpt_compat._renames.units.paths import around, modules_of
+from pytest_ckpt_compat._renames.units.paths import around, is_number, modules_of
 from pytest_ckpt_compat._renames.units.tokens import segment_tokens
 from pytest_ckpt_compat._renames.units.units import Unit
 
@@ -18,6 +19,8 @@ _MOST = 0.5
 
 #: Least number of other layers in a module for them to show what to expect in it.
 _AROUND = 3
+
+_NUMBER = re.compile(r"\d{1,9}")
 
 
 class Vouchers:
@@ -38,7 +41,11 @@ class Vouchers:
         self._joint = {(a, b) for a, b in chosen if old[a].parts or new[b].parts}
         self._expected = _expected(old, new, chosen, self._stayed)
         self._modules = [_module(unit) for unit in old], [_module(unit) for unit in new]
-        self._inside = _named(old, ours), _named(new, theirs)
+        self._nameless = [_is_nameless(unit) for unit in old], [_is_nameless(unit) for unit in new]
+        self._last = [_last_words(unit.path) for unit in old], [_last_words(unit.path) for unit in new]
+        alone = [pair for pair in chosen if pair not in self._joint]
+        self._christened = _christened(alone, self._modules, self._nameless)
+        self._inside = _named(old, ours, self._nameless[0]), _named(new, theirs, self._nameless[1])
         silent = [(a, b) for a, b in chosen if not self._speaks(a, b)]
         unsettled = set(silent) - self._left_over(silent, chosen)
         self._silent = {self._places[0][a] for a, _ in unsettled}, {self._places[1][b] for _, b in unsettled}
@@ -61,8 +68,9 @@ class Vouchers:
         ours, theirs = self._names[0][a], self._names[1][b]
         one, other = self._beside[0][self._places[0][a]], self._beside[1][self._places[1][b]]
         if one.number < 2 and other.number < 2:
-            joint = (a, b) in self._joint and (ours <= theirs or theirs <= ours)
-            return joint or (a, b) in self._expected
+            within = ours <= theirs or theirs <= ours
+            same = self._last[0][a] == self._last[1][b] or (a, b) in self._joint
+            return (within and same) or self._is_new_name(a, b)
         if (a, b) in self._ranked:
             return (a, b) in self._expected
         return not (ours & theirs) <= (one.common & other.common)
@@ -71,7 +79,12 @@ class Vouchers:
         """Whether a layer in the module of either has the own name of the other."""
         ours, theirs = self._names[0][a], self._names[1][b]
         one, other = self._modules[0][a], self._modules[1][b]
-        return ours in self._inside[1][other] or theirs in self._inside[0][one]
+        passed_on = not self._nameless[0][a] and ours in self._inside[1][other]
+        return passed_on or (not self._nameless[1][b] and theirs in self._inside[0][one])
+
+    def _is_new_name(self, a: int, b: int) -> bool:
+        """Whether a new name is what to expect: most layers got one, or all beside it that had none."""
+        return (a, b) in self._expected or (self._modules[0][a], self._modules[1][b]) in self._christened
 
     def _left_over(
         self, silent: Sequence[tuple[int, int]], chosen: Sequence[tuple[int, int]]
@@ -141,12 +154,35 @@ def _module(unit: Unit) -> str:
     return unit.path.rpartition(".")[0]
 
 
-def _named(units: Sequence[Unit], names: Sequence[frozenset[str]]) -> dict[str, set[frozenset[str]]]:
+def _named(
+    units: Sequence[Unit], names: Sequence[frozenset[str]], nameless: Sequence[bool]
+) -> dict[str, set[frozenset[str]]]:
     """Returns module -> the own names of the layers in it."""
     found: defaultdict[str, set[frozenset[str]]] = defaultdict(set)
-    for unit, name in zip(units, names, strict=True):
-        found[_module(unit)].add(name)
+    for unit, name, without in zip(units, names, nameless, strict=True):
+        if not without:
+            found[_module(unit)].add(name)
     return found
+
+
+def _christened(
+    chosen: Sequence[tuple[int, int]],
+    modules: tuple[Sequence[str], Sequence[str]],
+    nameless: tuple[Sequence[bool], Sequence[bool]],
+) -> set[tuple[str, str]]:
+    """Returns the pairs of modules of which one has names for all the layers that are numbered in the other.
+
+    At least two, and no other layers in either: a single one may be another layer, and what a numbered layer
+    joins nobody knows.
+    """
+    held = Counter(modules[0]), Counter(modules[1])
+    named = Counter((modules[0][a], modules[1][b]) for a, b in chosen if nameless[0][a] != nameless[1][b])
+    return {pair for pair, number in named.items() if 1 < number == held[0][pair[0]] == held[1][pair[1]]}
+
+
+def _is_nameless(unit: Unit) -> bool:
+    """Whether a layer has a number for a name, as in an ``nn.Sequential``."""
+    return is_number(unit.path.rpartition(".")[2])
 
 
 @dataclass(frozen=True)
@@ -208,7 +244,16 @@ def _ranks(paths: Sequence[str]) -> list[float]:
     depth = next((i for i in depths if len({segments[i] for segments in split}) > 1), depths[-1])
     if len({tuple(segments[depth + 1 :]) for segments in split}) > 1:
         return [math.nan] * len(paths)
-    return [rank_of(segments[depth]) for segments in split]
+    names = [segments[depth] for segments in split]
+    ranks = [rank_of(name) for name in names]
+    distinct = len(set(ranks)) == len(ranks) and not any(map(math.isnan, ranks))
+    return ranks if distinct else [_first_number(name) for name in names]
+
+
+def _first_number(name: str) -> float:
+    """Returns the first number in a name, as the rank of ``conv1_1x1``; NaN if it has none."""
+    found = _NUMBER.search(name)
+    return float(found[0]) if found else math.nan
 
 
 def _in_step(ours: Sequence[float], theirs: Sequence[float]) -> bool:

@@ -56,6 +56,23 @@ def resized(
     return sorted(found.items())
 
 
+def grown(
+    old: Sequence[Unit], new: Sequence[Unit], believed: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Finds unmatched units that kept their name in the partner of their module, and changed one size."""
+    matched_old, matched_new = {a for a, _ in believed}, {b for _, b in believed}
+    homes = _homes(old, new, believed)
+    places = {unit.path: index for index, unit in enumerate(new) if index not in matched_new}
+    found = []
+    for a, unit in enumerate(old):
+        parent, _, name = unit.path.rpartition(".")
+        if a not in matched_old and parent in homes:
+            b = places.get(f"{homes[parent]}.{name}".lstrip("."))
+            if b is not None and _could_be(unit, new[b]):
+                found.append((a, b))
+    return found
+
+
 def ends_model(unit: Unit, units: Sequence[Unit]) -> bool:
     """Whether the unit is a head of the model that the units make up."""
     return is_head(unit.path, unit is units[-1], len(unit.main.shape))

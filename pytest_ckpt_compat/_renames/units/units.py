@@ -36,6 +36,9 @@ ROLES: Mapping[str, str] = MappingProxyType(
     }
 )
 
+#: Number of dimensions of a matrix; a kernel has more.
+MATRIX = 2
+
 #: Parameters whose names include the layer: ``in_proj_weight``, ``q_bias``.
 _SUFFIXED = re.compile(r"(?P<name>.+)_(?P<role>weight|bias)")
 
@@ -94,8 +97,11 @@ class Unit:
         """A value that differs for units of one kind that cannot stand in for each other, transposed or not.
 
         The bias of an oblong matrix shows which of its sizes is the output: 512 x 2048 with a bias of 2048 is
-        never 512 x 2048 with one of 512.
+        never 512 x 2048 with one of 512. The kernels of one side lie in one order, so that 512 x 2048 x 1 x 1
+        is never 2048 x 512 x 1 x 1.
         """
+        if len(self.main.shape) > MATRIX:
+            return (*self.kind, self.main.shape)
         oblong = len({size for size in self.main.shape if size != 1}) > 1
         biases = (tensor.spec.numel for tensor in self.tensors if tensor.role == "bias")
         return (*self.kind, next(biases, 0) if oblong else 0)

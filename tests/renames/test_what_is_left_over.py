@@ -1,0 +1,96 @@
+"""Which layers that are left over say that a part may have been replaced, and which do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_ckpt_compat._renames import infer
+from pytest_ckpt_compat._renames.believe.blocks import more_of_the_same
+from pytest_ckpt_compat._renames.match.leftovers import grown
+from pytest_ckpt_compat._renames.units.units import units_of
+
+from .models import Specs, linear, merged, norm, renamed, spec
+
+
+def encoder(vocabulary: int = 100, depth: int = 4) -> Specs:
+    """A small encoder; its embeddings are a table and a norm."""
+    layers = (
+        merged(
+            linear(f"encoder.layers.{i}.fc1", 64, 16),
+            linear(f"encoder.layers.{i}.fc2", 16, 64),
+            norm(f"encoder.layers.{i}.norm", 16),
+        )
+        for i in range(depth)
+    )
+    table = {"encoder.embed.table.weight": spec(vocabulary, 16)}
+    return merged(table, norm("encoder.embed.norm", 16), *layers, norm("encoder.last", 16))
+
+
+def confidences(old: Specs, new: Specs, word: str) -> set[str]:
+    found: set[str] = {c.confidence for c in infer(old, new) if c.new and any(word in key for key in c.old)}
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_a_table_that_grew_where_it_was_is_no_replacement(sort: bool) -> None:
+    old = encoder()
+    old = dict(sorted(old.items())) if sort else old
+    new = renamed(encoder(vocabulary=120), ("encoder.", "backbone."))
+    assert confidences(old, new, "layers") == {"certain"}
+
+
+def test_a_table_under_another_name_may_be_one() -> None:
+    new = renamed(encoder(vocabulary=120), ("encoder.", "backbone."), ("table", "patches"))
+    assert "certain" not in confidences(encoder(), new, "layers")
+
+
+def pairs_that_grew(old: Specs, new: Specs, believed: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    ours, theirs = units_of(old), units_of(new)
+    here, there = ([unit.path for unit in units] for units in (ours, theirs))
+    matches = [(here.index(a), there.index(b)) for a, b in believed]
+    return [(here[a], there[b]) for a, b in grown(ours, theirs, matches)]
+
+
+@pytest.mark.parametrize(
+    ("table", "found"),
+    [
+        ({"b.embed.table.weight": spec(120, 16)}, True),
+        ({"b.embed.rows.weight": spec(120, 16)}, False),  # another name
+        ({"b.other.table.weight": spec(120, 16)}, False),  # another module
+        ({"b.embed.table.weight": spec(120, 32)}, False),  # both sizes
+        ({"b.embed.table.weight": spec(120, 16), "b.embed.table.bias": spec(120)}, False),
+    ],
+)
+def test_what_grew_kept_its_name_in_the_partner_of_its_module(table: Specs, found: bool) -> None:
+    old = merged({"a.embed.table.weight": spec(100, 16)}, norm("a.embed.norm", 16))
+    new = merged(table, norm("b.embed.norm", 16))
+    expected = [("a.embed.table", "b.embed.table")] if found else []
+    assert pairs_that_grew(old, new, [("a.embed.norm", "b.embed.norm")]) == expected
+
+
+def test_nothing_tells_where_the_module_went_if_all_of_it_grew() -> None:
+    old, new = {"a.table.weight": spec(100, 16)}, {"b.table.weight": spec(120, 16)}
+    assert pairs_that_grew(old, new, []) == []
+
+
+def test_further_blocks_say_nothing_of_the_rest() -> None:
+    """The depth leaves open which block is which, but not what became of the other layers."""
+    new = renamed(encoder(depth=6), ("encoder.", "backbone."))
+    assert confidences(encoder(), new, "last") == {"certain"}
+    assert confidences(encoder(), new, "layers") == {"likely"}
+
+
+def left_over(specs: Specs, *unmatched: str) -> set[str]:
+    units = units_of(specs)
+    matched = {index for index, unit in enumerate(units) if not unit.path.startswith(unmatched)}
+    return {units[index].path for index in more_of_the_same(units, matched)}
+
+
+def test_a_block_is_more_of_the_same_only_as_a_whole_beside_one_that_is_alike() -> None:
+    blocks = merged(*(merged(linear(f"b.{i}.fc", 8, 8), norm(f"b.{i}.norm", 8)) for i in range(3)))
+    assert left_over(blocks, "b.2.") == {"b.2.fc", "b.2.norm"}
+    assert left_over(blocks, "b.2.norm") == set()
+    assert left_over(merged(blocks, linear("b.3.fc", 9, 8)), "b.3.") == set()
+    assert left_over(blocks, "b.") == set()
+    assert left_over(merged(blocks, linear("gate", 8, 8)), "gate") == set()
