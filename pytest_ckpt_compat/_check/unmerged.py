@@ -24,7 +24,7 @@ def restated(changes: Iterable[Change], old: Structure, new: Structure) -> tuple
     found = tuple(changes)
     if not adapted(old.tensors) or adapted(new.tensors):
         return found
-    found = _of_what_was_trained(found, old)
+    found = _of_wrapped_layers(_of_what_was_trained(found, old), old, new)
     return tuple(
         replace(each, kind="unmerged", detail=each.detail if each.kind == "prefixed" else "", advice="")
         if _is_adapters(each)
@@ -50,6 +50,30 @@ def _of_what_was_trained(changes: tuple[Change, ...], old: Structure) -> tuple[C
         if not other.keys().isdisjoint(each.old)
         else each
         for each in changes
+    )
+
+
+def _of_wrapped_layers(changes: tuple[Change, ...], old: Structure, new: Structure) -> tuple[Change, ...]:
+    """The changes; a layer that only peft's own names tell is the one that the definition lacks a weight for."""
+    missing = {each.new[0] for each in changes if each.kind == "missing" and len(each.new) == 1}
+    alone = [each.old[0] for each in changes if each.kind == "unexpected" and len(each.old) == 1]
+    pairs = {
+        key: name
+        for key, name in zip(alone, map(unwrapped, alone), strict=True)
+        if is_adapters(key) and name in missing and old.tensors[key].shape == new.tensors[name].shape
+    }
+    told = set(pairs.values())
+    return tuple(
+        _wrapped(each, pairs[each.old[0]], new) if each.kind == "unexpected" and each.old[0] in pairs else each
+        for each in changes
+        if not (each.kind == "missing" and told.issuperset(each.new))
+    )
+
+
+def _wrapped(change: Change, name: str, new: Structure) -> Change:
+    evidence = ("peft's name for it",)
+    return replace(
+        change, new=(name,), new_specs=(new.tensors[name],), confidence="likely", evidence=evidence
     )
 
 

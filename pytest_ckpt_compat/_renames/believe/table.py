@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -15.26
+INTERCEPT = -15.54
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.03,
-        "modules": 0.81,
-        "blocks": 2.34,
-        "roles": 2.52,
-        "whole": 9.47,
-        "rarity": 4.68,
-        "distinct": 0.70,
+        "name": 2.01,
+        "modules": 0.73,
+        "blocks": 2.35,
+        "roles": 2.82,
+        "whole": 9.52,
+        "rarity": 4.69,
+        "distinct": 0.71,
     }
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.501
+CERTAIN = 0.506
