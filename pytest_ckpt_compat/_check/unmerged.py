@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from pytest_ckpt_compat._core.adapters import adapted, is_adapters, trained_copies, unwrapped
 from pytest_ckpt_compat._core.changes import Change, Kind
 from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._renames.explain.patterns import grouped
 
 #: Kinds of changes whose advice would lose an adapter: to drop a tensor, or to rename it.
 _LOSING: frozenset[Kind] = frozenset({"unexpected", "renamed", "prefixed"})
@@ -54,26 +55,33 @@ def _of_what_was_trained(changes: tuple[Change, ...], old: Structure) -> tuple[C
 
 
 def _of_wrapped_layers(changes: tuple[Change, ...], old: Structure, new: Structure) -> tuple[Change, ...]:
-    """The changes; a layer that only peft's own names tell is the one that the definition lacks a weight for."""
+    """The changes; a layer of which peft's own names alone tell what it was is the one that is missing."""
     missing = {each.new[0] for each in changes if each.kind == "missing" and len(each.new) == 1}
     alone = [each.old[0] for each in changes if each.kind == "unexpected" and len(each.old) == 1]
-    pairs = {
+    names = {
         key: name
         for key, name in zip(alone, map(unwrapped, alone), strict=True)
         if is_adapters(key) and name in missing and old.tensors[key].shape == new.tensors[name].shape
     }
-    told = set(pairs.values())
-    return tuple(
-        _wrapped(each, pairs[each.old[0]], new) if each.kind == "unexpected" and each.old[0] in pairs else each
-        for each in changes
-        if not (each.kind == "missing" and told.issuperset(each.new))
-    )
+    if not names:
+        return changes
+    told = set(names.values())
+    rest = [each for each in changes if each.kind != "missing" or not told.issuperset(each.new)]
+    return grouped([_renamed(each, names, new) for each in rest], old.tensors, new.tensors)
 
 
-def _wrapped(change: Change, name: str, new: Structure) -> Change:
-    evidence = ("peft's name for it",)
+def _renamed(change: Change, names: Mapping[str, str], new: Structure) -> Change:
+    if change.kind != "unexpected" or change.old[0] not in names:
+        return change
+    name = names[change.old[0]]
+    evidence = ("what peft calls it in a layer that it wraps",)
     return replace(
-        change, new=(name,), new_specs=(new.tensors[name],), confidence="likely", evidence=evidence
+        change,
+        kind="renamed",
+        new=(name,),
+        new_specs=(new.tensors[name],),
+        confidence="likely",
+        evidence=evidence,
     )
 
 
