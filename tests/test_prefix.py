@@ -435,3 +435,20 @@ def test_a_hook_that_names_a_key_of_neither_side_beneath_a_prefix(tmp_path: Path
     assert verdict.exit_code == 1
     assert [change.kind for change in verdict.changes] == ["prefixed", "missing"]
     assert verdict.changes[1].new == ("body.of_no_one",)
+
+
+def test_a_prefix_adds_nothing_that_torch_does_not_miss(tmp_path: Path) -> None:
+    """Under its own prefix the file would say that this batch norm counts; torch looks for no such thing."""
+
+    class Net(nn.Module):
+        def __init__(self, tracked: bool) -> None:
+            super().__init__()
+            self.body, self.head, self.norm = (nn.Linear(2, 2) for _ in range(3))
+            self.stem = nn.BatchNorm1d(2, track_running_stats=tracked)
+
+    wrapped = nn.ModuleDict({"module": Net(tracked=True)})
+    path = tmp_path / "a.pt"
+    torch.save(Net(tracked=False).state_dict(), path)
+    verdict = ckpt.check(path, lambda: nn.ModuleDict({"module": Net(tracked=True)}))
+    gained = {key for change in verdict.changes for key in change.new}
+    assert gained == set(wrapped.load_state_dict(torch.load(path), strict=False).missing_keys)

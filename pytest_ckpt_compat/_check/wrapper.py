@@ -111,6 +111,7 @@ def composed(
         missing: the keys that a load of ``old`` as it is did not find.
         unexpected: the keys that it had no use for.
     """
+    asked = frozenset(missing)
     named = [
         replace(
             change,
@@ -118,6 +119,8 @@ def composed(
             rivals=tuple(map(wrapper.own, change.rivals)),
         )
         for change in found
+        # Without the prefix, layers read their versions in the file, and may ask for more than they do now.
+        if not asked or change.kind != "missing" or not asked.isdisjoint(change.new)
     ]
     told, moved = _Told.by(named), _Told.by(change for change in named if change.old and change.new)
     pairs = {key: wrapper.unwrapped(key) for key in old.tensors if key not in told.old}
