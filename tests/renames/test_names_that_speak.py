@@ -92,6 +92,17 @@ def test_a_wrapper_leaves_the_name_as_it_was(old: str, new: str, speaks: bool) -
     assert vouched(wrapped(old), wrapped(new))[-1] is speaks
 
 
+def test_a_lone_vector_may_be_another_ones_in_a_module_that_came() -> None:
+    kept = merged(*(norm(f"{letter}.scale", 8) for letter in "abcd"))
+    old, new = merged(kept, norm("last", 32)), merged(kept, norm("adapter.last", 32))
+    assert vouched(old, new)[-1] is False
+    blocks = merged(*(norm(f"blocks.{i}.last", 32 + i) for i in range(2)))
+    assert vouched(merged(kept, blocks), renamed(merged(kept, blocks), (".last", ".inner.last")))[-2:] == [
+        True,
+        True,
+    ]
+
+
 @pytest.mark.parametrize(
     ("after", "speaks"),
     [

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from pytest_ckpt_compat._renames.believe.interchangeable import rank_of
-from pytest_ckpt_compat._renames.units.paths import around, is_number, modules_of
+from pytest_ckpt_compat._renames.units.paths import around, is_number, modules_of, template
 from pytest_ckpt_compat._renames.units.tokens import segment_tokens
-from pytest_ckpt_compat._renames.units.units import Unit
+from pytest_ckpt_compat._renames.units.units import MATRIX, Unit
 
 #: Share of the layers with a new name of their own above which on such a name is what to expect.
 _MOST = 0.5
@@ -42,7 +42,7 @@ class Vouchers:
         self._expected = _expected(old, new, chosen, self._stayed)
         self._modules = [_module(unit) for unit in old], [_module(unit) for unit in new]
         self._nameless = [_is_nameless(unit) for unit in old], [_is_nameless(unit) for unit in new]
-        self._last = [_last_words(unit.path) for unit in old], [_last_words(unit.path) for unit in new]
+        self._wrapped = _wrapped(old, new, chosen, self._names)
         alone = [pair for pair in chosen if pair not in self._joint]
         self._christened = _christened(alone, self._modules, self._nameless)
         self._inside = _named(old, ours, self._nameless[0]), _named(new, theirs, self._nameless[1])
@@ -68,9 +68,8 @@ class Vouchers:
         ours, theirs = self._names[0][a], self._names[1][b]
         one, other = self._beside[0][self._places[0][a]], self._beside[1][self._places[1][b]]
         if one.number < 2 and other.number < 2:
-            within = ours <= theirs or theirs <= ours
-            same = self._last[0][a] == self._last[1][b] or (a, b) in self._joint
-            return (within and same) or self._is_new_name(a, b)
+            joint = (a, b) in self._joint and (ours <= theirs or theirs <= ours)
+            return joint or (a, b) in self._wrapped or self._is_new_name(a, b)
         if (a, b) in self._ranked:
             return (a, b) in self._expected
         return not (ours & theirs) <= (one.common & other.common)
@@ -178,6 +177,30 @@ def _christened(
     held = Counter(modules[0]), Counter(modules[1])
     named = Counter((modules[0][a], modules[1][b]) for a, b in chosen if nameless[0][a] != nameless[1][b])
     return {pair for pair, number in named.items() if 1 < number == held[0][pair[0]] == held[1][pair[1]]}
+
+
+def _wrapped(
+    old: Sequence[Unit],
+    new: Sequence[Unit],
+    chosen: Sequence[tuple[int, int]],
+    names: tuple[Sequence[frozenset[str]], Sequence[frozenset[str]]],
+) -> set[tuple[int, int]]:
+    """The matches of layers that kept their name but for a wrapper around them, on either side.
+
+    A single vector may be another one, in a module that came: its length agrees by accident.
+    """
+    found: defaultdict[Hashable, list[tuple[int, int]]] = defaultdict(list)
+    for a, b in chosen:
+        one, other = old[a].path, new[b].path
+        within = names[0][a] <= names[1][b] or names[1][b] <= names[0][a]
+        if within and _last_words(one) == _last_words(other):
+            found[template(one), template(other)].append((a, b))
+    return {
+        pair
+        for pairs in found.values()
+        for pair in pairs
+        if len(pairs) > 1 or old[pair[0]].copies or len(old[pair[0]].main.shape) >= MATRIX
+    }
 
 
 def _is_nameless(unit: Unit) -> bool:
