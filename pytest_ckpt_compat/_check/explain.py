@@ -42,7 +42,16 @@ def explain(
         recorded: gives definitions of which one may have saved the checkpoint; then the classes of its
             modules are known.
     """
-    facts = _kept_in_parts(facts, new)
+    facts, asked = _kept_in_parts(facts, new)
+    told = _told(facts, old, new, recorded)
+    missing = {key for each in told if each.kind == "missing" for key in each.new}
+    return (*told, *(fact for fact, parts in asked if not missing.isdisjoint(parts)))
+
+
+def _told(
+    facts: tuple[Change, ...], old: Structure, new: Structure, recorded: Recorded
+) -> tuple[Change, ...]:
+    """The explanation of facts about keys that their sides have."""
     found = grouped(without_wrappers(in_own_forms(facts, old, new), old, new), old, new)
     open_facts = [fact for fact in found if _is_open(fact)]
     unmatched_old = {key for fact in open_facts for key in fact.old}
@@ -89,15 +98,17 @@ def explain(
     return (*kept, *_left(kept, rest, new), *rest)
 
 
-def _kept_in_parts(facts: Iterable[Change], new: Structure) -> tuple[Change, ...]:
-    """The facts but for missing keys that the definition does not have, for it keeps their parts.
+def _kept_in_parts(
+    facts: Iterable[Change], new: Structure
+) -> tuple[tuple[Change, ...], list[tuple[Change, set[str]]]]:
+    """The facts, and apart from them the missing keys that the definition keeps in parts, with these.
 
-    A hook of torch's old spectral norm asks for the weight itself where the checkpoint has none of these.
+    A hook of torch's old spectral norm asks for the weight itself where the checkpoint has none of its parts.
     """
     facts = tuple(facts)
     asked = {key for fact in facts if fact.kind == "missing" for key in fact.new if key not in new.tensors}
     if not asked:
-        return facts
+        return facts, []
     from pytest_ckpt_compat._renames.units.parametrized import parametrized
 
     parts: dict[str, set[str]] = {}
@@ -105,7 +116,9 @@ def _kept_in_parts(facts: Iterable[Change], new: Structure) -> tuple[Change, ...
         parts.setdefault(each.parameter, set()).add(key)
     missing = {key for fact in facts if fact.kind == "missing" for key in fact.new}
     told = {key for key in asked & parts.keys() if parts[key] <= missing}
-    return tuple(fact for fact in facts if fact.kind != "missing" or not told.issuperset(fact.new))
+    apart = [fact for fact in facts if fact.kind == "missing" and told.issuperset(fact.new)]
+    kept = tuple(fact for fact in facts if fact not in apart)
+    return kept, [(fact, set().union(*(parts[key] for key in fact.new))) for fact in apart]
 
 
 def _of_one(change: Change, old: Structure, new: Structure) -> bool:
