@@ -69,6 +69,15 @@ def test_what_grew_kept_its_name_in_the_partner_of_its_module(table: Specs, foun
     assert pairs_that_grew(old, new, [("a.embed.norm", "b.embed.norm")]) == expected
 
 
+def test_modules_inside_that_kept_their_names_tell_where_the_outer_one_went() -> None:
+    old = merged({"a.inner.table.weight": spec(100, 16)}, linear("a.inner.h.0", 16, 16))
+    new = merged({"a.table.weight": spec(120, 16)}, linear("a.h.0", 16, 16))
+    found = [("a.inner.table", "a.table")]
+    assert pairs_that_grew(old, new, [("a.inner.h.0", "a.h.0")]) == found
+    other = merged({"a.table.weight": spec(120, 16)}, linear("a.g.0", 16, 16))
+    assert pairs_that_grew(old, other, [("a.inner.h.0", "a.g.0")]) == []
+
+
 def test_nothing_tells_where_the_module_went_if_all_of_it_grew() -> None:
     old, new = {"a.table.weight": spec(100, 16)}, {"b.table.weight": spec(120, 16)}
     assert pairs_that_grew(old, new, []) == []

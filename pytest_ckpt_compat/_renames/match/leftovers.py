@@ -92,11 +92,19 @@ def _could_be(a: Unit, b: Unit) -> bool:
 def _homes(
     old: Sequence[Unit], new: Sequence[Unit], believed: Sequence[tuple[int, int]]
 ) -> Mapping[str, str]:
-    """Returns old module -> the new module of most of its direct units; the root stays the root."""
+    """Returns old module -> the new module of most of its units; the root stays the root.
+
+    Those in modules inside count if these kept their names: ``a.h.0`` and ``b.h.0`` show that ``a`` is ``b``.
+    """
     votes: dict[str, Counter[str]] = {}
     for a, b in believed:
-        votes.setdefault(_parent(old[a].path), Counter())[_parent(new[b].path)] += 1
-    return {"": "", **{module: counter.most_common(1)[0][0] for module, counter in votes.items()}}
+        one, other = old[a].path, new[b].path
+        inside = True
+        while inside and one:
+            one, other = _parent(one), _parent(other)
+            votes.setdefault(one, Counter())[other] += 1
+            inside = one.rpartition(".")[2] == other.rpartition(".")[2]
+    return {**{module: counter.most_common(1)[0][0] for module, counter in votes.items()}, "": ""}
 
 
 def _parent(path: str) -> str:
