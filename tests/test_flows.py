@@ -81,6 +81,7 @@ def test_a_deleted_registration_takes_one_command(branch: Callable[[str], Path],
         "retired   other-v1: nobody loads it",
         "removed   ckpt_snapshots/other-v1.json",
         "removed   ckpt_snapshots/definitions/models.Net(classes=4).json",
+        "wrote     ckpt_snapshots/accepted/CK901.other-v1.a69a1e32.toml: commit it, too",
     ]
     (entry,) = accepted.load(folder / "ckpt_snapshots")
     assert leftovers(folder) == [

@@ -84,6 +84,23 @@ def test_a_head_of_another_size_does_not_lead_to_a_lenient_load(
     ]
 
 
+@pytest.mark.parametrize(
+    ("style", "own"),
+    [
+        ("hook", "state_dict.setdefault(prefix + 'head.bias', module.state_dict()['head.bias'])"),
+        ("lightning", "checkpoint['state_dict'].setdefault('head.bias', self.state_dict()['head.bias'])"),
+    ],
+)
+def test_what_starts_a_head_anew_is_told_in_the_words_of_the_style(
+    folder: Path, command: Command, style: str, own: str
+) -> None:
+    saved(folder, "backbone", 10)
+    choices = ("--choose", "head.weight=", "--choose", "head.bias=")
+    printed = command("migrate", "net-v1", "--style", style, *choices)
+    told = f"(CK101 missing); to start it anew, add the model's own: {own}"
+    assert f"ckpt-compat: not proven: head.bias: the load refuses it {told}" in printed.err.splitlines()
+
+
 def test_a_head_that_is_started_anew_ends_green_by_the_advice(folder: Path, command: Command) -> None:
     saved(folder, "backbone", 10)
     printed = command("migrate", "net-v1", "--choose", "head.weight=", "--choose", "head.bias=")

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_ckpt_compat._check.check import check_structure, diff
 from pytest_ckpt_compat._check.compare import fits
-from pytest_ckpt_compat._core.changes import Change, Policy, Severity
+from pytest_ckpt_compat._core.changes import Policy, Severity
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -126,9 +126,13 @@ class Writer:
     def _accepted(self, function: proof.Migration) -> tuple[dict[str, str], tuple[str, ...]]:
         """Loads what the code makes of the checkpoint."""
         if self.sides.definition is None:
-            return refusals(diff(proof.structure_after(function, self.sides.old), self.sides.new))
+            return refusals(diff(proof.structure_after(function, self.sides.old), self.sides.new), self.anew)
         definition = proof.with_migration(self.sides.definition, function)
-        return refusals(check_structure(self.sides.old, definition, self.sides.policy))
+        return refusals(check_structure(self.sides.old, definition, self.sides.policy), self.anew)
+
+    def anew(self, key: str) -> str:
+        """What starts a tensor of the model anew, in the code of this style."""
+        return f"state_dict[{key!r}] = model.state_dict()[{key!r}] (a migration may take the model, too)"
 
 
 def _compared(traced: proof.Traced) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -143,8 +147,12 @@ def _leaves_alone(function: proof.Migration, new: Structure) -> bool:
     return not traced.error and not traced.wrong
 
 
-def refusals(verdict: Verdict) -> tuple[dict[str, str], tuple[str, ...]]:
+def refusals(verdict: Verdict, anew: Callable[[str], str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """What a load still refuses: key -> why, and what is about no key.
+
+    Args:
+        verdict: of that load.
+        anew: gives the code that starts a tensor anew on purpose, and no other one with it.
 
     A verdict may say besides that names were exchanged: a key that is there and fits is not refused.
     """
@@ -155,7 +163,12 @@ def refusals(verdict: Verdict) -> tuple[dict[str, str], tuple[str, ...]]:
         if change.kind == "unopenable":
             continue
         told = f": {change.detail}" if change.detail else ""
-        text = f"the load refuses it ({change.rule} {change.kind}{told}){_anew(change)}"
+        own = (
+            f"; to start it anew, add the model's own: {anew(change.new[0])}"
+            if change.kind == "missing"
+            else ""
+        )
+        text = f"the load refuses it ({change.rule} {change.kind}{told}){own}"
         if not (change.new or change.old):
             problems.append(f"{change.rule} {change.kind}{told}")
         moved = change.kind in ("renamed", "split", "fused", "transposed", "reparametrized", "prefixed")
@@ -167,14 +180,6 @@ def refusals(verdict: Verdict) -> tuple[dict[str, str], tuple[str, ...]]:
             if key not in new:
                 found[key] = text
     return found, tuple(problems)
-
-
-def _anew(change: Change) -> str:
-    """How a tensor that nothing is loaded into is started anew on purpose, and no other one with it."""
-    if change.kind != "missing":
-        return ""
-    own = f"state_dict[{change.new[0]!r}] = model.state_dict()[{change.new[0]!r}]"
-    return f"; to start it anew, add the model's own: {own} (a migration may take the model, too)"
 
 
 class _Timm(Writer):
@@ -189,6 +194,9 @@ class _Timm(Writer):
 class _Lightning(Writer):
     style = "lightning"
     meets_new_ones = True
+
+    def anew(self, key: str) -> str:
+        return f"checkpoint['state_dict'].setdefault({key!r}, self.state_dict()[{key!r}])"
 
     def written(self, unproven: Mapping[Rule, str]) -> Written:
         return replace(super().written(unproven), owner=self.sides.verdict.new_label.partition(" (")[0])
@@ -207,6 +215,9 @@ class _Lightning(Writer):
 
 class _RulesFile(Writer):
     style = "rules"
+
+    def anew(self, key: str) -> str:
+        return f"{super().anew(key)}, in a function: --style function"
 
     def source(self, written: Written) -> str:
         return toml_file.text_of(written)
@@ -273,6 +284,14 @@ class _Hook(Writer):
     def absolute(self, key: str) -> list[str]:
         return self.owner.absolute(key)
 
+    def anew(self, key: str) -> str:
+        """The hook is called for checkpoints of today, too, which have the tensor."""
+        within = (path for path in self.owner.paths if not path or key.startswith(f"{path}."))
+        path = next(within, None)
+        where = " (in a hook of the module that has it)" if path is None else ""
+        name = key.removeprefix(f"{path}.") if path else key
+        return f"state_dict.setdefault(prefix + {name!r}, module.state_dict()[{name!r}]){where}"
+
     def written(self, unproven: Mapping[Rule, str]) -> Written:
         owner = self.owner
         relative = replace(self.plan, live=owner.steps, doubtful=owner.relative(self.plan.doubtful))
@@ -315,7 +334,7 @@ class _Hook(Writer):
             return self._prove_alone(upgrade)
         hooked = proof.with_hooks(definition, upgrade, self.owner.paths, version)
         unproven, problems = _compared(proof.traced_load(definition, hooked, self.plan.live, self.sides.old))
-        refused, others = refusals(check_structure(self.sides.old, hooked, self.sides.policy))
+        refused, others = refusals(check_structure(self.sides.old, hooked, self.sides.policy), self.anew)
         today = self.sides.new
         if version:
             versions = {**(today.versions or {}), **dict.fromkeys(self.owner.paths, version)}

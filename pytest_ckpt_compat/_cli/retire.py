@@ -74,12 +74,17 @@ def retire(project: Project, identifier: str, reason: str) -> list[str]:
     before = [each for each in accepted.load(folder) if each.id == entry.id]
     if before:
         accepted_files.drop(folder, before)
-    accepted_files.save(folder, [entry])
+    written = accepted_files.save(folder, [entry])
     for name in gone:
         store.remove(folder, name)
     removed = [f"removed   {store.shown(folder, name)}" for name in gone]
-    removed += [f"removed   {each.file}: the accepted {each.rule} {each.key}" for each in before]
-    return [f"retired   {identifier}: {entry.reason}", *removed, *(_empty(project) if same else ())]
+    removed += [
+        f"removed   {folder.name}/{each.file}: the accepted {each.rule} {each.key}"
+        for each in before
+        if each.file not in written
+    ]
+    told = [f"wrote     {folder.name}/{name}: commit it, too" for name in written]
+    return [f"retired   {identifier}: {entry.reason}", *removed, *told, *(_empty(project) if same else ())]
 
 
 def _empty(project: Project) -> Iterator[str]:
