@@ -52,7 +52,8 @@ def test_each_is_recorded_and_guarded(
     assert all(len(name) < 120 for name in names)
     printed = command("check")
     assert (printed.code, printed.out.splitlines()[-1]) == (0, "compared  2 checkpoints, 4 tensors")
-    code = project.path / "net_by_mode.py"  # of another size, so that Python does not take it for what it compiled
+    code = project.path / "net_by_mode.py"
+    # Of another size: else Python may take it for what it compiled in the same second.
     code.write_text(code.read_text(encoding="utf-8").replace("else 8", "else 10"), encoding="utf-8")
     printed = command("check")
     assert printed.code == 1
