@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._core.display import count
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from pytest_ckpt_compat._check import acceptance
     from pytest_ckpt_compat._pytest_plugin.collection import in_project
-    from pytest_ckpt_compat._snapshots import accepted, accepted_files
+    from pytest_ckpt_compat._snapshots import accepted
 
     if arguments.all and arguments.key != "*":
         raise UsageError("--all", "accepts every key", "leave --key out, or give --rule in its place")
@@ -80,16 +81,30 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"accept {' '.join(left)}", "has nothing that fails and can be accepted", "leave it out"
         )
-    files = accepted_files.save(context.folder, chosen)
-    for entry, file in zip(chosen, files, strict=True):
-        print("\n".join(lines_of(entry, accepted.load(context.folder), f"{context.folder.name}/{file}")))
+    print("\n".join(written(context.folder, chosen)))
     for name in left:
         print(f"nothing of {name} fails: nothing was accepted for it")
     return 0
 
 
-def lines_of(entry: Entry, stored: Sequence[Entry], file: str) -> list[str]:
-    """What is printed of an entry that was written, of all that are stored now."""
+def written(folder: Path, entries: Sequence[Entry]) -> list[str]:
+    """Writes entries; returns what is printed of each.
+
+    Raises:
+        SnapshotError: a file cannot be read or written; then nothing was written.
+    """
+    from pytest_ckpt_compat._snapshots import accepted, accepted_files
+
+    files = accepted_files.save(folder, entries)
+    stored = accepted.load(folder)
+    return [
+        line
+        for entry, file in zip(entries, files, strict=True)
+        for line in _lines(entry, stored, f"{folder.name}/{file}")
+    ]
+
+
+def _lines(entry: Entry, stored: Sequence[Entry], file: str) -> list[str]:
     changes = count(len(entry.changes), "change")
     lines = [f"accepted  {entry.rule} {entry.key} of {entry.id} ({changes}) in {file}"]
     lines += [f"  {change}" for change in entry.changes[:_MOST]]

@@ -248,8 +248,8 @@ class _Asking:
 
     def _accept(self, verdict: Verdict) -> list[str]:
         from pytest_ckpt_compat._check import acceptance
-        from pytest_ckpt_compat._cli.accept import lines_of
-        from pytest_ckpt_compat._snapshots import accepted, accepted_files
+        from pytest_ckpt_compat._cli.accept import written
+        from pytest_ckpt_compat._snapshots import accepted
 
         chosen_rules = self._asked_rules(acceptance.rules_of(verdict))
         reason = self._asked_reason() if chosen_rules else ""
@@ -261,13 +261,7 @@ class _Asking:
         entries = accepted.load(context.folder)
         wanted = accepted.Entry(verdict.name, "", "*", reason, self.until)
         chosen = acceptance.accept_all(verdict, entries, wanted, context.today)
-        files = accepted_files.save(context.folder, chosen)
-        stored = accepted.load(context.folder)
-        return [
-            line
-            for entry, file in zip(chosen, files, strict=True)
-            for line in lines_of(entry, stored, f"{context.folder.name}/{file}")
-        ]
+        return written(context.folder, chosen)
 
     def _retire(self, verdict: Verdict) -> list[str]:
         from pytest_ckpt_compat._cli.retire import retire
