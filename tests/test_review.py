@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pytest_ckpt_compat._check import check, checkpoint
+from pytest_ckpt_compat._cli import review
 from pytest_ckpt_compat._cli.progress import asked
 from pytest_ckpt_compat._snapshots import accepted
 from tests.conftest import SETTINGS, Printed, save
@@ -173,7 +174,7 @@ def test_what_was_answered_stays_when_the_user_interrupts(
             raise KeyboardInterrupt
         return asked(question)
 
-    monkeypatch.setattr("pytest_ckpt_compat._cli.review.asked", interrupted)
+    monkeypatch.setattr(review, "asked", interrupted)
     code, shown = answer("a", "", "the new task", "a", "", "")
     assert (code, {each[0] for each in entries(broken.path)}) == (1, {"net-v1"}), shown
     assert "interrupted: every answer before this question is written" in shown
