@@ -43,12 +43,12 @@ def explain(
             modules are known.
     """
     facts, asked = _kept_in_parts(facts, new)
-    told = _told(facts, old, new, recorded)
-    missing = {key for each in told if each.kind == "missing" for key in each.new}
-    return (*told, *(fact for fact, parts in asked if not missing.isdisjoint(parts)))
+    found = _inferred(facts, old, new, recorded)
+    lacking = _lacking(found)
+    return (*found, *(fact for fact, parts in asked if not lacking.isdisjoint(parts)))
 
 
-def _told(
+def _inferred(
     facts: tuple[Change, ...], old: Structure, new: Structure, recorded: Recorded
 ) -> tuple[Change, ...]:
     """The explanation of facts about keys that their sides have."""
@@ -106,7 +106,7 @@ def _kept_in_parts(
     A hook of torch's old spectral norm asks for the weight itself where the checkpoint has none of its parts.
     """
     facts = tuple(facts)
-    asked = {key for fact in facts if fact.kind == "missing" for key in fact.new if key not in new.tensors}
+    asked = {key for key in _lacking(facts) if key not in new.tensors}
     if not asked:
         return facts, []
     from pytest_ckpt_compat._renames.units.parametrized import parametrized
@@ -114,11 +114,16 @@ def _kept_in_parts(
     parts: dict[str, set[str]] = {}
     for key, each in parametrized(new.tensors).items():
         parts.setdefault(each.parameter, set()).add(key)
-    missing = {key for fact in facts if fact.kind == "missing" for key in fact.new}
-    told = {key for key in asked & parts.keys() if parts[key] <= missing}
+    lacking = _lacking(facts)
+    told = {key for key in asked & parts.keys() if parts[key] <= lacking}
     apart = [fact for fact in facts if fact.kind == "missing" and told.issuperset(fact.new)]
     kept = tuple(fact for fact in facts if fact not in apart)
     return kept, [(fact, set().union(*(parts[key] for key in fact.new))) for fact in apart]
+
+
+def _lacking(facts: Iterable[Change]) -> set[str]:
+    """The keys that are missing."""
+    return {key for fact in facts if fact.kind == "missing" for key in fact.new}
 
 
 def _of_one(change: Change, old: Structure, new: Structure) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from pytest_ckpt_compat._check.explain import grouped
 from pytest_ckpt_compat._core.adapters import adapted, is_adapters, trained_copies, unwrapped
 from pytest_ckpt_compat._core.changes import Change, Kind
 from pytest_ckpt_compat._core.structure import Structure
-from pytest_ckpt_compat._renames.explain.patterns import grouped
 
 #: Kinds of changes whose advice would lose an adapter: to drop a tensor, or to rename it.
 _LOSING: frozenset[Kind] = frozenset({"unexpected", "renamed", "prefixed"})
@@ -67,7 +67,7 @@ def _of_wrapped_layers(changes: tuple[Change, ...], old: Structure, new: Structu
         return changes
     told = set(names.values())
     rest = [each for each in changes if each.kind != "missing" or not told.issuperset(each.new)]
-    return grouped([_renamed(each, names, new) for each in rest], old.tensors, new.tensors)
+    return grouped([_renamed(each, names, new) for each in rest], old, new)
 
 
 def _renamed(change: Change, names: Mapping[str, str], new: Structure) -> Change:
