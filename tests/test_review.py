@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pytest_ckpt_compat._check import check, checkpoint
-from pytest_ckpt_compat._cli import review
+from pytest_ckpt_compat._cli import migrate, review
 from pytest_ckpt_compat._cli.progress import asked
 from pytest_ckpt_compat._snapshots import accepted
 from tests.conftest import SETTINGS, Printed, save
@@ -264,7 +264,7 @@ def test_migrate_asks_about_a_registered_checkpoint(
 ) -> None:
     """It is found while pytest collects, which takes standard input away."""
     project.makepyprojecttoml(SETTINGS + ENTRY)
-    monkeypatch.setattr("pytest_ckpt_compat._cli.migrate.registered", lambda *_: ambiguous())
+    monkeypatch.setattr(migrate, "registered", lambda *_: ambiguous())
     code, shown = answer("1", "1", words=("migrate", "net-v1"))
     assert code == 0
     assert shown.count("number, or nothing to leave it open: ") == 2
