@@ -128,18 +128,14 @@ def more_of_the_same(units: Sequence[Unit], matched: Set[int]) -> set[int]:
 
     A deeper or shallower stack has more or fewer of the same: that is no part that was replaced.
     """
+    left = [index for index in range(len(units)) if index not in matched]
+    free = Counter(module for index in left for module in modules_of(units[index].path) if _numbered(module))
+    if not free:
+        return set()
     family = _Family(units)
-    free: Counter[str] = Counter()
-    for index, unit in enumerate(units):
-        if index not in matched:
-            free.update(module for module in modules_of(unit.path) if _numbered(module))
     whole = {module for module, number in free.items() if number == family.size(module)}
     further = {module for module in whole if any(each not in free for each in family.alike(module))}
-    return {
-        index
-        for index, unit in enumerate(units)
-        if index not in matched and not further.isdisjoint(modules_of(unit.path))
-    }
+    return {index for index in left if not further.isdisjoint(modules_of(units[index].path))}
 
 
 def _copies(a: Unit, b: Unit) -> float:

@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 #: Pairs of modules above which their contents are not compared, to save memory.
 _MOST_MODULE_PAIRS = 4_000_000
 
-_T = TypeVar("_T", bound=Hashable)
-
-
 #: Agreement of two nodes that differ in the terms alone in which their main tensor is stored: they may be
 #: the same, and are never so by this alone.
 _OTHER_TERMS = 0.5
+
+_T = TypeVar("_T", bound=Hashable)
 
 
 @dataclass(frozen=True)

@@ -61,15 +61,17 @@ def grown(
 ) -> list[tuple[int, int]]:
     """Finds unmatched units that kept their name in the partner of their module, and changed one size."""
     matched_old, matched_new = {a for a, _ in believed}, {b for _, b in believed}
-    homes = _homes(old, new, believed)
+    left = [a for a in range(len(old)) if a not in matched_old]
     places = {unit.path: index for index, unit in enumerate(new) if index not in matched_new}
+    if not left or not places:
+        return []
+    homes = _homes(old, new, believed)
     found = []
-    for a, unit in enumerate(old):
-        parent, _, name = unit.path.rpartition(".")
-        if a not in matched_old and parent in homes:
-            b = places.get(f"{homes[parent]}.{name}".lstrip("."))
-            if b is not None and _could_be(unit, new[b]):
-                found.append((a, b))
+    for a in left:
+        parent, _, name = old[a].path.rpartition(".")
+        b = places.get(f"{homes[parent]}.{name}".lstrip(".")) if parent in homes else None
+        if b is not None and _could_be(old[a], new[b]):
+            found.append((a, b))
     return found
 
 
