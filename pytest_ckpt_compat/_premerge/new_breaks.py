@@ -91,19 +91,22 @@ def compare(
     )
     known = (*recorded_definitions(subject, None), *([recorded] if recorded is not None else []))
     own = replace(_own(subject), recorded=known)
-    main = migrations.compare(subject, main, base, lambda: _ask(subject, main, code, {CHECKPOINT: own}))
-    main = migrations.lost_before(
-        subject,
-        main,
-        base,
-        lambda text: _ask(subject, main, code, {CHECKPOINT: replace(own, snapshot=text)}),
-    )
-    cases[0] = replace(cases[0], verdict=main, question=own)
+    cases[0] = replace(cases[0], verdict=_with_migrations(subject, main, code, own), question=own)
     severities = subject.registration.policy.severities
     cases = [replace(each, verdict=graded(each.verdict, severities)) for each in cases]
     told = [earlier.with_arguments(each.verdict, as_named, subject.identifier) for each in cases]
     cases = [replace(each, verdict=verdict) for each, verdict in zip(cases, told, strict=True)]
     return _without_existing(subject, cases, code)
+
+
+def _with_migrations(subject: Subject, main: Verdict, code: MergeBaseCode, own: Question) -> Verdict:
+    """The checkpoint's verdict, with the migrations that the branch brings, and those main lacks as well."""
+
+    def ask(snapshot: str = "") -> Answer:
+        return _ask(subject, main, code, {CHECKPOINT: replace(own, snapshot=snapshot)})
+
+    brought = migrations.compare(subject, main, code.base, ask)
+    return migrations.lost_before(subject, brought, code.base, ask)
 
 
 def recorded(subject: Subject, code: MergeBaseCode) -> Structure | None:

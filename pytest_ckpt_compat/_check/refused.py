@@ -1,0 +1,44 @@
+"""What a load refuses of what a migration has made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pytest_ckpt_compat._check.compare import fits
+from pytest_ckpt_compat._core.changes import Severity
+from pytest_ckpt_compat._core.verdict import Verdict
+
+
+def refusals(verdict: Verdict, anew: Callable[[str], str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What a load still refuses: key -> why, and what is about no key.
+
+    A verdict may say besides that names were exchanged: a key that is there and fits is not refused.
+
+    Args:
+        verdict: of that load.
+        anew: gives the code that starts a tensor anew on purpose, and no other one with it.
+    """
+    found: dict[str, str] = {}
+    problems: list[str] = []
+    old, new = (side.tensors if side else {} for side in (verdict.old, verdict.new))
+    for change in verdict.of(Severity.ERROR, Severity.INCOMPLETE):
+        if change.kind == "unopenable":
+            continue
+        told = f": {change.detail}" if change.detail else ""
+        own = (
+            f"; to start it anew, add the model's own: {anew(change.new[0])}"
+            if change.kind == "missing"
+            else ""
+        )
+        text = f"the load refuses it ({change.rule} {change.kind}{told}){own}"
+        if not (change.new or change.old):
+            problems.append(f"{change.rule} {change.kind}{told}")
+        moved = change.kind in ("renamed", "split", "fused", "transposed", "reparametrized", "prefixed")
+        for key in change.new:
+            there = key in old and key in new and fits(old[key], new[key])
+            if not (moved and there):
+                found[key] = text
+        for key in change.old:
+            if key not in new:
+                found[key] = text
+    return found, tuple(problems)
