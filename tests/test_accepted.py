@@ -115,6 +115,55 @@ def test_a_date(widened: pytest.Pytester, command: Command, until: str) -> None:
         result.stdout.fnmatch_lines(["CK904 *", f"*expired on {YESTERDAY}; repair the break, or accept*"])
 
 
+def lapsed(project: pytest.Pytester, command: Command, *keys: str) -> None:
+    """Accepts changes of these keys, each in an entry of its own, until yesterday."""
+    for key in keys:
+        command("accept", "net-v1", "--rule", "CK202", "--key", key, "--reason", "soon", "--until", TOMORROW)
+    for path in files(project):
+        path.write_text(path.read_text().replace(TOMORROW, YESTERDAY))
+
+
+@pytest.mark.parametrize("key", ["head.weight", "head.bias", "head.*"])
+def test_past_its_date_the_entry_of_a_repaired_break_can_be_taken_out(
+    widened: pytest.Pytester, command: Command, key: str
+) -> None:
+    """It failed for ever, and nothing but an edit by hand took it out."""
+    lapsed(widened, command, key)
+    assert command("check").code == 1
+    change_model(widened, "classes=5", "classes=4")
+    printed = command("check")
+    assert printed.code == 0, printed.out
+    assert "no longer occurs (ckpt-compat update takes it out)" in printed.out
+    assert command("update").code == 0
+    assert files(widened) == []
+
+
+def test_past_their_dates_entries_end_with_the_command_that_the_failure_prints(
+    widened: pytest.Pytester, command: Command
+) -> None:
+    lapsed(widened, command, "head.weight", "head.bias")
+    (line,) = [line for line in command("check").out.splitlines() if "ckpt-compat accept" in line]
+    words = shlex.split(line.partition("ckpt-compat ")[2])
+    assert command(*words[:-1], "it stays").code == 0
+    assert command("check").code == 0
+    assert command("update").code == 0
+    (path,) = files(widened)
+    assert 'reason = "it stays"' in path.read_text()
+    assert command("check").code == 0
+
+
+@pytest.mark.parametrize("key", ["head.weight", "head.bias"])
+def test_an_update_takes_out_the_entry_of_a_tensor_of_any_shape(
+    widened: pytest.Pytester, command: Command, key: str
+) -> None:
+    """The comma inside of a shape was taken for one between two tensors of another file."""
+    command("accept", "net-v1", "--rule", "CK202", "--key", key, "--reason", "five classes now")
+    change_model(widened, "classes=5", "classes=4")
+    assert "no longer occurs (ckpt-compat update takes it out)" in command("check").out
+    assert command("update").code == 0
+    assert files(widened) == []
+
+
 def test_a_date_that_has_passed_is_refused(widened: pytest.Pytester, command: Command) -> None:
     printed = command("accept", "net-v1", "--rule", "CK202", "--reason", "late", "--until", YESTERDAY)
     assert printed.code == 2

@@ -76,6 +76,7 @@ def test_the_examples_about_acceptances(project: pytest.Pytester, command: Comma
     (entries,) = folder.iterdir()
     edit(models, "classes=6", "classes=4")
     assert says(command("check").out, "CK903")
+    edit(models, "classes=4", "classes=6")
     edit(entries, 'reason = "six shapes"', 'reason = "six shapes"\nuntil = 2026-05-31')
     assert says(command("check").out, "CK904")
 

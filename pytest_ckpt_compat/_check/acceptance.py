@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
@@ -19,6 +20,8 @@ from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 _FAILING = (Severity.ERROR, Severity.INCOMPLETE)
 _ARROW = " -> "
+#: Between two tensors of one side; a comma inside of a shape is none.
+_BETWEEN_TENSORS = re.compile(r", (?![^\[\]]*\])")
 #: Commands that a failure prints at most.
 _COMMANDS = 3
 
@@ -131,28 +134,39 @@ def apply(
     # What breaks in the same way is told with the checkpoint; another checkpoint may need the entry.
     alike = replace(verdicts[0], name=verdicts[0].alike)
     _accept(alike, standing, used)
+    lapsed = _lapsed([*applied, alike], [entry for entry in own if entry not in standing])
     found = [
         Change(
             "expired-acceptance",
             detail=f"{_about(entry)} expired on {entry.until}; repair the break, or accept it anew",
         )
         for entry in own
-        if entry not in standing
+        if entry in lapsed
     ]
     # A comparison alone tells of the file that stood here at the reference, and of an earlier definition.
     compared = {
         entry
-        for entry in standing
+        for entry in own
         if entry.id != first
         or _is_of_earlier_settings(entry, verdicts)
         or _is_of_another_file(entry, verdicts[0])
     }
     found += [
         Change("unused-acceptance", detail=no_longer_occurs(entry, ref if entry in compared else ""))
-        for entry in standing
-        if entry not in used and entry.id in whole and (ref or entry.id != first or entry not in compared)
+        for entry in own
+        if entry not in used | lapsed
+        if entry.id in whole and (ref or entry.id != first or entry not in compared)
     ]
     return (replace(applied[0], changes=(*judge(found, Policy()), *applied[0].changes)), *applied[1:])
+
+
+def _lapsed(verdicts: Iterable[Verdict], expired: Sequence[Entry]) -> set[Entry]:
+    """The expired entries whose breaks are still there, and are not accepted by another entry."""
+    lapsed: set[Entry] = set()
+    for verdict in verdicts if expired else ():
+        left = (change for change in verdict.changes if change.severity is not Severity.ACCEPTED)
+        _accept(replace(verdict, changes=tuple(left)), expired, lapsed)
+    return lapsed
 
 
 def _is_of_earlier_settings(entry: Entry, verdicts: Sequence[Verdict]) -> bool:
@@ -165,7 +179,7 @@ def _is_of_another_file(entry: Entry, verdict: Verdict) -> bool:
     """Whether an entry is on tensors of which the checkpoint has none: those of the file before this one."""
     if verdict.old is None or not entry.rule.startswith(("CK1", "CK2")):
         return False
-    lefts = [fact.partition(" -> ")[0].split(", ") for fact in entry.changes]
+    lefts = [_BETWEEN_TENSORS.split(fact.partition(_ARROW)[0]) for fact in entry.changes]
     named = {each for left in lefts for each in left if each != "(none)"}
     return bool(named) and named.isdisjoint(
         visible(f"{key} {spec}") for key, spec in verdict.old.tensors.items()

@@ -150,8 +150,8 @@ RULES: tuple[Rule, ...] = (
         ),
         why=cleandoc(
             """
-            The date was a promise to look again. So the check fails even if the break has been repaired in
-            the meantime.
+            The date was a promise to look again. If the break has been repaired in the meantime, or another
+            entry covers it, nothing is left to look at: that is CK903, and an update takes the entry out.
             """
         ),
         example=cleandoc(
@@ -160,7 +160,7 @@ RULES: tuple[Rule, ...] = (
             on 2026-05-31
             """
         ),
-        mend="Repair the break and take the entry out.",
+        mend="Repair the break; ckpt-compat update then takes the entry out.",
         accept=cleandoc(
             """
             If the break has to stay, accept it again, with a reason that is still true and a later date:
