@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pty
@@ -17,6 +18,7 @@ import pytest
 from pytest_ckpt_compat._check import check, checkpoint
 from pytest_ckpt_compat._cli import migrate, review
 from pytest_ckpt_compat._cli.progress import asked
+from pytest_ckpt_compat._pytest_plugin import collection
 from pytest_ckpt_compat._snapshots import accepted
 from tests.conftest import SETTINGS, Printed, save
 from tests.repository import ENTRY, commit, edit, git, make_project
@@ -63,7 +65,7 @@ def answer(command: Command, monkeypatch: pytest.MonkeyPatch) -> Answer:
     """Runs a review in this process, with these answers; returns its exit code and what it showed."""
 
     def run(*answers: str, words: tuple[str, ...] = ("review",)) -> tuple[int, str]:
-        terminal = Terminal("".join(f"{line}\n" for line in answers) + "\x04")  # then the input ends
+        terminal = Terminal("".join(f"{line}\n" for line in answers) + "\x04\x04")  # then the input ends
         with (
             open(terminal.slave, encoding="utf-8", closefd=False) as stdin,
             open(os.dup(terminal.slave), "w", encoding="utf-8") as stderr,
@@ -164,6 +166,39 @@ def test_what_was_answered_stays_when_the_user_leaves(
 ) -> None:
     code, shown = answer("a", "", "the new task", *last)
     assert (code, {each[0] for each in entries(broken.path)}) == (1, {"net-v1"}), shown
+
+
+@pytest.mark.parametrize("answers", [("a", ""), ("a",)], ids=["why", "which"])
+def test_the_end_of_the_input_is_no_answer(
+    broken: pytest.Pytester, answer: Answer, answers: tuple[str, ...]
+) -> None:
+    """It was taken for an empty line, which repeats the reason before, or chooses every rule."""
+    code, shown = answer("a", "", "the new task", *answers)
+    assert (code, {each[0] for each in entries(broken.path)}) == (1, {"net-v1"}), shown
+    assert "nothing was written" in shown
+
+
+def test_a_reason_that_was_refused_is_not_offered_again(broken: pytest.Pytester, answer: Answer) -> None:
+    code, shown = answer("a", "", "the new task", "a", "", ".", "a", "", "")
+    assert code == 0, shown
+    assert "(nothing for: .)" not in shown
+    assert {each[2] for each in entries(broken.path)} == {"the new task"}
+
+
+def test_nothing_is_being_done_while_the_user_is_asked(
+    broken: pytest.Pytester, answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check that took long left "2 of 2:  ..." behind the question."""
+    said: list[str] = []
+    monkeypatch.setattr(collection, "shown", lambda _: contextlib.nullcontext(said.append))
+
+    def asking(question: str) -> str:
+        assert said[-1] == "", said[-1]
+        return asked(question)
+
+    monkeypatch.setattr(review, "asked", asking)
+    code, shown = answer("s", "s")
+    assert (code, any("2 of 2: " in each for each in said)) == (1, True), shown
 
 
 def test_what_was_answered_stays_when_the_user_interrupts(

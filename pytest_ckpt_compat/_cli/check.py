@@ -168,7 +168,7 @@ def results_of(
 
 
 def _counted(doing: Callable[[str], None], place: str) -> Callable[[str], None]:
-    return lambda step: doing(f"{place}: {step}")
+    return lambda step: doing(f"{place}: {step}" if step else "")
 
 
 def _expected(registration: Registration, result: Result, marks: Marks) -> Result:

@@ -151,7 +151,7 @@ class _Asking:
         loaded: id of a checkpoint -> what its check knows of it.
         until: last day of what is accepted, or None.
         done: ids of what was settled.
-        reason: the last reason given.
+        reason: the last reason with which something was written.
     """
 
     project: Project
@@ -230,16 +230,18 @@ class _Asking:
         return verdict
 
     def _asked_reason(self) -> str:
-        """The reason; that of the break before if nothing is answered, "" if there is none."""
+        """The reason; that of the break before for an empty line, "" if there is none or the input ended."""
         before = f" (nothing for: {visible(self.reason)})" if self.reason else ""
-        self.reason = asked(f"why{before}? ").strip() or self.reason
-        return self.reason
+        answer = asked(f"why{before}? ")
+        return (answer.strip() or self.reason) if answer else ""
 
     def _asked_rules(self, rules: Sequence[str]) -> Sequence[str]:
-        """The rules that are to be accepted, of several that fail."""
+        """The rules that are to be accepted, of several that fail; none if the input ended."""
         if len(rules) < 2:
             return rules
         answer = asked(f"which of {', '.join(rules)} (nothing for all)? ")
+        if not answer:
+            return ()
         wanted = {word.upper() for word in answer.replace(",", " ").split()}
         chosen = [rule for rule in rules if rule in wanted]
         if wanted and not chosen:
@@ -261,13 +263,16 @@ class _Asking:
         entries = accepted.load(context.folder)
         wanted = accepted.Entry(verdict.name, "", "*", reason, self.until)
         chosen = acceptance.accept_all(verdict, entries, wanted, context.today)
+        self.reason = reason
         return written(context.folder, chosen)
 
     def _retire(self, verdict: Verdict) -> list[str]:
         from pytest_ckpt_compat._cli.retire import retire
 
         reason = self._asked_reason()
-        return retire(self.project, verdict.name, reason) if reason else []
+        lines = retire(self.project, verdict.name, reason) if reason else []
+        self.reason = reason or self.reason
+        return lines
 
     def _record(self, verdict: Verdict) -> list[str]:
         """Records the snapshots that the break is about, of what the one check found."""
