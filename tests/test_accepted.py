@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ckpt_compat._snapshots.accepted import names
+from pytest_ckpt_compat._snapshots.accepted import load, names
 from tests.conftest import SETTINGS, Filled, Printed
 from tests.test_snapshots import change_model
 
@@ -162,6 +162,37 @@ def test_an_update_takes_out_the_entry_of_a_tensor_of_any_shape(
     assert "no longer occurs (ckpt-compat update takes it out)" in command("check").out
     assert command("update").code == 0
     assert files(widened) == []
+
+
+def test_a_new_entry_takes_the_place_of_none_that_a_person_edited(
+    widened: pytest.Pytester, command: Command
+) -> None:
+    """It has the file's name that the edited entry had when it was new, and was written over it."""
+    command("accept", "net-v1", "--rule", "CK202", "--reason", "five classes now")
+    (path,) = files(widened)
+    path.write_text(path.read_text().replace('id = "net-v1"', 'id = "net-v0"'))
+    assert command("accept", "net-v1", "--rule", "CK202", "--reason", "five classes now").code == 0
+    assert sorted(each.id for each in load(widened.path / "ckpt_snapshots")) == ["net-v0", "net-v1"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_lies_in_the_place_of_the_folder_is_named(
+    widened: pytest.Pytester, command: Command, kind: str
+) -> None:
+    """Its entries were gone, and nothing said so."""
+    place = widened.path / "ckpt_snapshots" / "accepted"
+    if kind == "file":
+        place.write_text("../elsewhere")
+    else:
+        place.symlink_to("nowhere")
+    verified = command("update", "--verify")
+    assert verified.code == 1
+    assert "unusable  ckpt_snapshots/accepted: " in verified.out
+    for words in (["status"], ["accept", "net-v1", "--all", "--reason", "five classes now"]):
+        printed = command(*words)
+        assert (printed.code, printed.out) == (2, "")
+        assert printed.err.startswith("ckpt-compat: ckpt_snapshots/accepted: ")
+    assert "? ckpt_snapshots/accepted: " in command("check").out
 
 
 def test_a_date_that_has_passed_is_refused(widened: pytest.Pytester, command: Command) -> None:

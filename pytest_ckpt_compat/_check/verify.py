@@ -104,6 +104,9 @@ def _unusable(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _accepted(folder: Path) -> Iterator[tuple[str, str]]:
     """The files with accepted breaks that cannot be read, with a line about each."""
+    if unlisted := _problem(lambda _: accepted.names(folder), accepted.FOLDER):
+        yield accepted.FOLDER, f"unusable  {unlisted}"
+        return
     for name in accepted.names(folder):
         problem = _problem(lambda name: accepted.entries_of(folder, name), name)
         if problem:

@@ -9,6 +9,7 @@ writes them.
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ _MERGE = (
     "and changes; or keep one side and run ckpt-compat accept again"
 )
 _REDO = "restore it from git, or take the entry out and run ckpt-compat accept again"
+_FOLDER = "it holds the accepted breaks: restore it from git, or remove it"
 #: Where in the code something was raised: the line number changes when other code does.
 _LOCATION = re.compile(r" \([^()]*:\d+\)")
 
@@ -79,10 +81,23 @@ def load(folder: Path) -> tuple[Entry, ...]:
 
 
 def names(folder: Path) -> tuple[str, ...]:
-    """The files with accepted breaks, relative to the snapshot folder."""
-    one = folder / FILE
+    """The files with accepted breaks, relative to the snapshot folder.
+
+    Raises:
+        SnapshotError: what lies in the place of their folder is none, or cannot be read.
+    """
+    one, many = folder / FILE, folder / FOLDER
     first = (FILE,) if one.exists() or one.is_symlink() else ()
-    return (*first, *sorted(f"{FOLDER}/{path.name}" for path in (folder / FOLDER).glob("*.toml")))
+    try:
+        found = os.listdir(many)
+    except FileNotFoundError as error:
+        if many.is_symlink():
+            raise SnapshotError(f"{folder.name}/{FOLDER}", "is a link to nothing", _FOLDER) from error
+        found = []
+    except OSError as error:
+        problem = f"cannot be read as a folder: {error.strerror}"
+        raise SnapshotError(f"{folder.name}/{FOLDER}", problem, _FOLDER) from error
+    return (*first, *sorted(f"{FOLDER}/{name}" for name in found if name.endswith(".toml")))
 
 
 def entries_of(folder: Path, name: str) -> tuple[Entry, ...]:

@@ -36,10 +36,9 @@ def save(folder: Path, entries: Sequence[Entry]) -> list[str]:
         name = known[0].file if known else name_of(entry)
         found.append(name)
         shown = f"{folder.name}/{name}"
-        if known:
-            texts[name] = accepted_edit.put(texts.get(name, accepted.read(folder, name)), entry, shown)
-        else:
-            texts[name] = accepted_edit.alone(entry)
+        text = texts.get(name, accepted.read(folder, name))
+        # A new entry's file is there where a person has made another entry of the one it was written for.
+        texts[name] = accepted_edit.put(text, entry, shown) if text else accepted_edit.alone(entry)
         covers = {*map(visible, entry.changes)}
         for each in known[1:]:
             if each.file != name and covers.issuperset(map(visible, each.changes)):
