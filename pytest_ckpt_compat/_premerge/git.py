@@ -41,6 +41,7 @@ class Base:
         top: the repository's top folder.
         prefix: the project's root folder within it, ``""`` or ending in a slash.
         root: the project's root folder.
+        moved: today's snapshot folder and the one at the commit, as git writes them; or two of "".
     """
 
     ref: str
@@ -49,6 +50,7 @@ class Base:
     top: Path
     prefix: str
     root: Path
+    moved: tuple[str, str] = ("", "")
 
     @property
     def label(self) -> str:
@@ -58,7 +60,10 @@ class Base:
     def path_of(self, path: Path) -> str:
         """A path of the project as git writes it."""
         relative = os.path.relpath(path, self.root).replace(os.sep, "/")
-        return posixpath.normpath(self.prefix + relative)
+        found = posixpath.normpath(self.prefix + relative)
+        today, before = self.moved
+        inside = today and (found == today or found.startswith(f"{today}/"))
+        return before + found[len(today) :] if inside else found
 
 
 def commit_at(root: Path, ref: str, subject: str) -> Base:

@@ -12,6 +12,7 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._premerge import git, new_breaks
 from pytest_ckpt_compat._premerge.merge_base_code import MergeBaseCode
 from pytest_ckpt_compat._premerge.missing import missing
+from pytest_ckpt_compat._premerge.project_settings import with_its_snapshots
 from pytest_ckpt_compat._premerge.severities import changed_severities
 
 
@@ -31,7 +32,8 @@ class GitMergeBase:
             UsageError: there is no such commit here; names the command that fetches it.
         """
         self._root = root
-        self._code = MergeBaseCode(git.base_of(root, ref, folder), serve)
+        base = with_its_snapshots(git.base_of(root, ref, folder), root, folder)
+        self._code = MergeBaseCode(base, serve)
 
     @property
     def ref(self) -> str:
