@@ -19,7 +19,7 @@ from pytest_ckpt_compat._renames.units.parametrized import MAGNITUDE, MAIN, Para
 
 #: Kinds that need no step: a load copes with them, or they are about something else than keys.
 _NO_STEP: frozenset[Kind] = frozenset(
-    {"retyped", "retied", "unopenable", "optimizer-mismatch", "settings-changed", "output-drift"}
+    {"retied", "unopenable", "optimizer-mismatch", "settings-changed", "output-drift"}
 )
 #: What helps with another size, where nothing more is known.
 _ANOTHER_SIZE: Mapping[Kind, str] = {
@@ -31,6 +31,8 @@ _COMPANION = re.compile(
     r"(^|[._])(lora_\w+|absmax|quant_map|quant_state\w*|nested_absmax|nested_quant_map|SCB|qzeros|scales|g_idx|"
     r"weight_scale\w*|scale_inv|input_scale|magnitude_vector|ia3_l)([._]|$)"
 )
+#: An advice that offers to drop a tensor: any other one says what is lost with it.
+_MAY_DROP = re.compile(r"(?<!to )\bdrop (it|the key|these keys|them)\b")
 _HOOKED = "a hook of the model has a part in it, and the keys do not show which"
 _NO_SOURCE = (
     "nothing in the checkpoint is known to become it: say what does (--choose OLD=NEW), "
@@ -78,7 +80,10 @@ def _of(
     change: Change, old: Structure, new: Structure, stored: _Stored, tied: Mapping[str, Source]
 ) -> Iterator[Step | Decision]:
     """The steps of one change, or what it leaves to decide."""
-    if change.kind in ("renamed", "prefixed", "transposed"):
+    undone = _undone(change)
+    if undone is not None:
+        yield undone
+    elif change.kind in ("renamed", "prefixed", "transposed"):
         yield from _one_to_one(change, old, new)
     elif change.kind == "split":
         op = shapes.divided(old.tensors[change.old[0]].shape, _shapes(change.new, new))
@@ -88,17 +93,32 @@ def _of(
         yield _step(change, op, "how they were joined does not follow from the shapes")
     elif change.kind == "reparametrized":
         yield from _reparametrized(change, old, new, stored)
-    elif change.kind in ("resized", "head-resized"):
-        yield _resized(change)
     elif change.kind == "missing" or (change.kind == "extra-state" and not change.old):
         yield from _missing(change, tied)
+    elif change.kind == "unexpected" and change.advice and not _MAY_DROP.search(change.advice):
+        text = f"{change.detail}: {change.advice}" if change.detail else change.advice
+        yield Decision(change.old, (), text, change.group, f"{change.old[0]}=" if change.old else "")
     elif change.kind in ("unexpected", "extra-state"):
         yield Step(DROP, change.old, group=change.group)
-    elif change.kind == "partial-load":
-        text = "the load leaves it as it is initialised"
-        yield Decision((), change.new, text, change.group)
-    elif change.kind in ("load-raises", "nothing-loaded"):
-        yield Decision(change.old, change.new, change.detail)
+
+
+def _undone(change: Change) -> Decision | None:
+    """What no step does, in the words of the report; None of anything else."""
+    if change.kind in ("resized", "head-resized"):
+        return _resized(change)
+    if change.kind == "retyped" and change.advice:  # it loads as other numbers; any other one a load casts
+        return replace(_resized(change), hint="")
+    if change.kind == "unexpected" and change.advice and not _MAY_DROP.search(change.advice):
+        text = f"{change.detail}: {change.advice}" if change.detail else change.advice
+        return Decision(change.old, (), text, change.group, f"{change.old[0]}=")
+    if change.kind == "unmerged":
+        text = change.advice or BY_KIND["unmerged"].advice
+        return Decision(change.old, change.new, text, "an adapter that is not merged")
+    if change.kind == "partial-load":
+        return Decision((), change.new, "the load leaves it as it is initialised", change.group)
+    if change.kind in ("load-raises", "nothing-loaded"):
+        return Decision(change.old, change.new, change.detail)
+    return None
 
 
 def _shapes(keys: Iterable[str], side: Structure) -> list[tuple[int, ...]]:
