@@ -292,7 +292,7 @@ class Frozen(nn.Module):
             "the BatchNorm1d keeps no statistics here",
         ),
         (Frozen, "a counter that the Frozen does not have"),
-        (nn.Identity, ""),
+        (nn.Identity, "a BatchNorm after 0, which stays"),
     ],
 )
 def test_statistics_without_a_place(tmp_path: Path, norm: Callable[[int], nn.Module], detail: str) -> None:

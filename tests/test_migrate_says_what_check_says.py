@@ -1,4 +1,4 @@
-"""``ckpt-compat migrate`` contradicts no check: it drops nothing, and loads nothing, that a check warns of."""
+"""``ckpt-compat migrate`` contradicts no check: it drops nothing, and loads nothing, that one warns of."""
 
 from __future__ import annotations
 

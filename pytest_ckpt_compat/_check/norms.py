@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._renames.units.order import is_registered
 
 _STATISTICS = ("running_mean", "running_var")
 _COUNTER = "num_batches_tracked"
@@ -15,6 +16,11 @@ _PARTS = ("weight", "bias", *_STATISTICS, _COUNTER)
 _FOLD = (
     "fold the BatchNorm into the layer before it while loading (migrate=), "
     "as torch.nn.utils.fusion.fuse_conv_bn_weights does"
+)
+_GONE = "put it back: without it, the outputs are others"
+_FUSED = (
+    "if the definition was fused, fold it into that layer while loading (migrate=), as "
+    f"torch.nn.utils.fusion.fuse_conv_bn_weights does; else {_GONE}"
 )
 
 
@@ -27,7 +33,42 @@ def without_statistics(changes: Sequence[Change], old: Structure, new: Structure
         new: the definition.
     """
     into = folded(changes, old, new)
-    return [each if each.advice else _told(each, into, old, new) for each in changes]
+    after = _followed(changes, old, new)
+    told = [each if each.advice else _told(each, into, old, new) for each in changes]
+    return [each if each.advice else _of_gone(each, after, new) for each in told]
+
+
+def _of_gone(change: Change, after: Mapping[str, str], new: Structure) -> Change:
+    """A BatchNorm that is gone while the layer before it stays as it was."""
+    layer = after.get(_module(change.old[0])) if change.kind == "unexpected" else None
+    if layer is None:
+        return change
+    advice = _FUSED if f"{layer}.bias" in new.tensors else _GONE
+    return replace(change, detail=f"a BatchNorm after {layer}, which stays", advice=advice)
+
+
+def _followed(changes: Sequence[Change], old: Structure, new: Structure) -> dict[str, str]:
+    """Lost BatchNorm -> the layer before it, which the definition has in the same size.
+
+    An order by name does not show what came before: then it is the only layer beside it that fits.
+    """
+    lost = {key for each in changes if each.kind == "unexpected" for key in each.old}
+    order = list(dict.fromkeys(map(_module, old.tensors)))
+    norms = [each for each in order if _is_lost(each, lost, old)]
+    stays = [each for each in order if _stays(each, old, new)] if norms else []
+    if norms and is_registered(list(old.tensors)):
+        return {
+            norm: one
+            for one, norm in pairwise(order)
+            if norm in norms and one in stays and _fits(one, norm, old)
+        }
+    beside = {n: [one for one in stays if _module(one) == _module(n) and _fits(one, n, old)] for n in norms}
+    return {norm: found[0] for norm, found in beside.items() if len(found) == 1}
+
+
+def _stays(layer: str, old: Structure, new: Structure) -> bool:
+    ours, theirs = (side.tensors.get(f"{layer}.weight") for side in (old, new))
+    return ours is not None and theirs is not None and len(ours.shape) > 1 and ours.shape == theirs.shape
 
 
 def _told(change: Change, folded: dict[str, str], old: Structure, new: Structure) -> Change:
@@ -65,22 +106,29 @@ def _of_norm(change: Change, name: str, short: str, has_statistics: bool) -> Cha
 def folded(changes: Sequence[Change], old: Structure, new: Structure) -> dict[str, str]:
     """BatchNorm of the checkpoint -> the layer of the definition that it was folded into.
 
-    That layer has a bias now, and as many outputs as the BatchNorm has channels. Where there are as many of
-    the one as of the other, they follow each other in one order; else the layer stands right before its own.
+    That layer has a bias now, and as many outputs as the BatchNorm has channels, and does not come after it.
+    Where there are as many of the one as of the other, they follow each other in one order; else the layer
+    stands right before its own.
     """
     lost = {key for each in changes if each.kind == "unexpected" for key in each.old}
     gained = {key for each in changes if each.kind == "missing" for key in each.new}
     order = list(dict.fromkeys(map(_module, old.tensors)))
     norms = [each for each in order if _is_lost(each, lost, old)]
     layers = [each for each in order if _has_bias_now(each, gained, old, new)]
-    if len(norms) == len(layers) and all(_fits(*pair, old) for pair in zip(layers, norms, strict=True)):
-        return dict(zip(norms, layers, strict=True))
+    pairs = list(zip(layers, norms, strict=True)) if len(norms) == len(layers) else []
+    if pairs and all(_fits(*pair, old) and _may_follow(*pair, order, old) for pair in pairs):
+        return {norm: layer for layer, norm in pairs}
     after = dict(pairwise(order))
     return {
         norm: layer
         for layer, norm in pairwise(order)
         if layer in layers and norm in norms and after.get(norm) not in norms and _fits(layer, norm, old)
     }
+
+
+def _may_follow(layer: str, norm: str, order: Sequence[str], old: Structure) -> bool:
+    """Whether a norm can come after a layer: an order by name does not tell, that of a model does."""
+    return order.index(layer) < order.index(norm) or not is_registered(list(old.tensors))
 
 
 def _is_lost(module: str, lost: set[str], old: Structure) -> bool:
