@@ -126,9 +126,10 @@ def _inferred(
 
 def _of_known_order(match: Match) -> Match:
     """The match, which is not certain where the order of its parts is a guess."""
-    if match.confidence == "ambiguous" or part_order.is_known(match.old, match.new):
+    doubt = part_order.doubt(match.old, match.new)
+    if match.confidence == "ambiguous" or not doubt:
         return match
-    return replace(match, confidence="likely", evidence=(part_order.IN_DOUBT, *match.evidence))
+    return replace(match, confidence="likely", evidence=(doubt, *match.evidence))
 
 
 def _units(repeats: Repeats) -> list[Unit]:

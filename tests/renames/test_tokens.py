@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pytest_ckpt_compat._renames.units.paths import numbers, template
-from pytest_ckpt_compat._renames.units.tokens import Names, segment_tokens, token_similarity
+from pytest_ckpt_compat._renames.units.tokens import (
+    OPPOSITES,
+    Names,
+    opposed,
+    segment_tokens,
+    token_similarity,
+)
 from pytest_ckpt_compat._renames.units.units import units_of
 
 from .models import spec
@@ -25,6 +31,27 @@ from .models import spec
 )
 def test_segments(segment: str, words: tuple[str, ...]) -> None:
     assert segment_tokens(segment) == words
+
+
+@pytest.mark.parametrize("word", sorted(frozenset().union(*OPPOSITES)))
+def test_words_that_exclude_each_other_are_such_as_names_give(word: str) -> None:
+    assert segment_tokens(word) == (word,)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "are"),
+    [
+        ("encoder.layers.0.fc1", "decoder.layers.0.fc1", True),
+        ("blocks.0.cross_attn.q", "blocks.0.self_attn.q", True),
+        ("vision_model.encoder.proj", "text_model.encoder.proj", True),
+        ("encoder.fc1", "enc.fc1", False),
+        ("decoder.encoder_attn.q", "decoder.cross.q", False),
+        ("actor.net.0", "policy.net.0", False),
+        ("image_encoder.proj", "visual.proj", False),
+    ],
+)
+def test_words_that_exclude_each_other(old: str, new: str, are: bool) -> None:
+    assert opposed(old, new) is are
 
 
 def test_numbers_and_template() -> None:

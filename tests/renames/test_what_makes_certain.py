@@ -162,3 +162,23 @@ def test_the_last_block_of_another_family_is_not_certain(width: Callable[[int], 
     new = merged(*(block(f"levels.{i}", i) for i in range(7)), block("stages.8", 7), linear("head", 10, 4))
     found = {c.confidence for c in infer(old, new) if c.new and "stages.7" in c.old[0]}
     assert "certain" not in found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "known"),
+    [
+        ("encoder", "decoder", False),
+        ("actor", "critic", False),
+        ("student", "teacher", False),
+        ("text", "audio", False),
+        ("encoder", "backbone", True),
+        ("actor", "agent", True),
+    ],
+)
+def test_a_part_is_not_certainly_one_that_takes_its_place(old: str, new: str, known: bool) -> None:
+    """A decoder of the encoder's design came where that went: a rename has all the same keys."""
+
+    def model(name: str) -> Specs:
+        return {**linear("inputs", 32, 8), **renamed(transformer(), ("blocks.", f"{name}.blocks."))}
+
+    assert certain(model(old), model(new), old) is known

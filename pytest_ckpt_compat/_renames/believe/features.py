@@ -15,6 +15,7 @@ from pytest_ckpt_compat._renames.believe.reused_names import reused_names
 from pytest_ckpt_compat._renames.believe.vouchers import Vouchers
 from pytest_ckpt_compat._renames.match.alignment import Alignment
 from pytest_ckpt_compat._renames.match.leftovers import grown
+from pytest_ckpt_compat._renames.units.tokens import opposed
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: Share of the changed layers above which most of a model is matched.
@@ -43,6 +44,7 @@ class Features:
         reused: the new units that stayed in a numbered family that it seems to have left or joined as the
             last: its name may have been passed on.
         other_class: whether the layers are of different classes, where these are known.
+        opposed: whether their names have words that exclude each other.
     """
 
     name: float
@@ -59,6 +61,7 @@ class Features:
     vouched: bool
     reused: tuple[int, ...] = ()
     other_class: bool = False
+    opposed: bool = False
 
 
 def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tuple[int, int], Features]:
@@ -101,6 +104,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             vouched=vouchers.vouch(a, b),
             reused=reused.get((a, b), ()),
             other_class=(a, b) in unlike,
+            opposed=opposed(old[a].path, new[b].path),
         )
     return result
 

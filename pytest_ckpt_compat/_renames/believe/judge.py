@@ -88,6 +88,7 @@ Obstacle = Literal[
     "alternative",
     "name reused",
     "other class",
+    "opposed",
 ]
 
 
@@ -102,6 +103,7 @@ def forbids_certainty(evidence: Features) -> Obstacle | None:
         "alternative": evidence.cost < TIED,
         "name reused": bool(evidence.reused),
         "other class": evidence.other_class,
+        "opposed": evidence.opposed,
     }
     return next((obstacle for obstacle, holds in obstacles.items() if holds), None)
 

@@ -1,8 +1,8 @@
 """Whether names say in which order the parts of a joint tensor stand in it.
 
-Rows load in any order: parts of 8 and 16 rows make 24 either way. Query, key and value stand so in every
-library known, and numbered siblings by their numbers; for anything else, the name of the joint tensor has to
-hold those of its parts, in order, as ``gate_up_proj`` does.
+Rows load in any order: parts of 8 and 16 rows make 24 either way. Query, key and value stand so where they
+are not kept head by head, and numbered siblings by their numbers; for anything else, the name of the joint
+tensor has to hold those of its parts, in order, as ``gate_up_proj`` does.
 """
 
 from __future__ import annotations
@@ -15,15 +15,33 @@ from pytest_ckpt_compat._renames.units.units import Unit
 #: Parts that stand in this order wherever they are joined.
 _CONVENTION = ("q", "k", "v")
 
+#: Names under which the three are kept head by head (BLOOM, GPT-NeoX and Falcon in huggingface/transformers).
+_BY_HEAD = frozenset({"query_key_value"})
+
+#: The same, where several heads of the query share a key and a value (InternLM2).
+_BY_GROUP = frozenset({"wqkv"})
+
+#: What is said of a match whose rows may stand so.
+HEAD_BY_HEAD = "models that name it so keep its rows head by head, query, key and value in turn"
+
 #: What is said of a match whose parts are in doubt.
 IN_DOUBT = "the names do not say in which order the parts stand"
 
 
-def is_known(one: Unit, other: Unit) -> bool:
-    """Whether the order of the parts is known, of a match of which one side may be a joint unit."""
+def doubt(one: Unit, other: Unit) -> str:
+    """Why the order of the parts of a match is not known, of which one side may be joint; "" if it is."""
     joint, whole = (one, other) if one.parts else (other, one)
     if len(joint.parts) < 2:
-        return True
+        return ""
+    if not _is_told(joint, whole):
+        return IN_DOUBT
+    name = whole.path.rpartition(".")[2]
+    rows = {part.main.shape[0] for part in joint.parts if part.main.shape}
+    by_head = name in _BY_HEAD or (name in _BY_GROUP and len(rows) > 1)
+    return HEAD_BY_HEAD if by_head else ""
+
+
+def _is_told(joint: Unit, whole: Unit) -> bool:
     paths = [part.path for part in joint.parts]
     numbers = _numbers(paths)
     if numbers is not None:

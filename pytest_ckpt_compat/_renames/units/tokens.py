@@ -68,6 +68,33 @@ ALTERNATIVES: tuple[frozenset[str], ...] = tuple(
     )
 )
 
+#: The same, of parts that take each other's place in a model: one is no new name of the other.
+OPPOSITES: tuple[frozenset[str], ...] = (
+    *ALTERNATIVES,
+    *(
+        frozenset(words.split())
+        for words in (
+            "image text audio video speech",
+            "actor critic",
+            "policy v",
+            "student teacher",
+            "generator discriminator",
+            "online target",
+            "left right",
+            "start end",
+            "first last",
+            "local global",
+            "fine coarse",
+            "spatial temp",
+            "q passage",
+            "source target",
+            "src tgt",
+            "positive negative",
+            "user item",
+        )
+    ),
+)
+
 #: Reduction in similarity for each group of which two names hold different words.
 _CONTRADICTION = 0.3
 
@@ -176,6 +203,16 @@ def _most_similar(word: str, others: Iterable[str]) -> float:
     return max((token_similarity(word, other) for other in others), default=0.0)
 
 
-def _contradictions(a: Iterable[tuple[str, float]], b: Iterable[tuple[str, float]]) -> int:
+@lru_cache(maxsize=1 << 16)
+def opposed(a: str, b: str) -> bool:
+    """Whether two paths have words that exclude each other, as an encoder and a decoder have."""
+    return _contradictions(path_tokens(a), path_tokens(b), OPPOSITES) > 0
+
+
+def _contradictions(
+    a: Iterable[tuple[str, float]],
+    b: Iterable[tuple[str, float]],
+    groups: Iterable[frozenset[str]] = ALTERNATIVES,
+) -> int:
     ours, theirs = {word for word, _ in a}, {word for word, _ in b}
-    return sum(bool(ours & group and theirs & group) and not ours & theirs & group for group in ALTERNATIVES)
+    return sum(bool(ours & group and theirs & group) and not ours & theirs & group for group in groups)
