@@ -53,6 +53,18 @@ def test_a_matrix_named_as_a_layers_is_no_bare_one(tmp_path: Path) -> None:
     assert [(each.kind, each.confidence) for each in verdict.changes] == [("renamed", "certain")]
 
 
+# -- recurrent layers ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_recurrent_layer_has_the_numbers_of_a_cell(tmp_path: Path, back: bool) -> None:
+    sides: tuple[nn.Module, nn.Module] = Layers(rnn=nn.LSTM(6, 6)), Layers(rnn=nn.LSTMCell(6, 6))
+    old, new = reversed(sides) if back else sides
+    verdict = checked(tmp_path, old.state_dict(), lambda: new)
+    assert {each.kind for each in verdict.changes} == {"renamed"}
+    assert all(each.old[0].removesuffix("_l0") == each.new[0].removesuffix("_l0") for each in verdict.changes)
+
+
 # -- attention -------------------------------------------------------------------------------------
 
 

@@ -46,6 +46,19 @@ def test_a_layer_without_statistics_is_not_given_defaults(tmp_path: Path) -> Non
     assert "default" not in text
 
 
+def test_a_bias_is_not_dropped_for_an_rms_norm(tmp_path: Path) -> None:
+    text = text_of(tmp_path, normed(nn.LayerNorm(8)).state_dict(), normed(nn.RMSNorm(8)))
+    assert "- 1.bias   float32[8]   of a layer that is an RMSNorm now" in text
+    assert "put the old layer back (as a LayerNorm)" in text
+    assert "drop it" not in text
+
+
+def test_a_layer_norm_does_not_get_a_default_for_an_rms_norms_weight(tmp_path: Path) -> None:
+    text = text_of(tmp_path, normed(nn.RMSNorm(8)).state_dict(), normed(nn.LayerNorm(8)))
+    assert "it was an RMSNorm, or a LayerNorm without bias" in text
+    assert "put an RMSNorm back if it was one" in text
+
+
 def test_a_counter_alone_is_harmless(tmp_path: Path) -> None:
     state = normed(nn.BatchNorm2d(8)).state_dict()
     state.pop("1.num_batches_tracked")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from pytest_ckpt_compat._check.layer_sizes import other_sizes
 from pytest_ckpt_compat._check.leftovers import bookkeeping, held_twice, under_one_prefix
 from pytest_ckpt_compat._check.lora import of_lora
 from pytest_ckpt_compat._check.norms import without_statistics
+from pytest_ckpt_compat._check.positions import other_positions
 from pytest_ckpt_compat._check.quantized import with_quantization
 from pytest_ckpt_compat._check.scales import with_scales
 from pytest_ckpt_compat._check.sizes import vocabulary
@@ -186,19 +186,9 @@ def _sizes(changes: Sequence[Change], old: Structure, new: Structure) -> Sequenc
         if _is_position(each):
             before, after = (specs[0].shape for specs in (each.old_specs, each.new_specs))
             ours, theirs = next((a, b) for a, b in zip(before, after, strict=True) if a != b)
-            advice = _positions(ours, theirs)
+            advice = other_positions(ours, theirs)
             found[id(each)] = replace(each, detail=f"positions {ours} -> {theirs}", advice=advice)
     return [found.get(id(each), each) for each in changes]
-
-
-def _positions(ours: int, theirs: int) -> str:
-    """What helps with another number of positions: a grid is interpolated, a token's row is not."""
-    if theirs - ours == -1 and math.isqrt(theirs) ** 2 == theirs:
-        return "cut off the row of the class token while loading (migrate=): the others are the same grid"
-    if theirs - ours == 1 and math.isqrt(ours) ** 2 == ours:
-        return "add a row for the class token while loading (migrate=): the others are the same grid"
-    rows = " but for the class token's row" if math.isqrt(ours - 1) ** 2 == ours - 1 > 1 else ""
-    return f"interpolate it{rows} while loading (migrate=), or build the model for the old size"
 
 
 def _is_position(change: Change) -> bool:

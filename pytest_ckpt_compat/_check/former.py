@@ -41,8 +41,11 @@ def is_in_one_recurrent_layer(change: Change) -> bool:
     if not (change.old and change.new) or change.old == change.new:
         return False
     names = [key.rpartition(".") for key in (*change.old, *change.new)]
-    return len({module for module, _, _ in names}) == 1 and all(
-        _RECURRENT.fullmatch(name[2]) for name in names
+    same = len({name.removesuffix("_l0") for _, _, name in names}) == 1  # of a cell, and of a first layer
+    return (
+        not same
+        and len({module for module, _, _ in names}) == 1
+        and all(_RECURRENT.fullmatch(name) for _, _, name in names)
     )
 
 

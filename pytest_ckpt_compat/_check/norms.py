@@ -17,6 +17,11 @@ _FOLD = (
     "fold the BatchNorm into the layer before it while loading (migrate=), "
     "as torch.nn.utils.fusion.fuse_conv_bn_weights does"
 )
+_NO_BIAS = "the checkpoint's layer has none: it was an RMSNorm, or a LayerNorm without bias"
+_LAYER_NORM = (
+    "put an RMSNorm back if it was one: a LayerNorm computes something else with its weight; else build it "
+    "with bias=False, or give it 0 while loading (migrate=)"
+)
 _GONE = "put it back: without it, the outputs are others"
 _FUSED = (
     "if the definition was fused, fold it into that layer while loading (migrate=), as "
@@ -74,6 +79,8 @@ def _stays(layer: str, old: Structure, new: Structure) -> bool:
 def _told(change: Change, folded: dict[str, str], old: Structure, new: Structure) -> Change:
     if change.kind == "unexpected" and (layer := folded.get(_module(change.old[0]))) is not None:
         return replace(change, detail=f"a BatchNorm, folded into {layer} here", advice=_FOLD)
+    if change.kind == "unexpected":
+        return _of_rms_norm(change, old, new)
     if change.kind != "missing":
         return change
     key = change.new[0]
@@ -81,11 +88,29 @@ def _told(change: Change, folded: dict[str, str], old: Structure, new: Structure
     if name == "bias" and module in folded.values():
         return replace(change, detail="of a folded BatchNorm", advice=_FOLD)
     short = new.modules.get(module, "").rpartition(".")[2]
+    if name == "bias" and short == "LayerNorm" and f"{module}.weight" in old.tensors:
+        return replace(change, detail=_NO_BIAS, advice=_LAYER_NORM)
     if name in (*_STATISTICS, _COUNTER):
         has_statistics = f"{module}.running_mean" in old.tensors
         if has_statistics or f"{module}.weight" in old.tensors:
             return _of_norm(change, name, short, has_statistics)
     return change
+
+
+def _of_rms_norm(change: Change, old: Structure, new: Structure) -> Change:
+    """The bias of a layer whose weight has a place in an RMSNorm: it was a LayerNorm."""
+    module, _, name = change.old[0].rpartition(".")
+    short = new.modules.get(module, "").rpartition(".")[2]
+    was = old.modules.get(module, "").rpartition(".")[2]
+    weight = f"{module}.weight"
+    if name != "bias" or "RMSNorm" not in short or short == was:
+        return change
+    if weight not in old.tensors or weight not in new.tensors:
+        return change
+    advice = (
+        f"put the old layer back (as a LayerNorm): its weight fits the {short}, which computes something else"
+    )
+    return replace(change, detail=f"of a layer that is an {short} now", advice=advice)
 
 
 def _of_norm(change: Change, name: str, short: str, has_statistics: bool) -> Change:
