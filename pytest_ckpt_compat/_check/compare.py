@@ -105,13 +105,19 @@ def retyped(
             yield Change("retyped", (key,), (key,), (before,), (after,), detail=detail, advice=advice)
 
 
-def retied(old: Structure, new: Structure, left_out: Container[str] = ()) -> Iterator[Change]:
+def retied(
+    old: Structure,
+    new: Structure,
+    left_out: Container[str] = (),
+    in_load: Sequence[tuple[str, ...]] = (),
+) -> Iterator[Change]:
     """The groups of keys that are tied on one side only.
 
     Args:
         old: the checkpoint.
         new: the definition.
         left_out: keys of the checkpoint that code before torch's own load takes out.
+        in_load: groups of keys of the definition that its load has tied.
     """
     shared = set(sides(old.tensors, new.tensors).both)
     before, after = _ties(old, shared), _ties(new, shared)
@@ -119,7 +125,7 @@ def retied(old: Structure, new: Structure, left_out: Container[str] = ()) -> Ite
         if not any(set(group) <= set(other) for other in before):
             yield Change("retied", old=group, new=group, detail=_overwritten(group, before, new, left_out))
     for group in before:
-        if not any(set(group) <= set(other) for other in after):
+        if not any(set(group) <= set(other) for other in (*after, *in_load)):
             yield Change("retied", old=group, new=group, detail="no longer tied")
 
 

@@ -77,7 +77,7 @@ def as_changes(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Cha
         specs = tuple(new.tensors[key] for key in outcome.untouched)
         yield Change("partial-load", new=outcome.untouched, new_specs=specs)
     yield from compare.retyped(old, new, unloaded, outcome.copied)
-    yield from compare.retied(old, new, outcome.left_out)
+    yield from compare.retied(old, new, outcome.left_out, outcome.tied)
 
 
 def _missing(key: str, old: Structure, new: Structure, outcome: Outcome) -> Change:

@@ -68,6 +68,7 @@ class Outcome:
         copied: key -> the dtype of what was copied into it, which a hook may have made of the checkpoint's.
         lost: key that the load filled from the checkpoint -> what took the place of that before it was over.
         left_out: keys of the checkpoint that code before torch's own load used for nothing.
+        tied: groups of keys that share memory after the load and did not before it.
     """
 
     raised: bool
@@ -91,6 +92,7 @@ class Outcome:
     copied: Mapping[str, str] = field(default_factory=dict)
     lost: Mapping[str, Lost] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    tied: tuple[tuple[str, ...], ...] = ()
 
 
 def require_complete(outcome: Outcome, module: object) -> None:
@@ -190,7 +192,19 @@ class Observation:
             },
             lost=lost,
             left_out=left_out,
+            tied=_newly_tied(self._before, storages),
         )
+
+
+def _newly_tied(
+    before: Mapping[str, int | None], after: Mapping[str, int | None]
+) -> tuple[tuple[str, ...], ...]:
+    """The keys of one storage after a load that had several before it, as where a hook ties them."""
+    groups: dict[int, list[str]] = {}
+    for key, storage in after.items():
+        if storage is not None:
+            groups.setdefault(storage, []).append(key)
+    return tuple(tuple(keys) for keys in groups.values() if len({before.get(key) for key in keys}) > 1)
 
 
 def _untouched(
