@@ -88,3 +88,12 @@ def test_one_line_tells_why_many_tensors_are_not_dropped(pytester: pytest.Pytest
     found = migrated(command, pytester.path, state, "nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8))")
     assert found.out.count("put the old layer back") == 1
     assert "# decide: 1.running_mean, 1.running_var, 1.num_batches_tracked (3 tensors): " in found.out
+
+
+def test_what_is_missing_for_a_known_cause_is_given_no_other_advice(
+    pytester: pytest.Pytester, command: Command
+) -> None:
+    state = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8)).state_dict()
+    found = migrated(command, pytester.path, state, "nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))")
+    assert "# decide: 1.running_mean: the checkpoint's layer has no statistics" in found.out
+    assert "give it the model's own value" not in found.out

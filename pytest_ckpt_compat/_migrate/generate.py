@@ -156,14 +156,15 @@ def _some(keys: Sequence[str]) -> str:
 def _decisions(decisions: Iterable[Decision], keys: Sequence[str]) -> Iterator[str]:
     groups: dict[tuple[str, str], list[Decision]] = {}
     decisions = list(decisions)
-    said = Counter(each.text for each in decisions if each.old and not each.group)
+    alike = [each for each in decisions if not each.group and "--choose" not in each.text]
+    said = Counter(each.text for each in alike)
     for each in decisions:
         named = ", ".join(each.old or each.new)
-        many = each.old and not each.group and said[each.text] >= _SHOWN
+        many = not each.group and said[each.text] >= _SHOWN
         groups.setdefault(("" if many else each.group or named, each.text), []).append(each)
     for (group, text), members in groups.items():
         number = sum(len(each.old or each.new) for each in members)
-        group = group or _some([key for each in members for key in each.old])
+        group = group or _some([key for each in members for key in each.old or each.new])
         named = f"{group} ({count(number, 'tensor')})" if number > 1 else group
         hint = members[0].hint if number == 1 else _drop_hint(members, keys)
         rest = f" (--choose {shlex.quote(hint)} drops {'it' if number == 1 else 'them'})" if hint else ""

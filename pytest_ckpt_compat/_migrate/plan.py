@@ -109,8 +109,7 @@ def _undone(change: Change) -> Decision | None:
     if change.kind == "retyped" and change.advice:  # it loads as other numbers; any other one a load casts
         return replace(_resized(change), hint="")
     if change.kind == "unexpected" and change.advice and not _MAY_DROP.search(change.advice):
-        text = f"{change.detail}: {change.advice}" if change.detail else change.advice
-        return Decision(change.old, (), text, change.group, f"{change.old[0]}=")
+        return Decision(change.old, (), _caused(change), change.group, f"{change.old[0]}=")
     if change.kind == "unmerged":
         text = change.advice or BY_KIND["unmerged"].advice
         return Decision(change.old, change.new, text, "an adapter that is not merged")
@@ -174,7 +173,12 @@ def _missing(change: Change, tied: Mapping[str, Source]) -> Iterator[Step | Deci
             twin = tied[key]
             yield Step(COPY, (twin.tensor,), (key,), twin.confidence, (TIED + twin.key,), group=change.group)
         else:
-            yield Decision((), (key,), _NO_SOURCE, change.group)
+            yield Decision((), (key,), _caused(change) if change.advice else _NO_SOURCE, change.group)
+
+
+def _caused(change: Change) -> str:
+    """Why something is missing or left over, and what helps, where the report knows it."""
+    return f"{change.detail}: {change.advice}" if change.detail else change.advice
 
 
 def _reparametrized(
