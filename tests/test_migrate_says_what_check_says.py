@@ -97,3 +97,27 @@ def test_what_is_missing_for_a_known_cause_is_given_no_other_advice(
     found = migrated(command, pytester.path, state, "nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))")
     assert "# decide: 1.running_mean: the checkpoint's layer has no statistics" in found.out
     assert "give it the model's own value" not in found.out
+
+
+_RESUMED = """
+[[tool.ckpt_compat.checkpoint]]
+id = "run"
+path = "net.pt"
+model = "models:net"
+level = "resume"
+optimizer = "torch.optim:Adam"
+"""
+
+
+def test_of_a_run_that_is_to_resume_only_the_model_is_spoken_of(
+    pytester: pytest.Pytester, command: Command
+) -> None:
+    net = nn.Linear(4, 3)
+    torch.save(
+        {"model": net.state_dict(), "optimizer": torch.optim.SGD(net.parameters()).state_dict()}, "net.pt"
+    )
+    (pytester.path / "models.py").write_text(_MODEL.format("nn.Linear(4, 3)"), encoding="utf-8")
+    (pytester.path / "pyproject.toml").write_text(_RESUMED, encoding="utf-8")
+    found = command("migrate", "run")
+    assert "it loads as it is: nothing to migrate" in found.err
+    assert "only the model's tensors were looked at" in found.err

@@ -37,6 +37,7 @@ class Sides:
         definition: the model, or None where another checkpoint stands for it.
         verdict: how the two differ.
         policy: how the result is loaded.
+        resumes: whether training is to resume from it; its optimizers' states are not looked at.
     """
 
     old: Structure
@@ -44,6 +45,7 @@ class Sides:
     definition: Definition | None
     verdict: Verdict
     policy: Policy = field(default_factory=Policy)
+    resumes: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 STYLES = ("function", "hook", "transformers", "timm", "lightning", "rules")
 #: Most answers that a question offers.
 _OFFERED = 9
+#: What is said of a checkpoint from which training is to resume.
+_RESUMES = "only the model's tensors were looked at: whether training resumes, ckpt-compat check says"
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -140,6 +142,7 @@ def registered(project: Project, identifier: str) -> Sides:
         lambda: snapshots.recorded_definitions(subject, None),
         replace(registration.policy, accepted=()),
     )
+    sides = replace(sides, resumes=registration.level.loads_optimizer)
     return sides if registration.inputs is None else _settled(sides, subject, project)
 
 
@@ -178,7 +181,8 @@ def summary(sides: Sides, found: Migration) -> list[str]:
     plan = found.plan
     meaning = [_meaning(change) for change in sides.verdict.changes if change.kind == "settings-changed"]
     if not found.code:
-        return ["it loads as it is: nothing to migrate", *meaning]
+        resumed = [_RESUMES] if sides.resumes else []
+        return ["it loads as it is: nothing to migrate", *resumed, *meaning]
     how = "loaded by the definition" if sides.definition else "compared by key and shape, not loaded"
     before = sides.definition.remap if sides.definition else None
     likely = sum(step.confidence == "likely" for step in plan.doubtful)
