@@ -103,6 +103,28 @@ def test_it_is_told_as_the_same_weight(tmp_path: Path, form: str, layer: str) ->
         assert all(change.advice.startswith(begins) for change in verdict.changes)
 
 
+@pytest.mark.parametrize(
+    ("wrap", "why"),
+    [
+        (spectral_norm, "outputs change, since the weight is divided by its spectral norm"),
+        (parametrizations.spectral_norm, "outputs change, since the weight is divided by its spectral norm"),
+        (parametrizations.orthogonal, "outputs change, since only an orthogonal weight remains"),
+        (weight_norm, ""),
+    ],
+)
+def test_what_a_parametrization_makes_of_a_plain_weight_is_said(
+    tmp_path: Path, wrap: Callable[[nn.Module], nn.Module], why: str
+) -> None:
+    """Torch's own word: the layer gives other outputs once it is wrapped, or the same."""
+    layer, given = nn.Linear(5, 5), torch.ones(1, 5)
+    torch.save(nn.Sequential(layer).state_dict(), tmp_path / "net.pt")
+    before = layer(given)
+    assert torch.allclose(wrap(layer).eval()(given), before, atol=1e-5) is not bool(why)
+    verdict = ckpt.check(tmp_path / "net.pt", lambda: nn.Sequential(wrap(nn.Linear(5, 5))))
+    assert ("outputs change" in str(verdict)) is bool(why)
+    assert why in str(verdict)
+
+
 #: How spectral norm is put on a layer, and how torch takes it off.
 SPECTRAL: dict[str, tuple[Callable[[nn.Module], nn.Module], Callable[[nn.Module], object]]] = {
     "old": (spectral_norm, remove_spectral_norm),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -110,6 +111,14 @@ _PLAIN: Mapping[str, str] = {
     "then torch.nn.utils.parametrize.remove_parametrizations",
     "weight_g": "compute weight from weight_g and weight_v (migrate=), or remove_weight_norm after the load",
 }
+#: The same from a plain weight: what a key of its new form ends with -> what helps, where that changes it.
+_CHANGED: Mapping[str, str] = {
+    r"_u": "load the plain weight first and put spectral_norm on after it, if it is to be trained on: "
+    "outputs change, since the weight is divided by its spectral norm; else keep the layer plain",
+    r"\.parametrizations\.\w+\.\d+\.base": "load the plain weight first and put the parametrization on "
+    "after it, if it is to be trained on: outputs change, since only an orthogonal weight remains; else keep "
+    "the layer plain",
+}
 _TORCHS_OWN = "call torch.nn.utils.parametrize.remove_parametrizations"
 
 
@@ -141,6 +150,9 @@ def _to_plain(change: Change) -> str:
         later = "load it into layers that have the parametrization, and then"
         return next(known, f"{later} {_TORCHS_OWN}: a rename alone gives other numbers")
     if stored[1] and not stored[0]:
+        for end, advice in _CHANGED.items():
+            if any(re.search(f"{end}$", f".{key}") for key in stored[1]):
+                return advice
         return "load the plain weight first, and apply the parametrization after it, or convert it (migrate=)"
     return ""
 

@@ -72,8 +72,7 @@ def _followed(changes: Sequence[Change], old: Structure, new: Structure) -> dict
 
 
 def _stays(layer: str, old: Structure, new: Structure) -> bool:
-    ours, theirs = (side.tensors.get(f"{layer}.weight") for side in (old, new))
-    return ours is not None and theirs is not None and len(ours.shape) > 1 and ours.shape == theirs.shape
+    return _keeps_weight(layer, old, new) and len(old.tensors[f"{layer}.weight"].shape) > 1
 
 
 def _told(change: Change, folded: dict[str, str], old: Structure, new: Structure) -> Change:
@@ -88,7 +87,7 @@ def _told(change: Change, folded: dict[str, str], old: Structure, new: Structure
     if name == "bias" and module in folded.values():
         return replace(change, detail="of a folded BatchNorm", advice=_FOLD)
     short = new.modules.get(module, "").rpartition(".")[2]
-    if name == "bias" and short == "LayerNorm" and f"{module}.weight" in old.tensors:
+    if name == "bias" and short == "LayerNorm" and _keeps_weight(module, old, new):
         return replace(change, detail=_NO_BIAS, advice=_LAYER_NORM)
     if name in (*_STATISTICS, _COUNTER):
         has_statistics = f"{module}.running_mean" in old.tensors
@@ -97,15 +96,18 @@ def _told(change: Change, folded: dict[str, str], old: Structure, new: Structure
     return change
 
 
+def _keeps_weight(module: str, old: Structure, new: Structure) -> bool:
+    """Whether both sides have a module's weight, in one size: with another, it is another layer's."""
+    ours, theirs = (side.tensors.get(f"{module}.weight") for side in (old, new))
+    return ours is not None and theirs is not None and ours.shape == theirs.shape
+
+
 def _of_rms_norm(change: Change, old: Structure, new: Structure) -> Change:
     """The bias of a layer whose weight has a place in an RMSNorm: it was a LayerNorm."""
     module, _, name = change.old[0].rpartition(".")
     short = new.modules.get(module, "").rpartition(".")[2]
     was = old.modules.get(module, "").rpartition(".")[2]
-    weight = f"{module}.weight"
-    if name != "bias" or "RMSNorm" not in short or short == was:
-        return change
-    if weight not in old.tensors or weight not in new.tensors:
+    if name != "bias" or "RMSNorm" not in short or short == was or not _keeps_weight(module, old, new):
         return change
     advice = (
         f"put the old layer back (as a LayerNorm): its weight fits the {short}, which computes something else"

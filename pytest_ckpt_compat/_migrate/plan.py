@@ -194,7 +194,7 @@ def _reparametrized(
         yield _made(change, op, change.old, change.new)
         return
     text = "one form of it cannot be computed from the other: convert it, or load before you parametrize"
-    yield Decision(change.old, change.new, text, change.group)
+    yield Decision(change.old, change.new, change.advice or text, change.group)
 
 
 def _conversion(
