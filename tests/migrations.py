@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -175,3 +176,8 @@ def hostile_refactors(draw: st.DrawFn) -> Refactor:
         names = list(HOSTILE[:12])
     half = len(names) // 2
     return draw(refactors(tuple(names[:half]), tuple(names[half : half + 5]) + NEW_WORDS[:6]))
+
+
+def unwrapped(code: str) -> str:
+    """Generated code with each of its comments on one line."""
+    return re.sub(r"\n *#   ", " ", code)

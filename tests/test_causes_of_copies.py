@@ -13,6 +13,7 @@ from torch import nn
 from pytest_ckpt_compat._check.averaged import averaged
 from pytest_ckpt_compat._readers import read
 from tests.conftest import Printed
+from tests.migrations import unwrapped
 from tests.test_accept_many import broken
 from tests.test_causes_of_values import Layers, checked, linear
 from tests.test_snapshots import change_model
@@ -214,7 +215,7 @@ def test_a_bare_square_matrix_that_became_a_layer_is_decided_by_its_person(
         "# likely: a bare matrix is used as x @ matrix, a layer's the other way round, and only forward "
         "shows which"
     )
-    assert (told in printed.out) == (not proven)
+    assert (told in unwrapped(printed.out)) == (not proven)
     printed = command("migrate", "net.pt", "models:Net", "--choose", "proj=proj.weight")
     assert (printed.code, "proj" in printed.out) == (0, True)
 

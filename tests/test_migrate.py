@@ -24,6 +24,7 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import proof
 from pytest_ckpt_compat._migrate.plan import plan_of
 from tests.conftest import Printed, save
+from tests.migrations import unwrapped
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -320,7 +321,9 @@ def test_what_is_likely_is_a_comment_until_it_is_accepted(folder: Path, printed:
     code, out, err = printed("migrate", "old.pt", "block_models:New")
     assert code == 1
     assert "likely" in err
-    accept = [line.strip() for line in out.splitlines() if line.strip().startswith("# to accept it: ")]
+    accept = [
+        line.strip() for line in unwrapped(out).splitlines() if line.strip().startswith("# to accept it: ")
+    ]
     assert accept
     assert not [line for line in out.splitlines() if "stem" in line and not line.strip().startswith("#")]
     words = [word for line in accept for word in shlex.split(line.partition(": ")[2])]

@@ -21,7 +21,9 @@ from pytest_ckpt_compat._definition.find import find
 from pytest_ckpt_compat._migrate.choose import chosen
 from pytest_ckpt_compat._migrate.generate import remarks
 from pytest_ckpt_compat._migrate.plan import plan_of
+from pytest_ckpt_compat._migrate.python import WIDTH
 from pytest_ckpt_compat._readers import read
+from tests.migrations import unwrapped
 
 SPEC = TensorSpec("float32", (3,))
 
@@ -67,7 +69,8 @@ def test_what_is_ambiguous_is_no_code_and_names_its_candidates() -> None:
     assert (
         "# decide: blocks.{0..1}.x -> blocks.{0..1}.first (2 tensors) is possible, not sure, "
         "blocks.0.x may also be blocks.0.second: --choose 'blocks.*.x=blocks.*.first' if it is so"
-    ) in found.code
+    ) in unwrapped(found.code)
+    assert max(map(len, found.code.splitlines())) <= WIDTH
 
 
 @pytest.mark.parametrize(("answers", "wanted"), [("1\n1\n", "first"), ("2\n2\n", "second"), ("\n\n", None)])

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tests.conftest import Printed
+from tests.migrations import unwrapped
 
 Command = Callable[..., Printed]
 
@@ -72,7 +73,7 @@ def test_a_head_of_another_size_does_not_lead_to_a_lenient_load(
     printed = command("migrate", "net.pt", model)
     assert printed.code == 1
     assert "strict=False" not in printed.out + printed.err
-    assert printed.out.splitlines()[1:] == [
+    assert unwrapped(printed.out).splitlines()[1:] == [
         f"# decide: head.weight: float32[10, 8] -> float32[12, 8], outputs 10 -> 12: {advice} "
         "(--choose head.weight= drops it)",
         f"# decide: head.bias: float32[10] -> float32[12], outputs 10 -> 12: {advice} "
@@ -130,7 +131,7 @@ def test_a_checkpoint_that_loads_leniently_gets_no_empty_function(
     (folder / "pyproject.toml").write_text(ENTRY + "strict = false\n")
     printed = command("migrate", "net-v1", "--style", style)
     assert printed.code == 1
-    assert printed.out.splitlines() == [
+    assert unwrapped(printed.out).splitlines() == [
         "# net.pt -> models.Net (models.py:4)",
         *(
             f"# decide: {key}: nothing in the checkpoint is known to become it: say what does (--choose "

@@ -10,11 +10,10 @@ from pytest_ckpt_compat._check.migration_styles import WRITERS, Sides, Writer
 from pytest_ckpt_compat._check.recorded import Recorded, nothing
 from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Policy
-from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition.find import Definition
-from pytest_ckpt_compat._migrate import body
+from pytest_ckpt_compat._migrate import body, python
 from pytest_ckpt_compat._migrate.choose import chosen
 from pytest_ckpt_compat._migrate.plan import plan_of
 from pytest_ckpt_compat._migrate.rules import Rule, Rules
@@ -109,8 +108,7 @@ def migration(sides: Sides, plan: Plan, style: str = "function") -> Migration:
     writer = WRITERS[style](sides, plan)
     first = writer.written({})
     if not plan.live and not first.doubtful:  # code that changes nothing would only look like an answer
-        title = [f"# {visible(first.title)}"] if first.title else []
-        return Migration(body.texts([*title, *body.decisions(first)]), plan, {})
+        return Migration(body.texts([*python.comment(first.title), *body.decisions(first)]), plan, {})
     shown = writer.prove(writer.source(first))
     left_open: set[str] = set()
     for step in plan.doubtful:

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._migrate import python, series
 from pytest_ckpt_compat._migrate.rules import Joint, Rename, Rule, Rules
 from pytest_ckpt_compat._migrate.steps import COPY, DROP, MOVE, Op
@@ -117,7 +116,7 @@ def _table(written: Written) -> Iterator[str]:
     yield "RENAMES = ["
     for rename in written.rules.renames:
         if rename in written.unproven:
-            yield f"    # not proven: {visible(written.unproven[rename])}"
+            yield from python.comment(f"not proven: {written.unproven[rename]}", 4)
         yield from _row(rename)
     previous: list[str] = []
     for each in written.doubtful:
@@ -135,15 +134,15 @@ def _row(rename: Rename) -> list[str]:
 
 def likely(each: Doubtful, indent: int) -> Iterator[str]:
     """Why a rule is believed, and how it is accepted."""
-    pad = " " * indent
-    yield f"{pad}# likely: {visible('; '.join(each.evidence))}"
+    yield from python.comment(f"likely: {'; '.join(each.evidence)}", indent)
     options = " ".join(f"--choose {shlex.quote(hint)}" for hint in each.hints)
-    yield f"{pad}# to accept it: {visible(options)}"
+    yield from python.comment(f"to accept it: {options}", indent)
 
 
 def decisions(written: Written) -> Iterator[str]:
     """What is open, a comment each."""
-    yield from (f"# decide: {visible(each)}" for each in written.decisions)
+    for each in written.decisions:
+        yield from python.comment(f"decide: {each}")
 
 
 def blocks(written: Written, indent: int) -> Iterator[str]:
@@ -152,7 +151,7 @@ def blocks(written: Written, indent: int) -> Iterator[str]:
     for joint in written.rules.joints:
         yield f"{pad}# {_WHAT[joint.op.name]}"
         if joint in written.unproven:
-            yield f"{pad}# not proven: {visible(written.unproven[joint])}"
+            yield from python.comment(f"not proven: {written.unproven[joint]}", indent)
         yield from _block(joint, indent)
     for each in written.doubtful:
         if isinstance(each.rule, Joint):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
+from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._migrate.templates import Ref, Template
 
 #: Columns of a line of code.
 WIDTH = 88
+#: An option and its value, which stay on one line so that they can be copied.
+_OPTION = re.compile(r"--choose (?:'[^']*'|\S+)")
+#: A space that is no place to break a line; ``visible`` leaves none in a text.
+_HELD = "\0"
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -100,3 +107,21 @@ def commented(lines: Iterable[str], indent: int) -> Iterator[str]:
     """Lines of code, commented out at an indentation."""
     for line in lines:
         yield f"{' ' * indent}# {line[indent:]}".rstrip()
+
+
+def comment(text: str, indent: int = 0) -> list[str]:
+    """The lines of a comment, wrapped at the width of the code; a word that is longer keeps its own line.
+
+    Lines after the first stand two columns further in, so that each remark begins where a line stands out.
+    """
+    pad = " " * indent
+    held = _OPTION.sub(lambda found: found[0].replace(" ", _HELD), visible(text))
+    lines = textwrap.wrap(
+        held,
+        WIDTH,
+        initial_indent=f"{pad}# ",
+        subsequent_indent=f"{pad}#   ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace(_HELD, " ") for line in lines]

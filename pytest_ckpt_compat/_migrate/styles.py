@@ -11,9 +11,9 @@ from pytest_ckpt_compat._migrate.body import Written
 
 
 def _header(written: Written, *others: str) -> list[str]:
-    lines = [f"# {visible(written.title)}" if written.title else "", *body.decisions(written)]
+    lines = [*python.comment(written.title), *body.decisions(written)]
     found = body.imports(written, *others)
-    return [*(line for line in lines if line), *([""] if found and any(lines) else []), *found]
+    return [*lines, *([""] if found and lines else []), *found]
 
 
 def _moved(written: Written, target: str, indent: int) -> list[str]:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ckpt_compat._core import files, toml
-from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import UsageError
-from pytest_ckpt_compat._migrate import body
+from pytest_ckpt_compat._migrate import body, python
 from pytest_ckpt_compat._migrate.body import Written
 from pytest_ckpt_compat._migrate.rules import Joint, Rename, Rule, Rules
 from pytest_ckpt_compat._migrate.steps import MOVE, PARAMETERS, Op
@@ -24,10 +23,9 @@ _USAGE = "see the page on migrating in the documentation"
 
 def text_of(found: Written) -> str:
     """The file: the operations, then the renames, with all that is open as comments."""
-    lines = [f"# {visible(found.title)}"] if found.title else []
-    lines += [*body.decisions(found), f"ckpt_compat_rules = {VERSION}"]
+    lines = [*python.comment(found.title), *body.decisions(found), f"ckpt_compat_rules = {VERSION}"]
     for rule in found.rules.all:
-        mark = [f"# not proven: {visible(found.unproven[rule])}"] if rule in found.unproven else []
+        mark = python.comment(f"not proven: {found.unproven[rule]}") if rule in found.unproven else []
         lines += ["", *mark, *_table(rule)]
     for each in found.doubtful:
         lines += ["", *body.likely(each, 0), *(f"# {line}" for line in _table(each.rule))]

@@ -27,9 +27,9 @@ def text_of(written: Written, steps: Sequence[Step], keys: Sequence[str]) -> str
     replacements = in_sequence(moves, keys)
     names = {"WeightRenaming"} if replacements else set()
     names |= {name for each in converters for name in ("WeightConverter", *_classes(each.op))}
-    lines = [f"# {visible(written.title)}"] if written.title else []
-    lines += [*body.decisions(written), *(f"# {each}" for each in remarks)]
-    lines += [f"# not proven: {visible(why)}" for why in written.unproven.values()]
+    lines = [*python.comment(written.title), *body.decisions(written)]
+    said = (*remarks, *(f"not proven: {why}" for why in written.unproven.values()))
+    lines += [line for each in said for line in python.comment(each)]
     lines += [*_likely(written)]
     lines += ["", *_import(sorted(names)), ""] if names else [""]
     entries = [line for each in replacements for line in _renaming(each)]
@@ -53,7 +53,7 @@ def _divided(steps: Iterable[Step], keys: Sequence[str]) -> tuple[list[Step], li
         elif staged(step) is not None:
             operations.append(step)
         else:
-            remarks[f"not proven: transformers has no operation for {visible(step.old[0])}"] = None
+            remarks[f"not proven: transformers has no operation for {step.old[0]}"] = None
     before, converters = _converters(operations, moves, keys)
     return [*moves, *before], converters, list(remarks)
 
