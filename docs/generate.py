@@ -71,6 +71,12 @@ def commands() -> str:
     return "\n".join(lines)
 
 
+def command_table() -> str:
+    """A table of the commands, a line each."""
+    rows = ((f"`{name}`", _sentence(text)) for name, text, _ in _subparsers(parser()))
+    return "\n".join(_table(("ckpt-compat", "what it does"), rows))
+
+
 def pytest_options() -> str:
     """A table of the options and settings that the plugin adds to pytest."""
     recorder = _Recorder()
@@ -92,10 +98,18 @@ def interface() -> str:
     return "\n".join(lines)
 
 
-PARTS: Mapping[str, Callable[[], str]] = {
-    part.__name__: part for part in (rules, commands, pytest_options, interface)
+def interface_table() -> str:
+    """A table of the public names, a line each."""
+    found = ((name, getattr(pytest_ckpt_compat, name)) for name in pytest_ckpt_compat.__all__)
+    rows = ((f"`{name}`", str(each.__doc__).strip().partition("\n")[0]) for name, each in found)
+    return "\n".join(_table(("name", "what it is"), rows))
+
+
+PARTS: Mapping[str, Callable[[], str]] = {part.__name__: part for part in (rules, commands, interface)}
+TABLES: Mapping[str, Callable[[], str]] = {
+    part.__name__: part
+    for part in (rule_table, marker_options, command_table, pytest_options, interface_table)
 }
-TABLES: Mapping[str, Callable[[], str]] = {part.__name__: part for part in (rule_table, marker_options)}
 
 
 class _Recorder:

@@ -81,11 +81,24 @@ def test_every_rule_is_documented() -> None:
         assert f"| [{rule.id}](#{rule.id.lower()}) | {rule.kind} |" in text_of(ROOT / "docs" / "rules.md")
 
 
-@pytest.mark.parametrize("page", ["rules.md", "registering.md"])
-def test_the_committed_tables_are_those_of_the_code(page: str) -> None:
+@pytest.mark.parametrize(
+    ("page", "tables"), [("rules.md", 1), ("registering.md", 1), ("commands.md", 2), ("python.md", 1)]
+)
+def test_the_committed_tables_are_those_of_the_code(page: str, tables: int) -> None:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    assert text.count("<!-- table: ") == 1
+    assert text.count("<!-- table: ") == tables
     assert text == GENERATE.tables(text), "run python docs/generate.py"
+
+
+def test_a_page_that_is_made_when_the_site_is_built_says_something_in_a_clone() -> None:
+    """What is read on the web page of the repository is the page as it is committed."""
+    linked = re.findall(r"\]\((docs/\w+\.md)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    made = [page for page in linked if "<!-- generated: " in (ROOT / page).read_text(encoding="utf-8")]
+    assert made
+    for page in made:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        before = text[: text.index("<!-- generated: ")]
+        assert "<!-- table: " in before, page
 
 
 def test_every_marker_option_is_documented() -> None:
