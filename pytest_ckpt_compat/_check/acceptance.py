@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import glob
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
-from fnmatch import fnmatchcase
 
 from pytest_ckpt_compat._check.breaks import told
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.globs import matches, narrowest
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND, judge
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._snapshots.accepted import FORWARD, Entry, facts
@@ -96,7 +95,8 @@ def accept_all(verdict: Verdict, entries: Sequence[Entry], wanted: Entry, today:
         raise UsageError(
             f"accept {verdict.name}", "has nothing that fails and can be accepted", "leave it out"
         )
-    each = (replace(wanted, rule=rule, key=_chosen(changes) or "*") for rule, changes in found.items())
+    keys = {rule: _chosen(changes, verdict) or "*" for rule, changes in found.items()}
+    each = (replace(wanted, rule=rule, key=key) for rule, key in keys.items())
     return tuple(accept(verdict, entries, one, today) for one in each)
 
 
@@ -240,7 +240,7 @@ def commands(verdict: Verdict, ref: str = "") -> Iterator[str]:
         yield f'ckpt-compat accept {_word(verdict.name)} --all --reason "..."{against}'
         return
     for rule, changes in rules.items():
-        keys = _chosen(changes)
+        keys = _chosen(changes, verdict)
         chosen = f"--rule {rule}" + (f" --key {_word(keys, True)}" if keys else "")
         yield f'ckpt-compat accept {_word(verdict.name)} {chosen} --reason "..."{against}'
 
@@ -254,10 +254,14 @@ def _by_rule(verdict: Verdict) -> dict[str, list[Change]]:
     return rules
 
 
-def _chosen(changes: Sequence[Change]) -> str:
-    """A glob that chooses changes; "" where they have no keys."""
+def _chosen(changes: Sequence[Change], verdict: Verdict) -> str:
+    """A glob that chooses changes, and no other tensor of the same sides; "" where they have no keys."""
     keys = [each for change in changes for each in (change.new or change.old)]
-    return _glob(keys) if keys else ""
+    if not keys:
+        return ""
+    sides = {True: verdict.new, False: verdict.old}
+    named = (sides[has_new] for has_new in {bool(change.new) for change in changes})
+    return narrowest(keys, [key for side in named if side is not None for key in side.tensors])
 
 
 def _accept(verdict: Verdict, entries: Sequence[Entry], used: set[Entry]) -> Verdict:
@@ -327,21 +331,7 @@ def _acceptable(change: Change) -> bool:
 def _matches(change: Change, key: str) -> bool:
     """Whether a glob matches every key of one side; ``*`` matches a change without keys, too."""
     sides = (side for side in (change.old, change.new) if side)
-    return key == "*" or any(all(fnmatchcase(each, key) for each in side) for side in sides)
-
-
-def _glob(keys: Sequence[str]) -> str:
-    """The tightest dotted glob that matches all keys."""
-    keys = [glob.escape(key) for key in keys]
-    parts = [key.split(".") for key in keys]
-    common = []
-    for column in zip(*(each[:-1] for each in parts), strict=False):
-        if len(set(column)) > 1:
-            break
-        common.append(column[0])
-    if len(set(keys)) == 1:
-        return keys[0]
-    return ".".join([*common, "*"])
+    return key == "*" or any(all(matches(each, key) for each in side) for side in sides)
 
 
 def _word(text: str, glob: bool = False) -> str:

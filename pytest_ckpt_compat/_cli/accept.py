@@ -32,7 +32,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--rule", help="rule id (CK202)")
     chosen.add_argument("--all", action="store_true", help="every rule that fails, an entry for each")
-    parser.add_argument("--key", default="*", help='a glob over keys ("head.*"); all keys, if not given')
+    parser.add_argument(
+        "--key", default="*", help='a glob over keys ("head.*", "{head,norm}.*"); all keys, if not given'
+    )
     parser.add_argument("--reason", required=True, help="why; shown in every report")
     parser.add_argument(
         "--until", type=day, metavar="DATE", help="last day on which the break is accepted (2026-12-31)"

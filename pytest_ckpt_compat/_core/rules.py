@@ -6,7 +6,6 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from pytest_ckpt_compat._core import (
     rules_checks,
@@ -18,6 +17,7 @@ from pytest_ckpt_compat._core import (
     rules_snapshots,
 )
 from pytest_ckpt_compat._core.changes import Change, Kind, Policy, Severity
+from pytest_ckpt_compat._core.globs import matches
 from pytest_ckpt_compat._core.rule import Rule
 
 #: In the order in which a report lists them.
@@ -90,4 +90,4 @@ def _covers(pattern: str, change: Change, rule: Rule) -> bool:
     if not change.old and not change.new:
         return pattern == "*" and rule.keyless
     sides = (keys for keys in (change.old, change.new) if keys)
-    return any(all(fnmatchcase(key, pattern) for key in keys) for keys in sides)
+    return any(all(matches(key, pattern) for key in keys) for keys in sides)
