@@ -56,9 +56,9 @@ def test_a_head_that_is_dropped_is_proven_by_the_load_that_is_registered(
     printed = command("migrate", "net-v1", *choices)
     assert printed.code == 1
     refused = (
-        "not proven: head.weight: the load refuses it (CK101 missing); to start it anew, add the model's "
-        "own: "
-        "state_dict['head.weight'] = model.state_dict()['head.weight'] (a migration may take the model, too)"
+        "not proven: head.weight: the load refuses it (CK101 missing); to start it anew, add "
+        "new['head.weight'] = model.state_dict()['head.weight'] above the return of "
+        "migrate(state_dict, model)"
     )
     assert refused in printed.err
     recorded.makepyprojecttoml(SETTINGS + ENTRY + "strict = false\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -75,13 +76,15 @@ def test_a_head_of_another_size_does_not_lead_to_a_lenient_load(
     assert "strict=False" not in printed.out + printed.err
     assert unwrapped(printed.out).splitlines()[1:] == [
         f"# decide: head.weight: float32[10, 8] -> float32[12, 8], outputs 10 -> 12: {advice} "
-        "(--choose head.weight= drops it)",
+        "(--choose head.weight= drops it, and the code says what starts the model's anew)",
         f"# decide: head.bias: float32[10] -> float32[12], outputs 10 -> 12: {advice} "
-        "(--choose head.bias= drops it)",
+        "(--choose head.bias= drops it, and the code says what starts the model's anew)",
     ]
     assert printed.err.splitlines() == [
         "ckpt-compat: no code is written: nothing is certain; all of it is in the lines that begin with # "
-        "decide"
+        "decide",
+        f"ckpt-compat: for code, leave in what is so: ckpt-compat migrate net.pt {model} "
+        "--choose head.weight= --choose head.bias=",
     ]
 
 
@@ -98,7 +101,7 @@ def test_what_starts_a_head_anew_is_told_in_the_words_of_the_style(
     saved(folder, "backbone", 10)
     choices = ("--choose", "head.weight=", "--choose", "head.bias=")
     printed = command("migrate", "net-v1", "--style", style, *choices)
-    told = f"(CK101 missing); to start it anew, add the model's own: {own}"
+    told = f"(CK101 missing); to start it anew, add {own}"
     assert f"ckpt-compat: not proven: head.bias: the load refuses it {told}" in printed.err.splitlines()
 
 
@@ -108,10 +111,13 @@ def test_a_head_that_is_started_anew_ends_green_by_the_advice(folder: Path, comm
     assert printed.code == 1
     for key in ("head.weight", "head.bias"):
         assert (
-            f"ckpt-compat: not proven: {key}: the load refuses it (CK101 missing); to start it anew, add the "
-            f"model's own: state_dict['{key}'] = model.state_dict()['{key}'] (a migration may take the "
-            "model, too)"
+            f"ckpt-compat: not proven: {key}: the load refuses it (CK101 missing); to start it anew, add "
+            f"new['{key}'] = model.state_dict()['{key}'] above the return of migrate(state_dict, model)"
         ) in printed.err.splitlines()
+        assert (
+            f"# decide: {key}: left out; to start the model's own anew, add new['{key}'] = "
+            f"model.state_dict()['{key}'] above the return of migrate(state_dict, model)"
+        ) in unwrapped(printed.out)
     code = printed.out.replace("migrate(state_dict):", "migrate(state_dict, model):").replace(
         "    return new\n",
         "".join(f"    new['{key}'] = model.state_dict()['{key}']\n" for key in ("head.weight", "head.bias"))
@@ -147,7 +153,30 @@ def test_a_checkpoint_that_loads_leniently_gets_no_empty_function(
         "ckpt-compat: no code is written: nothing is certain; all of it is in the lines that begin with # "
         "decide",
         "ckpt-compat: it loads as it is registered, with strict=False, and without what these lines name",
+        "ckpt-compat: for code, leave in what is so: ckpt-compat migrate net-v1 "
+        f"{'' if style == 'function' else f'--style {style} '}--choose old_head.w=",
     ]
+
+
+def test_one_command_has_a_choice_for_all_that_is_open(folder: Path, command: Command) -> None:
+    """A rename that is only possible, beside a head of another size: the command gives code as it is."""
+    (folder / "models.py").write_text(
+        MODELS.replace("nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))", "nn.Linear(8, 8)")
+    )
+    body = {"body.weight": torch.zeros(8, 8), "body.bias": torch.zeros(8)}
+    torch.save({**body, "head.weight": torch.zeros(9, 8), "head.bias": torch.zeros(9)}, folder / "net.pt")
+    first = command("migrate", "net-v1")
+    assert "def " not in first.out
+    (line,) = (each for each in first.err.splitlines() if "leave in what is so: " in each)
+    words = shlex.split(line.partition("leave in what is so: ckpt-compat ")[2])
+    assert words == [
+        *("migrate", "net-v1", "--choose", "body=encoder"),
+        *("--choose", "head.weight=", "--choose", "head.bias="),
+    ]
+    given = command(*words)
+    assert '(r"^body\\.", "encoder."),' in given.out
+    assert "def migrate(state_dict):" in given.out
+    assert "leave in what is so" not in given.err  # nothing is open that a choice would settle
 
 
 def test_a_rename_in_a_checkpoint_that_loads_leniently_is_written(folder: Path, command: Command) -> None:

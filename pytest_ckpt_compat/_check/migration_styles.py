@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from pytest_ckpt_compat._migrate import generate, styles, toml_file, transformer
 from pytest_ckpt_compat._migrate.body import Written
 from pytest_ckpt_compat._migrate.owner import Owner, owner_of
 from pytest_ckpt_compat._migrate.rules import Rule, Rules, RulesError
-from pytest_ckpt_compat._migrate.steps import COPY, MOVE, Plan, Step
+from pytest_ckpt_compat._migrate.steps import COPY, DROP, MOVE, Plan, Step
 
 #: A tensor that BatchNorm has had since version 2: where it is there, its version does not matter.
 _COUNTER = "num_batches_tracked"
@@ -92,12 +92,21 @@ class Writer:
         return Written(
             self.rules,
             generate.doubtful_rules(self.plan, keys),
-            generate.remarks(self.plan, self.sides.old.tensors),
+            (*generate.remarks(self.plan, self.sides.old.tensors), *self._to_start_anew()),
             unproven,
             self._title(),
             self.sides.old.versions is not None,
             self._marker(self.rules, self.plan.live, self.sides.new.tensors),
         )
+
+    def _to_start_anew(self) -> Iterator[str]:
+        """A line on each tensor of the model that the checkpoint has, and that is dropped."""
+        made = {key for step in self.plan.live for key in step.new}
+        steps = self.plan.live if self.sides.policy.strict else ()  # a lenient load leaves it as it is
+        for step in steps:
+            for key in step.old if step.op == DROP else ():
+                if key in self.sides.new.tensors and key not in made:
+                    yield f"{key}: left out; to start the model's own anew, add {self.anew(key)}"
 
     def _title(self) -> str:
         labels = self.sides.verdict.old_label, self.sides.verdict.new_label
@@ -135,7 +144,7 @@ class Writer:
 
     def anew(self, key: str) -> str:
         """What starts a tensor of the model anew, in the code of this style."""
-        return f"state_dict[{key!r}] = model.state_dict()[{key!r}] (a migration may take the model, too)"
+        return f"new[{key!r}] = model.state_dict()[{key!r}] above the return of migrate(state_dict, model)"
 
 
 def _compared(traced: proof.Traced) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -153,6 +162,9 @@ def _leaves_alone(function: proof.Migration, new: Structure) -> bool:
 class _Timm(Writer):
     style = "timm"
     meets_new_ones = True
+
+    def anew(self, key: str) -> str:
+        return f"new[{key!r}] = model.state_dict()[{key!r}] above the last return"
 
     def function(self, source: str) -> proof.Migration:
         run: Callable[..., Mapping[str, Any]] = proof.compiled(source, "checkpoint_filter_fn")
@@ -270,7 +282,7 @@ class _Hook(Writer):
         return Written(
             self.rules,
             generate.doubtful_rules(relative, list(owner.keys)),
-            generate.remarks(self.plan, self.sides.old.tensors),
+            (*generate.remarks(self.plan, self.sides.old.tensors), *self._to_start_anew()),
             unproven,
             self._title(),
             owner.paths == ("",) and self._moves_versions(),

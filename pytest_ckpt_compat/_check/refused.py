@@ -25,11 +25,7 @@ def refusals(verdict: Verdict, anew: Callable[[str], str]) -> tuple[dict[str, st
         if change.kind == "unopenable":
             continue
         told = f": {change.detail}" if change.detail else ""
-        own = (
-            f"; to start it anew, add the model's own: {anew(change.new[0])}"
-            if change.kind == "missing"
-            else ""
-        )
+        own = f"; to start it anew, add {anew(change.new[0])}" if change.kind == "missing" else ""
         text = f"the load refuses it ({change.rule} {change.kind}{told}){own}"
         if not (change.new or change.old):
             problems.append(f"{change.rule} {change.kind}{told}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         with search_path(str(Path.cwd())):
             sides, found = made(_compared(arguments.old, arguments.new, arguments.key), arguments)
     print(found.code, end="")
-    for line in summary(sides, found):
+    for line in (*summary(sides, found), *choices(sides, found.plan, arguments)):
         say(line)
     return 0 if found.complete else 1
 
@@ -198,6 +199,22 @@ def summary(sides: Sides, found: Migration) -> list[str]:
     lines += _to_decide(sides, found) if undecided else []
     outputs = [note for note in sides.verdict.notes if EVIDENCE in note]
     return [*lines, *outputs, *meaning]
+
+
+def choices(sides: Sides, plan: Plan, arguments: argparse.Namespace) -> list[str]:
+    """One command with a choice for each thing that is open, for a person to pick from."""
+    from pytest_ckpt_compat._migrate.choose import offered
+
+    if plan.complete:
+        return []
+    options = offered(plan, sides.old, sides.new)
+    if not options:
+        return []
+    words = ["ckpt-compat", "migrate", arguments.old, *([arguments.new] if arguments.new else [])]
+    words += ["--key", arguments.key] if arguments.key else []
+    words += ["--style", arguments.style] if arguments.style != "function" else []
+    words += [word for each in (*arguments.choose, *options) for word in ("--choose", each)]
+    return [f"for code, leave in what is so: {shlex.join(map(visible, words))}"]
 
 
 def _left_out(likely: int, undecided: int) -> str:

@@ -85,7 +85,7 @@ _WHAT = {
     "unspectral": "Take spectral norm off.",
     "masked": "Apply the mask of a pruned weight.",
     "copy": "Give a tied tensor its other name, too.",
-    "drop": "The model has no use for these.",
+    "drop": "Leave these out.",
 }
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._migrate.generate import hints
 from pytest_ckpt_compat._migrate.plan import accepted, operation, settled
 from pytest_ckpt_compat._migrate.steps import CHOSEN, DROP, Decision, Plan, Step
 
@@ -56,6 +58,19 @@ def chosen(plan: Plan, choices: Iterable[str], old: Structure, new: Structure) -
         old,
         new,
     )
+
+
+def offered(plan: Plan, old: Structure, new: Structure) -> tuple[str, ...]:
+    """A choice for each thing that is open and has one, all of which can be made together.
+
+    They are what the remarks name first. Nobody has said that they are so: they are to be picked from.
+    """
+    found: list[str] = []
+    for hint in hints(plan, tuple(old.tensors)):
+        with contextlib.suppress(UsageError):  # it is for what another one has taken
+            chosen(plan, (*found, hint), old, new)
+            found.append(hint)
+    return tuple(found)
 
 
 def _other_copies(plan: Plan, taken: set[str]) -> dict[str, None]:

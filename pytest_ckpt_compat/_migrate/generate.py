@@ -125,6 +125,14 @@ def remarks(plan: Plan, keys: Iterable[str] = ()) -> tuple[str, ...]:
     return (*_ambiguous(plan), *_decisions(plan.decisions, tuple(keys)))
 
 
+def hints(plan: Plan, keys: Sequence[str]) -> tuple[str, ...]:
+    """What ``--choose`` may be given for all that is open, as the remarks and comments name it."""
+    ambiguous = (_hint(step) for step in plan.doubtful if step.confidence == "ambiguous")
+    likely = (hint for each in doubtful_rules(plan, keys) for hint in each.hints)
+    dropped = (_group_hint(members, keys) for members in _grouped(plan.decisions).values())
+    return tuple(dict.fromkeys(filter(None, (*ambiguous, *likely, *dropped))))
+
+
 def open_lines(plan: Plan) -> Iterator[str]:
     """What stands in the way of applying a plan as a whole, a line each."""
     likely = {_hint(step): step for step in reversed(plan.doubtful) if step.confidence == "likely"}
@@ -154,6 +162,19 @@ def _some(keys: Sequence[str]) -> str:
 
 
 def _decisions(decisions: Iterable[Decision], keys: Sequence[str]) -> Iterator[str]:
+    for (group, text), members in _grouped(decisions).items():
+        number = _number(members)
+        group = group or _some([key for each in members for key in each.old or each.new])
+        named = f"{group} ({count(number, 'tensor')})" if number > 1 else group
+        hint = _group_hint(members, keys)
+        it = "it" if number == 1 else "them"
+        then = ", and the code says what starts the model's anew" if any(each.new for each in members) else ""
+        rest = f" (--choose {shlex.quote(hint)} drops {it}{then})" if hint else ""
+        yield f"{named}: {text}{rest}" if named else f"{text}{rest}"
+
+
+def _grouped(decisions: Iterable[Decision]) -> dict[tuple[str, str], list[Decision]]:
+    """(pattern or keys, text) -> the decisions that share a line."""
     groups: dict[tuple[str, str], list[Decision]] = {}
     decisions = list(decisions)
     alike = [each for each in decisions if not each.group and "--choose" not in each.text]
@@ -162,13 +183,16 @@ def _decisions(decisions: Iterable[Decision], keys: Sequence[str]) -> Iterator[s
         named = ", ".join(each.old or each.new)
         many = not each.group and said[each.text] >= _SHOWN
         groups.setdefault(("" if many else each.group or named, each.text), []).append(each)
-    for (group, text), members in groups.items():
-        number = sum(len(each.old or each.new) for each in members)
-        group = group or _some([key for each in members for key in each.old or each.new])
-        named = f"{group} ({count(number, 'tensor')})" if number > 1 else group
-        hint = members[0].hint if number == 1 else _drop_hint(members, keys)
-        rest = f" (--choose {shlex.quote(hint)} drops {'it' if number == 1 else 'them'})" if hint else ""
-        yield f"{named}: {text}{rest}" if named else f"{text}{rest}"
+    return groups
+
+
+def _number(members: Sequence[Decision]) -> int:
+    return sum(len(each.old or each.new) for each in members)
+
+
+def _group_hint(members: Sequence[Decision], keys: Sequence[str]) -> str:
+    """What ``--choose`` is given for decisions that share a line; "" if nothing says it in one."""
+    return members[0].hint if _number(members) == 1 else _drop_hint(members, keys)
 
 
 def marker(steps: Iterable[Step], new: Mapping[str, object]) -> str:
