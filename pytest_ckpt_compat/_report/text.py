@@ -149,15 +149,25 @@ def _phrases(verdict: Verdict, severity: Severity | None) -> Iterator[str]:
     for change in verdict.changes:
         if change.severity is severity:
             kinds.setdefault(change.kind, []).append(change)
+    # One headline has one total, the checkpoint's, where it tells of tensors that the checkpoint has.
+    both = any(change.old for changes in kinds.values() for change in changes)
     for kind, changes in kinds.items():
         losing = [change for change in changes if kind in ("retyped", "partial-load") and change.detail]
         yield from phrases_of_losses(losing, verdict)
         if len(losing) < len(changes):
-            yield phrase_of(BY_KIND[kind], [change for change in changes if change not in losing], verdict)
+            rest = [change for change in changes if change not in losing]
+            yield phrase_of(BY_KIND[kind], rest, verdict, total=bool(rest[0].old) or not both)
 
 
-def phrase_of(rule: Rule, changes: Sequence[Change], verdict: Verdict) -> str:
-    """What happened, in a few words, by changes of one kind: ``312 of 320 tensors renamed``."""
+def phrase_of(rule: Rule, changes: Sequence[Change], verdict: Verdict, total: bool = True) -> str:
+    """What happened, in a few words, by changes of one kind: ``312 of 320 tensors renamed``.
+
+    Args:
+        rule: the kind's.
+        changes: those of that kind.
+        verdict: what they are of.
+        total: whether it says of how many tensors.
+    """
     first = changes[0]
     by_keys = first.old or first.new or not rule.keyless
     detail = first.detail.partition("\n")[0]
@@ -168,15 +178,15 @@ def phrase_of(rule: Rule, changes: Sequence[Change], verdict: Verdict) -> str:
     phrase = rule.phrase if by_keys else "{detail}"
     if phrase == "{settings}":
         return settings_phrase(changes, verdict)
-    return phrase.format(tensors=_tensors(changes, verdict), detail=visible(detail))
+    return phrase.format(tensors=_tensors(changes, verdict, total), detail=visible(detail))
 
 
-def _tensors(changes: Sequence[Change], verdict: Verdict) -> str:
+def _tensors(changes: Sequence[Change], verdict: Verdict, total: bool) -> str:
     """``312 of 320 tensors``: the total is that of the old side, unless only the new side has them."""
     number = sum(len(change.old or change.new) for change in changes)
     side = verdict.old if changes[0].old else verdict.new
-    total = len(side.tensors) if side else number
-    return f"{number:,} of {total:,} tensors" if number < total else count(number, "tensor")
+    whole = len(side.tensors) if side and total else number
+    return f"{number:,} of {whole:,} tensors" if number < whole else count(number, "tensor")
 
 
 def _layout(table: Sequence[Row], limit: int | None) -> list[str]:
