@@ -54,18 +54,34 @@ def test_a_plain_run_names_the_command(shimmed: Path, command: Command, pytester
     assert f"CK907 net-v1: loads, {CHANGED}" in result.outlines
 
 
+def test_the_command_that_records_is_told_once(shimmed: Path, command: Command) -> None:
+    """Two checkpoints of one definition that is to be recorded, and nothing else to do."""
+    settings = (shimmed / "pyproject.toml").read_text()
+    entry = settings[settings.index("[[tool.ckpt_compat.checkpoint]]") :]
+    (shimmed / "pyproject.toml").write_text(f"{settings}\n{entry.replace('net-v1', 'net-v2')}")
+    git(shimmed, "stash", "-q", "--", "models.py")
+    assert command("update").code == 0
+    commit(shimmed)
+    git(shimmed, "branch", "-f", "base")
+    git(shimmed, "stash", "pop", "-q")
+    printed = command("check", "--against", "base")
+    assert (printed.code, printed.out.splitlines()[0]) == (1, "nothing breaks, to be recorded: 2")
+    assert printed.out.count("ckpt-compat update") == 1
+
+
 def test_a_comparison_fails_with_the_same_command_which_mends_it(shimmed: Path, command: Command) -> None:
     printed = command("check", "--against", "main")
     assert printed.code == 1
     shown = printed.out[printed.out.index("CK907") : printed.out.index("compared")].strip().splitlines()
     assert shown == [
-        f"CK907 net-v1: {CHANGED}",
+        f"CK907 net-v1: {CHANGED.replace('; record it: ckpt-compat update', '')}",
         "",
         "  net.pt -> models.Net (models.py:12)",
         "",
-        "  CK907: it loads what it saved: record it, and commit its snapshot with the change",
-        "  record: ckpt-compat update",
+        "  record: ckpt-compat update, and commit what it writes",
     ]
+    assert printed.out.splitlines()[0] == "nothing breaks, to be recorded: 1"
+    assert "breaks introduced here" not in printed.out
     assert command("update").code == 0
     for words in (("check",), ("check", "--against", "main"), ("update", "--verify")):
         printed = command(*words)

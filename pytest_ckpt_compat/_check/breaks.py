@@ -58,6 +58,13 @@ def in_the_same_way(one: Verdict, other: Verdict, *severities: Severity) -> bool
     return all(any(facts([f]) <= known for f in told(one, each)) for each in one.of(Severity.ERROR))
 
 
+def shared(one: Verdict, other: Verdict, *severities: Severity) -> str:
+    """Says of a verdict that breaks in the same way as another by how many of the other's changes it does."""
+    whole = sum(1 for each in other.of(*severities) if each.old or each.new)
+    number = sum(1 for _ in one.of(Severity.ERROR))
+    return "by the same changes" if number >= whole else "by some of the same changes and by no others"
+
+
 def at_level(verdict: Verdict, level: Level) -> Verdict:
     """Turns breaks into warnings at a level that does not ask today's code to load the checkpoint."""
     if level.loads_checkpoint:

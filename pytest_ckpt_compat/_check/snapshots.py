@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_ckpt_compat._check import logged as fingerprints
 from pytest_ckpt_compat._check import outputs
-from pytest_ckpt_compat._check.breaks import in_the_same_way
+from pytest_ckpt_compat._check.breaks import in_the_same_way, shared
 from pytest_ckpt_compat._check.check import check_saved, diff
 from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
 from pytest_ckpt_compat._check.optimizer_files import with_optimizers
@@ -35,6 +35,8 @@ from pytest_ckpt_compat._snapshots import fingerprint, store
 from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 UPDATE_COMMAND = "pytest --ckpt-update"
+#: How a warning ends on a definition that is to be recorded.
+RECORD_IT = f"; record it: {UPDATE}"
 #: What follows where a definition changed as its checkpoint's break shows.
 _UPDATE = "ckpt-compat update records today's"
 #: What helps with a definition whose break is accepted for its checkpoint.
@@ -288,7 +290,7 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     saved = replace(stored, values=values, source=replace(stored.source, path=f"{folder.name}/{name}"))
     policy, others = subject.registration.policy, subject.elsewhere
     verdict = check_saved(saved, definition, policy, checkpoint=subject.structure, new=new, elsewhere=others)
-    how = f"{difference(stored, new)}; record it: {UPDATE}"
+    how = f"{difference(stored, new)}{RECORD_IT}"
     detail = f"the definition differs from its snapshot {folder.name}/{name} ({how})"
     changed = (Change("definition-changed", detail=detail),)
     settings, notes = _settings(subject, stored, new, values, verdict.changes)
@@ -299,8 +301,9 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     if verdict.compatible:
         return Finding(changes=changed, settings=settings, notes=notes)
     if in_the_same_way(verdict, main, Severity.ERROR):
-        recorded_breaks = f"{folder.name}/{name}, the definition as recorded, breaks in the same way"
-        note = f"{recorded_breaks}; {_UPDATE_PROVEN if ran.proven else _UPDATE}"
+        what = f"what the definition as recorded in {folder.name}/{name} saves does not load either"
+        then = _UPDATE_PROVEN if ran.proven else _UPDATE
+        note = f"{what}, {shared(verdict, main, Severity.ERROR)}; {then}"
         later = tuple(
             replace(each, advice=_RECORD_BREAK) for each in changed
         )  # it does not load what it saved

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_ckpt_compat._check.breaks import at_level, in_the_same_way, is_break
+from pytest_ckpt_compat._check.breaks import at_level, in_the_same_way, is_break, shared
 from pytest_ckpt_compat._check.check import check_saved, check_structure, resumed
 from pytest_ckpt_compat._check.context import Subject
 from pytest_ckpt_compat._check.trials import LOADS_WITH
@@ -69,7 +69,7 @@ def with_definition(
         update: whether it is written over.
 
     Returns:
-        The checkpoint's verdict, with a note where the definition breaks in the same way, and the
+        The checkpoint's verdict, with a note where the definition breaks by nothing else, and the
         definition's own verdict where it breaks in another.
     """
     before = _of_definition(subject, recorded, main, base, update)
@@ -80,8 +80,9 @@ def with_definition(
     if before.compatible:
         return main, ()
     covered = in_the_same_way(before, main, Severity.ACCEPTED)
-    what = "which is accepted for both" if covered else "so what is said of the checkpoint holds for it, too"
-    note = f"what {before.old_label} saves breaks in the same way, {what}"
+    what = "which are accepted for both" if covered else "so what is said of the checkpoint holds for it, too"
+    alike = shared(before, main, Severity.ERROR, Severity.ACCEPTED)
+    note = f"what {before.old_label} saves does not load either, {alike}, {what}"
     return replace(main, alike=subject.identifier, notes=(*main.notes, note)), ()
 
 

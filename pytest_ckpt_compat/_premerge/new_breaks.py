@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pytest_ckpt_compat._check.breaks import facts, is_break
 from pytest_ckpt_compat._check.context import Subject
-from pytest_ckpt_compat._check.snapshots import recorded_definitions
+from pytest_ckpt_compat._check.snapshots import RECORD_IT, recorded_definitions
 from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError
@@ -134,7 +134,12 @@ def require_recorded(subject: Subject, main: Verdict, code: MergeBaseCode) -> Ve
         before = None
     if before is not None and fingerprint.digest(before) == fingerprint.digest(main.new):
         return main.with_severity(unrecorded, Severity.EXISTING, code.base.ref)
-    return main.with_severity(unrecorded, Severity.ERROR)
+    # A line of its own has the command then.
+    said = tuple(
+        replace(each, detail=each.detail.replace(RECORD_IT, "")) if unrecorded(each) else each
+        for each in main.changes
+    )
+    return replace(main, changes=said).with_severity(unrecorded, Severity.ERROR)
 
 
 def _own(subject: Subject) -> Question:

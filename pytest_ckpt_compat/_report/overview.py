@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from pytest_ckpt_compat._core.display import count, visible
-from pytest_ckpt_compat._report.summary import Run, State
+from pytest_ckpt_compat._core.rules import BY_KIND
+from pytest_ckpt_compat._report.summary import Entry, Run, State
 
+#: How the lines of a report begin on what records a definition, which a section of such has once.
+_RECORD, _ADVICE = "  record: ", f"  {BY_KIND['definition-changed'].id}: "
 #: How a checkpoint can stand.
 STATES: tuple[State, ...] = get_args(State)
 
@@ -41,6 +44,17 @@ def compared(counts: tuple[int, int], label: str) -> str:
     return f"compared  {count(checkpoints, 'checkpoint')}, {count(tensors, 'tensor')}{where}"
 
 
+def _to_record(entries: Sequence[Entry]) -> Iterator[str]:
+    """What loads and is to be recorded, with the command that records all of it, once."""
+    yield f"nothing breaks, to be recorded: {len(entries)}\n"
+    commands: dict[str, None] = {}
+    for each in entries:
+        lines = each.text.splitlines()
+        commands |= dict.fromkeys(line for line in lines if line.startswith(_RECORD))
+        yield "\n".join(line for line in lines if not line.startswith((_RECORD, _ADVICE))).strip() + "\n"
+    yield "\n".join(f"{line}, and commit what it writes" for line in commands) + "\n"
+
+
 def _sections(run: Run, full: bool) -> Iterator[str]:
     where = run.label.partition(" (")[0]
     titles: dict[State, str] = {
@@ -48,11 +62,14 @@ def _sections(run: Run, full: bool) -> Iterator[str]:
         "unknown": "could not be checked",
         "before": f"breaks already on {where}",
     }
+    unrecorded = [each for each in run.of("broken") if each.unrecorded]
     for state, title in titles.items():
-        entries = run.of(state)
+        entries = [each for each in run.of(state) if each not in unrecorded]
         if entries:
             yield f"{title}: {len(entries)}\n"
             yield from (each.text + "\n" for each in entries)
+        if state == "broken" and unrecorded:
+            yield from _to_record(unrecorded)
     for each in run.of("warning", "ok", "skipped"):
         if full and each.data["changes"]:
             yield each.text + "\n"

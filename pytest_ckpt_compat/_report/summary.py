@@ -17,6 +17,7 @@ from pytest_ckpt_compat._report.rows import Row, rows
 #: Labels of the lines on how to open a file.
 OPENING = ("open", "moved?")
 
+_FAILING = (Severity.ERROR.value, Severity.INCOMPLETE.value)
 #: Checkpoints that a line names.
 _NAMED = 8
 
@@ -54,6 +55,12 @@ class Entry:
     def notes(self) -> list[str]:
         """Remarks on the verdict: which settings changed it, and how it was found."""
         return [*self.by_settings, *self.data["notes"]]
+
+    @property
+    def unrecorded(self) -> bool:
+        """Whether all that fails is that its definition was not recorded: it loads."""
+        failing = {each["kind"] for each in self.data.get("changes", ()) if each["severity"] in _FAILING}
+        return failing == {"definition-changed"}
 
     @property
     def by_settings(self) -> list[str]:
