@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_ckpt_compat._core.display import visible
-from pytest_ckpt_compat._snapshots import accepted, accepted_files
+from pytest_ckpt_compat._core.errors import SnapshotError
+from pytest_ckpt_compat._snapshots import accepted, accepted_files, accepted_merge
 from pytest_ckpt_compat._snapshots.accepted import Entry
 from tests.conftest import Printed
 from tests.repository import ENTRY, commit, edit, git, make_project
@@ -136,6 +137,28 @@ def test_entries_that_another_comes_to_cover_go(tmp_path: Path) -> None:
     assert len(accepted.load(tmp_path)) == 2
     accepted_files.save(tmp_path, [entry("net", "all", "(none) -> 1", "(none) -> 2", "(none) -> 3")])
     assert [each.reason for each in accepted.load(tmp_path)] == ["all"]
+
+
+@pytest.mark.parametrize("style", ["merge", "diff3"])
+def test_two_branches_that_extend_one_entry(repository: Path, style: str) -> None:
+    """Git sees a conflict; what both accepted is kept, with both reasons."""
+    git(repository, "config", "merge.conflictStyle", style)
+    accepted_files.save(repository, [entry("net", "meant", "(none) -> a x[1]")])
+    commit(repository, "first entries")
+    for name in ("one", "two"):
+        more = entry("net", f"meant; {name}", "(none) -> a x[1]", f"(none) -> {name} x[1]")
+        on_branch(repository, name, partial(accepted_files.save, repository, [more]))
+    assert not merges(repository, "one", "two")
+    with pytest.raises(SnapshotError, match=r"conflict markers.*ckpt-compat update keeps what both"):
+        accepted.load(repository)
+    (line,) = accepted_merge.settle(repository)
+    assert line.endswith("what both branches accepted (3 changes); review it")
+    (found,) = accepted.load(repository)
+    assert (found.reason, found.changes) == (
+        "meant; one; two",
+        ("(none) -> a x[1]", "(none) -> one x[1]", "(none) -> two x[1]"),
+    )
+    assert list(accepted_merge.settle(repository)) == []
 
 
 # -- whole flows ---------------------------------------------------------------------------------------------

@@ -79,9 +79,13 @@ def _update(project: Project, identifiers: Sequence[str], ref: str | None) -> tu
     from pytest_ckpt_compat._check.run import require_registered
     from pytest_ckpt_compat._cli.check import check_all, compared_with
     from pytest_ckpt_compat._premerge import ignored
+    from pytest_ckpt_compat._snapshots import accepted_merge
 
     require_registered(identifiers, [each.id for each in project.registrations])
+    settled = tuple(accepted_merge.settle(project.context.folder))
     with compared_with(project, ref) as compared:
         context = replace(compared, update=True, rewrite=frozenset(identifiers))
         outcome = check_all(project, context)[1]
-    return replace(outcome, lines=(*outcome.lines, *ignored.remarks(context.folder))), project.left_out
+    return replace(
+        outcome, lines=(*settled, *outcome.lines, *ignored.remarks(context.folder))
+    ), project.left_out

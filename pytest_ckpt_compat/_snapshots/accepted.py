@@ -33,10 +33,7 @@ FOLDER = "accepted"
 #: Ends the id of an entry about a definition whose checkpoints the earlier code cannot load.
 FORWARD = "@forward"
 
-_MERGE = (
-    "keep the entries of both sides, each below an [[accepted]] of its own with its id, rule, key, reason "
-    "and changes; or keep one side and run ckpt-compat accept again"
-)
+_MERGE = "ckpt-compat update keeps what both branches accepted"
 _REDO = "restore it from git, or take the entry out and run ckpt-compat accept again"
 _FOLDER = "it holds the accepted breaks: restore it from git, or remove it"
 #: Where in the code something was raised: the line number changes when other code does.
