@@ -202,7 +202,7 @@ def no_longer_occurs(entry: Entry, ref: str = "") -> str:
         entry: the entry.
         ref: the reference that it takes to see that; "" where a plain run sees it.
     """
-    return f"{_about(entry)} no longer occurs ({_taken_out_by(ref)} takes it out)"
+    return f"{_about(entry)} no longer occurs ({taken_out_by(ref)} takes it out)"
 
 
 def unregistered(entries: Iterable[Entry], known: Iterable[str]) -> list[Entry]:
@@ -213,13 +213,20 @@ def unregistered(entries: Iterable[Entry], known: Iterable[str]) -> list[Entry]:
 
 def unknown_id(entry: Entry, ref: str = "") -> str:
     """The line about an entry with an unknown id; that of a removed checkpoint takes a comparison to see."""
-    how = _taken_out_by(ref if entry.rule == "CK901" else "")
+    how = taken_out_by(ref if entry.rule == "CK901" else "")
     return f"CK903 {_about(entry)}: no registered checkpoint has this id ({how} takes it out)"
 
 
-def _taken_out_by(ref: str) -> str:
+def taken_out_by(ref: str) -> str:
     """The command that takes an entry out which covers nothing."""
     return f"{UPDATE} --against {_word(ref)}" if ref else UPDATE
+
+
+def recorded_by(verdict: Verdict, ref: str) -> str:
+    """The command that records what a check found, and takes out all that it said no longer occurs."""
+    command = taken_out_by(ref)
+    unused = (change.detail for change in verdict.changes if change.kind == "unused-acceptance")
+    return command if any(f"({command} takes it out)" in detail for detail in unused) else UPDATE
 
 
 def taken_out(entry: Entry) -> str:

@@ -137,7 +137,8 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
             first = context.merge_base.require_recorded(subject, first)
         verdicts = (first, *verdicts[1:])
     verdicts = tuple(graded(each, context.severities) for each in verdicts)
-    first, *others = (with_commands(each, context.ref) for each in verdicts)
+    record = acceptance.recorded_by(verdicts[0], context.ref)
+    first, *others = (with_commands(each, context.ref, record) for each in verdicts)
     if definition.loader is None and may_be_migrated(first):
         command = f"ckpt-compat migrate {shlex.quote(registration.id)}"
         # The code takes the prefix off, too: done by hand besides, it would find none of its keys.
@@ -213,20 +214,27 @@ def _with_snapshots(
     return tuple(at_level(each, level) for each in (verdict, *others))
 
 
-def with_commands(verdict: Verdict, ref: str = "") -> Verdict:
+def with_commands(verdict: Verdict, ref: str = "", record: str = UPDATE) -> Verdict:
     """Adds the commands that record or accept what fails.
 
     Args:
         verdict: what failed.
         ref: the reference that it was compared with, or "".
+        record: the command that records a definition that loads what it saved.
     """
-    repairs = [(label, text) for label, text in verdict.repairs if label != "accept"]
+    # What is accepted of a definition that only this branch recorded goes with a comparison alone.
+    compared = acceptance.taken_out_by(ref)
+    repairs = [
+        (label, text.replace(UPDATE, compared, 1) if label == "record" else text)
+        for label, text in verdict.repairs
+        if label != "accept"
+    ]
     failing = {change.kind for change in verdict.of(*_FAILING)}
     loads = not any(map(is_break, verdict.changes))
     if "stale-snapshot" in failing or ("migration-needed" in failing and loads):
         repairs.append(("record", f"{UPDATE} {shlex.quote(verdict.name)}"))
     if any(change.kind == "definition-changed" for change in verdict.of(Severity.ERROR)):
-        repairs.append(("record", UPDATE))
+        repairs.append(("record", record))
     repairs += [("accept", command) for command in acceptance.commands(verdict, ref)]
     return replace(verdict, repairs=tuple(repairs))
 
