@@ -127,16 +127,14 @@ def test_conflict_markers_among_accepted_breaks_are_named(project: pytest.Pytest
     path.write_text(path.read_text().replace("key = ", "<<<<<<< HEAD\nkey = ", 1))
     line = path.read_text().split("\n").index("<<<<<<< HEAD") + 1
     told = (
-        f"ckpt_snapshots/{name}: has conflict markers (line {line}); keep the entries of both "
-        f"sides, each "
-        "below an [[accepted]] of its own with its id, rule, key, reason and changes; or keep one side "
-        "and run "
-        "ckpt-compat accept again"
+        f"ckpt_snapshots/{name}: has conflict markers (line {line}); "
+        "ckpt-compat update keeps what both branches accepted"
     )
     assert told in command("check").out
     printed = command("update", "--verify")
     assert printed.code == 1
     assert f"unusable  {told}" in printed.out.splitlines()
+    assert (command("update").code, "is missing or empty" in command("update").err) == (2, True)
 
 
 def test_a_retired_checkpoint_that_comes_back_leaves_no_entry(
