@@ -20,6 +20,8 @@ def pytest_unconfigure(config):
     called = ("pytest_runtest_call", "pytest_runtest_makereport")
     found = [each for name in called for each in getattr(config.hook, name).get_hookimpls()]
     print("called", *sorted(each.plugin_name for each in found if "ckpt_compat" in each.plugin_name))
+    reports = config.pluginmanager.get_plugin("ckpt_compat_reports")
+    print("looked at", *dir(reports))
     print("imported", *sorted(name for name in sys.modules if name.startswith("{_OURS}.")))
 """
 
@@ -34,6 +36,7 @@ def test_a_run_without_checkpoints_costs_next_to_nothing(tmp_path: Path, setting
         (tmp_path / "pyproject.toml").write_text(setting)
     (tmp_path / "conftest.py").write_text(_TELL)
     (tmp_path / "test_it.py").write_text("def test_it(): ...\n")
+    (tmp_path / "test_skipped.py").write_text("import pytest\npytest.importorskip('no_such_module')\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"],
         cwd=tmp_path,
@@ -42,6 +45,7 @@ def test_a_run_without_checkpoints_costs_next_to_nothing(tmp_path: Path, setting
         check=True,
     )
     assert "called" in done.stdout.splitlines()  # none of this plugin's on each test
+    assert "looked at pytest_collectreport pytest_runtest_logreport" in done.stdout.splitlines()
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("imported "))
     needed = {"_pytest_plugin", "_pytest_plugin.hooks", "_pytest_plugin.keys", "_registry", "_registry.names"}
     if setting:  # whether it registers checkpoints

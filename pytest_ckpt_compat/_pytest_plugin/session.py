@@ -16,7 +16,7 @@ from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.internal import in_a_line
 from pytest_ckpt_compat._pytest_plugin.completeness import ran_everything, was_stopped
 from pytest_ckpt_compat._pytest_plugin.items import CheckpointFile, collector_of
-from pytest_ckpt_compat._pytest_plugin.keys import REGISTRATIONS
+from pytest_ckpt_compat._pytest_plugin.keys import PARTIAL, REGISTRATIONS
 from pytest_ckpt_compat._registry import project_file
 from pytest_ckpt_compat._registry.hook import from_hook
 from pytest_ckpt_compat._registry.ids import Ids
@@ -54,7 +54,6 @@ class Session:
         rewrite: ids of the checkpoints whose frozen snapshot is recorded anew.
         merge_base: what the run is compared with, or None.
         prune: whether snapshots that nothing uses are removed.
-        partial: whether some test was deselected, not collected, or died with its worker.
         contributions: what the tests have reported.
         outcome: what the run came to, at its end.
         published: where the reports went, a line each.
@@ -72,7 +71,6 @@ class Session:
     rewrite: frozenset[str]
     merge_base: MergeBase | None
     prune: bool
-    partial: bool = False
     contributions: list[Contribution] = field(default_factory=list)
     outcome: Outcome | None = None
     published: list[str] = field(default_factory=list)
@@ -149,7 +147,8 @@ class Session:
 
         self.terminal = find_terminal(self.config)
         self.deselected = self._left_by(items)
-        self.partial = self.partial or bool(self.deselected)
+        if self.deselected:
+            self.config.stash[PARTIAL] = True
         wanted = (item for item in items if item.get_closest_marker("skip") is None)
         found = [each for item in wanted for each in item.stash.get(REGISTRATIONS, ())]
         if any(each.address for each in found) and not hasattr(self.config, "workerinput"):
@@ -187,7 +186,7 @@ class Session:
             reason = _skip_reason(report)
             found = replace(found, skipped={each.id: reason for each in registrations})
         told, self.deselected = self.deselected, ()  # once is enough
-        return replace(found, partial=self.partial, deselected=told).dumps()
+        return replace(found, partial=self._partial, deselected=told).dumps()
 
     def collect(self, text: str) -> None:
         """Takes in what a report carries."""
@@ -200,7 +199,7 @@ class Session:
         from pytest_ckpt_compat._check.run import conclude
 
         self._end_reading()
-        complete = not self.partial and ran_everything(session)
+        complete = not self._partial and ran_everything(session)
         found = [*self.contributions, *self._unreached(session)]
         context = self.context()
         with self._watched():
@@ -281,6 +280,10 @@ class Session:
 
         registrations = item.stash.get(REGISTRATIONS, ())
         return CkptCompat(registrations, self._search(item.path.parent), self._full, accepted)
+
+    @property
+    def _partial(self) -> bool:
+        return self.config.stash.get(PARTIAL, False)
 
     @property
     def _full(self) -> bool:

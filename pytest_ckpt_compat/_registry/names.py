@@ -6,6 +6,8 @@ from __future__ import annotations
 MARKER = "checkpoint"
 #: The fixture by which a test with several checkpoints becomes an item for each.
 PARAMETER = "_ckpt_registration"
+#: The attribute of a test report that carries what the item adds to the run, as JSON text.
+CONTRIBUTION = "ckpt_compat"
 #: Files in the root folder that register checkpoints.
 PROJECT_FILES = ("pyproject.toml", "ckpt_compat.toml")
 #: The one of them that holds nothing else.
