@@ -59,3 +59,54 @@ def test_snapshots_and_accepted_breaks_are_read_once(
     checkpoints = [path for path in read if "definitions" not in path]
     assert len(checkpoints) == 3, checkpoints  # to find the files, a look at the first lines is enough
     assert [sum(text == entry for text in parsed) for entry in entries] == [1, 1]
+
+
+_MANY = """
+import pytest
+from torch import nn
+
+def pytest_ckpt_compat_checkpoints(config):
+    return [
+        dict(path="a.pt", model=nn.Linear, kwargs=dict(in_features=2, out_features=2 + n % 3), id=f"c{n}")
+        for n in range(9)
+    ]
+
+def pytest_collection_finish(session):
+    worker = getattr(session.config, "workerinput", {}).get("workerid", "one")
+    (session.config.rootpath / f"{worker}.txt").write_text(" ".join(item.name for item in session.items))
+
+class Carried:
+    def __init__(self, path):
+        self.path = path
+
+    def pytest_runtest_logreport(self, report):
+        with open(self.path, "a") as file:
+            file.write(f"{report.when} {len(getattr(report, 'ckpt_compat', ''))}\\n")
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Carried(config.rootpath / "carried.txt"))
+"""
+
+
+def test_workers_get_the_checkpoints_of_one_definition_together(pytester: pytest.Pytester) -> None:
+    """Both of two workers built each of the definitions, whose checkpoints stood far apart."""
+    pytester.makeconftest(_MANY)
+    pytester.makepyprojecttoml("")
+    torch.save(nn.Linear(2, 2).state_dict(), pytester.path / "a.pt")
+    pytester.runpytest_subprocess("-n", "2", "-p", "no:randomly")
+    pytester.runpytest_subprocess("-p", "no:randomly")
+    order = {name: (pytester.path / f"{name}.txt").read_text() for name in ("gw0", "gw1", "one")}
+    assert order["one"] == "c0 c1 c2 c3 c4 c5 c6 c7 c8"
+    assert order["gw0"] == order["gw1"] == "c0 c3 c6 c1 c4 c7 c2 c5 c8"
+
+
+def test_a_report_without_news_carries_nothing(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(_MANY)
+    pytester.makepyprojecttoml("")
+    torch.save(nn.Linear(2, 2).state_dict(), pytester.path / "a.pt")
+    pytester.runpytest_subprocess("-p", "no:randomly")
+    lines = [line.split() for line in (pytester.path / "carried.txt").read_text().splitlines()]
+    assert len(lines) == 27
+    assert {when for when, size in lines if size == "0"} == {"teardown"}
+    assert {when for when, size in lines if size != "0"} == {"setup", "call"}

@@ -43,7 +43,9 @@ def pytest_runtest_makereport(
     """Puts the contribution on the report: reports reach the controller even when a worker dies later."""
     report = yield
     if is_marked(item):
-        setattr(report, CONTRIBUTION, item.config.stash[SESSION].contribution(item, report))
+        contribution = item.config.stash[SESSION].contribution(item, report)
+        if contribution:
+            setattr(report, CONTRIBUTION, contribution)
         _shorten(report, call)
     return report
 

@@ -23,7 +23,12 @@ from pytest_ckpt_compat._registry.ids import Ids
 from pytest_ckpt_compat._registry.marker import from_marker
 from pytest_ckpt_compat._registry.names import MARKER, PARAMETER
 from pytest_ckpt_compat._registry.paths import SearchPath, is_glob
-from pytest_ckpt_compat._registry.registration import Registration, unresolved, without_duplicates
+from pytest_ckpt_compat._registry.registration import (
+    Registration,
+    by_definition,
+    unresolved,
+    without_duplicates,
+)
 from pytest_ckpt_compat._snapshots import store
 
 if TYPE_CHECKING:
@@ -170,7 +175,7 @@ class Session:
         return self.terminal.watched() if self.terminal else nullcontext()
 
     def contribution(self, item: pytest.Item, report: pytest.TestReport) -> str:
-        """What an item's report carries to the process that writes, as text."""
+        """What an item's report carries to the process that writes, as text; "" if that is nothing."""
         from pytest_ckpt_compat._check import contribution
         from pytest_ckpt_compat._check.checkpoint import expected_to_break
 
@@ -186,7 +191,8 @@ class Session:
             reason = _skip_reason(report)
             found = replace(found, skipped={each.id: reason for each in registrations})
         told, self.deselected = self.deselected, ()  # once is enough
-        return replace(found, partial=self._partial, deselected=told).dumps()
+        found = replace(found, partial=self._partial, deselected=told)
+        return "" if found == contribution.Contribution() else found.dumps()
 
     def collect(self, text: str) -> None:
         """Takes in what a report carries."""
@@ -312,7 +318,9 @@ class Session:
         given = self.config.hook.pytest_ckpt_compat_checkpoints(config=self.config)
         tables = [table for tables in reversed(given) for table in tables or ()]
         found = (*project_file.registrations(self.settings, search), *from_hook(tables, search))
-        return without_duplicates(map(self._claimed, found), "checkpoint")
+        declared = without_duplicates(map(self._claimed, found), "checkpoint")
+        # xdist hands out neighbours together: then few definitions are built by more than one worker.
+        return by_definition(declared) if hasattr(self.config, "workerinput") else declared
 
     def _claimed(self, registration: Registration) -> Registration:
         """The registration, unless its snapshot would be in the way of another's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,19 @@ def definition_id(name: str, kwargs: Mapping[str, Any], fallback: str) -> str:
         return identifier
     other = name and (fallback == name or (fallback.startswith(f"{name}(") and fallback.endswith(")")))
     return f"{fallback} (by id)" if other else fallback
+
+
+def by_definition(registrations: Sequence[Registration]) -> tuple[Registration, ...]:
+    """The registrations in their order, but those of one definition one after the other."""
+    first: dict[object, int] = {}
+
+    def place(each: Registration) -> int:
+        plain = all(map(_is_plain, each.kwargs.values()))
+        given = repr(sorted(each.kwargs.items())) if plain else each.id
+        model = each.model if isinstance(each.model, str) else id(each.model)
+        return first.setdefault((model, given), len(first))
+
+    return tuple(sorted(registrations, key=place))
 
 
 def _is_plain(value: object) -> bool:
