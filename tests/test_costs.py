@@ -18,8 +18,12 @@ from scipy.optimize import linear_sum_assignment
 import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat import _renames as renames
 from pytest_ckpt_compat._core import patterns
-from pytest_ckpt_compat._definition import stand_ins, walk
-from pytest_ckpt_compat._definition.empty_state import with_metadata
+from pytest_ckpt_compat._definition import stand_ins, walk, watch
+from pytest_ckpt_compat._definition.empty import empty
+from pytest_ckpt_compat._definition.empty_state import empty_state, with_metadata
+from pytest_ckpt_compat._definition.entries import storage_identity
+from pytest_ckpt_compat._definition.find import find
+from pytest_ckpt_compat._definition.load import attempt
 from pytest_ckpt_compat._definition.walk import named_tensors
 from pytest_ckpt_compat._renames.match.assignment import assigned
 from tests.counting import calls
@@ -186,3 +190,35 @@ def test_a_check_visits_the_modules_a_few_times(tmp_path: Path, monkeypatch: pyt
             monkeypatch.setattr(each, "parts_of", counted)
     assert ckpt.check(tmp_path / "a.pt", lambda: _nested(5)).compatible
     assert len(walks) <= 4  # six before
+
+
+@given(st.lists(st.integers(0, 5), max_size=5))
+def test_the_strides_that_a_contiguous_tensor_gets_are_torchs(shape: list[int]) -> None:
+    assert empty(ckpt.TensorSpec("float32", tuple(shape)), "meta").stride() == torch.empty(shape).stride()
+
+
+def test_a_load_makes_one_tensor_of_a_key_and_looks_at_few_storages(monkeypatch: pytest.MonkeyPatch) -> None:
+    structure = ckpt.Structure(
+        {f"{number}.weight": ckpt.TensorSpec("float32", (2, 2)) for number in range(9)}
+    )
+    made: list[str] = []
+    with monkeypatch.context() as patch:
+        for name in ("empty", "empty_strided"):
+            patch.setattr(torch, name, _noted(getattr(torch, name), made))
+        state = empty_state(structure, "meta")
+    assert made == ["empty_strided"] * 9  # and no other for its strides
+    looked: list[str] = []
+    monkeypatch.setattr(watch, "storage_identity", _noted(storage_identity, looked))
+    module = torch.nn.Sequential(*(torch.nn.Linear(2, 2, bias=False, device="meta") for _ in range(9)))
+    definition = find(torch.nn.Sequential)
+    found = attempt(module, state, structure, definition, True, module.state_dict(keep_vars=True))
+    assert found.outcome.complete
+    assert len(looked) == 4 * 9  # before and after the load, of what it was given, and of what was written to
+
+
+def _noted(function: Any, calls: list[str]) -> Any:
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(function.__name__)
+        return function(*args, **kwargs)
+
+    return noted

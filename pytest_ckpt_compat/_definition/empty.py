@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_ckpt_compat._core.contents import PER_CHANNEL
 from pytest_ckpt_compat._core.structure import META, UNINITIALIZED, TensorSpec
 from pytest_ckpt_compat._definition.contents import quantized
+from pytest_ckpt_compat._readers.shapes import contiguous
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,7 @@ def empty(spec: TensorSpec, device: str, stride: tuple[int, ...] | None = None) 
     if sparse:
         return torch.empty(spec.shape, dtype=dtype, device=device, layout=torch.sparse_coo)
     if stride is None:
-        stride = torch.empty(spec.shape, device="meta").stride()
+        stride = contiguous(spec.shape)
     if device == "meta" or not spec.numel:
         return torch.empty_strided(spec.shape, stride, dtype=dtype, device=device)
     steps = zip(spec.shape, stride, strict=True)

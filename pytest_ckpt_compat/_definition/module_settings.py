@@ -96,6 +96,8 @@ def _text(name: str, value: Any) -> str:
 
 
 def _plain(value: Any, depth: int) -> str:
+    if type(value) is int:  # as most are
+        return int.__repr__(value) if abs(value) <= _LARGEST else ""
     if value is None or isinstance(value, (bool, enum.Enum)):
         return (
             _dotted(f"{name_of(type(value))}.{value.name}") if isinstance(value, enum.Enum) else repr(value)

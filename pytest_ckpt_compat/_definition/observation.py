@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +129,7 @@ class Observation:
         # The entries are kept: the identity of a storage that is freed may be given to another.
         self._entries_before, self._unsaved = self._entries() if entries is None else (entries, "")
         self._before = {key: storage_of(value) for key, value in self._entries_before.items()}
-        self._recorder = _Recorder(module, (module,) if simple else parts_of(module))
+        self._recorder = _Recorder(module, simple)
         self._unapplied: tuple[str, ...] = ()
 
     def begins(self, structure: Structure) -> None:
@@ -228,17 +228,17 @@ def _filled_by_torch(key: str, structure: Structure) -> bool:
 class _Recorder:
     """Keeps the lists that ``load_state_dict`` fills, whichever module's method runs."""
 
-    def __init__(self, module: nn.Module, parts: Iterable[nn.Module]) -> None:
+    def __init__(self, module: nn.Module, simple: bool) -> None:
         self._lists: dict[int, tuple[list[str], list[str], list[str]]] = {}
         self._hooks: list[Any] = []
         #: Storages of what torch's own load was given; None before it began.
         self.seen: set[int] | None = None
         from torch.jit import ScriptModule
 
-        for part in parts:
+        for part in (module,) if simple else parts_of(module):
             if not isinstance(part, ScriptModule):  # does not accept hooks
                 self._hooks.append(part._register_load_state_dict_pre_hook(self._note))  # type: ignore[no-untyped-call]
-                if part is module:  # before a hook of the user's takes anything out
+                if part is module and not simple:  # before a hook of the user's takes anything out
                     first = part._register_load_state_dict_pre_hook(self._begins)  # type: ignore[no-untyped-call]
                     hooks: Any = part._load_state_dict_pre_hooks
                     hooks.move_to_end(first.id, last=False)

@@ -70,7 +70,8 @@ def named_tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         if depth > deepest:
             raise RecursionError("a module is in itself")
         for registered in (part._parameters, part._buffers):
-            yield from ((before + name, each) for name, each in registered.items() if each is not None)
+            if registered:
+                yield from ((before + name, each) for name, each in registered.items() if each is not None)
         if part._modules:
             inside = reversed(part._modules.items())
             left += [(f"{before}{name}.", each, depth + 1) for name, each in inside if each is not None]

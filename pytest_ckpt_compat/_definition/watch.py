@@ -123,21 +123,24 @@ def watch_operators(state: Mapping[str, Any], users: bool) -> Iterator[Watched]:
         yield watched
 
 
-def storage_of(value: object) -> int | None:
+def storage_of(value: Any) -> int | None:
     """Returns the identity of a tensor's storage; None if it is empty, or there is none."""
-    if not isinstance(value, _tensor_type()) or is_lazy(value) or not value.numel():
+    tensor, ordinary = _tensor_types()
+    # Nearly all are of an ordinary type; to ask torch's metaclass costs as much as the rest.
+    if type(value) not in ordinary and (not isinstance(value, tensor) or is_lazy(value)):
         return None
     try:
-        return storage_identity(value)
+        return storage_identity(value) if value.numel() else None
     except (NotImplementedError, RuntimeError):  # sparse tensors and other layouts
         return None
 
 
 @functools.cache
-def _tensor_type() -> type[torch.Tensor]:
+def _tensor_types() -> tuple[type[torch.Tensor], frozenset[type]]:
+    """The class of tensors, and the two that nearly all tensors have."""
     import torch
 
-    return torch.Tensor
+    return torch.Tensor, frozenset({torch.Tensor, torch.nn.Parameter})
 
 
 def _storages(values: Iterable[Any]) -> set[int]:
