@@ -6,11 +6,16 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_ckpt_compat._core.structure import TensorSpec
-from pytest_ckpt_compat._renames import aligned
+from pytest_ckpt_compat._renames import aligned, infer
 from pytest_ckpt_compat._renames.match.alignment import _Problem
+from pytest_ckpt_compat._renames.match.candidates import Node, _surroundings, candidates
+from pytest_ckpt_compat._renames.match.learnt import Teacher
 
 Specs = dict[str, TensorSpec]
 
@@ -71,3 +76,54 @@ def test_no_assignment_is_measured_twice_by_the_search_for_better_ones(
     aligned(_shuffled(old), new)
     assert measured
     assert len(measured) == len(set(measured))
+
+
+_PATH = st.lists(st.sampled_from(["a", "b", "0", "1", "2", "c3"]), min_size=1, max_size=7).map(".".join)
+
+
+@given(st.data(), *(st.lists(_PATH, unique=True, min_size=1, max_size=12) for _ in range(2)))
+def test_deep_modules_are_measured_as_each_level_by_itself(
+    data: st.DataObject, old: list[str], new: list[str]
+) -> None:
+    """What is measured for all pairs at once is the same number, to the last digit."""
+    ours, theirs = _nodes(old), _nodes(new)
+    pairs = candidates(ours, theirs)
+    teacher = Teacher(ours, theirs, pairs, (True, True))
+    at = np.arange(len(pairs))
+    chosen = np.array(data.draw(st.lists(st.sampled_from(at.tolist()), unique=True)), dtype=np.intp)
+    trusts = st.lists(st.floats(0.1, 1), min_size=len(chosen), max_size=len(chosen))
+    trust = np.array(data.draw(trusts), dtype=np.float64)
+    own = np.zeros(len(pairs))
+    own[chosen] = trust
+    votes = teacher._modules.votes(chosen, trust)
+    deep, each = (measure(votes, own, at) for measure in (teacher._deep, teacher._around_each))
+    assert {name: values.tolist() for name, values in deep.items()} == {
+        name: values.tolist() for name, values in each.items()
+    }
+
+
+def _nodes(paths: list[str]) -> list[Node]:
+    around = _surroundings(paths)
+    return [Node(path, "kind", around[path]) for path in paths]
+
+
+def test_of_deep_modules_only_what_is_chosen_is_measured_level_by_level(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of each of all pairs, the levels of one side were held against those of the other: a fourth power."""
+    measured: list[int] = []
+    around_each = Teacher._around_each
+
+    def noted(teacher: Teacher, votes: Any, own: Any, at: Any) -> Any:
+        measured.append(len(at))
+        return around_each(teacher, votes, own, at)
+
+    monkeypatch.setattr(Teacher, "_around_each", noted)
+    levels, spec = 25, TensorSpec("float32", (2, 2))
+    old, new = (
+        {".".join([*[inner] * level, name, "weight"]): spec for level in range(levels)}
+        for inner, name in (("inner", "linear"), ("child", "proj"))
+    )
+    found = infer(old, new)
+    assert [change.kind for change in found] == ["renamed"] * levels
+    assert max(measured) <= levels

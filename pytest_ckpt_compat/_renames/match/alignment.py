@@ -262,7 +262,7 @@ def _support(
     for one, other in modules:
         if one in a and other in b:
             table[a[one], b[other]] = 1
-    return nested_share(table, ours.members[pairs.rows], theirs.members[pairs.cols])
+    return nested_share(table, ours.members, theirs.members, pairs.rows, pairs.cols)
 
 
 def assign(pairs: Candidates, score: Floats) -> Ints:

@@ -211,4 +211,4 @@ def _surroundings(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -
         a, b = np.flatnonzero(held[0]), np.flatnonzero(held[1])
         common[np.ix_(a, b)] += np.minimum(held[0][a][:, None], held[1][b][None, :])
     common *= 2 / np.maximum(ours.sizes[:, None] + theirs.sizes[None, :], 1)
-    return nested_share(common, ours.members[pairs.rows], theirs.members[pairs.cols])
+    return nested_share(common, ours.members, theirs.members, pairs.rows, pairs.cols)

@@ -42,24 +42,53 @@ class Groups:
         return cls(members, sizes, tuple(numbering))
 
 
-def nested_share(table: Floats, old: Ints, new: Ints) -> Floats:
+def nested_share(table: Floats, old: Ints, new: Ints, rows: Ints, cols: Ints) -> Floats:
     """Averages, over the groups of both nodes of a pair, the entry of each group's best counterpart.
 
     Args:
         table: an entry for each old and new group; number 0 means no group.
-        old: groups of the old node of each pair, one column per level.
-        new: groups of the new node of each pair, likewise.
+        old: groups of each old node, one column per level.
+        new: groups of each new node, likewise.
+        rows: index of the old node of each pair.
+        cols: index of the new node of each pair.
     """
-    entries = table[old[:, :, None], new[:, None, :]] * (old > 0)[:, :, None] * (new > 0)[:, None, :]
-    return nested_mean(entries, (old > 0).sum(axis=1), (new > 0).sum(axis=1))
+    import numpy as np
+
+    numbers = (old > 0).sum(axis=1)[rows], (new > 0).sum(axis=1)[cols]
+    grouped = np.arange(table.shape[0])[:, None] > 0, np.arange(table.shape[1]) > 0
+    table = table * grouped[0] * grouped[1]
+    if not are_deep(table.shape, old, new, len(rows)):
+        return nested_mean(table[old[rows][:, :, None], new[cols][:, None, :]], *numbers)
+    return deep_mean(table, old, new, rows, cols, *numbers)
+
+
+def are_deep(shape: tuple[int, ...], old: Ints, new: Ints, pairs: int) -> bool:
+    """Whether nodes are nested so deep that ``deep_mean`` takes less than all levels of each pair."""
+    levels, depth = int(old.shape[1]), int(new.shape[1])
+    return pairs * levels * depth > shape[0] * len(new) * depth + shape[1] * len(old) * levels
+
+
+def deep_mean(
+    table: Floats, old: Ints, new: Ints, rows: Ints, cols: Ints, old_number: Ints, new_number: Ints
+) -> Floats:
+    """As ``nested_mean``, with entries that are the same for all pairs of nodes.
+
+    A group then has one best counterpart around a node, whichever node it is looked at from.
+    """
+    in_new, in_old = highest(table[:, new], 2), highest(table[old], 1)
+    return _mean(in_new[old[rows], cols[:, None]], in_old[rows[:, None], new[cols]], old_number, new_number)
 
 
 def nested_mean(entries: Floats, old: Ints, new: Ints) -> Floats:
     """As ``nested_share``, given the entries (0 or less without a group) and each node's number of groups."""
+    return _mean(highest(entries, 2), highest(entries, 1), old, new)
+
+
+def _mean(of_old: Floats, of_new: Floats, old: Ints, new: Ints) -> Floats:
     import numpy as np
 
-    by_old = highest(entries, 2).sum(axis=1) / np.maximum(old, 1)
-    by_new = highest(entries, 1).sum(axis=1) / np.maximum(new, 1)
+    by_old = of_old.sum(axis=1) / np.maximum(old, 1)
+    by_new = of_new.sum(axis=1) / np.maximum(new, 1)
     mean: Floats = (by_old + by_new) / 2
     return mean
 

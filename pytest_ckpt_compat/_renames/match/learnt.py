@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
-from pytest_ckpt_compat._renames.match.groups import Groups, highest, nested_mean
+from pytest_ckpt_compat._renames.match.groups import Groups, are_deep, deep_mean, highest, nested_mean
 from pytest_ckpt_compat._renames.match.index_maps import IndexMaps
 from pytest_ckpt_compat._renames.match.ordinals import Ordinals
 from pytest_ckpt_compat._renames.units.paths import template
@@ -58,11 +58,19 @@ class _Kind:
         ours, theirs = Groups.of([groups(node) for node in old]), Groups.of([groups(node) for node in new])
         a, b = ours.members[pairs.rows][:, :, None], theirs.members[pairs.cols][:, None, :]
         width = len(theirs.sizes)
-        indexes, cells = np.unique(a * width + b, return_inverse=True)
+        indexes, cells = _numbered(a * width + b, len(ours.sizes) * width)
         sizes = np.maximum(ours.sizes[indexes // width] + theirs.sizes[indexes % width] - 2, 1)
         shape = len(pairs), ours.members.shape[1], theirs.members.shape[1]
         present = ((indexes // width > 0) & (indexes % width > 0)).astype(np.float64)
         return cls(ours, theirs, cells.reshape(shape), indexes, present, sizes)
+
+    def table(self, values: Floats) -> Floats:
+        """Returns a value for each pair of groups as a table of old and new groups."""
+        import numpy as np
+
+        table = np.zeros(len(self.old.sizes) * len(self.new.sizes))
+        table[self.indexes] = values
+        return table.reshape(len(self.old.sizes), len(self.new.sizes))
 
     def votes(self, chosen: Ints, trust: Floats) -> Floats:
         """Returns the weight of the chosen pairs in each pair of groups."""
@@ -119,20 +127,55 @@ class Teacher:
         trusts = np.zeros(len(self._pairs))
         trusts[chosen] = trust
         own = trusts[at]
-        votes = modules.votes(chosen, trust)
-        shares = modules.shares(votes, own, at)
-        agreeing = self._index_maps.agreement(votes).take(modules.cells.take(at, axis=0))
-        rows, cols = self._pairs.rows[at], self._pairs.cols[at]
-        around, numbered = self._around, self._numbered
+        by_modules = self._deep if self._is_deep(at) else self._around_each
         measures = {
-            "modules": nested_mean(shares, around[0][rows], around[1][cols]),
-            "module_order": highest(highest(shares * self._in_step.take(at, axis=0), 2), 1),
-            "numbers": nested_mean(agreeing, numbered[0][rows], numbered[1][cols]),
+            **by_modules(modules.votes(chosen, trust), own, at),
             "ordinals": self.ordinals.agreement(chosen, at),
             "neighbours": self._neighbours(chosen, trust, at),
         }
         for name, kind in (("templates", self._templates), ("endings", self._endings)):
             measures[name] = highest(highest(kind.shares(kind.votes(chosen, trust), own, at), 2), 1)
+        return measures
+
+    def _is_deep(self, at: Ints) -> bool:
+        old, new = self._modules.old, self._modules.new
+        return are_deep((len(old.sizes), len(new.sizes)), old.members, new.members, len(at))
+
+    def _around_each(self, votes: Floats, own: Floats, at: Ints) -> Measures:
+        """Measures pairs by the modules around them, all levels of each pair by themselves."""
+        modules = self._modules
+        shares = modules.shares(votes, own, at)
+        agreeing = self._index_maps.agreement(votes).take(modules.cells.take(at, axis=0))
+        rows, cols = self._pairs.rows[at], self._pairs.cols[at]
+        around, numbered = self._around, self._numbered
+        return {
+            "modules": nested_mean(shares, around[0][rows], around[1][cols]),
+            "module_order": highest(highest(shares * self._in_step.take(at, axis=0), 2), 1),
+            "numbers": nested_mean(agreeing, numbered[0][rows], numbered[1][cols]),
+        }
+
+    def _deep(self, votes: Floats, own: Floats, at: Ints) -> Measures:
+        """As ``_around_each``: what is no evidence itself has the shares of the modules around it."""
+        import numpy as np
+
+        modules, around, numbered = self._modules, self._around, self._numbered
+        old, new = modules.old.members, modules.new.members
+        rows, cols = self._pairs.rows[at], self._pairs.cols[at]
+        shares = modules.table(np.minimum(votes * 2 / modules.sizes, 1))
+        agreeing = modules.table(self._index_maps.agreement(votes))
+        in_step = np.zeros(len(at))
+        for level in range(old.shape[1]):
+            here = shares[old[rows, level][:, None], new[cols]]
+            here *= self._in_step[at, level]
+            np.maximum(in_step, highest(here, 1), out=in_step)
+        measures = {
+            "modules": deep_mean(shares, old, new, rows, cols, around[0][rows], around[1][cols]),
+            "module_order": in_step,
+            "numbers": deep_mean(agreeing, old, new, rows, cols, numbered[0][rows], numbered[1][cols]),
+        }
+        themselves = np.flatnonzero(own)
+        for name, values in self._around_each(votes, own[themselves], at[themselves]).items():
+            measures[name][themselves] = values
         return measures
 
     def _neighbours(self, chosen: Ints, trust: Floats, at: Ints) -> Floats:
@@ -149,6 +192,19 @@ class Teacher:
         after = (partner[rows + 2] == cols + 1) * worth[rows + 2]
         mean: Floats = (before + after) / 2
         return mean
+
+
+def _numbered(values: Ints, most: int) -> tuple[Ints, Ints]:
+    """As ``np.unique`` with its inverse, for values below ``most``; without sorting, where they are many."""
+    import numpy as np
+
+    if values.size < most:
+        return np.unique(values, return_inverse=True)
+    numbers = np.zeros(most, dtype=np.intp)
+    numbers[values.ravel()] = 1
+    indexes = np.flatnonzero(numbers)
+    numbers[indexes] = np.arange(len(indexes))
+    return indexes, numbers.take(values)
 
 
 def _endings(node: Node) -> list[str]:
