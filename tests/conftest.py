@@ -41,7 +41,8 @@ for _name in (
 
 pytest_plugins = ["pytester"]
 
-#: Libraries that cannot be imported twice, as torch, which registers its operators, or that hold such ones.
+#: Libraries that cannot be imported twice, as torch, which registers its operators, or that hold such ones,
+#: or that such a one holds, as torch does sympy's classes.
 _ONCE = {
     "accelerate",
     "huggingface_hub",
@@ -50,6 +51,7 @@ _ONCE = {
     "numpy",
     "peft",
     "safetensors",
+    "sympy",
     "torch",
     "transformers",
     "wandb",

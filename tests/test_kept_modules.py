@@ -1,0 +1,18 @@
+"""A run of pytest within a test takes back what it has imported, but for libraries that come once."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+from _pytest import pytester
+
+
+@pytest.mark.parametrize(("name", "stays"), [("sympy.late", True), ("torch.late", True), ("late", False)])
+def test_what_torch_holds_is_there_once(monkeypatch: pytest.MonkeyPatch, name: str, stays: bool) -> None:
+    """Imported anew, sympy is another one than that whose classes torch compares with."""
+    before = pytester.SysModulesSnapshot()
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    before.restore()
+    assert (name in sys.modules) == stays
