@@ -115,7 +115,7 @@ def _transformers(name: str, depth: int) -> Any:
     import torch
     import transformers
 
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call, unused-ignore]
     config = transformers.CONFIG_MAPPING[name]()
     for setting in _DEPTHS:
         if depth and isinstance(getattr(config, setting, None), int):

@@ -41,7 +41,7 @@ def tables() -> Iterator[Case]:
     from transformers import conversion_mapping
 
     known: Any = conversion_mapping._build_checkpoint_conversion_mapping
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call, unused-ignore]
     for kind in sorted(known()):
         if kind in transformers.CONFIG_MAPPING and (case := _case(kind)):
             yield case
