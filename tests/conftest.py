@@ -6,9 +6,11 @@ import gc
 import importlib
 import shutil
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -72,6 +74,26 @@ pytester.SysModulesSnapshot = _Kept  # type: ignore[misc]
 _LARGE = ("transformers.models.gpt2.modeling_gpt2", "peft", "lightning.pytorch")
 
 _MODULES = pytest.StashKey[int]()
+_SERVERS = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The servers of all workers are those of the run."""
+    if sys.platform != "linux":  # elsewhere a fork may not do as much, and processes run Python itself
+        return
+    given = getattr(config, "workerinput", {}).get("servers")
+    if given is None:
+        place = ExitStack()
+        config.add_cleanup(place.close)
+        given = place.enter_context(warm.place())
+    config.stash[_SERVERS] = Path(given)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tells a worker of pytest-xdist where the servers are."""
+    if _SERVERS in node.config.stash:
+        node.workerinput["servers"] = str(node.config.stash[_SERVERS])
 
 
 @pytest.hookimpl(wrapper=True)
@@ -204,9 +226,9 @@ def command(
 
 
 @pytest.fixture(scope="session")
-def _warm_python() -> Iterator[str]:
-    with warm.interpreter() as path:
-        yield path
+def _warm_python(pytestconfig: pytest.Config) -> str:
+    run = pytestconfig.stash.get(_SERVERS, None)
+    return warm.started(run, "python") if run else sys.executable
 
 
 @pytest.fixture
@@ -217,9 +239,9 @@ def warm_python(_warm_python: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(scope="session")
-def _warm_libraries() -> Iterator[str]:
-    with warm.interpreter(*_LARGE) as path:
-        yield path
+def _warm_libraries(pytestconfig: pytest.Config, _warm_python: str) -> str:
+    run = pytestconfig.stash.get(_SERVERS, None)
+    return warm.started(run, "libraries", *_LARGE, python=_warm_python) if run else sys.executable
 
 
 @pytest.fixture

@@ -6,9 +6,12 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from tests import warm
 
 PYTHON = sys.executable
 SHOWN = "import os, sys; print(sys.argv, os.getcwd(), os.environ['A'], sys.path[:2], sys.stdin.read())"
@@ -62,6 +65,21 @@ def test_it_ends_as_python_does(tmp_path: Path, warm_python: str, argv: list[str
 def test_it_has_imported_torch_and_nothing_of_this_project(tmp_path: Path, warm_python: str) -> None:
     code = "import sys; print([name in sys.modules for name in ('torch', 'pytest_ckpt_compat', 'tests')])"
     assert end_of(warm_python, tmp_path, "-c", code) == (0, "[True, False, False]\n", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is Python itself elsewhere")
+def test_workers_share_a_server_that_ends_with_the_run(tmp_path: Path, warm_python: str) -> None:
+    code = "import os; print(os.getppid())"
+    with warm.place() as run:
+        pythons = [warm.started(run, "python", python=warm_python) for _ in range(2)]
+        (server,) = {end_of(python, tmp_path, "-c", code)[1].strip() for python in pythons}
+        imported = end_of(pythons[0], tmp_path, "-c", "import sys; print('torch' in sys.modules)")
+        assert imported[1] == "True\n"
+        assert Path("/proc", server).exists()
+    deadline = time.monotonic() + 60
+    while Path("/proc", server).exists():
+        assert time.monotonic() < deadline, "the server runs on"
+        time.sleep(0.01)
 
 
 def test_files_that_are_handed_on(warm_python: str) -> None:

@@ -65,7 +65,7 @@ def serve(address: str) -> dict[str, Any]:
         while True:
             ready, _, _ = select.select([listener, sys.stdin, woken, *watched.forks], [], [])
             if sys.stdin in ready:
-                sys.exit()
+                os._exit(0)  # to take apart what is imported would take a while
             if woken in ready:
                 os.read(woken, 1 << 16)
                 watched.collect()
@@ -154,7 +154,8 @@ def _leave(status: list[int]) -> None:
     os._exit(status[0])
 
 
-if __name__ == "__main__":
+def prepare() -> None:
+    """Imports what every process of the tests does."""
     import pytest  # noqa: F401
     import scipy.optimize  # noqa: F401
     import torch._dynamo
@@ -164,8 +165,13 @@ if __name__ == "__main__":
     del sys.modules["inner_runs"]  # code that is asked in a fork has imported nothing of this project
     set_aside = importlib.import_module("set_aside").set_aside
     del sys.modules["set_aside"]
-    del sys.path[0]  # the folder of this file
     set_aside("pytest_ckpt_compat")
+
+
+if __name__ == "__main__":
+    if "torch" not in sys.modules:  # else this is a fork of another server
+        prepare()
+    del sys.path[:2]  # the folder it was started in, and that of this file
     for name in sys.argv[2:]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
