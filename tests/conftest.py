@@ -65,7 +65,22 @@ class _Kept(pytester.SysModulesSnapshot):
     """Leaves in place what a run in this process imports late of these libraries."""
 
     def __init__(self, preserve: Callable[[str], bool] | None = None) -> None:
-        super().__init__(lambda name: name.partition(".")[0] in _ONCE or bool(preserve and preserve(name)))
+        super().__init__(preserve)
+        self._before = dict(sys.modules)
+        self._preserve = preserve
+
+    def restore(self) -> None:
+        """Asks only for modules that have changed whether they stay; there are thousands that have not."""
+        now = dict(sys.modules)
+        for name in now.keys() - self._before.keys():
+            if not self._stays(name):
+                del sys.modules[name]
+        for name, module in self._before.items():
+            if now.get(name) is not module and not (name in now and self._stays(name)):
+                sys.modules[name] = module
+
+    def _stays(self, name: str) -> bool:
+        return name.partition(".")[0] in _ONCE or bool(self._preserve and self._preserve(name))
 
 
 pytester.SysModulesSnapshot = _Kept  # type: ignore[misc]
