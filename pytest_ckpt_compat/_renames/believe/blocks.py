@@ -15,6 +15,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any
 
+from pytest_ckpt_compat._renames.believe.in_step import in_step
 from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
 from pytest_ckpt_compat._renames.units.paths import is_number, modules_of, natural
 from pytest_ckpt_compat._renames.units.units import Unit
@@ -41,9 +42,12 @@ def block_maps(
     there = _scores(paths, ours, theirs)
     back = _scores([(new_path, old_path) for old_path, new_path in paths], theirs, ours)
     crossed, counted = _crossed(old, new, pairs), _counted(old, new, pairs)
+    steps = in_step(old, new, pairs)
     return {
         (a, b): AGAINST
         if (a, b) in crossed
+        else min(_copies(old[a], new[b]), counted.get((a, b), SETTLED))
+        if (a, b) in steps
         else min(_copies(old[a], new[b]), one, other, counted.get((a, b), SETTLED))
         for (a, b), one, other in zip(pairs, there, back, strict=True)
     }
@@ -53,19 +57,23 @@ def _counted(
     old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], float]:
     """Returns what numbers at the end of names say, as in ``output2 -> out.0``, by the rules of blocks."""
-    families: defaultdict[Hashable, list[tuple[int, int, tuple[int, int]]]] = defaultdict(list)
+    families: defaultdict[tuple[str, str], list[tuple[int, int, tuple[int, int]]]] = defaultdict(list)
     for a, b in pairs:
         ours, theirs = (NUMBERED.fullmatch(unit.path) for unit in (old[a], new[b]))
         if ours and theirs:
-            family = ours["family"], theirs["family"], old[a].slot
+            family = ours["family"], theirs["family"]
             families[family].append((int(ours["number"]), int(theirs["number"]), (a, b)))
     found: dict[tuple[int, int], float] = {}
     for members in families.values():
         members.sort()
         before, after = [one for one, _, _ in members], [other for _, other, _ in members]
-        if before != after:
-            sure = len(members) >= _MANY and _increasing(after)
-            found.update((pair, SETTLED if sure or len(members) < 2 else PLAUSIBLE) for _, _, pair in members)
+        kinds = Counter(old[a].slot for _, _, (a, _) in members)
+        for one, other, (a, b) in members:
+            alike = kinds[old[a].slot]
+            kept = all(m == n for m, n, (c, _) in members if old[c].slot == old[a].slot)
+            sure = _increasing(after) and (len(members) > alike or alike >= _MANY)
+            if not kept:
+                found[a, b] = SETTLED if sure or alike < 2 else PLAUSIBLE
     return found
 
 
@@ -107,7 +115,7 @@ def _scores(paths: Sequence[tuple[str, str]], ours: _Family, theirs: _Family) ->
             if _numbered(module):
                 votes[module].update(targets)
                 partners[module][here.removeprefix(module)] = there
-    counterparts = {module: _counterpart(counter, ours.size(module)) for module, counter in votes.items()}
+    counterparts = {module: _counterpart(counter, ours.size(module), theirs) for module, counter in votes.items()}
     scores = {
         module: _score(module, counterparts, ours, theirs)
         if not _is_flat(module, counterparts, ours)
@@ -151,10 +159,13 @@ def _numbered(module: str) -> bool:
     return is_number(module.rpartition(".")[2])
 
 
-def _counterpart(votes: Counter[str], size: int) -> str:
-    """Returns the innermost numbered module that holds more than half of a module's partners, or ""."""
+def _counterpart(votes: Counter[str], size: int, theirs: _Family) -> str:
+    """Returns the numbered module that holds more than half of a module's partners and least else, or "".
+
+    Of two that hold the same, it is the inner one.
+    """
     best = [module for module, number in votes.items() if 2 * number > size]
-    return max(best, key=len, default="")
+    return max(best, key=lambda module: (votes[module] / (size + theirs.size(module)), len(module)), default="")
 
 
 def _score(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: _Family) -> float:
@@ -196,27 +207,34 @@ def _flat_score(alike: Sequence[str], siblings: int, partners: Mapping[str, Mapp
 
 
 def _is_headless(module: str, target: str, theirs: _Family) -> bool:
-    """Whether a block has another number, in a family of which the first ones are not there.
+    """Whether a block has another number, in a family of which the first ones are not there, as layers neither.
 
     Those may have been removed, or have another name now, and the block be a new one.
     """
     moved = bool(target) and _number(module) != _number(target)
-    return moved and int(_number(theirs.siblings(target)[0])) > 1
+    return moved and theirs.first(target) > 1
 
 
 def _moved_as_one(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: _Family) -> bool:
-    """Whether all blocks of a family, no two of them alike, became all of another, in step.
+    """Whether blocks of a family, no two of them alike, became all of another, in step.
 
-    Such a family starts with another number: ``layer1`` to ``layer4`` became ``res2`` to ``res5``.
+    Such a family starts with another number: ``layer1`` to ``layer4`` became ``res2`` to ``res5``. What
+    else is beside them went elsewhere: ``layers.0`` to ``layers.2`` became ``stage2`` to ``stage4``, and
+    ``layers.3`` became ``last``.
     """
-    family = ours.siblings(module)
-    inside = [counterparts.get(each, "").split(".") for each in family]
-    depth = next((i for i, segments in enumerate(zip(*inside, strict=False)) if len(set(segments)) > 1), None)
-    targets = [".".join(segments[: depth + 1]) for segments in inside] if depth is not None else []
-    if not targets or not all(map(_numbered, targets)) or theirs.siblings(targets[0]) != targets:
-        return False
-    shifts = {int(_number(b)) - int(_number(a)) for a, b in zip(family, targets, strict=True)}
-    return len(shifts) == 1 and all(len(ours.alike(each)) == 1 for each in family)
+    for target in modules_of(f"{counterparts[module]}."):
+        family = theirs.siblings(target) if _numbered(target) else []
+        became = [
+            (each, other)
+            for each in ours.siblings(module)
+            for other in family
+            if f"{counterparts.get(each, '')}.".startswith(f"{other}.")
+        ]
+        shifts = {int(_number(other)) - int(_number(each)) for each, other in became}
+        alone = all(len(ours.alike(each)) == 1 for each, _ in became)
+        if family and alone and len(shifts) == 1 and [other for _, other in became] == family:
+            return True
+    return False
 
 
 def _kept(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: _Family) -> bool:
@@ -245,6 +263,11 @@ class _Family:
         }
         self._sizes = {module: kinds.total() for module, kinds in contents.items()}
         self._ranks = {module: rank for rank, module in enumerate(sorted(contents, key=natural))}
+        self._first: dict[str, int] = {}
+        for path in (*contents, *(unit.path for unit in units)):
+            parent, _, number = path.rpartition(".")
+            if is_number(number):
+                self._first[parent] = min(int(number), self._first.get(parent, int(number)))
         self._siblings: defaultdict[str, list[str]] = defaultdict(list)
         for module in sorted(contents, key=natural):
             self._siblings[module.rpartition(".")[0]].append(module)
@@ -256,6 +279,10 @@ class _Family:
     def rank(self, module: str) -> int:
         """Position of a module by its name, with numbers as numbers."""
         return self._ranks[module]
+
+    def first(self, module: str) -> int:
+        """The lowest number in the same parent, of a module or a layer."""
+        return self._first[module.rpartition(".")[0]]
 
     def siblings(self, module: str) -> list[str]:
         """The numbered modules in the same parent, in order."""
