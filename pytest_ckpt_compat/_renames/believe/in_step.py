@@ -36,7 +36,7 @@ def in_step(
         if len(members) < 2 or not (_is_all(before, held[0][ours]) and _is_all(after, held[1][theirs])):
             continue
         one, other = _varying(before), _varying(after)
-        if one == other or (_is_counted(one, other) and _is_anchored(before)):
+        if one == other or (_is_counted(one, other) and _is_anchored(before, min(one, other, key=lambda n: len(n[0])))):
             found.update(members)
     return found
 
@@ -61,13 +61,16 @@ def _varying(members: Sequence[Unit]) -> list[tuple[int, ...]]:
 
 
 def _is_counted(one: Sequence[tuple[int, ...]], other: Sequence[tuple[int, ...]]) -> bool:
-    """Whether the single number of one side rises with the numbers of the other."""
-    if not one[0] or not other[0] or min(len(one[0]), len(other[0])) > 1:
+    """Whether the single number of one side rises with the numbers of the other, or all move by one step."""
+    if not one[0] or not other[0]:
         return False
+    if len(one[0]) == len(other[0]) > 1:
+        return len({n - m for ours, theirs in zip(one, other, strict=True) for m, n in zip(ours, theirs)} - {0}) == 1
     ordered = sorted(zip(one, other, strict=True))
-    return all(before[1] < after[1] for before, after in pairwise(ordered))
+    return min(len(one[0]), len(other[0])) == 1 and all(before[1] < after[1] for before, after in pairwise(ordered))
 
 
-def _is_anchored(members: Sequence[Unit]) -> bool:
-    kinds = Counter(unit.slot for unit in members)
-    return len(kinds) > 1 or len(members) >= MANY
+def _is_anchored(members: Sequence[Unit], counts: Sequence[tuple[int, ...]]) -> bool:
+    """Whether layers of other sizes stand among them, or one of the numbers counts many."""
+    kinds = {unit.slot for unit in members}
+    return len(kinds) > 1 or any(len(set(column)) >= MANY for column in zip(*counts, strict=True))
