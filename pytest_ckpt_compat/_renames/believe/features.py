@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pytest_ckpt_compat._renames.believe.blocks import block_maps, more_of_the_same
 from pytest_ckpt_compat._renames.believe.interchangeable import interchangeable
 from pytest_ckpt_compat._renames.believe.owners import other_layers
-from pytest_ckpt_compat._renames.believe.parts import explained_parts
+from pytest_ckpt_compat._renames.believe.parts import NEARLY_ALL, explained_parts
 from pytest_ckpt_compat._renames.believe.reused_names import reused_names
 from pytest_ckpt_compat._renames.believe.vouchers import Vouchers
 from pytest_ckpt_compat._renames.match.alignment import Alignment
@@ -76,7 +76,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     further = more_of_the_same(old, explained[0]), more_of_the_same(new, explained[1])
     counted = _changed(old, new, kept, resized, further)
     fewer, more = sorted(map(len, counted))
-    complete = min(len(moved) / max(more, 1), 1.0)
+    whole, complete = (min(len(moved) / max(number, 1), 1.0) for number in (fewer, more))
     parts = explained_parts(old, new, moved, counted)
     blocks = block_maps(old, new, chosen)
     frequency = Counter(unit.kind for units in (old, new) for unit in units)
@@ -94,8 +94,8 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             modules=measures["modules"][index],
             blocks=blocks[a, b],
             roles=max(measures["roles"][index], -1.0),
-            whole=min(len(moved) / max(fewer, 1), 1.0),
-            complete=max(complete, parts[a, b]) if complete > _MOST else complete,
+            whole=whole,
+            complete=max(complete, parts[a, b]) if complete > _MOST or whole > NEARLY_ALL else complete,
             rarity=math.log2((len(old) + len(new)) / frequency[old[a].kind]) / 10,
             distinct=float(a not in alike),
             cost=doubt.cost if doubt else math.inf,

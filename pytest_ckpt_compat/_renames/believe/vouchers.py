@@ -38,6 +38,8 @@ class Vouchers:
         self._beside = _beside(self._places[0], ours), _beside(self._places[1], theirs)
         self._stayed = {(a, b) for a, b in chosen if ours[a] == theirs[b] or old[a].path == new[b].path}
         self._ranked = _ranked(old, new, chosen, self._places)
+        changed = [pair for pair in chosen if pair not in self._stayed]
+        self._ranked_anew = _ranked(old, new, changed, self._places)
         self._joint = {(a, b) for a, b in chosen if old[a].parts or new[b].parts}
         self._expected = _expected(old, new, chosen, self._stayed)
         self._modules = [_module(unit) for unit in old], [_module(unit) for unit in new]
@@ -72,6 +74,8 @@ class Vouchers:
             return joint or (a, b) in self._wrapped or self._is_new_name(a, b)
         if (a, b) in self._ranked:
             return (a, b) in self._expected
+        if (a, b) in self._ranked_anew and (a, b) in self._expected:
+            return True
         return not (ours & theirs) <= (one.common & other.common)
 
     def _namesake(self, a: int, b: int) -> bool:
