@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from pytest_ckpt_compat._renames.believe.interchangeable import rank_of
+from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
 from pytest_ckpt_compat._renames.units.paths import around, is_number, modules_of, template
 from pytest_ckpt_compat._renames.units.tokens import segment_tokens
 from pytest_ckpt_compat._renames.units.units import MATRIX, Unit
@@ -40,6 +41,7 @@ class Vouchers:
         self._ranked = _ranked(old, new, chosen, self._places)
         changed = [pair for pair in chosen if pair not in self._stayed]
         self._ranked_anew = _ranked(old, new, changed, self._places)
+        self._renumbered = _renumbered(old, new, chosen)
         self._joint = {(a, b) for a, b in chosen if old[a].parts or new[b].parts}
         self._expected = _expected(old, new, chosen, self._stayed)
         self._modules = [_module(unit) for unit in old], [_module(unit) for unit in new]
@@ -65,7 +67,7 @@ class Vouchers:
         """
         if (a, b) in self._stayed:
             return True
-        if self._namesake(a, b):
+        if self._namesake(a, b) and (a, b) not in self._renumbered:
             return False
         ours, theirs = self._names[0][a], self._names[1][b]
         one, other = self._beside[0][self._places[0][a]], self._beside[1][self._places[1][b]]
@@ -151,6 +153,40 @@ def _mostly_new(paths: Sequence[str], stayed: Sequence[bool]) -> list[bool]:
         return module is not None and held[module] - 1 - kept[module] > _MOST * (held[module] - 1)
 
     return list(map(mostly, paths))
+
+
+def _renumbered(
+    old: Sequence[Unit], new: Sequence[Unit], chosen: Sequence[tuple[int, int]]
+) -> set[tuple[int, int]]:
+    """The matches of layers beside each other whose numbers all moved on, and could not have stayed.
+
+    ``bn0`` to ``bn2`` became ``bn1`` to ``bn3``: that the new side has a ``bn1``, too, says nothing if it has
+    another size than the old one.
+    """
+    families: defaultdict[tuple[str, str], list[tuple[int, int, int, int]]] = defaultdict(list)
+    for a, b in chosen:
+        ours, theirs = (NUMBERED.fullmatch(unit.path) for unit in (old[a], new[b]))
+        if ours and theirs:
+            families[ours["family"], theirs["family"]].append((int(ours["number"]), int(theirs["number"]), a, b))
+    held = _sizes(old), _sizes(new)
+    found: set[tuple[int, int]] = set()
+    for (ours, theirs), members in families.items():
+        members.sort()
+        rising = all(one[1] < other[1] for one, other in pairwise(members))
+        whole = len(held[0][ours]) == len(members) == len(held[1][theirs])
+        misfits = any(held[1][theirs].get(number, old[a].slot) != old[a].slot for number, _, a, _ in members)
+        if rising and whole and misfits:
+            found.update((a, b) for _, _, a, b in members)
+    return found
+
+
+def _sizes(units: Sequence[Unit]) -> dict[str, dict[int, Hashable]]:
+    """Returns family -> number -> size of the layers whose names end in a number."""
+    found: defaultdict[str, dict[int, Hashable]] = defaultdict(dict)
+    for unit in units:
+        if named := NUMBERED.fullmatch(unit.path):
+            found[named["family"]][int(named["number"])] = unit.slot
+    return found
 
 
 def _module(unit: Unit) -> str:
