@@ -15,7 +15,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any
 
-from pytest_ckpt_compat._renames.believe.in_step import in_step
+from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step
+from pytest_ckpt_compat._renames.believe.ranks import ranks
 from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
 from pytest_ckpt_compat._renames.units.paths import is_number, modules_of, natural
 from pytest_ckpt_compat._renames.units.units import Unit
@@ -24,9 +25,6 @@ from pytest_ckpt_compat._renames.units.units import Unit
 SETTLED, PLAUSIBLE, AGAINST = 1.0, 0.5, 0.0
 
 _DIGITS = re.compile(r"\d{1,18}")
-
-#: Number of blocks from which on they run forwards.
-_MANY = 6
 
 #: A module's content: how many units of each kind it holds.
 _Content = frozenset[tuple[Hashable, int]]
@@ -66,14 +64,14 @@ def _counted(
     found: dict[tuple[int, int], float] = {}
     for members in families.values():
         members.sort()
-        before, after = [one for one, _, _ in members], [other for _, other, _ in members]
         kinds = Counter(old[a].slot for _, _, (a, _) in members)
-        for one, other, (a, b) in members:
-            alike = kinds[old[a].slot]
-            kept = all(m == n for m, n, (c, _) in members if old[c].slot == old[a].slot)
-            sure = _increasing(after) and (len(members) > alike or alike >= _MANY)
-            if not kept:
-                found[a, b] = SETTLED if sure or alike < 2 else PLAUSIBLE
+        moved = {old[a].slot for one, other, (a, _) in members if one != other}
+        rising = _increasing([other for _, other, _ in members])
+        for _, _, pair in members:
+            alike = kinds[old[pair[0]].slot]
+            sure = rising and (len(members) > alike or alike >= MANY)
+            if old[pair[0]].slot in moved:
+                found[pair] = SETTLED if sure or alike < 2 else PLAUSIBLE
     return found
 
 
@@ -115,7 +113,9 @@ def _scores(paths: Sequence[tuple[str, str]], ours: _Family, theirs: _Family) ->
             if _numbered(module):
                 votes[module].update(targets)
                 partners[module][here.removeprefix(module)] = there
-    counterparts = {module: _counterpart(counter, ours.size(module), theirs) for module, counter in votes.items()}
+    counterparts = {
+        module: _counterpart(counter, ours.size(module), theirs) for module, counter in votes.items()
+    }
     scores = {
         module: _score(module, counterparts, ours, theirs)
         if not _is_flat(module, counterparts, ours)
@@ -149,7 +149,7 @@ def more_of_the_same(units: Sequence[Unit], matched: Set[int]) -> set[int]:
 def _copies(a: Unit, b: Unit) -> float:
     """Blocks that were collapsed have the same numbers on both sides, or many that rise."""
     settled = all(
-        one == other or (len(one) >= _MANY and all(_increasing([*map(int, level)]) for level in (one, other)))
+        one == other or (len(one) >= MANY and all(_increasing([*map(int, level)]) for level in (one, other)))
         for one, other in zip(a.numbers, b.numbers, strict=True)
     )
     return SETTLED if settled else PLAUSIBLE
@@ -165,7 +165,9 @@ def _counterpart(votes: Counter[str], size: int, theirs: _Family) -> str:
     Of two that hold the same, it is the inner one.
     """
     best = [module for module, number in votes.items() if 2 * number > size]
-    return max(best, key=lambda module: (votes[module] / (size + theirs.size(module)), len(module)), default="")
+    return max(
+        best, key=lambda module: (votes[module] / (size + theirs.size(module)), len(module)), default=""
+    )
 
 
 def _score(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: _Family) -> float:
@@ -185,7 +187,7 @@ def _score(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: 
     if headless and not _moved_as_one(module, counterparts, ours, theirs):
         return PLAUSIBLE
     anchored = len(family) > len(alike) or len(theirs.siblings(targets[0])) > len(targets)
-    return SETTLED if anchored or len(alike) >= _MANY else PLAUSIBLE
+    return SETTLED if anchored or len(alike) >= MANY else PLAUSIBLE
 
 
 def _is_flat(module: str, counterparts: Mapping[str, str], ours: _Family) -> bool:
@@ -201,15 +203,17 @@ def _flat_score(alike: Sequence[str], siblings: int, partners: Mapping[str, Mapp
     """
     for inner in partners[alike[0]]:
         paths = [partners[module].get(inner, "") for module in alike]
-        if len({_DIGITS.sub("#", path) for path in paths}) > 1 or not _increasing([*map(natural, paths)]):
+        numbered = len({_DIGITS.sub("#", path) for path in paths}) == 1
+        if not _increasing([*map(natural, paths)] if numbered else ranks(paths)):
             return AGAINST
-    return SETTLED if siblings > len(alike) or len(alike) >= _MANY else PLAUSIBLE
+    return SETTLED if siblings > len(alike) or len(alike) >= MANY else PLAUSIBLE
 
 
 def _is_headless(module: str, target: str, theirs: _Family) -> bool:
-    """Whether a block has another number, in a family of which the first ones are not there, as layers neither.
+    """Whether a block has another number, in a family of which the first ones are not there.
 
-    Those may have been removed, or have another name now, and the block be a new one.
+    Those may have been removed, or have another name now, and the block be a new one. Layers that are
+    numbered beside blocks are of their family.
     """
     moved = bool(target) and _number(module) != _number(target)
     return moved and theirs.first(target) > 1

@@ -36,7 +36,9 @@ def in_step(
         if len(members) < 2 or not (_is_all(before, held[0][ours]) and _is_all(after, held[1][theirs])):
             continue
         one, other = _varying(before), _varying(after)
-        if one == other or (_is_counted(one, other) and _is_anchored(before, min(one, other, key=lambda n: len(n[0])))):
+        if one == other or (
+            _is_counted(one, other) and _is_anchored(before, min(one, other, key=lambda n: len(n[0])))
+        ):
             found.update(members)
     return found
 
@@ -64,10 +66,12 @@ def _is_counted(one: Sequence[tuple[int, ...]], other: Sequence[tuple[int, ...]]
     """Whether the single number of one side rises with the numbers of the other, or all move by one step."""
     if not one[0] or not other[0]:
         return False
+    pairs = sorted(zip(one, other, strict=True))
     if len(one[0]) == len(other[0]) > 1:
-        return len({n - m for ours, theirs in zip(one, other, strict=True) for m, n in zip(ours, theirs)} - {0}) == 1
-    ordered = sorted(zip(one, other, strict=True))
-    return min(len(one[0]), len(other[0])) == 1 and all(before[1] < after[1] for before, after in pairwise(ordered))
+        steps = {n - m for ours, theirs in pairs for m, n in zip(ours, theirs, strict=True)}
+        return len(steps - {0}) == 1
+    rising = all(before[1] < after[1] for before, after in pairwise(pairs))
+    return rising and min(len(one[0]), len(other[0])) == 1
 
 
 def _is_anchored(members: Sequence[Unit], counts: Sequence[tuple[int, ...]]) -> bool:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from itertools import combinations
 
-from pytest_ckpt_compat._renames.match.ordinals import ORDINALS
+from pytest_ckpt_compat._renames.believe.ranks import rank_of
 from pytest_ckpt_compat._renames.units.paths import modules_of, template
 from pytest_ckpt_compat._renames.units.tokens import Names
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: Names distinguish two pairs if they are this much more similar than with exchanged partners.
 _CLEARLY_MORE = 0.05
-
-_DIGITS = re.compile(r"\d{1,9}$")
 
 #: Number of units of one kind above which all count as interchangeable, without comparing each two.
 _MOST = 1_000
@@ -84,14 +80,6 @@ def _contents(units: Sequence[Unit]) -> dict[str, Counter[Hashable]]:
         for module in (*modules_of(unit.path), unit.path):
             contents[module][unit.kind] += 1
     return contents
-
-
-def rank_of(module: str) -> float:
-    """Returns the rank that a module's name states (``norm2``, ``norm_after``); NaN if it states none."""
-    name = module.rpartition(".")[2]
-    digits = _DIGITS.search(name)
-    ranks = [rank for rank, words in enumerate(ORDINALS) if not words.isdisjoint(name.split("_"))]
-    return float(digits[0]) if digits else float(ranks[0]) if len(ranks) == 1 else math.nan
 
 
 def _divergence(one: str, other: str) -> tuple[str, str]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass
-from itertools import pairwise
 
-from pytest_ckpt_compat._renames.believe.interchangeable import rank_of
-from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
+from pytest_ckpt_compat._renames.believe.ranks import in_step, ranks
+from pytest_ckpt_compat._renames.believe.renumbered import renumbered
 from pytest_ckpt_compat._renames.units.paths import around, is_number, modules_of, template
 from pytest_ckpt_compat._renames.units.tokens import segment_tokens
 from pytest_ckpt_compat._renames.units.units import MATRIX, Unit
@@ -20,8 +17,6 @@ _MOST = 0.5
 
 #: Least number of other layers in a module for them to show what to expect in it.
 _AROUND = 3
-
-_NUMBER = re.compile(r"\d{1,9}")
 
 
 class Vouchers:
@@ -41,7 +36,7 @@ class Vouchers:
         self._ranked = _ranked(old, new, chosen, self._places)
         changed = [pair for pair in chosen if pair not in self._stayed]
         self._ranked_anew = _ranked(old, new, changed, self._places)
-        self._renumbered = _renumbered(old, new, chosen)
+        self._renumbered = renumbered(old, new, chosen)
         self._joint = {(a, b) for a, b in chosen if old[a].parts or new[b].parts}
         self._expected = _expected(old, new, chosen, self._stayed)
         self._modules = [_module(unit) for unit in old], [_module(unit) for unit in new]
@@ -155,40 +150,6 @@ def _mostly_new(paths: Sequence[str], stayed: Sequence[bool]) -> list[bool]:
     return list(map(mostly, paths))
 
 
-def _renumbered(
-    old: Sequence[Unit], new: Sequence[Unit], chosen: Sequence[tuple[int, int]]
-) -> set[tuple[int, int]]:
-    """The matches of layers beside each other whose numbers all moved on, and could not have stayed.
-
-    ``bn0`` to ``bn2`` became ``bn1`` to ``bn3``: that the new side has a ``bn1``, too, says nothing if it has
-    another size than the old one.
-    """
-    families: defaultdict[tuple[str, str], list[tuple[int, int, int, int]]] = defaultdict(list)
-    for a, b in chosen:
-        ours, theirs = (NUMBERED.fullmatch(unit.path) for unit in (old[a], new[b]))
-        if ours and theirs:
-            families[ours["family"], theirs["family"]].append((int(ours["number"]), int(theirs["number"]), a, b))
-    held = _sizes(old), _sizes(new)
-    found: set[tuple[int, int]] = set()
-    for (ours, theirs), members in families.items():
-        members.sort()
-        rising = all(one[1] < other[1] for one, other in pairwise(members))
-        whole = len(held[0][ours]) == len(members) == len(held[1][theirs])
-        misfits = any(held[1][theirs].get(number, old[a].slot) != old[a].slot for number, _, a, _ in members)
-        if rising and whole and misfits:
-            found.update((a, b) for _, _, a, b in members)
-    return found
-
-
-def _sizes(units: Sequence[Unit]) -> dict[str, dict[int, Hashable]]:
-    """Returns family -> number -> size of the layers whose names end in a number."""
-    found: defaultdict[str, dict[int, Hashable]] = defaultdict(dict)
-    for unit in units:
-        if named := NUMBERED.fullmatch(unit.path):
-            found[named["family"]][int(named["number"])] = unit.slot
-    return found
-
-
 def _module(unit: Unit) -> str:
     return unit.path.rpartition(".")[0]
 
@@ -290,40 +251,11 @@ def _ranked(
             match
             for place, members in beside.items()
             if held[place] < 2
-            or _in_step(_ranks([old[a].path for a, _ in members]), _ranks([new[b].path for _, b in members]))
+            or in_step(ranks([old[a].path for a, _ in members]), ranks([new[b].path for _, b in members]))
             for match in members
         }
 
     return of(0) & of(1)
-
-
-def _ranks(paths: Sequence[str]) -> list[float]:
-    """Returns the rank that each path states where it parts from the others; of a lone one, in its name.
-
-    It is NaN if the paths differ in more than that, for then they are not one family.
-    """
-    split = [path.split(".") for path in paths]
-    depths = range(min(map(len, split)))
-    depth = next((i for i in depths if len({segments[i] for segments in split}) > 1), depths[-1])
-    if len({tuple(segments[depth + 1 :]) for segments in split}) > 1:
-        return [math.nan] * len(paths)
-    names = [segments[depth] for segments in split]
-    ranks = [rank_of(name) for name in names]
-    distinct = len(set(ranks)) == len(ranks) and not any(map(math.isnan, ranks))
-    return ranks if distinct else [_first_number(name) for name in names]
-
-
-def _first_number(name: str) -> float:
-    """Returns the first number in a name, as the rank of ``conv1_1x1``; NaN if it has none."""
-    found = _NUMBER.search(name)
-    return float(found[0]) if found else math.nan
-
-
-def _in_step(ours: Sequence[float], theirs: Sequence[float]) -> bool:
-    """Whether all ranks are stated, and rise together."""
-    ranks = sorted(zip(ours, theirs, strict=True))
-    stated = not any(map(math.isnan, (*ours, *theirs)))
-    return stated and all(one[0] < other[0] and one[1] < other[1] for one, other in pairwise(ranks))
 
 
 def _own_names(units: Sequence[Unit]) -> list[frozenset[str]]:
