@@ -63,15 +63,16 @@ def _varying(members: Sequence[Unit]) -> list[tuple[int, ...]]:
 
 
 def _is_counted(one: Sequence[tuple[int, ...]], other: Sequence[tuple[int, ...]]) -> bool:
-    """Whether the single number of one side rises with the numbers of the other, or all move by one step."""
-    if not one[0] or not other[0]:
-        return False
+    """Whether the one number of one side rises with several of the other, or several all move by one step.
+
+    One number that became one other is a block's: there, what stands in front of it counts as well.
+    """
     pairs = sorted(zip(one, other, strict=True))
-    if len(one[0]) == len(other[0]) > 1:
+    levels = sorted((len(one[0]), len(other[0])))
+    if levels[0] == levels[1] > 1:
         steps = {n - m for ours, theirs in pairs for m, n in zip(ours, theirs, strict=True)}
         return len(steps - {0}) == 1
-    rising = all(before[1] < after[1] for before, after in pairwise(pairs))
-    return rising and min(len(one[0]), len(other[0])) == 1
+    return levels[0] == 1 < levels[1] and all(before[1] < after[1] for before, after in pairwise(pairs))
 
 
 def _is_anchored(members: Sequence[Unit], counts: Sequence[tuple[int, ...]]) -> bool:

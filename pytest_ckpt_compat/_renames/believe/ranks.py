@@ -7,13 +7,10 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from pytest_ckpt_compat._renames.match.ordinals import ORDINALS
+from pytest_ckpt_compat._renames.match.ordinals import LETTERS, ORDINALS
 
 #: Words for the last of two.
 _LAST = frozenset({"after", "post", "last", "final"})
-
-#: Letters that count, as those of ``conv_a`` and ``conv_b``.
-_LETTERS = ("a", "b", "c", "d", "e")
 
 _LAST_NUMBER = re.compile(r"\d{1,9}$")
 _NUMBER = re.compile(r"\d{1,9}")
@@ -27,8 +24,8 @@ def rank_of(module: str) -> float:
         return float(digits[0])
     words = name.split("_")
     ranks = [rank for rank, stating in enumerate(ORDINALS) if not stating.isdisjoint(words)]
-    if not ranks and words[-1] in _LETTERS:
-        return float(_LETTERS.index(words[-1]))
+    if not ranks and words[-1] in LETTERS:
+        return float(LETTERS.index(words[-1]))
     return float(ranks[0]) if len(ranks) == 1 else math.nan
 
 

@@ -30,6 +30,9 @@ ORDINALS = (
     frozenset({"after", "post", "second", "last", "final", "out", "output"}),
 )
 
+#: Letters that count, as those of ``conv_a`` and ``conv_b``.
+LETTERS = ("a", "b", "c", "d", "e")
+
 #: The same in a block, where attention comes before the mlp.
 _FIRST = ORDINALS[0] | {"attn", "attention", "self"}
 _SECOND = ORDINALS[1] | {"mlp", "ffn", "ff", "feedforward"}
@@ -46,13 +49,16 @@ def stated_ranks(name: str) -> Iterator[tuple[str, int]]:
     """Yields the ranks that a segment of a path states, each with what it counts.
 
     ``norm2`` states rank 2 among ``norm#``, ``3`` among ``#``, and ``norm_after`` rank 1 among the names
-    with such words.
+    with such words; ``conv_b`` rank 1 among ``conv_a``, ``conv_b`` and so on.
     """
     digits = _DIGITS.findall(name)
     if digits:
         yield _DIGITS.sub("#", name), int(digits[-1])
         return
     words = name.lower().split("_")
+    if words[-1] in LETTERS:
+        yield "_".join((*words[:-1], "a")), LETTERS.index(words[-1])
+        return
     after_attention = any(pair in _AFTER_ATTENTION for pair in pairwise(words))
     first, second = not _FIRST.isdisjoint(words), not _SECOND.isdisjoint(words)
     if after_attention or first != second:

@@ -1,0 +1,198 @@
+"""What numbers settle where a block of one side has no counterpart on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from pytest_ckpt_compat._renames import infer
+from pytest_ckpt_compat._renames.believe.blocks import PLAUSIBLE, SETTLED, block_maps
+from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step
+from pytest_ckpt_compat._renames.believe.renumbered import renumbered
+from pytest_ckpt_compat._renames.units.units import Unit, units_of
+
+from .models import Specs, batch_norm, conv, linear, merged, norm, renamed, transformer
+
+
+def layers(paths: Sequence[str], widths: Sequence[int]) -> list[Unit]:
+    return units_of(merged(*(norm(path, width) for path, width in zip(paths, widths, strict=True))))
+
+
+def counted(old: Sequence[str], new: Sequence[str], widths: Sequence[int]) -> bool:
+    """Whether the numbers of layers of these widths settle that each became the one at its place."""
+    pairs = [(index, index) for index in range(len(old))]
+    found = in_step(layers(old, widths), layers(new, widths), pairs)
+    assert found in (set(), set(pairs))
+    return bool(found)
+
+
+def settled(old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, int]]) -> set[float]:
+    return set(block_maps(old, new, pairs).values())
+
+
+LEVELS = [f"down.{stage}.block.{block}.norm" for stage in range(3) for block in range(2)]
+ONE_LEVEL = [f"inputs.{number}.1.norm" for number in (1, 2, 4, 5, 7, 8)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "widths", "found"),
+    [
+        (["bns.0", "bns.1"], ["layers.0.norm", "layers.1.norm"], [8, 8], True),
+        (["bns.0", "bns.1"], ["layers.1.norm", "layers.0.norm"], [8, 8], False),
+        (ONE_LEVEL, LEVELS, [8, 8, 16, 16, 32, 32], True),
+        (LEVELS, ONE_LEVEL, [8, 8, 16, 16, 32, 32], True),
+        (ONE_LEVEL, [*LEVELS[:4], LEVELS[5], LEVELS[4]], [8, 8, 16, 16, 32, 32], False),
+        (ONE_LEVEL[:4], LEVELS[:4], [8] * 4, False),  # nothing stands among them, and they are few
+        (ONE_LEVEL, LEVELS, [8] * MANY, True),
+        (["a.norm"], ["b.0.norm"], [8], False),  # a single one has nothing to be in step with
+    ],
+)
+def test_layers_of_one_name_are_counted(
+    old: list[str], new: list[str], widths: list[int], found: bool
+) -> None:
+    assert counted(old, new, widths) is found
+
+
+STEPS = [(i, j) for i in range(1, 5) for j in range(1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("stage", "block", "widths", "found"),
+    [
+        (-1, -1, [8, 8, 16, 16, 32, 32, 64, 64], True),
+        (-1, 0, [8, 8, 16, 16, 32, 32, 64, 64], True),
+        (-1, 1, [8, 8, 16, 16, 32, 32, 64, 64], False),
+        (-1, -1, [8] * 8, False),  # four stages of two each may run backwards
+    ],
+)
+def test_numbers_of_two_levels_move_by_one_step(
+    stage: int, block: int, widths: list[int], found: bool
+) -> None:
+    old = [f"layer.{i}.{j}.norm" for i, j in STEPS]
+    new = [f"layers.{i + stage}.blocks.{j + block}.norm" for i, j in STEPS]
+    assert counted(old, new, widths) is found
+
+
+def test_a_layer_of_that_name_and_size_that_is_left_over_leaves_it_open() -> None:
+    old, new = layers([*ONE_LEVEL, "inputs.10.1.norm"], [8, 8, 16, 16, 32, 32, 32]), layers(LEVELS, [8] * 6)
+    pairs = [(index, index) for index in range(6)]
+    assert in_step(old, new, pairs) == set()
+    assert in_step(old[:6], new, pairs) == set(pairs)
+
+
+def unets(down: str, number: Sequence[str]) -> Specs:
+    """The encoder of a U-Net: three resolutions, in each two blocks and attention."""
+    parts = [conv("first", 16, 4)]
+    inner = 16
+    for stage, width in enumerate((16, 32, 64)):
+        for block in range(2):
+            path = down.format(stage=stage, block=block, number=number[2 * stage + block])
+            parts += [
+                norm(path.format(kind="resnets", index=0) + ".norm1", inner),
+                conv(path.format(kind="resnets", index=0) + ".conv1", width, inner),
+                norm(path.format(kind="attentions", index=1) + ".norm", width),
+                linear(path.format(kind="attentions", index=1) + ".layers.0.qkv", 3 * width, width),
+                linear(path.format(kind="attentions", index=1) + ".layers.0.proj", width, width),
+                linear(path.format(kind="attentions", index=1) + ".layers.0.fc", 4 * width, width),
+            ]
+            inner = width
+    return merged(*parts, conv("last", 4, 64))
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_two_levels_that_became_one(sort: bool) -> None:
+    old = unets("inputs.{number}.{{index}}", "124578")
+    new = unets("down.{stage}.{{kind}}.{block}", "124578")
+    changes = infer(dict(sorted(old.items())) if sort else old, new)
+    assert {change.confidence for change in changes} == {"certain"}
+    moved = {one: other for change in changes for one, other in zip(change.old, change.new, strict=True)}
+    assert moved["inputs.5.1.layers.0.fc.weight"] == "down.1.attentions.1.layers.0.fc.weight"
+
+
+def test_the_counterpart_of_a_block_holds_least_else() -> None:
+    """attentions.1 is attentions.1, and not the one block inside of it that holds nearly all of it."""
+    old = unets("down.{stage}.{{kind}}.{block}", "124578")
+    new = renamed(old, ("fc", "wide"))
+    assert {change.confidence for change in infer(old, new)} == {"certain"}
+
+
+def test_layers_numbered_beside_blocks_are_the_first_of_their_family() -> None:
+    """layers.0 and layers.1 are no blocks, but they show that nothing in front of layers.2 went."""
+    stem = norm("layers.0", 4), norm("layers.1", 4)
+    old = merged(*stem, *(norm(f"layers.{i}.norm", 8 * i) for i in (2, 3, 4)))
+    new = merged(
+        norm("stem", 4), norm("first", 4), *(norm(f"blocks.{i}.norm", 8 * (i + 2)) for i in range(3))
+    )
+    pairs = [(index, index) for index in range(5)]
+    assert settled(units_of(old), units_of(new), pairs) == {SETTLED}
+    without = units_of(old)[2:], units_of(new)[2:]
+    third = merged(*(norm(f"layers.{i}.norm", 8) for i in (2, 3)), norm("layers.4.norm", 16))
+    moved = units_of(
+        renamed(third, ("layers.2", "blocks.0"), ("layers.3", "blocks.1"), ("layers.4", "blocks.2"))
+    )
+    assert settled(*without, pairs[:3]) == {SETTLED}
+    assert min(settled(units_of(third), moved, pairs[:3])) < SETTLED
+
+
+def test_what_stands_beside_a_family_may_have_gone_elsewhere() -> None:
+    old = merged(*(conv(f"stage{i}.0", 8 * i, 8) for i in (2, 3, 4)), conv("conv5.0", 64, 8))
+    new = merged(*(conv(f"layers.{i}.0", 8 * (i + 2), 8) for i in range(3)), conv("layers.3.conv", 64, 8))
+    old = renamed(old, ("stage", "stage."))
+    assert settled(units_of(old), units_of(new), [(index, index) for index in range(4)]) == {SETTLED}
+
+
+@pytest.mark.parametrize(("widths", "least"), [((8, 8, 32), SETTLED), ((8, 8, 8), PLAUSIBLE)])
+def test_numbers_at_the_end_are_anchored_by_layers_of_another_size(
+    widths: tuple[int, ...], least: float
+) -> None:
+    old = layers(["seq.1", "seq.4", "seq.7"], widths)
+    new = layers(["bn1", "bn2", "bn3"], widths)
+    assert min(settled(old, new, [(0, 0), (1, 1), (2, 2)])) == least
+
+
+@pytest.mark.parametrize(
+    ("after", "sizes", "found"),
+    [
+        ((1, 2, 3), (8, 8, 32), True),  # bn2 had 32, so that it is not the bn2 of today
+        ((1, 2, 3), (8, 8, 8), False),  # each of them may have stayed, and bn0 be gone
+        ((2, 1, 3), (8, 8, 32), False),
+    ],
+)
+def test_numbers_moved_on_if_they_could_not_have_stayed(
+    after: Sequence[int], sizes: Sequence[int], found: bool
+) -> None:
+    old, new = layers(["bn0", "bn1", "bn2"], sizes), layers([f"bn{number}" for number in after], sizes)
+    pairs = [(index, index) for index in range(3)]
+    assert renumbered(old, new, pairs) == (set(pairs) if found else set())
+    assert not renumbered(old, [*new, *layers(["bn9"], [5])], pairs)
+
+
+def test_norms_that_moved_on_are_certain() -> None:
+    def blocks(first: int) -> Specs:
+        return merged(
+            *(
+                merged(
+                    conv(f"b.{i}.wide", 32, 8, 1),
+                    batch_norm(f"b.{i}.bn{first}", 32),
+                    conv(f"b.{i}.deep", 32, 1, 3),
+                    batch_norm(f"b.{i}.bn{first + 1}", 32),
+                    conv(f"b.{i}.back", 8, 32, 1),
+                    batch_norm(f"b.{i}.bn{first + 2}", 8),
+                )
+                for i in range(3)
+            )
+        )
+
+    assert {change.confidence for change in infer(blocks(0), blocks(1))} == {"certain"}
+
+
+def test_a_model_cut_out_of_another_is_judged_for_itself() -> None:
+    """The decoder went, and was most of it; a new head of another size is left over on the other side."""
+    encoder = renamed(transformer(prefix="encoder.", classes=16), (".mlp.fc", ".mlp.lin"))
+    decoder = merged(
+        *(linear(f"decoder.{name}", 24, index) for index, name in enumerate("abcdefghijklmnopqrst", 1))
+    )
+    new = transformer(classes=10)
+    found = {change.confidence for change in infer(merged(encoder, decoder), new) if change.kind != "removed"}
+    assert found == {"certain"}
