@@ -6,7 +6,9 @@ import pytest
 
 from pytest_ckpt_compat._renames import infer
 from pytest_ckpt_compat._renames.believe.blocks import PLAUSIBLE, SETTLED, block_maps
+from pytest_ckpt_compat._renames.believe.interchangeable import interchangeable
 from pytest_ckpt_compat._renames.believe.vouchers import Vouchers
+from pytest_ckpt_compat._renames.units.tokens import opposed
 from pytest_ckpt_compat._renames.units.units import Unit, units_of
 
 from .models import Specs, batch_norm, conv, linear, merged, norm, renamed, transformer
@@ -185,3 +187,62 @@ def test_a_sequential_that_got_names_is_certain() -> None:
     found = [change.confidence for change in infer(old, new) if change.new and "mlp" in change.old[0]]
     assert found
     assert set(found) == {"certain"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "speaks"),
+    [
+        (("norm1", "norm2"), ("norm_a", "norm_b"), True),
+        (("norm1", "norm2"), ("norm_b", "norm_a"), False),
+        (("norm1", "norm2"), ("norm_q", "norm_k"), False),  # these letters are words
+        (("norm1", "norm2"), ("attn_norm", "final_norm"), True),  # what is not the last of two is the first
+        (("norm1", "norm2"), ("final_norm", "attn_norm"), False),
+        (("norm1", "norm2"), ("out_norm", "attn_norm"), False),
+        (("norm1", "norm2", "norm3"), ("self_norm", "cross_norm", "final_norm"), False),
+    ],
+)
+def test_names_that_count_without_a_number(
+    before: tuple[str, ...], after: tuple[str, ...], speaks: bool
+) -> None:
+    old, new = (
+        merged(*(norm(f"{side}.{name}", 8) for name in names))
+        for side, names in (("a", before), ("b", after))
+    )
+    assert set(vouched(old, new)) == {speaks}
+
+
+def test_letters_and_the_word_for_the_last_tell_siblings_apart() -> None:
+    def siblings(*names: str) -> set[int]:
+        units = units_of(merged(*(norm(f"block.{name}", 8) for name in names)))
+        return interchangeable(
+            units_of(merged(norm("x.norm1", 8), norm("x.norm2", 8))), units, [(0, 0), (1, 1)]
+        )
+
+    assert siblings("gain_a", "gain_b") == siblings("inner", "final_inner") == set()
+    assert siblings("gain_x", "gain_y") == {0, 1}
+
+
+def test_those_that_kept_their_names_need_no_rank() -> None:
+    """Two scales kept theirs, two norms beside them got new ones that count in the same order."""
+    scales = norm("block.scale_1", 8), norm("block.scale_2", 8)
+    new_names = merged(*(linear(f"{letter}.lin", 8 + place, 8) for place, letter in enumerate("abcde")))
+    old = merged(*scales, norm("block.norm1", 8), norm("block.norm2", 8), new_names)
+    new = merged(
+        *scales,
+        norm("block.before_norm", 8),
+        norm("block.after_norm", 8),
+        renamed(new_names, ("lin", "wide")),
+    )
+    assert all(vouched(old, new))
+    crossed = merged(
+        *scales,
+        norm("block.after_norm", 8),
+        norm("block.before_norm", 8),
+        renamed(new_names, ("lin", "wide")),
+    )
+    assert not all(vouched(old, crossed))
+
+
+def test_a_projections_word_in_the_name_of_a_module_excludes_nothing() -> None:
+    assert not opposed("v.blocks.0.proj", "encoder.layer.0.output.dense")
+    assert opposed("encoder.0.proj", "decoder.0.proj")

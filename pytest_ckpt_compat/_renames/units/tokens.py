@@ -68,9 +68,10 @@ ALTERNATIVES: tuple[frozenset[str], ...] = tuple(
     )
 )
 
-#: The same, of parts that take each other's place in a model: one is no new name of the other.
+#: The same, of parts that take each other's place in a model: one is no new name of the other. Words of a
+#: projection (``v``, ``output``) stand in names of modules, too, and say nothing there.
 OPPOSITES: tuple[frozenset[str], ...] = (
-    *ALTERNATIVES,
+    *(group for group in ALTERNATIVES if "o" not in group),
     *(
         frozenset(words.split())
         for words in (
