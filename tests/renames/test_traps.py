@@ -303,13 +303,26 @@ def test_a_rich_part_is_believed_though_another_was_replaced(
     assert {change.confidence for change in moved} == {confidence}
 
 
-@pytest.mark.parametrize(("added", "confidence"), [(6, "certain"), (10, "likely")])
-def test_a_rich_part_is_not_believed_where_most_is_new(added: int, confidence: str) -> None:
+@pytest.mark.parametrize(
+    ("gone", "added", "confidence"),
+    [
+        (0, 10, "certain"),  # all of the old model is a part of the new one
+        (1, 10, "certain"),
+        (3, 10, "likely"),
+        (3, 6, "certain"),
+    ],
+)
+def test_a_rich_part_is_not_believed_where_most_is_new(gone: int, added: int, confidence: str) -> None:
     def part(name: str) -> Specs:
         return merged(*(conv(f"{name}.layer{letter}", 11 + n, 9, 5) for n, letter in enumerate("abcdefgh")))
 
-    rest = merged(*(linear(f"aside.{letter}x", 200 + n, 50) for n, letter in enumerate("abcdefghij"[:added])))
-    changes = infer(part("old"), merged(part("new"), rest))
+    def rest(name: str, number: int) -> Specs:
+        return merged(
+            *(linear(f"{name}.{letter}x", 200 + n, 50) for n, letter in enumerate("abcdefghij"[:number]))
+        )
+
+    last = merged(*(norm(f"end.{letter}y", 70 + n) for n, letter in enumerate("abc"[:gone])))
+    changes = infer(merged(part("old"), last), merged(part("new"), rest("aside", added)))
     assert {c.confidence for c in changes if c.old and c.new} == {confidence}
 
 

@@ -121,8 +121,8 @@ def test_no_evidence_is_idle(name: str) -> None:
 
 
 def test_the_exact_shape_is_preferred_to_a_permutation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No small model shows it; in a large one with squeeze and excitation, many layers depend on it."""
-    (case,) = (case for case in corpus.read() if case.name == "tvtimm_regnet_y_800mf")
+    """No small model shows it; in a large one whose layers transpose into each other, some depend on it."""
+    (case,) = (case for case in corpus.read() if case.name == "generated_11_176_hiera_tiny_224")
 
     def found() -> int:
         changes = infer(dict(sorted(case.old.items())), case.new)

@@ -220,24 +220,18 @@ def _is_headless(module: str, target: str, theirs: _Family) -> bool:
 
 
 def _moved_as_one(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: _Family) -> bool:
-    """Whether blocks of a family, no two of them alike, became all of another, in step.
+    """Whether all blocks of a family, no two of them alike, became all of another, in step.
 
-    Such a family starts with another number: ``layer1`` to ``layer4`` became ``res2`` to ``res5``. What
-    else is beside them went elsewhere: ``layers.0`` to ``layers.2`` became ``stage2`` to ``stage4``, and
-    ``layers.3`` became ``last``.
+    Such a family starts with another number: ``layer1`` to ``layer4`` became ``res2`` to ``res5``. A block
+    beside them may have become what is no block: ``layers.3`` became ``last``.
     """
+    family = [each for each in ours.siblings(module) if counterparts.get(each)]
     for target in modules_of(f"{counterparts[module]}."):
-        family = theirs.siblings(target) if _numbered(target) else []
-        became = [
-            (each, other)
-            for each in ours.siblings(module)
-            for other in family
-            if f"{counterparts.get(each, '')}.".startswith(f"{other}.")
-        ]
-        shifts = {int(_number(other)) - int(_number(each)) for each, other in became}
-        alone = all(len(ours.alike(each)) == 1 for each, _ in became)
-        if family and alone and len(shifts) == 1 and [other for _, other in became] == family:
-            return True
+        beside = theirs.siblings(target) if _numbered(target) else []
+        inside = all(f"{counterparts[a]}.".startswith(f"{b}.") for a, b in zip(family, beside, strict=False))
+        shifts = {int(_number(b)) - int(_number(a)) for a, b in zip(family, beside, strict=False)}
+        if inside and len(family) == len(beside) and len(shifts) == 1:
+            return all(len(ours.alike(each)) == 1 for each in family)
     return False
 
 
