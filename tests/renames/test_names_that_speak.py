@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_ckpt_compat._renames import infer
@@ -246,3 +248,19 @@ def test_those_that_kept_their_names_need_no_rank() -> None:
 def test_a_projections_word_in_the_name_of_a_module_excludes_nothing() -> None:
     assert not opposed("v.blocks.0.proj", "encoder.layer.0.output.dense")
     assert opposed("encoder.0.proj", "decoder.0.proj")
+
+
+@pytest.mark.parametrize(
+    ("names", "speaks"), [(("q_proj", "k_proj", "v_proj"), True), (("a_proj", "b_proj", "c_proj"), False)]
+)
+def test_torch_names_the_joint_tensor_of_attention_in_proj(names: tuple[str, ...], speaks: bool) -> None:
+    kept = {f"{letter}.norm": 8 for letter in "abcdefgh"}
+    old = units_of(
+        merged(*(norm(path, width) for path, width in kept.items()), linear("attn.in_proj", 24, 8))
+    )
+    parts = units_of(merged(*(linear(f"attn.{name}", 8, 8) for name in names)))
+    joint = replace(
+        old[-1], path="attn." + "_".join((*(name[0] for name in names), "proj")), parts=tuple(parts)
+    )
+    pairs = [(index, index) for index in range(len(old))]
+    assert Vouchers(old, [*old[:-1], joint], pairs).vouch(*pairs[-1]) is speaks

@@ -15,6 +15,10 @@ from pytest_ckpt_compat._renames.units.units import MATRIX, Unit
 #: Share of the layers with a new name of their own above which on such a name is what to expect.
 _MOST = 0.5
 
+#: The words of ``in_proj_weight``, which holds query, key and value in torch.nn.MultiheadAttention.
+_IN_PROJ = frozenset({"in", "proj"})
+_PARTS = frozenset({"q", "k", "v"})
+
 #: Least number of other layers in a module for them to show what to expect in it.
 _AROUND = 3
 
@@ -67,7 +71,9 @@ class Vouchers:
         ours, theirs = self._names[0][a], self._names[1][b]
         one, other = self._beside[0][self._places[0][a]], self._beside[1][self._places[1][b]]
         if one.number < 2 and other.number < 2:
-            joint = (a, b) in self._joint and (ours <= theirs or theirs <= ours)
+            joint = (a, b) in self._joint and (
+                ours <= theirs or theirs <= ours or _is_of_attention(ours, theirs)
+            )
             return joint or (a, b) in self._wrapped or self._is_new_name(a, b)
         if (a, b) in self._ranked:
             return (a, b) in self._expected
@@ -148,6 +154,11 @@ def _mostly_new(paths: Sequence[str], stayed: Sequence[bool]) -> list[bool]:
         return module is not None and held[module] - 1 - kept[module] > _MOST * (held[module] - 1)
 
     return list(map(mostly, paths))
+
+
+def _is_of_attention(ours: frozenset[str], theirs: frozenset[str]) -> bool:
+    """Whether one name is that of torch's joint tensor of attention, and the other has its parts."""
+    return _IN_PROJ in (ours, theirs) and ours | theirs >= _PARTS
 
 
 def _module(unit: Unit) -> str:
