@@ -254,13 +254,9 @@ def test_a_projections_word_in_the_name_of_a_module_excludes_nothing() -> None:
     ("names", "speaks"), [(("q_proj", "k_proj", "v_proj"), True), (("a_proj", "b_proj", "c_proj"), False)]
 )
 def test_torch_names_the_joint_tensor_of_attention_in_proj(names: tuple[str, ...], speaks: bool) -> None:
-    kept = {f"{letter}.norm": 8 for letter in "abcdefgh"}
-    old = units_of(
-        merged(*(norm(path, width) for path, width in kept.items()), linear("attn.in_proj", 24, 8))
-    )
-    parts = units_of(merged(*(linear(f"attn.{name}", 8, 8) for name in names)))
-    joint = replace(
-        old[-1], path="attn." + "_".join((*(name[0] for name in names), "proj")), parts=tuple(parts)
-    )
+    kept = merged(*(norm(f"{letter}.norm", 8) for letter in "abcdefgh"), linear("attn.out_proj", 8, 8))
+    old = units_of(merged(kept, linear("attn.in_proj", 24, 8)))
+    parts = tuple(units_of(merged(*(linear(f"attn.{name}", 8, 8) for name in names))))
+    joint = replace(old[-1], path="attn." + "_".join((*(name[0] for name in names), "proj")), parts=parts)
     pairs = [(index, index) for index in range(len(old))]
     assert Vouchers(old, [*old[:-1], joint], pairs).vouch(*pairs[-1]) is speaks
