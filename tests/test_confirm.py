@@ -477,6 +477,16 @@ def test_what_moved_and_has_another_size_is_not_counted_as_loaded(tmp_path: Path
     assert str(verdict).startswith(f"CK202 {path}: loads 2 of 4 tensors, head resized")
 
 
+def test_a_definition_is_not_blamed_for_a_save_that_only_meta_tensors_break(tmp_path: Path) -> None:
+    state = two()
+    state["b.weight"] = state["a.weight"]
+    text = str(ckpt.check(saved(tmp_path, state), TiedByAddress))
+    assert "CK101" in text
+    assert "b.weight" in text
+    assert "saved by the definition itself" not in text
+    assert "cannot load what it saves itself" not in text
+
+
 class Named(nn.Module):
     def __init__(self, head: str, classes: int) -> None:
         super().__init__()

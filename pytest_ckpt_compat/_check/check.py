@@ -205,7 +205,9 @@ def _explained(
     if wrapper:
         changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
     changes = with_causes(restated(changes, structure, new), with_classes(structure, changes, recorded), new)
-    tried = Trial(bare, new, definition, unwrapped, lambda s, d: load(s, d, on_meta(policy))[1])
+    without = on_meta(policy)
+    loads = (lambda s, d: load(s, d, without)[1]), (lambda s, d: load(s, d, policy)[1])
+    tried = Trial(bare, new, definition, unwrapped, *loads)
     return tuple(everywhere(tried.explain(changes))), (*impossible, *notes), wrapper
 
 

@@ -44,6 +44,7 @@ class Trial:
         definition: what it was loaded into.
         outcome: what the load reported.
         load: loads without real tensors.
+        confirm: loads with real tensors, as far as the memory budget goes.
     """
 
     structure: Structure
@@ -51,6 +52,7 @@ class Trial:
     definition: Definition
     outcome: Outcome
     load: Load
+    confirm: Load
 
     def explain(self, changes: Sequence[Change]) -> tuple[Change, ...]:
         """The changes; with the cause that a further load proves, if one does."""
@@ -72,11 +74,14 @@ class Trial:
             return None
         # Its migrations are for older files, so what they do to its own is no fault of it.
         own = replace(self.definition, remap=None)
-        found = self.load(replace(new, values=self.structure.values), own)
-        keys = suspect.intersection((*found.unexpected, *found.missing))
-        errors = {*outcome.errors}.intersection(found.errors)
-        if not keys and not errors:
-            return None
+        saved = replace(new, values=self.structure.values)
+        # Loading code may take meta tensors for one another (data_ptr() of each is 0): real ones decide.
+        for load in (self.load, self.confirm):
+            found = load(saved, own)
+            keys = suspect.intersection((*found.unexpected, *found.missing))
+            errors = {*outcome.errors}.intersection(found.errors)
+            if not keys and not errors:
+                return None
         detail = "saved by the definition itself, which cannot load it"
         advice = "correct its code for saving or for loading: the definition cannot load what it saves itself"
         return [
