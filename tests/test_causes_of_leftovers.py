@@ -122,6 +122,28 @@ def test_a_sparse_tensor_is_told_in_one_line(tmp_path: Path) -> None:
     assert "While copying" not in text
 
 
+@pytest.mark.filterwarnings("ignore:Sparse .* tensor support is in beta state")
+@pytest.mark.parametrize(
+    ("layout", "turned"),
+    [
+        ("coo", "to_sparse(layout=torch.sparse_coo), or"),
+        ("csr", "to_sparse(layout=torch.sparse_csr) with as many elements as here, or"),
+    ],
+)
+def test_a_dense_tensor_for_a_sparse_one_is_told_in_one_line(
+    tmp_path: Path, layout: str, turned: str
+) -> None:
+    def made() -> nn.Module:
+        module = net()
+        module.register_buffer("adj", torch.eye(4).to_sparse(layout=getattr(torch, f"sparse_{layout}")))
+        return module
+
+    text = str(checked(tmp_path, {**made().state_dict(), "adj": torch.eye(4)}, made))
+    assert "adj is dense in the file and sparse here" in text
+    assert f"CK401: make adj sparse while loading (migrate=), by {turned} keep it dense here" in text
+    assert "While copying" not in text
+
+
 # -- optimizers ------------------------------------------------------------------------------------
 
 

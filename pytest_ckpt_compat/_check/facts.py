@@ -88,12 +88,24 @@ def _missing(key: str, old: Structure, new: Structure, outcome: Outcome) -> Chan
 
 def _raised(error: str, old: Structure, new: Structure) -> Change:
     """The change for an error of the load; a sparse tensor that meets a dense one in a word of its own."""
-    sparse = [key for key, spec in old.tensors.items() if spec.dtype.startswith("sparse")]
-    for key in sparse if "sparse" in error.lower() else ():
-        if f'"{key}"' in error and key in new.tensors and not new.tensors[key].dtype.startswith("sparse"):
-            advice = f"make {key} dense while loading (migrate=), by to_dense(), or keep it sparse here"
-            return Change("load-raises", detail=f"{key} is sparse in the file and dense here", advice=advice)
+    for key in _differently_sparse(old, new) if "sparse" in error.lower() else ():
+        if f'"{key}"' in error:
+            was, now, turn = "sparse", "dense", "to_dense()"
+            if new.tensors[key].dtype.startswith("sparse"):
+                layout = new.tensors[key].dtype.removeprefix("sparse_").partition("_")[0]
+                was, now, turn = "dense", "sparse", f"to_sparse(layout=torch.sparse_{layout})"
+                # torch copies only between compressed tensors of equally many elements.
+                turn += "" if layout == "coo" else " with as many elements as here"
+            advice = f"make {key} {now} while loading (migrate=), by {turn}, or keep it {was} here"
+            return Change("load-raises", detail=f"{key} is {was} in the file and {now} here", advice=advice)
     return Change("load-raises", detail=error)
+
+
+def _differently_sparse(old: Structure, new: Structure) -> list[str]:
+    """The keys whose tensor is sparse on one side alone."""
+    sides = (old.tensors, new.tensors)
+    sparse = [{key for key, spec in side.items() if spec.dtype.startswith("sparse")} for side in sides]
+    return [key for key in old.tensors if key in new.tensors and (key in sparse[0]) != (key in sparse[1])]
 
 
 def _unexpected(key: str, old: Structure, new: Structure, there: Beside | None) -> Change:
