@@ -452,3 +452,25 @@ def test_a_prefix_adds_nothing_that_torch_does_not_miss(tmp_path: Path) -> None:
     verdict = ckpt.check(path, lambda: nn.ModuleDict({"module": Net(tracked=True)}))
     gained = {key for change in verdict.changes for key in change.new}
     assert gained == set(wrapped.load_state_dict(torch.load(path), strict=False).missing_keys)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "named"),
+    [
+        ("net.", "model.net"),
+        ("0.", "model[0]"),
+        ("net.0.", "model.net[0]"),
+        (".", ""),
+        ("a..b.", ""),
+        ("a-b.", ""),
+    ],
+)
+def test_the_module_under_a_prefix_is_named_as_code_names_it(prefix: str, named: str) -> None:
+    wrapped, bare = ckpt.Structure({f"{prefix}w": TensorSpec("float32", (2,))}), structure({"w": (2,)})
+    taken = str(Wrapper(prefix, on_checkpoint=True).repairs(bare))
+    put = str(Wrapper(prefix, on_checkpoint=False).repairs(wrapped))
+    for text in (taken, put):
+        assert f'"{prefix}"' in text
+        assert (f"{named}" in text) if named else ("model" not in text)
+    assert (f"save {named}.state_dict(), or take" in taken) == bool(named)
+    assert (f"load it into {named}, or put" in put) == bool(named)

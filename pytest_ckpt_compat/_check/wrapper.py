@@ -44,19 +44,29 @@ class Wrapper:
 
     def repairs(self, new: Structure) -> tuple[tuple[str, str], ...]:
         """What to do in the program, and then in the registration: a label and a line each."""
-        prefix, inner = self.prefix, self.prefix.removesuffix(".")
+        prefix, inner = self.prefix, _attribute(self.prefix)
         if self.on_checkpoint:
-            first = (
-                f'save model.{inner}.state_dict(), or take "{prefix}" off where the program loads the keys'
-            )
+            first = f'take "{prefix}" off where the program loads the keys'
+            first = f"save {inner}.state_dict(), or {first}" if inner else first
             return ("fix", first), (
                 "then",
                 f'register it with strip_prefix="{prefix}", as the program loads it',
             )
         if new.source.format == ADAPTER:
             return (("fix", f"put {prefix} before the keys while loading (migrate=), as peft saves them"),)
-        first = f'load it into model.{inner}, or put "{prefix}" before the keys where the program loads them'
-        return ("fix", first), ("then", f"register what gives model.{inner}, or that function (migrate=)")
+        first = f'put "{prefix}" before the keys where the program loads them'
+        if not inner:
+            return ("fix", first), ("then", "register that function (migrate=)")
+        first = f"load it into {inner}, or {first}"
+        return ("fix", first), ("then", f"register what gives {inner}, or that function (migrate=)")
+
+
+def _attribute(prefix: str) -> str:
+    """How code names the module under a prefix (``model.net[0]``); "" where a segment is no name."""
+    segments = prefix.removesuffix(".").split(".")
+    if not all(each.isidentifier() or each.isdecimal() for each in segments):
+        return ""
+    return "model" + "".join(f"[{each}]" if each.isdecimal() else f".{each}" for each in segments)
 
 
 def repairs_of(
