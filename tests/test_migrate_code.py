@@ -19,8 +19,11 @@ from pytest_ckpt_compat._check import migration
 from pytest_ckpt_compat._check.migration_styles import WRITERS, Sides
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import proof
+from pytest_ckpt_compat._migrate.families import families
 from pytest_ckpt_compat._migrate.plan import plan_of
 from pytest_ckpt_compat._migrate.rules import RulesError, applied
+from pytest_ckpt_compat._migrate.steps import MOVE, Step
+from pytest_ckpt_compat._migrate.templates import expanded, template_of
 from pytest_ckpt_compat._migrate.toml_file import rules_in
 from tests.migrations import Refactor, State, hostile_refactors, refactors
 
@@ -207,3 +210,16 @@ def test_a_converter_takes_no_key_that_it_is_not_for() -> None:
     assert not found.unproven
     assert found.proven == len(plan.live) == 2
     assert r"\.mlp\.c_proj\.weight$" in found.code
+
+
+@pytest.mark.parametrize(
+    ("numbers", "made"),
+    [
+        ((0,), "2.parametrizations.weight.0._u"),  # an index of the parametrization, not the layer's number
+        ((0, 1), "2.parametrizations.weight.2._u"),  # it follows the layer's number in both
+    ],
+)
+def test_one_number_that_comes_up_twice_is_no_rule(numbers: tuple[int, ...], made: str) -> None:
+    steps = [Step(MOVE, (f"{n}.weight_u",), (f"{n}.parametrizations.weight.{n}._u",)) for n in numbers]
+    (family,) = families(steps)
+    assert expanded(template_of(family.new), ["2"]) == made

@@ -69,6 +69,8 @@ def _way(
         if shifted and len(values) == 1:
             return values.pop()
         for i in order:
+            if len(values) == 1 and i + 1 in used:
+                continue  # one layer's number that comes up a second time: more likely an index of its own
             shifts = {after[column] - before[i] for before, after, _ in members}
             if len(shifts) == 1 and (shifted or 0 in shifts):
                 return Ref(i + 1, shifts.pop())
