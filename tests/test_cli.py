@@ -113,6 +113,19 @@ def test_show_lists_the_classes_that_a_file_names(folder: Path, capsys: pytest.C
     assert "names" not in capsys.readouterr().out
 
 
+def test_a_size_that_is_not_known_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = {"body.adj": torch.eye(4).to_sparse(), "body.weight": torch.zeros(3), "head": torch.zeros(2)}
+    torch.save(state, "sparse.pt")
+    assert cli.main(["show", "sparse.pt"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    sizes = {line[0]: line[-1] for line in lines[1:5]}
+    assert sizes == {"body": "unknown", "adj": "unknown", "weight": "B", "head": "B"}
+    assert " ".join(lines[-1]).endswith("unknown size (sparse_coo_float32, float32)")
+
+
 def test_show_and_diff_take_an_index_of_shards(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = Net().state_dict()
     names = {key: f"model-0000{number % 2 + 1}-of-00002.bin" for number, key in enumerate(state)}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pytest_ckpt_compat._core.adapters import CONFIG, config_of, described
 from pytest_ckpt_compat._core.display import count, visible
-from pytest_ckpt_compat._core.structure import Structure, TensorSpec
+from pytest_ckpt_compat._core.structure import ITEM_SIZES, Structure, TensorSpec
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _WIDEST = 60
@@ -31,7 +31,7 @@ _DEEPEST = 50
 class _Node:
     children: dict[str, _Node] = field(default_factory=dict)
     spec: TensorSpec | None = None
-    nbytes: int = 0
+    nbytes: int | None = 0
 
 
 def render(structure: Structure) -> str:
@@ -39,7 +39,7 @@ def render(structure: Structure) -> str:
 
     Consecutive numbered siblings that are equal, such as the blocks of a network, share one line.
     """
-    sizes = {key: spec.nbytes for key, spec in structure.tensors.items()}
+    sizes = {key: _known(spec) for key, spec in structure.tensors.items()}
     lines = list(_lines(_tree(structure, sizes), 0))
     width = min(_WIDEST, max((len(name) for name, _, _ in lines), default=0))
     middle = max((len(spec) for _, spec, _ in lines), default=0)
@@ -47,18 +47,18 @@ def render(structure: Structure) -> str:
     return "\n".join([*_head(structure), "", *body, "", *_foot(structure, sizes)])
 
 
-def _tree(structure: Structure, sizes: Mapping[str, int]) -> _Node:
+def _tree(structure: Structure, sizes: Mapping[str, int | None]) -> _Node:
     root = _Node()
     for key, spec in structure.tensors.items():
         node, nbytes = root, sizes[key]
         for part in key.split(".", _DEEPEST):
-            node.nbytes += nbytes
+            node.nbytes = _sum((node.nbytes, nbytes))
             child = node.children.get(part)
             if child is None:
                 child = node.children[part] = _Node()
             node = child
         node.spec = spec
-        node.nbytes += nbytes
+        node.nbytes = _sum((node.nbytes, nbytes))
     return root
 
 
@@ -67,7 +67,7 @@ def _lines(node: _Node, depth: int) -> Iterator[tuple[str, str, str]]:
         spec = visible(str(child.spec)) if child.spec else ""
         name = visible(names[0]) if len(names) == 1 else f"{{{names[0]}..{names[-1]}}}"
         times = f" x {len(names)}" if len(names) > 1 else ""
-        yield "  " * depth + name + times, spec, size(child.nbytes * len(names))
+        yield "  " * depth + name + times, spec, _size(_sum([child.nbytes] * len(names)))
         yield from _lines(child, depth + 1)
 
 
@@ -113,15 +113,35 @@ def _classes(structure: Structure) -> list[str]:
     return [f"{module}.{name}" for module, name in names if module not in _TENSORS and name not in _PLAIN]
 
 
-def _foot(structure: Structure, sizes: Mapping[str, int]) -> Iterator[str]:
+def _foot(structure: Structure, sizes: Mapping[str, int | None]) -> Iterator[str]:
     specs = structure.tensors.values()
     tied = {key for _, *others in structure.aliases for key in others}
-    unique = sum(nbytes for key, nbytes in sizes.items() if key not in tied)
+    unique = _sum(nbytes for key, nbytes in sizes.items() if key not in tied)
     dtypes = ", ".join(dict.fromkeys(spec.dtype for spec in specs))
     numbers = sum(spec.numel for key, spec in structure.tensors.items() if key not in tied)
-    yield visible(f"{count(len(specs), 'tensor')}, {count(numbers, 'element')}, {size(unique)} ({dtypes})")
+    held = "unknown size" if unique is None else size(unique)
+    yield visible(f"{count(len(specs), 'tensor')}, {count(numbers, 'element')}, {held} ({dtypes})")
     for group in structure.aliases:
         yield visible(f"tied: {' = '.join(group)}")
+
+
+def _known(spec: TensorSpec) -> int | None:
+    """The bytes of a tensor; None where its dtype has no known size (DTensor, sparse, torchao's)."""
+    return spec.nbytes if spec.dtype in ITEM_SIZES or not spec.numel else None
+
+
+def _sum(sizes: Iterable[int | None]) -> int | None:
+    """The sum; None where one is not known."""
+    total = 0
+    for each in sizes:
+        if each is None:
+            return None
+        total += each
+    return total
+
+
+def _size(nbytes: int | None) -> str:
+    return "unknown" if nbytes is None else size(nbytes)
 
 
 def size(nbytes: int) -> str:
