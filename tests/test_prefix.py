@@ -365,7 +365,7 @@ def test_a_break_beneath_a_prefix_is_accepted_by_the_keys_of_either_side(key: st
 def test_the_commands_name_the_keys_of_the_definition() -> None:
     commands = list(acceptance.commands(named(net("module."), net(classes=12, blocks="blocks"))))
     assert commands == [
-        'ckpt-compat accept net --rule CK107 --key "*" --reason "..."',
+        'ckpt-compat accept net --rule CK107 --key "{stem,blocks}.*" --reason "..."',
         'ckpt-compat accept net --rule CK202 --key "head.*" --reason "..."',
     ]
 
