@@ -7,11 +7,14 @@ offset and its strides; of an operator that makes a new tensor, the name and the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterator, Mapping
-from typing import Any
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._definition.entries import storage_identity
 from pytest_ckpt_compat._definition.intercept import intercept
+
+if TYPE_CHECKING:
+    from torch import nn
 
 #: Operators that only copy numbers, perhaps as another dtype: what they make is what they were given.
 _COPIES = (
@@ -22,6 +25,8 @@ _COPIES = (
     "aten::alias",
     "aten::lift_fresh",
 )
+#: Elements of a constant that is known by its numbers, at most.
+_CONSTANT = 64
 
 
 class Origins:
@@ -29,9 +34,11 @@ class Origins:
 
     Args:
         state: key -> tensor of a checkpoint, each with a storage of its own unless the checkpoint shares it.
+        builds: of one definition, to be compared: what a load takes of such a module itself is known by its
+            key, and a constant that it makes, as a BatchNorm does for an old file's counter, by its numbers.
     """
 
-    def __init__(self, state: Mapping[str, Any]) -> None:
+    def __init__(self, state: Mapping[str, Any], builds: Iterable[nn.Module] = ()) -> None:
         #: Whatever has an entry below is kept, so that no identity is given to another.
         self._kept: list[Any] = list(state.values())
         self._roots: dict[int, Hashable] = {}
@@ -43,6 +50,14 @@ class Origins:
                 self._objects.setdefault(id(value), key)
             else:
                 self._roots.setdefault(storage, key)
+        self._compares = False
+        for module in builds:
+            self._compares = True
+            for key, value in (*module.named_parameters(), *module.named_buffers()):
+                self._kept.append(value)
+                storage = _storage(value)
+                if storage is not None:
+                    self._roots.setdefault(storage, ("own", key))
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -66,7 +81,8 @@ class Origins:
             if not isinstance(value, torch.Tensor) or _known(value, self._roots, self._made):
                 continue
             if name in _COPIES and args and isinstance(args[0], torch.Tensor):
-                self._keep(value, self.of(args[0]))
+                constant = self._compares and name == "aten::lift_fresh" and _is_small(args[0])
+                self._keep(value, _numbers(args[0]) if constant else self.of(args[0]))
             elif name in ("aten::cat", "aten::stack"):
                 self._keep(value, self._joined(name == "aten::stack", args, kwargs))
             else:
@@ -129,6 +145,14 @@ class Origins:
         if storage in self._roots:
             return "view", self._roots[storage], layout
         return "unknown", storage, layout
+
+
+def _is_small(value: Any) -> bool:
+    return not value.is_meta and value.numel() <= _CONSTANT
+
+
+def _numbers(value: Any) -> Hashable:
+    return "constant", str(value.dtype), tuple(value.shape), repr(value.tolist())
 
 
 def _shifted(start: tuple[int, ...], dim: int, by: int) -> tuple[int, ...]:

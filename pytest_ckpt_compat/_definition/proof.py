@@ -163,7 +163,7 @@ def traced_load(
     """
     modules = [build(each, structure.values) for each in (definition, hooked)]
     state = empty_state(structure, "meta")
-    origins = Origins(state)
+    origins = Origins(state, modules)
     with untouched_globals(), quiet_copies(), origins.watched():
         planned: Any = OrderedDict(_expected(steps, state))
         if hasattr(state, "_metadata"):
