@@ -285,13 +285,15 @@ def test_a_review_of_what_a_branch_breaks(
     git(folder, "switch", "-q", "-c", "change")
     edit(folder / "pyproject.toml", ENTRY.replace("net-v1", "net-v2"), "")
     edit(folder / "models.py", "classes=4", "classes=5")
-    code, shown = answer("a", "the new task", "t", "nobody loads it", words=("review", "--against", "main"))
+    answers = ("a", "the new task", "r", "t", "nobody loads it")
+    code, shown = answer(*answers, words=("review", "--against", "main"))
     assert code == 0, shown
+    assert "its definition is still to be recorded\n[r]ecord, show in [f]ull, [s]kip, [q]uit: " in shown
     assert "re[t]ire, show in [f]ull, [s]kip, [q]uit: " in shown
     assert "retired   net-v2: nobody loads it" in shown
     assert {(name, rule) for name, rule, _ in entries(folder)} == {("net-v1", "CK202"), ("net-v2", "CK901")}
-    assert command("update").code == 0
     assert command("check", "--against", "main").code == 0
+    assert command("update", "--verify").code == 0
 
 
 def test_migrate_asks_about_a_registered_checkpoint(

@@ -16,7 +16,7 @@ from pytest_ckpt_compat._core.errors import CkptCompatError, UsageError
 if TYPE_CHECKING:
     from datetime import date
 
-    from pytest_ckpt_compat._check.recording import Loaded
+    from pytest_ckpt_compat._check.recording import Loaded, Recording
     from pytest_ckpt_compat._cli.check import Checked
     from pytest_ckpt_compat._core.verdict import Verdict
     from pytest_ckpt_compat._pytest_plugin.collection import Project
@@ -205,7 +205,8 @@ class _Asking:
         offered = {
             "a": not retires and any(acceptance.commands(verdict)),
             "t": retires,
-            "r": verdict.name in self.owners and (definition or not kinds.isdisjoint(_RECORDABLE)),
+            "r": verdict.name in self.owners
+            and (definition or verdict.compatible or not kinds.isdisjoint(_RECORDABLE)),
             "m": any("ckpt-compat migrate" in command for _, command in verdict.repairs),
         }
         return "".join([key for key, possible in offered.items() if possible] + ["f", "s", "q"])
@@ -216,18 +217,35 @@ class _Asking:
         from pytest_ckpt_compat._snapshots import accepted
 
         work = {"a": self._accept, "t": self._retire, "r": self._record, "m": self._migrate}[choice]
+        unrecorded = False
         try:
             lines = work(verdict)
             show("\n".join(lines) if lines else "nothing was written")
             context = self.project.context
             if choice == "a":
                 (verdict,) = acceptance.cover([verdict], accepted.load(context.folder), context.today)
+                unrecorded = bool(lines) and verdict.compatible and self._is_unrecorded(verdict)
         except CkptCompatError as error:
             show(f"ckpt-compat: {visible(str(error))}")
             return verdict
-        if lines and (choice in "tr" or verdict.compatible):
+        if unrecorded:
+            show("its definition is still to be recorded")
+        elif lines and (choice in "tr" or verdict.compatible):
             self.done.append(verdict.name)
         return verdict
+
+    def _is_unrecorded(self, verdict: Verdict) -> bool:
+        """Whether a comparison fails, once the breaks are accepted, until the definition is recorded."""
+        from pytest_ckpt_compat._snapshots import fingerprint, store
+
+        if self.ref is None or verdict.name not in self.owners:
+            return False
+        folder = self.project.context.folder
+        for name, text in self._recording(verdict).writes.items():
+            stored = store.load(folder, name) if store.is_definition(name) else None
+            if stored and fingerprint.digest(stored) != fingerprint.digest(fingerprint.loads(text, name)):
+                return True
+        return False
 
     def _asked_reason(self) -> str:
         """The reason; that of the break before for an empty line, "" if there is none or the input ended."""
@@ -275,11 +293,24 @@ class _Asking:
         return lines
 
     def _record(self, verdict: Verdict) -> list[str]:
-        """Records the snapshots that the break is about, of what the one check found."""
+        """Records the snapshots that the break is about."""
         from pytest_ckpt_compat._check import update
-        from pytest_ckpt_compat._check.checkpoint import check_registered
-        from pytest_ckpt_compat._check.recording import recording
         from pytest_ckpt_compat._snapshots import store
+
+        found, folder = self._recording(verdict), self.project.context.folder
+        writes = found.writes
+        if self.owners[verdict.name] != verdict.name:  # a definition: the checkpoint was not asked about
+            writes = {name: text for name, text in writes.items() if store.is_definition(name)}
+        return [
+            line
+            for name, text in writes.items()
+            for line in update.write(folder, name, text, over=found.over.get(name, update.Over()))
+        ]
+
+    def _recording(self, verdict: Verdict) -> Recording:
+        """What an update would write, of what the one check found."""
+        from pytest_ckpt_compat._check.checkpoint import check_registered
+        from pytest_ckpt_compat._check.recording import Recording, recording
 
         owner = self.owners[verdict.name]
         (registration,) = [each for each in self.project.registrations if each.id == owner][:1]
@@ -287,15 +318,11 @@ class _Asking:
         rewrite = frozenset({owner} if stale and owner == verdict.name else ())
         context = replace(self.project.context, update=True, rewrite=rewrite)
         loaded = self.loaded.get(owner)
-        found = (recording(loaded, context) if loaded else None) or check_registered(registration, context)
-        writes = found.writes
-        if owner != verdict.name:  # a definition: the checkpoint's own snapshot was not asked about
-            writes = {name: text for name, text in writes.items() if store.is_definition(name)}
-        return [
-            line
-            for name, text in writes.items()
-            for line in update.write(context.folder, name, text, over=found.over.get(name, update.Over()))
-        ]
+        found = recording(loaded, context) if loaded else None
+        if found is None:
+            checked = check_registered(registration, context)
+            return Recording(checked.writes, checked.over)
+        return found
 
     def _migrate(self, verdict: Verdict) -> list[str]:
         """The code, as ``ckpt-compat migrate`` prints it."""
