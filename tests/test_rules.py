@@ -109,3 +109,10 @@ def test_a_headline_quotes_a_change_that_fails_and_not_one_that_was_accepted() -
     first, second = judge([Change("load-raises", detail=f"{name} failed") for name in "AB"], Policy())
     accepted = replace(first, severity=Severity.ACCEPTED, reason="known")
     assert headline(ckpt.Verdict((accepted, second), name="v1")) == "CK401 v1: B failed"
+
+
+def test_a_headline_begins_with_a_load_that_fails_and_not_with_what_is_to_be_recorded() -> None:
+    (changed,) = judge([Change("definition-changed", detail="it differs")], Policy())
+    (missing,) = judge([Change("missing", new=("a",))], Policy())
+    both = (replace(changed, severity=Severity.ERROR), missing)
+    assert headline(ckpt.Verdict(both, name="v1")) == "CK101 v1: 1 tensor missing, it differs"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from pytest_ckpt_compat._core.changes import Change, Kind, Severity
@@ -110,7 +110,14 @@ def is_quiet(verdict: Verdict) -> bool:
 def _worst_first(verdict: Verdict) -> Iterator[Change]:
     order = (Severity.ERROR, Severity.INCOMPLETE, Severity.EXISTING, Severity.WARNING, Severity.ACCEPTED)
     for severity in order:
-        yield from verdict.of(severity)
+        yield from _breaks_first(verdict.of(severity))
+
+
+def _breaks_first(changes: Iterable[Change]) -> list[Change]:
+    """The changes, those errors last that an update mends: a load that fails matters more."""
+    return sorted(
+        changes, key=lambda change: change.kind == "definition-changed" and change.severity is Severity.ERROR
+    )
 
 
 #: Kinds of changes whose keys in the checkpoint a load that succeeds throws away.
@@ -146,7 +153,7 @@ def _size(verdict: Verdict) -> str:
 def _phrases(verdict: Verdict, severity: Severity | None) -> Iterator[str]:
     """``312 of 320 tensors renamed``, ``head resized``: one for each kind among changes of a severity."""
     kinds: dict[Kind, list[Change]] = {}
-    for change in verdict.changes:
+    for change in _breaks_first(verdict.changes):
         if change.severity is severity:
             kinds.setdefault(change.kind, []).append(change)
     # One headline has one total, the checkpoint's, where it tells of tensors that the checkpoint has.
