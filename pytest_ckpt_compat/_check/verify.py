@@ -147,7 +147,8 @@ def _from_snapshots(results: Iterable[Result], folder: Path, remarks: list[str])
     for result in results:
         old, name = result.verdicts[0].old, store.checkpoint_name(result.verdicts[0].name)
         if old is not None and old.source.format == fingerprint.SOURCE:
-            remarks.append(
-                f"skipped   {store.shown(folder, name)}: {old.source.path} is not there to compare"
-            )
+            if not old.source.recorded:  # of a commit or a release, which has no file
+                remarks.append(
+                    f"skipped   {store.shown(folder, name)}: {old.source.path} is not there to compare"
+                )
             yield name
