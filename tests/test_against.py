@@ -412,3 +412,17 @@ def test_a_class_that_moved_away_from_a_module_that_was_saved_whole(
     (entry,) = (folder / "ckpt_snapshots" / "accepted").iterdir()
     assert f'"{detail}"' in entry.read_text()
     assert "CK405 net-v1: accepted, torch.load cannot open it" in command("check").out
+
+
+def test_a_definition_of_the_merge_base_has_the_name_that_it_has_there(
+    pytester: pytest.Pytester, command: Command
+) -> None:
+    """The branch registers another factory, which main does not have."""
+    make_branch(pytester)
+    edit(pytester.path / "pyproject.toml", '"models:Net"', '"wrap:wrapped"')
+    code = "import torch, models\n\ndef wrapped():\n    return torch.nn.DataParallel(models.Net(5))\n"
+    (pytester.path / "wrap.py").write_text(code)
+    printed = command("check", "--against", "main")
+    assert printed.code == 1
+    assert "models.Net as main (merge base " in printed.out
+    assert "wrap.wrapped as main" not in printed.out

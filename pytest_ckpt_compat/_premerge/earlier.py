@@ -55,7 +55,7 @@ def _alike(definition: Definition, stored: Structure) -> bool:
 
 
 def with_definition(
-    subject: Subject, recorded: Structure, main: Verdict, base: git.Base, update: bool = False
+    subject: Subject, recorded: Structure, main: Verdict, base: git.Base, as_named: str, update: bool = False
 ) -> tuple[Verdict, tuple[Verdict, ...]]:
     """Loads what the merge base's definition saved, unless today's definition or snapshot is the same.
 
@@ -66,13 +66,14 @@ def with_definition(
         recorded: the definition as the merge base has it.
         main: the checkpoint's verdict.
         base: the merge base.
+        as_named: the definition that the merge base registers, with its arguments.
         update: whether it is written over.
 
     Returns:
         The checkpoint's verdict, with a note where the definition breaks by nothing else, and the
         definition's own verdict where it breaks in another.
     """
-    before = _of_definition(subject, recorded, main, base, update)
+    before = _of_definition(subject, recorded, main, base, as_named, update)
     if before is None:
         return main, ()
     if not in_the_same_way(before, main, Severity.ERROR, Severity.ACCEPTED):
@@ -87,13 +88,15 @@ def with_definition(
 
 
 def _of_definition(
-    subject: Subject, recorded: Structure, main: Verdict, base: git.Base, update: bool
+    subject: Subject, recorded: Structure, main: Verdict, base: git.Base, as_named: str, update: bool
 ) -> Verdict | None:
     own = None if update else store.load(subject.folder, subject.name)
     known = [fingerprint.digest(each) for each in (main.new, own) if each is not None]
     if main.new is None or fingerprint.digest(recorded) in known or not _alike(subject.definition, recorded):
         return None
-    label = f"{subject.definition.name} as {base.label} has it"
+    model = as_named.partition("(")[0]  # another one than today's, if the branch registers another
+    name = subject.definition.name if model == subject.identifier.partition("(")[0] else model
+    label = f"{name} as {base.label} has it"
     return _loaded(subject, recorded, main, label, subject.identifier)
 
 

@@ -80,7 +80,7 @@ def compare(
             if "new" in answer.changes:
                 cases.append(_Case(_forward(subject, main, answer.changes["new"], base)))
     if recorded is not None:
-        main, found = earlier.with_definition(subject, recorded, main, base, update)
+        main, found = earlier.with_definition(subject, recorded, main, base, as_named, update)
         cases += [_Case(each, Question(recorded)) for each in found]
     main = require_recorded(subject, replace(main, notes=(*main.notes, *notes)), code)
     main = settings.compare(
