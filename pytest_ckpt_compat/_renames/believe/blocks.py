@@ -21,8 +21,9 @@ from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
 from pytest_ckpt_compat._renames.units.paths import is_number, modules_of, natural
 from pytest_ckpt_compat._renames.units.units import Unit
 
-#: What the numbers say: they settle it, they make it plausible, or they speak against it.
-SETTLED, PLAUSIBLE, AGAINST = 1.0, 0.5, 0.0
+#: What the numbers say: they settle it, they stayed in a family of another size, they make it plausible, or they
+#: speak against it.
+SETTLED, STAYED, PLAUSIBLE, AGAINST = 1.0, 0.75, 0.5, 0.0
 
 _DIGITS = re.compile(r"\d{1,18}")
 
@@ -174,11 +175,14 @@ def _score(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: 
     """Returns what the number of one of several blocks of equal content says."""
     alike = ours.alike(module)
     targets = [counterparts.get(each, "") for each in alike]
-    if not all(targets) or len(set(targets)) < len(targets):
+    known = [target for target in targets if target]
+    if len(set(known)) < len(known):
         return AGAINST
-    complete = len(theirs.alike_beside(targets)) == len(alike) or _kept(module, counterparts, ours, theirs)
-    if all(_number(a) == _number(b) for a, b in zip(alike, targets, strict=True)):
-        return SETTLED if complete else PLAUSIBLE
+    complete = len(known) == len(alike) and (
+        len(theirs.alike_beside(targets)) == len(alike) or _kept(module, counterparts, ours, theirs)
+    )
+    if all(_number(a) == _number(b) for a, b in zip(alike, targets, strict=True) if b):
+        return SETTLED if complete else STAYED
     family = [counterparts[each] for each in ours.siblings(module) if counterparts.get(each)]
     ranks = [theirs.rank(target) for target in family]
     if not complete or not _increasing(ranks):

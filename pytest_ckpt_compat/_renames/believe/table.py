@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -16.06
+INTERCEPT = -15.89
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.45,
-        "modules": 0.69,
-        "blocks": 2.89,
-        "roles": 2.85,
-        "whole": 9.53,
-        "rarity": 4.13,
-        "distinct": 0.57,
+        "name": 2.23,
+        "modules": 0.58,
+        "blocks": 3.02,
+        "roles": 2.74,
+        "whole": 9.27,
+        "rarity": 5.06,
+        "distinct": 0.41,
     }
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.502
+CERTAIN = 0.503
