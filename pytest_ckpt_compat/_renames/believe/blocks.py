@@ -117,18 +117,21 @@ def _scores(paths: Sequence[tuple[str, str]], ours: _Family, theirs: _Family) ->
     counterparts = {
         module: _counterpart(counter, ours.size(module), theirs) for module, counter in votes.items()
     }
-    scores = {
-        module: _score(module, counterparts, ours, theirs)
-        if not _is_flat(module, counterparts, ours)
-        else _flat_score(ours.alike(module), len(ours.siblings(module)), partners)
+    told = [
+        module
         for module in votes
         if len(ours.alike(module)) > 1 or _is_headless(module, counterparts[module], theirs)
-    }
+    ]
+    flat = {module for module in told if _is_flat(module, counterparts, ours)}
+    scores = {m: _score(m, counterparts, ours, theirs) for m in told if m not in flat}
     found = []
     for here, there in paths:
-        levels = [module for module in modules_of(here) if module in scores]
+        levels = [module for module in modules_of(here) if module in scores or module in flat]
         inside = all(f"{there}.".startswith(f"{counterparts[module]}.") for module in levels)
-        found.append(min([SETTLED, *(scores[module] for module in levels)]) if inside else AGAINST)
+        told_by = [
+            scores[m] if m in scores else _flat_score(m, here.removeprefix(m), ours, partners) for m in levels
+        ]
+        found.append(min([SETTLED, *told_by]) if inside else AGAINST)
     return found
 
 
@@ -183,9 +186,8 @@ def _score(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: 
     )
     if all(_number(a) == _number(b) for a, b in zip(alike, targets, strict=True) if b):
         return SETTLED if complete else STAYED
-    family = [counterparts[each] for each in ours.siblings(module) if counterparts.get(each)]
-    ranks = [theirs.rank(target) for target in family]
-    if not complete or not _increasing(ranks):
+    family = _beside(module, counterparts, ours) if complete else []
+    if not complete or not _rising(targets, family, theirs):
         return AGAINST
     headless = any(_is_headless(one, other, theirs) for one, other in zip(alike, targets, strict=True))
     if headless and not _moved_as_one(module, counterparts, ours, theirs):
@@ -194,23 +196,45 @@ def _score(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: 
     return SETTLED if anchored or len(alike) >= MANY else PLAUSIBLE
 
 
+def _beside(module: str, counterparts: Mapping[str, str], ours: _Family) -> list[str]:
+    """The counterparts of the blocks beside a module; if those alike are in one parent, its blocks alone."""
+    found = [counterparts[each] for each in ours.siblings(module) if counterparts.get(each)]
+    parents = {counterparts[each].rpartition(".")[0] for each in ours.alike(module)}
+    if len(parents) > 1:
+        return found
+    depth = counterparts[module].count(".") + 1
+    blocks = [".".join(each.split(".")[:depth]) for each in found]
+    return [each for each in blocks if each.rpartition(".")[0] in parents]
+
+
+def _rising(targets: Sequence[str], family: Sequence[str], theirs: _Family) -> bool:
+    """Whether the blocks of a family rise; several may have become one, but none of equal content."""
+    ranks_of = [theirs.rank(each) for each in family]
+    return _increasing([theirs.rank(each) for each in targets]) and ranks_of == sorted(ranks_of)
+
+
 def _is_flat(module: str, counterparts: Mapping[str, str], ours: _Family) -> bool:
     """Whether the other side has the contents of several equal blocks in one module."""
     targets = {counterparts.get(each, "") for each in ours.alike(module)}
     return len(targets) == 1 < len(ours.alike(module)) and "" not in targets
 
 
-def _flat_score(alike: Sequence[str], siblings: int, partners: Mapping[str, Mapping[str, str]]) -> float:
-    """Returns what the numbers of equal blocks say whose layers have numbers of their own on the other side.
+def _flat_score(module: str, inner: str, ours: _Family, partners: Mapping[str, Mapping[str, str]]) -> float:
+    """Returns what the numbers of equal blocks say of a layer that has a number of its own on the other side.
 
-    ``conv.1.norm`` and ``conv.2.norm`` are ``norm1`` and ``norm2`` by the rules of blocks.
+    ``conv.1.norm`` and ``conv.2.norm`` are ``norm1`` and ``norm2`` by the rules of blocks. A layer that only
+    one of the blocks has under this name is told by the name.
     """
-    for inner in partners[alike[0]]:
-        paths = [partners[module].get(inner, "") for module in alike]
-        numbered = len({_DIGITS.sub("#", path) for path in paths}) == 1
-        if not _increasing([*map(natural, paths)] if numbered else ranks(paths)):
-            return AGAINST
-    return SETTLED if siblings > len(alike) or len(alike) >= MANY else PLAUSIBLE
+    alike = [each for each in ours.alike(module) if inner in partners[each]]
+    paths = [partners[each][inner] for each in alike]
+    numbered = len({_DIGITS.sub("#", path) for path in paths}) == 1
+    if not _increasing([*map(natural, paths)] if numbered else ranks(paths)):
+        return AGAINST
+    return (
+        SETTLED
+        if len(alike) < 2 or len(ours.siblings(module)) > len(alike) or len(alike) >= MANY
+        else PLAUSIBLE
+    )
 
 
 def _is_headless(module: str, target: str, theirs: _Family) -> bool:
