@@ -104,7 +104,7 @@ class Teacher:
     ) -> None:
         self._pairs = pairs
         self.ordinals = Ordinals(old, new, pairs, ordered)
-        self._height, self._width = len(old), len(new)
+        self._height = len(old)
         self._modules = _Kind.of(old, new, pairs, lambda node: node.modules)
         self._templates = _Kind.of(old, new, pairs, lambda node: [template(node.path)])
         self._endings = _Kind.of(old, new, pairs, _endings)
@@ -179,7 +179,7 @@ class Teacher:
         return measures
 
     def _neighbours(self, chosen: Ints, trust: Floats, at: Ints) -> Floats:
-        """Measures whether the nodes before and after a pair are matched; the ends of both sides are."""
+        """Measures whether the nodes before and after a pair are matched."""
         import numpy as np
 
         rows, cols = self._pairs.rows, self._pairs.cols
@@ -187,7 +187,6 @@ class Teacher:
         worth = np.zeros(self._height + 2)
         partner[rows[chosen] + 1] = cols[chosen]
         worth[rows[chosen] + 1] = trust
-        partner[[0, -1]], worth[[0, -1]] = (-1, self._width), 1.0
         rows, cols = rows[at], cols[at]
         before = (partner[rows] == cols - 1) * worth[rows]
         after = (partner[rows + 2] == cols + 1) * worth[rows + 2]
