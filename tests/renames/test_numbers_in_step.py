@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_ckpt_compat._renames import infer
-from pytest_ckpt_compat._renames.believe.blocks import PLAUSIBLE, SETTLED, block_maps
+from pytest_ckpt_compat._renames.believe.blocks import AGAINST, PLAUSIBLE, SETTLED, block_maps
 from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step
 from pytest_ckpt_compat._renames.believe.renumbered import renumbered
 from pytest_ckpt_compat._renames.units.units import Unit, units_of
@@ -199,3 +199,31 @@ def test_a_model_cut_out_of_another_is_judged_for_itself() -> None:
     changes = infer(merged(encoder, decoder), new)
     found = {change.confidence for change in changes if change.kind not in ("removed", "head-resized")}
     assert found == {"certain"}
+
+
+def lists(old: Sequence[str], new: Sequence[str], widths: Sequence[int]) -> dict[str, float]:
+    """What the numbers say of each layer that became the one at its place."""
+    found = block_maps(layers(old, widths), layers(new, widths), [(i, i) for i in range(len(old))])
+    return {path: found[i, i] for i, path in enumerate(old)}
+
+
+def test_blocks_that_went_into_one_rise_with_the_others() -> None:
+    """down.2 and down.3 hold the same, and what stood between the blocks went into those before it."""
+    old = ["down.0.a", "down.0.b", "down.1.op", "down.2.a", "down.2.b", "down.3.a", "down.3.b", "down.4.c"]
+    new = ["d.0.a", "d.0.b", "d.0.op", "d.1.a", "d.1.b", "d.2.a", "d.2.b", "middle.0.c"]
+    widths = [4, 5, 6, 8, 9, 8, 9, 7]
+    assert set(lists(old, new, widths).values()) == {SETTLED}
+    crossed = [*new[:3], "d.2.a", "d.2.b", "d.1.a", "d.1.b", new[-1]]
+    assert min(lists(old, crossed, widths).values()) < SETTLED
+
+
+def test_of_blocks_that_became_one_a_layer_that_one_of_them_has_is_told_by_its_name() -> None:
+    """layer.0 and layer.1 hold the same under two names; which norm is whose, no name says."""
+    old = [f"layer.{i}.{name}" for i, names in enumerate(("self.q", "cross.q")) for name in (names, "norm")]
+    new = ["self_q", "norm_x", "cross_q", "norm_y"]
+    said = lists(
+        [f"b.{i}.{path}" for i in (0, 1) for path in old],
+        [f"b.{i}.{path}" for i in (0, 1) for path in new],
+        [4, 8, 4, 8, 5, 9, 5, 9],
+    )
+    assert {path.rpartition(".")[2]: value for path, value in said.items()} == {"q": SETTLED, "norm": AGAINST}

@@ -209,16 +209,16 @@ def test_a_few_blocks_under_new_numbers_may_run_backwards(number: int, confidenc
     assert pairs({**body, **blocks}, {**body, **new}) == dict(zip(blocks, new, strict=True))
 
 
-@pytest.mark.parametrize(("number", "confidence"), [(5, "ambiguous"), (6, "certain")])
-def test_numbers_at_the_end_of_names_count_as_those_of_blocks(number: int, confidence: str) -> None:
-    """The outputs of a pyramid, one layer each: their numbers are part of their names."""
+@pytest.mark.parametrize(("number", "found"), [(5, False), (6, True)])
+def test_numbers_at_the_end_of_names_count_as_those_of_blocks(number: int, found: bool) -> None:
+    """The outputs of a pyramid, one layer each: their numbers end their names. A few may run backwards."""
     body = transformer()
     fresh = renamed(body, *NEW_NAMES.items())
     old = {f"output{n + 2}.weight": spec(7, 7, 3, 3) for n in range(number)}
     new = {f"smooth.{n}.weight": spec(7, 7, 3, 3) for n in range(number)}
-    found = {c.old: c for c in infer({**body, **old}, {**fresh, **new}) if c.old[0] in old}
-    assert {c.old[0]: c.new[0] for c in found.values()} == dict(zip(old, new, strict=True))
-    assert {c.confidence for c in found.values()} == {confidence}
+    changes = [c for c in infer({**body, **old}, {**fresh, **new}) if c.old and c.new and c.old[0] in old]
+    sure = {c.old[0]: c.new[0] for c in changes if c.confidence == "certain"}
+    assert sure == (dict(zip(old, new, strict=True)) if found else {})
 
 
 def test_a_block_of_other_content_anchors_those_around_it() -> None:

@@ -21,8 +21,8 @@ from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
 from pytest_ckpt_compat._renames.units.paths import is_number, modules_of, natural
 from pytest_ckpt_compat._renames.units.units import Unit
 
-#: What the numbers say: they settle it, they stayed in a family of another size, they make it plausible, or they
-#: speak against it.
+#: What the numbers say: they settle it, are the same in a family of another size, make it plausible,
+#: or speak against it.
 SETTLED, STAYED, PLAUSIBLE, AGAINST = 1.0, 0.75, 0.5, 0.0
 
 _DIGITS = re.compile(r"\d{1,18}")

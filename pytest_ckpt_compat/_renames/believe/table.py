@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -15.89
+INTERCEPT = -16.01
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
         "name": 2.23,
-        "modules": 0.58,
-        "blocks": 3.02,
+        "modules": 0.57,
+        "blocks": 3.14,
         "roles": 2.74,
-        "whole": 9.27,
-        "rarity": 5.06,
-        "distinct": 0.41,
+        "whole": 9.28,
+        "rarity": 5.08,
+        "distinct": 0.40,
     }
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.503
+CERTAIN = 0.500
