@@ -142,7 +142,7 @@ def test_a_checkpoint_that_loads_leniently_gets_no_empty_function(
         *(
             f"# decide: {key}: nothing in the checkpoint is known to become it: say what does (--choose "
             f"OLD=NEW), "
-            "or give it the model's own value, model.state_dict()[KEY]"
+            "or start it anew with the model's own value"
             for key in ("head.weight", "head.bias")
         ),
         "# decide: old_head.w: nothing is known to want it, while the model lacks others: drop it, or say "
@@ -184,3 +184,21 @@ def test_a_rename_in_a_checkpoint_that_loads_leniently_is_written(folder: Path, 
     (folder / "pyproject.toml").write_text(ENTRY + "strict = false\n")
     printed = command("migrate", "net-v1")
     assert (printed.code, '(r"^backbone\\.", "encoder."),' in printed.out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("style", "line"),
+    [
+        ("function", "new['head.weight'] = model.state_dict()['head.weight'] above the return"),
+        ("hook", "state_dict.setdefault(prefix + 'head.weight', module.state_dict()['head.weight'])"),
+        ("rules", "in a function: --style function"),
+    ],
+)
+def test_what_the_checkpoint_has_not_is_started_anew_in_the_words_of_the_style(
+    folder: Path, command: Command, style: str, line: str
+) -> None:
+    saved(folder, prefix="old", classes=0)
+    printed = unwrapped(command("migrate", "net-v1", "--style", style).out)
+    assert "# decide: head.weight: to start it anew, add " in printed
+    assert line in printed
+    assert printed.count("to start it anew") == printed.count(", and so for 1 other\n") == 1

@@ -245,7 +245,7 @@ def test_unused_snapshots_are_listed_and_pruned_only_after_a_complete_run(projec
     unused = (
         "unused    ckpt_snapshots/other.pt.json: no test uses it; "
         'remove it with ckpt-compat retire other.pt --reason "...", '
-        "or by --ckpt-prune if no commit that you compare with has it"
+        "or by pytest --ckpt-prune if no commit that you compare with has it"
     )
     name = "test_unused_snapshots_are_listed_and_pruned_only_after_a_complete_run.py"
     for selection in (["-k", "net"], ["-m", "not slow"], [name], ["--deselect", "x"], ["--co"]):

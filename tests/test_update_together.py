@@ -289,7 +289,7 @@ def test_one_line_for_each_snapshot_that_is_not_right(start: Callable[..., Path]
     assert printed.out.splitlines() == [
         f"differs   {DEFINITION}: keys: 2 changed; record it with ckpt-compat update",
         "unused    ckpt_snapshots/gone.json: no test uses it; remove it with ckpt-compat retire gone "
-        '--reason "...", or by --ckpt-prune if no commit that you compare with has it',
+        '--reason "...", or by pytest --ckpt-prune if no commit that you compare with has it',
         "missing   ckpt_snapshots/net-v1.json: record it with ckpt-compat update",
         "stale     net.pt differs from its snapshot ckpt_snapshots/net-v2.json (keys: 10 added, 1 removed); "
         "if the file was replaced on purpose: ckpt-compat update net-v2",

@@ -95,7 +95,7 @@ _ALL = {
     "last": "ok",
 }
 _OLD = "definitions/models.Net(classes=5).json"
-_UNUSED = f"unused    ckpt_snapshots/{_OLD}: no test uses it; remove it with --ckpt-prune"
+_UNUSED = f"unused    ckpt_snapshots/{_OLD}: no test uses it; remove it with pytest --ckpt-prune"
 _HEALED = "CK903 healed"
 _GONE = (
     "CK903 accepted/gone.toml: the accepted CK202 * of gone (for now): no registered checkpoint has this id"

@@ -10,6 +10,7 @@ from pytest_ckpt_compat._check.check import check_structure, diff
 from pytest_ckpt_compat._check.compare import fits
 from pytest_ckpt_compat._check.refused import refusals
 from pytest_ckpt_compat._core.changes import Policy
+from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -20,6 +21,7 @@ from pytest_ckpt_compat._definition.transformers_loading import by_conversions
 from pytest_ckpt_compat._migrate import generate, styles, toml_file, transformers
 from pytest_ckpt_compat._migrate.body import Written
 from pytest_ckpt_compat._migrate.owner import Owner, owner_of
+from pytest_ckpt_compat._migrate.plan import NO_SOURCE
 from pytest_ckpt_compat._migrate.rules import Rule, Rules, RulesError
 from pytest_ckpt_compat._migrate.steps import COPY, DROP, MOVE, Plan, Step
 
@@ -100,13 +102,17 @@ class Writer:
         )
 
     def _to_start_anew(self) -> Iterator[str]:
-        """A line on each tensor of the model that the checkpoint has, and that is dropped."""
+        """A line on each tensor of the model that is dropped, and one on those that are absent."""
         made = {key for step in self.plan.live for key in step.new}
         steps = self.plan.live if self.sides.policy.strict else ()  # a lenient load leaves it as it is
         for step in steps:
             for key in step.old if step.op == DROP else ():
                 if key in self.sides.new.tensors and key not in made:
                     yield f"{key}: left out; to start the model's own anew, add {self.anew(key)}"
+        absent = [key for each in self.plan.decisions if each.text == NO_SOURCE for key in each.new]
+        if absent and self.sides.policy.strict and (self.plan.live or self.plan.doubtful):
+            others = f", and so for {count(len(absent) - 1, 'other')}" if len(absent) > 1 else ""
+            yield f"{absent[0]}: to start it anew, add {self.anew(absent[0])}{others}"
 
     def _title(self) -> str:
         labels = self.sides.verdict.old_label, self.sides.verdict.new_label

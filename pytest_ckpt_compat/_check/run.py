@@ -305,9 +305,9 @@ def unused_line(folder: Path, name: str) -> str:
 def _removal(name: str) -> str:
     """What removes a snapshot; of a checkpoint, so that a comparison knows why."""
     if store.is_definition(name):
-        return "--ckpt-prune"
+        return "pytest --ckpt-prune"
     retire = f'ckpt-compat retire {shlex.quote(store.identifier(name))} --reason "..."'
-    return f"{retire}, or by --ckpt-prune if no commit that you compare with has it"
+    return f"{retire}, or by pytest --ckpt-prune if no commit that you compare with has it"
 
 
 def _missing(

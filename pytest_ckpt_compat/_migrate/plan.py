@@ -34,9 +34,10 @@ _COMPANION = re.compile(
 #: An advice that offers to drop a tensor: any other one says what is lost with it.
 _MAY_DROP = re.compile(r"(?<!to )\bdrop (it|the key|these keys|them)\b")
 _HOOKED = "a hook of the model has a part in it, and the keys do not show which"
-_NO_SOURCE = (
+#: Said of a tensor of the model that nothing in the checkpoint is known to become.
+NO_SOURCE = (
     "nothing in the checkpoint is known to become it: say what does (--choose OLD=NEW), "
-    "or give it the model's own value, model.state_dict()[KEY]"
+    "or start it anew with the model's own value"
 )
 
 
@@ -173,7 +174,7 @@ def _missing(change: Change, tied: Mapping[str, Source]) -> Iterator[Step | Deci
             twin = tied[key]
             yield Step(COPY, (twin.tensor,), (key,), twin.confidence, (TIED + twin.key,), group=change.group)
         else:
-            yield Decision((), (key,), _caused(change) if change.advice else _NO_SOURCE, change.group)
+            yield Decision((), (key,), _caused(change) if change.advice else NO_SOURCE, change.group)
 
 
 def _caused(change: Change) -> str:
