@@ -102,7 +102,6 @@ SCRIPT: Script = (
             ("git commit -q -m 'Retire version 1'", 0),
             ("sed -i 's/num_classes: int = 6/num_classes: int = 8/' shapes/models.py", 0),
             (_REVIEW, 0),
-            ("ckpt-compat update", 0),
             (_CHECK, 0),
         ),
     ),
@@ -121,7 +120,7 @@ SCRIPT: Script = (
     ),
 )
 #: What is typed at a terminal: an answer to each question of a command.
-ANSWERS = {_REVIEW: ("a", "version 4 knows eight shapes", "a", "")}
+ANSWERS = {_REVIEW: ("a", "version 4 knows eight shapes", "r", "a", "")}
 
 
 @dataclass(frozen=True)
@@ -236,7 +235,10 @@ def _answered(
     shown, left = "", list(answers)
     while data := _read(master):
         shown += data.replace("\r\n", "\n")
-        if left and shown.endswith((": ", "? ")):
+        if shown.endswith((": ", "? ")):
+            if not left:
+                process.kill()
+                raise RuntimeError(f"ANSWERS has none for the last question of {command}: {shown}")
             answer = f"{left.pop(0)}\n"
             os.write(master, answer.encode())
             shown += answer

@@ -10,8 +10,11 @@ import pytest
 from benchmarks import rename_fit
 from benchmarks.rename_corpus import corpus
 from benchmarks.rename_fit import Row, rows_of
+from pytest_ckpt_compat._renames import infer
 from pytest_ckpt_compat._renames.believe import judge, table
 from pytest_ckpt_compat._renames.believe.features import Features
+
+from .models import linear, merged, spec
 
 #: One case of so many is judged here.
 _EVERY = 5
@@ -90,6 +93,7 @@ SURE = Features(
         ({"distinct": 0.0}, "siblings alike"),
         ({"blocks": 0.5}, "numbers"),
         ({"roles": 0.9}, "roles"),
+        ({"other_form": True}, "roles"),
         ({"vouched": False}, "name"),
         ({"cost": 0.4}, None),
         ({"cost": 0.39}, "alternative"),
@@ -113,3 +117,13 @@ def test_no_obstacle_is_idle(judged: list[Row], obstacle: str) -> None:
         and not judge.forbids_certainty(replace(row.evidence, **lifted))  # type: ignore[arg-type]
         for row in judged
     )
+
+
+def test_a_parameter_in_another_form_costs_no_probability_and_makes_nothing_certain() -> None:
+    """fc1 was pruned or has weight norm: it has the biases that layer1 has, and more than its tensors."""
+    kept = linear("fc2", 4, 16)
+    plain = merged(linear("fc1", 16, 8), kept)
+    masked = {"fc1.weight_mask": spec(16, 8), "fc1.weight_orig": spec(16, 8), "fc1.bias": spec(16), **kept}
+    after = merged(linear("layer1", 16, 8), kept)
+    found = [{c.confidence for c in infer(old, after)} for old in (plain, masked)]
+    assert found == [{"likely"}, {"likely"}]

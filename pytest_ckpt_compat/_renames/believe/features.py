@@ -31,6 +31,7 @@ class Features:
         modules: how far the modules around correspond.
         blocks: whether the numbers of the blocks around settle which is which.
         roles: whether both have the same biases and statistics.
+        other_form: whether one has a parameter in another form, as under weight norm.
         whole: the share of all changed layers that is matched, on the side that has fewer.
         rarity: how rare the kind of layer is in the two models.
         distinct: whether names and structure tell it from its siblings.
@@ -62,6 +63,7 @@ class Features:
     reused: tuple[int, ...] = ()
     other_class: bool = False
     opposed: bool = False
+    other_form: bool = False
 
 
 def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tuple[int, int], Features]:
@@ -105,6 +107,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             reused=reused.get((a, b), ()),
             other_class=(a, b) in unlike,
             opposed=opposed(old[a].path, new[b].path),
+            other_form=_parts(old[a]) != _parts(new[b]),
         )
     return result
 
@@ -117,6 +120,10 @@ def _same(a: Unit, b: Unit) -> bool:
         return True
     forms = [{tensor.form for tensor in unit.tensors} for unit in (a, b)]
     return a.path == b.path and forms[0] != forms[1] and _parameters(a) == _parameters(b)
+
+
+def _parts(unit: Unit) -> set[str]:
+    return {tensor.part for tensor in unit.tensors}
 
 
 def _parameters(unit: Unit) -> set[tuple[str, tuple[int, ...]]]:

@@ -98,7 +98,7 @@ def forbids_certainty(evidence: Features) -> Obstacle | None:
         "part replaced": evidence.complete < EXPLAINED,
         "siblings alike": not evidence.distinct,
         "numbers": evidence.blocks < SETTLED,
-        "roles": evidence.roles < 1,
+        "roles": evidence.roles < 1 or evidence.other_form,
         "name": not evidence.vouched,
         "alternative": evidence.cost < TIED,
         "name reused": bool(evidence.reused),

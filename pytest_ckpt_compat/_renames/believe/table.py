@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -16.01
+INTERCEPT = -15.90
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.23,
-        "modules": 0.57,
-        "blocks": 3.14,
-        "roles": 2.74,
-        "whole": 9.28,
+        "name": 2.21,
+        "modules": 0.58,
+        "blocks": 3.12,
+        "roles": 2.66,
+        "whole": 9.26,
         "rarity": 5.08,
-        "distinct": 0.40,
+        "distinct": 0.39,
     }
 )
 

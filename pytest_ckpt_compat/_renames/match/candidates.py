@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._renames.units.owners import Label
 from pytest_ckpt_compat._renames.units.paths import modules_of, numbers
-from pytest_ckpt_compat._renames.units.units import Unit
+from pytest_ckpt_compat._renames.units.units import Tensor, Unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,11 +54,16 @@ def unit_nodes(units: Sequence[Unit], turned: Container[Hashable]) -> list[Node]
             _kind(unit, turned),
             around[unit.path],
             unit.main.shape,
-            tuple((t.role, t.spec.shape) for t in unit.tensors[1:] if t.role != "num_batches_tracked"),
+            tuple((t.role, t.spec.shape) for t in unit.tensors[1:] if _counts(t)),
             unit.label,
         )
         for unit in units
     ]
+
+
+def _counts(tensor: Tensor) -> bool:
+    """Whether a tensor tells layers apart: not a counter, and not what only one form of a parameter has."""
+    return tensor.role != "num_batches_tracked" and not tensor.part
 
 
 def module_nodes(units: Sequence[Unit], turned: Container[Hashable]) -> list[Node]:
