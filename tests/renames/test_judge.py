@@ -98,6 +98,8 @@ SURE = Features(
         ({"cost": 0.4}, None),
         ({"cost": 0.39}, "alternative"),
         ({"reused": (1,)}, "name reused"),
+        ({"opposed": True}, "opposed"),
+        ({"other_class": True}, "other class"),
     ],
 )
 def test_what_forbids_certainty(change: dict[str, float], obstacle: str | None) -> None:

@@ -227,3 +227,13 @@ def test_of_blocks_that_became_one_a_layer_that_one_of_them_has_is_told_by_its_n
         [4, 8, 4, 8, 5, 9, 5, 9],
     )
     assert {path.rpartition(".")[2]: value for path, value in said.items()} == {"q": SETTLED, "norm": AGAINST}
+
+
+def test_a_family_that_runs_backwards_as_a_whole_is_plausible() -> None:
+    """A decoder that counts from its end: three blocks alike, and others that show the direction."""
+    old = [f"up.{i}.norm" for i in range(5)]
+    back = [f"blocks.{4 - i}.norm" for i in range(5)]
+    widths = [8, 16, 32, 32, 32]
+    assert [*lists(old, back, widths).values()] == [SETTLED, SETTLED, PLAUSIBLE, PLAUSIBLE, PLAUSIBLE]
+    torn = [*back[:3], back[4], back[3]]
+    assert [*lists(old, torn, widths).values()] == [SETTLED, SETTLED, AGAINST, AGAINST, AGAINST]

@@ -79,7 +79,7 @@ def _counted(
 def _crossed(
     old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, int]]
 ) -> set[tuple[int, int]]:
-    """Finds the pairs of numbered families that do not run in step: by their numbers, or by their places."""
+    """Finds the pairs of numbered families that do not run in step, nor backwards as a whole."""
     families: defaultdict[Hashable, list[tuple[int, int, int]]] = defaultdict(list)
     for a, b in pairs:
         segments = old[a].path.split(".")
@@ -93,9 +93,10 @@ def _crossed(
     for members in families.values():
         members.sort()
         olds, news = [a for _, a, _ in members], [b for _, _, b in members]
-        numbered = _increasing([natural(new[b].path) for b in news])
+        places = [natural(new[b].path) for b in news]
         placed = _increasing(news) or not _increasing(olds)
-        if not numbered or not placed:
+        mirrored = len(members) > 2 and _increasing(places[::-1])
+        if not mirrored and not (_increasing(places) and placed):
             found.update((a, b) for _, a, b in members)
     return found
 
@@ -187,6 +188,8 @@ def _score(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: 
     if all(_number(a) == _number(b) for a, b in zip(alike, targets, strict=True) if b):
         return SETTLED if complete else STAYED
     family = _beside(module, counterparts, ours) if complete else []
+    if complete and len(family) > len(alike) and _rising(targets[::-1], family[::-1], theirs):
+        return PLAUSIBLE  # a decoder may count from its end, where others stand among those alike
     if not complete or not _rising(targets, family, theirs):
         return AGAINST
     headless = any(_is_headless(one, other, theirs) for one, other in zip(alike, targets, strict=True))

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -15.90
+INTERCEPT = -15.88
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.21,
+        "name": 2.22,
         "modules": 0.58,
         "blocks": 3.12,
         "roles": 2.66,
-        "whole": 9.26,
+        "whole": 9.25,
         "rarity": 5.08,
         "distinct": 0.39,
     }
