@@ -5,7 +5,9 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Collection, Iterator
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import lru_cache
+from itertools import islice
 
 from pytest_ckpt_compat._core.patterns import fold
 
@@ -19,16 +21,15 @@ _BRACES = frozenset("{}")
 
 def matches(key: str, pattern: str) -> bool:
     """Whether a glob matches a key; the braces in it are alternatives, or a range of numbers."""
-    if fnmatchcase(key, pattern):
-        return True
-    if not _BRACES.issubset(pattern):
-        return False
-    found: list[str] = []
-    for each in _expanded(pattern):
-        found.append(each)
-        if len(found) > _MOST:
-            return False
-    return any(fnmatchcase(key, each) for each in found)
+    return _compiled(pattern).match(key) is not None
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """A glob as one expression: it is asked of each key of a checkpoint."""
+    alternatives = list(islice(_expanded(pattern), _MOST + 1)) if _BRACES.issubset(pattern) else []
+    globs = [pattern, *alternatives] if len(alternatives) <= _MOST else [pattern]
+    return re.compile("|".join(map(translate, dict.fromkeys(globs))))
 
 
 def narrowest(keys: Collection[str], universe: Collection[str]) -> str:
@@ -46,8 +47,10 @@ def narrowest(keys: Collection[str], universe: Collection[str]) -> str:
     whole = folds[0] if len(folds) == 1 else f"{{{','.join(folds)}}}"
     if len(folds) > 1 and any(each.startswith("{") for each in folds):
         return simple  # braces in braces are hard to read
+    if len(whole) > _LONGEST:
+        return simple
     exact = all(matches(each, whole) for each in keys) and not any(matches(each, whole) for each in others)
-    return whole if exact and len(whole) <= _LONGEST else simple
+    return whole if exact else simple
 
 
 def _dotted(keys: Collection[str]) -> str:

@@ -96,9 +96,6 @@ def _of(
         yield from _reparametrized(change, old, new, stored)
     elif change.kind == "missing" or (change.kind == "extra-state" and not change.old):
         yield from _missing(change, tied)
-    elif change.kind == "unexpected" and change.advice and not _MAY_DROP.search(change.advice):
-        text = f"{change.detail}: {change.advice}" if change.detail else change.advice
-        yield Decision(change.old, (), text, change.group, f"{change.old[0]}=" if change.old else "")
     elif change.kind in ("unexpected", "extra-state"):
         yield Step(DROP, change.old, group=change.group)
 

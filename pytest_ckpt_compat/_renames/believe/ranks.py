@@ -48,7 +48,7 @@ def ranks(paths: Sequence[str]) -> list[float]:
 def _by_exclusion(stated: list[float], names: Sequence[str]) -> list[float]:
     """Of two, the one is first if the other is called the last, as in ``norm`` and ``final_norm``."""
     words = [set(name.split("_")) for name in names]
-    if len(names) == 2 and math.isnan(min(stated, key=lambda rank: not math.isnan(rank))):
+    if len(names) == 2 and any(map(math.isnan, stated)):
         last = [not each.isdisjoint(_LAST) for each in words]
         if last[0] != last[1]:
             return [float(each) for each in last]
