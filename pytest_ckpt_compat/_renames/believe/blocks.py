@@ -12,11 +12,10 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
-from itertools import pairwise
-from typing import Any
 
 from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step
-from pytest_ckpt_compat._renames.believe.ranks import ranks
+from pytest_ckpt_compat._renames.believe.ranks import increasing, ranks
+from pytest_ckpt_compat._renames.believe.renumbered import numbered_families
 from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
 from pytest_ckpt_compat._renames.units.paths import is_number, modules_of, natural
 from pytest_ckpt_compat._renames.units.units import Unit
@@ -41,33 +40,26 @@ def block_maps(
     there = _scores(paths, ours, theirs)
     back = _scores([(new_path, old_path) for old_path, new_path in paths], theirs, ours)
     crossed, counted = _crossed(old, new, pairs), _counted(old, new, pairs)
-    steps = in_step(old, new, pairs)
-    return {
-        (a, b): AGAINST
-        if (a, b) in crossed
-        else min(_copies(old[a], new[b]), counted.get((a, b), SETTLED))
-        if (a, b) in steps
-        else min(_copies(old[a], new[b]), one, other, counted.get((a, b), SETTLED))
-        for (a, b), one, other in zip(pairs, there, back, strict=True)
-    }
+    settled = in_step(old, new, pairs)
+
+    def said(pair: tuple[int, int], blocks: float) -> float:
+        if pair in crossed:
+            return AGAINST
+        copies = _copies(old[pair[0]], new[pair[1]])
+        return min(copies, counted.get(pair, SETTLED), SETTLED if pair in settled else blocks)
+
+    return {pair: said(pair, min(one, other)) for pair, one, other in zip(pairs, there, back, strict=True)}
 
 
 def _counted(
     old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], float]:
     """Returns what numbers at the end of names say, as in ``output2 -> out.0``, by the rules of blocks."""
-    families: defaultdict[tuple[str, str], list[tuple[int, int, tuple[int, int]]]] = defaultdict(list)
-    for a, b in pairs:
-        ours, theirs = (NUMBERED.fullmatch(unit.path) for unit in (old[a], new[b]))
-        if ours and theirs:
-            family = ours["family"], theirs["family"]
-            families[family].append((int(ours["number"]), int(theirs["number"]), (a, b)))
     found: dict[tuple[int, int], float] = {}
-    for members in families.values():
-        members.sort()
+    for _, members in numbered_families(old, new, pairs):
         kinds = Counter(old[a].slot for _, _, (a, _) in members)
         moved = {old[a].slot for one, other, (a, _) in members if one != other}
-        rising = _increasing([other for _, other, _ in members])
+        rising = increasing([other for _, other, _ in members])
         for _, _, pair in members:
             alike = kinds[old[pair[0]].slot]
             sure = rising and (len(members) > alike or alike >= MANY)
@@ -94,15 +86,11 @@ def _crossed(
         members.sort()
         olds, news = [a for _, a, _ in members], [b for _, _, b in members]
         places = [natural(new[b].path) for b in news]
-        placed = _increasing(news) or not _increasing(olds)
-        mirrored = len(members) > 2 and _increasing(places[::-1])
-        if not mirrored and not (_increasing(places) and placed):
+        placed = increasing(news) or not increasing(olds)
+        mirrored = len(members) > 2 and increasing(places[::-1])
+        if not mirrored and not (increasing(places) and placed):
             found.update((a, b) for _, a, b in members)
     return found
-
-
-def _increasing(values: Sequence[Any]) -> bool:
-    return all(one < other for one, other in pairwise(values))
 
 
 def _scores(paths: Sequence[tuple[str, str]], ours: _Family, theirs: _Family) -> list[float]:
@@ -125,14 +113,15 @@ def _scores(paths: Sequence[tuple[str, str]], ours: _Family, theirs: _Family) ->
     ]
     flat = {module for module in told if _is_flat(module, counterparts, ours)}
     scores = {m: _score(m, counterparts, ours, theirs) for m in told if m not in flat}
+    firsts = {module: ours.alike(module)[0] for module in flat}
+    layers = {(firsts[m], inner) for m in flat for inner in partners[m]}
+    flats = {(first, inner): _flat_score(first, inner, ours, partners) for first, inner in layers}
     found = []
     for here, there in paths:
         levels = [module for module in modules_of(here) if module in scores or module in flat]
         inside = all(f"{there}.".startswith(f"{counterparts[module]}.") for module in levels)
-        told_by = [
-            scores[m] if m in scores else _flat_score(m, here.removeprefix(m), ours, partners) for m in levels
-        ]
-        found.append(min([SETTLED, *told_by]) if inside else AGAINST)
+        said = [scores[m] if m in scores else flats[firsts[m], here.removeprefix(m)] for m in levels]
+        found.append(min([SETTLED, *said]) if inside else AGAINST)
     return found
 
 
@@ -154,7 +143,7 @@ def more_of_the_same(units: Sequence[Unit], matched: Set[int]) -> set[int]:
 def _copies(a: Unit, b: Unit) -> float:
     """Blocks that were collapsed have the same numbers on both sides, or many that rise."""
     settled = all(
-        one == other or (len(one) >= MANY and all(_increasing([*map(int, level)]) for level in (one, other)))
+        one == other or (len(one) >= MANY and all(increasing([*map(int, level)]) for level in (one, other)))
         for one, other in zip(a.numbers, b.numbers, strict=True)
     )
     return SETTLED if settled else PLAUSIBLE
@@ -213,7 +202,7 @@ def _beside(module: str, counterparts: Mapping[str, str], ours: _Family) -> list
 def _rising(targets: Sequence[str], family: Sequence[str], theirs: _Family) -> bool:
     """Whether the blocks of a family rise; several may have become one, but none of equal content."""
     ranks_of = [theirs.rank(each) for each in family]
-    return _increasing([theirs.rank(each) for each in targets]) and ranks_of == sorted(ranks_of)
+    return increasing([theirs.rank(each) for each in targets]) and ranks_of == sorted(ranks_of)
 
 
 def _is_flat(module: str, counterparts: Mapping[str, str], ours: _Family) -> bool:
@@ -231,13 +220,10 @@ def _flat_score(module: str, inner: str, ours: _Family, partners: Mapping[str, M
     alike = [each for each in ours.alike(module) if inner in partners[each]]
     paths = [partners[each][inner] for each in alike]
     numbered = len({_DIGITS.sub("#", path) for path in paths}) == 1
-    if not _increasing([*map(natural, paths)] if numbered else ranks(paths)):
+    if not increasing([*map(natural, paths)] if numbered else ranks(paths)):
         return AGAINST
-    return (
-        SETTLED
-        if len(alike) < 2 or len(ours.siblings(module)) > len(alike) or len(alike) >= MANY
-        else PLAUSIBLE
-    )
+    anchored = len(ours.siblings(module)) > len(alike)
+    return SETTLED if len(alike) < 2 or anchored or len(alike) >= MANY else PLAUSIBLE
 
 
 def _is_headless(module: str, target: str, theirs: _Family) -> bool:
@@ -298,8 +284,11 @@ class _Family:
             if is_number(number):
                 self._first[parent] = min(int(number), self._first.get(parent, int(number)))
         self._siblings: defaultdict[str, list[str]] = defaultdict(list)
+        self._alike: defaultdict[tuple[str, _Content], list[str]] = defaultdict(list)
         for module in sorted(contents, key=natural):
-            self._siblings[module.rpartition(".")[0]].append(module)
+            parent = module.rpartition(".")[0]
+            self._siblings[parent].append(module)
+            self._alike[parent, self._contents[module]].append(module)
 
     def size(self, module: str) -> int:
         """Number of units in a module."""
@@ -319,7 +308,7 @@ class _Family:
 
     def alike(self, module: str) -> list[str]:
         """The siblings of equal content, the module itself among them, in order."""
-        return [each for each in self.siblings(module) if self._contents[each] == self._contents[module]]
+        return self._alike[module.rpartition(".")[0], self._contents[module]]
 
     def alike_beside(self, modules: Sequence[str]) -> set[str]:
         """All siblings of several modules with the same content as one of them."""

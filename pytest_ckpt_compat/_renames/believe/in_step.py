@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
-from itertools import pairwise
 
+from pytest_ckpt_compat._renames.believe.ranks import increasing
 from pytest_ckpt_compat._renames.units.paths import numbers, template
 from pytest_ckpt_compat._renames.units.units import Unit
 
@@ -72,7 +72,7 @@ def _is_counted(one: Sequence[tuple[int, ...]], other: Sequence[tuple[int, ...]]
     if levels[0] == levels[1] > 1:
         steps = {n - m for ours, theirs in pairs for m, n in zip(ours, theirs, strict=True)}
         return len(steps - {0}) == 1
-    return levels[0] == 1 < levels[1] and all(before[1] < after[1] for before, after in pairwise(pairs))
+    return levels[0] == 1 < levels[1] and increasing([after for _, after in pairs])
 
 
 def _is_anchored(members: Sequence[Unit], counts: Sequence[tuple[int, ...]]) -> bool:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from itertools import combinations
 
-from pytest_ckpt_compat._renames.believe.ranks import in_step, ranks
+from pytest_ckpt_compat._renames.believe.ranks import ranks, rise_together
 from pytest_ckpt_compat._renames.units.paths import modules_of, template
 from pytest_ckpt_compat._renames.units.tokens import Names
 from pytest_ckpt_compat._renames.units.units import Unit
@@ -47,7 +47,7 @@ def interchangeable(
         numbered = [template(m) == template(n) for m, n in (left, right)]
         if all(numbered) or ours[left[0]] != ours[left[1]] or theirs[right[0]] != theirs[right[1]]:
             return True
-        if in_step(ranks(left), ranks(right)):
+        if rise_together(ranks(left), ranks(right)):
             return True
         return alike(a, b) + alike(c, d) - alike(a, d) - alike(c, b) >= _CLEARLY_MORE
 

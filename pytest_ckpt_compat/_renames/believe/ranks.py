@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from pytest_ckpt_compat._renames.match.ordinals import LETTERS, ORDINALS
 
@@ -61,8 +62,13 @@ def _first_number(name: str) -> float:
     return float(found[0]) if found else math.nan
 
 
-def in_step(ours: Sequence[float], theirs: Sequence[float]) -> bool:
+def rise_together(ours: Sequence[float], theirs: Sequence[float]) -> bool:
     """Whether all ranks are stated, and rise together."""
     pairs = sorted(zip(ours, theirs, strict=True))
     stated = not any(map(math.isnan, (*ours, *theirs)))
     return stated and all(one[0] < other[0] and one[1] < other[1] for one, other in pairwise(pairs))
+
+
+def increasing(values: Sequence[Any]) -> bool:
+    """Whether each value is above the one before it."""
+    return all(one < other for one, other in pairwise(values))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
-from itertools import pairwise
+from collections.abc import Hashable, Iterator, Sequence
 
+from pytest_ckpt_compat._renames.believe.ranks import increasing
 from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
 from pytest_ckpt_compat._renames.units.units import Unit
 
@@ -18,22 +18,29 @@ def renumbered(
     ``bn0`` to ``bn2`` became ``bn1`` to ``bn3``: that the new side has a ``bn1``, too, says nothing if it has
     another size than the old one.
     """
-    families: defaultdict[tuple[str, str], list[tuple[int, int, int, int]]] = defaultdict(list)
-    for a, b in chosen:
-        one, other = NUMBERED.fullmatch(old[a].path), NUMBERED.fullmatch(new[b].path)
-        if one and other:
-            member = int(one["number"]), int(other["number"]), a, b
-            families[one["family"], other["family"]].append(member)
     held = _sizes(old), _sizes(new)
     found: set[tuple[int, int]] = set()
-    for (ours, theirs), members in families.items():
-        members.sort()
-        rising = all(before[1] < after[1] for before, after in pairwise(members))
+    for (ours, theirs), members in numbered_families(old, new, chosen):
+        rising = increasing([number for _, number, _ in members])
         whole = len(held[0][ours]) == len(members) == len(held[1][theirs])
-        misfits = any(held[1][theirs].get(number, old[a].slot) != old[a].slot for number, _, a, _ in members)
-        if rising and whole and misfits:
-            found.update((a, b) for _, _, a, b in members)
+        slots = ((number, old[a].slot) for number, _, (a, _) in members)
+        if rising and whole and any(held[1][theirs].get(number, slot) != slot for number, slot in slots):
+            found.update(pair for _, _, pair in members)
     return found
+
+
+def numbered_families(
+    old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, int]]
+) -> Iterator[tuple[tuple[str, str], list[tuple[int, int, tuple[int, int]]]]]:
+    """Yields the names before the numbers at the end, of both sides -> (number, number, pair), in order."""
+    families: defaultdict[tuple[str, str], list[tuple[int, int, tuple[int, int]]]] = defaultdict(list)
+    for a, b in pairs:
+        ours, theirs = NUMBERED.fullmatch(old[a].path), NUMBERED.fullmatch(new[b].path)
+        if ours and theirs:
+            member = int(ours["number"]), int(theirs["number"]), (a, b)
+            families[ours["family"], theirs["family"]].append(member)
+    for family, members in families.items():
+        yield family, sorted(members)
 
 
 def _sizes(units: Sequence[Unit]) -> dict[str, dict[int, Hashable]]:

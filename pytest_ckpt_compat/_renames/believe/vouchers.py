@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass
 
-from pytest_ckpt_compat._renames.believe.ranks import in_step, ranks
+from pytest_ckpt_compat._renames.believe.ranks import ranks, rise_together
 from pytest_ckpt_compat._renames.believe.renumbered import renumbered
 from pytest_ckpt_compat._renames.units.paths import around, is_number, modules_of, template
 from pytest_ckpt_compat._renames.units.tokens import segment_tokens
@@ -262,7 +262,9 @@ def _ranked(
             match
             for place, members in beside.items()
             if held[place] < 2
-            or in_step(ranks([old[a].path for a, _ in members]), ranks([new[b].path for _, b in members]))
+            or rise_together(
+                ranks([old[a].path for a, _ in members]), ranks([new[b].path for _, b in members])
+            )
             for match in members
         }
 
