@@ -94,12 +94,15 @@ class Writer:
         return Written(
             self.rules,
             generate.doubtful_rules(self.plan, keys),
-            (*generate.remarks(self.plan, self.sides.old.tensors), *self._to_start_anew()),
+            self._remarks(),
             unproven,
             self._title(),
             self.sides.old.versions is not None,
             self._marker(self.rules, self.plan.live, self.sides.new.tensors),
         )
+
+    def _remarks(self) -> tuple[str, ...]:
+        return (*generate.remarks(self.plan, self.sides.old.tensors), *self._to_start_anew())
 
     def _to_start_anew(self) -> Iterator[str]:
         """A line on each tensor of the model that is dropped, and one on those that are absent."""
@@ -288,7 +291,7 @@ class _Hook(Writer):
         return Written(
             self.rules,
             generate.doubtful_rules(relative, list(owner.keys)),
-            (*generate.remarks(self.plan, self.sides.old.tensors), *self._to_start_anew()),
+            self._remarks(),
             unproven,
             self._title(),
             owner.paths == ("",) and self._moves_versions(),
