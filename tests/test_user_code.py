@@ -175,6 +175,24 @@ def test_a_fork_of_the_definition_makes_no_report(
     assert len([line for line in result.outlines if line.startswith("compared")]) == 1
 
 
+@pytest.mark.usefixtures("warm_python")
+def test_what_the_definition_leaves_to_the_garbage_collector(
+    bad: Callable[[str], None], project: pytest.Pytester
+) -> None:
+    """A project that takes warnings for errors has pytest raise for it, after all is checked."""
+    bad(
+        "class Left:\n    def __init__(self):\n        self.itself = self\n"
+        "    def __del__(self):\n        raise ValueError\n\n"
+        "def Bad():\n    Left()\n    return Net()"
+    )
+    settings = project.path / "pyproject.toml"
+    settings.write_text(settings.read_text().replace("addopts", 'filterwarnings = ["error"]\naddopts'))
+    result = project.run(sys.executable, "-m", "pytest_ckpt_compat", "check")
+    result.stdout.fnmatch_lines(["compared*"])
+    result.stderr.no_fnmatch_line("*internal error*")
+    assert result.ret == 0
+
+
 def test_output_that_the_definition_closes(bad: Callable[[str], None], command: Command) -> None:
     bad("def Bad():\n    print('made')\n    sys.stdout.close()\n    return Net()")
     done = command("check")
