@@ -93,6 +93,7 @@ def test_every_patch_is_listed() -> None:
     assert sorted(re.findall(r"^\| `(\w+)\.patch` \|", text, re.MULTILINE)) == REFACTORS
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_the_first_command_ends_with_a_real_break(tmp_path: Path) -> None:
     """As the README's first command runs it, in a folder that holds a copy of the example."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -104,6 +104,7 @@ def test_a_pull_request_that_breaks_nothing_is_green(pull_request: Path) -> None
         assert "compared  1 checkpoint, 6 tensors, with origin/main (merge base " in done.stdout
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_a_comment_is_made_of_the_checks_report(pull_request: Path) -> None:
     """The check writes the report; the other step posts it, and imports nothing from the folder."""
     (pull_request.parent / "ckpt-compat.json").write_text("of an earlier step")

@@ -9,6 +9,7 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from functools import partial
+from multiprocessing import resource_tracker, spawn
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,14 @@ def test_a_distributed_checkpoint(tmp_path: Path, saved: Any, key: str | None, e
     assert is_ones(load(registered(tmp_path / "step_3" / entry, key=key)))
 
 
-def test_a_distributed_checkpoint_of_several_ranks(tmp_path: Path) -> None:
+def test_a_distributed_checkpoint_of_several_ranks(
+    tmp_path: Path, warm_python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows of a tensor that lie in pieces, as two ranks write them."""
     whole = torch.arange(12.0).reshape(4, 3)
+    resource_tracker.ensure_running()  # it stays, and needs no torch
+    monkeypatch.setattr(spawn, "_python_exe", spawn.get_executable())  # which is put back
+    spawn.set_executable(warm_python)
     context = torch.multiprocessing.get_context("spawn")
     workers = [context.Process(target=_rank, args=(rank, str(tmp_path))) for rank in range(2)]
     for each in workers:
