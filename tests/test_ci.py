@@ -32,10 +32,10 @@ for name in pip python mypy ruff sphinx-build; do cp "$(dirname "$0")/apt-get" "
         ("nothing", None),
         ("apt-get", None),  # where no other browser is, tests are skipped
         ("venv", ""),
-        ("constraints.txt .", ""),
         (".[test]", ""),
         ("-m pytest", ""),
-        (".[docs,plugins]", ""),
+        ("constraints.txt .", "example"),
+        (".[docs,plugins]", "example"),
         ("example_project", "example"),
         ("mypy", "types"),
         ("ruff check", "lint"),
