@@ -12,8 +12,9 @@ import logging
 import sys
 from collections.abc import Iterable
 from importlib import metadata
-from types import FunctionType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pluggy
 from _pytest import fixtures
@@ -43,39 +44,61 @@ def shorten() -> None:
     _remember_installed()
     pluggy.__version__ = pluggy.__version__  # some versions of it read their metadata for every look at this
     if hasattr(pluggy_manager, "_static_hook_attr"):  # some versions ask the object itself for its hooks
-        _take_functions_of_modules_as_they_are()
+        _look_for_plain_functions_first()
+    _remember_arguments()
     if hasattr(FixtureManager, "_check_for_wrapped_fixture"):  # not all versions of pytest look
         FixtureManager._check_for_wrapped_fixture = lambda self, name, obj: None  # type: ignore[method-assign]
     if hasattr(fixtures, "FixtureFunctionDefinition"):  # not all versions of pytest have a class for them
-        _pass_over_plugins_without_fixtures()
+        _name_hooks_and_fixtures_alone()
     if hasattr(
         catching_logs, "attached_loggers"
     ):  # not all versions of pytest have other loggers than the root
         catching_logs.__enter__ = _on_the_root_alone  # type: ignore[method-assign]
 
 
-def _take_functions_of_modules_as_they_are() -> None:
-    """Lets pluggy look for what might be bound to a plugin only where there is something to bind to."""
+def _look_for_plain_functions_first() -> None:
+    """Lets pluggy look at what else a hook may be, slot or descriptor, only where it is no plain function."""
     look = pluggy_manager._static_hook_attr
 
     def static_hook_attr(plugin: object, name: str) -> Any:
-        value = vars(plugin).get(name) if type(plugin) is ModuleType else None
-        return (value, value) if type(value) is FunctionType else look(plugin, name)
+        if type(plugin) is ModuleType:
+            value = vars(plugin).get(name)
+            return (value, value) if type(value) is FunctionType else look(plugin, name)
+        if isinstance(plugin, type) or name in getattr(plugin, "__dict__", ()):
+            return look(plugin, name)
+        value = next((vars(each)[name] for each in type(plugin).__mro__ if name in vars(each)), None)
+        return (value, MethodType(value, plugin)) if type(value) is FunctionType else look(plugin, name)
 
     pluggy_manager._static_hook_attr = static_hook_attr  # type: ignore[assignment]
 
 
-def _pass_over_plugins_without_fixtures() -> None:
-    """Lets no run look for fixtures in those modules of pytest itself that have none."""
-    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "_pytest"]
-    without = {module for module in modules if not any(map(_is_fixture, vars(module).values()))}
-    look = FixtureManager.pytest_plugin_registered
+def _remember_arguments() -> None:
+    """Lets pluggy ask each function for its arguments once, though a run binds methods anew."""
+    names = ("_hooks", "_decorators", "_impl")  # which of them, that depends on the version
+    modules = [sys.modules.get(f"pluggy.{name}") for name in names]
+    ask: Any = None
+    known = {kind: WeakKeyDictionary[FunctionType, Any]() for kind in (FunctionType, MethodType)}
 
-    def pytest_plugin_registered(self: FixtureManager, plugin: Any, plugin_name: str) -> None:
-        if not isinstance(plugin, ModuleType) or plugin not in without:
-            look(self, plugin, plugin_name)
+    def varnames(function: Any, **options: Any) -> Any:
+        plain, answers = getattr(function, "__func__", function), known.get(type(function))
+        if answers is None or type(plain) is not FunctionType:
+            return ask(function, **options)
+        if plain not in answers:
+            answers[plain] = ask(function, **options)
+        return answers[plain]
 
-    FixtureManager.pytest_plugin_registered = pytest_plugin_registered  # type: ignore[method-assign]
+    for module in modules:
+        if hasattr(module, "varnames"):
+            ask, module.varnames = ask or module.varnames, varnames  # type: ignore[union-attr]
+
+
+def _name_hooks_and_fixtures_alone() -> None:
+    """Lets ``dir()``, by which a run looks for both, leave out all else in modules of pytest itself."""
+    for module in [each for name, each in sys.modules.items() if name.partition(".")[0] == "_pytest"]:
+        names = [
+            name for name, each in vars(module).items() if name.startswith("pytest_") or _is_fixture(each)
+        ]
+        module.__dir__ = names.copy  # type: ignore[method-assign]
 
 
 def _is_fixture(value: object) -> bool:
