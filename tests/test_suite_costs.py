@@ -89,6 +89,7 @@ def pytest_configure(config):
 """
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_workers_get_the_checkpoints_of_one_definition_together(pytester: pytest.Pytester) -> None:
     """Both of two workers built each of the definitions, whose checkpoints stood far apart."""
     pytester.makeconftest(_MANY)
@@ -101,6 +102,7 @@ def test_workers_get_the_checkpoints_of_one_definition_together(pytester: pytest
     assert order["gw0"] == order["gw1"] == "c0 c3 c6 c1 c4 c7 c2 c5 c8"
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_a_report_without_news_carries_nothing(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(_MANY)
     pytester.makepyprojecttoml("")
