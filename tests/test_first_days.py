@@ -153,3 +153,14 @@ def test_an_update_tells_the_snapshots_that_git_ignores(project: pytest.Pytester
     project.runpytest_inprocess("--ckpt-update", "-q").stdout.fnmatch_lines([f"{told}*"])
     git(project.path, "add", "--force", "ckpt_snapshots")
     assert "ignored" not in command("update").out
+
+
+def test_a_pattern_takes_snapshots_back_in(project: pytest.Pytester, command: Command) -> None:
+    table = '[[tool.ckpt_compat.checkpoint]]\npath = "net.pt"\nmodel = "models:Net"\n'
+    project.makepyprojecttoml(SETTINGS + table)
+    (project.path / ".gitignore").write_text("*.json\n!ckpt_snapshots/**/*.json\n")
+    git(project.path, "init", "-q", "-b", "main")
+    command("update")
+    assert "ignored" not in command("update").out
+    (project.path / ".gitignore").write_text("*.json\n!ckpt_snapshots/definitions/*.json\n")
+    assert "ignored   1 file by git, such as ckpt_snapshots/net" in command("update").out

@@ -23,12 +23,14 @@ def remarks(folder: Path) -> list[str]:
     except OSError:
         return []
     fields = done.stdout.decode("utf-8", "replace").split("\0")[:-1]
-    if done.returncode or not fields:
+    matches = zip(*(fields[part::4] for part in range(4)), strict=True)
+    found = [match for match in matches if not match[2].startswith("!")]  # such a pattern takes files back in
+    if done.returncode or not found:
         return []
-    file, line, pattern, name = fields[:4]
+    file, line, pattern, name = found[0]
     where = visible(f"{file}:{line}: {pattern}")
     shown = visible(store.shown(folder, name))
-    ignored = count(len(fields) // 4, "file")
+    ignored = count(len(found), "file")
     add = f"git add --force {shlex.quote(folder.name)}"
     return [
         f"ignored   {ignored} by git, such as {shown} ({where}); commit with {add}, or change the pattern"
