@@ -288,3 +288,12 @@ def test_a_snapshot_with_classes_alone_compares_classes() -> None:
 )
 def test_a_class_is_defined_under_its_own_name(name: str, there: bool) -> None:
     assert is_defined(name) is there
+
+
+def test_the_linear_layer_that_attention_projects_with_is_a_linear_layer() -> None:
+    def named(kind: type[nn.Module]) -> ckpt.Structure:
+        return ckpt.define(lambda: nn.ModuleDict({"out": kind(4, 4)}))
+
+    twin = nn.modules.linear.NonDynamicallyQuantizableLinear
+    assert ckpt.diff(named(nn.Linear), named(twin)).changes == ()
+    assert ckpt.diff(named(twin), named(nn.Linear)).changes == ()

@@ -15,6 +15,8 @@ _TOLERANCE = 1e-9
 _CONTAINERS = frozenset(
     {"Sequential", "ModuleList", "ModuleDict", "Module", "ParameterList", "ParameterDict"}
 )
+#: Classes of torch that are another one of its own, kept apart for tools that look for the class.
+_TWINS = {"NonDynamicallyQuantizableLinear": "Linear"}
 #: Classes that only act while training.
 _TRAINING_CLASS = re.compile(r"Drop(out|Path|Block)|StochasticDepth|Loss$")
 #: Names of settings that only act while training, where their value is a number.
@@ -88,7 +90,7 @@ def switched(old: str, new: str, alone: bool) -> bool:
         alone: whether no module is in it, on either side.
     """
     ours, theirs = _is_torchs(old), _is_torchs(new)
-    if simple(old) == simple(new):
+    if _simple(old) == _simple(new):
         return ours != theirs
     if not alone and {simple(name) for name in (old, new) if _is_torchs(name)} & _CONTAINERS:
         return False
@@ -117,6 +119,12 @@ def consequence_of_class(old: str, new: str, sure: bool = True) -> str:
 
 def _words(sure: bool, training: bool) -> str:
     return f"{'computes' if sure else 'may compute'} something else{' in training' if training else ''}"
+
+
+def _simple(name: str) -> str:
+    """The last part of a class's name; of a twin among torch's classes, that of the class it is."""
+    last = simple(name)
+    return _TWINS.get(last, last) if _is_torchs(name) else last
 
 
 def _is_torchs(name: str) -> bool:
