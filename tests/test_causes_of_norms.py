@@ -46,6 +46,18 @@ def test_a_layer_without_statistics_is_not_given_defaults(tmp_path: Path) -> Non
     assert "default" not in text
 
 
+def test_a_layer_that_moved_on_is_none_without_statistics(tmp_path: Path) -> None:
+    def net(*norm: type[nn.Module]) -> nn.Module:
+        sizes = ((3, 16), (16, 32), (32, 32))
+        layers = [[nn.Conv2d(*s, 3), *(kind(s[1]) for kind in norm), nn.ReLU()] for s in sizes]
+        return nn.Sequential(*(layer for each in layers for layer in each))
+
+    text = text_of(tmp_path, net().state_dict(), net(nn.BatchNorm2d))
+    assert "4.* -> 6.*" in text or "{2,4}.* -> {3,6}.*" in text
+    assert "no statistics" not in text
+    assert "put the old layer back" not in text
+
+
 def test_a_bias_is_not_dropped_for_an_rms_norm(tmp_path: Path) -> None:
     text = text_of(tmp_path, normed(nn.LayerNorm(8)).state_dict(), normed(nn.RMSNorm(8)))
     assert "- 1.bias   float32[8]   of a layer that is an RMSNorm now" in text

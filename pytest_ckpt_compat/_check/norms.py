@@ -39,7 +39,8 @@ def without_statistics(changes: Sequence[Change], old: Structure, new: Structure
     """
     into = folded(changes, old, new)
     after = _followed(changes, old, new)
-    told = [each if each.advice else _told(each, into, old, new) for each in changes]
+    gone = {key for each in changes for key in set(each.old).difference(each.new)}
+    told = [each if each.advice else _told(each, into, gone, old, new) for each in changes]
     return [each if each.advice else _of_gone(each, after, new) for each in told]
 
 
@@ -75,7 +76,7 @@ def _stays(layer: str, old: Structure, new: Structure) -> bool:
     return _keeps_weight(layer, old, new) and len(old.tensors[f"{layer}.weight"].shape) > 1
 
 
-def _told(change: Change, folded: dict[str, str], old: Structure, new: Structure) -> Change:
+def _told(change: Change, folded: dict[str, str], gone: set[str], old: Structure, new: Structure) -> Change:
     if change.kind == "unexpected" and (layer := folded.get(_module(change.old[0]))) is not None:
         return replace(change, detail=f"a BatchNorm, folded into {layer} here", advice=_FOLD)
     if change.kind == "unexpected":
@@ -91,7 +92,7 @@ def _told(change: Change, folded: dict[str, str], old: Structure, new: Structure
         return replace(change, detail=_NO_BIAS, advice=_LAYER_NORM)
     if name in (*_STATISTICS, _COUNTER):
         has_statistics = f"{module}.running_mean" in old.tensors
-        if has_statistics or f"{module}.weight" in old.tensors:
+        if has_statistics or _is_norm(f"{module}.weight", gone, old):
             return _of_norm(change, name, short, has_statistics)
     return change
 
@@ -100,6 +101,12 @@ def _keeps_weight(module: str, old: Structure, new: Structure) -> bool:
     """Whether both sides have a module's weight, in one size: with another, it is another layer's."""
     ours, theirs = (side.tensors.get(f"{module}.weight") for side in (old, new))
     return ours is not None and theirs is not None and ours.shape == theirs.shape
+
+
+def _is_norm(weight: str, gone: set[str], old: Structure) -> bool:
+    """Whether the checkpoint has a weight of a normalising layer under a key, which went nowhere else."""
+    tensor = old.tensors.get(weight)
+    return tensor is not None and len(tensor.shape) == 1 and weight not in gone
 
 
 def _of_rms_norm(change: Change, old: Structure, new: Structure) -> Change:
