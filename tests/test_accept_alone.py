@@ -82,6 +82,17 @@ def test_an_unknown_id_is_looked_for_everywhere(
     assert checked == ["net-v1", "net-v2", "other"]
 
 
+def test_of_many_ids_those_like_the_unknown_one_are_told(
+    project: pytest.Pytester, command: Command, checked: list[str]
+) -> None:
+    table = '[[tool.ckpt_compat.checkpoint]]\nid = "run-{:02}"\npath = "net.pt"\nmodel = "models:Net"\n'
+    project.makepyprojecttoml(SETTINGS + "".join(map(table.format, range(20))))
+    printed = command("accept", "run-17x", "--all", "--reason", "new layer")
+    assert printed.code == 2
+    assert "known are run-17, " in printed.err
+    assert "and 12 more: ckpt-compat status lists them; a break that only" in printed.err
+
+
 def test_one_checkpoint_costs_another_nothing(
     broken: pytest.Pytester, command: Command, checked: list[str]
 ) -> None:

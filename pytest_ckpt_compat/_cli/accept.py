@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Changes of an entry that are printed at most.
 _MOST = 8
+#: Said of a name that is not known without a reference.
+_ONLY_COMPARED = "; a break that only `check --against REF` shows is accepted with `--against REF`"
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -127,16 +130,28 @@ def _find(project: Project, names: Sequence[str], ref: str | None) -> tuple[Cont
     verdicts = (verdict for result in checked.results for verdict in result.verdicts)
     for verdict in (*verdicts, *checked.outcome.missing):
         known.setdefault(verdict.name, []).append(verdict)
-    there = ", ".join(dict.fromkeys((*(each.id for each in project.registrations), *known)))
+    there = list(dict.fromkeys((*(each.id for each in project.registrations), *known)))
     for name in names:
         if name not in known:
+            compared = "" if ref else _ONLY_COMPARED
             raise UsageError(
                 name,
                 "is neither a registered checkpoint nor a failing definition",
-                f"known are {there}; a break that only `check --against REF` shows is accepted "
-                "with `--against REF`",
+                f"known are {_nearest(name, there)}{compared}",
             )
     return project.context, [joined(known[name]) for name in names]
+
+
+def _nearest(name: str, there: Sequence[str]) -> str:
+    """The ids that there are; of many, those like a name first, and how many more there are."""
+    like = get_close_matches(name, there, _MOST)
+    shown = list(dict.fromkeys((*like, *there)))[:_MOST] if len(there) > _MOST else there
+    more = (
+        f" and {len(there) - len(shown)} more: ckpt-compat status lists them"
+        if len(there) > len(shown)
+        else ""
+    )
+    return f"{', '.join(shown)}{more}"
 
 
 def _concerned(project: Project, names: Sequence[str]) -> frozenset[str] | None:
