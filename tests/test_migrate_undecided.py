@@ -12,6 +12,7 @@ from torch import nn
 
 from tests.conftest import Printed
 from tests.migrations import unwrapped
+from tests.repository import edit
 
 Command = Callable[..., Printed]
 
@@ -103,6 +104,21 @@ def test_what_starts_a_head_anew_is_told_in_the_words_of_the_style(
     printed = command("migrate", "net-v1", "--style", style, *choices)
     told = f"(CK101 missing); to start it anew, add {own}"
     assert f"ckpt-compat: not proven: head.bias: the load refuses it {told}" in printed.err.splitlines()
+    assert "proven, but the load refuses 2 keys" in printed.err
+    assert "# decide: head.weight: the load refuses it (CK101 missing); to start it anew" in unwrapped(
+        printed.out
+    )
+
+
+@pytest.mark.parametrize("classes", [0, 12])
+def test_many_tensors_without_a_source_share_a_line(folder: Path, command: Command, classes: int) -> None:
+    saved(folder, classes=classes)
+    edit(folder / "models.py", "nn.ReLU(),", "nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8),")
+    edit(
+        folder / "models.py", "        self.head", "        self.norm = nn.BatchNorm1d(8)\n        self.head"
+    )
+    lines = unwrapped(command("migrate", "net-v1").out).splitlines()
+    assert len([line for line in lines if "nothing in the checkpoint is known" in line]) == 1
 
 
 def test_a_head_that_is_started_anew_ends_green_by_the_advice(folder: Path, command: Command) -> None:

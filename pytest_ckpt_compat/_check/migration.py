@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from pytest_ckpt_compat._check.check import check_structure, diff
@@ -10,6 +10,7 @@ from pytest_ckpt_compat._check.migration_styles import WRITERS, Sides, Writer
 from pytest_ckpt_compat._check.recorded import Recorded, nothing
 from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Policy
+from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition.find import Definition
@@ -31,6 +32,7 @@ class Migration:
         problems: what stands against the load as a whole, a line each.
         proven: how many steps are proven.
         rules: what the code carries out.
+        refused: keys that the definition's load refuses, besides what is left to the user.
     """
 
     code: str
@@ -39,11 +41,19 @@ class Migration:
     problems: tuple[str, ...] = ()
     proven: int = 0
     rules: Rules = field(default_factory=Rules)
+    refused: frozenset[str] = frozenset()
 
     @property
     def complete(self) -> bool:
         """Whether all of it is proven, and nothing is left to the user."""
         return self.plan.complete and not self.unproven and not self.problems
+
+    @property
+    def load(self) -> str:
+        """What the definition's load makes of the result, in a few words."""
+        if self.refused:
+            return f"but the load refuses {count(len(self.refused), 'key')}"
+        return "loaded by the definition"
 
 
 def compared(
@@ -118,9 +128,18 @@ def migration(sides: Sides, plan: Plan, style: str = "function") -> Migration:
     refused = {key: why for key, why in shown.refused.items() if key not in left_open}
     unproven = {**refused, **shown.wrong}
     marks = _marks(writer, unproven)
-    code = writer.source(replace(first, unproven=marks)) if marks else writer.source(first)
+    decisions = (*first.decisions, *_unplaced(unproven, plan))
+    code = writer.source(replace(first, unproven=marks, decisions=decisions))
     proven = sum(not any(key in unproven for key in step.new) for step in plan.live)
-    return Migration(code, plan, unproven, shown.problems, proven, writer.rules)
+    return Migration(code, plan, unproven, shown.problems, proven, writer.rules, frozenset(refused))
+
+
+def _unplaced(unproven: Mapping[str, str], plan: Plan) -> Iterator[str]:
+    """A line on what is not proven of keys that no step makes: no rule of the code can be marked for them."""
+    made = {key for step in plan.live for key in step.new}
+    keys = [key for key in unproven if key not in made]
+    others = f", and so for {count(len(keys) - 1, 'other')}" if len(keys) > 1 else ""
+    yield from (f"{key}: {unproven[key]}{others}" for key in keys[:1])
 
 
 def _marks(writer: Writer, unproven: Mapping[str, str]) -> dict[Rule, str]:

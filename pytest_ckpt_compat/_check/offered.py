@@ -49,6 +49,6 @@ def _proof(found: Migration) -> str:
     if not found.code:
         return ""
     steps = count(len(found.plan.live), "step")
-    proven = f"{found.proven} of {steps} proven, loaded by the definition" if found.plan.live else ""
+    proven = f"{found.proven} of {steps} proven, {found.load}" if found.plan.live else ""
     left = "" if found.complete else "the comments in it say what is left to you"
     return "; ".join(part for part in (proven, left) if part)

@@ -184,7 +184,7 @@ def summary(sides: Sides, found: Migration) -> list[str]:
     if not found.code:
         resumed = [_RESUMES] if sides.resumes else []
         return ["it loads as it is: nothing to migrate", *resumed, *meaning]
-    how = "loaded by the definition" if sides.definition else "compared by key and shape, not loaded"
+    how = found.load if sides.definition else "compared by key and shape, not loaded"
     before = sides.definition.remap if sides.definition else None
     likely = sum(step.confidence == "likely" for step in plan.doubtful)
     undecided = len(plan.decisions) + len(plan.doubtful) - likely

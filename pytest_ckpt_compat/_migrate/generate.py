@@ -11,6 +11,7 @@ from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._migrate.body import Doubtful
 from pytest_ckpt_compat._migrate.joints import joints_for
 from pytest_ckpt_compat._migrate.moves import renames_for
+from pytest_ckpt_compat._migrate.plan import NO_SOURCE
 from pytest_ckpt_compat._migrate.rules import Rule, Rules, RulesError, applied
 from pytest_ckpt_compat._migrate.steps import COPY, MOVE, Decision, Plan, Step
 from pytest_ckpt_compat._migrate.templates import segmented
@@ -170,6 +171,9 @@ def _decisions(decisions: Iterable[Decision], keys: Sequence[str]) -> Iterator[s
         it = "it" if number == 1 else "them"
         then = ", and the code says what starts the model's anew" if any(each.new for each in members) else ""
         rest = f" (--choose {shlex.quote(hint)} drops {it}{then})" if hint else ""
+        if not hint and members[0].hint:
+            first = shlex.quote(members[0].hint)
+            rest = f" (--choose {first} drops the first; a * may stand for a part of the name)"
         yield f"{named}: {text}{rest}" if named else f"{text}{rest}"
 
 
@@ -177,13 +181,18 @@ def _grouped(decisions: Iterable[Decision]) -> dict[tuple[str, str], list[Decisi
     """(pattern or keys, text) -> the decisions that share a line."""
     groups: dict[tuple[str, str], list[Decision]] = {}
     decisions = list(decisions)
-    alike = [each for each in decisions if not each.group and "--choose" not in each.text]
+    alike = [each for each in decisions if _merges(each)]
     said = Counter(each.text for each in alike)
     for each in decisions:
         named = ", ".join(each.old or each.new)
-        many = not each.group and said[each.text] >= _SHOWN
+        many = _merges(each) and said[each.text] >= _SHOWN
         groups.setdefault(("" if many else each.group or named, each.text), []).append(each)
     return groups
+
+
+def _merges(decision: Decision) -> bool:
+    """Whether a decision may share a line with others of its text, whatever group of changes it is in."""
+    return decision.text == NO_SOURCE or (not decision.group and "--choose" not in decision.text)
 
 
 def _number(members: Sequence[Decision]) -> int:
