@@ -150,7 +150,8 @@ def test_nothing_is_kept_alive_meanwhile() -> None:
     import torch
     from torch import nn
 
-    from pytest_ckpt_compat._definition.lines import lines_of, watched
+    from pytest_ckpt_compat._definition.lines import watched
+    from pytest_ckpt_compat._definition.module_classes import described
 
     with watched() as registered:
         net = nn.Sequential()
@@ -163,7 +164,7 @@ def test_nothing_is_kept_alive_meanwhile() -> None:
         gc.collect()
         assert [each() for each in replaced] == [None, None, None]
     registered.keep(net)
-    assert sorted(lines_of(net)) == ["part", "scale"]
+    assert sorted(described(net).lines) == ["part", "scale"]
     kept = weakref.ref(net)
     del net
     gc.collect()

@@ -13,7 +13,7 @@ from benchmarks.rename_classes.trees import Module
 from benchmarks.rename_corpus.case import Case, Kind, Truth
 from benchmarks.rename_corpus.negatives import ALIKE
 from pytest_ckpt_compat import TensorSpec
-from pytest_ckpt_compat._definition.module_classes import module_classes
+from pytest_ckpt_compat._definition.module_classes import described
 
 #: The edits, and how often each is tried.
 EDITS: dict[Edit, int] = {
@@ -125,7 +125,8 @@ def _truth(old: Mapping[str, Module], new: Mapping[str, Module]) -> Truth:
 
 
 def _side(model: Module) -> Side:
-    return Side(*module_classes(model))
+    modules = described(model)
+    return Side(modules.classes, modules.settings)
 
 
 def _specs(found: Mapping[str, Module]) -> dict[str, TensorSpec]:

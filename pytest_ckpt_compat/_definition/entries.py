@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import BuildError
@@ -18,8 +19,7 @@ from pytest_ckpt_compat._core.structure import (
     alias_groups,
 )
 from pytest_ckpt_compat._definition.counterparts import is_lazy
-from pytest_ckpt_compat._definition.lines import lines_of
-from pytest_ckpt_compat._definition.module_classes import module_classes
+from pytest_ckpt_compat._definition.module_classes import described
 from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.surroundings import untouched_process
 from pytest_ckpt_compat._definition.walk import parts_of, tensors_of
@@ -44,24 +44,31 @@ def _structure(module: nn.Module, entries: Mapping[str, Any], definition: Defini
     tensors = {key: spec_of(value) for key, value in entries.items()}
     metadata = getattr(entries, "_metadata", None)
     versions = None if metadata is None else {name: entry.get("version") for name, entry in metadata.items()}
-    classes, settings = module_classes(module)
+    modules = described(module)
     return Structure(
-        tensors=tensors,
+        tensors=MappingProxyType(tensors),
         aliases=_aliases(entries, tensors),
         versions=versions and {name: v for name, v in versions.items() if v not in (None, 1)},
-        modules=classes,
-        settings=settings,
-        lines=lines_of(module),
+        modules=MappingProxyType(modules.classes),
+        settings=MappingProxyType(modules.settings),
+        lines=MappingProxyType(modules.lines),
         source=Source(path=definition.name or definition.label, format="definition"),
     )
 
 
 def _aliases(entries: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -> tuple[tuple[str, ...], ...]:
     """The groups of keys of one tensor, which nearly none of them are."""
+    found = {
+        key: _storage_or_itself(value)
+        for key, value in entries.items()
+        if specs[key].dtype not in (OBJECT, UNINITIALIZED)
+    }
+    if len(set(found.values())) == len(found):
+        return ()
     storages: dict[object, list[str]] = {}
-    for key, value in entries.items():
+    for key, storage in found.items():
         if specs[key].numel:
-            storages.setdefault(_storage_or_itself(value), []).append(key)
+            storages.setdefault(storage, []).append(key)
     shared = {key for keys in storages.values() if len(keys) > 1 for key in keys}
     return alias_groups({key: identity(entries[key]) for key in entries if key in shared}) if shared else ()
 

@@ -7,11 +7,10 @@ registers itself has a line: what a container or a library registers is told by 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sys
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -36,9 +35,13 @@ _REGISTERS = frozenset(
 _STANDARD = os.path.dirname(os.__file__) + os.sep
 
 _Module: TypeAlias = "weakref.ref[nn.Module]"
+_Names: TypeAlias = "dict[str, tuple[_Module | None, str, int]]"
 
-#: Module as it was built -> dotted name of each of its parts -> ``models/net.py:12``.
-_LINES: weakref.WeakKeyDictionary[nn.Module, Mapping[str, str]] = weakref.WeakKeyDictionary()
+#: What is known of a module of which nothing is.
+_NOTHING: tuple[None, _Names] = (None, {})
+
+#: Module as it was built -> what was registered meanwhile.
+_KNOWN: weakref.WeakKeyDictionary[nn.Module, Registrations] = weakref.WeakKeyDictionary()
 
 
 class Registrations:
@@ -50,39 +53,43 @@ class Registrations:
 
         self._kind = Module
         #: Id of a module -> the module, and by name what was registered, if it is a module, and where.
-        self._found: dict[int, tuple[_Module, dict[str, tuple[_Module | None, str, int]]]] = {}
+        self._found: dict[int, tuple[_Module, _Names]] = {}
+        self._shown: dict[str, str] = {}
+        #: File with code that registered something -> whether it is the user's.
+        self._users: dict[str, bool] = {}
 
     def __call__(self, module: nn.Module, name: str, value: Any) -> None:
         """Torch's hook."""
-        frame: FrameType | None = sys._getframe(1)
+        frame: FrameType | None = sys._getframe(2)  # the nearest is torch's own, which calls its hooks
         while frame is not None and frame.f_code.co_name in _REGISTERS:
             frame = frame.f_back
+        file = "" if frame is None else frame.f_code.co_filename
+        if file not in self._users:
+            self._users[file] = _is_users(file)
         known = self._found.get(id(module))
+        if frame is None or not self._users[file]:  # as most: the layers of a library register their own
+            if known is not None:
+                known[1].pop(name, None)
+            return
         if known is None or known[0]() is not module:
             known = self._found[id(module)] = (weakref.ref(module), {})
-        file, line = ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
-        known[1][name] = (weakref.ref(value) if isinstance(value, self._kind) else None, file, line)
+        known[1][name] = (weakref.ref(value) if isinstance(value, self._kind) else None, file, frame.f_lineno)
 
     def keep(self, module: Any) -> None:
-        """Keeps the lines of a module that was built."""
-        files = functools.cache(_shown)  # relative to the folder of this moment
-        found: dict[str, str] = {}
-        seen: set[int] = set()
-        left: list[tuple[str, Any]] = [("", module)]
-        while left:
-            path, part = left.pop()
-            if id(part) in seen:
-                continue
-            seen.add(id(part))
-            inside = getattr(part, "_modules", {})
-            whose, names = self._found.get(id(part), (None, {}))
-            for name, (value, file, line) in names.items() if whose and whose() is part else ():
-                shown = files(file)
-                if shown and (value is None or value() is inside.get(name)):
-                    found[f"{path}{name}"] = f"{shown}:{line}"
-            left += [(f"{path}{name}.", each) for name, each in inside.items() if each is not None]
+        """Keeps what was registered for as long as the module lives that was built."""
+        users = (file for file, is_users in self._users.items() if is_users)
+        self._shown = {file: relative(file) for file in users}  # to the folder of this moment
         with contextlib.suppress(TypeError):  # it cannot be hashed, or is no module
-            _LINES[module] = found
+            _KNOWN[module] = self
+
+    def of(self, part: nn.Module) -> Iterator[tuple[str, str]]:
+        """Name of each module, parameter and buffer that a module has as it was registered -> the line."""
+        whose, names = self._found.get(id(part), _NOTHING)
+        if whose is None or whose() is not part:
+            return
+        for name, (value, file, line) in names.items():
+            if value is None or value() is part._modules.get(name):
+                yield name, f"{self._shown[file]}:{line}"
 
 
 @contextlib.contextmanager
@@ -103,18 +110,18 @@ def watched() -> Iterator[Registrations]:
             each.remove()
 
 
-def lines_of(module: nn.Module) -> Mapping[str, str]:
-    """Dotted name of each part that the user's own code registered -> file and line; {} where not known."""
+def registered_in(module: nn.Module) -> Registrations:
+    """What was registered while a module was built; nothing where that is not known."""
     try:
-        return _LINES.get(module, {})
+        return _KNOWN.get(module) or Registrations()
     except TypeError:
-        return {}
+        return Registrations()
 
 
-def _shown(file: str) -> str:
-    """A file of the user's as reports name it; "" for what is installed, and for what is no file."""
+def _is_users(file: str) -> bool:
+    """Whether a file is the user's, and not installed; nor is there one behind every name."""
     if not os.path.isfile(file):
-        return ""
+        return False
     full = os.path.abspath(file)
     packages = {"site-packages", "dist-packages"} & set(full.split(os.sep))
-    return "" if full.startswith(_STANDARD) or packages else relative(full)
+    return not (full.startswith(_STANDARD) or packages)

@@ -43,37 +43,37 @@ def settings_of(part: nn.Module) -> dict[str, str]:
     module's own code is run, and nothing raises: what has no text is left out, and so are places on one
     machine and what may be a secret.
     """
+    own, kind = vars(part), cast(Any, type(part))
+    names, constants = _names(kind, tuple(own))
     found: dict[str, str] = {}
     length = 0
-    for name, value in _attributes(part):
+    for name in names + constants:
         if len(found) == _MOST:
             break
-        text = _text(name, value)
+        text = _text(name, own[name] if name in own else inspect.getattr_static(kind, name, part))
         if text and length + len(text) + len(name) <= _LONGEST:
             length += len(text) + len(name)
             found[name] = text
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items())) if len(found) > 1 else found
 
 
-def _attributes(part: nn.Module) -> list[tuple[str, Any]]:
-    """The settings of the object itself, then those of its class that are declared constant."""
-    own, kind = vars(part), cast(Any, type(part))
-    found = [(name, own[name]) for name in _settings_among(tuple(own))]
-    constants = [name for name in _constants(kind) if name not in own]
-    return found + [(name, inspect.getattr_static(kind, name, part)) for name in constants]
+@functools.lru_cache(maxsize=1024)  # the modules of a class have the same ones
+def _names(kind: type, own: tuple[object, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of an object's settings, then of those that its class declares constant.
+
+    Args:
+        kind: its class.
+        own: the names of its own attributes.
+    """
+    names = tuple(name for name in own if isinstance(name, str) and _is_setting(name))
+    return names, tuple(name for name in _constants(kind) if name not in own)
 
 
-@functools.lru_cache(maxsize=1024)
 def _constants(kind: type) -> tuple[str, ...]:
     """The names that a class, or one that it is made of, declares constant."""
     declared = (vars(each).get("__constants__") for each in kind.__mro__)
     lists = (each for each in declared if isinstance(each, (list, tuple, set, frozenset)))
     return tuple(name for each in lists for name in each if isinstance(name, str) and _is_setting(name))
-
-
-@functools.lru_cache(maxsize=1024)  # the modules of a class have the same ones
-def _settings_among(names: tuple[object, ...]) -> tuple[str, ...]:
-    return tuple(name for name in names if isinstance(name, str) and _is_setting(name))
 
 
 def _is_setting(name: str) -> bool:
