@@ -267,6 +267,6 @@ def move_to_meta(module: nn.Module, meta: Counterparts) -> None:
     """Moves the buffers, and the parameters registered without ``register_parameter``."""
     for part in parts_of(module):
         for registered in (part._parameters, part._buffers):
-            for name, tensor in registered.items():
-                if tensor is not None:
-                    registered[name] = meta.of(tensor)  # type: ignore[assignment]
+            for name, tensor in registered.items() if registered else ():
+                if tensor is not None and (moved := meta.of(tensor)) is not tensor:
+                    registered[name] = moved  # type: ignore[assignment]

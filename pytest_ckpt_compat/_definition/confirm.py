@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -20,12 +21,18 @@ from pytest_ckpt_compat._definition.build import build, build_real
 from pytest_ckpt_compat._definition.counterparts import is_lazy
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import empty_state, with_metadata
-from pytest_ckpt_compat._definition.entries import bytes_of, loadable, saves_with_hooks, structure_of
+from pytest_ckpt_compat._definition.entries import (
+    bytes_of,
+    loadable,
+    saves_alone,
+    saves_with_hooks,
+    structure_of,
+)
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.kept import Kept
 from pytest_ckpt_compat._definition.load import Attempt, attempt, fits_on_meta, require_objects
 from pytest_ckpt_compat._definition.observation import Outcome
-from pytest_ckpt_compat._definition.walk import tensors_of
+from pytest_ckpt_compat._definition.walk import parts_of, tensors_of, walk
 from pytest_ckpt_compat._definition.weights import is_readable, read_weights
 
 if TYPE_CHECKING:
@@ -92,30 +99,37 @@ def _loaded(
     kept: Kept | None = None,
 ) -> tuple[Structure, Outcome]:
     """Loads a checkpoint into a newly built module, or one that is kept, with its own ``load_state_dict``."""
-    tensors = tensors_of(module)
-    needed = bytes_of(tensors) + sum(_entry_bytes(key, structure) for key in structure.tensors)
+    walked = walk(module)
+    tensors = walked.tensors
+
+    @functools.cache  # a load that succeeds without a doubt never asks
+    def needed() -> int:
+        return bytes_of(tensors) + sum(_entry_bytes(key, structure) for key in structure.tensors)
+
     add_doubts(tensors, doubts)
     _add_dtypes({spec.dtype for spec in structure.tensors.values()}, doubts)
-    new, entries, unsaved = _structure(module, definition)
-    if unsaved and needed <= budget:
+    new, entries, unsaved = _structure(module, definition, walked.parts)
+    if unsaved and needed() <= budget:
         return _really(structure, definition, strict)
     if unsaved:
         doubts.add("its state_dict() raises on tensors without numbers")
     if not fits_on_meta(structure, tensors):
         # Quantized and sparse tensors do not exist on meta, and have copy rules of their own.
         return _really(structure, definition, strict)
-    first = attempt(module, empty_state(structure, "meta"), structure, definition, strict, entries)
+    known = walked if entries is not None and saves_alone(walked.parts) else None
+    state = empty_state(structure, "meta")
+    first = attempt(module, state, structure, definition, strict, entries, known)
     outcome = replace(first.outcome, unsaved="")
-    if first.wants_numbers and (needed > budget or is_readable(structure)):
+    if first.wants_numbers and (needed() > budget or is_readable(structure)):
         return _with_numbers(structure, definition, strict, first, budget)
     reasons = {**doubts.reasons, **first.doubts.reasons}
     if kept:
         kept.keep(module, sure=not (reasons or doubts.asked or doubts.read or first.wants_numbers))
     if outcome.raised or outcome.nothing or reasons or first.wants_numbers:
-        if needed <= budget:
+        if needed() <= budget:
             return _really(structure, definition, strict, first)
         why = f"in doubt because {', '.join(reasons)}; " if reasons else ""
-        outcome = replace(outcome, unconfirmed=f"{why}{_too_large(needed, budget)}")
+        outcome = replace(outcome, unconfirmed=f"{why}{_too_large(needed(), budget)}")
     elif kept:
         kept.keep_load(structure, (strict, budget), (new, outcome))
     return new, _checked(outcome, structure)
@@ -170,12 +184,14 @@ def _add_dtypes(dtypes: Iterable[str], doubts: Doubts) -> None:
             doubts.add(f"copies of {name} differ")
 
 
-def _structure(module: nn.Module, definition: Definition) -> tuple[Structure, Mapping[str, Any] | None, str]:
+def _structure(
+    module: nn.Module, definition: Definition, parts: Iterable[nn.Module]
+) -> tuple[Structure, Mapping[str, Any] | None, str]:
     """Returns the structure of a module, its entries, and why it can save none, or "".
 
     The module stays as it is; where that takes a copy, the entries are None.
     """
-    if not saves_with_hooks(module):
+    if not saves_with_hooks(parts):
         return loadable(module, definition)
     with contextlib.suppress(Exception):
         module = copy.deepcopy(module)
@@ -190,7 +206,7 @@ def _with_numbers(
     if not is_readable(structure, budget):
         raise _no_numbers(structure, definition, first)
     module = build_real(definition, structure.values)
-    new = _structure(module, definition)[0]
+    new = _structure(module, definition, parts_of(module))[0]
     state = with_metadata(read_weights(structure), structure)
     outcome = attempt(module, state, structure, definition, strict).outcome
     return new, _checked(replace(outcome, read_weights=True), structure)
@@ -201,7 +217,7 @@ def _really(
 ) -> tuple[Structure, Outcome]:
     """Loads real tensors into a really built module: the file's own where it is there, else zeros."""
     module = build_real(definition, structure.values)
-    new = _structure(module, definition)[0]
+    new = _structure(module, definition, parts_of(module))[0]
     state, whole = _real_state(structure)
     second = attempt(module, state, structure, definition, strict)
     numbers_decide = second.read or (second.refused and first is not None and first.wants_numbers)

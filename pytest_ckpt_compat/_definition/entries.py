@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,17 @@ from pytest_ckpt_compat._definition.counterparts import is_lazy
 from pytest_ckpt_compat._definition.module_classes import described
 from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.surroundings import untouched_process
-from pytest_ckpt_compat._definition.walk import parts_of, tensors_of
+from pytest_ckpt_compat._definition.walk import tensors_of
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from pytest_ckpt_compat._definition.find import Definition
+
+
+#: The methods that a save calls.
+_SAVING = ("state_dict", "_save_to_state_dict", "get_extra_state")
 
 
 def structure_of(module: nn.Module, definition: Definition) -> Structure:
@@ -116,9 +120,17 @@ def loadable_entries(module: nn.Module, definition: Definition) -> tuple[Mapping
         return registered(module), f"{error.problem}: no checkpoint of it can be saved"
 
 
-def saves_with_hooks(module: nn.Module) -> bool:
-    """Whether code runs before ``state_dict()``, which may change the module."""
-    return any(part.__dict__.get("_state_dict_pre_hooks") for part in parts_of(module))
+def saves_with_hooks(parts: Iterable[nn.Module]) -> bool:
+    """Whether code runs before ``state_dict()`` of a module of these parts, which may change it."""
+    return any(part.__dict__.get("_state_dict_pre_hooks") for part in parts)
+
+
+def saves_alone(parts: Sequence[nn.Module]) -> bool:
+    """Whether only torch's code runs in ``state_dict()`` of these parts, which have no hook before it."""
+    methods = (getattr(kind, name) for kind in {type(part) for part in parts} for name in _SAVING)
+    torchs = all(getattr(each, "__module__", "").partition(".")[0] == "torch" for each in methods)
+    own = ("_state_dict_hooks", *_SAVING)
+    return torchs and not any(part.__dict__.get(name) for part in parts for name in own)
 
 
 def registered(module: nn.Module) -> Mapping[str, Any]:

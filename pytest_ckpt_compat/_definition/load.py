@@ -25,7 +25,7 @@ from pytest_ckpt_compat._definition.remap import Remapped, remapped
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
 from pytest_ckpt_compat._definition.uncompiled import uncompiled
 from pytest_ckpt_compat._definition.versions import COPYING, copies_alone, watch_versions
-from pytest_ckpt_compat._definition.walk import parts_of, tensors_among
+from pytest_ckpt_compat._definition.walk import Walk, walk
 from pytest_ckpt_compat._definition.watch import storage_of, watch_operators
 from pytest_ckpt_compat._definition.weights import read_weights
 
@@ -92,6 +92,7 @@ def attempt(
     definition: Definition,
     strict: bool,
     entries: Mapping[str, Any] | None = None,
+    walked: Walk | None = None,
 ) -> Attempt:
     """Loads a state_dict with the module's own ``load_state_dict``.
 
@@ -104,10 +105,11 @@ def attempt(
         definition: the definition of ``module``.
         strict: as in ``load_state_dict``.
         entries: what the load may write to, where that is known.
+        walked: the parts of ``module``, where they are known.
     """
-    parts, whole = list(parts_of(module)), state
+    walked, whole = walked or walk(module), state
+    parts, tensors = walked.parts, walked.tensors
     users = _has_loading_code(parts) or definition.remap is not None or lightning.has_hook(module)
-    tensors = tensors_among(parts)
     simple = not users and copies_alone(parts, tensors, state)
     observation = Observation(
         *(module, structure, definition), entries=entries if simple else None, simple=simple

@@ -32,6 +32,8 @@ def lost_again(
         after: key -> storage after it; empty if it raised.
         watched: the load.
     """
+    if after is before and not watched.overwritten:
+        return {}
     kept = set(after.values())
     owners = {storage: key for key, storage in before.items() if storage is not None and storage in kept}
     found = {}

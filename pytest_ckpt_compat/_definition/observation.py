@@ -125,7 +125,7 @@ class Observation:
     ) -> None:
         self._module, self._structure, self._definition, self._simple = module, structure, definition, simple
         # No hook of the user's on saving may change the module before or after the load.
-        self._silent = not saves or (entries is None and saves_with_hooks(module))
+        self._silent = not saves or (entries is None and saves_with_hooks(parts_of(module)))
         # The entries are kept: the identity of a storage that is freed may be given to another.
         self._entries_before, self._unsaved = self._entries() if entries is None else (entries, "")
         self._before = {key: storage_of(value) for key, value in self._entries_before.items()}
@@ -200,6 +200,8 @@ def _newly_tied(
     before: Mapping[str, int | None], after: Mapping[str, int | None]
 ) -> tuple[tuple[str, ...], ...]:
     """The keys of one storage after a load that had several before it, as where a hook ties them."""
+    if after is before:
+        return ()
     groups: dict[int, list[str]] = {}
     for key, storage in after.items():
         if storage is not None:
@@ -231,7 +233,8 @@ class _Recorder:
     def __init__(self, module: nn.Module, simple: bool) -> None:
         self._lists: dict[int, tuple[list[str], list[str], list[str]]] = {}
         self._hooks: list[Any] = []
-        #: Storages of what torch's own load was given; None before it began.
+        self._simple = simple
+        #: Storages of what torch's own load was given; None before it began, and where nobody asks.
         self.seen: set[int] | None = None
         from torch.jit import ScriptModule
 
@@ -255,7 +258,7 @@ class _Recorder:
     def _note(
         self, state: Mapping[str, Any], prefix: str, _meta: Any, _strict: Any, *lists: list[str]
     ) -> None:
-        if not prefix:
+        if not prefix and not self._simple:  # without code of the user's, nothing is taken out before
             self._begins(state)
         missing, unexpected, messages = lists
         self._lists[id(missing)] = (missing, unexpected, messages)

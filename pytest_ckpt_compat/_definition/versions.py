@@ -57,7 +57,8 @@ def watch_versions(
     Whether an operator raised is not noted: torch's own messages say so, which begin with ``COPYING``.
     """
     storages = {storage for value in state.values() if (storage := storage_of(value)) is not None}
-    watched = Watched(derived={storage: frozenset((storage,)) for storage in storages}, users=False)
+    every = frozenset(storages)  # nothing asks which of them a tensor has, as nothing is computed
+    watched = Watched(derived=dict.fromkeys(storages, every), users=False)
     before = [(tensor, tensor._version) for tensor in tensors]
     yield watched
     written = {id(tensor): storage_of(tensor) for tensor, version in before if tensor._version != version}
@@ -65,9 +66,7 @@ def watch_versions(
     watched.reached |= watched.written
     watched.used = bool(written)
     watched.copied |= _copies(module, state, written)
-    every = frozenset(storages)
-    for storage in watched.written:
-        watched.derived[storage] = every
+    watched.derived |= dict.fromkeys(watched.written, every)
 
 
 def _copies(module: nn.Module, state: Mapping[str, Any], written: Mapping[int, int | None]) -> dict[int, str]:
@@ -78,6 +77,10 @@ def _copies(module: nn.Module, state: Mapping[str, Any], written: Mapping[int, i
         state: the checkpoint.
         written: id of each tensor that was written to -> its storage.
     """
+    dtypes = {value.dtype for value in state.values()}
+    if len(dtypes) == 1:  # then each got a tensor of this one, whichever
+        name = str(dtypes.pop()).removeprefix("torch.")
+        return {storage: name for storage in written.values() if storage is not None}
     found = {}
     for key, tensor in named_tensors(module):
         storage, value = written.get(id(tensor)), state.get(key)

@@ -8,11 +8,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What one walk over a module finds.
+
+    Attributes:
+        parts: every module, as ``parts_of`` gives them.
+        tensors: every parameter and buffer, as ``tensors_of`` gives them.
+    """
+
+    parts: Sequence[nn.Module]
+    tensors: Sequence[torch.Tensor]
+
+
+def walk(module: nn.Module) -> Walk:
+    """Visits every module, and every tensor."""
+    parts = list(parts_of(module))
+    return Walk(parts, tensors_among(parts))
 
 
 def parts_of(module: nn.Module) -> Iterator[nn.Module]:
@@ -44,9 +64,9 @@ def named_parts(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         left += [(before + name, child) for name, child in inside if child is not None]
 
 
-def tensors_of(module: nn.Module) -> list[torch.Tensor]:
+def tensors_of(module: nn.Module) -> Sequence[torch.Tensor]:
     """Every registered parameter, then every registered buffer, each once."""
-    return tensors_among(list(parts_of(module)))
+    return walk(module).tensors
 
 
 def tensors_among(parts: Sequence[nn.Module]) -> list[torch.Tensor]:
