@@ -47,12 +47,15 @@ def structure_of(module: nn.Module, definition: Definition) -> Structure:
 def _structure(module: nn.Module, entries: Mapping[str, Any], definition: Definition) -> Structure:
     tensors = {key: spec_of(value) for key, value in entries.items()}
     metadata = getattr(entries, "_metadata", None)
-    versions = None if metadata is None else {name: entry.get("version") for name, entry in metadata.items()}
+    versions = None
+    if metadata is not None:
+        found = {name: entry.get("version") for name, entry in metadata.items()}
+        versions = {name: version for name, version in found.items() if version not in (None, 1)}
     modules = described(module)
     return Structure(
         tensors=MappingProxyType(tensors),
         aliases=_aliases(entries, tensors),
-        versions=versions and {name: v for name, v in versions.items() if v not in (None, 1)},
+        versions=versions,
         modules=MappingProxyType(modules.classes),
         settings=MappingProxyType(modules.settings),
         lines=MappingProxyType(modules.lines),
@@ -159,7 +162,7 @@ def spec_of(value: object) -> TensorSpec:
         return TensorSpec(OBJECT)
     ordinary = type(value) in (torch.Tensor, torch.nn.Parameter) and value.layout is torch.strided
     if ordinary and not value.is_quantized:  # as nearly all are
-        return TensorSpec(_dtype_name(value.dtype), tuple(value.shape))
+        return _dense(value.dtype, value.shape)
     if is_lazy(value):
         return TensorSpec(UNINITIALIZED)
     dtype = _dtype_name(value.dtype)
@@ -168,6 +171,11 @@ def spec_of(value: object) -> TensorSpec:
     elif value.is_quantized and value.qscheme() is not torch.per_tensor_affine:
         dtype = f"{str(value.qscheme()).removeprefix('torch.')}_{dtype}"
     return TensorSpec(f"{_wrapper_class(value)}{dtype}", tuple(value.shape))
+
+
+@functools.lru_cache(maxsize=1024)  # the layers of a model have the same few
+def _dense(dtype: torch.dtype, shape: torch.Size) -> TensorSpec:
+    return TensorSpec(_dtype_name(dtype), tuple(shape))
 
 
 @functools.cache

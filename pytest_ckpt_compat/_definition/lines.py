@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -82,14 +82,17 @@ class Registrations:
         with contextlib.suppress(TypeError):  # it cannot be hashed, or is no module
             _KNOWN[module] = self
 
-    def of(self, part: nn.Module) -> Iterator[tuple[str, str]]:
+    def of(self, part: nn.Module) -> Sequence[tuple[str, str]]:
         """Name of each module, parameter and buffer that a module has as it was registered -> the line."""
         whose, names = self._found.get(id(part), _NOTHING)
         if whose is None or whose() is not part:
-            return
-        for name, (value, file, line) in names.items():
-            if value is None or value() is part._modules.get(name):
-                yield name, f"{self._shown[file]}:{line}"
+            return ()
+        shown, inside = self._shown, part._modules
+        return [
+            (name, f"{shown[file]}:{line}")
+            for name, (value, file, line) in names.items()
+            if value is None or value() is inside.get(name)
+        ]
 
 
 @contextlib.contextmanager

@@ -56,7 +56,8 @@ def described(module: nn.Module) -> Modules:
             if kind not in names:
                 names[kind] = name_of(kind)
             classes[path], settings[path] = names[kind], _without_place(path, settings_of(part))
-            lines.update((before + name, line) for name, line in registered.of(part))
+            for name, line in registered.of(part):
+                lines[before + name] = line
         if not part._modules:
             continue
         inside = [(before + name, child) for name, child in part._modules.items() if child is not None]
