@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -116,3 +116,10 @@ def test_a_headline_begins_with_a_load_that_fails_and_not_with_what_is_to_be_rec
     (missing,) = judge([Change("missing", new=("a",))], Policy())
     both = (replace(changed, severity=Severity.ERROR), missing)
     assert headline(ckpt.Verdict(both, name="v1")) == "CK101 v1: 1 tensor missing, it differs"
+
+
+def test_a_judgement_leaves_all_else_of_a_change() -> None:
+    texts: dict[str, Any] = {each.name: (each.name,) for each in fields(Change)}
+    change = Change(**texts)
+    judged = change.judged("CK101", Severity.ERROR)
+    assert judged == replace(change, rule="CK101", severity=Severity.ERROR)

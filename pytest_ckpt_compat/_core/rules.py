@@ -68,7 +68,7 @@ def _judge(change: Change, policy: Policy) -> Change:
     severity = rule.severity if policy.strict or rule.lenient is None else rule.lenient
     if change.kind == "retyped" and change.advice:  # what was trained is lost, and nothing raises
         severity = Severity.ERROR
-    return _accepted(replace(change, rule=rule.id, severity=severity), policy)
+    return _accepted(change.judged(rule.id, severity), policy)
 
 
 def accept(judged: Iterable[Change], policy: Policy) -> tuple[Change, ...]:
