@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import pytest_ckpt_compat as ckpt
+from pytest_ckpt_compat._core import storages
 from pytest_ckpt_compat._report.text import headline
 from tests.test_quantized import Static, dynamic, plain, static
 
@@ -52,3 +53,19 @@ def test_a_list_of_all_backends_is_not_in_a_headline(tmp_path: Path) -> None:
     assert "Could not run 'quantized::" in line
     assert "AutogradXLA" not in line
     assert len(line) < 400
+
+
+ENDS = (
+    *("absmax", "quant_map", "nested_absmax", "nested_quant_map", "quant_state.bitsandbytes__nf4"),
+    *("SCB", "weight_format", "qweight", "qzeros", "g_idx", "_packed_params", "_all_weight_values"),
+    *("_packed_params._packed_params", "_packed_params.dtype"),
+)
+
+
+@pytest.mark.parametrize("end", [*ENDS, "weight", "SCBs", "absmax.0", "bitsandbytes__nf4", "my_qweight"])
+@pytest.mark.parametrize("before", ["", "fc.", "layers.0.fc.weight.", "two\nlines."])
+def test_what_keys_show_together_is_what_each_shows(end: str, before: str) -> None:
+    keys = ("a.weight", before + end, "z.bias")
+    shown = {key: words for key in keys if (words := storages.quantized(key))}
+    assert storages.quantized_among(keys) == shown
+    assert bool(shown) == (end in ENDS and (bool(before) or "_packed_params" in end or "_all_w" in end))

@@ -59,6 +59,8 @@ def _followed(changes: Sequence[Change], old: Structure, new: Structure) -> dict
     An order by name does not show what came before: then it is the only layer beside it that fits.
     """
     lost = {key for each in changes if each.kind == "unexpected" for key in each.old}
+    if not lost:
+        return {}
     order = list(dict.fromkeys(map(_module, old.tensors)))
     norms = [each for each in order if _is_lost(each, lost, old)]
     stays = [each for each in order if _stays(each, old, new)] if norms else []
@@ -145,6 +147,8 @@ def folded(changes: Sequence[Change], old: Structure, new: Structure) -> dict[st
     stands right before its own.
     """
     lost = {key for each in changes if each.kind == "unexpected" for key in each.old}
+    if not lost:
+        return {}
     gained = {key for each in changes if each.kind == "missing" for key in each.new}
     order = list(dict.fromkeys(map(_module, old.tensors)))
     norms = [each for each in order if _is_lost(each, lost, old)]

@@ -11,6 +11,8 @@ from pytest_ckpt_compat._core.structure import Structure
 
 _RESIZED: frozenset[Kind] = frozenset({"resized", "head-resized"})
 _OF_KEYS: frozenset[Kind] = frozenset({"missing", "unexpected", *_RESIZED})
+#: Kinds of changes of which some may be told as that.
+_TOLD: frozenset[Kind] = _OF_KEYS | {"load-raises"}
 #: Names by which a layer keeps its weight, or what stands in its place.
 _WEIGHTS = ("_packed_params", "_all_weight_values", "weight", "qweight", "SCB")
 #: What a quantized module has that holds no weight, as at the entrance of a model.
@@ -27,6 +29,8 @@ def with_quantization(changes: Sequence[Change], old: Structure, new: Structure)
         old: the checkpoint.
         new: the definition.
     """
+    if not any(each.kind in _TOLD for each in changes):
+        return changes
     ours, theirs = _layers(old), _layers(new)
     if bool(ours) == bool(theirs):
         return changes
@@ -45,8 +49,9 @@ def with_quantization(changes: Sequence[Change], old: Structure, new: Structure)
 
 def _layers(side: Structure) -> dict[str, str]:
     """The layers whose weights are quantized -> the form in words; "" for what has no weight."""
-    found = {_layer(key): words for key in side.tensors if (words := storages.quantized(key))}
-    by_dtype = {_layer(key) for key, spec in side.tensors.items() if storages.is_quantized(spec.dtype)}
+    found = {_layer(key): words for key, words in storages.quantized_among(side.tensors).items()}
+    quantized = set(filter(storages.is_quantized, {spec.dtype for spec in side.tensors.values()}))
+    by_dtype = {_layer(key) for key, spec in side.tensors.items() if spec.dtype in quantized}
     found |= dict.fromkeys(by_dtype - found.keys(), "" if found else "quantized weights")
     if not found:
         return {}

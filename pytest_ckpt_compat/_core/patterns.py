@@ -56,7 +56,8 @@ def fold(keys: Sequence[str], universe: Iterable[str] = ()) -> tuple[Fold, ...]:
     everything = tuple(universe)
     if len(keys) == len(everything) > 1 and set(keys) == set(everything):
         return (Fold("*", tuple(keys)),)
-    folded = _fold([(key, key) for key in keys], everything or keys, everything or keys, bool(everything))
+    universe = everything or keys
+    folded = _fold([(key, key) for key in keys], universe, universe, bool(everything))
     return tuple(Fold(each.old_pattern, tuple(old for old, _ in each.pairs)) for each in folded)
 
 
@@ -116,7 +117,8 @@ def _subtrees(
     pairs: Sequence[tuple[str, str]], old_keys: Iterable[str], new_keys: Iterable[str], whole: bool
 ) -> list[_Unit]:
     """Joins pairs into the largest subtrees that correspond as a whole."""
-    old_sizes, new_sizes = _sizes(old_keys), _sizes(new_keys)
+    old_sizes = _sizes(old_keys)
+    new_sizes = old_sizes if new_keys is old_keys else _sizes(new_keys)
     levels: defaultdict[int, list[_Unit]] = defaultdict(list)
     for old, new in pairs:
         levels[old.count(".") + 1].append(_Unit(old, new, False, ((old, new),)))
@@ -147,7 +149,7 @@ def _join(parent: str, units: list[_Unit], old_sizes: Counter[str], new_sizes: C
 
 def _sizes(keys: Iterable[str]) -> Counter[str]:
     """Maps each subtree to the number of its keys."""
-    innermost = Counter(_around(key, False) for key in keys)
+    innermost = Counter([key[: key.rfind(".") + 1] for key in keys])
     sizes: Counter[str] = Counter()
     for prefix, number in innermost.items():
         sizes[""] += number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 #: Words for a quantized form -> what the keys end with that it adds to a layer's.
@@ -19,12 +19,26 @@ QUANTIZED: Mapping[str, re.Pattern[str]] = MappingProxyType(
         ),
     }
 )
+#: What any of them has, in keys with a dot before each.
+_ANY = re.compile(
+    r"\.(((nested_)?(absmax|quant_map)|bitsandbytes__\w+|SCB|weight_format|qweight|qzeros|g_idx)$"
+    r"|(_packed_params|_all_weight_values)(\.|$))",
+    re.MULTILINE,
+)
 _FLAT = re.compile(r"(^|\.)_?flat_param(_\d+)?$")
 
 
 def quantized(key: str) -> str:
     """The form in which a key shows that the layer's weights are quantized, in words; "" for none."""
     return next((words for words, form in QUANTIZED.items() if form.search(key)), "")
+
+
+def quantized_among(keys: Iterable[str]) -> dict[str, str]:
+    """Key -> the form that it shows, in words, for those that show one; most models have none."""
+    keys = tuple(keys)
+    if not _ANY.search("." + "\n.".join(keys)):
+        return {}
+    return {key: words for key in keys if (words := quantized(key))}
 
 
 def is_quantized(dtype: str) -> bool:
