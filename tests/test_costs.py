@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import types
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +197,26 @@ def test_a_check_visits_the_modules_a_few_times(tmp_path: Path, monkeypatch: pyt
 @given(st.lists(st.integers(0, 5), max_size=5))
 def test_the_strides_that_a_contiguous_tensor_gets_are_torchs(shape: list[int]) -> None:
     assert empty(ckpt.TensorSpec("float32", tuple(shape)), "meta").stride() == torch.empty(shape).stride()
+
+
+@pytest.mark.parametrize("inner", [5, 6])
+def test_no_module_waits_for_the_garbage_collector(tmp_path: Path, inner: int) -> None:
+    torch.save(_nested(5).state_dict(), tmp_path / "a.pt")
+    built: list[weakref.ref[torch.nn.Module]] = []
+
+    def model() -> torch.nn.Module:
+        module = _nested(inner)
+        built.append(weakref.ref(module))
+        return module
+
+    gc.disable()
+    try:
+        verdict = ckpt.check(tmp_path / "a.pt", model)
+        assert verdict.compatible == (inner == 5)
+        assert built
+        assert not any(each() is not None for each in built)
+    finally:
+        gc.enable()
 
 
 def test_a_load_makes_one_tensor_of_a_key_and_looks_at_few_storages(monkeypatch: pytest.MonkeyPatch) -> None:

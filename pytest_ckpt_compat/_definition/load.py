@@ -139,6 +139,7 @@ def attempt(
     outcome = replace(outcome, remapped=done)
     wants_numbers = watched.refused or watched.doubts.asked or _wants_numbers(cause, outcome.errors)
     read = watched.numbers or any(storage_of(tensor) in watched.derived for tensor in watched.doubts.read)
+    raised = cause = None  # its traceback has this frame, and would keep the module until a collection
     return Attempt(outcome, wants_numbers, watched.refused, read, watched.doubts)
 
 
