@@ -95,12 +95,11 @@ def retyped(
         copied: key -> the dtype of what was copied there, which a hook may have made of the checkpoint's.
     """
     refused = frozenset(refused)
-    for key in sides(old.tensors, new.tensors).both:
-        before, after = old.tensors[key], new.tensors[key]
-        if copied.get(key) == after.dtype:
+    for key, after in new.tensors.items():
+        before = old.tensors.get(key)
+        if before is None or before.dtype == after.dtype or copied.get(key) == after.dtype:
             continue
-        differ = before.dtype != after.dtype and not {OBJECT, UNINITIALIZED} & {before.dtype, after.dtype}
-        if differ and key not in refused:
+        if key not in refused and {OBJECT, UNINITIALIZED}.isdisjoint((before.dtype, after.dtype)):
             detail, advice = lost(key, before, after)
             yield Change("retyped", (key,), (key,), (before,), (after,), detail=detail, advice=advice)
 
@@ -119,6 +118,8 @@ def retied(
         left_out: keys of the checkpoint that code before torch's own load takes out.
         in_load: groups of keys of the definition that its load has tied.
     """
+    if not old.aliases and not new.aliases:
+        return
     shared = set(sides(old.tensors, new.tensors).both)
     before, after = _ties(old, shared), _ties(new, shared)
     for group in after:

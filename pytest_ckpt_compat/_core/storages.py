@@ -26,6 +26,8 @@ _ANY = re.compile(
     re.MULTILINE,
 )
 _FLAT = re.compile(r"(^|\.)_?flat_param(_\d+)?$")
+#: What is in a key that matches it, which nearly none is.
+_FLAT_WORD = "flat_param"
 
 
 def quantized(key: str) -> str:
@@ -48,4 +50,4 @@ def is_quantized(dtype: str) -> bool:
 
 def is_flat(key: str) -> bool:
     """Whether FSDP keeps the parameters of several layers under a key, in one vector."""
-    return bool(_FLAT.search(key))
+    return _FLAT_WORD in key and bool(_FLAT.search(key))
