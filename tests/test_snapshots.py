@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -257,6 +258,30 @@ def test_unused_snapshots_are_listed_and_pruned_only_after_a_complete_run(projec
     result = project.runpytest_inprocess("--ckpt-prune", "-m", "checkpoint")
     result.stdout.fnmatch_lines(["removed   ckpt_snapshots/other.pt.json: no test uses it"])
     assert set(stored(project)) == {"net.pt.json", "definitions/models.Net.json"}
+
+
+@pytest.mark.parametrize(
+    "option", ["--noconftest", "--confcutdir=below", "--setup-plan", "--setup-only", "--collect-only"]
+)
+@pytest.mark.parametrize("writes", ["--ckpt-prune", "--ckpt-update"])
+def test_a_run_without_conftest_or_without_tests_removes_nothing(
+    project: pytest.Pytester, option: str, writes: str
+) -> None:
+    project.makeconftest(
+        "def pytest_ckpt_compat_checkpoints(config):\n"
+        "    return [{'path': 'net.pt', 'id': 'net', 'model': 'models:Net'}]\n"
+    )
+    project.mkdir("below")
+    project.runpytest_inprocess("--ckpt-update")
+    project.makepyfile(TEST.replace("net.pt", "other.pt"))
+    save(project.path / "other.pt")
+    shutil.copy(project.path / "ckpt_snapshots/net.json", project.path / "ckpt_snapshots/old.json")
+    before = stored(project)
+    assert "net.json" in before
+    result = project.runpytest_inprocess(option, writes)
+    result.stdout.no_fnmatch_line("removed*")
+    result.stdout.no_fnmatch_line("unused*")
+    assert set(stored(project)) >= set(before)
 
 
 @pytest.mark.parametrize("trouble", ["import", "unfindable", "stopped", "skipped", "module"])

@@ -6,9 +6,11 @@ import pytest
 
 from pytest_ckpt_compat._registry.names import MARKER
 
-#: Options that leave tests out.
-_NARROWING = ("keyword", "deselect", "ignore", "ignore_glob", "lf", "stepwise")
+#: Options that leave tests out, or the ``conftest.py`` that registers checkpoints.
+_NARROWING = ("keyword", "deselect", "ignore", "ignore_glob", "lf", "stepwise", "noconftest")
 
+#: Options with which no test is run.
+_PLANNING = ("collectonly", "setuponly", "setupplan")
 
 #: Settings that say what is collected; one that is overridden for a run may leave tests out.
 _COLLECTING = ("python_files", "python_classes", "python_functions", "testpaths", "norecursedirs")
@@ -16,8 +18,8 @@ _COLLECTING = ("python_files", "python_classes", "python_functions", "testpaths"
 
 def ran_everything(session: pytest.Session) -> bool:
     """Whether the run covered every checkpoint of the project and came to its end."""
-    ran = not session.config.getoption("collectonly") and not was_stopped(session)
-    return ran and asked_for_everything(session.config)
+    planned = any(session.config.getoption(name, False) for name in _PLANNING)
+    return not planned and not was_stopped(session) and asked_for_everything(session.config)
 
 
 def was_stopped(session: pytest.Session) -> bool:
@@ -32,7 +34,16 @@ def asked_for_everything(config: pytest.Config) -> bool:
     overridden = (each.partition("=")[0].strip() for each in config.option.override_ini or ())
     narrowed = narrowed or not set(_COLLECTING).isdisjoint(overridden)
     marks = getattr(config.option, "markexpr", "") in ("", None, MARKER)
-    return marks and not narrowed and _whole_project(config)
+    return marks and not narrowed and _whole_project(config) and not _cuts_conftests(config)
+
+
+def _cuts_conftests(config: pytest.Config) -> bool:
+    """Whether ``--confcutdir`` leaves out the ``conftest.py`` of the root folder."""
+    cut = getattr(config.option, "confcutdir", None)
+    return bool(cut) and (config.invocation_params.dir / cut).resolve() not in (
+        config.rootpath,
+        *config.rootpath.parents,
+    )
 
 
 def _whole_project(config: pytest.Config) -> bool:
