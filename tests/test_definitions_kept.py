@@ -390,6 +390,16 @@ def test_values_are_compared_by_what_they_hold(one: object, other: object, alike
     assert plain(one) is not OPAQUE
 
 
+@pytest.mark.parametrize("make", [list, dict, set])
+def test_one_collection_twice_is_not_two_that_are_equal(make: Callable[[], Any]) -> None:
+    one = make()
+    assert plain([one, one]) == plain([one] * 2)
+    assert plain([one, one]) != plain([one, make()])
+    assert alike({"a": one, "b": one}) == alike({"b": one, "a": one})
+    assert alike({"a": one, "b": one}) != alike({"a": one, "b": make()})
+    assert alike({"a": one, "b": make()}) == alike({"a": make(), "b": one})
+
+
 @pytest.mark.parametrize(
     "value", [object(), [object()], nn.ReLU(), torch.zeros(1), iter([1]), list(range(2000))]
 )

@@ -49,12 +49,23 @@ _SAME = (
 def plain(value: Any) -> Any:
     """What equals that of another value only if both are alike; ``OPAQUE`` where nothing can say so.
 
-    Collections of Python's own count by what they hold, in order; functions by their code, defaults and
-    attributes; a class or module by being the same, so that what is in it has to be noted apart: where one
-    is held by something else, nothing can say so. No code of the user's is run.
+    Collections of Python's own count by what they hold, in order, and by which of them are one object;
+    functions by their code, defaults and attributes; a class or module by being the same, so that what is in
+    it has to be noted apart: where one is held by something else, nothing can say so. No code of the user's
+    is run.
     """
+    return _all_plain([value])[0]
+
+
+def _all_plain(values: Iterable[Any]) -> list[Any]:
+    """As ``plain``, for each of several values."""
+    seen: dict[int, int] = {}
+    return [_plain_or_opaque(each, seen) for each in values]
+
+
+def _plain_or_opaque(value: Any, seen: dict[int, int]) -> Any:
     try:
-        return _plain(value, 0, [_MOST])
+        return _plain(value, 0, [_MOST], seen)
     except _OpaqueError:
         return OPAQUE
 
@@ -63,7 +74,7 @@ class _OpaqueError(Exception):
     """Some part of a value cannot be compared."""
 
 
-def _plain(value: Any, depth: int, left: list[int]) -> Any:
+def _plain(value: Any, depth: int, left: list[int], seen: dict[int, int]) -> Any:
     kind: Any = type(value)
     left[0] -= 1
     if depth > _DEPTH or left[0] < 0:
@@ -79,11 +90,18 @@ def _plain(value: Any, depth: int, left: list[int]) -> Any:
     inside = _INSIDE.get(kind)
     if inside is None:
         raise _OpaqueError
+    if kind in _CHANGEABLE:  # ``a is b`` may decide, and what changes one changes the other
+        if id(value) in seen:
+            return (kind, Same, seen[id(value)])
+        seen[id(value)] = len(seen)
     parts = inside(value)
     if kind in (set, frozenset):
-        return (kind, frozenset(_plain(each, depth + 1, left) for each in parts))
-    return (kind, *(_plain(each, depth + 1, left) for each in parts))
+        return (kind, frozenset(_plain(each, depth + 1, left, seen) for each in parts))
+    return (kind, *(_plain(each, depth + 1, left, seen) for each in parts))
 
+
+#: Collections of which one may be at several places, and is changed at all of them.
+_CHANGEABLE = (list, dict, set)
 
 #: Class -> what its values hold.
 _INSIDE: Mapping[type, Callable[[Any], Iterable[Any]]] = {
@@ -112,5 +130,6 @@ def _may_change(kind: type) -> bool:
 
 def alike(kwargs: Mapping[str, Any]) -> Any:
     """As ``plain``, for keyword arguments, whose order says nothing."""
-    found = {name: plain((value,)) for name, value in kwargs.items()}
+    names = sorted(kwargs)
+    found = dict(zip(names, _all_plain((kwargs[name],) for name in names), strict=True))
     return OPAQUE if any(each is OPAQUE for each in found.values()) else frozenset(found.items())
