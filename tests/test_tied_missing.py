@@ -74,3 +74,33 @@ def test_the_advice_is_true_of_torch() -> None:
         net = Net()
         net.load_state_dict({**state, "head.weight": given})
         assert bool((net.embed.weight == 1).all()) is kept
+
+
+@pytest.mark.parametrize(
+    ("kept", "layers", "parts", "tied", "given"),
+    [
+        (0, 4, "w", "l.0.w", ["l.{1..3}.w the checkpoint's l.0.w, to which they are"]),
+        (2, 4, "w", "l.2.w", ["l.{0,1,3}.w the checkpoint's l.2.w, to which they are"]),
+        (
+            *(0, 3, "vw", "l.0.*"),
+            [f"l.{at}.* the checkpoint's l.0.*, to which they are" for at in (1, 2)],
+        ),
+        (0, 2, "w", "l.0.w", ["l.1.w the checkpoint's l.0.w, to which it is"]),
+    ],
+)
+def test_one_tensor_may_be_wanted_under_many_keys(
+    kept: int, layers: int, parts: str, tied: str, given: list[str]
+) -> None:
+    """As where layers share their parameters, and the checkpoint was saved without copies."""
+    shapes = {f"l.{at}.{part}": (2,) for at in range(layers) for part in parts} | {"head.bias": (3,)}
+    groups = tuple(tuple(f"l.{at}.{part}" for at in range(layers)) for part in parts)
+    held = {key: shape for key, shape in shapes.items() if key.startswith((f"l.{kept}.", "head"))}
+    old = Structure({key: TensorSpec("float32", shape) for key, shape in held.items()})
+    new = Structure({key: TensorSpec("float32", shape) for key, shape in shapes.items()}, aliases=groups)
+    verdict = ckpt.diff(old, new)
+    missing = [each for each in verdict.changes if each.kind == "missing"]
+    assert len(missing) == (layers - 1) * len(parts)
+    assert {each.detail for each in missing} == {f"tied to {tied}"}
+    assert list(dict.fromkeys(each.advice for each in missing)) == [
+        f"give {each} tied (migrate=): any other value would overwrite that, too" for each in given
+    ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 from pytest_ckpt_compat._core.changes import TIED, Change
-from pytest_ckpt_compat._core.patterns import fold_pairs
+from pytest_ckpt_compat._core.patterns import fold, fold_pairs
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.ties import Source, sources
 
@@ -37,21 +39,46 @@ def with_sources(changes: Sequence[Change], old: Structure, new: Structure) -> S
 
 def _told(found: Mapping[str, Source], old: Structure, new: Structure) -> Mapping[str, tuple[str, str]]:
     """Missing key -> the clause about it, and what helps; keys of one pattern share their words."""
-    tied = {
-        key: TIED + folded.old_pattern
-        for folded in fold_pairs([(each.key, key) for key, each in found.items()], new.tensors, new.tensors)
-        for _, key in folded.pairs
-    }
-    told = {}
-    for folded in fold_pairs([(each.tensor, key) for key, each in found.items()], old.tensors, new.tensors):
-        given = f"the checkpoint's {folded.old_pattern}, to which {_is(folded.pairs)} tied"
-        for _, key in folded.pairs:
-            told[key] = (
-                tied[key],
-                f"give {folded.new_pattern} {given} (migrate=): any other value would overwrite that, too",
-            )
+    told: dict[str, tuple[str, str]] = {}
+    for keys in _groups(found):
+        pairs = [(found[key].key, key) for key in keys]
+        tied = {
+            key: TIED + pattern
+            for pattern, _, some in _folded(pairs, new.tensors, new.tensors)
+            for key in some
+        }
+        pairs = [(found[key].tensor, key) for key in keys]
+        for tensor, pattern, some in _folded(pairs, old.tensors, new.tensors):
+            given = f"the checkpoint's {tensor}, to which {_is(some)} tied"
+            advice = f"give {pattern} {given} (migrate=): any other value would overwrite that, too"
+            told |= {key: (tied[key], advice) for key in some}
     return told
 
 
-def _is(pairs: Sequence[object]) -> str:
-    return "it is" if len(pairs) == 1 else "they are"
+def _groups(found: Mapping[str, Source]) -> Iterator[Sequence[str]]:
+    """The keys in as few groups as may be: each of one tensor, or each with no tensor twice."""
+    of_tensor = defaultdict(list)
+    for key, each in found.items():
+        of_tensor[each.tensor].append(key)
+    if len(of_tensor) < max(map(len, of_tensor.values())):
+        yield from of_tensor.values()
+    else:
+        for row in zip_longest(*of_tensor.values()):
+            yield [key for key in row if key is not None]
+
+
+def _folded(
+    pairs: Sequence[tuple[str, str]], old: Iterable[str], new: Iterable[str]
+) -> Iterator[tuple[str, str, Sequence[str]]]:
+    """Pattern of the given keys, pattern of those that get them, and these themselves."""
+    first = pairs[0][0]
+    if all(source == first for source, _ in pairs):
+        for one in fold([key for _, key in pairs], new):
+            yield first, one.pattern, one.keys
+        return
+    for both in fold_pairs(pairs, old, new):
+        yield both.old_pattern, both.new_pattern, [key for _, key in both.pairs]
+
+
+def _is(keys: Sequence[str]) -> str:
+    return "it is" if len(keys) == 1 else "they are"

@@ -40,7 +40,7 @@ def asked_for_everything(config: pytest.Config) -> bool:
 def _cuts_conftests(config: pytest.Config) -> bool:
     """Whether ``--confcutdir`` leaves out the ``conftest.py`` of the root folder."""
     cut = getattr(config.option, "confcutdir", None)
-    return bool(cut) and (config.invocation_params.dir / cut).resolve() not in (
+    return cut is not None and (config.invocation_params.dir / cut).resolve() not in (
         config.rootpath,
         *config.rootpath.parents,
     )
