@@ -155,6 +155,55 @@ def test_what_is_no_report_at_all(project: Path, command: Command) -> None:
         assert printed.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("fields", "here", "there"),
+    [
+        ({"text": "OK net-v1\n  C:\\x\\net.pt"}, "OK net-v1", "OK net-v1: 6 tensors load"),
+        ({"where": "net.py:9"}, 'where is "net.py:9"', 'where is "models.py:'),
+        ({"notes": ["n" * 500]}, 'notes is ["nnn', "notes is []"),
+    ],
+)
+def test_what_two_shards_disagree_about_is_named(
+    project: Path, command: Command, fields: dict[str, Any], here: str, there: str
+) -> None:
+    changed(project / "net-v1.json", "b.json", checkpoint=fields)
+    printed = command("report", "merge", "net-v1.json", "b.json")
+    assert printed.code == 2
+    assert printed.err.startswith(f"ckpt-compat: b.json: says of net-v1: {here}"), printed.err
+    assert f"; net-v1.json says: {there}" in printed.err
+    assert len(printed.err) < 600
+
+
+@pytest.mark.parametrize(
+    ("shard", "fields", "complaint"),
+    [
+        ("net-v1", {"registered": ["net-v1", "net-v5"]}, "it says nothing of net-v5, which is registered"),
+        ("net-v1", {"checkpoints": []}, "it says nothing of net-v1, which is registered"),
+        *(
+            (
+                "net-v2",
+                {"checkpoint": {"state": state}, "compatible": True},
+                f"net-v2 is {state}, and has a ch",
+            )
+            for state in ("ok", "warning", "before", "skipped", "unknown")
+        ),
+    ],
+)
+def test_no_report_says_more_than_its_checkpoints_do(
+    project: Path, command: Command, shard: str, fields: dict[str, Any], complaint: str
+) -> None:
+    changed(project / f"{shard}.json", "b.json", **fields)
+    printed = command("report", "merge", "net-v3.json", "b.json")
+    assert (printed.code, printed.out) == (2, "")
+    assert f"b.json: is a report with something in it that none has: {complaint}" in printed.err
+
+
+def test_a_report_may_begin_with_a_byte_order_mark(project: Path, command: Command) -> None:
+    text = (project / "net-v1.json").read_text(encoding="utf-8")
+    (project / "b.json").write_text(text, encoding="utf-8-sig")
+    assert command("report", "merge", "b.json").code == 0
+
+
 def test_texts_of_a_report_are_safe_to_print(project: Path, command: Command) -> None:
     evil = {"text": "one\x1b[2J\ntwo", "headline": "three\x1b[2J", "state": "broken"}
     changed(project / "net-v1.json", "b.json", checkpoint=evil)

@@ -223,3 +223,18 @@ def test_a_state_dict_that_is_none(tmp_path: Path, given: Any) -> None:
     (note,) = verdict.notes
     assert "state_dict() gave " in note
     assert "no checkpoint of it can be saved" in note
+
+
+def test_modules_nested_too_deeply_for_torch_are_told_as_that(tmp_path: Path) -> None:
+    depth = 2 * sys.getrecursionlimit()
+
+    def nested() -> nn.Module:
+        net = inner = nn.Module()
+        for _ in range(depth):
+            inner.add_module("next", nn.Module())
+            inner = inner.get_submodule("next")
+        return net
+
+    torch.save({"w": torch.zeros(1)}, tmp_path / "net.pt")
+    with pytest.raises(ckpt.CkptCompatError, match=r"state_dict\(\) raised RecursionError"):
+        ckpt.check(tmp_path / "net.pt", nested)

@@ -116,11 +116,17 @@ def loadable_entries(module: nn.Module, definition: Definition) -> tuple[Mapping
     """Returns what a load may write to, even if ``state_dict()`` raises: torch loads into such a module, too.
 
     Returns: the entries, and why they are not those of ``state_dict()``, or "".
+
+    Raises:
+        BuildError: modules are nested too deeply for torch itself.
     """
     try:
         return entries_of(module, definition), ""
     except BuildError as error:
-        return registered(module), f"{error.problem}: no checkpoint of it can be saved"
+        try:
+            return registered(module), f"{error.problem}: no checkpoint of it can be saved"
+        except RecursionError:
+            raise error from None
 
 
 def saves_with_hooks(parts: Iterable[nn.Module]) -> bool:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import NamedTuple
 
+from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._report import migrations, of_run, overview
 from pytest_ckpt_compat._report.summary import Entry, Run, unique
+
+#: Characters of a line that a message quotes.
+_LONGEST = 200
 
 
 class Shard(NamedTuple):
@@ -75,6 +81,29 @@ def _agreed(shards: Iterable[Shard], registered: set[str]) -> tuple[Entry, ...]:
             elif other.state == "skipped" or not name:
                 known[entry.id] = file, entry
             elif entry != other and entry.state != "skipped":
-                problem = f"says of {entry.id}: {entry.headline}; {name} says: {other.headline}"
+                here, there = _first_difference(entry, other)
+                problem = f"says of {visible(entry.id)}: {here}; {name} says: {there}"
                 raise UsageError(file, problem, "check it in one shard, on one commit")
     return (*(entry for _, entry in known.values()), *rest)
+
+
+def _first_difference(one: Entry, other: Entry) -> tuple[str, str]:
+    """What two entries say that is not the same, as briefly as may be."""
+    ours, theirs = (
+        [each.headline, each.state, *each.text.split("\n"), *_fields(each)] for each in (one, other)
+    )
+    pairs = zip_longest(ours, theirs, fillvalue="no such line")
+    here, there = next((pair for pair in pairs if pair[0] != pair[1]), (one.headline, other.headline))
+    return _brief(here), _brief(there)
+
+
+def _fields(entry: Entry) -> Iterator[str]:
+    """The rest of an entry, a line for each part of it."""
+    for name, value in sorted({**entry.as_data(), **entry.data}.items()):
+        if name not in ("headline", "state", "text", "data"):
+            yield f"{name} is {json.dumps(value, sort_keys=True)}"
+
+
+def _brief(line: str) -> str:
+    line = visible(line.strip())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."

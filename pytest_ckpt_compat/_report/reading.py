@@ -23,6 +23,10 @@ from pytest_ckpt_compat._report.summary import Entry, Run
 
 _REDO = "write it with ckpt-compat check --report FILE.json"
 
+#: Severities of which no change is, by the state of its checkpoint; where a state is not here, ``_FAILING``.
+_FAILING = frozenset((Severity.ERROR.value, Severity.INCOMPLETE.value))
+_DENIED_BY = {"broken": frozenset[str](), "unknown": frozenset((Severity.ERROR.value,))}
+
 _MAYBE: Form = (str, type(None))
 _SIDE: Form = {"source": str, "tensors": (int, type(None)), "digest": _MAYBE}
 _CHANGE: Form = {
@@ -95,7 +99,7 @@ def loads(text: str, shown: str) -> Run:
         ReadError: it is no such report, or one of another version.
     """
     try:
-        data = json.loads(text)
+        data = json.loads(text.removeprefix("\ufeff"))  # some shells write this mark
     except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict) or "schema" not in data or not isinstance(data.get("checkpoints"), list):
@@ -119,6 +123,7 @@ def loads(text: str, shown: str) -> Run:
 
 
 def _run(data: Mapping[str, Any]) -> Run:
+    _require_entries(data)
     done = data["migrations"]
     repaired = {str(name): tuple(ids) for name, ids in done["repaired"].items()}
     return Run(
@@ -131,6 +136,19 @@ def _run(data: Mapping[str, Any]) -> Run:
         tuple(data["registered"]),
         tuple(data["deselected"]),
     )
+
+
+def _require_entries(data: Mapping[str, Any]) -> None:
+    """Raises ValueError if something registered is not told of, or is told of better than its changes are."""
+    silent = set(data["registered"]) - {each["id"] for each in data["checkpoints"]}
+    if silent:
+        raise ValueError(f"it says nothing of {visible(min(silent))}, which is registered")
+    for each in data["checkpoints"]:
+        worst = {change["severity"] for change in each["changes"]} & _DENIED_BY.get(each["state"], _FAILING)
+        if worst:
+            raise ValueError(
+                f"{visible(each['id'])} is {each['state']}, and has a change that is {min(worst)}"
+            )
 
 
 def _shown(lines: Collection[str]) -> tuple[str, ...]:
