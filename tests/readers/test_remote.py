@@ -24,6 +24,8 @@ from safetensors.torch import save_file
 from pytest_ckpt_compat._core.addresses import redacted
 from pytest_ckpt_compat._core.errors import ReadError, UnreachableError
 from pytest_ckpt_compat._readers import read
+from pytest_ckpt_compat._readers.source import http
+from pytest_ckpt_compat._readers.source.remote import Fetched
 from tests.readers.agreement import network
 
 GIGABYTE = 1 << 30
@@ -36,6 +38,9 @@ class Server:
     Attributes:
         folder: what it serves.
         mode: how it answers: "ranges" as it should, or wrongly in one of the ways below.
+        first: status and headers of its first answers.
+        marks: headers of its first answers with parts.
+        breaking_off: how many answers with parts end early.
         requests: method and range of each request.
         sent: bytes of bodies sent.
     """
@@ -43,8 +48,19 @@ class Server:
     folder: Path
     url: str = ""
     mode: str = "ranges"
+    first: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    marks: list[dict[str, str]] = field(default_factory=list)
+    breaking_off: int = 0
     requests: list[tuple[str, str]] = field(default_factory=list)
     sent: int = 0
+
+    def refusal(self, path: Path) -> tuple[int, dict[str, str]] | None:
+        """Status and headers of an answer without the file."""
+        if self.first:
+            return self.first.pop(0)
+        if self.mode.isdigit():
+            return int(self.mode), {}
+        return None if path.is_file() else (404, {})
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -65,8 +81,9 @@ class Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range", "")
         state.requests.append((self.command, wanted))
         path = state.folder / self.path.partition("?")[0].lstrip("/")
-        if state.mode.isdigit() or not path.is_file():
-            self.reply(int(state.mode) if state.mode.isdigit() else 404, {"Content-Length": "0"})
+        refusal = state.refusal(path)
+        if refusal is not None:
+            self.reply(refusal[0], {"Content-Length": "0", **refusal[1]})
             return
         size = path.stat().st_size
         begin, end = 0, size
@@ -84,7 +101,13 @@ class Handler(BaseHTTPRequestHandler):
         if state.mode == "short":
             end = max(begin, end - 10)
             headers["Content-Length"] = str(end - begin)
+        if partial and state.marks:
+            headers |= state.marks.pop(0)
         self.reply(206 if partial else 200, headers)
+        if partial and state.breaking_off:
+            state.breaking_off -= 1
+            self.close_connection = True
+            return
         if body:
             self.send(path, begin, end)
 
@@ -120,6 +143,14 @@ def server(tmp_path: Path) -> Iterator[Server]:
         state.url = f"http://127.0.0.1:{listening.server_address[1]}"
         yield state
         listening.shutdown()
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long a server was waited for, each time; nobody waits."""
+    found: list[float] = []
+    monkeypatch.setattr(http, "sleep", found.append)
+    return found
 
 
 def sparse_safetensors(path: Path, size: int = GIGABYTE) -> None:
@@ -195,9 +226,98 @@ def test_a_server_that_misbehaves_is_stopped(server: Server, mode: str) -> None:
     assert server.sent < 20_000_000  # what fits in the buffers of the connection
     assert caught.value.advice in (
         "fetch the file and give its path",
+        "run again once nothing writes to it, or fetch the file and give its path",
         "check the address",
         "check the address, the network and your credentials",
     )
+
+
+def long_header(server: Server) -> str:
+    """The address of a file whose header takes two requests."""
+    save_file({f"{'x' * 100}{n}": torch.ones(1) for n in range(3000)}, server.folder / "m.safetensors")
+    return f"{server.url}/m.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "times", "slept"),
+    [
+        (429, {"Retry-After": "7"}, 2, [7.0]),
+        (503, {}, 2, [1.0]),
+        (503, {"Retry-After": "soon"}, 4, [1.0, 1.0]),
+    ],
+)
+def test_a_busy_server_is_asked_again(
+    server: Server, waits: list[float], status: int, headers: dict[str, str], times: int, slept: list[float]
+) -> None:
+    address = long_header(server)
+    server.first = [(status, headers)] * times  # by HEAD, and by GET
+    assert len(read(address).tensors) == 3000
+    assert waits == slept
+
+
+@pytest.mark.parametrize(
+    ("status", "wait", "slept"), [(429, "3600", []), (429, "2", [2.0, 2.0]), (503, "1", [1.0, 1.0])]
+)
+def test_a_server_that_stays_busy_is_left(
+    server: Server, waits: list[float], status: int, wait: str, slept: list[float]
+) -> None:
+    server.first = [(status, {"Retry-After": wait})] * 99
+    with pytest.raises(UnreachableError) as caught:
+        read(long_header(server))
+    assert waits == slept
+    assert (caught.value.problem, caught.value.advice) == (
+        f"its server is too busy (HTTP {status})",
+        "run again later",
+    )
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_part_that_breaks_off_is_asked_for_again(server: Server, waits: list[float], times: int) -> None:
+    address = long_header(server)
+    server.breaking_off = times
+    assert len(read(address).tensors) == 3000
+    assert waits == [0.0] * times
+
+
+@pytest.mark.parametrize(
+    ("headers", "problem"),
+    [
+        ([{"Content-Range": "bytes 0-196607/99"}], "it changed while it was read"),
+        ([{"Content-Range": "bytes 5-196612/{size}"}], "its server does not serve parts of files"),
+        ([{"ETag": '"a"'}, {"ETag": '"b"'}], "it changed while it was read"),
+        ([{"ETag": '"a"', "Last-Modified": "x"}, {"ETag": '"b"', "Last-Modified": "x"}], ""),
+        (
+            [{"ETag": '"a"', "Last-Modified": "x"}, {"ETag": '"b"', "Last-Modified": "y"}],
+            "it changed while it was read",
+        ),
+        ([{"ETag": '"a"'}, {}], ""),
+        ([{"Content-Range": "bytes 0-196607/*"}, {}], ""),
+    ],
+)
+def test_parts_of_two_files_are_not_taken_for_one(
+    server: Server, headers: list[dict[str, str]], problem: str
+) -> None:
+    address = long_header(server)
+    size = (server.folder / "m.safetensors").stat().st_size
+    server.marks = [
+        {name: text.replace("{size}", str(size)) for name, text in each.items()} for each in headers
+    ]
+    if not problem:
+        assert len(read(address).tensors) == 3000
+        return
+    with pytest.raises(ReadError, match=problem):
+        read(address)
+
+
+def test_what_refused_a_part_then_refuses_it_again(server: Server, waits: list[float]) -> None:
+    address = long_header(server)
+    server.breaking_off = 99
+    fetched = Fetched()
+    for _ in range(3):
+        with fetched.used(), pytest.raises(UnreachableError, match="ClientPayloadError"):
+            read(address)
+    assert len([each for each in server.requests if each[1]]) == 3
+    assert waits == [0.0, 0.0]
 
 
 def test_nobody_answers() -> None:

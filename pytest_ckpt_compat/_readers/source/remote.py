@@ -8,7 +8,6 @@ host and path of a URL, and only the kind of an error.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
@@ -19,6 +18,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pytest_ckpt_compat._core.addresses import redacted
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import RefusalError, UnreachableRefusalError, over_limit
+from pytest_ckpt_compat._readers.source import http
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.folders import plain_name
 
@@ -43,7 +43,6 @@ _HEAD = 192 << 10
 _TAIL = 128 << 10
 #: Least bytes of any other request.
 _MORE = 64 << 10
-_SECONDS = 60
 
 
 class Fetched:
@@ -123,11 +122,13 @@ class RemoteFolder:
 
 
 class _Stream:
-    """A remote file. Each part is fetched at most once and kept."""
+    """A remote file. Each part is fetched at most once and kept; what refused one then refuses all."""
 
     def __init__(self, url: str) -> None:
         self._file = _open(url)
         self.size: int = self._file.size
+        self._version = http.Version(self.size)
+        self._refusal: RefusalError | None = None
         self._position = 0
         self._kept: list[tuple[int, bytes]] = []
         self._fetched = 0
@@ -168,12 +169,20 @@ class _Stream:
         return begin, min(self.size, max(end, begin + room))
 
     def _fetch(self, start: int, stop: int) -> bytes:
+        if self._refusal is not None:
+            raise self._refusal.with_traceback(None)
+        try:
+            return self._fetched_part(start, stop)
+        except RefusalError as refusal:
+            self._refusal = refusal
+            raise
+
+    def _fetched_part(self, start: int, stop: int) -> bytes:
         self._fetched += stop - start
         if self._fetched > limits.REMOTE_BYTES:
             raise over_limit("bytes to fetch", limits.REMOTE_BYTES)
-        with _refusing():
-            self._file.seek(start)
-            data: bytes = self._file.read(stop - start)
+        with _refusing(), self._version.kept():
+            data = http.patiently(lambda: self._asked(start, stop))
         if len(data) != stop - start:
             raise RefusalError(
                 "its server sent a different part of the file than requested",
@@ -181,10 +190,15 @@ class _Stream:
             )
         return data
 
+    def _asked(self, start: int, stop: int) -> bytes:
+        self._file.seek(start)
+        data: bytes = self._file.read(stop - start)
+        return data
+
 
 def _open(url: str) -> Any:
     """Opens a URL with fsspec, whose own caching is turned off."""
-    found = with_system(url, _http_options, _opened)
+    found = with_system(url, http.options, lambda system, path: http.patiently(lambda: _opened(system, path)))
     if type(found.size) is not int or not found.seekable():
         found.close()
         raise RefusalError("its server does not serve parts of files", "fetch the file and give its path")
@@ -245,41 +259,6 @@ def _opened(system: Any, path: str) -> Any:
     return found
 
 
-def _http_options() -> dict[str, Any]:
-    """Options that limit the time of a request, and its response to the requested range."""
-    import aiohttp  # type: ignore[import-not-found, unused-ignore]
-
-    class Bounded(aiohttp.ClientResponse):  # type: ignore[misc, unused-ignore]
-        def raise_for_status(self) -> None:
-            """Also refuses a response that is the whole file instead of the range."""
-            super().raise_for_status()
-            if self.status != 206 and self._requested() is not None:
-                self.close()
-                raise _RangeIgnoredError
-
-        async def read(self) -> bytes:
-            chunks, length, most = [], 0, self._requested() or _MORE
-            async for chunk in self.content.iter_any():
-                chunks.append(chunk)
-                length += len(chunk)
-                if length > most:
-                    self.close()
-                    raise _RangeIgnoredError
-            return b"".join(chunks)
-
-        def _requested(self) -> int | None:
-            found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.request_info.headers.get("Range", ""))
-            return int(found[2]) - int(found[1]) + 1 if found else None
-
-    silent = _SECONDS / 2  # fsspec asks twice, by HEAD and by GET
-    timeout = aiohttp.ClientTimeout(total=_SECONDS, sock_connect=silent, sock_read=silent)
-    return {"client_kwargs": {"timeout": timeout, "response_class": Bounded, "trust_env": True}}
-
-
-class _RangeIgnoredError(Exception):
-    """A server sent more than the requested range."""
-
-
 @contextmanager
 def _refusing() -> Iterator[None]:
     """Turns errors of libraries into refusals that name only the kind of error."""
@@ -293,7 +272,12 @@ def _refusing() -> Iterator[None]:
         raise UnreachableRefusalError(
             "there is no access to it", "check the address and your credentials"
         ) from None
-    except _RangeIgnoredError:
+    except http.ChangedError:
+        raise RefusalError(
+            "it changed while it was read",
+            "run again once nothing writes to it, or fetch the file and give its path",
+        ) from None
+    except http.RangeIgnoredError:
         raise RefusalError(
             "its server does not serve parts of files", "fetch the file and give its path"
         ) from None
@@ -313,6 +297,8 @@ def _not_found(cause: BaseException | None) -> RefusalError:
 
 def _not_fetched(error: BaseException) -> RefusalError:
     status = getattr(error, "status", None)
+    if http.is_busy(status):
+        return UnreachableRefusalError(f"its server is too busy (HTTP {status})", "run again later")
     if type(status) is int and status:
         return UnreachableRefusalError(
             f"it cannot be fetched (HTTP {status})", "check the address, the network and your credentials"
