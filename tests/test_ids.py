@@ -111,6 +111,17 @@ def test_a_definitions_name_is_held_to_the_same() -> None:
     assert definition_id("aux.Net", {}, "x") == "x"
 
 
+class Untold:
+    """An argument that cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise ValueError("nothing to say")
+
+
+def test_a_definition_with_an_argument_that_cannot_be_shown_is_named_by_an_id() -> None:
+    assert definition_id("models.Net", {"name": "plain", "cell": Untold()}, "net-v1") == "net-v1"
+
+
 def test_a_definition_named_by_an_id_is_no_other_of_its_class() -> None:
     long = {"name": "x" * 500}
     for plain in ({}, {"name": "y"}, {"n": 1, "name": "y"}):

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from pytest_ckpt_compat._report import of_run
+from pytest_ckpt_compat._report.summary import Entry
 from tests.conftest import Filled, Printed
+from tests.counting import calls
 from tests.repository import ENTRY, make_project
 
 Command = Callable[..., Printed]
@@ -202,6 +205,42 @@ def test_a_report_may_begin_with_a_byte_order_mark(project: Path, command: Comma
     text = (project / "net-v1.json").read_text(encoding="utf-8")
     (project / "b.json").write_text(text, encoding="utf-8-sig")
     assert command("report", "merge", "b.json").code == 0
+
+
+def told(identifier: str, definition: str, key: str) -> Entry:
+    """An entry about a definition that lacks a key."""
+    missing = {
+        "rule": "CK101",
+        "severity": "error",
+        "old": [],
+        "new": [key],
+        "old_specs": [],
+        "new_specs": [],
+    }
+    return Entry(identifier, "broken", "", "", data={"new": {"source": definition}, "changes": [missing]})
+
+
+def test_what_a_checkpoint_shows_of_its_definition_is_said_once() -> None:
+    entries = [
+        *(told(f"c{at}", f"models.N{at}", "a") for at in range(3)),
+        told("d0", "models.N0", "a"),
+        told("d1", "models.N1", "b"),
+        told("d3", "models.N3", "a"),
+    ]
+    found = [each.id for each in of_run.once(entries, ["c0", "c1", "c2"])]
+    assert found == ["c0", "c1", "c2", "d1", "d3"]
+
+
+def test_definitions_are_not_compared_with_every_checkpoint() -> None:
+    def lines(number: int) -> int:
+        own = [told(f"c{at}", f"models.C{at}", "a") for at in range(number)]
+        others = [told(f"d{at}", f"models.D{at}", "a") for at in range(number)]
+        asked = {each.id for each in own}
+        with calls() as counted:
+            assert len(list(of_run.once([*own, *others], asked))) == 2 * number
+            return counted()
+
+    assert lines(80) < 3 * lines(40)
 
 
 def test_texts_of_a_report_are_safe_to_print(project: Path, command: Command) -> None:

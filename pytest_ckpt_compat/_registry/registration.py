@@ -85,9 +85,9 @@ def definition_id(name: str, kwargs: Mapping[str, Any], fallback: str) -> str:
     ``fallback``, the id of the checkpoint that it is checked with; where that is what the same definition is
     named by with other arguments (``models.Classifier``), it is marked.
     """
-    given = ",".join(f"{key}={value}" for key, value in sorted(kwargs.items()))
+    plain = all(map(_is_plain, kwargs.values()))  # the text of others is the user's code
+    given = ",".join(f"{key}={value}" for key, value in sorted(kwargs.items())) if plain else ""
     identifier = f"{name}({given})" if given else name
-    plain = all(map(_is_plain, kwargs.values()))
     short = plain and len(identifier) <= 120 and "/" not in identifier
     if name and short and not ids.problem_of(identifier):
         return identifier

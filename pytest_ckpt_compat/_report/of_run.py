@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from pytest_ckpt_compat._core.changes import Severity
@@ -23,12 +24,15 @@ def counts(entries: Iterable[Entry], registered: Collection[str]) -> tuple[int, 
 def once(entries: Sequence[Entry], registered: Collection[str]) -> Iterator[Entry]:
     """Checkpoint verdicts, then definition verdicts with errors that no checkpoint shows."""
     own = [each for each in entries if each.id in registered]
-    shown = [(_definition(each), _errors(each)) for each in own]
+    shown: defaultdict[str, list[set[str]]] = defaultdict(list)
+    for each in own:
+        shown[_definition(each)].append(_errors(each))
     yield from own
     for each in entries:
+        if each.id in registered:
+            continue
         errors = _errors(each)
-        known = any(label == _definition(each) and errors <= found for label, found in shown)
-        if each.id not in registered and not (errors and known):
+        if not errors or not any(errors <= found for found in shown[_definition(each)]):
             yield each
 
 
