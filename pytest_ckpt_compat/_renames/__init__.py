@@ -120,16 +120,17 @@ def _inferred(
         Match(old_units[a], new_units[b], "likely", ("the same position and name, with one size changed",))
         for a, b in resized(old_units, new_units, list(judged))
     ]
-    told = changes(sides, [_of_known_order(match) for match in matches])
-    return with_copies([bare.doubted(each) for each in told], sides.old)
+    told = changes(sides, [_of_known_order(match, found.ordered) for match in matches])
+    return with_copies([bare.doubted(each) for each in told], sides.old, sides.new)
 
 
-def _of_known_order(match: Match) -> Match:
-    """The match, which is not certain where the order of its parts is a guess."""
+def _of_known_order(match: Match, ordered: bool) -> Match:
+    """The match; not certain where the order of its parts is a guess, and ambiguous where it is a toss."""
     doubt = part_order.doubt(match.old, match.new)
     if match.confidence == "ambiguous" or not doubt:
         return match
-    return replace(match, confidence="likely", evidence=(doubt, *match.evidence))
+    tossed = doubt == part_order.IN_DOUBT and not ordered
+    return replace(match, confidence="ambiguous" if tossed else "likely", evidence=(doubt, *match.evidence))
 
 
 def _units(repeats: Repeats) -> list[Unit]:

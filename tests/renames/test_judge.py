@@ -99,6 +99,8 @@ SURE = Features(
         ({"cost": 0.39}, "alternative"),
         ({"reused": (1,)}, "name reused"),
         ({"opposed": True}, "opposed"),
+        ({"several": True}, "one of several"),
+        ({"torn": True}, "torn"),
         ({"other_class": True}, "other class"),
     ],
 )

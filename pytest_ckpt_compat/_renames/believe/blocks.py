@@ -13,11 +13,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 
+from pytest_ckpt_compat._renames.believe.families import Family, FreeBlocks, is_block
 from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step
 from pytest_ckpt_compat._renames.believe.ranks import increasing, ranks
 from pytest_ckpt_compat._renames.believe.renumbered import numbered_families
 from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
-from pytest_ckpt_compat._renames.units.paths import is_number, modules_of, natural
+from pytest_ckpt_compat._renames.units.paths import modules_of, natural
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: What the numbers say: they settle it, are the same in a family of another size, make it plausible,
@@ -26,27 +27,38 @@ SETTLED, STAYED, PLAUSIBLE, AGAINST = 1.0, 0.75, 0.5, 0.0
 
 _DIGITS = re.compile(r"\d{1,18}")
 
-#: A module's content: how many units of each kind it holds.
-_Content = frozenset[tuple[Hashable, int]]
-
 
 def block_maps(
     old: Sequence[Unit], new: Sequence[Unit], pairs: Iterable[tuple[int, int]]
 ) -> dict[tuple[int, int], float]:
     """Returns, for each pair, what the numbers of the blocks around it say; the least of all levels."""
     pairs = list(pairs)
-    ours, theirs = _Family(old), _Family(new)
+    ours, theirs = Family(old), Family(new)
     paths = [(old[a].path, new[b].path) for a, b in pairs]
-    there = _scores(paths, ours, theirs)
-    back = _scores([(new_path, old_path) for old_path, new_path in paths], theirs, ours)
+    left = FreeBlocks(ours, (path for path, _ in paths))
+    came = FreeBlocks(theirs, (path for _, path in paths))
+    there = _scores(paths, ours, theirs, came)
+    back = _scores([(new_path, old_path) for old_path, new_path in paths], theirs, ours, left)
     crossed, counted = _crossed(old, new, pairs), _counted(old, new, pairs)
     settled = in_step(old, new, pairs)
 
+    def could_be_others(a: int, b: int) -> bool:
+        sides = (ours, left, old[a].path), (theirs, came, new[b].path)
+        return any(
+            free.could_be(block, family.content(block))
+            for family, free, path in sides
+            for block in modules_of(path)
+            if is_block(block)
+        )
+
     def said(pair: tuple[int, int], blocks: float) -> float:
-        if pair in crossed:
+        if crossed.get(pair) == AGAINST:
             return AGAINST
         copies = _copies(old[pair[0]], new[pair[1]])
-        return min(copies, counted.get(pair, SETTLED), SETTLED if pair in settled else blocks)
+        if copies == SETTLED and old[pair[0]].numbers != new[pair[1]].numbers:
+            copies = PLAUSIBLE if could_be_others(*pair) else SETTLED
+        in_order = crossed.get(pair, SETTLED)
+        return min(copies, in_order, counted.get(pair, SETTLED), SETTLED if pair in settled else blocks)
 
     return {pair: said(pair, min(one, other)) for pair, one, other in zip(pairs, there, back, strict=True)}
 
@@ -70,37 +82,53 @@ def _counted(
 
 def _crossed(
     old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, int]]
-) -> set[tuple[int, int]]:
-    """Finds the pairs of numbered families that do not run in step, nor backwards as a whole."""
-    families: defaultdict[Hashable, list[tuple[int, int, int]]] = defaultdict(list)
+) -> dict[tuple[int, int], float]:
+    """Returns what it says that numbered families do not run in step, nor backwards as a whole.
+
+    Numbers that rise where the files list them in different orders are plausible: the one may be counted
+    from its end. In blocks that kept their name and number, they are what they were.
+    """
+    families: defaultdict[tuple[tuple[str, ...], Hashable], list[tuple[int, int, int]]] = defaultdict(list)
+    there = {unit.path: unit.main.shape for unit in new}
     for a, b in pairs:
+        if there.get(old[a].path, old[a].main.shape) != old[a].main.shape:
+            continue  # its name has another size now, so that it could not have kept it
         segments = old[a].path.split(".")
         for depth, segment in enumerate(segments):
             named = NUMBERED.fullmatch(segment)
             if named:
                 around, inside = (*segments[:depth], named["family"]), ".".join(segments[depth + 1 :])
-                alike = around, inside, old[a].kind, _DIGITS.sub("#", new[b].path)
+                alike = around, (inside, old[a].kind, _DIGITS.sub("#", new[b].path))
                 families[alike].append((int(named["number"]), a, b))
-    found: set[tuple[int, int]] = set()
-    for members in families.values():
+    found: dict[tuple[int, int], float] = {}
+    for (around, _), members in families.items():
         members.sort()
         olds, news = [a for _, a, _ in members], [b for _, _, b in members]
         places = [natural(new[b].path) for b in news]
         placed = increasing(news) or not increasing(olds)
         mirrored = len(members) > 2 and increasing(places[::-1])
-        if not mirrored and not (increasing(places) and placed):
-            found.update((a, b) for _, a, b in members)
+        if mirrored or (increasing(places) and (placed or _stayed(around, members, new))):
+            continue
+        found.update(
+            dict.fromkeys(((a, b) for _, a, b in members), PLAUSIBLE if increasing(places) else AGAINST)
+        )
     return found
 
 
-def _scores(paths: Sequence[tuple[str, str]], ours: _Family, theirs: _Family) -> list[float]:
+def _stayed(around: Sequence[str], members: Sequence[tuple[int, int, int]], new: Sequence[Unit]) -> bool:
+    """Whether the blocks of a family kept their names and numbers."""
+    family = ".".join(around)
+    return all(f"{new[b].path}.".startswith(f"{family}{number}.") for number, _, b in members)
+
+
+def _scores(paths: Sequence[tuple[str, str]], ours: Family, theirs: Family, came: FreeBlocks) -> list[float]:
     """Returns, for each pair of paths, what the numbers in the first one say."""
     votes: defaultdict[str, Counter[str]] = defaultdict(Counter)
     partners: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for here, there in paths:
-        targets = [module for module in modules_of(there) if _numbered(module)]
+        targets = [module for module in modules_of(there) if is_block(module)]
         for module in modules_of(here):
-            if _numbered(module):
+            if is_block(module):
                 votes[module].update(targets)
                 partners[module][here.removeprefix(module)] = there
     counterparts = {
@@ -112,7 +140,7 @@ def _scores(paths: Sequence[tuple[str, str]], ours: _Family, theirs: _Family) ->
         if len(ours.alike(module)) > 1 or _is_headless(module, counterparts[module], theirs)
     ]
     flat = {module for module in told if _is_flat(module, counterparts, ours)}
-    scores = {m: _score(m, counterparts, ours, theirs) for m in told if m not in flat}
+    scores = {m: _score(m, counterparts, ours, theirs, came) for m in told if m not in flat}
     firsts = {module: ours.alike(module)[0] for module in flat}
     layers = {(firsts[m], inner) for m in flat for inner in partners[m]}
     flats = {(first, inner): _flat_score(first, inner, ours, partners) for first, inner in layers}
@@ -131,10 +159,10 @@ def more_of_the_same(units: Sequence[Unit], matched: Set[int]) -> set[int]:
     A deeper or shallower stack has more or fewer of the same: that is no part that was replaced.
     """
     left = [index for index in range(len(units)) if index not in matched]
-    free = Counter(module for index in left for module in modules_of(units[index].path) if _numbered(module))
+    free = Counter(module for index in left for module in modules_of(units[index].path) if is_block(module))
     if not free:
         return set()
-    family = _Family(units)
+    family = Family(units)
     whole = {module for module, number in free.items() if number == family.size(module)}
     further = {module for module in whole if any(each not in free for each in family.alike(module))}
     return {index for index in left if not further.isdisjoint(modules_of(units[index].path))}
@@ -149,11 +177,7 @@ def _copies(a: Unit, b: Unit) -> float:
     return SETTLED if settled else PLAUSIBLE
 
 
-def _numbered(module: str) -> bool:
-    return is_number(module.rpartition(".")[2])
-
-
-def _counterpart(votes: Counter[str], size: int, theirs: _Family) -> str:
+def _counterpart(votes: Counter[str], size: int, theirs: Family) -> str:
     """Returns the numbered module that holds more than half of a module's partners and least else, or "".
 
     Of two that hold the same, it is the inner one.
@@ -164,7 +188,9 @@ def _counterpart(votes: Counter[str], size: int, theirs: _Family) -> str:
     )
 
 
-def _score(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: _Family) -> float:
+def _score(
+    module: str, counterparts: Mapping[str, str], ours: Family, theirs: Family, came: FreeBlocks
+) -> float:
     """Returns what the number of one of several blocks of equal content says."""
     alike = ours.alike(module)
     targets = [counterparts.get(each, "") for each in alike]
@@ -184,11 +210,13 @@ def _score(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: 
     headless = any(_is_headless(one, other, theirs) for one, other in zip(alike, targets, strict=True))
     if headless and not _moved_as_one(module, counterparts, ours, theirs):
         return PLAUSIBLE
+    if came.could_be(targets[0], ours.content(module)):
+        return PLAUSIBLE  # a block that came has all that this one holds, and more
     anchored = len(family) > len(alike) or len(theirs.siblings(targets[0])) > len(targets)
     return SETTLED if anchored or len(alike) >= MANY else PLAUSIBLE
 
 
-def _beside(module: str, counterparts: Mapping[str, str], ours: _Family) -> list[str]:
+def _beside(module: str, counterparts: Mapping[str, str], ours: Family) -> list[str]:
     """The counterparts of the blocks beside a module; if those alike are in one parent, its blocks alone."""
     found = [counterparts[each] for each in ours.siblings(module) if counterparts.get(each)]
     parents = {counterparts[each].rpartition(".")[0] for each in ours.alike(module)}
@@ -199,19 +227,19 @@ def _beside(module: str, counterparts: Mapping[str, str], ours: _Family) -> list
     return [each for each in blocks if each.rpartition(".")[0] in parents]
 
 
-def _rising(targets: Sequence[str], family: Sequence[str], theirs: _Family) -> bool:
+def _rising(targets: Sequence[str], family: Sequence[str], theirs: Family) -> bool:
     """Whether the blocks of a family rise; several may have become one, but none of equal content."""
     ranks_of = [theirs.rank(each) for each in family]
     return increasing([theirs.rank(each) for each in targets]) and ranks_of == sorted(ranks_of)
 
 
-def _is_flat(module: str, counterparts: Mapping[str, str], ours: _Family) -> bool:
+def _is_flat(module: str, counterparts: Mapping[str, str], ours: Family) -> bool:
     """Whether the other side has the contents of several equal blocks in one module."""
     targets = {counterparts.get(each, "") for each in ours.alike(module)}
     return len(targets) == 1 < len(ours.alike(module)) and "" not in targets
 
 
-def _flat_score(module: str, inner: str, ours: _Family, partners: Mapping[str, Mapping[str, str]]) -> float:
+def _flat_score(module: str, inner: str, ours: Family, partners: Mapping[str, Mapping[str, str]]) -> float:
     """Returns what the numbers of equal blocks say of a layer that has a number of its own on the other side.
 
     ``conv.1.norm`` and ``conv.2.norm`` are ``norm1`` and ``norm2`` by the rules of blocks. A layer that only
@@ -226,7 +254,7 @@ def _flat_score(module: str, inner: str, ours: _Family, partners: Mapping[str, M
     return SETTLED if len(alike) < 2 or anchored or len(alike) >= MANY else PLAUSIBLE
 
 
-def _is_headless(module: str, target: str, theirs: _Family) -> bool:
+def _is_headless(module: str, target: str, theirs: Family) -> bool:
     """Whether a block has another number, in a family of which the first ones are not there.
 
     Those may have been removed, or have another name now, and the block be a new one. Layers that are
@@ -236,7 +264,7 @@ def _is_headless(module: str, target: str, theirs: _Family) -> bool:
     return moved and theirs.first(target) > 1
 
 
-def _moved_as_one(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: _Family) -> bool:
+def _moved_as_one(module: str, counterparts: Mapping[str, str], ours: Family, theirs: Family) -> bool:
     """Whether all blocks of a family, no two of them alike, became all of another, in step.
 
     Such a family starts with another number: ``layer1`` to ``layer4`` became ``res2`` to ``res5``. A block
@@ -244,7 +272,7 @@ def _moved_as_one(module: str, counterparts: Mapping[str, str], ours: _Family, t
     """
     family = [each for each in ours.siblings(module) if counterparts.get(each)]
     for target in modules_of(f"{counterparts[module]}."):
-        beside = theirs.siblings(target) if _numbered(target) else []
+        beside = theirs.siblings(target) if is_block(target) else []
         inside = all(f"{counterparts[a]}.".startswith(f"{b}.") for a, b in zip(family, beside, strict=False))
         shifts = {int(_number(b)) - int(_number(a)) for a, b in zip(family, beside, strict=False)}
         if inside and len(family) == len(beside) and len(shifts) == 1:
@@ -252,7 +280,7 @@ def _moved_as_one(module: str, counterparts: Mapping[str, str], ours: _Family, t
     return False
 
 
-def _kept(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: _Family) -> bool:
+def _kept(module: str, counterparts: Mapping[str, str], ours: Family, theirs: Family) -> bool:
     """Whether all blocks beside a module have partners with their own numbers, and these no others beside."""
     family = ours.siblings(module)
     targets = [counterparts.get(each, "") for each in family]
@@ -262,54 +290,3 @@ def _kept(module: str, counterparts: Mapping[str, str], ours: _Family, theirs: _
 
 def _number(module: str) -> str:
     return module.rpartition(".")[2]
-
-
-class _Family:
-    """The numbered modules of one side: their contents and siblings."""
-
-    def __init__(self, units: Sequence[Unit]) -> None:
-        contents: defaultdict[str, Counter[Hashable]] = defaultdict(Counter)
-        for unit in units:
-            for module in modules_of(unit.path):
-                if _numbered(module):
-                    contents[module][unit.slot] += 1
-        self._contents: dict[str, _Content] = {
-            module: frozenset(kinds.items()) for module, kinds in contents.items()
-        }
-        self._sizes = {module: kinds.total() for module, kinds in contents.items()}
-        self._ranks = {module: rank for rank, module in enumerate(sorted(contents, key=natural))}
-        self._first: dict[str, int] = {}
-        for path in (*contents, *(unit.path for unit in units)):
-            parent, _, number = path.rpartition(".")
-            if is_number(number):
-                self._first[parent] = min(int(number), self._first.get(parent, int(number)))
-        self._siblings: defaultdict[str, list[str]] = defaultdict(list)
-        self._alike: defaultdict[tuple[str, _Content], list[str]] = defaultdict(list)
-        for module in sorted(contents, key=natural):
-            parent = module.rpartition(".")[0]
-            self._siblings[parent].append(module)
-            self._alike[parent, self._contents[module]].append(module)
-
-    def size(self, module: str) -> int:
-        """Number of units in a module."""
-        return self._sizes[module]
-
-    def rank(self, module: str) -> int:
-        """Position of a module by its name, with numbers as numbers."""
-        return self._ranks[module]
-
-    def first(self, module: str) -> int:
-        """The lowest number in the same parent, of a module or a layer."""
-        return self._first[module.rpartition(".")[0]]
-
-    def siblings(self, module: str) -> list[str]:
-        """The numbered modules in the same parent, in order."""
-        return self._siblings[module.rpartition(".")[0]]
-
-    def alike(self, module: str) -> list[str]:
-        """The siblings of equal content, the module itself among them, in order."""
-        return self._alike[module.rpartition(".")[0], self._contents[module]]
-
-    def alike_beside(self, modules: Sequence[str]) -> set[str]:
-        """All siblings of several modules with the same content as one of them."""
-        return {each for module in modules for each in self.alike(module)}

@@ -12,14 +12,19 @@ from pytest_ckpt_compat._renames.believe.interchangeable import interchangeable
 from pytest_ckpt_compat._renames.believe.owners import other_layers
 from pytest_ckpt_compat._renames.believe.parts import NEARLY_ALL, explained_parts
 from pytest_ckpt_compat._renames.believe.reused_names import reused_names
+from pytest_ckpt_compat._renames.believe.several import one_of_several
+from pytest_ckpt_compat._renames.believe.torn import torn
 from pytest_ckpt_compat._renames.believe.vouchers import Vouchers
 from pytest_ckpt_compat._renames.match.alignment import Alignment
 from pytest_ckpt_compat._renames.match.leftovers import grown
 from pytest_ckpt_compat._renames.units.tokens import opposed
 from pytest_ckpt_compat._renames.units.units import Unit
 
-#: Share of the changed layers above which most of a model is matched.
+#: Share of the layers above which they are most: of those that changed, are matched; of all, are strangers.
 _MOST = 0.5
+
+#: Likeness of names or modules below which nothing but shape and place speaks for a match.
+KINSHIP = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,6 @@ class Features:
         modules: how far the modules around correspond.
         blocks: whether the numbers of the blocks around settle which is which.
         roles: whether both have the same biases and statistics.
-        other_form: whether one has a parameter in another form, as under weight norm.
         whole: the share of all changed layers that is matched, on the side that has fewer.
         rarity: how rare the kind of layer is in the two models.
         distinct: whether names and structure tell it from its siblings.
@@ -41,11 +45,16 @@ class Features:
         dimensions: how many of its sizes are above 1.
         between: whether it stands between the same neighbours on both sides.
         vouched: whether its own name speaks for it, and those of its siblings of the same shape for them; or,
-            without siblings, whether a new name is what to expect, because most layers got one.
+            without siblings, whether a new name is what to expect, because most layers got one. If most names
+            have nothing in common, place and shape alone do not speak.
         reused: the new units that stayed in a numbered family that it seems to have left or joined as the
             last: its name may have been passed on.
         other_class: whether the layers are of different classes, where these are known.
         opposed: whether their names have words that exclude each other.
+        other_form: whether one has a parameter in another form, as under weight norm.
+        several: whether a part beside of equal content kept its name, so that these may be two parts.
+        tossed: whether names and structure fit a sibling as well, no name counts, and the file has no order.
+        torn: whether it takes the layer out of its block, of which most are in another one.
     """
 
     name: float
@@ -64,6 +73,9 @@ class Features:
     other_class: bool = False
     opposed: bool = False
     other_form: bool = False
+    several: bool = False
+    tossed: bool = False
+    torn: bool = False
 
 
 def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tuple[int, int], Features]:
@@ -85,7 +97,15 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     alike = interchangeable(old, new, chosen)
     reused = reused_names(old, new, chosen)
     vouchers = Vouchers(old, new, chosen)
+    strangers = {
+        pair
+        for pair, name, modules in zip(chosen, measures["name"], measures["modules"], strict=True)
+        if max(name, modules) < KINSHIP
+    }
+    foreign = len(strangers) > _MOST * len(chosen)
     unlike = other_layers(old, new, chosen)
+    several = one_of_several(old, new, chosen)
+    apart = torn(old, new, chosen)
     result: dict[tuple[int, int], Features] = {}
     for index, (a, b) in enumerate(chosen):
         if (a, b) in kept:
@@ -103,11 +123,14 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             cost=doubt.cost if doubt else math.inf,
             dimensions=sum(size > 1 for size in old[a].main.shape),
             between=measures["neighbours"][index] >= 1,
-            vouched=vouchers.vouch(a, b),
+            vouched=vouchers.vouch(a, b) and not (foreign and (a, b) in strangers),
             reused=reused.get((a, b), ()),
             other_class=(a, b) in unlike,
             opposed=opposed(old[a].path, new[b].path),
             other_form=_parts(old[a]) != _parts(new[b]),
+            several=(a, b) in several,
+            tossed=a in alike and not found.ordered and measures["ordinals"][index] <= 0,
+            torn=(a, b) in apart,
         )
     return result
 

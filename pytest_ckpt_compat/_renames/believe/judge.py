@@ -15,7 +15,7 @@ from typing import Literal
 from pytest_ckpt_compat._core.changes import Confidence
 from pytest_ckpt_compat._renames.believe import table
 from pytest_ckpt_compat._renames.believe.blocks import SETTLED
-from pytest_ckpt_compat._renames.believe.features import Features, features
+from pytest_ckpt_compat._renames.believe.features import KINSHIP, Features, features
 from pytest_ckpt_compat._renames.match.alignment import Alignment
 from pytest_ckpt_compat._renames.units.units import Unit
 
@@ -32,10 +32,9 @@ EXPLAINED = 0.96
 #: Cost of an alternative below which it is as good as the match, in units of the objective.
 TIED = 0.4
 
-#: Likeness of names or modules below which nothing but shape and place speaks for a match. A length and the
-#: sizes of a matrix agree by accident; the former says nothing, the latter is a possibility. A kernel's
-#: shape hardly ever does.
-KINSHIP, MATRIX, KERNEL = 0.1, 2, 3
+#: Where nothing but shape and place speaks for a match, a length and the sizes of a matrix agree by accident;
+#: the former says nothing, the latter is a possibility. A kernel's shape hardly ever does.
+MATRIX, KERNEL = 2, 3
 
 #: Most alternatives that are named.
 _MOST_RIVALS = 6
@@ -67,7 +66,14 @@ def _judged(
     stranger = not kin and evidence.dimensions < KERNEL
     if probability < POSSIBLE or (stranger and evidence.dimensions < MATRIX):
         return {}
-    if probability < LIKELY or stranger or evidence.cost < TIED or evidence.reused:
+    if (
+        probability < LIKELY
+        or stranger
+        or evidence.tossed
+        or evidence.opposed
+        or evidence.cost < TIED
+        or evidence.reused
+    ):
         return {pair: Judgement("ambiguous", _rivals(new, found, *pair, evidence.reused))}
     sure = probability >= table.CERTAIN and found.examined and not forbids_certainty(evidence)
     return {pair: Judgement("certain" if sure else "likely")}
@@ -89,6 +95,8 @@ Obstacle = Literal[
     "name reused",
     "other class",
     "opposed",
+    "one of several",
+    "torn",
 ]
 
 
@@ -104,6 +112,8 @@ def forbids_certainty(evidence: Features) -> Obstacle | None:
         "name reused": bool(evidence.reused),
         "other class": evidence.other_class,
         "opposed": evidence.opposed,
+        "one of several": evidence.several,
+        "torn": evidence.torn,
     }
     return next((obstacle for obstacle, holds in obstacles.items() if holds), None)
 

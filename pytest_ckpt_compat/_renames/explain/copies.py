@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.changes import Change, Kind
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames.units.paths import template
 from pytest_ckpt_compat._renames.units.tokens import Names
@@ -18,37 +18,61 @@ _CLEARLY_MORE = 0.05
 _Pair = tuple[str, str]
 
 
-def with_copies(changes: Sequence[Change], old: Mapping[str, TensorSpec]) -> list[Change]:
+def with_copies(
+    changes: Sequence[Change], old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]
+) -> list[Change]:
     """The changes; those ambiguous of which nothing but the order of keys says which copy is meant.
 
     A copy is a module of several layers beside the one that was renamed. Every renamed key in that one is in
     the copy as well, in the same size, and nothing of it is told to have become anything. Copies that a
-    number tells apart (``blocks.0``, ``blocks.1``) do not count: the numbers decide.
+    number tells apart (``blocks.0``, ``blocks.1``) do not count: the numbers decide. A definition may have
+    copies of what the checkpoint has once, as well.
 
     Args:
         changes: all of them.
         old: key -> spec of the checkpoint.
+        new: key -> spec of the definition.
     """
+    ours = _copies_of(changes, old)
+    theirs = _copies_of([_mirrored(change) for change in changes], new)
+    told = list(changes)
+    for index in ours.keys() | theirs.keys():
+        change = changes[index]
+        candidates = (
+            dict.fromkeys((*change.candidates, *change.new, *theirs[index])) if index in theirs else ()
+        )
+        told[index] = replace(
+            change,
+            confidence="ambiguous",
+            rivals=ours.get(index, change.rivals),
+            candidates=tuple(candidates) or change.candidates,
+        )
+    return told
+
+
+def _mirrored(change: Change) -> Change:
+    """The change from the definition's side: what is missing there has nothing that it came from."""
+    kind: Kind = "unexpected" if change.kind == "missing" else change.kind
+    return replace(change, kind=kind, old=change.new, new=change.old)
+
+
+def _copies_of(changes: Sequence[Change], specs: Mapping[str, TensorSpec]) -> dict[int, tuple[str, ...]]:
+    """Index of a change -> the keys of copies that it could as well be of."""
     lost = [key for change in changes if change.kind == "unexpected" for key in change.old]
     moved = [change for change in changes if change.old and change.new and change.old != change.new]
     if not lost or not moved:
-        return list(changes)
-    rivals: defaultdict[int, dict[str, tuple[str, ...]]] = defaultdict(dict)
-    for (module, other), members in _pairs(moved, _beside(lost), old).items():
+        return {}
+    rivals: defaultdict[int, list[str]] = defaultdict(list)
+    for (module, other), members in _pairs(moved, _beside(lost), specs).items():
         if not _is_named(module, other, members):
             for change in members:
-                keys = tuple(other + key[len(module) :] for key in change.old if key.startswith(f"{module}."))
-                rivals[id(change)][other] = keys
-    return [
-        replace(
-            change,
-            confidence="ambiguous",
-            rivals=tuple(key for keys in rivals[id(change)].values() for key in keys),
-        )
+                keys = (other + key[len(module) :] for key in change.old if key.startswith(f"{module}."))
+                rivals[id(change)] += keys
+    return {
+        index: tuple(dict.fromkeys(rivals[id(change)]))
+        for index, change in enumerate(changes)
         if id(change) in rivals
-        else change
-        for change in changes
-    ]
+    }
 
 
 def _cuts(key: str) -> Iterator[tuple[str, str, str]]:

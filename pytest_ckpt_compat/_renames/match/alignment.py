@@ -75,6 +75,7 @@ class Alignment:
         doubts: old node -> its cheapest alternative, if it has one.
         examined: whether all alternatives were examined.
         measures: kind of evidence -> its measure for each chosen pair.
+        ordered: whether both sides stand in the order of their models, so that order was evidence.
     """
 
     pairs: Candidates
@@ -84,6 +85,7 @@ class Alignment:
     doubts: Mapping[int, Doubt] = field(default_factory=dict)
     examined: bool = True
     measures: Measures = field(default_factory=dict)
+    ordered: bool = True
 
 
 def align(
@@ -111,7 +113,42 @@ def align(
     starts = (problem.base, problem.base + weights.modules * support)
     found = max((problem.settle(start) for start in starts), key=lambda each: each.objective)
     found = _improve(problem, found, Exchanger(old_nodes, new_nodes, problem.pairs, problem.teacher.ordinals))
-    return replace(found, measures=problem.measures(found.chosen))
+    chosen = _without_exchanged_names(problem.pairs, found.chosen, old_nodes, new_nodes)
+    return replace(found, chosen=chosen, measures=problem.measures(chosen), ordered=all(ordered))
+
+
+def _without_exchanged_names(
+    pairs: Candidates, chosen: Ints, old: Sequence[Node], new: Sequence[Node]
+) -> Ints:
+    """Gives back their own names to nodes that only exchanged them: of this, lists of keys show nothing.
+
+    Where whole blocks are matched, because one of their layers moved, the others would exchange theirs.
+    """
+    import numpy as np
+
+    there = {node.path: index for index, node in enumerate(new)}
+    partners = dict(zip(pairs.rows[chosen].tolist(), pairs.cols[chosen].tolist(), strict=True))
+    own = {row: there[old[row].path] for row in partners if old[row].path in there}
+    holders = {col: row for row, col in own.items()}
+    back: dict[int, int] = {}
+    for row in own:
+        ring = [row]
+        while (following := holders.get(partners[ring[-1]])) is not None and following not in ring:
+            ring.append(following)
+        if following == row and len(ring) > 1 and len({_filled(old[each]) for each in ring}) == 1:
+            alike = all(_filled(old[each]) == _filled(new[own[each]]) for each in ring)
+            back.update({each: own[each] for each in ring} if alike else {})
+    if not back:
+        return chosen
+    partner = np.full(len(old), -1, dtype=np.intp)
+    for row, col in (partners | back).items():
+        partner[row] = col
+    return np.flatnonzero(partner[pairs.rows] == pairs.cols)
+
+
+def _filled(node: Node) -> tuple[object, ...]:
+    """What a node holds: equal for nodes that could exchange their names unseen."""
+    return node.kind, node.shape, node.roles, node.label
 
 
 @dataclass(frozen=True)

@@ -81,9 +81,10 @@ def transposed_kinds(old: Sequence[Unit], new: Sequence[Unit]) -> frozenset[Hash
     """Returns the kinds of units among which a tensor may be the transpose of another.
 
     Transposition belongs to a model, or to all layers of a kind, and not to a pair: exact shapes are used
-    up first. A kind forces it if the exact shapes of the two sides differ, or if a path has on one side the
-    transpose of what it has on the other. If more layers force it than speak against it, it is possible in
-    every kind, also where two transposes change places.
+    up first. A kind forces it if the exact shapes of the two sides differ, or if its paths have on one side
+    the transposes of what they have on the other, with the same biases, and none has the same on both. If
+    more layers force it than speak against it, it is possible in every kind, also where two transposes change
+    places.
     """
     shapes: defaultdict[Hashable, tuple[Counter[tuple[int, ...]], Counter[tuple[int, ...]]]]
     shapes = defaultdict(lambda: (Counter(), Counter()))
@@ -100,12 +101,23 @@ def transposed_kinds(old: Sequence[Unit], new: Sequence[Unit]) -> frozenset[Hash
         if (turned & theirs).total() != exact:
             votes += most if exact < most else -most
     there = {unit.path: unit for unit in new}
-    for unit in old:
-        other = there.get(unit.path)
-        if other and other.kind == unit.kind and _squeezed(other) != _squeezed(unit):
-            forced.add(unit.kind)
-            votes += math.prod(unit.copies)
+    stayed = [(unit, there[unit.path]) for unit in old if unit.path in there and _is_oblong(unit)]
+    stayed = [(one, other) for one, other in stayed if one.kind == other.kind]
+    turned_round = [one for one, other in stayed if _squeezed(one) != _squeezed(other) and _agree(one, other)]
+    as_they_were = {one.kind for one, other in stayed if _squeezed(one) == _squeezed(other)}
+    forced.update(unit.kind for unit in turned_round if unit.kind not in as_they_were)
+    votes += sum(math.prod(unit.copies) for unit in turned_round)
     return frozenset(shapes if votes > 0 else forced)
+
+
+def _is_oblong(unit: Unit) -> bool:
+    return len(set(_squeezed(unit))) > 1
+
+
+def _agree(one: Unit, other: Unit) -> bool:
+    """Whether the other tensors of both are of one size: a layer stored transposed keeps its bias."""
+    ours, theirs = ({t.role: t.spec.shape for t in unit.tensors[1:]} for unit in (one, other))
+    return all(ours[role] == theirs[role] for role in ours.keys() & theirs.keys())
 
 
 def _surroundings(paths: Sequence[str]) -> dict[str, tuple[str, ...]]:

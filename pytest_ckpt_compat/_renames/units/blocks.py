@@ -7,13 +7,13 @@ One of them represents all, which makes a hundred thousand keys as fast as a hun
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames.units.owners import Owner
-from pytest_ckpt_compat._renames.units.paths import home, modules_of
+from pytest_ckpt_compat._renames.units.paths import home, modules_of, natural
 
 #: Least number of copies. Fewer are kept: their surroundings are evidence that collapsing would remove.
 _MIN_REPEATS = 4
@@ -75,8 +75,20 @@ def collapse(
         )
         for side, own in zip((old, new), owners or ({}, {}), strict=True)
     )
+    elsewhere = _renumbered(old_runs, new_runs)
+    old_runs, new_runs = ([run for run in runs if run not in elsewhere] for runs in (old_runs, new_runs))
     both = {len(run) for run in old_runs} & {len(run) for run in new_runs}
     return _reduce(old, old_runs, both), _reduce(new, new_runs, both)
+
+
+def _renumbered(old: Sequence[tuple[str, ...]], new: Sequence[tuple[str, ...]]) -> set[tuple[str, ...]]:
+    """Returns the runs that share some blocks by name with one of the other side, and not all.
+
+    What one of their blocks has more moved to another one: the blocks did not.
+    """
+    ours, theirs = ({block: run for run in runs for block in run} for runs in (old, new))
+    apart = {(ours[block], theirs[block]) for block in ours.keys() & theirs.keys()}
+    return {run for pair in apart if pair[0] != pair[1] for run in pair}
 
 
 def _reduce(specs: Mapping[str, TensorSpec], runs: list[tuple[str, ...]], sizes: set[int]) -> Repeats:
@@ -90,14 +102,22 @@ def _reduce(specs: Mapping[str, TensorSpec], runs: list[tuple[str, ...]], sizes:
 
 
 def _runs(specs: Mapping[str, object]) -> list[tuple[str, ...]]:
-    """Finds runs of numbered siblings with equal keys and specs, in file order."""
+    """Finds runs of numbered siblings with equal keys and specs.
+
+    Those that a file does not list by their numbers are left alone: which count, the place or the number,
+    is to be found out for each.
+    """
     identities = _identities(specs)
     alike: defaultdict[tuple[str, str, int], list[str]] = defaultdict(list)
     for module, identity in identities.items():
         parent, dot, name = module.rpartition(".")
         if name.isdigit():
             alike[parent, dot, identity].append(module)
-    return [tuple(run) for run in alike.values() if len(run) >= _MIN_REPEATS]
+    return [tuple(run) for run in alike.values() if len(run) >= _MIN_REPEATS and _is_rising(run)]
+
+
+def _is_rising(run: Sequence[str]) -> bool:
+    return all(natural(one) < natural(other) for one, other in pairwise(run))
 
 
 def _identities(specs: Mapping[str, object]) -> dict[str, int]:

@@ -92,6 +92,14 @@ OPPOSITES: tuple[frozenset[str], ...] = (
             "src tgt",
             "positive negative",
             "user item",
+            "prior posterior",
+            "past future",
+            "question answer",
+            "forward backward inverse",
+            "fast slow",
+            "rgb depth flow thermal camera lidar radar",
+            "node edge",
+            "mu mean var logvar std",
         )
     ),
 )

@@ -1,0 +1,95 @@
+"""The numbered modules of a list of keys: what they hold, and which are beside each other."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+
+from pytest_ckpt_compat._renames.units.paths import is_number, modules_of, natural
+from pytest_ckpt_compat._renames.units.units import Unit
+
+#: A module's content: how many units of each kind it holds.
+_Content = frozenset[tuple[Hashable, int]]
+
+
+def is_block(module: str) -> bool:
+    """Whether a module has a number for a name."""
+    return is_number(module.rpartition(".")[2])
+
+
+class Family:
+    """The numbered modules of one side: their contents and siblings."""
+
+    def __init__(self, units: Sequence[Unit]) -> None:
+        contents: defaultdict[str, Counter[Hashable]] = defaultdict(Counter)
+        for unit in units:
+            for module in modules_of(unit.path):
+                if is_block(module):
+                    contents[module][unit.slot] += 1
+        self._contents: dict[str, _Content] = {
+            module: frozenset(kinds.items()) for module, kinds in contents.items()
+        }
+        self._held: defaultdict[str, Counter[tuple[int, ...]]] = defaultdict(Counter)
+        for unit in units:
+            for module in filter(is_block, modules_of(unit.path)):
+                self._held[module][unit.main.shape] += 1
+        self._sizes = {module: kinds.total() for module, kinds in contents.items()}
+        self._ranks = {module: rank for rank, module in enumerate(sorted(contents, key=natural))}
+        self._first: dict[str, int] = {}
+        for path in (*contents, *(unit.path for unit in units)):
+            parent, _, number = path.rpartition(".")
+            if is_number(number):
+                self._first[parent] = min(int(number), self._first.get(parent, int(number)))
+        self._siblings: defaultdict[str, list[str]] = defaultdict(list)
+        self._alike: defaultdict[tuple[str, _Content], list[str]] = defaultdict(list)
+        for module in sorted(contents, key=natural):
+            parent = module.rpartition(".")[0]
+            self._siblings[parent].append(module)
+            self._alike[parent, self._contents[module]].append(module)
+
+    def size(self, module: str) -> int:
+        """Number of units in a module."""
+        return self._sizes[module]
+
+    def modules(self) -> Iterable[str]:
+        """All of them."""
+        return self._held.keys()
+
+    def content(self, module: str) -> Counter[tuple[int, ...]]:
+        """The shapes in a module, and how many there are of each."""
+        return self._held[module]
+
+    def rank(self, module: str) -> int:
+        """Position of a module by its name, with numbers as numbers."""
+        return self._ranks[module]
+
+    def first(self, module: str) -> int:
+        """The lowest number in the same parent, of a module or a layer."""
+        return self._first[module.rpartition(".")[0]]
+
+    def siblings(self, module: str) -> list[str]:
+        """The numbered modules in the same parent, in order."""
+        return self._siblings[module.rpartition(".")[0]]
+
+    def alike(self, module: str) -> list[str]:
+        """The siblings of equal content, the module itself among them, in order."""
+        return self._alike[module.rpartition(".")[0], self._contents[module]]
+
+    def alike_beside(self, modules: Sequence[str]) -> set[str]:
+        """All siblings of several modules with the same content as one of them."""
+        return {each for module in modules for each in self.alike(module)}
+
+
+class FreeBlocks:
+    """The numbered modules of one side of which no layer is matched."""
+
+    def __init__(self, family: Family, matched: Iterable[str]) -> None:
+        taken = {module for path in matched for module in modules_of(path)}
+        self._contents: defaultdict[str, list[Counter[tuple[int, ...]]]] = defaultdict(list)
+        for module in family.modules():
+            if module not in taken:
+                self._contents[module.rpartition(".")[0]].append(family.content(module))
+
+    def could_be(self, block: str, content: Counter[tuple[int, ...]]) -> bool:
+        """Whether one beside a block has all of a content: it may be meant as well, if it got the rest."""
+        return any(content <= each for each in self._contents.get(block.rpartition(".")[0], ()))

@@ -1,0 +1,57 @@
+"""Layers that seem to have left their block for another one, while the blocks around stayed what they were.
+
+``blocks.1.fc`` is unchanged, and ``blocks.2`` has a ``skip`` now that ``blocks.1`` had. Either a block was
+inserted in front, or the layer was taken out here and put in there: nobody can say.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from pytest_ckpt_compat._renames.units.paths import is_number, modules_of
+from pytest_ckpt_compat._renames.units.units import Unit
+
+
+def torn(old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Finds the pairs that go against those of most layers of their blocks.
+
+    The old block has layers in several blocks of one family, and the new one has some of several.
+    """
+    linked = {(a, b): list(_links(old[a].path, new[b].path)) for a, b in pairs}
+    targets: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    sources: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for links in linked.values():
+        for here, there in links:
+            targets[here, _parent(there)][there] += 1
+            sources[there, _parent(here)][here] += 1
+    mains = {key: _most(key[0], votes) for table in (targets, sources) for key, votes in table.items()}
+
+    def against(here: str, there: str) -> bool:
+        ways, origins = (here, _parent(there)), (there, _parent(here))
+        if len(targets[ways]) < 2 or len(sources[origins]) < 2:
+            return False
+        return mains[ways] != there or mains[origins] != here
+
+    return {pair for pair, links in linked.items() if any(against(*link) for link in links)}
+
+
+def _links(old: str, new: str) -> Iterator[tuple[str, str]]:
+    """The numbered modules around both layers."""
+    for here in _numbered(old):
+        for there in _numbered(new):
+            yield here, there
+
+
+def _numbered(path: str) -> list[str]:
+    return [module for module in modules_of(path) if is_number(module.rpartition(".")[2])]
+
+
+def _most(module: str, votes: Counter[str]) -> str:
+    """The module that most are in; of several, the one with the same number."""
+    number = module.rpartition(".")[2]
+    return max(votes, key=lambda each: (votes[each], each.rpartition(".")[2] == number))
+
+
+def _parent(path: str) -> str:
+    return path.rpartition(".")[0]

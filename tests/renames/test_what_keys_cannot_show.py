@@ -1,0 +1,205 @@
+"""What a reader of both lists could not know, or would know from the names alone: never certain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from pytest_ckpt_compat._renames import infer
+
+from .models import Specs, batch_norm, conv, linear, merged, norm, pairs, renamed, spec
+
+ENDS = linear("stem", 16, 3), linear("head", 5, 16)
+
+
+def between(*parts: Specs) -> Specs:
+    """A model of these parts, with a layer in front and one behind that stay."""
+    return merged(ENDS[0], *parts, ENDS[1])
+
+
+def by_name(specs: Specs) -> Specs:
+    """The same in the order of a safetensors file."""
+    return dict(sorted(specs.items()))
+
+
+def told(old: Specs, new: Specs) -> dict[str, tuple[str, str]]:
+    """Old key -> new key and confidence, of all that moved; the same in both orders of the file."""
+    found: list[dict[str, tuple[str, str]]] = [
+        {
+            a: (b, change.confidence)
+            for change in infer(side, new)
+            if len(change.old) == len(change.new)
+            for a, b in zip(change.old, change.new, strict=True)
+            if a != b
+        }
+        for side in (old, by_name(old))
+    ]
+    assert found[0] == found[1]
+    return found[0]
+
+
+def confidences(old: Specs, new: Specs) -> set[str]:
+    return {confidence for _, confidence in told(old, new).values()}
+
+
+# --- blocks ------------------------------------------------------------------------------------------------
+
+
+def path_up(order: Sequence[int], *layers: str, name: str = "up") -> Specs:
+    """Blocks of a decoder, listed in this order."""
+    return merged(*(conv(f"{name}{number}.{layer}", 8, 8) for number in order for layer in layers))
+
+
+@pytest.mark.parametrize("order", [(0, 3, 2, 1), (3, 2, 1, 0)])
+def test_blocks_that_a_definition_lists_backwards_keep_their_numbers(order: tuple[int, ...]) -> None:
+    old = between(path_up(range(4), "conv1", "conv2"))
+    new = between(path_up(order, "conv1", "conv_b"))
+    assert {key: other for key, (other, _) in told(old, new).items()} == {
+        f"up{number}.conv2.weight": f"up{number}.conv_b.weight" for number in range(4)
+    }
+
+
+def with_positions(numbers: Sequence[int], depth: int = 12) -> Specs:
+    """Blocks of which some have a table."""
+    blocks = [
+        merged(
+            linear(f"blocks.{number}.fc", 16, 16),
+            {f"blocks.{number}.pos": spec(7, 16)} if number in numbers else {},
+        )
+        for number in range(depth)
+    ]
+    return between(*blocks)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "depth"), [((3, 7, 11), (2, 6, 10), 12), ((3,), (5,), 8), ((1,), (2,), 3)]
+)
+def test_a_layer_that_moved_to_another_block_takes_no_other_with_it(
+    before: tuple[int, ...], after: tuple[int, ...], depth: int
+) -> None:
+    found = told(with_positions(before, depth), with_positions(after, depth))
+    assert all(key.endswith("pos") and sure != "certain" for key, (_, sure) in found.items())
+
+
+@pytest.mark.parametrize("depth", [3, 6, 12])
+def test_a_block_is_not_torn(depth: int) -> None:
+    """A block was inserted in front, or the layer moved on."""
+    found = told(with_positions([1], depth), with_positions([2], depth + 1))
+    assert all(sure != "certain" for _, sure in found.values())
+
+
+def test_a_family_of_another_size_is_not_certain_where_a_block_may_have_grown() -> None:
+    old, new = with_positions(range(4)), with_positions((0, 1, 2, 3, 10), 13)
+    found = told(old, renamed(new, ("blocks", "layers")))
+    assert all(sure != "certain" for _, sure in found.values())
+
+
+# --- parts of a model -----------------------------------------------------------------------------------
+
+
+def part(name: str) -> Specs:
+    return merged(conv(f"{name}.conv", 8, 3), batch_norm(f"{name}.bn", 8))
+
+
+def test_a_part_that_came_may_be_another_one_of_its_kind() -> None:
+    stay = part("audio_encoder"), part("pose_encoder"), linear("zfuse", 2, 4)
+    assert confidences(merged(part("rgb"), *stay), merged(part("touch"), *stay)) == {"likely"}
+    assert confidences(merged(part("rgb_in"), *stay), merged(part("rgb"), *stay)) == {"certain"}
+
+
+def test_a_head_that_came_may_be_another_one() -> None:
+    stay = linear("audio_encoder", 4, 8), linear("zfuse", 2, 4)
+    old, new = (merged(linear(f"{name}_head", 4, 8), *stay) for name in ("sentiment", "toxicity"))
+    assert confidences(old, new) == {"likely"}
+
+
+def tower(name: str) -> Specs:
+    parts = [conv(f"{name}.stem", 16, 3), batch_norm(f"{name}.bn", 16)]
+    for block in range(3):
+        parts += [norm(f"{name}.b.{block}.n", 16), linear(f"{name}.b.{block}.qkv", 48, 16)]
+        parts += [linear(f"{name}.b.{block}.fc1", 64, 16), linear(f"{name}.b.{block}.fc2", 16, 64)]
+    return merged(*parts)
+
+
+def test_a_part_of_which_two_came_is_either() -> None:
+    old, new = between(tower("encoder")), between(tower("left"), tower("right"))
+    changes = [change for change in infer(old, new) if change.old and change.old != change.new]
+    assert {change.confidence for change in changes} == {"ambiguous"}
+    assert all("right" in " ".join(change.candidates) for change in changes)
+
+
+def test_the_name_says_which_of_two_it_became() -> None:
+    old, new = between(tower("encoder")), between(tower("encoder_a"), tower("other"))
+    assert set(pairs(old, new).values()) == set(tower("encoder_a"))
+    assert "ambiguous" not in confidences(old, new)
+
+
+def test_parts_whose_words_exclude_each_other_are_not_the_same() -> None:
+    assert confidences(between(tower("prior")), between(tower("posterior"))) == {"ambiguous"}
+    assert confidences(between(tower("prior")), between(tower("backbone"))) == {"certain"}
+
+
+# --- layers ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 6])
+def test_the_alphabet_does_not_tell_siblings_apart(blocks: int) -> None:
+    old, new = (
+        between(*(linear(f"h.{block}.{name}", 16, 16) for block in range(blocks) for name in names))
+        for names in (("time", "user"), ("rain", "cat"))
+    )
+    sure = {change.confidence for change in infer(by_name(old), new) if change.old and change.new}
+    assert sure - {"certain"} <= {"ambiguous"}
+    assert not any(change.confidence == "likely" for change in infer(by_name(old), new))
+
+
+def test_names_that_count_tell_siblings_apart_in_a_sorted_file() -> None:
+    old, new = (
+        between(*(norm(f"h.{block}.{name}", 16) for block in range(3) for name in names))
+        for names in (("ln_1", "ln_2"), ("attn_norm", "ffn_norm"))
+    )
+    found = pairs(by_name(old), new)
+    assert found["h.0.ln_1.weight"] == "h.0.attn_norm.weight"
+
+
+def test_the_order_of_fused_parts_is_no_matter_of_the_alphabet() -> None:
+    bare = {"m.fc_in.weight": spec(64, 16), "m.fc_gate.weight": spec(64, 16), "m.fc_out.weight": spec(16, 64)}
+    new = {"m.wi.weight": spec(128, 16), "m.fc_out.weight": spec(16, 64)}
+    assert [change.confidence for change in infer(bare, new) if change.kind == "fused"] == ["likely"]
+    assert [c.confidence for c in infer(by_name(bare), new) if c.kind == "fused"] == ["ambiguous"]
+
+
+def gated(block: str, **shapes: tuple[int, int]) -> Specs:
+    return {f"{block}.{name}.weight": spec(*shape) for name, shape in shapes.items()}
+
+
+def test_exchanged_names_are_not_called_transposed() -> None:
+    """Llama calls the layer that leads back w2, others w3."""
+    old = between(*(gated(f"l.{i}", w1=(64, 16), w2=(16, 64), w3=(64, 16)) for i in range(2)))
+    new = between(*(gated(f"l.{i}", w1=(64, 16), w2=(64, 16), w3=(16, 64)) for i in range(2)))
+    assert "transposed" not in {change.kind for change in infer(old, new)}
+    assert confidences(old, new) == {"ambiguous"}
+
+
+def test_biases_show_that_names_were_exchanged() -> None:
+    old, new = (
+        merged(linear("fc1", 64, 16), linear("fc2", 16, 64)),
+        merged(linear("fc1", 16, 64), linear("fc2", 64, 16)),
+    )
+    assert pairs(old, new)["fc1.weight"] == "fc2.weight"
+
+
+def test_all_layers_of_a_kind_are_transposed_under_their_names() -> None:
+    old, new = (between(gated("l", wi=wi, wo=wi[::-1])) for wi in ((64, 16), (16, 64)))
+    assert {change.kind for change in infer(old, new) if change.old != ()} >= {"transposed"}
+
+
+def test_place_alone_is_not_certain_where_no_name_speaks() -> None:
+    sizes = (4, 3), (5, 4), (6, 5)
+    old, new = (
+        merged(*(linear(name, *size) for name, size in zip(names, sizes, strict=True)))
+        for names in (("wind", "rain", "sun"), ("policy", "reward", "cost"))
+    )
+    for side in (old, by_name(old)):
+        assert "certain" not in {change.confidence for change in infer(side, new) if change.new}
