@@ -203,3 +203,20 @@ def test_place_alone_is_not_certain_where_no_name_speaks() -> None:
     )
     for side in (old, by_name(old)):
         assert "certain" not in {change.confidence for change in infer(side, new) if change.new}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (("mask", "pos"), ("POS", "MASK")),
+        (("left", "item", "space"), ("item_param", "left_param", "space_param")),
+        (("user_tower", "item_tower"), ("item_encoder", "user_encoder")),
+    ],
+)
+def test_a_word_outweighs_the_place(old: tuple[str, ...], new: tuple[str, ...]) -> None:
+    ours, theirs = (between(*(linear(name, 8, 8) for name in names)) for names in (old, new))
+    found = told(ours, theirs)
+    assert found
+    for key, (other, sure) in found.items():
+        assert sure == "certain"
+        assert key.partition(".")[0].partition("_")[0] == other.lower().partition(".")[0].partition("_")[0]

@@ -7,9 +7,9 @@ inserted in front, or the layer was taken out here and put in there: nobody can 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
-from pytest_ckpt_compat._renames.units.paths import is_number, modules_of
+from pytest_ckpt_compat._renames.units.paths import is_number, modules_of, template
 from pytest_ckpt_compat._renames.units.units import Unit
 
 
@@ -33,7 +33,23 @@ def torn(old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, in
             return False
         return mains[ways] != there or mains[origins] != here
 
-    return {pair for pair, links in linked.items() if any(against(*link) for link in links)}
+    found = {pair for pair, links in linked.items() if any(against(*link) for link in links)}
+    return found - _moved_together(old, new, found)
+
+
+def _moved_together(
+    old: Sequence[Unit], new: Sequence[Unit], pairs: Set[tuple[int, int]]
+) -> set[tuple[int, int]]:
+    """Those of one name of which each has a size of its own: what ends a stage begins the next one now."""
+    names: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for a, b in pairs:
+        names[template(old[a].path), template(new[b].path)].append((a, b))
+    return {
+        pair
+        for members in names.values()
+        if len({old[a].slot for a, _ in members}) == len(members) > 1
+        for pair in members
+    }
 
 
 def _links(old: str, new: str) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -10,7 +11,7 @@ from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
 from pytest_ckpt_compat._renames.match.groups import Groups, nested_share
 from pytest_ckpt_compat._renames.units.owners import alike, alike_around
 from pytest_ckpt_compat._renames.units.paths import numbers, template
-from pytest_ckpt_compat._renames.units.tokens import Names
+from pytest_ckpt_compat._renames.units.tokens import Names, segment_tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,8 +78,7 @@ def given(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measur
     import numpy as np
 
     old_paths, new_paths = [template(node.path) for node in old], [template(node.path) for node in new]
-    indexes = {node.path: index for index, node in enumerate(old)}
-    namesake = np.array([indexes.get(node.path, -1) for node in new], dtype=np.intp)
+    namesake = _namesakes([node.path for node in old], [node.path for node in new])
     return {
         **_classes(old, new, pairs),
         "name": _by_value(pairs, old_paths, new_paths, Names(old_paths, new_paths).similarity),
@@ -90,6 +90,38 @@ def given(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measur
         "file_order": _in_step(pairs.rows, pairs.cols, len(old), len(new)),
         "surroundings": _surroundings(old, new, pairs),
     }
+
+
+def _namesakes(old: Sequence[str], new: Sequence[str]) -> Ints:
+    """Returns the index of the old path that each new one is; -1 if none is.
+
+    Of those that the other side has not, a path is the one whose words tell it from the others in its module:
+    ``mask`` is ``Mask``, and ``left`` and ``right`` are ``left_tower`` and ``right_tower``.
+    """
+    import numpy as np
+
+    ours, theirs = set(old), set(new)
+    told = _told_apart([path for path in old if path not in theirs])
+    anew = _told_apart([path for path in new if path not in ours])
+    same = {path: path for path in ours & theirs} | {anew[words]: told[words] for words in told.keys() & anew}
+    indexes = {path: index for index, path in enumerate(old)}
+    return np.array([indexes[same[path]] if path in same else -1 for path in new], dtype=np.intp)
+
+
+def _told_apart(paths: Sequence[str]) -> dict[tuple[str, frozenset[str]], str]:
+    """Returns module, words -> the only path in the module that these words tell from the others."""
+    modules: defaultdict[str, list[tuple[str, frozenset[str]]]] = defaultdict(list)
+    for path in paths:
+        module, _, name = path.rpartition(".")
+        modules[module].append((path, frozenset(segment_tokens(name))))
+    found: defaultdict[tuple[str, frozenset[str]], list[str]] = defaultdict(list)
+    for module, named in modules.items():
+        common = frozenset.intersection(*(words for _, words in named)) if len(named) > 1 else frozenset()
+        for path, words in named:
+            found[module, words - common].append(path)
+    # A number is a rank and no name: ff0 and ff1 may have become fc1 and fc2.
+    named_by = {key: several[0] for key, several in found.items() if len(several) == 1}
+    return {key: path for key, path in named_by.items() if not all(map(str.isdigit, key[1]))}
 
 
 def _classes(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measures:
