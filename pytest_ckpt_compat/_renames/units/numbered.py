@@ -17,26 +17,32 @@ _DIGITS = re.compile(r"\d{1,18}")
 #: Least number of blocks in a family. Two alike may be called ``first1`` and ``second2`` by accident.
 _MIN_FAMILY = 3
 
+#: The same, of single layers: ``norm1``, ``norm2`` and ``norm3`` are three names.
+_MIN_LAYERS = 6
+
 
 def canonical(keys: Iterable[str]) -> dict[str, str]:
     """Returns canonical key -> key, in the order given; keys that have no other form keep their own.
 
-    A family is three or more siblings whose names differ in digits alone, and which hold modules.
-    ``norm1``, ``norm2`` and ``norm3``, which hold tensors only, are three names and no family.
+    A family is three or more siblings whose names differ in digits alone, and which hold modules; or six
+    or more layers, as ``block_01`` to ``block_12``. ``norm1``, ``norm2`` and ``norm3`` are three names and no
+    family.
     """
     keys = list(keys)
     children: defaultdict[str, defaultdict[str, set[str]]]
     children = defaultdict(lambda: defaultdict(set))
+    holders: set[tuple[str, str]] = set()
     for place in set(map(home, keys)):
         segments = place.split(".")
-        for depth, segment in enumerate(segments[:-2]):
+        holders.update((".".join(segments[:depth]), segments[depth]) for depth in range(len(segments) - 2))
+        for depth, segment in enumerate(segments[:-1]):
             if not segment.isdigit() and (skeleton := _DIGITS.sub("#", segment)) != segment:
                 children[".".join(segments[:depth])][skeleton].add(segment)
     families = {
         (parent, name)
         for parent, skeletons in children.items()
         for names in skeletons.values()
-        if len(names) >= _MIN_FAMILY
+        if len(names) >= (_MIN_FAMILY if any((parent, name) in holders for name in names) else _MIN_LAYERS)
         for name in names
     }
     if not families:
