@@ -124,12 +124,13 @@ def _inferred(
     return with_copies([bare.doubted(each) for each in told], sides.old, sides.new)
 
 
-def _of_known_order(match: Match, ordered: bool) -> Match:
+def _of_known_order(match: Match, ordered: tuple[bool, bool]) -> Match:
     """The match; not certain where the order of its parts is a guess, and ambiguous where it is a toss."""
     doubt = part_order.doubt(match.old, match.new)
     if match.confidence == "ambiguous" or not doubt:
         return match
-    tossed = doubt == part_order.IN_DOUBT and not ordered
+    listed = ordered[0] if match.old.parts else ordered[1]
+    tossed = part_order.is_tossed(match.old, match.new, listed=listed)
     return replace(match, confidence="ambiguous" if tossed else "likely", evidence=(doubt, *match.evidence))
 
 

@@ -215,7 +215,7 @@ def test_numbers_at_the_end_of_names_count_as_those_of_blocks(number: int, found
     body = transformer()
     fresh = renamed(body, *NEW_NAMES.items())
     old = {f"output{n + 2}.weight": spec(7, 7, 3, 3) for n in range(number)}
-    new = {f"smooth.{n}.weight": spec(7, 7, 3, 3) for n in range(number)}
+    new = {f"out.{n}.weight": spec(7, 7, 3, 3) for n in range(number)}
     changes = [c for c in infer({**body, **old}, {**fresh, **new}) if c.old and c.new and c.old[0] in old]
     sure = {c.old[0]: c.new[0] for c in changes if c.confidence == "certain"}
     assert sure == (dict(zip(old, new, strict=True)) if found else {})

@@ -220,3 +220,20 @@ def test_a_word_outweighs_the_place(old: tuple[str, ...], new: tuple[str, ...]) 
     for key, (other, sure) in found.items():
         assert sure == "certain"
         assert key.partition(".")[0].partition("_")[0] == other.lower().partition(".")[0].partition("_")[0]
+
+
+@pytest.mark.parametrize(("joint", "sure"), [("gate_up_proj", "certain"), ("up_gate_proj", "ambiguous")])
+def test_the_name_of_a_joint_layer_says_how_its_parts_stand(joint: str, sure: str) -> None:
+    old = {f"m.{name}.weight": spec(64, 16) for name in ("gate_proj", "up_proj")}
+    new = {f"m.{joint}.weight": spec(128, 16)}
+    rest = {"m.down_proj.weight": spec(16, 64)}
+    for side in ({**old, **rest}, by_name({**old, **rest})):
+        assert [each.confidence for each in infer(side, {**new, **rest}) if each.kind == "fused"] == [sure]
+
+
+def test_a_definition_lists_the_parts_that_a_sorted_file_holds_joint() -> None:
+    old = {"m.linear1.weight": spec(128, 16), "m.out.weight": spec(16, 64)}
+    new = {"m.value.weight": spec(64, 16), "m.gate.weight": spec(64, 16), "m.out.weight": spec(16, 64)}
+    new = {**new, "m.norm.weight": spec(16), "m.norm.bias": spec(16)}
+    found = {change.confidence for change in infer(by_name(old), new) if change.kind == "split"}
+    assert found == {"likely"}

@@ -129,7 +129,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             opposed=opposed(old[a].path, new[b].path),
             other_form=_parts(old[a]) != _parts(new[b]),
             several=(a, b) in several,
-            tossed=a in alike and not found.ordered and measures["ordinals"][index] <= 0,
+            tossed=a in alike and not all(found.ordered) and measures["ordinals"][index] <= 0,
             torn=(a, b) in apart,
         )
     return result

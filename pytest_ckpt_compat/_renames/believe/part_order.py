@@ -41,6 +41,28 @@ def doubt(one: Unit, other: Unit) -> str:
     return HEAD_BY_HEAD if by_head else ""
 
 
+def is_tossed(one: Unit, other: Unit, *, listed: bool) -> bool:
+    """Whether nothing says in which order the parts stand, or the name of the joint tensor says another one.
+
+    Args:
+        one: unit of the old side.
+        other: unit of the new side.
+        listed: whether the parts stand in the order of their model.
+    """
+    joint, whole = (one, other) if one.parts else (other, one)
+    words = list(dict.fromkeys(_own_words([part.path for part in joint.parts])))
+    places = _places(words, whole)
+    if len(words) > 1 and len(places) == len(words):
+        return places != sorted(places)
+    return not listed and doubt(one, other) == IN_DOUBT
+
+
+def _places(words: Sequence[str], whole: Unit) -> list[int]:
+    """The places of those words that the name of a joint tensor has."""
+    named = [word for segment in whole.path.split(".")[-2:] for word in segment_tokens(segment)]
+    return [named.index(word) for word in words if word in named]
+
+
 def _is_told(joint: Unit, whole: Unit) -> bool:
     paths = [part.path for part in joint.parts]
     numbers = _numbers(paths)
@@ -49,8 +71,7 @@ def _is_told(joint: Unit, whole: Unit) -> bool:
     words = _own_words(paths)
     if set(words) <= {*_CONVENTION}:
         return words == sorted(words, key=_CONVENTION.index)
-    named = [word for segment in whole.path.split(".")[-2:] for word in segment_tokens(segment)]
-    places = [named.index(word) for word in words if word in named]
+    places = _places(words, whole)
     return len(places) == len(words) and places == sorted(places)
 
 

@@ -75,7 +75,7 @@ class Alignment:
         doubts: old node -> its cheapest alternative, if it has one.
         examined: whether all alternatives were examined.
         measures: kind of evidence -> its measure for each chosen pair.
-        ordered: whether both sides stand in the order of their models, so that order was evidence.
+        ordered: whether each side stands in the order of its model; order was evidence if both do.
     """
 
     pairs: Candidates
@@ -85,7 +85,7 @@ class Alignment:
     doubts: Mapping[int, Doubt] = field(default_factory=dict)
     examined: bool = True
     measures: Measures = field(default_factory=dict)
-    ordered: bool = True
+    ordered: tuple[bool, bool] = (True, True)
 
 
 def align(
@@ -114,7 +114,7 @@ def align(
     found = max((problem.settle(start) for start in starts), key=lambda each: each.objective)
     found = _improve(problem, found, Exchanger(old_nodes, new_nodes, problem.pairs, problem.teacher.ordinals))
     chosen = _without_exchanged_names(problem.pairs, found.chosen, old_nodes, new_nodes)
-    return replace(found, chosen=chosen, measures=problem.measures(chosen), ordered=all(ordered))
+    return replace(found, chosen=chosen, measures=problem.measures(chosen), ordered=ordered)
 
 
 def _without_exchanged_names(
