@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -15.88
+INTERCEPT = -15.79
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.22,
-        "modules": 0.58,
-        "blocks": 3.12,
-        "roles": 2.66,
-        "whole": 9.25,
-        "rarity": 5.08,
-        "distinct": 0.39,
+        "name": 2.13,
+        "modules": 0.57,
+        "blocks": 3.07,
+        "roles": 2.61,
+        "whole": 9.15,
+        "rarity": 4.77,
+        "distinct": 0.65,
     }
 )
 
