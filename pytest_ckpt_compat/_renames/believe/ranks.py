@@ -43,20 +43,24 @@ def ranks(paths: Sequence[str]) -> list[float]:
     names = [segments[depth] for segments in split]
     stated = _by_exclusion([rank_of(name) for name in names], names)
     distinct = len(set(stated)) == len(stated) and not any(map(math.isnan, stated))
-    return stated if distinct else [_first_number(name) for name in names]
+    return stated if distinct else [first_number(name) for name in names]
 
 
 def _by_exclusion(stated: list[float], names: Sequence[str]) -> list[float]:
     """Of two, the one is first if the other is called the last, as in ``norm`` and ``final_norm``."""
-    words = [set(name.split("_")) for name in names]
     if len(names) == 2 and any(map(math.isnan, stated)):
-        last = [not each.isdisjoint(_LAST) for each in words]
+        last = [is_last(name) for name in names]
         if last[0] != last[1]:
             return [float(each) for each in last]
     return stated
 
 
-def _first_number(name: str) -> float:
+def is_last(name: str) -> bool:
+    """Whether a name has a word for the last of two."""
+    return not _LAST.isdisjoint(name.split("_"))
+
+
+def first_number(name: str) -> float:
     """Returns the first number in a name, as the rank of ``conv1_1x1``; NaN if it has none."""
     found = _NUMBER.search(name)
     return float(found[0]) if found else math.nan

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
-from pytest_ckpt_compat._renames.match.groups import Groups, nested_share
+from pytest_ckpt_compat._renames.match.groups import Groups, nested_share, numbered
 from pytest_ckpt_compat._renames.units.owners import alike, alike_around
 from pytest_ckpt_compat._renames.units.paths import numbers, template
+from pytest_ckpt_compat._renames.units.similarities import similarities
 from pytest_ckpt_compat._renames.units.tokens import Names, segment_tokens
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def given(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measur
     namesake = _namesakes([node.path for node in old], [node.path for node in new])
     return {
         **_classes(old, new, pairs),
-        "name": _by_value(pairs, old_paths, new_paths, Names(old_paths, new_paths).similarity),
+        "name": _by_words(pairs, old_paths, new_paths),
         "same_path": (namesake[pairs.cols] == pairs.rows).astype(np.float64),
         "shape": _by_value(pairs, [node.shape for node in old], [node.shape for node in new], _equal),
         "roles": _by_value(pairs, [node.roles for node in old], [node.roles for node in new], _agreement),
@@ -148,16 +149,45 @@ def _by_value(pairs: Candidates, old: list[_T], new: list[_T], measure: Callable
     """Applies ``measure`` to the two values of each pair, once for each combination of values."""
     import numpy as np
 
-    olds: dict[_T, int] = {}
-    news: dict[_T, int] = {}
-    ours = np.array([olds.setdefault(value, len(olds)) for value in old], dtype=np.intp)
-    theirs = np.array([news.setdefault(value, len(news)) for value in new], dtype=np.intp)
-    unique, inverse = np.unique(ours[pairs.rows] * len(news) + theirs[pairs.cols], return_inverse=True)
-    old_values, new_values = list(olds), list(news)
-    measured = [
-        measure(old_values[code // len(news)], new_values[code % len(news)]) for code in unique.tolist()
-    ]
-    return np.array(measured, dtype=np.float64)[inverse]
+    each = _Combinations.of(pairs, old, new)
+    combined = zip(each.rows.tolist(), each.cols.tolist(), strict=True)
+    measured = [measure(each.old[row], each.new[col]) for row, col in combined]
+    return np.array(measured, dtype=np.float64)[each.inverse]
+
+
+def _by_words(pairs: Candidates, old: list[str], new: list[str]) -> Floats:
+    """Measures how similar the two paths of each pair are in their words."""
+    each = _Combinations.of(pairs, old, new)
+    return similarities(Names(old, new), each.old, each.new, each.rows, each.cols)[each.inverse]
+
+
+@dataclass(frozen=True)
+class _Combinations(Generic[_T]):
+    """The values of the nodes of both sides, and which of them meet in the pairs.
+
+    Attributes:
+        old, new: the values of each side, each once.
+        rows, cols: the indexes of the values that meet, by the old one.
+        inverse: for each pair, which combination it is.
+    """
+
+    old: list[_T]
+    new: list[_T]
+    rows: Ints
+    cols: Ints
+    inverse: Ints
+
+    @classmethod
+    def of(cls, pairs: Candidates, old: list[_T], new: list[_T]) -> _Combinations[_T]:
+        import numpy as np
+
+        olds: dict[_T, int] = {}
+        news: dict[_T, int] = {}
+        ours = np.array([olds.setdefault(value, len(olds)) for value in old], dtype=np.intp)
+        theirs = np.array([news.setdefault(value, len(news)) for value in new], dtype=np.intp)
+        codes = ours[pairs.rows] * len(news) + theirs[pairs.cols]
+        unique, inverse = numbered(codes, len(olds) * len(news))
+        return cls(list(olds), list(news), *np.divmod(unique, max(len(news), 1)), inverse)
 
 
 def _equal(a: object, b: object) -> float:

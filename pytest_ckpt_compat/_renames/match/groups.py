@@ -102,3 +102,16 @@ def highest(entries: Floats, axis: int) -> Floats:
     for layer in layers:
         np.maximum(best, layer, out=best)
     return best
+
+
+def numbered(values: Ints, most: int) -> tuple[Ints, Ints]:
+    """As ``np.unique`` with its inverse, for values below ``most``; without sorting, where they are many."""
+    import numpy as np
+
+    if values.size < most:
+        return np.unique(values, return_inverse=True)
+    numbers = np.zeros(most, dtype=np.intp)
+    numbers[values.ravel()] = 1
+    indexes = np.flatnonzero(numbers)
+    numbers[indexes] = np.arange(len(indexes))
+    return indexes, numbers.take(values)

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
-from pytest_ckpt_compat._renames.match.groups import Groups, are_deep, deep_mean, highest, nested_mean
+from pytest_ckpt_compat._renames.match.groups import (
+    Groups,
+    are_deep,
+    deep_mean,
+    highest,
+    nested_mean,
+    numbered,
+)
 from pytest_ckpt_compat._renames.match.index_maps import IndexMaps
 from pytest_ckpt_compat._renames.match.ordinals import Ordinals
 from pytest_ckpt_compat._renames.units.paths import template
@@ -58,7 +65,7 @@ class _Kind:
         ours, theirs = Groups.of([groups(node) for node in old]), Groups.of([groups(node) for node in new])
         a, b = ours.members[pairs.rows][:, :, None], theirs.members[pairs.cols][:, None, :]
         width = len(theirs.sizes)
-        indexes, cells = _numbered(a * width + b, len(ours.sizes) * width)
+        indexes, cells = numbered(a * width + b, len(ours.sizes) * width)
         sizes = np.maximum(ours.sizes[indexes // width] + theirs.sizes[indexes % width] - 2, 1)
         shape = len(pairs), ours.members.shape[1], theirs.members.shape[1]
         present = ((indexes // width > 0) & (indexes % width > 0)).astype(np.float64)
@@ -192,19 +199,6 @@ class Teacher:
         after = (partner[rows + 2] == cols + 1) * worth[rows + 2]
         mean: Floats = (before + after) / 2
         return mean
-
-
-def _numbered(values: Ints, most: int) -> tuple[Ints, Ints]:
-    """As ``np.unique`` with its inverse, for values below ``most``; without sorting, where they are many."""
-    import numpy as np
-
-    if values.size < most:
-        return np.unique(values, return_inverse=True)
-    numbers = np.zeros(most, dtype=np.intp)
-    numbers[values.ravel()] = 1
-    indexes = np.flatnonzero(numbers)
-    numbers[indexes] = np.arange(len(indexes))
-    return indexes, numbers.take(values)
 
 
 def _endings(node: Node) -> list[str]:

@@ -105,7 +105,7 @@ OPPOSITES: tuple[frozenset[str], ...] = (
 )
 
 #: Reduction in similarity for each group of which two names hold different words.
-_CONTRADICTION = 0.3
+CONTRADICTION = 0.3
 
 #: Words often joined to others without a separator (``dwconv``, ``layernorm1``), longest first.
 _GLUED = ("layer", "batch", "group", "norm", "conv", "attn", "proj", "embed", "linear", "block", "dw", "pw")
@@ -163,21 +163,38 @@ def path_tokens(path: str) -> tuple[tuple[str, float], ...]:
     return tuple(worth.items())
 
 
+#: Similarity of a word and its abbreviation, of at least so many letters, and the most of two spellings.
+SIMILAR, PREFIX = 0.8, 3
+
+#: Share of common pairs of letters above which two spellings are similar.
+SPELT_ALIKE = 0.5
+
+
 @lru_cache(maxsize=262144)
 def token_similarity(a: str, b: str) -> float:
     """Returns 1 for equal words, less for an abbreviation or a similar spelling, 0 for different words."""
     if a == b:
         return 1.0
-    if a.isdigit() or b.isdigit() or "+" in a or "+" in b or " " in a or " " in b:
+    if not is_spelt(a) or not is_spelt(b):
         return 0.0
     short, long = sorted((a, b), key=len)
-    if len(short) >= 3 and long.startswith(short):
-        return 0.8
-    pairs_a, pairs_b = ({w[i : i + 2] for i in range(len(w) - 1)} for w in (a, b))
+    if len(short) >= PREFIX and long.startswith(short):
+        return SIMILAR
+    pairs_a, pairs_b = bigrams(a), bigrams(b)
     if not pairs_a or not pairs_b:
         return 0.0
     dice = 2 * len(pairs_a & pairs_b) / (len(pairs_a) + len(pairs_b))
-    return 0.8 * dice if dice > 0.5 else 0.0
+    return SIMILAR * dice if dice > SPELT_ALIKE else 0.0
+
+
+def is_spelt(word: str) -> bool:
+    """Whether a word can be similar to another: not a number, and not several words together."""
+    return not (word.isdigit() or "+" in word or " " in word)
+
+
+def bigrams(word: str) -> set[str]:
+    """Returns the pairs of letters that stand beside each other in a word."""
+    return {word[i : i + 2] for i in range(len(word) - 1)}
 
 
 class Names:
@@ -192,8 +209,8 @@ class Names:
         spreads = [Counter(word for path in paths for word, _ in path_tokens(path)) for paths in (old, new)]
         both = spreads[0] + spreads[1]
         most = max(both.values(), default=1)
-        self._weight = {word: math.log(1 + most / number) for word, number in both.items()}
-        self._known = spreads[0].keys() & spreads[1].keys()
+        self.weight = {word: math.log(1 + most / number) for word, number in both.items()}
+        self.known = spreads[0].keys() & spreads[1].keys()
 
     def similarity(self, old: str, new: str) -> float:
         """Measures two paths: 1 for equal words, 0 for different words, below 0 for exclusive words."""
@@ -202,10 +219,15 @@ class Names:
         for words, others in ((a, dict(b)), (b, dict(a))):
             for word, weight in words:
                 best = 1.0 if word in others else _most_similar(word, others)
-                worth = weight * self._weight[word]
+                worth = weight * self.weight[word]
                 found += worth * best
-                total += worth * (best + (1 - best) * (1 if word in self._known else _UNKNOWN))
-        return (found / total if total else 0.0) - _CONTRADICTION * _contradictions(a, b)
+                total += worth * (best + (1 - best) * unknown_share(self, word))
+        return (found / total if total else 0.0) - CONTRADICTION * _contradictions(a, b)
+
+
+def unknown_share(names: Names, word: str) -> float:
+    """Returns how far a word counts as different."""
+    return 1.0 if word in names.known else _UNKNOWN
 
 
 def _most_similar(word: str, others: Iterable[str]) -> float:
