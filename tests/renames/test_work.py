@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pytest_ckpt_compat._renames import aligned, infer
 from pytest_ckpt_compat._renames.match.alignment import _Problem
 from pytest_ckpt_compat._renames.match.candidates import Node, _surroundings, candidates
 from pytest_ckpt_compat._renames.match.learnt import Teacher
+from pytest_ckpt_compat._renames.units.tokens import Names
 
 Specs = dict[str, TensorSpec]
 
@@ -96,10 +98,62 @@ def test_deep_modules_are_measured_as_each_level_by_itself(
     own = np.zeros(len(pairs))
     own[chosen] = trust
     votes = teacher._modules.votes(chosen, trust)
-    deep, each = (measure(votes, own, at) for measure in (teacher._deep, teacher._around_each))
+    deep, each = (measure(votes, own) for measure in (teacher._deep, teacher._around_each))
     assert {name: values.tolist() for name, values in deep.items()} == {
         name: values.tolist() for name, values in each.items()
     }
+
+
+@given(st.data(), *(st.lists(_PATH, unique=True, min_size=1, max_size=12) for _ in range(2)))
+def test_the_chosen_pairs_are_measured_among_themselves_as_among_all(
+    data: st.DataObject, old: list[str], new: list[str]
+) -> None:
+    ours, theirs = _nodes(old), _nodes(new)
+    pairs = candidates(ours, theirs)
+    teacher = Teacher(ours, theirs, pairs, (data.draw(st.booleans()), True))
+    order = data.draw(st.permutations(range(len(new))))
+    chosen = np.array([row * len(new) + col for row, col in zip(range(len(old)), order, strict=False)])
+    among = teacher.among(chosen)
+    learnt = teacher.learnt(chosen, np.ones(len(chosen)))
+    assert {name: values.tolist() for name, values in among.items()} == {
+        name: values[chosen].tolist() for name, values in learnt.items()
+    }
+
+
+def test_an_exchange_is_judged_by_the_chosen_pairs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them was held against all pairs that could be chosen."""
+    measured: list[int] = []
+    learnt = Teacher.learnt
+
+    def noted(teacher: Teacher, *args: Any) -> Any:
+        measured.append(1)
+        return learnt(teacher, *args)
+
+    monkeypatch.setattr(Teacher, "learnt", noted)
+    spec = TensorSpec("float32", ())
+    old, new = ({f"{letter}{number}": spec for number in range(30)} for letter in "xy")
+    infer(_shuffled(old), new)
+    assert len(measured) <= 60
+
+
+def test_names_of_many_layers_alike_are_compared_in_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each two of four hundred matrices were compared by four pairs of names, a word at a time."""
+    compared: list[str] = []
+    similarity = Names.similarity
+
+    def noted(names: Names, old: str, new: str) -> float:
+        compared.append(old)
+        return similarity(names, old, new)
+
+    monkeypatch.setattr(Names, "similarity", noted)
+    words = ["".join(letters) for letters in permutations("bdgktz", 3)]
+    old, new = (
+        {f"{word}{ending}.weight": TensorSpec("float32", (4, 4)) for word in words}
+        for ending in ("", "_proj")
+    )
+    found = infer(old, new)
+    assert [change.kind for change in found] == ["renamed"] * len(words)
+    assert len(compared) <= len(words)
 
 
 def _nodes(paths: list[str]) -> list[Node]:
@@ -114,9 +168,9 @@ def test_of_deep_modules_only_what_is_chosen_is_measured_level_by_level(
     measured: list[int] = []
     around_each = Teacher._around_each
 
-    def noted(teacher: Teacher, votes: Any, own: Any, at: Any) -> Any:
-        measured.append(len(at))
-        return around_each(teacher, votes, own, at)
+    def noted(teacher: Teacher, votes: Any, own: Any, *at: Any) -> Any:
+        measured.append(len(own))
+        return around_each(teacher, votes, own, *at)
 
     monkeypatch.setattr(Teacher, "_around_each", noted)
     levels, spec = 25, TensorSpec("float32", (2, 2))

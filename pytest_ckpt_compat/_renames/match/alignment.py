@@ -173,22 +173,19 @@ class _Problem:
 
     def measures(self, chosen: Ints) -> Measures:
         """Returns all evidence for the chosen pairs, by kind."""
-        import numpy as np
-
-        learnt = self.teacher.learnt(chosen, np.ones(len(chosen)), chosen)
+        learnt = self.teacher.among(chosen)
         return {**{name: values[chosen] for name, values in self.given.items()}, **learnt}
 
-    def score(self, chosen: Ints, trust: Floats | None = None, at: Ints | None = None) -> Floats:
-        """Returns the scores of all pairs, or of those at the indexes ``at``, given the chosen pairs."""
+    def score(self, chosen: Ints, trust: Floats | None = None) -> Floats:
+        """Returns the scores of all pairs, given the chosen ones and how far each is to be trusted."""
         import numpy as np
 
         trust = np.ones(len(chosen)) if trust is None else trust
-        at = np.arange(len(self.pairs)) if at is None else at
-        return self.base[at] + weighed(self.teacher.learnt(chosen, trust, at), self.weights)
+        return self.base + weighed(self.teacher.learnt(chosen, trust), self.weights)
 
     def objective(self, chosen: Ints) -> float:
         """Returns the sum of the chosen pairs' scores, by which assignments are compared."""
-        return float(self.score(chosen, at=chosen).sum())
+        return float((self.base[chosen] + weighed(self.teacher.among(chosen), self.weights)).sum())
 
     def unordered(self, chosen: Ints) -> float:
         """Returns the objective without the evidence from order."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,29 @@ Move = dict[int, int]
 Proposal = tuple[Any, ...]
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """Chosen pairs, by their nodes.
+
+    Attributes:
+        chosen: indexes of the pairs.
+        partners: old node -> new node.
+        holders: new node -> old node.
+        places: old node -> its place among the pairs.
+    """
+
+    chosen: Ints
+    partners: Move
+    holders: Move
+    places: dict[int, int]
+
+    @classmethod
+    def of(cls, pairs: Candidates, chosen: Ints) -> _Choice:
+        rows, cols = pairs.rows[chosen].tolist(), pairs.cols[chosen].tolist()
+        places = {row: place for place, row in enumerate(rows)}
+        return cls(chosen, dict(zip(rows, cols, strict=True)), dict(zip(cols, rows, strict=True)), places)
+
+
 class Exchanger:
     """Finds alternatives to an assignment of old nodes to new ones."""
 
@@ -50,6 +74,7 @@ class Exchanger:
         self._paths = {node.path: index for index, node in enumerate(old)}
         self._by_ending: dict[int, dict[tuple[str, str], list[int]]] = {}
         self._sides = _Modules(old), _Modules(new)
+        self._last: _Choice | None = None
         self._first: dict[int, int] = {}
         self._offset: dict[int, int] = {}
         self._class_of: tuple[dict[int, int], dict[int, int]] = ({}, {})
@@ -92,7 +117,7 @@ class Exchanger:
 
     def _divided(self, chosen: Ints) -> Iterator[Proposal]:
         """Yields moves of whole blocks to where a part of the block is matched."""
-        partners = self._partners(chosen)
+        partners = self._choice(chosen).partners
         ours, theirs = self._sides
         for block in ours.names():
             indexes = [index for each in ours.by_kind(block).values() for index in each]
@@ -107,7 +132,7 @@ class Exchanger:
 
     def _neighbours(self, chosen: Ints) -> Iterator[Proposal]:
         """Yields moves of blocks to where the next block of equal content is: both may be wrong."""
-        partners = self._partners(chosen)
+        partners = self._choice(chosen).partners
         ours, theirs = self._sides
         for blocks in ours.alike():
             for block, other in pairwise(blocks):
@@ -138,7 +163,7 @@ class Exchanger:
         """Whether a proposal exchanges blocks whose names differ in more than numbers."""
         if proposal[0] != "block":
             return False
-        holders = {new: old for old, new in self._partners(chosen).items()}
+        holders = self._choice(chosen).holders
         displaced = Counter(
             template(".".join(self._segments[holders[index]][: proposal[1].count(".") + 1]))
             for indexes in self._sides[1].by_kind(proposal[2]).values()
@@ -149,25 +174,27 @@ class Exchanger:
 
     def carry_out(self, proposal: Proposal, score: Floats, chosen: Ints) -> Ints:
         """Returns the chosen pairs after the proposal."""
-        partners = self._partners(chosen)
+        choice = self._choice(chosen)
+        partners = choice.partners
         what, *about = proposal
         if what == "exchange":
             move = _exchange(partners, [(about[0], about[1])])
         elif what == "everywhere":
             move = _exchange(partners, self._everywhere(*about))
         elif what == "block":
-            move = self._moved(partners, score, [(about[0], about[1])])
+            move = self._moved(choice, score, [(about[0], about[1])])
         else:
-            move = self._moved(partners, score, self._in_order(partners, about))
+            move = self._moved(choice, score, self._in_order(partners, about))
         result = chosen.copy()
-        for index, row in enumerate(self._pairs.rows[chosen].tolist()):
-            if row in move:
-                result[index] = self._pair(row, move[row])
+        for row, col in move.items():
+            result[choice.places[row]] = self._pair(row, col)
         return result
 
-    def _partners(self, chosen: Ints) -> Move:
-        """Returns old node -> new node."""
-        return dict(zip(self._pairs.rows[chosen].tolist(), self._pairs.cols[chosen].tolist(), strict=True))
+    def _choice(self, chosen: Ints) -> _Choice:
+        """Returns what the chosen pairs say of each node. The same ones are asked about again and again."""
+        if self._last is None or self._last.chosen is not chosen:
+            self._last = _Choice.of(self._pairs, chosen)
+        return self._last
 
     def _pair(self, row: int, col: int) -> int:
         return self._first[row] + self._offset[col]
@@ -192,28 +219,36 @@ class Exchanger:
         ordered = sorted(targets, key=targets.__getitem__)
         return list(zip(blocks, ordered, strict=True)) if len(ordered) == len(blocks) else []
 
-    def _moved(self, partners: Move, score: Floats, blocks: list[tuple[str, str]]) -> Move:
+    def _moved(self, choice: _Choice, score: Floats, blocks: list[tuple[str, str]]) -> Move:
         """Matches all nodes of old blocks into new ones. Nodes displaced there take the freed partners."""
-        import numpy as np
-
         ours, theirs = self._sides
-        after = dict(partners)
-        holders = {new: old for old, new in partners.items()}
+        partners = choice.partners
+        after: Move = {}
+        holders: Move = {}
         for module, target in blocks:
             for kind, rows in ours.by_kind(module).items():
                 cols = theirs.by_kind(target)[kind]
                 if not self._comparable(rows, cols) or any(row not in partners for row in rows):
                     continue
-                table = np.array([[score[self._pair(row, col)] for col in cols] for row in rows])
-                for i, j in zip(*assigned(table), strict=True):
+                for i, j in zip(*assigned(self._table(score, rows, cols)), strict=True):
                     row, col = rows[int(i)], cols[int(j)]
-                    freed, holder = after[row], holders.get(col)
+                    freed = after.get(row, partners[row])
+                    holder = holders.get(col, choice.holders.get(col))
                     after[row] = col
                     holders[col] = row
                     if holder is not None and holder != row:
                         after[holder] = freed
                         holders[freed] = holder
         return {old: new for old, new in after.items() if partners[old] != new}
+
+    def _table(self, score: Floats, rows: Sequence[int], cols: Sequence[int]) -> Floats:
+        """Returns the score of each of the rows with each of the columns, all of one kind."""
+        import numpy as np
+
+        first = np.array([self._first[row] for row in rows], dtype=np.intp)
+        offset = np.array([self._offset[col] for col in cols], dtype=np.intp)
+        table: Floats = score[first[:, None] + offset]
+        return table
 
     def _difference(self, a: int, b: int) -> list[tuple[str, str]]:
         """Returns how two nodes differ: the family of their common block, and the rest of each path."""

@@ -94,12 +94,12 @@ def _mean(of_old: Floats, of_new: Floats, old: Ints, new: Ints) -> Floats:
 
 
 def highest(entries: Floats, axis: int) -> Floats:
-    """Returns the highest entry along an axis, at least 0. For a short axis, this is faster than ``max``."""
+    """Returns the highest entry along axis 1 or 2, at least 0: of a short one, faster than ``max``."""
     import numpy as np
 
-    layers = np.moveaxis(entries, axis, 0)
-    best: Floats = np.zeros(layers.shape[1:])
-    for layer in layers:
+    best: Floats = np.zeros(entries.shape[:axis] + entries.shape[axis + 1 :])
+    for place in range(entries.shape[axis]):
+        layer: Floats = entries[:, place] if axis == 1 else entries[:, :, place]
         np.maximum(best, layer, out=best)
     return best
 
@@ -115,3 +115,19 @@ def numbered(values: Ints, most: int) -> tuple[Ints, Ints]:
     indexes = np.flatnonzero(numbers)
     numbers[indexes] = np.arange(len(indexes))
     return indexes, numbers.take(values)
+
+
+class Places:
+    """Finds equal values among a few that are below a bound, without sorting them."""
+
+    def __init__(self, most: int) -> None:
+        import numpy as np
+
+        self._last = np.empty(most, dtype=np.intp)
+
+    def of(self, values: Ints) -> Ints:
+        """Returns, for each value, the place of the last one that is equal to it."""
+        import numpy as np
+
+        self._last[values] = np.arange(len(values))
+        return self._last.take(values)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pytest_ckpt_compat._renames.match.groups import Places
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -49,20 +51,24 @@ class IndexMaps:
             np.unique(np.stack([families, line]), axis=1, return_inverse=True)[1].ravel()
             for line in (np.zeros_like(i), i, j, j - i, j + i)
         )
+        self._places = Places(len(indexes))
 
-    def agreement(self, votes: Floats) -> Floats:
+    def agreement(self, votes: Floats, pairs: Ints | None = None) -> Floats:
         """Returns the share of the other pairs of the two families that agree with each pair of modules.
 
         Pairs agree if they follow the same index map, rising or falling.
 
         Args:
             votes: weight of the evidence for each pair.
+            pairs: the pairs that the votes are for; no others have any. None is all of them.
         """
         import numpy as np
 
-        votes = votes * self._counts
+        votes = votes * (self._counts if pairs is None else self._counts.take(pairs))
 
         def total(line: Ints) -> Floats:
+            if pairs is not None:
+                line = self._places.of(line.take(pairs))
             sums: Floats = np.bincount(line, votes).astype(np.float64)
             return sums[line]
 

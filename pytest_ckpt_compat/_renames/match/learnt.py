@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
 from pytest_ckpt_compat._renames.match.groups import (
     Groups,
+    Places,
     are_deep,
     deep_mean,
     highest,
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
     from pytest_ckpt_compat._renames.match.evidence import Measures
 
+#: All pairs.
+_ALL = slice(None)
+
 #: Most segments of a path's ending.
 _ENDING = 4
 
@@ -47,10 +51,11 @@ class _Kind:
     cells: Ints
     #: Index of each pair of groups in the flattened table of old and new groups.
     indexes: Ints
-    #: 1 for each pair of groups, 0 where one of the two is no group.
-    present: Floats
-    #: Sum of the two sizes of each pair of groups, without the pair of nodes itself.
+    #: Sum of the two sizes of each pair of groups, without the pair of nodes itself; infinite where one of
+    #: the two is no group, so that nothing is shared.
     sizes: Floats
+    #: Finds equal pairs of groups.
+    places: Places
 
     @classmethod
     def of(
@@ -68,8 +73,8 @@ class _Kind:
         indexes, cells = numbered(a * width + b, len(ours.sizes) * width)
         sizes = np.maximum(ours.sizes[indexes // width] + theirs.sizes[indexes % width] - 2, 1)
         shape = len(pairs), ours.members.shape[1], theirs.members.shape[1]
-        present = ((indexes // width > 0) & (indexes % width > 0)).astype(np.float64)
-        return cls(ours, theirs, cells.reshape(shape), indexes, present, sizes)
+        sizes[(indexes // width == 0) | (indexes % width == 0)] = np.inf
+        return cls(ours, theirs, cells.reshape(shape), indexes, sizes, Places(len(indexes)))
 
     def table(self, values: Floats) -> Floats:
         """Returns a value for each pair of groups as a table of old and new groups."""
@@ -86,21 +91,65 @@ class _Kind:
         cells = self.cells.take(chosen, axis=0)
         weights = np.broadcast_to(trust[:, None, None], cells.shape)
         counted = np.bincount(cells.ravel(), weights.ravel(), minlength=len(self.indexes))
-        return np.multiply(counted, self.present)
+        return counted.astype(np.float64, copy=False)
 
-    def shares(self, votes: Floats, own: Floats, at: Ints) -> Floats:
+    def shares(self, votes: Floats, own: Floats, at: Ints | slice = _ALL) -> Floats:
         """Returns, per pair and levels, the matched share of both groups, without the pair itself.
 
         It is 0 or less where one of the two is no group.
         """
         import numpy as np
 
-        cells = self.cells.take(at, axis=0)
+        cells = self.cells[at]
         share: Floats = votes.take(cells)
         share -= own[:, None, None]
         share *= 2
         share /= self.sizes.take(cells)
         return np.minimum(share, 1, out=share)
+
+    def most(self, votes: Floats, own: Floats) -> Floats:
+        """Returns the largest of the ``shares`` of each pair, at least 0."""
+        import numpy as np
+
+        best = highest(highest(self.share(votes).take(self.cells), 2), 1)
+        themselves = np.flatnonzero(own)
+        best[themselves] = highest(highest(self.shares(votes, own[themselves], themselves), 2), 1)
+        return best
+
+    def share(self, votes: Floats) -> Floats:
+        """Returns the matched share of both groups of each pair of groups."""
+        import numpy as np
+
+        share: Floats = np.minimum(votes * 2 / self.sizes, 1)
+        return share
+
+    def among(self, chosen: Ints) -> _Among:
+        """Returns what the chosen pairs show of each other, each with full weight."""
+        import numpy as np
+
+        cells = self.cells.take(chosen, axis=0)
+        flat = cells.ravel()
+        places = self.places.of(flat)
+        votes = np.bincount(places, minlength=len(flat)).astype(np.float64).take(places)
+        share = ((votes - 1) * 2 / self.sizes.take(flat)).reshape(cells.shape)
+        return _Among(flat, places, votes, np.minimum(share, 1, out=share))
+
+
+@dataclass(frozen=True)
+class _Among:
+    """What pairs show of each other.
+
+    Attributes:
+        cells: for each pair and each level of both, the pair of groups it is in; flat.
+        places: for each of these, where an equal one is.
+        votes: how many of the pairs are in each.
+        shares: per pair and levels, the matched share of both groups, without the pair itself.
+    """
+
+    cells: Ints
+    places: Ints
+    votes: Floats
+    shares: Floats
 
 
 class Teacher:
@@ -126,66 +175,91 @@ class Teacher:
         ranks = _ranks(old, self._modules.old), _ranks(new, self._modules.new)
         self._in_step = 1 - abs(ranks[0][pairs.rows][:, :, None] - ranks[1][pairs.cols][:, None, :])
 
-    def learnt(self, chosen: Ints, trust: Floats, at: Ints) -> Measures:
-        """Measures the pairs ``at`` by the chosen pairs, each weighed by its ``trust``."""
+    def learnt(self, chosen: Ints, trust: Floats) -> Measures:
+        """Measures all pairs by the chosen ones, each weighed by its ``trust``."""
         import numpy as np
 
         modules = self._modules
-        trusts = np.zeros(len(self._pairs))
-        trusts[chosen] = trust
-        own = trusts[at]
-        by_modules = self._deep if self._is_deep(at) else self._around_each
+        own = np.zeros(len(self._pairs))
+        own[chosen] = trust
+        by_modules = self._deep if self._is_deep() else self._around_each
         measures = {
-            **by_modules(modules.votes(chosen, trust), own, at),
-            "ordinals": self.ordinals.agreement(chosen, at),
-            "neighbours": self._neighbours(chosen, trust, at),
+            **by_modules(modules.votes(chosen, trust), own),
+            "ordinals": self.ordinals.agreement(chosen),
+            "neighbours": self._neighbours(chosen, trust),
         }
         for name, kind in (("templates", self._templates), ("endings", self._endings)):
-            measures[name] = highest(highest(kind.shares(kind.votes(chosen, trust), own, at), 2), 1)
+            measures[name] = kind.most(kind.votes(chosen, trust), own)
         return measures
 
-    def _is_deep(self, at: Ints) -> bool:
-        old, new = self._modules.old, self._modules.new
-        return are_deep((len(old.sizes), len(new.sizes)), old.members, new.members, len(at))
+    def among(self, chosen: Ints) -> Measures:
+        """Measures the chosen pairs by each other, each of full weight: as ``learnt``, in less time.
 
-    def _around_each(self, votes: Floats, own: Floats, at: Ints) -> Measures:
+        The time grows with the chosen pairs, and not with all that could be chosen.
+        """
+        import numpy as np
+
+        modules = self._modules.among(chosen)
+        first = np.flatnonzero(modules.places == np.arange(len(modules.places)))
+        agreeing: Floats = np.zeros(len(modules.cells))
+        agreeing[first] = self._index_maps.agreement(modules.votes[first], modules.cells[first])
+        agreeing = agreeing[modules.places].reshape(modules.shares.shape)
+        measures = {
+            **self._nested(modules.shares, agreeing, chosen),
+            "ordinals": self.ordinals.agreement(chosen, chosen),
+            "neighbours": self._neighbours(chosen, np.ones(len(chosen)), chosen),
+        }
+        for name, kind in (("templates", self._templates), ("endings", self._endings)):
+            measures[name] = highest(highest(kind.among(chosen).shares, 2), 1)
+        return measures
+
+    def _is_deep(self) -> bool:
+        old, new = self._modules.old, self._modules.new
+        return are_deep((len(old.sizes), len(new.sizes)), old.members, new.members, len(self._pairs))
+
+    def _around_each(self, votes: Floats, own: Floats, at: Ints | slice = _ALL) -> Measures:
         """Measures pairs by the modules around them, all levels of each pair by themselves."""
         modules = self._modules
         shares = modules.shares(votes, own, at)
-        agreeing = self._index_maps.agreement(votes).take(modules.cells.take(at, axis=0))
+        agreeing = self._index_maps.agreement(votes).take(modules.cells[at])
+        return self._nested(shares, agreeing, at)
+
+    def _nested(self, shares: Floats, agreeing: Floats, at: Ints | slice) -> Measures:
+        """Returns the measures of pairs, given the share and the agreement of each two modules around."""
         rows, cols = self._pairs.rows[at], self._pairs.cols[at]
         around, numbered = self._around, self._numbered
         return {
             "modules": nested_mean(shares, around[0][rows], around[1][cols]),
-            "module_order": highest(highest(shares * self._in_step.take(at, axis=0), 2), 1),
+            "module_order": highest(highest(shares * self._in_step[at], 2), 1),
             "numbers": nested_mean(agreeing, numbered[0][rows], numbered[1][cols]),
         }
 
-    def _deep(self, votes: Floats, own: Floats, at: Ints) -> Measures:
+    def _deep(self, votes: Floats, own: Floats) -> Measures:
         """As ``_around_each``: what is no evidence itself has the shares of the modules around it."""
         import numpy as np
 
         modules, around, numbered = self._modules, self._around, self._numbered
         old, new = modules.old.members, modules.new.members
-        rows, cols = self._pairs.rows[at], self._pairs.cols[at]
-        shares = modules.table(np.minimum(votes * 2 / modules.sizes, 1))
+        rows, cols = self._pairs.rows, self._pairs.cols
+        shares = modules.share(votes)
         agreeing = modules.table(self._index_maps.agreement(votes))
-        in_step = np.zeros(len(at))
+        in_step = np.zeros(len(self._pairs))
         for level in range(old.shape[1]):
-            here = shares[old[rows, level][:, None], new[cols]]
-            here *= self._in_step[at, level]
+            here = shares.take(modules.cells[:, level])
+            here *= self._in_step[:, level]
             np.maximum(in_step, highest(here, 1), out=in_step)
+        table = modules.table(shares)
         measures = {
-            "modules": deep_mean(shares, old, new, rows, cols, around[0][rows], around[1][cols]),
+            "modules": deep_mean(table, old, new, rows, cols, around[0][rows], around[1][cols]),
             "module_order": in_step,
             "numbers": deep_mean(agreeing, old, new, rows, cols, numbered[0][rows], numbered[1][cols]),
         }
         themselves = np.flatnonzero(own)
-        for name, values in self._around_each(votes, own[themselves], at[themselves]).items():
+        for name, values in self._around_each(votes, own[themselves], themselves).items():
             measures[name][themselves] = values
         return measures
 
-    def _neighbours(self, chosen: Ints, trust: Floats, at: Ints) -> Floats:
+    def _neighbours(self, chosen: Ints, trust: Floats, at: Ints | slice = _ALL) -> Floats:
         """Measures whether the nodes before and after a pair are matched."""
         import numpy as np
 

@@ -74,7 +74,7 @@ class Ordinals:
         self._pairs = pairs
         self._sides = _Side(old, ordered[0]), _Side(new, ordered[1])
 
-    def agreement(self, chosen: Ints, at: Ints) -> Floats:
+    def agreement(self, chosen: Ints, at: Ints | slice = slice(None)) -> Floats:
         """Returns, for each of the pairs ``at``, from -1 to 1 how the orders around it agree.
 
         Compared are the partners of the nodes that come next before and after either node by name.
@@ -82,7 +82,8 @@ class Ordinals:
         import numpy as np
 
         ends = self._pairs.rows, self._pairs.cols
-        agreeing, known = np.zeros(len(at)), np.zeros(len(at))
+        number = len(ends[0][at])
+        agreeing, known = np.zeros(number), np.zeros(number)
         for here, there in ((0, 1), (1, 0)):
             side, other = self._sides[here], self._sides[there]
             if not side.counts:
@@ -96,8 +97,8 @@ class Ordinals:
             before, after = partners[one, column], counterpart[one]
             sign = other.relation(before, after) * side.steps[column]
             sign *= other.together(before, after, side.around[node[one], column])
-            agreeing += np.bincount(one, sign, minlength=len(at))
-            known += np.bincount(one, np.abs(sign), minlength=len(at))
+            agreeing += np.bincount(one, sign, minlength=number)
+            known += np.bincount(one, np.abs(sign), minlength=number)
         share: Floats = agreeing / np.maximum(known, 1)
         return share
 
