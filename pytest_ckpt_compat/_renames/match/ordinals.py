@@ -41,6 +41,9 @@ _AFTER_ATTENTION = frozenset(
     {("post", "attention"), ("post", "attn"), ("after", "attention"), ("after", "attn")}
 )
 
+#: Number of pairs that are compared at once, so that what is known of each stays small.
+_AT_ONCE = 1 << 16
+
 #: Most families of one node that are looked at: one for each segment of its path that counts.
 _MOST = 3
 
@@ -81,26 +84,38 @@ class Ordinals:
         """
         import numpy as np
 
-        ends = self._pairs.rows, self._pairs.cols
-        number = len(ends[0][at])
+        nodes = self._pairs.rows[at], self._pairs.cols[at]
+        number = len(nodes[0])
         agreeing, known = np.zeros(number), np.zeros(number)
         for here, there in ((0, 1), (1, 0)):
-            side, other = self._sides[here], self._sides[there]
-            if not side.counts:
-                continue
-            partner = np.full(len(side) + 1, -1, dtype=np.intp)
-            partner[ends[here][chosen]] = ends[there][chosen]
-            node, counterpart = ends[here][at], ends[there][at]
-            beside = side.beside.take(node, axis=0)
-            partners = partner.take(beside)
-            one, column = np.nonzero((partners >= 0) & (partners != counterpart[:, None]))
-            before, after = partners[one, column], counterpart[one]
-            sign = other.relation(before, after) * side.steps[column]
-            sign *= other.together(before, after, side.around[node[one], column])
-            agreeing += np.bincount(one, sign, minlength=number)
-            known += np.bincount(one, np.abs(sign), minlength=number)
+            if self._sides[here].counts:
+                beside = self._partners_beside(here, chosen)
+                for start in range(0, number, _AT_ONCE):
+                    part = slice(start, start + _AT_ONCE)
+                    sign = self._order(here, beside, nodes[here][part], nodes[there][part])
+                    agreeing[part] += sign.sum(axis=1)
+                    known[part] += np.abs(sign).sum(axis=1)
         share: Floats = agreeing / np.maximum(known, 1)
         return share
+
+    def _partners_beside(self, here: int, chosen: Ints) -> Ints:
+        """Returns the partners of the nodes that come next to each node of a side by name; -1 for none."""
+        import numpy as np
+
+        side, ends = self._sides[here], (self._pairs.rows, self._pairs.cols)
+        partner = np.full(len(side) + 1, -1, dtype=np.intp)
+        partner[ends[here][chosen]] = ends[1 - here][chosen]
+        return partner.take(side.beside)
+
+    def _order(self, here: int, beside: Ints, node: Ints, counterpart: Ints) -> Ints:
+        """Returns 1 where the partner of what is beside a node stands likewise to its own, -1 where not."""
+        side, other = self._sides[here], self._sides[1 - here]
+        before, after = beside.take(node, axis=0), counterpart[:, None]
+        sign: Ints = other.relation(before, after) * side.steps
+        sign *= (before >= 0) & (before != after)
+        if other.has_blocks:
+            sign *= other.together(before, after, side.around.take(node, axis=0))
+        return sign
 
     def out_of_step(self, chosen: Ints) -> list[tuple[int, int]]:
         """Returns pairs of old nodes that come one after the other by name, and whose partners do not."""
@@ -129,6 +144,7 @@ class _Side:
         steps: family twice -> 1 for the lower ranks, -1 for the higher ones.
         around: node, family twice -> ``levels``.
         counts: whether any name states a rank.
+        has_blocks: whether any node is in a numbered block.
     """
 
     def __init__(self, nodes: Sequence[Node], ordered: bool) -> None:
@@ -152,6 +168,7 @@ class _Side:
             np.full((len(nodes) + 1, _MOST), -1, dtype=np.intp) for _ in range(5)
         )
         self._blocks = _blocks(nodes)
+        self.has_blocks = self._blocks.shape[1] > 1
         used = [0] * len(nodes)
         for number, ((parent, *_), members) in enumerate(families.items()):
             level = sum(segment.isdigit() for segment in str(parent).split("."))
@@ -187,7 +204,7 @@ class _Side:
 
         Args:
             one: nodes.
-            other: as many nodes.
+            other: as many nodes, or one for each row of the others.
             levels: how many numbered blocks are around what they are compared with.
         """
         import numpy as np
@@ -203,7 +220,7 @@ class _Side:
         if self._ordered:
             order: Ints = np.sign(other - one)
             return order
-        result = np.zeros(len(one), dtype=np.intp)
+        result = np.zeros(np.broadcast_shapes(one.shape, other.shape), dtype=np.intp)
         for column in range(self._family.shape[1]):
             for another in range(self._family.shape[1]):
                 same = (self._family[one, column] == self._family[other, another]) & (
