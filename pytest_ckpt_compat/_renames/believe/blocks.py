@@ -139,9 +139,13 @@ def _scores(paths: Sequence[tuple[str, str]], ours: Family, theirs: Family, came
         for module in votes
         if len(ours.alike(module)) > 1 or _is_headless(module, counterparts[module], theirs)
     ]
-    flat = {module for module in told if _is_flat(module, counterparts, ours)}
-    scores = {m: _score(m, counterparts, ours, theirs, came) for m in told if m not in flat}
-    firsts = {module: ours.alike(module)[0] for module in flat}
+    firsts = {module: ours.alike(module)[0] for module in told}
+    levelled = {first for first in set(firsts.values()) if _is_flat(first, counterparts, ours)}
+    flat = {module for module in told if firsts[module] in levelled}
+    # Of blocks that hold the same in one module, one says what all do.
+    alike = {m: (firsts[m], frozenset(ours.content(m).items())) for m in told if m not in flat}
+    ones = {group: _score(m, counterparts, ours, theirs, came) for group, m in _ones(alike).items()}
+    scores = {m: ones[group] for m, group in alike.items()}
     layers = {(firsts[m], inner) for m in flat for inner in partners[m]}
     flats = {(first, inner): _flat_score(first, inner, ours, partners) for first, inner in layers}
     found = []
@@ -151,6 +155,11 @@ def _scores(paths: Sequence[tuple[str, str]], ours: Family, theirs: Family, came
         said = [scores[m] if m in scores else flats[firsts[m], here.removeprefix(m)] for m in levels]
         found.append(min([SETTLED, *said]) if inside else AGAINST)
     return found
+
+
+def _ones(groups: Mapping[str, Hashable]) -> dict[Hashable, str]:
+    """Returns group -> one of its members."""
+    return {group: member for member, group in groups.items()}
 
 
 def more_of_the_same(units: Sequence[Unit], matched: Set[int]) -> set[int]:

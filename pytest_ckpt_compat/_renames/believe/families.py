@@ -85,11 +85,13 @@ class FreeBlocks:
 
     def __init__(self, family: Family, matched: Iterable[str]) -> None:
         taken = {module for path in matched for module in modules_of(path)}
-        self._contents: defaultdict[str, list[Counter[tuple[int, ...]]]] = defaultdict(list)
+        #: Module -> the contents of the free ones in it, each once.
+        self._contents: defaultdict[str, dict[Hashable, Counter[tuple[int, ...]]]] = defaultdict(dict)
         for module in family.modules():
             if module not in taken:
-                self._contents[module.rpartition(".")[0]].append(family.content(module))
+                content = family.content(module)
+                self._contents[module.rpartition(".")[0]][frozenset(content.items())] = content
 
     def could_be(self, block: str, content: Counter[tuple[int, ...]]) -> bool:
         """Whether one beside a block has all of a content: it may be meant as well, if it got the rest."""
-        return any(content <= each for each in self._contents.get(block.rpartition(".")[0], ()))
+        return any(content <= each for each in self._contents.get(block.rpartition(".")[0], {}).values())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
+from functools import cache
 
 from pytest_ckpt_compat._core.changes import Change, Kind
 from pytest_ckpt_compat._core.structure import TensorSpec
-from pytest_ckpt_compat._renames.units.paths import template
+from pytest_ckpt_compat._renames.units.paths import modules_of, template
 from pytest_ckpt_compat._renames.units.tokens import Names
 
 #: The name of one copy speaks for it if it is this much more similar to the new one than the other's.
@@ -113,19 +114,28 @@ def _pairs(
         for pair, number in pairs.items():
             if number == modules[pair[0]]:
                 found[pair].append(change)
+    whole = {pair: members for pair, members in found.items() if len(members) == inside[pair[0]]}
+    layered = {pair for pair, members in whole.items() if _has_layers(pair[0], members)}
+    held = _held({module for pair in whole.keys() - layered for module in pair}, old)
     return {
-        pair: members
-        for pair, members in found.items()
-        if len(members) == inside[pair[0]] and (_has_layers(pair[0], members) or _are_alike(*pair, old))
+        (module, other): members
+        for (module, other), members in whole.items()
+        if (module, other) in layered or _are_alike(held[module], held[other])
     }
 
 
-def _are_alike(module: str, other: str, old: Mapping[str, TensorSpec]) -> bool:
+def _held(modules: Set[str], old: Mapping[str, TensorSpec]) -> Mapping[str, Mapping[str, tuple[int, ...]]]:
+    """Returns module -> the keys in it, without its name, and their shapes."""
+    found: defaultdict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
+    for key, spec in old.items() if modules else ():
+        for module in modules_of(key):
+            if module in modules:
+                found[module][key[len(module) :]] = spec.shape
+    return found
+
+
+def _are_alike(ours: Mapping[str, tuple[int, ...]], theirs: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether two modules of several layers hold the same keys in the same sizes, of which each gave some."""
-    ours, theirs = (
-        {key[len(each) :]: spec.shape for key, spec in old.items() if key.startswith(f"{each}.")}
-        for each in (module, other)
-    )
     return ours == theirs and len({key.rpartition(".")[0] for key in ours}) > 1
 
 
@@ -142,6 +152,7 @@ def _is_named(module: str, other: str, members: Sequence[Change]) -> bool:
         [template(each) for change in members for key in change.old for each in _both(module, other, key)],
         [template(key) for change in members for key in change.new],
     )
+    alike = cache(names.similarity)  # most keys of a module have the same in its place
     lead = 0.0
     for change in members:
         mine, new = change.old[0], change.new[0]
@@ -152,9 +163,7 @@ def _is_named(module: str, other: str, members: Sequence[Change]) -> bool:
         copies, _ = _differing(theirs, new, other)
         if not after:  # a prefix that went says nothing of which copy was meant
             continue
-        lead += names.similarity(template(ours), template(after)) - names.similarity(
-            template(copies), template(after)
-        )
+        lead += alike(template(ours), template(after)) - alike(template(copies), template(after))
     return lead / len(members) >= _CLEARLY_MORE
 
 
