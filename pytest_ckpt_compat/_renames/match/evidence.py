@@ -141,7 +141,9 @@ def weighed(measures: Measures, weights: Weights) -> Floats:
     """Returns the weighted sum of all measures for each pair."""
     import numpy as np
 
-    total: Floats = np.sum([getattr(weights, name) * values for name, values in measures.items()], axis=0)
+    total: Floats = np.zeros(len(next(iter(measures.values()))))
+    for name, values in measures.items():
+        total += getattr(weights, name) * values
     return total
 
 
