@@ -237,3 +237,10 @@ def test_a_definition_lists_the_parts_that_a_sorted_file_holds_joint() -> None:
     new = {**new, "m.norm.weight": spec(16), "m.norm.bias": spec(16)}
     found = {change.confidence for change in infer(by_name(old), new) if change.kind == "split"}
     assert found == {"likely"}
+
+
+def test_two_stages_that_became_one_stack_are_no_copies() -> None:
+    old = between(*(linear(f"layer{stage}.{block}.q", 16, 16) for stage in (0, 1) for block in range(3)))
+    new = between(*(linear(f"l.{block}.q", 16, 16) for block in range(6)))
+    assert not any(change.rivals for change in infer(old, new))
+    assert not any("layer1" in " ".join(change.candidates) for change in infer(new, old))

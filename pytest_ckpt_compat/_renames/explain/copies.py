@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import cache
@@ -34,8 +34,8 @@ def with_copies(
         old: key -> spec of the checkpoint.
         new: key -> spec of the definition.
     """
-    ours = _copies_of(changes, old)
-    theirs = _copies_of([_mirrored(change) for change in changes], new)
+    ours = _copies_of(changes, old, new)
+    theirs = _copies_of([_mirrored(change) for change in changes], new, old)
     told = list(changes)
     for index in ours.keys() | theirs.keys():
         change = changes[index]
@@ -57,15 +57,25 @@ def _mirrored(change: Change) -> Change:
     return replace(change, kind=kind, old=change.new, new=change.old)
 
 
-def _copies_of(changes: Sequence[Change], specs: Mapping[str, TensorSpec]) -> dict[int, tuple[str, ...]]:
-    """Index of a change -> the keys of copies that it could as well be of."""
+def _copies_of(
+    changes: Sequence[Change], specs: Mapping[str, TensorSpec], others: Mapping[str, TensorSpec]
+) -> dict[int, tuple[str, ...]]:
+    """Index of a change -> the keys of copies that it could as well be of.
+
+    What the other side has room for is no copy: two stages may have become one stack.
+    """
     lost = [key for change in changes if change.kind == "unexpected" for key in change.old]
     moved = [change for change in changes if change.old and change.new and change.old != change.new]
     if not lost or not moved:
         return {}
+    room = Counter(others[key].shape for change in changes if not change.old for key in change.new)
+    needed: defaultdict[str, Counter[tuple[int, ...]]] = defaultdict(Counter)
+    for key in lost:
+        for module in modules_of(key):
+            needed[module][specs[key].shape] += 1
     rivals: defaultdict[int, list[str]] = defaultdict(list)
     for (module, other), members in _pairs(moved, _beside(lost), specs).items():
-        if not _is_named(module, other, members):
+        if not needed[other] <= room and not _is_named(module, other, members):
             for change in members:
                 keys = (other + key[len(module) :] for key in change.old if key.startswith(f"{module}."))
                 rivals[id(change)] += keys
