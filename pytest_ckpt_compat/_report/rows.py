@@ -149,13 +149,17 @@ def _pair_note(changes: Sequence[Change]) -> str:
     if ambiguous and ambiguous[0].rivals:
         parts.append("ambiguous")
     elif ambiguous:
-        rivals = [key for change in ambiguous for key in change.candidates if key not in change.new]
-        parts.append(f"ambiguous, it could also be {rivals[0] if rivals else 'a new layer'}")
+        parts.append(_ambiguous(ambiguous))
     elif unsure:
         parts.append("likely" if len(unsure) == len(changes) else f"{len(unsure)} of them likely")
     if first.severity is Severity.WARNING and first.kind != "retyped":
         parts.append("not loaded: stays at random initialisation")
     return "   ".join(part for part in parts if part)
+
+
+def _ambiguous(changes: Sequence[Change]) -> str:
+    rivals = [key for change in changes for key in change.candidates if key not in change.new]
+    return f"ambiguous, it could also be {rivals[0] if rivals else 'a new layer'}"
 
 
 def _key_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[Row]:
@@ -218,6 +222,8 @@ def _note(changes: Sequence[Change], specs: Sequence[TensorSpec], number: int) -
         parts = []
     if number > 1:
         parts.append(_number(number))
+    if change.confidence == "ambiguous" and change.candidates:  # transposed, or under the name of another
+        parts.append(_ambiguous(changes))
     parts.append(change.detail or _consequence(change))
     return "   ".join(part for part in parts if part)
 

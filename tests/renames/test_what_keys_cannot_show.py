@@ -190,9 +190,29 @@ def test_biases_show_that_names_were_exchanged() -> None:
     assert pairs(old, new)["fc1.weight"] == "fc2.weight"
 
 
-def test_all_layers_of_a_kind_are_transposed_under_their_names() -> None:
+def test_two_layers_were_transposed_or_exchanged_their_names() -> None:
     old, new = (between(gated("l", wi=wi, wo=wi[::-1])) for wi in ((64, 16), (16, 64)))
-    assert {change.kind for change in infer(old, new) if change.old != ()} >= {"transposed"}
+    found = {change.old[0]: change for change in infer(old, new) if change.kind == "transposed"}
+    assert found["l.wi.weight"].confidence == "ambiguous"
+    assert found["l.wi.weight"].candidates == ("l.wi.weight", "l.wo.weight")
+
+
+@pytest.mark.parametrize("names", [("c_attn", "c_fc", "c_proj"), ("qkv", "fc1", "fc2")])
+def test_one_layer_shows_that_all_are_transposed(names: tuple[str, str, str]) -> None:
+    """A Conv1D of GPT-2 became a Linear: of its MLP alone, the shapes would show nothing."""
+    shapes = (16, 48), (16, 64), (64, 16)
+    old, new = (
+        {
+            f"h.{block}.{name}.weight": spec(*shape[::step])
+            for block in range(3)
+            for name, shape in zip(side, shapes, strict=True)
+        }
+        for side, step in ((("c_attn", "c_fc", "c_proj"), 1), (names, -1))
+    )
+    changes = infer({"wte.weight": spec(50, 16), **old}, {"wte.weight": spec(50, 16), **new})
+    found = {change.old[0]: (change.new[0], change.confidence) for change in changes if change.old}
+    for one, other in zip(old, new, strict=True):
+        assert found[one] == (other, "certain")
 
 
 def test_place_alone_is_not_certain_where_no_name_speaks() -> None:
@@ -244,3 +264,68 @@ def test_two_stages_that_became_one_stack_are_no_copies() -> None:
     new = between(*(linear(f"l.{block}.q", 16, 16) for block in range(6)))
     assert not any(change.rivals for change in infer(old, new))
     assert not any("layer1" in " ".join(change.candidates) for change in infer(new, old))
+
+
+@pytest.mark.parametrize("outputs", [(4, 5), (4, 5, 6, 7)])
+def test_of_a_block_no_layer_moves_alone(outputs: tuple[int, ...]) -> None:
+    def blocks(sizes: tuple[int, ...]) -> Specs:
+        return between(
+            *(
+                merged(linear(f"b.{i}.fc", 16, 16), linear(f"b.{i}.out", size, 16))
+                for i, size in enumerate(sizes)
+            )
+        )
+
+    assert "certain" not in confidences(blocks(outputs), blocks(outputs[::-1]))
+
+
+def test_blocks_of_a_renamed_family_do_not_exchange_places() -> None:
+    old, new = with_positions((3, 7, 11)), renamed(with_positions((2, 6, 10)), ("blocks", "layers"))
+    assert "certain" not in confidences(old, new)
+
+
+@pytest.mark.parametrize(("number", "sure"), [(4, "likely"), (12, "certain")])
+def test_all_blocks_of_a_family_moved_on_by_one(number: int, sure: str) -> None:
+    old, new = (
+        between(
+            *(
+                merged(norm(f"h.{i + first}.n", 16), linear(f"h.{i + first}.fc", 64, 16))
+                for i in range(number)
+            )
+        )
+        for first in (0, 1)
+    )
+    found = told(old, new)
+    assert found["h.0.fc.weight"] == ("h.1.fc.weight", sure)
+    assert len(found) == 4 * number
+
+
+def test_parts_of_other_sizes_are_of_one_kind() -> None:
+    def sensor(name: str, channels: int) -> Specs:
+        return merged(conv(f"{name}.conv", 8, channels), batch_norm(f"{name}.bn", 8))
+
+    stay = sensor("audio", 1), sensor("pose", 2), linear("zfuse", 2, 4)
+    old, new = (merged(sensor(name, 3), *stay) for name in ("cam", "tactile"))
+    assert confidences(old, new) == {"likely"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sure"),
+    [
+        ("critic", "critic_target", "likely"),
+        ("reward_model", "cost_model", "likely"),
+        ("vision_tower", "vision_model", "certain"),
+        ("enc", "encoder", "certain"),
+    ],
+)
+def test_what_the_name_of_a_part_says_of_another_one(old: str, new: str, sure: str) -> None:
+    ours, theirs = (between(part(name)) for name in (old, new))
+    assert confidences(ours, theirs) == {sure}
+
+
+def test_the_letters_of_a_joint_layer_are_its_order() -> None:
+    old = {f"m.{name}.weight": spec(16, 16) for name in "qkv"}
+    rest = {"m.fc.weight": spec(64, 16), "m.out.weight": spec(16, 64)}
+    for joint, sure in (("qkv", "certain"), ("kqv", "ambiguous")):
+        changes = infer({**old, **rest}, {f"m.{joint}.weight": spec(48, 16), **rest})
+        assert [each.confidence for each in changes if each.kind == "fused"] == [sure]

@@ -219,6 +219,8 @@ def _score(
     headless = any(_is_headless(one, other, theirs) for one, other in zip(alike, targets, strict=True))
     if headless and not _moved_as_one(module, counterparts, ours, theirs):
         return PLAUSIBLE
+    if ours.numbers(module) == theirs.numbers(targets[0]):
+        return PLAUSIBLE  # the same blocks, of which some exchanged what they hold
     if came.could_be(targets[0], ours.content(module)):
         return PLAUSIBLE  # a block that came has all that this one holds, and more
     anchored = len(family) > len(alike) or len(theirs.siblings(targets[0])) > len(targets)

@@ -71,6 +71,10 @@ class Family:
         """The numbered modules in the same parent, in order."""
         return self._siblings[module.rpartition(".")[0]]
 
+    def numbers(self, module: str) -> list[str]:
+        """The numbers of the siblings."""
+        return [each.rpartition(".")[2] for each in self.siblings(module)]
+
     def alike(self, module: str) -> list[str]:
         """The siblings of equal content, the module itself among them, in order."""
         return self._alike[module.rpartition(".")[0], self._contents[module]]

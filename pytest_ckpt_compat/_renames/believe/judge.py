@@ -16,6 +16,7 @@ from pytest_ckpt_compat._core.changes import Confidence
 from pytest_ckpt_compat._renames.believe import table
 from pytest_ckpt_compat._renames.believe.blocks import SETTLED
 from pytest_ckpt_compat._renames.believe.features import KINSHIP, Features, features
+from pytest_ckpt_compat._renames.believe.turned import turned_or_exchanged
 from pytest_ckpt_compat._renames.match.alignment import Alignment
 from pytest_ckpt_compat._renames.units.units import Unit
 
@@ -52,7 +53,10 @@ def judge(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tu
     """Judges each chosen pair of units; those that are not believed are left out."""
     rows, cols = found.pairs.rows[found.chosen].tolist(), found.pairs.cols[found.chosen].tolist()
     changed = features(old, new, found)
-    judged = {pair: Judgement("certain") for pair in zip(rows, cols, strict=True) if pair not in changed}
+    kept = [pair for pair in zip(rows, cols, strict=True) if pair not in changed]
+    judged = {pair: Judgement("certain") for pair in kept}
+    for pair, other in turned_or_exchanged(old, new, kept).items():
+        judged[pair] = Judgement("ambiguous", (pair[1], other))
     for pair, evidence in changed.items():
         judged |= _judged(pair, evidence, new, found)
     return judged

@@ -69,10 +69,10 @@ def _is_told(joint: Unit, whole: Unit) -> bool:
     if numbers is not None:
         return numbers == sorted(numbers)
     words = _own_words(paths)
-    if set(words) <= {*_CONVENTION}:
-        return words == sorted(words, key=_CONVENTION.index)
     places = _places(words, whole)
-    return len(places) == len(words) and places == sorted(places)
+    if len(places) == len(words):
+        return places == sorted(places)
+    return set(words) <= {*_CONVENTION} and words == sorted(words, key=_CONVENTION.index)
 
 
 def _numbers(paths: Sequence[str]) -> list[int] | None:

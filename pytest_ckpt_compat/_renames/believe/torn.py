@@ -40,7 +40,23 @@ def torn(old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, in
 def _moved_together(
     old: Sequence[Unit], new: Sequence[Unit], pairs: Set[tuple[int, int]]
 ) -> set[tuple[int, int]]:
-    """Those of one name of which each has a size of its own: what ends a stage begins the next one now."""
+    """Those of one name of which each has a size of its own: what ends a stage begins the next one now.
+
+    Not if the rest of their blocks could have moved with them.
+    """
+    ours, theirs = {unit.path: unit.slot for unit in old}, {unit.path: unit.slot for unit in new}
+    blocks: defaultdict[str, list[str]] = defaultdict(list)
+    for path in ours.keys() - {old[a].path for a, _ in pairs}:
+        for block in _numbered(path):
+            blocks[block].append(path[len(block) :])
+
+    def alone(a: int, b: int) -> bool:
+        for here, there in _links(old[a].path, new[b].path):
+            stayed = (theirs.get(f"{there}{rest}") == ours[f"{here}{rest}"] for rest in blocks[here])
+            if here != there and any(stayed):
+                return False
+        return True
+
     names: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for a, b in pairs:
         names[template(old[a].path), template(new[b].path)].append((a, b))
@@ -49,6 +65,7 @@ def _moved_together(
         for members in names.values()
         if len({old[a].slot for a, _ in members}) == len(members) > 1
         for pair in members
+        if alone(*pair)
     }
 
 

@@ -106,7 +106,7 @@ def align(
     if not all(ordered):
         weights = replace(weights, **_NO_ORDER)
     turned = transposed_kinds(old, new)
-    old_nodes, new_nodes = unit_nodes(old, turned), unit_nodes(new, turned)
+    old_nodes, new_nodes = unit_nodes(old, turned), unit_nodes(new, turned, turn=True)
     problem = _Problem.of(old_nodes, new_nodes, weights, ordered)
     modules = _align_modules(module_nodes(old, turned), module_nodes(new, turned), weights, ordered)
     support = _support(old_nodes, new_nodes, problem.pairs, modules)

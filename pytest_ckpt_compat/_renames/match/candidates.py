@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,15 +45,21 @@ class Node:
     label: Label | None = None
 
 
-def unit_nodes(units: Sequence[Unit], turned: Container[Hashable]) -> list[Node]:
-    """Makes a node of each unit; ``turned`` are the kinds in which tensors may be transposed."""
+def unit_nodes(units: Sequence[Unit], turned: Mapping[Hashable, bool], *, turn: bool = False) -> list[Node]:
+    """Makes a node of each unit.
+
+    Args:
+        units: of one side.
+        turned: the kinds in which tensors may be transposed; True for those in which they are.
+        turn: whether to give the shapes of the latter the other way round, as they are on the other side.
+    """
     around = _surroundings([unit.path for unit in units])
     return [
         Node(
             unit.path,
             _kind(unit, turned),
             around[unit.path],
-            unit.main.shape,
+            unit.main.shape[::-1] if turn and turned.get(unit.kind) else unit.main.shape,
             tuple((t.role, t.spec.shape) for t in unit.tensors[1:] if _counts(t)),
             unit.label,
         )
@@ -77,14 +83,14 @@ def module_nodes(units: Sequence[Unit], turned: Container[Hashable]) -> list[Nod
     return [Node(module, frozenset(kinds.items()), outside[module]) for module, kinds in contents.items()]
 
 
-def transposed_kinds(old: Sequence[Unit], new: Sequence[Unit]) -> frozenset[Hashable]:
-    """Returns the kinds of units among which a tensor may be the transpose of another.
+def transposed_kinds(old: Sequence[Unit], new: Sequence[Unit]) -> dict[Hashable, bool]:
+    """Returns the kinds of units among which a tensor may be the transpose of another; True if all are.
 
     Transposition belongs to a model, or to all layers of a kind, and not to a pair: exact shapes are used
     up first. A kind forces it if the exact shapes of the two sides differ, or if its paths have on one side
     the transposes of what they have on the other, with the same biases, and none has the same on both. If
-    more layers force it than speak against it, it is possible in every kind, also where two transposes change
-    places.
+    more layers force it than speak against it, it is possible in every kind, and holds of those in which two
+    transposes change places.
     """
     shapes: defaultdict[Hashable, tuple[Counter[tuple[int, ...]], Counter[tuple[int, ...]]]]
     shapes = defaultdict(lambda: (Counter(), Counter()))
@@ -92,6 +98,7 @@ def transposed_kinds(old: Sequence[Unit], new: Sequence[Unit]) -> frozenset[Hash
         for unit in units:
             shapes[unit.kind][side][_squeezed(unit)] += math.prod(unit.copies)
     forced: set[Hashable] = set()
+    either: set[Hashable] = set()
     votes = 0
     for kind, (ours, theirs) in shapes.items():
         exact, most = (ours & theirs).total(), min(ours.total(), theirs.total())
@@ -100,6 +107,8 @@ def transposed_kinds(old: Sequence[Unit], new: Sequence[Unit]) -> frozenset[Hash
         turned = Counter({shape[::-1]: number for shape, number in ours.items()})
         if (turned & theirs).total() != exact:
             votes += most if exact < most else -most
+        elif turned == theirs and len(turned) > 1:
+            either.add(kind)
     there = {unit.path: unit for unit in new}
     stayed = [(unit, there[unit.path]) for unit in old if unit.path in there and _is_oblong(unit)]
     stayed = [(one, other) for one, other in stayed if one.kind == other.kind]
@@ -107,7 +116,9 @@ def transposed_kinds(old: Sequence[Unit], new: Sequence[Unit]) -> frozenset[Hash
     as_they_were = {one.kind for one, other in stayed if _squeezed(one) == _squeezed(other)}
     forced.update(unit.kind for unit in turned_round if unit.kind not in as_they_were)
     votes += sum(math.prod(unit.copies) for unit in turned_round)
-    return frozenset(shapes if votes > 0 else forced)
+    if votes <= 0:
+        return dict.fromkeys(forced, False)
+    return {kind: kind in either and kind not in as_they_were for kind in shapes}
 
 
 def _is_oblong(unit: Unit) -> bool:

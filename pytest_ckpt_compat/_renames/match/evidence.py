@@ -122,7 +122,7 @@ def _told_apart(paths: Sequence[str]) -> dict[tuple[str, frozenset[str]], str]:
             found[module, words - common].append(path)
     # A number is a rank and no name: ff0 and ff1 may have become fc1 and fc2.
     named_by = {key: several[0] for key, several in found.items() if len(several) == 1}
-    return {key: path for key, path in named_by.items() if not all(map(str.isdigit, key[1]))}
+    return {key: path for key, path in named_by.items() if not key[1] or not all(map(str.isdigit, key[1]))}
 
 
 def _classes(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measures:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames.units.owners import Owner
@@ -75,20 +75,71 @@ def collapse(
         )
         for side, own in zip((old, new), owners or ({}, {}), strict=True)
     )
-    elsewhere = _renumbered(old_runs, new_runs)
+    old_runs, new_runs = _by_number(old_runs, new_runs), _by_number(new_runs, old_runs)
+    elsewhere = _regrouped(_Listed.of(old, old_runs), _Listed.of(new, new_runs))
     old_runs, new_runs = ([run for run in runs if run not in elsewhere] for runs in (old_runs, new_runs))
     both = {len(run) for run in old_runs} & {len(run) for run in new_runs}
     return _reduce(old, old_runs, both), _reduce(new, new_runs, both)
 
 
-def _renumbered(old: Sequence[tuple[str, ...]], new: Sequence[tuple[str, ...]]) -> set[tuple[str, ...]]:
-    """Returns the runs that share some blocks by name with one of the other side, and not all.
+def _by_number(runs: Sequence[tuple[str, ...]], others: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Returns the runs in the order of their numbers.
+
+    Those that a file does not list by their numbers are left alone, unless the other side has the same ones:
+    which count, the place or the number, is to be found out for each.
+    """
+    there = set(map(frozenset, others))
+    ordered = [(run, tuple(sorted(run, key=natural))) for run in runs]
+    return [by_number for run, by_number in ordered if run == by_number or frozenset(run) in there]
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """Runs of one side, with what each block of them holds and the numbers of all blocks beside."""
+
+    runs: Sequence[tuple[str, ...]]
+    held: Mapping[str, frozenset[tuple[str, TensorSpec]]]
+    beside: Mapping[str, frozenset[str]]
+
+    @classmethod
+    def of(cls, specs: Mapping[str, TensorSpec], runs: Sequence[tuple[str, ...]]) -> _Listed:
+        firsts = {run[0] for run in runs}
+        held: defaultdict[str, set[tuple[str, TensorSpec]]] = defaultdict(set)
+        beside: defaultdict[str, set[str]] = defaultdict(set)
+        for place in set(map(home, specs)):
+            for module in modules_of(place):
+                parent, _, number = module.rpartition(".")
+                if number.isdigit():
+                    beside[parent].add(number)
+        for key, spec in specs.items() if firsts else ():
+            for module in modules_of(key):
+                if module in firsts:
+                    held[module].add((key[len(module) :], spec))
+        return cls(
+            runs,
+            {module: frozenset(inside) for module, inside in held.items()},
+            {parent: frozenset(numbers) for parent, numbers in beside.items()},
+        )
+
+    def family(self, run: tuple[str, ...]) -> tuple[object, frozenset[str]]:
+        """What each block of a run holds, and the numbers of all blocks beside."""
+        return self.held[run[0]], self.beside[run[0].rpartition(".")[0]]
+
+
+def _regrouped(old: _Listed, new: _Listed) -> set[tuple[str, ...]]:
+    """Returns the runs of equal blocks in families of the same numbers, which are other ones there.
 
     What one of their blocks has more moved to another one: the blocks did not.
     """
-    ours, theirs = ({block: run for run in runs for block in run} for runs in (old, new))
-    apart = {(ours[block], theirs[block]) for block in ours.keys() & theirs.keys()}
-    return {run for pair in apart if pair[0] != pair[1] for run in pair}
+    there: defaultdict[object, list[tuple[str, ...]]] = defaultdict(list)
+    for run in new.runs:
+        there[new.family(run)].append(run)
+    apart = ((run, other) for run in old.runs for other in there[old.family(run)])
+    return {run for pair in apart if _numbers(pair[0]) != _numbers(pair[1]) for run in pair}
+
+
+def _numbers(run: Sequence[str]) -> list[str]:
+    return [block.rpartition(".")[2] for block in run]
 
 
 def _reduce(specs: Mapping[str, TensorSpec], runs: list[tuple[str, ...]], sizes: set[int]) -> Repeats:
@@ -102,22 +153,14 @@ def _reduce(specs: Mapping[str, TensorSpec], runs: list[tuple[str, ...]], sizes:
 
 
 def _runs(specs: Mapping[str, object]) -> list[tuple[str, ...]]:
-    """Finds runs of numbered siblings with equal keys and specs.
-
-    Those that a file does not list by their numbers are left alone: which count, the place or the number,
-    is to be found out for each.
-    """
+    """Finds runs of numbered siblings with equal keys and specs, in file order."""
     identities = _identities(specs)
     alike: defaultdict[tuple[str, str, int], list[str]] = defaultdict(list)
     for module, identity in identities.items():
         parent, dot, name = module.rpartition(".")
         if name.isdigit():
             alike[parent, dot, identity].append(module)
-    return [tuple(run) for run in alike.values() if len(run) >= _MIN_REPEATS and _is_rising(run)]
-
-
-def _is_rising(run: Sequence[str]) -> bool:
-    return all(natural(one) < natural(other) for one, other in pairwise(run))
+    return [tuple(run) for run in alike.values() if len(run) >= _MIN_REPEATS]
 
 
 def _identities(specs: Mapping[str, object]) -> dict[str, int]:

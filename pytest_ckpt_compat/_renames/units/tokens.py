@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import permutations
 from types import MappingProxyType
 
 from pytest_ckpt_compat._core.heads import WORD
@@ -75,7 +76,9 @@ OPPOSITES: tuple[frozenset[str], ...] = (
     *(
         frozenset(words.split())
         for words in (
-            "image text audio video speech",
+            "image text audio",
+            "image text speech",
+            "video text audio",
             "actor critic",
             "policy v",
             "student teacher",
@@ -97,9 +100,15 @@ OPPOSITES: tuple[frozenset[str], ...] = (
             "question answer",
             "forward backward inverse",
             "fast slow",
-            "rgb depth flow thermal camera lidar radar",
+            "rgb depth flow thermal",
+            "camera lidar radar",
             "node edge",
-            "mu mean var logvar std",
+            "mu logvar",
+            "mu var",
+            "mu std",
+            "mean logvar",
+            "mean var",
+            "mean std",
         )
     ),
 )
@@ -113,7 +122,12 @@ _GLUE = re.compile(f"({'|'.join(_GLUED)})")
 
 #: Names of joint layers -> the words of their parts.
 _SPELT: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"qkv": ("q", "k", "v"), "wqkv": ("q", "k", "v"), "kv": ("k", "v"), "qk": ("q", "k")}
+    {
+        f"{before}{''.join(letters)}": letters
+        for number in (2, 3)
+        for letters in permutations("qkv", number)
+        for before in ("", "w")
+    }
 )
 
 #: Weight of a word in the last segment of a name, and in the segments before.
