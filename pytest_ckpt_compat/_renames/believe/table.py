@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -15.79
+INTERCEPT = -16.04
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.13,
-        "modules": 0.57,
-        "blocks": 3.07,
-        "roles": 2.61,
-        "whole": 9.15,
-        "rarity": 4.77,
-        "distinct": 0.65,
+        "name": 2.14,
+        "modules": 0.58,
+        "blocks": 3.06,
+        "roles": 2.66,
+        "whole": 9.27,
+        "rarity": 4.99,
+        "distinct": 0.67,
     }
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.500
+CERTAIN = 0.504
