@@ -98,7 +98,7 @@ SEEDS = {
     "number_order": 70,
     "kind_order": 70,
     "file_order": 473,
-    "surroundings": 541,
+    "surroundings": 160,
     "modules": 473,
     "module_order": 473,
     "templates": 457,
