@@ -14,7 +14,21 @@ from pytest_ckpt_compat._renames.units.tokens import segment_tokens
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: Words of a part that is another one, of the same design.
-_ANOTHER = frozenset("target ema swa momentum teacher ref reference aux auxiliary second shadow".split())
+_ANOTHER = frozenset(
+    (
+        "target",
+        "ema",
+        "swa",
+        "momentum",
+        "teacher",
+        "ref",
+        "reference",
+        "aux",
+        "auxiliary",
+        "second",
+        "shadow",
+    )
+)
 
 #: The names of the layers in a part, and the number of their dimensions.
 _Design = frozenset[tuple[str, int]]
