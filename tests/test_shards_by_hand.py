@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,3 +80,37 @@ def test_a_whole_run_still_prunes(pytester: pytest.Pytester, recorded: Path) -> 
     (pytester.path / "test_them.py").write_text(TESTS.partition('@pytest.mark.checkpoint("wide.pt"')[0])
     pytester.runpytest_inprocess("--ckpt-prune", "-q")
     assert not (recorded / "wide.pt.json").exists()
+
+
+HALVES = """
+import os
+import pytest
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    if "HALF" in os.environ:
+        middle, half = len(items) // 2, os.environ["HALF"]
+        left = items[middle:] if half == "0" else items[:middle]
+        items[:] = items[:middle] if half == "0" else items[middle:]
+        config.hook.pytest_deselected(items=left)
+"""
+ALTERNATING = "".join(
+    f'[[tool.ckpt_compat.checkpoint]]\nid = "c{at}"\npath = "net.pt"\nmodel = "models:Net"\n'
+    f"kwargs = {{ classes = {10 + at % 2} }}\n"
+    for at in range(8)
+)
+
+
+@pytest.mark.usefixtures("warm_python")
+def test_a_shard_with_workers_and_one_without_divide_the_same_list(
+    project: pytest.Pytester, command: Callable[..., Printed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever divides the tests by their order sees them in one order; the workers' own comes after it."""
+    (project.path / "pyproject.toml").write_text(ALTERNATING)
+    project.makeconftest(HALVES)
+    for half, workers in (("0", ()), ("1", ("-n", "2"))):
+        monkeypatch.setenv("HALF", half)
+        project.runpytest_inprocess("-q", f"--ckpt-report=half{half}.json", *workers)
+    found = [json.loads((project.path / f"half{half}.json").read_text()) for half in "01"]
+    assert [each["registered"] for each in found] == [["c0", "c1", "c2", "c3"], ["c4", "c5", "c6", "c7"]]
+    assert "not in this report" not in command("report", "merge", "half0.json", "half1.json").out

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pytest_ckpt_compat._pytest_plugin.items import order_by_definition
 from pytest_ckpt_compat._pytest_plugin.keys import PARTIAL, SESSION, is_marked, is_of_a_command
 from pytest_ckpt_compat._registry.names import CONTRIBUTION, PARAMETER
 
@@ -20,6 +21,19 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
     """Notes that a run is not complete."""
     for item in filter(is_marked, items):
         item.config.stash[PARTIAL] = True
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, None, None]:
+    """Orders what the workers of xdist share, after every other plugin.
+
+    One that divides a run among machines sees an order that is the same with and without workers.
+    """
+    yield
+    if hasattr(config, "workerinput"):
+        order_by_definition(items)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -12,7 +12,7 @@ import pytest
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._pytest_plugin.keys import REGISTRATIONS
-from pytest_ckpt_compat._registry.registration import Registration
+from pytest_ckpt_compat._registry.registration import Registration, by_definition
 
 
 class CheckpointItem(pytest.Item):
@@ -46,6 +46,18 @@ class CheckpointFile(pytest.File):
             item.add_marker(pytest.mark.checkpoint)
             item.stash[REGISTRATIONS] = (registration,)
             yield item
+
+
+def order_by_definition(items: list[pytest.Item]) -> None:
+    """Puts the checkpoints that are registered without test code in the order of their definitions.
+
+    What else is in the list stays in its place.
+    xdist hands out neighbours together: then few definitions are built by more than one worker.
+    """
+    places = [place for place, item in enumerate(items) if isinstance(item, CheckpointItem)]
+    own = by_definition([items[place] for place in places], lambda item: item.stash[REGISTRATIONS][0])
+    for place, item in zip(places, own, strict=True):
+        items[place] = item
 
 
 def _name(identifier: str) -> str:

@@ -23,12 +23,7 @@ from pytest_ckpt_compat._registry.ids import Ids
 from pytest_ckpt_compat._registry.marker import from_marker
 from pytest_ckpt_compat._registry.names import MARKER, PARAMETER
 from pytest_ckpt_compat._registry.paths import SearchPath, is_glob
-from pytest_ckpt_compat._registry.registration import (
-    Registration,
-    by_definition,
-    unresolved,
-    without_duplicates,
-)
+from pytest_ckpt_compat._registry.registration import Registration, unresolved, without_duplicates
 from pytest_ckpt_compat._snapshots import store
 
 if TYPE_CHECKING:
@@ -318,9 +313,7 @@ class Session:
         given = self.config.hook.pytest_ckpt_compat_checkpoints(config=self.config)
         tables = [table for tables in reversed(given) for table in tables or ()]
         found = (*project_file.registrations(self.settings, search), *from_hook(tables, search))
-        declared = without_duplicates(map(self._claimed, found), "checkpoint")
-        # xdist hands out neighbours together: then few definitions are built by more than one worker.
-        return by_definition(declared) if hasattr(self.config, "workerinput") else declared
+        return without_duplicates(map(self._claimed, found), "checkpoint")
 
     def _claimed(self, registration: Registration) -> Registration:
         """The registration, unless its snapshot would be in the way of another's."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pytest_ckpt_compat._core import addresses
 from pytest_ckpt_compat._core.changes import Acceptance, Policy
@@ -18,6 +18,8 @@ from pytest_ckpt_compat._registry import ids
 from pytest_ckpt_compat._registry.chain import Link, require_version, with_files
 from pytest_ckpt_compat._registry.logged import runs_of
 from pytest_ckpt_compat._registry.paths import SearchPath, beside, find_file, find_files, is_glob
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -95,17 +97,18 @@ def definition_id(name: str, kwargs: Mapping[str, Any], fallback: str) -> str:
     return f"{fallback} (by id)" if other else fallback
 
 
-def by_definition(registrations: Sequence[Registration]) -> tuple[Registration, ...]:
-    """The registrations in their order, but those of one definition one after the other."""
+def by_definition(things: Sequence[_T], registration_of: Callable[[_T], Registration]) -> list[_T]:
+    """What has a registration each, in its order, but those of one definition one after the other."""
     first: dict[object, int] = {}
 
-    def place(each: Registration) -> int:
+    def place(thing: _T) -> int:
+        each = registration_of(thing)
         plain = all(map(_is_plain, each.kwargs.values()))
         given = repr(sorted(each.kwargs.items())) if plain else each.id
         model = each.model if isinstance(each.model, str) else id(each.model)
         return first.setdefault((model, given), len(first))
 
-    return tuple(sorted(registrations, key=place))
+    return sorted(things, key=place)
 
 
 def _is_plain(value: object) -> bool:
