@@ -76,17 +76,19 @@ def test_every_kind_of_report_is_written(project: Path, command: Command) -> Non
 @pytest.mark.parametrize(
     ("shards", "code", "last"),
     [
-        (["net-v1.json", "net-v3.json"], 0, "compared  2 checkpoints, 12 tensors"),
-        (["net-v1.json", "net-v1.json"], 0, "compared  1 checkpoint, 6 tensors"),
+        (["net-v1.json", "net-v3.json"], 2, "compared  2 checkpoints, 12 tensors"),
+        (["net-v2.json", "net-v3.json"], 1, "compared  2 checkpoints, 12 tensors"),
+        (["own-v1.json", "own-v3.json"], 0, "compared  2 checkpoints, 12 tensors"),
+        (["own-v1.json", "own-v1.json"], 0, "compared  1 checkpoint, 6 tensors"),
         (["net-v1.json", "whole.json"], 1, "compared  3 checkpoints, 18 tensors"),
         (["net-v2.json"], 1, "compared  1 checkpoint, 6 tensors"),
         (["none.json"], 2, "could not check: no checkpoint was compared"),
-        (["net-v1.json", "none.json"], 0, "compared  1 checkpoint, 6 tensors"),
-        (["net-v1.json", "unknown.json"], 2, "compared  1 checkpoint, 6 tensors"),
+        (["own-v1.json", "none.json"], 0, "compared  1 checkpoint, 6 tensors"),
+        (["own-v1.json", "unknown.json"], 2, "compared  1 checkpoint, 6 tensors"),
         (["net-v2.json", "unknown.json"], 1, "compared  1 checkpoint, 6 tensors"),
-        (["net-v1.json", "failed.json"], 2, "compared  2 checkpoints, 12 tensors"),
-        (["net-v1.json", "skipped.json"], 0, "compared  1 checkpoint, 6 tensors"),
-        (["skipped.json", "net-v1.json"], 0, "compared  1 checkpoint, 6 tensors"),
+        (["own-v1.json", "failed.json"], 2, "compared  2 checkpoints, 12 tensors"),
+        (["own-v1.json", "skipped.json"], 0, "compared  1 checkpoint, 6 tensors"),
+        (["skipped.json", "own-v1.json"], 0, "compared  1 checkpoint, 6 tensors"),
         (["skipped.json"], 2, "could not check: no checkpoint was compared"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -94,12 +96,15 @@ def test_every_kind_of_report_is_written(project: Path, command: Command) -> Non
 def test_it_exits_as_the_whole_run(
     project: Path, command: Command, shards: list[str], code: int, last: str
 ) -> None:
+    """Reports that begin with "own" are of all that their project has."""
     nothing = {"source": "", "tensors": None, "digest": None}
-    changed(project / "net-v1.json", "none.json", checkpoints=[], registered=[])
+    for name in ("v1", "v3"):
+        changed(project / f"net-{name}.json", f"own-{name}.json", deselected=[], compatible=True)
+    changed(project / "own-v1.json", "none.json", checkpoints=[], registered=[])
     unchecked = {"state": "unknown", "old": nothing, "new": nothing, "id": "net-v9"}
-    changed(project / "net-v1.json", "unknown.json", checkpoint=unchecked, registered=["net-v9"])
-    changed(project / "net-v3.json", "failed.json", failures=["failed    the disk is full"])
-    changed(project / "net-v1.json", "skipped.json", checkpoint={"state": "skipped", "old": nothing})
+    changed(project / "own-v1.json", "unknown.json", checkpoint=unchecked, registered=["net-v9"])
+    changed(project / "own-v3.json", "failed.json", failures=["failed    the disk is full"])
+    changed(project / "own-v1.json", "skipped.json", checkpoint={"state": "skipped", "old": nothing})
     printed = command("report", "merge", *shards)
     assert (printed.code, printed.err) == (code, "")
     assert printed.out.splitlines()[-1] == last
@@ -204,7 +209,8 @@ def test_no_report_says_more_than_its_checkpoints_do(
 def test_a_report_may_begin_with_a_byte_order_mark(project: Path, command: Command) -> None:
     text = (project / "net-v1.json").read_text(encoding="utf-8")
     (project / "b.json").write_text(text, encoding="utf-8-sig")
-    assert command("report", "merge", "b.json").code == 0
+    printed = command("report", "merge", "b.json")
+    assert (printed.err, printed.out.splitlines()[0]) == ("", "OK net-v1: 6 tensors load")
 
 
 def told(identifier: str, definition: str, key: str) -> Entry:
@@ -255,8 +261,9 @@ def test_checkpoints_that_no_shard_has_are_named(project: Path, command: Command
     """A run of some of them knows of the others that it has collected."""
     printed = command("report", "merge", "net-v1.json", "net-v3.json", "-o", "all.json", "-o", "all.md")
     line = "1 registered checkpoint is not in this report: net-v2"
-    assert (printed.code, line in printed.out.splitlines()) == (0, True), printed.out
-    assert json.loads((project / "all.json").read_text())["deselected"] == ["net-v2"]
+    assert (printed.code, line in printed.out.splitlines()) == (2, True), printed.out
+    whole = json.loads((project / "all.json").read_text())
+    assert (whole["deselected"], whole["compatible"]) == (["net-v2"], False)
     assert line in (project / "all.md").read_text()
     printed = command("report", "merge", "all.json", "net-v2.json")
     assert (printed.code, "not in this report" in printed.out) == (1, False)

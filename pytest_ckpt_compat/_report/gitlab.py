@@ -47,7 +47,7 @@ def _issues(run: Run) -> Iterator[dict[str, Any]]:
         if not found and entry.state in ("unknown", "skipped"):
             level = "critical" if entry.state == "unknown" else "info"
             yield _issue(_NOT_CHECKED, entry.headline, level, _digest(entry.headline), places)
-    told = [visible(each) for each in run.failures]
+    told = [*map(visible, run.failures), *run.left_out]
     if not run.checked and not told and not run.of("unknown"):
         told = [run.compared]
     for text in run.settings:

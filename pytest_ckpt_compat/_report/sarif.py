@@ -127,7 +127,7 @@ def _notifications(run: Run) -> list[dict[str, Any]]:
     told += [("note", each.headline) for each in run.of("skipped")]
     told += [("error", visible(each)) for each in run.failures]
     told += [("warning", visible(each)) for each in run.settings]
-    told += [("note", each) for each in run.left_out]
+    told += [("error", each) for each in run.left_out]
     if not run.checked and not told:
         told.append(("error", run.compared))
     return [{"level": level, "message": {"text": _plain(text)}} for level, text in told]

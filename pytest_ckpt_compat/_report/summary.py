@@ -108,9 +108,9 @@ class Run:
 
     @property
     def checked(self) -> bool:
-        """Whether something was checked, and nothing that should have been was not."""
+        """Whether something was checked, and nothing that is registered was left out or could not be."""
         some = len(self.of("skipped")) < len(self.entries)
-        return some and not self.of("unknown") and not self.failures
+        return some and not (self.deselected or self.of("unknown") or self.failures)
 
     def of(self, *states: State) -> list[Entry]:
         """The entries in these states."""
