@@ -15,6 +15,16 @@ path = "net.pt"
 model = "models:Net"
 """
 
+_KILLED = """
+import os
+import pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session):
+    if not hasattr(session.config, "workerinput"):
+        os._exit(9)
+"""
+
 
 @pytest.fixture
 def recorded(project: pytest.Pytester, command: Callable[..., Printed]) -> pytest.Pytester:
@@ -50,6 +60,50 @@ def test_a_report_does_not_replace_a_snapshot(
 def test_a_report_replaces_a_report(recorded: pytest.Pytester, command: Callable[..., Printed]) -> None:
     assert command("check", "--report", "out.json").code == 0
     assert command("check", "--report", "out.json").code == 0
+
+
+@pytest.mark.usefixtures("warm_python")
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["one process", "a worker"])
+def test_a_run_that_is_killed_leaves_no_earlier_report(
+    recorded: pytest.Pytester, command: Callable[..., Printed], workers: tuple[str, ...]
+) -> None:
+    """Neither that of the same name nor one of several, from the terminal or pytest."""
+    recorded.runpytest_inprocess("--ckpt-report=d.json", "--ckpt-report=e.md").assert_outcomes(passed=1)
+    recorded.makeconftest(_KILLED)
+    ran = recorded.runpytest_subprocess("--ckpt-report=d.json", "--ckpt-report=e.md", *workers)
+    assert ran.ret == 9
+    assert not (recorded.path / "d.json").exists()
+    assert not (recorded.path / "e.md").exists()
+    printed = command("report", "merge", "d.json")
+    assert (printed.code, "d.json: cannot be read: No such file" in printed.err) == (2, True)
+
+
+def test_a_command_that_is_killed_leaves_no_earlier_report(
+    recorded: pytest.Pytester, command: Callable[..., Printed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("check", "--report", "d.json").code == 0
+
+    def killed(*_given: object, **_named: object) -> None:
+        assert not (recorded.path / "d.json").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pytest_ckpt_compat._pytest_plugin.collection.in_project", killed)
+    assert command("check", "--report", "d.json").code == 2
+    assert not (recorded.path / "d.json").exists()
+
+
+def test_a_merge_that_is_refused_leaves_no_earlier_one(
+    recorded: pytest.Pytester, command: Callable[..., Printed]
+) -> None:
+    """What it reads it leaves, though it is to be written anew."""
+    assert command("check", "--report", "a.json").code == 0
+    text = (recorded.path / "a.json").read_text(encoding="utf-8")
+    (recorded.path / "b.json").write_text(text.replace('"against": null', '"against": "main"'))
+    (recorded.path / "all.json").write_text(text)
+    printed = command("report", "merge", "a.json", "b.json", "-o", "all.json", "-o", "./a.json")
+    assert (printed.code, "b.json: is compared with main" in printed.err) == (2, True)
+    assert not (recorded.path / "all.json").exists()
+    assert (recorded.path / "a.json").read_text(encoding="utf-8") == text
 
 
 def test_several_reports_of_one_run(recorded: pytest.Pytester, command: Callable[..., Printed]) -> None:

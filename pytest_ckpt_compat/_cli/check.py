@@ -49,8 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_ckpt_compat._report import publish
     from pytest_ckpt_compat._report.overview import render
 
-    for name in arguments.report:
-        publish.check_name(name)
+    publish.begin(arguments.report)
     full = arguments.verbose >= 2
     paged = publish.have_pages(arguments.report)
     checked = in_project(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,8 +41,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     for name in arguments.output:
         publish.check_name(name)
-    whole, code = merge.merged([merge.Shard(name, reading.read(name)) for name in arguments.files])
+    shards = [merge.Shard(name, reading.read(name)) for name in arguments.files]
+    publish.begin(name for name in arguments.output if not _is_among(name, arguments.files))
+    whole, code = merge.merged(shards)
     print(render(whole, whole.failures))
     for line in publish.publish(whole, arguments.output, os.environ):
         print(line)
     return code
+
+
+def _is_among(name: str, files: Sequence[str]) -> bool:
+    """Whether a report to be written is one of those that were read, which stays until it is replaced."""
+    return any(os.path.realpath(name) == os.path.realpath(file) for file in files)

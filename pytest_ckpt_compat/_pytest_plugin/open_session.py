@@ -23,10 +23,7 @@ def open_session(config: pytest.Config) -> Session:
     escape_what_cannot_be_shown(sys.__stdout__, sys.__stderr__)  # pytest's own, while it captures
     try:
         settings = project_file.read(config.rootpath)
-        for name in config.getoption("ckpt_report") or ():
-            from pytest_ckpt_compat._report.publish import check_name
-
-            check_name(name)
+        _begin_reports(config)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error
     folder = config.rootpath / str(
@@ -48,6 +45,19 @@ def open_session(config: pytest.Config) -> Session:
         except UsageError as error:
             raise pytest.UsageError(str(error)) from error
     return session
+
+
+def _begin_reports(config: pytest.Config) -> None:
+    """Makes room for the reports, in the process that writes them.
+
+    Raises:
+        UsageError: one of their names is of no report.
+    """
+    files = config.getoption("ckpt_report") or ()
+    if files and not hasattr(config, "workerinput"):
+        from pytest_ckpt_compat._report.publish import begin
+
+        begin(files, config.invocation_params.dir)
 
 
 def _compare_with(session: Session, ref: str, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -31,8 +32,28 @@ def _suffix(file: str) -> str:
     return next((each for each in _SUFFIXES if name.endswith(each) and name != each), "")
 
 
+def begin(files: Iterable[str], folder: Path = Path()) -> None:
+    """Removes the reports that a run will write anew; call it before the run.
+
+    A run that is killed then leaves nothing that could be taken for its report.
+
+    Args:
+        files: names of the reports.
+        folder: what they are relative to.
+
+    Raises:
+        UsageError: a report of one of these names cannot be written; none was removed.
+    """
+    names = tuple(files)
+    for name in names:
+        check_name(name)
+    for name in names:
+        with contextlib.suppress(OSError):  # what cannot be removed cannot be replaced: the run's end says so
+            (folder / name).unlink()
+
+
 def check_name(file: str) -> None:
-    """Raises UsageError if a report of this name cannot be written; call it before the run."""
+    """Raises UsageError if a report of this name cannot be written."""
     if not _suffix(file):
         advice = f"name a file that ends in {' or '.join(_SUFFIXES)}"
         raise UsageError(f"report {file}", "is of no known kind", advice)
