@@ -248,13 +248,14 @@ class Session:
         """Prints the remarks of checks that passed, and the files that were written."""
         if self.outcome is None:
             return
-        from pytest_ckpt_compat._report import summary, text
+        from pytest_ckpt_compat._report import alike, overview, summary
 
         outcome = self.outcome
-        missing = [text.render(verdict) for verdict in outcome.missing if not verdict.compatible]
+        missing = [summary.entry(verdict) for verdict in outcome.missing if not verdict.compatible]
         lines = [*([outcome.report.compared] if self.merge_base else []), *outcome.migrations.lines]
         lines += outcome.settings
-        lines += [*summary.remarks(outcome.entries, self._full), *outcome.lines, *missing, *self.published]
+        lines += [*overview.remarks(outcome.entries, self._full), *outcome.lines]
+        lines += [*alike.blocks(missing, self._full), *self.published]
         if lines:
             reporter.section("checkpoint compatibility", sep="-")
             for line in lines:

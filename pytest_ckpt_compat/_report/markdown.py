@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.links import rule_url
+from pytest_ckpt_compat._report import alike
 from pytest_ckpt_compat._report.findings import of_entry
 from pytest_ckpt_compat._report.summary import Entry, Run, State
 
@@ -35,10 +38,10 @@ def render(run: Run, limit: int = LIMIT) -> str:
     told += [f"- {cell(line)}" for line in run.failures]
     page = "\n".join([*lines, *([""] if told else []), *told]) + "\n"
     left = 0
-    for each in run.of("broken", "unknown", "before"):
-        details = _details(each)
+    for group in alike.groups(run.of("broken", "unknown", "before")):
+        details = _details(group)
         if len((page + details).encode()) > limit - 200:
-            left += 1
+            left += len(group)
         else:
             page += details
     if left:
@@ -55,11 +58,12 @@ def _explained(run: Run) -> list[str]:
     return [f"- What it means, and how to mend or accept it: {', '.join(pages)}"] if pages else []
 
 
-def _details(entry: Entry) -> str:
-    fence = "```"
-    while fence in entry.text:
+def _details(group: Sequence[Entry]) -> str:
+    text, fence = alike.block(group), "```"
+    while fence in text:
         fence += "`"
-    return f"\n<details><summary>{cell(entry.id)}</summary>\n\n{fence}\n{entry.text}\n{fence}\n\n</details>\n"
+    name = cell(alike.title(group))
+    return f"\n<details><summary>{name}</summary>\n\n{fence}\n{text}\n{fence}\n\n</details>\n"
 
 
 def cell(text: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import get_args
 
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.rules import BY_KIND
+from pytest_ckpt_compat._report import alike
 from pytest_ckpt_compat._report.summary import Entry, Run, State
 
 #: How the lines of a report begin on what records a definition, which a section of such has once.
@@ -33,6 +34,25 @@ def render(run: Run, remarks: Sequence[str] = (), full: bool = False) -> str:
             run.compared,
         ]
     )
+
+
+def remarks(entries: Iterable[Entry], full: bool = False) -> Iterator[str]:
+    """Lines on what does not fail: earlier breaks in full, a headline for each warning, and notes.
+
+    With ``full``, warnings and what is ignored are in full, too.
+    """
+    entries = tuple(entries)
+    yield from alike.blocks((each for each in entries if each.state == "before"), full)
+    for each in entries:
+        if each.state not in ("warning", "ok"):
+            continue
+        if full and each.data["changes"]:
+            yield each.text
+            continue
+        if each.data["changes"]:
+            yield each.headline
+            yield from (f"  {hint}" for hint in each.hints)
+        yield from (f"{each.id}: {visible(note)}" for note in each.notes)
 
 
 def compared(counts: tuple[int, int], label: str) -> str:
@@ -67,13 +87,11 @@ def _sections(run: Run, full: bool) -> Iterator[str]:
         entries = [each for each in run.of(state) if each not in unrecorded]
         if entries:
             yield f"{title}: {len(entries)}\n"
-            yield from (each.text + "\n" for each in entries)
+            yield from (block + "\n" for block in alike.blocks(entries, full))
         if state == "broken" and unrecorded:
             yield from _to_record(unrecorded)
-    for each in run.of("warning", "ok", "skipped"):
-        if full and each.data["changes"]:
-            yield each.text + "\n"
-            continue
-        yield each.headline
-        yield from (f"  {hint}" for hint in each.hints)
-        yield from (f"  note: {visible(note)}" for note in each.notes)
+    rest = run.of("warning", "ok", "skipped")
+    if not full:
+        yield from alike.lines(rest)
+    for each in rest if full else ():
+        yield from [each.text + "\n"] if each.data["changes"] else alike.lines([each])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -173,21 +173,6 @@ def unchecked(identifier: str, state: State, reason: str) -> Entry:
 def unique(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     """The entries without duplicates, which arise where two checkpoints share a definition."""
     return tuple({(each.id, each.text): each for each in entries}.values())
-
-
-def remarks(entries: Iterable[Entry], full: bool = False) -> Iterator[str]:
-    """Lines on what does not fail: earlier breaks in full, a headline for each warning, and notes.
-
-    With ``full``, warnings and what is ignored are in full, too.
-    """
-    for each in entries:
-        if each.state == "before" or (full and each.state in ("warning", "ok") and each.data["changes"]):
-            yield each.text
-        elif each.state in ("warning", "ok"):
-            if each.data["changes"]:
-                yield each.headline
-                yield from (f"  {hint}" for hint in each.hints)
-            yield from (f"{each.id}: {visible(note)}" for note in each.notes)
 
 
 def _state(verdict: Verdict) -> State:

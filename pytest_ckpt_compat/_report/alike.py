@@ -1,0 +1,116 @@
+"""Checkpoints of which the same is to be said: it is said once, with all their ids."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+
+from pytest_ckpt_compat._core.display import visible
+from pytest_ckpt_compat._report.summary import Entry
+
+#: Ids that a line names where another has them all, or nothing is to be done about them.
+_NAMED = 8
+#: Checkpoints of one line each, which are read faster than the names of so few.
+_FEW = 8
+#: How a headline begins, up to the id.
+_BEFORE_ID = r"\A(?:OK|CK\d{3}|skipped|not checked) "
+#: The commands that take several ids, up to the first.
+_TAKES_SEVERAL = "  accept: ckpt-compat accept "
+
+
+def blocks(entries: Iterable[Entry], full: bool = False) -> list[str]:
+    """The text reports of entries, one for those that differ in nothing but their names.
+
+    Args:
+        entries: in the order in which they are reported.
+        full: whether each has a text of its own.
+    """
+    if full:
+        return [each.text for each in entries]
+    return [block(group) for group in groups(entries)]
+
+
+def lines(entries: Iterable[Entry]) -> list[str]:
+    """The headlines of entries with their hints and notes, one for many that differ in nothing but names."""
+    found = []
+    for group in groups(entries):
+        shown = group if len(group) <= _FEW else group[:1]
+        for each in shown:
+            others = group[1:] if shown is not group else ()
+            found.append(_headline(each, len(others)))
+            found += [f"  {hint}" for hint in each.hints]
+            found += [f"  note: {visible(note)}" for note in each.notes]
+            found += [_same(others, False)] if others else []
+    return found
+
+
+def groups(entries: Iterable[Entry]) -> list[tuple[Entry, ...]]:
+    """The entries, those together of which all is the same but for their names, in order of the first."""
+    found: dict[object, list[Entry]] = {}
+    for place, each in enumerate(entries):
+        found.setdefault(_told(each) if each.data else place, []).append(each)
+    return [tuple(each) for each in found.values()]
+
+
+def title(group: Sequence[Entry]) -> str:
+    """``run-3``, or ``run-3 and 39 more``."""
+    return group[0].id + (f" and {len(group) - 1:,} more" if len(group) > 1 else "")
+
+
+def block(group: Sequence[Entry]) -> str:
+    """The text report of entries of which the same is to be said."""
+    first, *others = group
+    if not others:
+        return first.text
+    _, *rest = first.text.split("\n")
+    ids = [shlex.quote(visible(each.id)) for each in group]
+    start = _TAKES_SEVERAL + ids[0] + " "
+    accepted = [
+        _TAKES_SEVERAL + " ".join(ids) + line[len(start) - 1 :] for line in rest if line.startswith(start)
+    ]
+    commands = iter(accepted)
+    told = [next(commands) if line.startswith(start) else line for line in rest]
+    return "\n".join([_headline(first, len(others)), *told, _same(others, not accepted)])
+
+
+def _headline(entry: Entry, others: int) -> str:
+    """The headline, which counts those of which the same is said."""
+    if not others:
+        return entry.headline
+    name = re.escape(visible(entry.id))
+    return re.sub(rf"({_BEFORE_ID}{name})(?=: )", rf"\1 and {others:,} more", entry.headline, count=1)
+
+
+def _same(others: Sequence[Entry], every: bool) -> str:
+    """``same:   run-2, run-3``: the ids of the others, all of them or some."""
+    shown = others if every or len(others) <= _NAMED else others[:_NAMED]
+    more = len(others) - len(shown)
+    return f"  same:   {', '.join(visible(each.id) for each in shown)}" + (
+        f", and {more:,} more" if more else ""
+    )
+
+
+def _told(entry: Entry) -> tuple[str, ...]:
+    """All that a report says of an entry, without its names; keys, shapes and dtypes as they are."""
+    changes = [_change(each, entry) for each in entry.data.get("changes", ())]
+    said = (entry.text, *entry.hints, *entry.notes)
+    return (entry.state, json.dumps(changes, sort_keys=True), *(_nameless(each, entry) for each in said))
+
+
+def _change(change: dict[str, object], entry: Entry) -> dict[str, object]:
+    if change["old"] or change["new"]:
+        return change
+    return {
+        key: _nameless(value, entry) if isinstance(value, str) else value for key, value in change.items()
+    }
+
+
+def _nameless(text: str, entry: Entry) -> str:
+    """A text without the id and the path, where a report names them; elsewhere they are other words."""
+    name, source = visible(entry.id), visible(str((entry.data.get("old") or {}).get("source") or ""))
+    text = re.sub(rf"({_BEFORE_ID}){re.escape(name)}(?=: )", r"\1*", text, count=1)
+    text = re.sub(rf"(ckpt-compat [a-z]+ ){re.escape(shlex.quote(name))}(?=\s|\Z)", r"\1*", text)
+    text = re.sub(rf"(/){re.escape(name)}(?=\.json\b)", r"\1*", text)
+    return re.sub(rf"(?<![\w./-]){re.escape(source)}(?![\w/-])", "*", text) if source else text
