@@ -60,13 +60,13 @@ FILLING = (
 
 @dataclass(frozen=True)
 class Both:
-    """``ckpt-compat check`` and ``pytest``, which must agree."""
+    """``ckpt-compat check`` and ``pytest``, which must agree; ``-vv`` prints each checkpoint by itself."""
 
     pytester: pytest.Pytester
     command: Callable[..., Printed]
 
     def __call__(self, ref: str = "main") -> tuple[int, str]:
-        printed = self.command("check", "--against", ref)
+        printed = self.command("check", "-vv", "--against", ref)
         result = self.pytester.runpytest_inprocess("--ckpt-against", ref, "-q")
         assert int(result.ret) == min(printed.code, 1), (printed.out + printed.err, result.outlines)
         return printed.code, printed.out
