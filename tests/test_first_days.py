@@ -164,3 +164,26 @@ def test_a_pattern_takes_snapshots_back_in(project: pytest.Pytester, command: Co
     assert "ignored" not in command("update").out
     (project.path / ".gitignore").write_text("*.json\n!ckpt_snapshots/definitions/*.json\n")
     assert "ignored   1 file by git, such as ckpt_snapshots/net" in command("update").out
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["loads", "does not"])
+def test_before_the_first_update_a_check_says_whether_it_loads(
+    project: pytest.Pytester, command: Command, there: bool
+) -> None:
+    """Once, with the command that records it; what does not load is a break, as it would be later."""
+    project.makepyprojecttoml(SETTINGS + ENTRY + ("" if there else "kwargs = { classes = 7 }\n"))
+    printed = command("check")
+    if not there:
+        assert (printed.code, printed.out.startswith("breaks: 1\n\nCK202 net-v1: ")) == (1, True), printed.out
+        return
+    assert printed.code == 2
+    assert printed.out == (
+        "nothing breaks, not recorded yet: 1\n\n"
+        "CK901 net-v1: loads, no snapshot of net.pt or of models.Net (models.py:5) has been recorded; "
+        "run ckpt-compat update\n\n  net.pt -> models.Net (models.py:5)\n\n"
+        "compared  1 checkpoint, 6 tensors\n"
+    )
+    (project.path / "net.pt").unlink()
+    printed = command("check")
+    assert (printed.code, printed.out.startswith("could not be checked: 1\n\nCK901 net-v1: ")) == (2, True)
+    assert "loads" not in printed.out

@@ -95,7 +95,7 @@ def test_resume_needs_the_state(resumable: pytest.Pytester) -> None:
     snapshot.write_text(fingerprint.dumps(read(resumable.path / "net.pt")))
     result = resumable.runpytest_inprocess()
     result.assert_outcomes(failed=1)
-    printed = "ckpt_snapshots/net-v1.json keeps no optimizer state; run pytest --ckpt-update"
+    printed = "loads, ckpt_snapshots/net-v1.json keeps no optimizer state; run ckpt-compat update"
     result.stdout.fnmatch_lines([f"CK901 net-v1: {printed}"])
     resumable.runpytest_inprocess("--ckpt-update").assert_outcomes(passed=1)
     assert snapshot.read_text() == with_state

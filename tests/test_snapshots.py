@@ -47,7 +47,10 @@ def test_nothing_is_written_without_the_flag_and_the_command_is_named(project: p
     result = project.runpytest_inprocess()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["CK901 net.pt: no snapshot of net.pt has been recorded; run pytest --ckpt-update"]
+        [
+            "CK901 net.pt: loads, no snapshot of net.pt or of models.Net* has been recorded; "
+            "run ckpt-compat update"
+        ]
     )
     assert stored(project) == {}
 

@@ -196,7 +196,8 @@ def _with_snapshots(
 ) -> tuple[Verdict, ...]:
     """The load's verdict with what the two snapshots add to it, then the definition's own verdicts."""
     level = subject.registration.level
-    found = judge([change for each in findings for change in each.changes], Policy())
+    own = (change for each in findings for change in each.changes)
+    found = judge([*snapshots.of_unrecorded(findings), *own], Policy())
     # A checkpoint that is a snapshot of the definition itself has told them already.
     told = {(each.kind, each.old, each.new, each.detail) for each in verdict.changes}
     settings = [change for each in findings for change in each.settings]

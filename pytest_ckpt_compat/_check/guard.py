@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from pytest_ckpt_compat._check.breaks import is_break
 from pytest_ckpt_compat._check.context import Context, Subject
-from pytest_ckpt_compat._check.snapshots import UPDATE_COMMAND, Finding, Stored
+from pytest_ckpt_compat._check.snapshots import Finding, Stored
 from pytest_ckpt_compat._core import prefixes
 from pytest_ckpt_compat._core.changes import Change, Kind
 from pytest_ckpt_compat._core.migrated import Migrated, Origin
@@ -15,6 +15,7 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.arrivals import arriving
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._snapshots import fingerprint, migrated_data, store
+from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 #: Kinds of breaks beside which the model's own load is known to succeed.
 _BESIDE_THE_LOAD: frozenset[Kind] = frozenset({"optimizer-mismatch", "unopenable"})
@@ -83,11 +84,11 @@ def _unrecorded(before: Migrated | None, needed: Migrated | None) -> str:
     if needed is None or not needed.names:
         names = ", ".join(before.names) if before is not None else ""
         if names:
-            return f"it loads without {names} today; {UPDATE_COMMAND} records that"
+            return f"it loads without {names} today; {UPDATE} records that"
         if needed is None:
-            return f"its snapshot keeps a version that nothing asks for today; {UPDATE_COMMAND} takes it out"
-        return f"the version of the file is not recorded; {UPDATE_COMMAND} records that"
-    return f"what {', '.join(needed.names)} does is not recorded; {UPDATE_COMMAND} guards it"
+            return f"its snapshot keeps a version that nothing asks for today; {UPDATE} takes it out"
+        return f"the version of the file is not recorded; {UPDATE} records that"
+    return f"what {', '.join(needed.names)} does is not recorded; {UPDATE} guards it"
 
 
 def _recorded(

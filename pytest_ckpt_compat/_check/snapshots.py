@@ -34,7 +34,6 @@ from pytest_ckpt_compat._registry.registration import Registration, definition_i
 from pytest_ckpt_compat._snapshots import fingerprint, store
 from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
-UPDATE_COMMAND = "pytest --ckpt-update"
 #: How a warning ends on a definition that is to be recorded.
 RECORD_IT = f"; record it: {UPDATE}"
 #: What follows where a definition changed as its checkpoint's break shows.
@@ -58,6 +57,7 @@ class Finding:
         settings: changes of what is computed, by settings and by outputs, which the registration may accept.
         proven: old key -> new key of renames in doubt that outputs have proven.
         over: snapshot name -> what the outputs say of the definition that an update writes over.
+        unrecorded: what has no snapshot that it should have, as reports name it.
     """
 
     changes: tuple[Change, ...] = ()
@@ -68,6 +68,7 @@ class Finding:
     settings: tuple[Change, ...] = ()
     proven: Mapping[str, str] = field(default_factory=dict)
     over: Mapping[str, Over] = field(default_factory=dict)
+    unrecorded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -185,16 +186,21 @@ def compared(
         text = fingerprint.dumps(structure, values, resume)
         return Finding(writes={name: text} if recorded.outdated_by(structure, resume) else {})
     if stored is None or lacks:
-        what = (
-            f"{folder.name}/{name} keeps no optimizer state"
-            if lacks
-            else f"no snapshot of {shown} has been recorded"
-        )
-        return Finding(changes=(Change("no-baseline", detail=f"{what}; run {UPDATE_COMMAND}"),))
+        if not lacks:
+            return Finding(unrecorded=(shown,))
+        detail = f"{folder.name}/{name} keeps no optimizer state; run {UPDATE}"
+        return Finding(changes=(Change("no-baseline", detail=detail),))
     if not same or (resume and fingerprint.digest(stored, True) != fingerprint.digest(structure, True)):
         detail = f"{shown} differs from its snapshot {folder.name}/{name} ({difference(stored, structure)})"
         return Finding(changes=(Change("stale-snapshot", detail=detail),))
     return Finding()
+
+
+def of_unrecorded(findings: Iterable[Finding]) -> list[Change]:
+    """One change about all that has no snapshot, since one update records it; [] where nothing lacks one."""
+    names = [name for each in findings for name in each.unrecorded]
+    detail = f"no snapshot of {' or of '.join(names)} has been recorded; run {UPDATE}"
+    return [Change("no-baseline", detail=detail)] if names else []
 
 
 def _unusable(error: SnapshotError) -> Finding:
@@ -278,14 +284,13 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
         return _unusable(recorded.error)
     stored = recorded.structure
     if stored is None:
-        detail = f"no snapshot of {subject.label} has been recorded; run {UPDATE_COMMAND}"
-        return Finding(changes=(Change("no-baseline", detail=detail),))
+        return Finding(unrecorded=(subject.label,))
     if fingerprint.digest(stored) == fingerprint.digest(new):
         settings, notes = _settings(subject, stored, new, values)
         ran = outputs.compared(subject.registration, definition, values, (stored, new))
         return Finding(settings=(*settings, *ran.changes), notes=(*notes, *ran.notes))
     if held(stored, definition) != definition.parts.keys():
-        detail = f"{folder.name}/{name} was recorded for a model of other parts; run {UPDATE_COMMAND}"
+        detail = f"{folder.name}/{name} was recorded for a model of other parts; run {UPDATE}"
         return Finding(changes=(Change("no-baseline", detail=detail),))
     saved = replace(stored, values=values, source=replace(stored.source, path=f"{folder.name}/{name}"))
     policy, others = subject.registration.policy, subject.elsewhere

@@ -117,7 +117,7 @@ RULES: tuple[Rule, ...] = (
         about="snapshot",
         severity=Severity.INCOMPLETE,
         sign="?",
-        advice="record one with pytest --ckpt-update",
+        advice="record one with ckpt-compat update",
         meaning="no snapshot has been recorded, or neither checkpoint nor snapshot is there",
         what=cleandoc(
             """
@@ -137,12 +137,12 @@ RULES: tuple[Rule, ...] = (
         ),
         example=cleandoc(
             """
-            CK901 v1: no snapshot of v1.pt has been recorded; run pytest --ckpt-update
+            CK901 v1: loads, no snapshot of v1.pt has been recorded; run ckpt-compat update
             """
         ),
         mend=cleandoc(
             """
-            Run `pytest --ckpt-update`, or `ckpt-compat update`, and commit the snapshot folder. Where
+            Run `ckpt-compat update`, or `pytest --ckpt-update`, and commit the snapshot folder. Where
             the checkpoint is absent too, fetch it first.
             """
         ),

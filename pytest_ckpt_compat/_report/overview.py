@@ -82,14 +82,18 @@ def _sections(run: Run, full: bool) -> Iterator[str]:
         "unknown": "could not be checked",
         "before": f"breaks already on {where}",
     }
-    unrecorded = [each for each in run.of("broken") if each.unrecorded]
+    unrecorded = [each for each in run.of("broken", "unknown") if each.unrecorded]
     for state, title in titles.items():
         entries = [each for each in run.of(state) if each not in unrecorded]
         if entries:
             yield f"{title}: {len(entries)}\n"
             yield from (block + "\n" for block in alike.blocks(entries, full))
-        if state == "broken" and unrecorded:
-            yield from _to_record(unrecorded)
+        own = [each for each in unrecorded if each.state == state]
+        if own and state == "broken":
+            yield from _to_record(own)
+        elif own:
+            yield f"nothing breaks, not recorded yet: {len(own)}\n"
+            yield from (block + "\n" for block in alike.blocks(own, full))
     rest = run.of("warning", "ok", "skipped")
     if not full:
         yield from alike.lines(rest)

@@ -13,6 +13,7 @@ from pytest_ckpt_compat._report import findings, text
 from pytest_ckpt_compat._report import json as json_report
 from pytest_ckpt_compat._report.migrations import Migrations
 from pytest_ckpt_compat._report.rows import Row, rows
+from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 #: Labels of the lines on how to open a file.
 OPENING = ("open", "moved?")
@@ -58,9 +59,13 @@ class Entry:
 
     @property
     def unrecorded(self) -> bool:
-        """Whether all that fails is that its definition was not recorded: it loads."""
-        failing = {each["kind"] for each in self.data.get("changes", ()) if each["severity"] in _FAILING}
-        return failing == {"definition-changed"}
+        """Whether it loads, and all that fails is that it, or its definition as it is, was not recorded."""
+        failing = [each for each in self.data.get("changes", ()) if each["severity"] in _FAILING]
+        kinds = {each["kind"] for each in failing}
+        if kinds != {"no-baseline"}:
+            return kinds == {"definition-changed"}
+        loaded = self.data["old"]["digest"] and self.data["new"]["digest"]
+        return bool(loaded) and all(each.get("detail", "").endswith(UPDATE) for each in failing)
 
     @property
     def by_settings(self) -> list[str]:

@@ -16,6 +16,7 @@ from pytest_ckpt_compat._report import bare
 from pytest_ckpt_compat._report.quiet_losses import phrases_of_losses
 from pytest_ckpt_compat._report.rows import Row, rows
 from pytest_ckpt_compat._report.settings_rows import settings_phrase
+from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 #: Rows of a folded report: with the lines around them it fits on one screen.
 SCREEN = 30
@@ -81,6 +82,8 @@ def _headline(verdict: Verdict) -> str:
         accepted = any(verdict.of(Severity.ACCEPTED))
         loads = "loads, apart from accepted breaks" if accepted else f"loads{_part(verdict)}"
         phrases.insert(0, f"does not load, which {visible(worst.reason)} allows" if worst.reason else loads)
+    if is_unrecorded(verdict):
+        phrases.insert(0, f"loads{_part(verdict)}")
     if worst.severity is Severity.ACCEPTED:
         phrases = ["accepted", *_with_reasons(verdict)]
     if worst.severity is Severity.EXISTING:
@@ -105,6 +108,13 @@ def is_quiet(verdict: Verdict) -> bool:
     if len(casts) != 1 or any(each.detail for each in verdict.changes):
         return False
     return all(widens(each.old_specs[0], each.new_specs[0]) for each in casts.values())
+
+
+def is_unrecorded(verdict: Verdict) -> bool:
+    """Whether the checkpoint loads, and all there is to do is to record it, or its definition."""
+    failing = [*verdict.of(Severity.ERROR, Severity.EXISTING, Severity.INCOMPLETE, Severity.ACCEPTED)]
+    told = failing and all(each.kind == "no-baseline" and each.detail.endswith(UPDATE) for each in failing)
+    return bool(told) and verdict.old is not None and verdict.new is not None
 
 
 def _worst_first(verdict: Verdict) -> Iterator[Change]:
