@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -147,8 +148,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long a server was waited for, each time; nobody waits."""
+    """How long a server was waited for, each time, when 2027 begins; nobody waits."""
     found: list[float] = []
+    monkeypatch.setattr(http, "time", datetime(2027, 1, 1, tzinfo=timezone.utc).timestamp)
     monkeypatch.setattr(http, "sleep", found.append)
     return found
 
@@ -244,6 +246,9 @@ def long_header(server: Server) -> str:
         (429, {"Retry-After": "7"}, 2, [7.0]),
         (503, {}, 2, [1.0]),
         (503, {"Retry-After": "soon"}, 4, [1.0, 1.0]),
+        (429, {"Retry-After": "Fri, 01 Jan 2027 00:00:09 GMT"}, 2, [9.0]),
+        (429, {"Retry-After": "Fri, 01 Jan 2027 00:00:09 -0000"}, 2, [9.0]),
+        (503, {"Retry-After": "Thu, 31 Dec 2026 00:00:00 GMT"}, 2, [1.0]),
     ],
 )
 def test_a_busy_server_is_asked_again(
@@ -256,7 +261,13 @@ def test_a_busy_server_is_asked_again(
 
 
 @pytest.mark.parametrize(
-    ("status", "wait", "slept"), [(429, "3600", []), (429, "2", [2.0, 2.0]), (503, "1", [1.0, 1.0])]
+    ("status", "wait", "slept"),
+    [
+        (429, "3600", []),
+        (429, "Fri, 01 Jan 2027 01:00:00 GMT", []),
+        (429, "2", [2.0, 2.0]),
+        (503, "1", [1.0, 1.0]),
+    ],
 )
 def test_a_server_that_stays_busy_is_left(
     server: Server, waits: list[float], status: int, wait: str, slept: list[float]

@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from time import sleep
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+from time import sleep, time
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -139,5 +141,17 @@ def _wait(error: BaseException) -> float | None:
     if not is_busy(getattr(error, "status", None)):
         return None
     asked = (getattr(error, "headers", None) or {}).get("Retry-After", "")
-    seconds = float(asked) if re.fullmatch(r"\d{1,6}", asked) else _USUAL
+    seconds = _seconds(asked)
     return seconds if seconds <= _LONGEST else None
+
+
+def _seconds(asked: str) -> float:
+    """The seconds of a ``Retry-After``: a number, or a date, by a clock that may not be ours."""
+    if re.fullmatch(r"\d{1,6}", asked):
+        return float(asked)
+    try:
+        until = parsedate_to_datetime(asked)
+    except (ValueError, TypeError):
+        return _USUAL
+    until = until if until.tzinfo else until.replace(tzinfo=timezone.utc)
+    return max(until.timestamp() - time(), _USUAL)

@@ -8,6 +8,7 @@ host and path of a URL, and only the kind of an error.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pytest_ckpt_compat._core.addresses import redacted
+from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import RefusalError, UnreachableRefusalError, over_limit
 from pytest_ckpt_compat._readers.source import http
@@ -285,6 +287,20 @@ def _refusing() -> Iterator[None]:
         raise _not_fetched(error) from None
 
 
+def _untrusted(error: BaseException | None) -> str | None:
+    """Why a certificate was refused, where that is at the bottom of an error; libraries wrap it."""
+    seen: list[object] = []
+    found = None
+    while isinstance(error, BaseException) and error not in seen:
+        if isinstance(error, ssl.SSLCertVerificationError):  # aiohttp's, too, which has no message
+            found = getattr(error, "verify_message", "") or "it could not be verified"
+        seen.append(error)
+        inner = (getattr(error, name, None) for name in ("certificate_error", "os_error", "reason"))
+        causes = (*inner, error.__cause__, error.__context__, *error.args)
+        error = next((each for each in causes if isinstance(each, BaseException)), None)
+    return found
+
+
 def _not_found(cause: BaseException | None) -> RefusalError:
     """Makes the refusal of a file that was not found: over HTTP, fsspec says so of any failure."""
     status = getattr(cause, "status", None)
@@ -296,6 +312,13 @@ def _not_found(cause: BaseException | None) -> RefusalError:
 
 
 def _not_fetched(error: BaseException) -> RefusalError:
+    untrusted = _untrusted(error)
+    if untrusted is not None:
+        return UnreachableRefusalError(
+            f"the certificate of its server is not trusted ({visible(untrusted)})",
+            "check the address; if an authority of your own has signed it, set SSL_CERT_FILE to that "
+            "authority's certificate",
+        )
     status = getattr(error, "status", None)
     if http.is_busy(status):
         return UnreachableRefusalError(f"its server is too busy (HTTP {status})", "run again later")
