@@ -302,3 +302,26 @@ def test_nothing_is_pruned_while_a_registration_is_a_mistake(project: pytest.Pyt
     file.write_text(file.read_text() + entry)
     result = project.runpytest_inprocess("--ckpt-prune")
     result.stdout.fnmatch_lines(["pruned nothing: the snapshots in use are not all known; correct the *"])
+
+
+def test_show_diff_and_migrate_take_the_id_of_a_recorded_checkpoint(
+    project: pytest.Pytester, command: Callable[..., Printed]
+) -> None:
+    """Its snapshot, which is read as any file: nothing of the project is imported."""
+    entry = '[[tool.ckpt_compat.checkpoint]]\nid = "net-v1"\npath = "net.pt"\nmodel = "models:Net"\n'
+    project.makepyprojecttoml(f'[tool.ckpt_compat]\nsnapshot_dir = "kept"\n{entry}')
+    assert command("update").code == 0
+    project.makeconftest("raise SystemExit('imported')")
+    shown = command("show", "net-v1")
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out == command("show", "kept/net-v1.json").out
+    assert command("diff", "net-v1", "net.pt").code == 0
+    assert command("diff", "net-v1", "models:Net").code == 0
+    assert "it loads as it is" in command("migrate", "net-v1", "models:Net").err
+    for words in (("show", "net-v9"), ("diff", "net-v9", "net.pt"), ("diff", "net.pt", "net-v9")):
+        printed = command(*words)
+        assert (printed.code, printed.out) == (2, "")
+        assert printed.err == (
+            "ckpt-compat: net-v9: there is no such file, nor kept/net-v9.json, its snapshot if it is an id; "
+            "check the path, or give the file of the checkpoint\n"
+        )

@@ -16,7 +16,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "diff", help="compare two checkpoints or definitions; if NEW is a definition, load OLD into it"
     )
-    side = "a checkpoint, a snapshot or package.module:attr"
+    side = "a checkpoint, a snapshot, the id of a recorded checkpoint, or package.module:attr"
     parser.add_argument("old", metavar="OLD", help=side)
     parser.add_argument("new", metavar="NEW", help=side)
     parser.add_argument(

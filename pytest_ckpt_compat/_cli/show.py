@@ -11,7 +11,9 @@ from pytest_ckpt_compat._core.errors import ChoiceError
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command's parser."""
     parser = commands.add_parser("show", help="print the structure of a checkpoint; reads no weights")
-    parser.add_argument("file", metavar="FILE", help="a checkpoint or a snapshot")
+    parser.add_argument(
+        "file", metavar="FILE", help="a checkpoint, a snapshot, or the id of a recorded checkpoint"
+    )
     parser.add_argument("--key", help="dotted path of the state_dict in the file")
     parser.set_defaults(run=run)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from dataclasses import replace
@@ -64,6 +65,7 @@ def read(path: str, key: str | None = None) -> Structure:
     from pytest_ckpt_compat._check.logged import fingerprint_at
     from pytest_ckpt_compat._cli.progress import reported_if_slow
 
+    path = _snapshot_of(path)
     stored = fingerprint_at(path)
     if stored is not None:
         return stored
@@ -83,11 +85,35 @@ def old_side(text: str, definition: Definition) -> tuple[Structure, tuple[str, .
 
     if definition_named(text):
         return _side(text), ()
+    text = _snapshot_of(text)
     stored = fingerprint_at(text)
     if stored is not None:
         return stored, ()
     with reported_if_slow(text):
         return read_for(text, None, definition)
+
+
+def _snapshot_of(text: str) -> str:
+    """The path of the snapshot, where a text is no file and the id of a checkpoint that was recorded.
+
+    It is read as any file: no code of the project runs.
+
+    Raises:
+        UsageError: it is neither, and the name of no format's address.
+    """
+    from pytest_ckpt_compat._core.addresses import is_url
+    from pytest_ckpt_compat._registry import ids, project_file
+    from pytest_ckpt_compat._registry.names import SNAPSHOT_DIR
+    from pytest_ckpt_compat._snapshots import store
+
+    if is_url(text) or os.path.lexists(text) or ":" in text or ids.problem_of(text):
+        return text
+    folder = project_file.read(Path.cwd()).snapshot_dir or SNAPSHOT_DIR
+    path = Path(folder, store.checkpoint_name(text))
+    if path.is_file():
+        return str(path)
+    problem = f"there is no such file, nor {path.as_posix()}, its snapshot if it is an id"
+    raise UsageError(text, problem, "check the path, or give the file of the checkpoint")
 
 
 def compared_with_definition(old: str, new: str, key: str | None = None) -> tuple[Sides, tuple[str, ...]]:
