@@ -49,11 +49,13 @@ def chosen(plan: Plan, choices: Iterable[str], old: Structure, new: Structure) -
     others = _other_copies(plan, taken)
     picked += [Step(DROP, (key,), evidence=CHOSEN) for key in others]
     taken |= others.keys()
+    left = tuple(_left(plan, taken, made))
+    waiting = (each.step for each in left if each.step is not None)  # the choices may settle these, too
     return settled(
         Plan(
-            (*(each for each in plan.live if not _touches(each, taken, made)), *picked),
+            (*(each for each in plan.live if not _touches(each, taken, made)), *picked, *waiting),
             tuple(each for each in plan.doubtful if not _touches(each, taken, made)),
-            tuple(_left(plan, taken, made)),
+            tuple(each for each in left if each.step is None),
         ),
         old,
         new,

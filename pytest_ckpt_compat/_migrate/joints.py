@@ -42,7 +42,7 @@ def joints_for(steps: Sequence[Step], keys: Sequence[str], fine: int = 0) -> tup
         candidates = list(_candidates(members)) if fine < 2 else []
         chosen = next((each for each in candidates if _exact(each, members, left)), None)
         found += [chosen] if chosen else [_alone(step) for step in members]
-    return tuple(found)
+    return tuple(_ending_alike(found, left) if fine < 1 else found)
 
 
 def _forms(steps: Sequence[Step], fine: int) -> list[list[Step]]:
@@ -99,6 +99,29 @@ def _dropped(steps: Sequence[Step], keys: dict[str, None]) -> list[Joint]:
                     del keys[each]
                 break
     return found
+
+
+def _ending_alike(joints: Sequence[Joint], keys: Iterable[str]) -> list[Joint]:
+    """The operations, with one drop in place of several that each take one key, of modules of one name."""
+    alone = {joint.steps[0].old[0]: joint for joint in joints if joint.op == DROP and len(joint.steps) == 1}
+    modules: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for key in alone:
+        module, _, leaf = key.rpartition(".")
+        modules[module.rpartition(".")[2]][leaf].append(module)
+    joined: list[Joint] = []
+    for name, leaves in modules.items():
+        alike: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+        for leaf, parents in leaves.items():
+            alike[tuple(sorted(parents))].append(leaf)
+        for inside, ends in alike.items():
+            end = "|".join(map(re.escape, ends))
+            pattern = rf".*\.{re.escape(name)}\.{f'(?:{end})' if len(ends) > 1 else end}"
+            taken = {f"{module}.{leaf}" for module in inside for leaf in ends}
+            if len(taken) > 1 and {key for key in keys if re.fullmatch(pattern, key)} == taken:
+                steps = tuple(joint.steps[0] for key, joint in alone.items() if key in taken)
+                joined.append(Joint(DROP, pattern, steps=steps))
+    gone = {step for joint in joined for step in joint.steps}
+    return [*joined, *(joint for joint in joints if gone.isdisjoint(joint.steps))]
 
 
 def _places(step: Step) -> list[int]:

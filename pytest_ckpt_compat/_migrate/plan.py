@@ -241,7 +241,7 @@ def settled(plan: Plan, old: Structure, new: Structure) -> Plan:
     live = [step for step in live if step not in kept]
     copies = {key for step in doubtful for key in step.rivals}  # of which that step says all
     decisions += (
-        Decision(step.old, (), why, step.group, f"{step.old[0]}=")
+        Decision(step.old, (), why, step.group, f"{step.old[0]}=", step)
         for step, why in kept.items()
         if not copies.issuperset(step.old)
     )

@@ -113,6 +113,7 @@ class Decision:
         text: what is open, and what can be done, in words.
         group: the pattern under which a report lists it, or "".
         hint: what ``--choose`` may be given, or "".
+        step: what would be done if nothing else were open, or None.
     """
 
     old: tuple[str, ...]
@@ -120,6 +121,7 @@ class Decision:
     text: str
     group: str = ""
     hint: str = ""
+    step: Step | None = None
 
 
 @dataclass(frozen=True)
