@@ -259,12 +259,15 @@ def test_texts_of_a_report_are_safe_to_print(project: Path, command: Command) ->
 
 def test_checkpoints_that_no_shard_has_are_named(project: Path, command: Command) -> None:
     """A run of some of them knows of the others that it has collected."""
-    printed = command("report", "merge", "net-v1.json", "net-v3.json", "-o", "all.json", "-o", "all.md")
+    printed = command(
+        "report", "merge", "net-v1.json", "net-v3.json", "-o", "all.json", "-o", "all.md", "-o", "all.html"
+    )
     line = "1 registered checkpoint is not in this report: net-v2"
     assert (printed.code, line in printed.out.splitlines()) == (2, True), printed.out
     whole = json.loads((project / "all.json").read_text())
     assert (whole["deselected"], whole["compatible"]) == (["net-v2"], False)
     assert line in (project / "all.md").read_text()
+    assert f"{line}</p>" in (project / "all.html").read_text(encoding="utf-8")
     printed = command("report", "merge", "all.json", "net-v2.json")
     assert (printed.code, "not in this report" in printed.out) == (1, False)
 
