@@ -149,14 +149,17 @@ def test_outputs_that_are_not_recorded_could_not_be_checked(
     settings.write_text(settings.read_text().replace("models:inputs", "models:others"))
     printed = command("check")
     assert printed.code == 2
-    assert "CK901 net-v1: no outputs of models.Net have been recorded for models:others; " in printed.out
+    assert (
+        "CK901 net-v1: loads, no outputs of models.Net have been recorded for models:others; " in printed.out
+    )
     command("update")
     assert command("check").code == 0
     change_model(recorded, "torch.ones(2, 3)", "torch.zeros(2, 3)")
     printed = command("check")
     assert printed.code == 2
     assert (
-        "CK901 net-v1: outputs of models.Net were recorded for other inputs than models:others" in printed.out
+        "CK901 net-v1: loads, outputs of models.Net were recorded for other inputs than models:others"
+        in printed.out
     )
 
 
