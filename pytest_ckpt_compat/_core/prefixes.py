@@ -97,6 +97,7 @@ def _rename(structure: Structure, key_of: Callable[[str], str], name_of: Callabl
         tensors=tensors,
         aliases=groups(structure.aliases),
         views=groups(structure.views),
+        identical=groups(structure.identical),
         versions=None if versions is None else {name_of(name): v for name, v in versions.items()},
         objects=keys(structure.objects),
         locations=keys(structure.locations),

@@ -215,6 +215,8 @@ class Structure:
             (quantized, sparse, a tensor subclass).
         views: groups of keys whose tensors share a storage without being one tensor; ``locations``
             has their offsets and strides.
+        identical: groups of aliases that are one object in the file, and in what torch loads from it. Others
+            are tensors of their own that share all their numbers, as ``state_dict()`` gives tied weights.
         optimizers: dotted path in the file (``optimizer``) -> the state of an optimizer.
         modules: path of each module of a definition ("" for the outermost), in order of registration,
             containers included -> its class (``torch.nn.Linear``). A module that is used twice has both
@@ -242,6 +244,7 @@ class Structure:
     strides: Mapping[str, tuple[int, ...]] = field(default_factory=dict, compare=False, repr=False)
     contents: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     views: tuple[tuple[str, ...], ...] = field(default=(), compare=False, repr=False)
+    identical: tuple[tuple[str, ...], ...] = field(default=(), compare=False, repr=False)
     optimizers: Mapping[str, OptimizerState] = field(default_factory=dict, compare=False, repr=False)
     modules: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, compare=False, repr=False)

@@ -11,7 +11,7 @@ from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._core.structure import OBJECT, Structure, modules_of
 from pytest_ckpt_compat._definition.contents import Maker
 from pytest_ckpt_compat._definition.empty import empty
-from pytest_ckpt_compat._definition.weights import files_of
+from pytest_ckpt_compat._definition.weights import files_of, separate
 
 #: Compressed layouts. A copy needs equal numbers of non-zeros on both sides.
 _COMPRESSED = ("sparse_csr_", "sparse_csc_", "sparse_bsr_", "sparse_bsc_")
@@ -45,6 +45,7 @@ def empty_state(structure: Structure, device: str) -> Mapping[str, Any]:
             state[key] = empty(spec, device, structure.strides.get(key))
     for first, *others in structure.aliases:
         state.update(dict.fromkeys(others, state[first]))
+    separate(state, structure)
     return with_metadata(state, structure)
 
 

@@ -68,7 +68,24 @@ def read_weights(structure: Structure) -> dict[str, Any]:
         if identity not in read:
             read[identity] = files.tensor(location, spec)
         state[key] = read[identity]
+    separate(state, structure)
     return state
+
+
+def separate(state: dict[str, Any], structure: Structure) -> None:
+    """Gives aliases tensors of their own that share all their numbers, but for those that are one object.
+
+    A hook may ask whether tied weights are one object. torch loads what ``state_dict()`` gave as several.
+    """
+    import torch
+
+    first = {key: group[0] for group in structure.identical for key in group}
+    for group in structure.aliases:
+        made: dict[str, Any] = {}
+        for key in group:
+            value, name = state[key], first.get(key, key)
+            if type(value) is torch.Tensor:
+                state[key] = made.setdefault(name, value.detach() if made else value)
 
 
 def is_readable(structure: Structure, budget: int | None = None) -> bool:

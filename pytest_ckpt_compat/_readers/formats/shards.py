@@ -128,6 +128,7 @@ def _joined(blob: Blob, parts: list[Structure], metadata: dict[str, Any]) -> Str
         {key: spec for part in parts for key, spec in part.tensors.items()},
         aliases=tuple(group for part in parts for group in part.aliases),
         views=tuple(group for part in parts for group in part.views),
+        identical=tuple(group for part in parts for group in part.identical),
         versions=first.versions if len(parts) == 1 else None,
         source=Source(blob.path, f"{FORMAT} {first.source.format}"),
         values=metadata,

@@ -64,6 +64,7 @@ def assemble(loaded: Loaded, key: str | None) -> Structure:
         values=plain_values(loaded.value),
         optimizers=optimizer_states(loaded.value),
         pickled=_pickled(loaded.pickled, found.value),
+        identical=_identical(entries) if not is_module(found.value) else (),  # its state_dict() detaches each
     )
     others = tuple(each.key for each in found.others)
     return replace(structure, source=replace(structure.source, others=others))
@@ -150,6 +151,11 @@ def _identity(tensor: Tensor) -> object:
         return id(tensor)
     storage = tensor.storage
     return storage.record, storage.start, tensor.dtype, tensor.offset, tensor.size, tensor.stride
+
+
+def _identical(entries: Mapping[str, Any]) -> _Groups:
+    """Groups the keys whose tensor is one object in the file."""
+    return alias_groups({name: id(entry) for name, entry in entries.items() if type(entry) is Tensor})
 
 
 def _versions(state_dict: Any) -> Mapping[str, int] | None:
