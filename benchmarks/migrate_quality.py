@@ -92,7 +92,8 @@ def score(case: Case, style: str, accept: bool) -> Score:
     if made.code:
         writer = migration_styles.WRITERS[style](sides, plan)
         found.rules = len(writer.rules.all)
-        function = _function(writer, made.code)
+        # Where nothing is certain, the code is what is left to decide, and no function.
+        function = _function(writer, made.code) if plan.live else dict
         _judge(case, sides.old, function, {key for s in plan.live if s.op == DROP for key in s.old}, found)
     found.seconds = time.perf_counter() - started
     return found
