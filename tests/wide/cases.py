@@ -42,6 +42,7 @@ KINDS: dict[str, tuple[Variant, ...]] = {
 #: More kinds, which come up among cases of every other.
 NO_TENSOR = "any: a file without tensors"
 NOTHING_LOADS = "any: nothing loads"
+IMAGINARY = "any: imaginary parts are lost"
 SNAPSHOT = "any: from a snapshot"
 OWN_SAVING = "any: a module that saves by code"
 
@@ -240,6 +241,8 @@ def _torchs_word(case: Case, state: Any) -> _Torchs:
     with contextlib.suppress(Exception):
         if not kind and _brings_nothing(case, state):
             return _Torchs(False, "nothing is loaded, and torch is silent", kind=NOTHING_LOADS)
+    if any(_is_cut(value, _contents(module).get(key)) for key, value in state.items()):
+        return _Torchs(False, "imaginary parts are lost, and torch at most warns", kind=IMAGINARY)
     return _Torchs(True, "loads", kind=kind)
 
 
@@ -261,6 +264,12 @@ def _brings_nothing(case: Case, state: Any) -> bool:
         return bool(before)
     after = _contents(module)
     return filled and (_unchanged(before, after) or _unchanged(after, _with_other_numbers(case, state)))
+
+
+def _is_cut(saved: Any, loaded: torch.Tensor | None) -> bool:
+    """Whether complex numbers were loaded into what holds none."""
+    is_complex = isinstance(saved, torch.Tensor) and saved.is_complex()
+    return is_complex and loaded is not None and not loaded.is_complex()
 
 
 def _with_other_numbers(case: Case, state: Any) -> Mapping[str, Any]:
