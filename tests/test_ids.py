@@ -195,6 +195,15 @@ def test_nothing_is_written_where_an_id_is_too_long(
     assert written == ["models.Net.json", "net-v1.json"]
 
 
+def test_each_id_that_is_refused_is_told(project: pytest.Pytester, command: Callable[..., Printed]) -> None:
+    other = MARKED.replace("def test_marked", "def test_other")
+    project.makepyfile(MARKED % ("x" * 300), test_other=other % ("é" * 130))
+    printed = command("check")
+    assert printed.code == 2
+    assert printed.out.count("CK906 net.pt: checkpoint marker net.pt: has the id ") == 2
+    assert command("status").out.count("CK906") == 2
+
+
 def test_a_path_that_makes_no_id(project: pytest.Pytester) -> None:
     """The default id; and paths that no file can have."""
     save(project.path / ("x" * 252 + ".pt"))

@@ -269,6 +269,7 @@ def _same(one: Registration, other: Registration) -> bool:
     return one is other or (
         all(getattr(one, name) == getattr(other, name) for name in plain)
         and repr(dict(one.kwargs)) == repr(dict(other.kwargs))
+        and str(one.problem) == str(other.problem)  # two ids that are refused are no id
     )
 
 
