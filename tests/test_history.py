@@ -60,7 +60,7 @@ def test_each_change_has_a_line(past: Path, command: Command) -> None:
     assert rows == [
         ["commit", "loads before", "change", "subject"],
         [short(past, "v1.0"), "-", "there for the first time: 4 tensors", "Add the model"],
-        [short(past, "v1.1"), "no", "2 of 4 tensors renamed", "Edit 0"],
+        [short(past, "v1.1"), "no", "2 of 4 tensors possibly renamed", "Edit 0"],
         [short(past, "rel/2.0"), "no", "head resized", "Edit 3"],
         [short(past, "v2.1"), "no", "2 tensors added", "Edit 4"],
         [short(past, "v2.2"), "yes", "norm: eps 0.001 -> 0.0001, computes something else", "Edit 5"],
@@ -140,7 +140,7 @@ def test_the_commit_that_broke_a_checkpoint(past: Path, command: Command) -> Non
     assert lines[0].startswith(f"{short(past, 'v1.1')} (")
     assert lines[0].endswith(", t: Edit 0) broke v10.pt")
     assert lines[1].startswith(f"the last commit that loads it is {short(past, 'v1.1~1')} (")
-    assert "CK103 v10.pt: 2 of 4 tensors renamed" in lines
+    assert "CK103 v10.pt: 2 of 4 tensors possibly renamed" in lines
     assert f"  v10.pt -> pkg.net.Net (pkg/net.py:5) at {short(past, 'v1.1')}" in lines
     data = json.loads(command("history", "pkg.net:Net", "--bisect", name, "--format", "json").out)
     assert data["commit"]["commit"] == git(past, "rev-parse", "v1.1")

@@ -179,6 +179,8 @@ def _phrases(verdict: Verdict, severity: Severity | None) -> Iterator[str]:
 def phrase_of(rule: Rule, changes: Sequence[Change], verdict: Verdict, total: bool = True) -> str:
     """What happened, in a few words, by changes of one kind: ``312 of 320 tensors renamed``.
 
+    It is ``possibly renamed`` where that is known of none of them.
+
     Args:
         rule: the kind's.
         changes: those of that kind.
@@ -195,7 +197,10 @@ def phrase_of(rule: Rule, changes: Sequence[Change], verdict: Verdict, total: bo
     phrase = rule.phrase if by_keys else "{detail}"
     if phrase == "{settings}":
         return settings_phrase(changes, verdict)
-    return phrase.format(tensors=_tensors(changes, verdict, total), detail=visible(detail))
+    tensors = _tensors(changes, verdict, total)
+    if all(change.confidence == "ambiguous" for change in changes):
+        tensors += " possibly"
+    return phrase.format(tensors=tensors, detail=visible(detail))
 
 
 def _tensors(changes: Sequence[Change], verdict: Verdict, total: bool) -> str:
