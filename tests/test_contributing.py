@@ -53,6 +53,7 @@ def test_every_format_is_recognized_and_tested(name: str) -> None:
 
 #: Modules of the folder that a report is made with: they write none themselves.
 PARTS = {
+    "alike",
     "bare",
     "comment",
     "difference",

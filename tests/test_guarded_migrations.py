@@ -178,9 +178,7 @@ def test_one_that_moved_to_another_module_is_recorded_by_the_next_update(
     edit(recorded / "pyproject.toml", '["models:rename", "models:fuse"]', '"old_files:all_of_it"')
     printed = command("check")
     assert printed.code == 0
-    assert (
-        "note: what old_files.all_of_it does is not recorded; pytest --ckpt-update guards it" in printed.out
-    )
+    assert "note: what old_files.all_of_it does is not recorded; ckpt-compat update guards it" in printed.out
     assert command("update").code == 0
     assert stored(recorded)["migrated"]["by"] == ["old_files.all_of_it"]
     assert "is not recorded" not in command("check").out

@@ -188,7 +188,7 @@ migrate = "models:one"
     file.write_text(before)
     printed = command("check")
     assert printed.code == 0
-    assert "note: what models.one does is not recorded; pytest --ckpt-update guards it" in printed.out
+    assert "note: what models.one does is not recorded; ckpt-compat update guards it" in printed.out
     printed = command("update")
     assert "updated   ckpt_snapshots/v1.json: the migration that makes it load" in printed.out
     assert file.read_text() == now

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_ckpt_compat._core.addresses import redacted
+from pytest_ckpt_compat._core.addresses import is_url, redacted
 from pytest_ckpt_compat._core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,12 +101,13 @@ def _snapshot_of(text: str) -> str:
     Raises:
         UsageError: it is neither, and the name of no format's address.
     """
-    from pytest_ckpt_compat._core.addresses import is_url
+    if is_url(text) or os.path.lexists(text) or ":" in text:
+        return text
     from pytest_ckpt_compat._registry import ids, project_file
     from pytest_ckpt_compat._registry.names import SNAPSHOT_DIR
     from pytest_ckpt_compat._snapshots import store
 
-    if is_url(text) or os.path.lexists(text) or ":" in text or ids.problem_of(text):
+    if ids.problem_of(text):
         return text
     folder = project_file.read(Path.cwd()).snapshot_dir or SNAPSHOT_DIR
     path = Path(folder, store.checkpoint_name(text))

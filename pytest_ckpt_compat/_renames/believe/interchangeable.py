@@ -62,7 +62,9 @@ def interchangeable(
     matches = _Matches([old[a].path for a, _ in members], [new[b].path for _, b in members], old, new)
     for one, other in _combinations(list(map(len, groups))):
         doubtful = ~matches.distinct(one, other)
-        found.update(members[index][0] for index in np.union1d(one[doubtful], other[doubtful]).tolist())
+        alike = np.zeros(len(members), dtype=bool)
+        alike[one[doubtful]] = alike[other[doubtful]] = True
+        found.update(members[index][0] for index in np.flatnonzero(alike).tolist())
     return found
 
 
