@@ -10,7 +10,7 @@ from pytest_ckpt_compat._check.migration_styles import WRITERS, Sides, Writer
 from pytest_ckpt_compat._check.recorded import Recorded, nothing
 from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Policy
-from pytest_ckpt_compat._core.display import count
+from pytest_ckpt_compat._core.display import and_so_for, count
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition.find import Definition
@@ -138,8 +138,7 @@ def _unplaced(unproven: Mapping[str, str], plan: Plan) -> Iterator[str]:
     """A line on what is not proven of keys that no step makes: no rule of the code can be marked for them."""
     made = {key for step in plan.live for key in step.new}
     keys = [key for key in unproven if key not in made]
-    others = f", and so for {count(len(keys) - 1, 'other')}" if len(keys) > 1 else ""
-    yield from (f"{key}: {unproven[key]}{others}" for key in keys[:1])
+    yield from (f"{key}: {unproven[key]}{and_so_for(len(keys) - 1)}" for key in keys[:1])
 
 
 def _marks(writer: Writer, unproven: Mapping[str, str]) -> dict[Rule, str]:

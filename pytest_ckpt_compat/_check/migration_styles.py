@@ -10,7 +10,7 @@ from pytest_ckpt_compat._check.check import check_structure, diff
 from pytest_ckpt_compat._check.compare import fits
 from pytest_ckpt_compat._check.refused import refusals
 from pytest_ckpt_compat._core.changes import Policy
-from pytest_ckpt_compat._core.display import count
+from pytest_ckpt_compat._core.display import and_so_for
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -114,8 +114,7 @@ class Writer:
                     yield f"{key}: left out; to start the model's own anew, add {self.anew(key)}"
         absent = [key for each in self.plan.decisions if each.text == NO_SOURCE for key in each.new]
         if absent and self.sides.policy.strict and (self.plan.live or self.plan.doubtful):
-            others = f", and so for {count(len(absent) - 1, 'other')}" if len(absent) > 1 else ""
-            yield f"{absent[0]}: to start it anew, add {self.anew(absent[0])}{others}"
+            yield f"{absent[0]}: to start it anew, add {self.anew(absent[0])}{and_so_for(len(absent) - 1)}"
 
     def _title(self) -> str:
         labels = self.sides.verdict.old_label, self.sides.verdict.new_label

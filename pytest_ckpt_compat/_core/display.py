@@ -43,3 +43,8 @@ def size(number: int) -> str:
 def count(number: int, noun: str) -> str:
     """Counts a noun: ``1 tensor``, ``312 tensors``, ``1,024 tensors``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def and_so_for(others: int) -> str:
+    """``, and so for 3 others``, after what is said of one thing and holds of more; "" if of no others."""
+    return f", and so for {count(others, 'other')}" if others else ""

@@ -13,7 +13,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 
-from pytest_ckpt_compat._renames.believe.families import Family, FreeBlocks, is_block
+from pytest_ckpt_compat._renames.believe.families import Family, FreeBlocks, blocks_around
 from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step
 from pytest_ckpt_compat._renames.believe.ranks import increasing, ranks
 from pytest_ckpt_compat._renames.believe.renumbered import numbered_families
@@ -47,8 +47,7 @@ def block_maps(
         return any(
             free.could_be(block, family.content(block))
             for family, free, path in sides
-            for block in modules_of(path)
-            if is_block(block)
+            for block in blocks_around(path)
         )
 
     def said(pair: tuple[int, int], blocks: float) -> float:
@@ -126,11 +125,10 @@ def _scores(paths: Sequence[tuple[str, str]], ours: Family, theirs: Family, came
     votes: defaultdict[str, Counter[str]] = defaultdict(Counter)
     partners: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for here, there in paths:
-        targets = [module for module in modules_of(there) if is_block(module)]
-        for module in modules_of(here):
-            if is_block(module):
-                votes[module].update(targets)
-                partners[module][here.removeprefix(module)] = there
+        targets = blocks_around(there)
+        for module in blocks_around(here):
+            votes[module].update(targets)
+            partners[module][here.removeprefix(module)] = there
     counterparts = {
         module: _counterpart(counter, ours.size(module), theirs) for module, counter in votes.items()
     }
@@ -168,7 +166,7 @@ def more_of_the_same(units: Sequence[Unit], matched: Set[int]) -> set[int]:
     A deeper or shallower stack has more or fewer of the same: that is no part that was replaced.
     """
     left = [index for index in range(len(units)) if index not in matched]
-    free = Counter(module for index in left for module in modules_of(units[index].path) if is_block(module))
+    free = Counter(module for index in left for module in blocks_around(units[index].path))
     if not free:
         return set()
     family = Family(units)
@@ -282,8 +280,8 @@ def _moved_as_one(module: str, counterparts: Mapping[str, str], ours: Family, th
     beside them may have become what is no block: ``layers.3`` became ``last``.
     """
     family = [each for each in ours.siblings(module) if counterparts.get(each)]
-    for target in modules_of(f"{counterparts[module]}."):
-        beside = theirs.siblings(target) if is_block(target) else []
+    for target in blocks_around(f"{counterparts[module]}."):
+        beside = theirs.siblings(target)
         inside = all(f"{counterparts[a]}.".startswith(f"{b}.") for a, b in zip(family, beside, strict=False))
         shifts = {int(_number(b)) - int(_number(a)) for a, b in zip(family, beside, strict=False)}
         if inside and len(family) == len(beside) and len(shifts) == 1:

@@ -12,9 +12,9 @@ from pytest_ckpt_compat._renames.units.units import Unit
 _Content = frozenset[tuple[Hashable, int]]
 
 
-def is_block(module: str) -> bool:
-    """Whether a module has a number for a name."""
-    return is_number(module.rpartition(".")[2])
+def blocks_around(path: str) -> list[str]:
+    """Returns the modules around a layer that have numbers for names, outermost first."""
+    return [module for module in modules_of(path) if is_number(module.rpartition(".")[2])]
 
 
 class Family:
@@ -22,19 +22,17 @@ class Family:
 
     def __init__(self, units: Sequence[Unit]) -> None:
         contents: defaultdict[str, Counter[Hashable]] = defaultdict(Counter)
+        self._held: defaultdict[str, Counter[tuple[int, ...]]] = defaultdict(Counter)
         for unit in units:
-            for module in modules_of(unit.path):
-                if is_block(module):
-                    contents[module][unit.slot] += 1
+            for module in blocks_around(unit.path):
+                contents[module][unit.slot] += 1
+                self._held[module][unit.main.shape] += 1
         self._contents: dict[str, _Content] = {
             module: frozenset(kinds.items()) for module, kinds in contents.items()
         }
-        self._held: defaultdict[str, Counter[tuple[int, ...]]] = defaultdict(Counter)
-        for unit in units:
-            for module in filter(is_block, modules_of(unit.path)):
-                self._held[module][unit.main.shape] += 1
         self._sizes = {module: kinds.total() for module, kinds in contents.items()}
-        self._ranks = {module: rank for rank, module in enumerate(sorted(contents, key=natural))}
+        ordered = sorted(contents, key=natural)
+        self._ranks = {module: rank for rank, module in enumerate(ordered)}
         self._first: dict[str, int] = {}
         for path in (*contents, *(unit.path for unit in units)):
             parent, _, number = path.rpartition(".")
@@ -42,7 +40,7 @@ class Family:
                 self._first[parent] = min(int(number), self._first.get(parent, int(number)))
         self._siblings: defaultdict[str, list[str]] = defaultdict(list)
         self._alike: defaultdict[tuple[str, _Content], list[str]] = defaultdict(list)
-        for module in sorted(contents, key=natural):
+        for module in ordered:
             parent = module.rpartition(".")[0]
             self._siblings[parent].append(module)
             self._alike[parent, self._contents[module]].append(module)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._renames.believe.partings import Partings
-from pytest_ckpt_compat._renames.match.groups import numbered
+from pytest_ckpt_compat._renames.match.groups import coded, numbered
 from pytest_ckpt_compat._renames.units.paths import modules_of, template
 from pytest_ckpt_compat._renames.units.similarities import similarities
 from pytest_ckpt_compat._renames.units.tokens import Names
@@ -92,7 +92,7 @@ class _Matches:
     ) -> None:
         self._sides = Partings(ours, _contents(old)), Partings(theirs, _contents(new))
         self._names = Names([template(unit.path) for unit in old], [template(unit.path) for unit in new])
-        self._templates = _numbered(map(template, ours)), _numbered(map(template, theirs))
+        self._templates = coded(map(template, ours)), coded(map(template, theirs))
 
     def distinct(self, one: Ints, other: Ints) -> Bools:
         """Whether numbers, contents, stated ranks or names tell two matches apart."""
@@ -125,15 +125,6 @@ class _Matches:
         kept, others, crossed, back = np.split(alike, 4)
         clear: Bools = kept + others - crossed - back >= _CLEARLY_MORE
         return clear
-
-
-def _numbered(values: Iterable[str]) -> tuple[list[str], Ints]:
-    """Returns the values, each once, and the number of each among them."""
-    import numpy as np
-
-    known: dict[str, int] = {}
-    numbers = np.array([known.setdefault(value, len(known)) for value in values], dtype=np.intp)
-    return list(known), numbers
 
 
 def _by_kind(

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._renames.believe.ranks import first_number, is_last, rank_of
+from pytest_ckpt_compat._renames.match.groups import coded
 from pytest_ckpt_compat._renames.units.paths import modules_of, template
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class Partings:
         for index, numbers in enumerate(levels):
             self._levels[index, : len(numbers)] = numbers
         modules = list(numbering)
-        self._families = _coded([template(module) for module in modules])
-        self._contents = _coded([contents[module] for module in modules])
+        self._families = coded(map(template, modules))[1]
+        self._contents = coded(contents[module] for module in modules)[1]
         names = [module.rpartition(".")[2] for module in modules]
         self._ranks = np.array([rank_of(name) for name in names], dtype=np.float64)
         self._firsts = np.array([first_number(name) for name in names], dtype=np.float64)
@@ -76,11 +77,3 @@ class Partings:
         one, other = np.where(excluded, self._last[a], one), np.where(excluded, self._last[b], other)
         stated = (one < other) | (other < one)
         return np.where(stated, one, self._firsts[a]), np.where(stated, other, self._firsts[b])
-
-
-def _coded(values: Sequence[Hashable]) -> Ints:
-    """Returns a number for each value, equal for equal ones."""
-    import numpy as np
-
-    known: dict[Hashable, int] = {}
-    return np.array([known.setdefault(value, len(known)) for value in values], dtype=np.intp)

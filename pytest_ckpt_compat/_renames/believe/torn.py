@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence, Set
 
-from pytest_ckpt_compat._renames.units.paths import is_number, modules_of, template
+from pytest_ckpt_compat._renames.believe.families import blocks_around
+from pytest_ckpt_compat._renames.units.paths import template
 from pytest_ckpt_compat._renames.units.units import Unit
 
 
@@ -47,7 +48,7 @@ def _moved_together(
     ours, theirs = {unit.path: unit.slot for unit in old}, {unit.path: unit.slot for unit in new}
     blocks: defaultdict[str, list[str]] = defaultdict(list)
     for path in ours.keys() - {old[a].path for a, _ in pairs}:
-        for block in _numbered(path):
+        for block in blocks_around(path):
             blocks[block].append(path[len(block) :])
 
     def alone(a: int, b: int) -> bool:
@@ -71,13 +72,9 @@ def _moved_together(
 
 def _links(old: str, new: str) -> Iterator[tuple[str, str]]:
     """The numbered modules around both layers."""
-    for here in _numbered(old):
-        for there in _numbered(new):
+    for here in blocks_around(old):
+        for there in blocks_around(new):
             yield here, there
-
-
-def _numbered(path: str) -> list[str]:
-    return [module for module in modules_of(path) if is_number(module.rpartition(".")[2])]
 
 
 def _most(module: str, votes: Counter[str]) -> str:

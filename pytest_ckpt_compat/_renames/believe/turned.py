@@ -5,10 +5,10 @@ Frameworks that store matrices the other way round turn all of them, and one tha
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
+from pytest_ckpt_compat._renames.match.candidates import exact_shapes, squeezed
 from pytest_ckpt_compat._renames.units.units import Unit
 
 
@@ -19,7 +19,7 @@ def turned_or_exchanged(
     turned = [
         (a, b)
         for a, b in chosen
-        if old[a].path == new[b].path and _shape(old[a]) != _shape(new[b]) and not old[a].parts
+        if old[a].path == new[b].path and squeezed(old[a]) != squeezed(new[b]) and not old[a].parts
     ]
     if not turned or _is_forced(old, new):
         return {}
@@ -32,26 +32,14 @@ def turned_or_exchanged(
         for members in places.values()
         for a, b in members
         for c, d in members
-        if _shape(old[a]) == _shape(new[d]) and _shape(old[c]) == _shape(new[b])
+        if squeezed(old[a]) == squeezed(new[d]) and squeezed(old[c]) == squeezed(new[b])
     }
 
 
 def _is_forced(old: Sequence[Unit], new: Sequence[Unit]) -> bool:
     """Whether as many layers of some kind have other exact shapes: no exchange of names explains that."""
-    ours, theirs = _exact(old), _exact(new)
+    ours, theirs = exact_shapes(old), exact_shapes(new)
     return any(
         ours[kind] != theirs[kind] and ours[kind].total() == theirs[kind].total()
         for kind in ours.keys() & theirs.keys()
     )
-
-
-def _exact(units: Sequence[Unit]) -> dict[Hashable, Counter[tuple[int, ...]]]:
-    """Returns kind -> the exact shapes of its layers."""
-    found: defaultdict[Hashable, Counter[tuple[int, ...]]] = defaultdict(Counter)
-    for unit in units:
-        found[unit.kind][_shape(unit)] += math.prod(unit.copies)
-    return found
-
-
-def _shape(unit: Unit) -> tuple[int, ...]:
-    return tuple(size for size in unit.main.shape if size != 1)

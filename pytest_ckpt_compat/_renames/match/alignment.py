@@ -131,11 +131,15 @@ def _without_exchanged_names(
     own = {row: there[old[row].path] for row in partners if old[row].path in there}
     holders = {col: row for row, col in own.items()}
     back: dict[int, int] = {}
-    for row in own:
-        ring = [row]
-        while (following := holders.get(partners[ring[-1]])) is not None and following not in ring:
-            ring.append(following)
-        if following == row and len(ring) > 1 and len({_filled(old[each]) for each in ring}) == 1:
+    seen: set[int] = set()
+    for start in own:
+        ring: list[int] = []
+        row: int | None = start
+        while row is not None and row not in seen:
+            seen.add(row)
+            ring.append(row)
+            row = holders.get(partners[row])
+        if row == start and len(ring) > 1 and len({_filled(old[each]) for each in ring}) == 1:
             alike = all(_filled(old[each]) == _filled(new[own[each]]) for each in ring)
             back.update({each: own[each] for each in ring} if alike else {})
     if not back:

@@ -92,11 +92,8 @@ def transposed_kinds(old: Sequence[Unit], new: Sequence[Unit]) -> dict[Hashable,
     more layers force it than speak against it, it is possible in every kind, and holds of those in which two
     transposes change places.
     """
-    shapes: defaultdict[Hashable, tuple[Counter[tuple[int, ...]], Counter[tuple[int, ...]]]]
-    shapes = defaultdict(lambda: (Counter(), Counter()))
-    for side, units in enumerate((old, new)):
-        for unit in units:
-            shapes[unit.kind][side][_squeezed(unit)] += math.prod(unit.copies)
+    before, after = exact_shapes(old), exact_shapes(new)
+    shapes = {kind: (before[kind], after[kind]) for kind in before | after}
     forced: set[Hashable] = set()
     either: set[Hashable] = set()
     votes = 0
@@ -112,8 +109,8 @@ def transposed_kinds(old: Sequence[Unit], new: Sequence[Unit]) -> dict[Hashable,
     there = {unit.path: unit for unit in new}
     stayed = [(unit, there[unit.path]) for unit in old if unit.path in there and _is_oblong(unit)]
     stayed = [(one, other) for one, other in stayed if one.kind == other.kind]
-    turned_round = [one for one, other in stayed if _squeezed(one) != _squeezed(other) and _agree(one, other)]
-    as_they_were = {one.kind for one, other in stayed if _squeezed(one) == _squeezed(other)}
+    turned_round = [one for one, other in stayed if squeezed(one) != squeezed(other) and _agree(one, other)]
+    as_they_were = {one.kind for one, other in stayed if squeezed(one) == squeezed(other)}
     forced.update(unit.kind for unit in turned_round if unit.kind not in as_they_were)
     votes += sum(math.prod(unit.copies) for unit in turned_round)
     if votes <= 0:
@@ -121,8 +118,16 @@ def transposed_kinds(old: Sequence[Unit], new: Sequence[Unit]) -> dict[Hashable,
     return {kind: kind in either and kind not in as_they_were for kind in shapes}
 
 
+def exact_shapes(units: Sequence[Unit]) -> defaultdict[Hashable, Counter[tuple[int, ...]]]:
+    """Returns kind -> the exact shapes of its layers, without sizes of 1, and how many have each."""
+    found: defaultdict[Hashable, Counter[tuple[int, ...]]] = defaultdict(Counter)
+    for unit in units:
+        found[unit.kind][squeezed(unit)] += math.prod(unit.copies)
+    return found
+
+
 def _is_oblong(unit: Unit) -> bool:
-    return len(set(_squeezed(unit))) > 1
+    return len(set(squeezed(unit))) > 1
 
 
 def _agree(one: Unit, other: Unit) -> bool:
@@ -150,10 +155,11 @@ def _surroundings(paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _kind(unit: Unit, turned: Container[Hashable]) -> Hashable:
-    return unit.kind if unit.kind in turned else (unit.kind, _squeezed(unit))
+    return unit.kind if unit.kind in turned else (unit.kind, squeezed(unit))
 
 
-def _squeezed(unit: Unit) -> tuple[int, ...]:
+def squeezed(unit: Unit) -> tuple[int, ...]:
+    """Returns the shape of the main tensor without sizes of 1."""
     return tuple(size for size in unit.main.shape if size != 1)
 
 

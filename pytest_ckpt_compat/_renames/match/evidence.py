@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
-from pytest_ckpt_compat._renames.match.groups import Groups, nested_share, numbered
+from pytest_ckpt_compat._renames.match.groups import Groups, coded, nested_share, numbered
 from pytest_ckpt_compat._renames.units.owners import alike, alike_around
 from pytest_ckpt_compat._renames.units.paths import numbers, template
 from pytest_ckpt_compat._renames.units.similarities import similarities
@@ -183,13 +183,10 @@ class _Combinations(Generic[_T]):
     def of(cls, pairs: Candidates, old: list[_T], new: list[_T]) -> _Combinations[_T]:
         import numpy as np
 
-        olds: dict[_T, int] = {}
-        news: dict[_T, int] = {}
-        ours = np.array([olds.setdefault(value, len(olds)) for value in old], dtype=np.intp)
-        theirs = np.array([news.setdefault(value, len(news)) for value in new], dtype=np.intp)
+        (olds, ours), (news, theirs) = coded(old), coded(new)
         codes = ours[pairs.rows] * len(news) + theirs[pairs.cols]
         unique, inverse = numbered(codes, len(olds) * len(news))
-        return cls(list(olds), list(news), *np.divmod(unique, max(len(news), 1)), inverse)
+        return cls(olds, news, *np.divmod(unique, max(len(news), 1)), inverse)
 
 
 def _equal(a: object, b: object) -> float:

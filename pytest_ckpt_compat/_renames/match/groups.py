@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.intp]
+
+_T = TypeVar("_T", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,15 @@ def numbered(values: Ints, most: int) -> tuple[Ints, Ints]:
     indexes = np.flatnonzero(numbers)
     numbers[indexes] = np.arange(len(indexes))
     return indexes, numbers.take(values)
+
+
+def coded(values: Iterable[_T]) -> tuple[list[_T], Ints]:
+    """Returns the values, each once, and the index of each among them."""
+    import numpy as np
+
+    known: dict[_T, int] = {}
+    indexes = np.array([known.setdefault(value, len(known)) for value in values], dtype=np.intp)
+    return list(known), indexes
 
 
 class Places:
