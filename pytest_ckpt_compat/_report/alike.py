@@ -108,9 +108,18 @@ def _change(change: dict[str, object], entry: Entry) -> dict[str, object]:
 
 
 def _nameless(text: str, entry: Entry) -> str:
-    """A text without the id and the path, where a report names them; elsewhere they are other words."""
+    """A text without the id and the path, where a report names them; elsewhere they are other words.
+
+    An expression of its own for each of a thousand names costs more than to look whether it is needed.
+    """
     name, source = visible(entry.id), visible(str((entry.data.get("old") or {}).get("source") or ""))
-    text = re.sub(rf"({_BEFORE_ID}){re.escape(name)}(?=: )", r"\1*", text, count=1)
-    text = re.sub(rf"(ckpt-compat [a-z]+ ){re.escape(shlex.quote(name))}(?=\s|\Z)", r"\1*", text)
-    text = re.sub(rf"(/){re.escape(name)}(?=\.json\b)", r"\1*", text)
-    return re.sub(rf"(?<![\w./-]){re.escape(source)}(?![\w/-])", "*", text) if source else text
+    begun = re.match(_BEFORE_ID, text)
+    if begun and text.startswith(f"{name}: ", begun.end()):
+        text = f"{text[: begun.end()]}*{text[begun.end() + len(name) :]}"
+    if "ckpt-compat " in text:
+        text = re.sub(rf"(ckpt-compat [a-z]+ ){re.escape(shlex.quote(name))}(?=\s|\Z)", r"\1*", text)
+    if f"/{name}.json" in text:
+        text = re.sub(rf"(/){re.escape(name)}(?=\.json\b)", r"\1*", text)
+    if source and source in text:
+        text = re.sub(rf"(?<![\w./-]){re.escape(source)}(?![\w/-])", "*", text)
+    return text
