@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from scipy.optimize import linear_sum_assignment
 
 import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat import _renames as renames
+from pytest_ckpt_compat._check import causes
+from pytest_ckpt_compat._check.compare import retyped
 from pytest_ckpt_compat._core import patterns
+from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._definition import stand_ins, walk, watch
 from pytest_ckpt_compat._definition.empty import empty
 from pytest_ckpt_compat._definition.empty_state import empty_state, with_metadata
@@ -244,3 +248,36 @@ def _noted(function: Any, calls: list[str]) -> Any:
         return function(*args, **kwargs)
 
     return noted
+
+
+_NAMES = ("up.weight", "up.weight_scale", "down.bias", "norm.running_mean", "0.weight_g", "lora_A.weight")
+_DTYPES = ("float32", "bfloat16", "float8_e4m3fn", "int8", "uint8", "complex64", "bool", "object")
+_SIDE = st.dictionaries(st.sampled_from(_NAMES), st.sampled_from(_DTYPES), min_size=1)
+
+
+@given(_SIDE, _SIDE)
+def test_casts_have_the_causes_that_every_step_finds(before: dict[str, str], after: dict[str, str]) -> None:
+    old, new = (
+        ckpt.Structure({key: ckpt.TensorSpec(dtype, (4, 4)) for key, dtype in side.items()})
+        for side in (before, after)
+    )
+    casts = tuple(retyped(old, new))
+    slowly: Sequence[Change] = casts
+    for step in causes._STEPS if casts else ():
+        slowly = step(slowly, old, new)
+    assert causes.with_causes(casts, old, new) == tuple(slowly)
+
+
+def test_a_cast_is_looked_at_a_few_times() -> None:
+    """A model in another dtype has one a tensor: 39 calls of functions for each, when every step looked."""
+    made = []
+    for number in (100, 200):
+        keys = [f"layers.{each}.weight" for each in range(number)]
+        old, new = (
+            ckpt.Structure({key: ckpt.TensorSpec(dtype, (4, 4)) for key in keys})
+            for dtype in ("bfloat16", "float32")
+        )
+        with calls() as counted:
+            assert len(causes.with_causes(tuple(retyped(old, new)), old, new)) == number
+            made.append(counted())
+    assert (made[1] - made[0]) / 100 < 15

@@ -46,7 +46,8 @@ def with_causes(changes: Sequence[Change], old: Structure, new: Structure) -> tu
         old: the checkpoint.
         new: the definition.
     """
-    for step in _STEPS if changes else ():
+    steps = _STEPS if any(each.kind != "retyped" for each in changes) else _OF_CASTS
+    for step in steps if changes else ():
         changes = step(changes, old, new)
     return tuple(changes)
 
@@ -297,3 +298,5 @@ _STEPS: tuple[_Step, ...] = (
     ),
     *(_statistics, _averaged, without_statistics, of_lora, _nothing_alike),
 )
+#: The steps that say something of casts, which a load in another dtype has by the thousand.
+_OF_CASTS: tuple[_Step, ...] = (with_scales,)

@@ -13,6 +13,7 @@ from pytest_ckpt_compat._core.heads import is_head
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, UNINITIALIZED, Structure, TensorSpec
 
 _V = TypeVar("_V")
+_NO_NUMBERS = frozenset({OBJECT, UNINITIALIZED})
 
 
 class Sides(NamedTuple):
@@ -99,7 +100,7 @@ def retyped(
         before = old.tensors.get(key)
         if before is None or before.dtype == after.dtype or copied.get(key) == after.dtype:
             continue
-        if key not in refused and {OBJECT, UNINITIALIZED}.isdisjoint((before.dtype, after.dtype)):
+        if key not in refused and before.dtype not in _NO_NUMBERS and after.dtype not in _NO_NUMBERS:
             detail, advice = lost(key, before, after)
             yield Change("retyped", (key,), (key,), (before,), (after,), detail=detail, advice=advice)
 

@@ -107,10 +107,9 @@ class Change:
 
     def judged(self, rule: str, severity: Severity) -> Change:
         """The same with a judgement. ``replace`` is slow, and a model in another dtype has one a key."""
-        facts = (self.kind, self.old, self.new, self.old_specs, self.new_specs)
-        doubts = (self.confidence, self.evidence, self.candidates, self.rivals)
-        words = (self.group, self.detail, self.advice)
-        return Change(*facts, *doubts, *words, rule, severity, self.reason)
+        found = object.__new__(Change)
+        found.__dict__.update(self.__dict__, rule=rule, severity=severity)
+        return found
 
 
 #: Kinds whose old and new keys correspond one to one, where there are as many of both.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from pytest_ckpt_compat._core.structure import TensorSpec
 
 _FLOATS = {"bfloat16": 1, "float16": 1, "float32": 2, "float64": 3}
@@ -40,6 +42,7 @@ def lost(key: str, old: TensorSpec, new: TensorSpec) -> tuple[str, str]:
     return "", ""
 
 
+@functools.lru_cache(maxsize=256)  # a model in another dtype asks it of each tensor
 def _family(dtype: str) -> str:
     if dtype.startswith("complex"):
         return "complex"

@@ -22,7 +22,7 @@ from pytest_ckpt_compat._definition.counterparts import is_lazy
 from pytest_ckpt_compat._definition.module_classes import described
 from pytest_ckpt_compat._definition.names import brief
 from pytest_ckpt_compat._definition.surroundings import untouched_process
-from pytest_ckpt_compat._definition.walk import tensors_of
+from pytest_ckpt_compat._definition.walk import has_own, tensors_of
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 #: The methods that a save calls.
-_SAVING = ("state_dict", "_save_to_state_dict", "get_extra_state")
+_SAVING = frozenset({"state_dict", "_save_to_state_dict", "get_extra_state"})
 
 
 def structure_of(module: nn.Module, definition: Definition) -> Structure:
@@ -138,8 +138,7 @@ def saves_alone(parts: Sequence[nn.Module]) -> bool:
     """Whether only torch's code runs in ``state_dict()`` of these parts, which have no hook before it."""
     methods = (getattr(kind, name) for kind in {type(part) for part in parts} for name in _SAVING)
     torchs = all(getattr(each, "__module__", "").partition(".")[0] == "torch" for each in methods)
-    own = ("_state_dict_hooks", *_SAVING)
-    return torchs and not any(part.__dict__.get(name) for part in parts for name in own)
+    return torchs and not has_own(parts, ("_state_dict_hooks",), _SAVING)
 
 
 def registered(module: nn.Module) -> Mapping[str, Any]:

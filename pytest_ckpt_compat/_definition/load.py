@@ -25,7 +25,7 @@ from pytest_ckpt_compat._definition.remap import Remapped, remapped
 from pytest_ckpt_compat._definition.surroundings import untouched_globals
 from pytest_ckpt_compat._definition.uncompiled import uncompiled
 from pytest_ckpt_compat._definition.versions import COPYING, copies_alone, watch_versions
-from pytest_ckpt_compat._definition.walk import Walk, walk
+from pytest_ckpt_compat._definition.walk import Walk, has_own, walk
 from pytest_ckpt_compat._definition.watch import storage_of, watch_operators
 from pytest_ckpt_compat._definition.weights import read_weights
 
@@ -144,7 +144,10 @@ def attempt(
 
 
 #: The methods that a load calls.
-_LOADING = ("load_state_dict", "_load_from_state_dict", "set_extra_state", "__setattr__", "__setstate__")
+_LOADING = frozenset(
+    {"load_state_dict", "_load_from_state_dict", "set_extra_state", "__setattr__", "__setstate__"}
+)
+_HOOKS = ("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks")
 
 
 def _has_loading_code(parts: Sequence[nn.Module]) -> bool:
@@ -153,8 +156,7 @@ def _has_loading_code(parts: Sequence[nn.Module]) -> bool:
     methods = (getattr(kind, name, None) for kind in kinds for name in _LOADING)
     if not all(getattr(each, "__module__", "torch").split(".")[0] == "torch" for each in methods if each):
         return True
-    hooks = ("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks", *_LOADING)
-    return any(part.__dict__.get(name) for part in parts for name in hooks)
+    return has_own(parts, _HOOKS, _LOADING)
 
 
 def _call_load(module: nn.Module, state: Mapping[str, Any], strict: bool, structure: Structure) -> None:

@@ -7,7 +7,7 @@ of a large model visits all of them a dozen times.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,21 @@ def parts_of(module: nn.Module) -> Iterator[nn.Module]:
         yield part
         if part._modules:
             left += [child for child in reversed(part._modules.values()) if child is not None]
+
+
+def has_own(parts: Iterable[nn.Module], hooks: Sequence[str], methods: frozenset[str]) -> bool:
+    """Whether one of these parts has a hook, or a method that is not its class's.
+
+    Args:
+        parts: modules.
+        hooks: names of the attributes in which a module keeps its hooks.
+        methods: names that only classes have.
+    """
+    for part in parts:
+        own = part.__dict__
+        if not own.keys().isdisjoint(methods) or any(map(own.get, hooks)):
+            return True
+    return False
 
 
 def named_parts(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
