@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from pytest_ckpt_compat._core.errors import ReadError
 from pytest_ckpt_compat._readers import read
+from tests.counting import calls
 from tests.readers.agreement import assert_agrees, assert_locations, network
 
 INDEX = "model.safetensors.index.json"
@@ -191,3 +192,16 @@ def test_work_is_bounded_over_all_shards(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("pytest_ckpt_compat._readers.limits.PICKLE_OPERATIONS", 10)
     with pytest.raises(ReadError, match=f"in its part '{TWO}', it has more than 10"):
         read(path)
+
+
+def test_a_part_takes_no_look_at_the_folders_around_it(tmp_path: Path) -> None:
+    """Each part took 18 calls of functions more for each folder around it, to look whether that is a link."""
+    made = []
+    for folder in (tmp_path / "a", tmp_path.joinpath(*"abcdefgh")):
+        folder.mkdir(parents=True, exist_ok=True)
+        index = write(folder)
+        read(index)
+        with calls() as counted:
+            read(index)
+            made.append(counted())
+    assert made[1] - made[0] < 20

@@ -68,8 +68,7 @@ def looks_like(head: bytes, size: int) -> bool:
 
 def read_safetensors(blob: Blob, key: str | None, budget: Budget) -> Structure:
     """Reads the structure of a safetensors file from its header alone."""
-    header = _header(blob, budget)
-    begin = _PREFIX + int.from_bytes(blob.read_at(0, _PREFIX), "little")
+    header, begin = _header(blob, budget)
     metadata = header.pop(_METADATA, {})
     if type(metadata) is not dict or not all(type(value) is str for value in metadata.values()):
         raise damaged("the metadata in its header are not a mapping of text to text")
@@ -132,13 +131,14 @@ def unconsolidated(what: str) -> RefusalError:
     )
 
 
-def _header(blob: Blob, budget: Budget) -> dict[str, Any]:
+def _header(blob: Blob, budget: Budget) -> tuple[dict[str, Any], int]:
+    """Returns the header, and where the tensors' data begin."""
     size = int.from_bytes(blob.read_at(0, _PREFIX), "little")
     if size > limits.SAFETENSORS_HEADER:
         raise over_limit("bytes in its header", limits.SAFETENSORS_HEADER)
     raw = blob.read_at(_PREFIX, size)
     budget.spend(len(raw) // 10)
-    return parse_object(raw, "its header")
+    return parse_object(raw, "its header"), _PREFIX + size
 
 
 def _check_names(header: Mapping[str, Any]) -> None:

@@ -73,7 +73,9 @@ def _shards(mapping: Any) -> dict[str, set[str]]:
         raise over_limit("tensors", limits.KEYS)
     shards: dict[str, set[str]] = {}
     for key, name in mapping.items():
-        shards.setdefault(plain_name(name), set()).add(key)
+        if type(name) is not str or name not in shards:
+            shards[plain_name(name)] = set()
+        shards[name].add(key)
     if len(shards) > limits.SHARDS:
         raise over_limit("parts", limits.SHARDS)
     if len({name.casefold() for name in shards}) != len(shards):
