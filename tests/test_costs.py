@@ -142,9 +142,36 @@ def test_show_imports_no_other_command_and_no_rule(tmp_path: Path) -> None:
     package = "pytest_ckpt_compat"
     assert {f"{package}._cli.show", f"{package}._readers"} <= set(imported)
     unwanted = {"hashlib", "decimal", "pytest", f"{package}._core.rules", f"{package}._registry.registration"}
+    unwanted |= {
+        f"{package}.{name}" for name in ("_snapshots.fingerprint", "_core.migrated", "_core.outputs")
+    }
     assert not unwanted & set(imported)
     commands = {"diff", "migrate", "convert", "update", "accept", "review", "retire", "check", "history"}
     assert not {f"{package}._cli.{name}" for name in commands} & set(imported)
+
+
+_RESIZED = """
+import sys, torch
+from safetensors.torch import save_file
+from pytest_ckpt_compat import check
+
+save_file(torch.nn.Linear(2, 3).state_dict(), sys.argv[1])
+verdict = check(sys.argv[1], lambda: torch.nn.Linear(4, 6))
+assert "2 became 4 (and 3 became 6) in all of them" in str(verdict), str(verdict)
+print(*sorted(sys.modules))
+"""
+
+
+def test_a_check_imports_nothing_for_what_it_is_not_given(tmp_path: Path) -> None:
+    """Migrations, parts, a loader, a pickle, snapshots, and outputs or modules of a definition as it was."""
+    command = [sys.executable, "-c", _RESIZED, str(tmp_path / "a.safetensors")]
+    imported = subprocess.run(command, check=True, timeout=120, stdout=subprocess.PIPE, text=True).stdout
+    unwanted = {
+        *("_core.migrated", "_core.outputs", "_core.training_runs", "_check.parts", "_check.settings"),
+        *("_definition.loader", "_definition.opening", "_definition.constructor_advice"),
+        *("_registry.registration", "_snapshots.fingerprint", "_snapshots.accepted"),
+    }
+    assert not {"fractions", *(f"pytest_ckpt_compat.{name}" for name in unwanted)} & set(imported.split())
 
 
 def _nested(levels: int) -> torch.nn.Module:

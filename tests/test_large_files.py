@@ -13,7 +13,7 @@ from pytest_ckpt_compat._core import files
 from pytest_ckpt_compat._core.errors import SnapshotError, UsageError
 from pytest_ckpt_compat._core.structure import Structure, TensorSpec
 from pytest_ckpt_compat._registry import project_file
-from pytest_ckpt_compat._snapshots import accepted, fingerprint, store
+from pytest_ckpt_compat._snapshots import accepted, fingerprint, lone_file, store
 from tests.conftest import SETTINGS, Printed
 from tests.counting import calls
 from tests.repository import ENTRY, commit, git
@@ -79,7 +79,7 @@ def test_no_regular_files(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / name)
     with pytest.raises(SnapshotError, match=r"net\.json: cannot be read: it is no regular file"):
         store.load(tmp_path, "net.json")
-    assert store.read_file(tmp_path / "net.json") is None
+    assert lone_file.read_file(tmp_path / "net.json") is None
     with pytest.raises(SnapshotError, match="cannot be read: it is no regular file"):
         accepted.load(tmp_path)
     os.mkfifo(tmp_path / "pyproject.toml")

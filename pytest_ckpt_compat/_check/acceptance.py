@@ -14,8 +14,8 @@ from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.globs import matches, narrowest
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND, judge
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._registry.names import UPDATE
 from pytest_ckpt_compat._snapshots.accepted import FORWARD, Entry, facts
-from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 _FAILING = (Severity.ERROR, Severity.INCOMPLETE)
 _ARROW = " -> "

@@ -10,7 +10,6 @@ from pytest_ckpt_compat._core.changes import TIED, Change, Kind, Severity
 from pytest_ckpt_compat._core.levels import Level
 from pytest_ckpt_compat._core.rules import BY_KIND
 from pytest_ckpt_compat._core.verdict import Verdict
-from pytest_ckpt_compat._snapshots import accepted
 
 #: Kinds of breaks that code before the load repairs. A prefix alone has a repair of its own.
 _REPAIRED: frozenset[Kind] = frozenset({"renamed", "split", "fused", "reparametrized", "transposed"})
@@ -41,6 +40,8 @@ def _is_repaired(change: Change) -> bool:
 
 def facts(changes: Iterable[Change]) -> set[tuple[str, str]]:
     """The rule, keys and specs of each change, for comparison."""
+    from pytest_ckpt_compat._snapshots import accepted
+
     return {(change.rule, fact) for change in changes for fact in accepted.facts(change)}
 
 

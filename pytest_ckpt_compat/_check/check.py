@@ -17,10 +17,8 @@ from pytest_ckpt_compat._check.judged import as_strictly
 from pytest_ckpt_compat._check.loading import find_wrapper, load, on_meta
 from pytest_ckpt_compat._check.notes import failed, notes_of
 from pytest_ckpt_compat._check.openable import unopenable
-from pytest_ckpt_compat._check.parts import check_parts
 from pytest_ckpt_compat._check.reading import read_for
 from pytest_ckpt_compat._check.recorded import Recorded, nothing, parts_of, with_classes
-from pytest_ckpt_compat._check.settings import with_settings
 from pytest_ckpt_compat._check.sizes import everywhere
 from pytest_ckpt_compat._check.trials import Trial
 from pytest_ckpt_compat._check.unmerged import restated
@@ -38,7 +36,6 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.chain import Chain
 from pytest_ckpt_compat._definition.find import Definition, find
-from pytest_ckpt_compat._definition.loader import loaded_by
 from pytest_ckpt_compat._definition.observation import Outcome
 from pytest_ckpt_compat._registry import options
 from pytest_ckpt_compat._report.text import render
@@ -55,7 +52,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
     if wrapper:
         changes = wrappers.composed(wrapper, changes, old, new)
     changes = everywhere(with_causes(restated(changes, old, new), old, new))
-    meaning, unknown = with_settings(old, new, changes)
+    meaning, unknown = _settings(old, new, changes)
     return Verdict(
         judge((*changes, *meaning), Policy()),
         old=old,
@@ -137,6 +134,8 @@ def check_structure(
     Raises: as ``check``.
     """
     if definition.parts:
+        from pytest_ckpt_compat._check.parts import check_parts
+
         verdict = check_parts(
             structure,
             definition,
@@ -157,7 +156,7 @@ def check_structure(
     changes, notes, wrapper = _explained(structure, new, outcome, definition, policy, recorded)
     if outcome.nothing:
         changes = (Change("nothing-loaded", detail=_nothing(done.before if done else structure)), *changes)
-    meaning, unknown = with_settings(given, new, changes)
+    meaning, unknown = _settings(given, new, changes)
     verdict = Verdict(
         (*as_strictly(changes, outcome, policy), *judge(meaning, policy)),
         old=structure,
@@ -211,6 +210,17 @@ def _explained(
     return tuple(everywhere(tried.explain(changes))), (*impossible, *notes), wrapper
 
 
+def _settings(
+    old: Structure, new: Structure, changes: tuple[Change, ...]
+) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """As ``with_settings``, which a checkpoint's file gives nothing to compare."""
+    if not old.modules:
+        return (), ()
+    from pytest_ckpt_compat._check.settings import with_settings
+
+    return with_settings(old, new, changes)
+
+
 def _opened(verdict: Verdict, structure: Structure, policy: Policy) -> Verdict:
     """The verdict, with whether ``torch.load`` opens the file."""
     refused, by = unopenable(structure.pickled, policy)
@@ -252,8 +262,12 @@ def check_saved(
     Raises: as ``check``.
     """
     if definition.parts:
+        from pytest_ckpt_compat._check.parts import check_parts
+
         return check_parts(structure, definition, policy, lambda s, d, p: check_saved(s, d, p, strip_prefix))
     if definition.loader is not None:
+        from pytest_ckpt_compat._definition.loader import loaded_by
+
         if checkpoint is None:
             problem = "gives a module of which nothing is known without the checkpoint"
             raise BuildError(f"load {definition.loader.name}", problem, "give model instead of load")
@@ -292,6 +306,7 @@ def resumed(
         policy: accepted breaks.
         checkpoint: the checkpoint as its file has it, for a loader of the project's own.
     """
+    from pytest_ckpt_compat._definition.loader import loaded_by
     from pytest_ckpt_compat._definition.resume import resume
 
     saved = verdict.before or verdict.old

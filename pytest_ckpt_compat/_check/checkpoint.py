@@ -31,10 +31,10 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.find import Definition, find_registered
 from pytest_ckpt_compat._definition.load import load_weights
+from pytest_ckpt_compat._registry.names import UPDATE
 from pytest_ckpt_compat._registry.options import LIBRARIES
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._snapshots import accepted, store
-from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,8 +14,8 @@ from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.arrivals import arriving
 from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._registry.names import UPDATE
 from pytest_ckpt_compat._snapshots import fingerprint, migrated_data, store
-from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 #: Kinds of breaks beside which the model's own load is known to succeed.
 _BESIDE_THE_LOAD: frozenset[Kind] = frozenset({"optimizer-mismatch", "unopenable"})

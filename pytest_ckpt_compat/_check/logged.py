@@ -10,7 +10,7 @@ from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.training_runs import is_training_run
-from pytest_ckpt_compat._snapshots import fingerprint, store
+from pytest_ckpt_compat._snapshots.lone_file import read_file
 
 if TYPE_CHECKING:
     from pytest_ckpt_compat._registry.registration import Registration
@@ -28,7 +28,9 @@ def fingerprint_at(path: str | os.PathLike[str]) -> Structure | None:
     """
     text = os.fspath(path)
     if not is_training_run(text):
-        return store.read_file(path)
+        return read_file(path)
+    from pytest_ckpt_compat._snapshots import fingerprint
+
     try:
         return fingerprint.loads(readers.logged_text(text), text)
     except SnapshotError as error:
@@ -49,6 +51,6 @@ def is_fingerprint(registration: Registration) -> bool:
     if registration.address:
         return is_training_run(registration.address)
     try:
-        return store.read_file(registration.path) is not None
+        return read_file(registration.path) is not None
     except SnapshotError:
         return True

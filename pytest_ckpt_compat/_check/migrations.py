@@ -7,16 +7,18 @@ import difflib
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import CkptCompatError, UsageError
-from pytest_ckpt_compat._core.migrated import Applied, Migrated
 from pytest_ckpt_compat._core.structure import Structure, modules_of
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.chain import Chain, Chosen
 from pytest_ckpt_compat._definition.find import Definition, find_registered
 from pytest_ckpt_compat._definition.remap import Remapped
-from pytest_ckpt_compat._registry.registration import Registration
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat._core.migrated import Migrated
+    from pytest_ckpt_compat._registry.registration import Registration
 
 #: Keys that a note names.
 _SHOWN = 2
@@ -64,6 +66,8 @@ def migrated(done: Remapped | None, chosen: Chosen) -> Migrated | None:
     found = done.migrated if done is not None else None
     if not (chosen.passed or chosen.version):
         return found
+    from pytest_ckpt_compat._core.migrated import Applied, Migrated
+
     found = found or Migrated(())
     passed = tuple(Applied(name, changed=False) for name in chosen.passed)
     return replace(found, applied=(*passed, *found.applied), version=chosen.version)

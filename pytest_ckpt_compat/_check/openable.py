@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
-from pytest_ckpt_compat._core.pickled import Pickled
 from pytest_ckpt_compat._core.rules import judge
-from pytest_ckpt_compat._definition.opening import Opening, opening
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat._core.pickled import Pickled
+    from pytest_ckpt_compat._definition.opening import Opening
 
 _SHOWN = 3
 #: Entries of ``add_safe_globals`` that a report writes out.
@@ -23,6 +26,8 @@ def unopenable(pickled: Pickled | None, policy: Policy) -> Found:
     """The judged change of a file that ``torch.load`` does not open by default; nothing for any other."""
     if pickled is None:
         return (), ()
+    from pytest_ckpt_compat._definition.opening import Opening, opening
+
     found = opening(pickled)
     if found == Opening():
         return (), ()

@@ -24,9 +24,9 @@ from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.forward import Setup, exercised, run
 from pytest_ckpt_compat._definition.inputs import factory_of, inputs_of
 from pytest_ckpt_compat._definition.project_code import RemapError
+from pytest_ckpt_compat._registry.names import UPDATE
 from pytest_ckpt_compat._registry.registration import Registration
 from pytest_ckpt_compat._snapshots import fingerprint
-from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 _RECORD = f"run {UPDATE}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
+from math import gcd
 
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.heads import WORD
@@ -39,10 +39,16 @@ def pairs(change: Change) -> Iterator[tuple[int, int]]:
 def _one_width(changes: Iterable[Change]) -> str:
     """``64 became 96 (and 192 became 288)``, if all sizes grew alike; "" if they did not."""
     found = sorted({pair for change in changes for pair in (*pairs(change),) or ((0, 0),)})
-    if not found or (0, 0) in found or len({Fraction(new, old) for old, new in found if old}) != 1:
+    if not found or (0, 0) in found or len({_ratio(*pair) for pair in found if pair[0]}) != 1:
         return ""
     first, *others = [f"{old} became {new}" for old, new in found]
     return f"{first} (and {', '.join(others)})" if others else first
+
+
+def _ratio(old: int, new: int) -> tuple[int, int]:
+    """``(2, 3)`` of 64 and 96."""
+    common = gcd(old, new)
+    return old // common, new // common
 
 
 def everywhere(changes: Sequence[Change]) -> tuple[Change, ...]:

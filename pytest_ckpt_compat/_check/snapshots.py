@@ -30,9 +30,9 @@ from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.pretrained_config import CONFIG, configuration
 from pytest_ckpt_compat._definition.steady import steady
+from pytest_ckpt_compat._registry.names import UPDATE
 from pytest_ckpt_compat._registry.registration import Registration, definition_id
 from pytest_ckpt_compat._snapshots import fingerprint, store
-from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 #: How a warning ends on a definition that is to be recorded.
 RECORD_IT = f"; record it: {UPDATE}"

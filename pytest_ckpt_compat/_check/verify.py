@@ -14,8 +14,8 @@ from pytest_ckpt_compat._check.run import unused_line
 from pytest_ckpt_compat._check.update import difference
 from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._core.errors import SnapshotError
+from pytest_ckpt_compat._registry.names import UPDATE
 from pytest_ckpt_compat._snapshots import accepted, fingerprint, store
-from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 
 @dataclass(frozen=True)

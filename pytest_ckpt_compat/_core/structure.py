@@ -8,11 +8,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_ckpt_compat._core.migrated import Migrated
-from pytest_ckpt_compat._core.outputs import Outputs
-from pytest_ckpt_compat._core.pickled import Pickled
+if TYPE_CHECKING:
+    from pytest_ckpt_compat._core.migrated import Migrated
+    from pytest_ckpt_compat._core.outputs import Outputs
+    from pytest_ckpt_compat._core.pickled import Pickled
 
 #: dtype name, as in torch but without ``torch.`` -> bytes per element, a fraction if several elements
 #: share a byte.

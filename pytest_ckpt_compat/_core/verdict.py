@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._core.changes import Change, Severity
-from pytest_ckpt_compat._core.migrated import Migrated
 from pytest_ckpt_compat._core.structure import Structure
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat._core.migrated import Migrated
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._definition import lightning, lines
-from pytest_ckpt_compat._definition.constructor_advice import advice_on, downloads
 from pytest_ckpt_compat._definition.counterparts import Counterparts, is_lazy, is_plain, on_meta
 from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
 from pytest_ckpt_compat._definition.fills import fills
@@ -105,6 +104,8 @@ def _constructed(
     except KeyboardInterrupt:
         raise
     except BaseException as error:
+        from pytest_ckpt_compat._definition.constructor_advice import downloads
+
         if downloads(error):
             raise _raised(error, definition, checkpoint) from error
         return None
@@ -166,6 +167,8 @@ def _construct_or_explain(definition: Definition, checkpoint: Mapping[str, Any] 
 
 
 def _raised(error: BaseException, definition: Definition, checkpoint: Mapping[str, Any] | None) -> BuildError:
+    from pytest_ckpt_compat._definition.constructor_advice import advice_on
+
     advice = advice_on(error, definition, checkpoint or {})
     return BuildError(definition.label, f"raised {brief(error)}", advice)
 

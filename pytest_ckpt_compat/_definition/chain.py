@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.errors import UsageError
-from pytest_ckpt_compat._core.migrated import Applied, Migrated, RuleUse
 from pytest_ckpt_compat._core.structure import SNAPSHOT, Structure, modules_of
-from pytest_ckpt_compat._definition.origin_texts import Texts
-from pytest_ckpt_compat._definition.origins import Origins
 from pytest_ckpt_compat._definition.project_code import Remap, remap_of
 from pytest_ckpt_compat._registry.chain import Link, is_migrate, is_version, links, numbers, require_version
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from pytest_ckpt_compat._core.migrated import Applied, Migrated, RuleUse
+    from pytest_ckpt_compat._definition.origin_texts import Texts
+    from pytest_ckpt_compat._definition.origins import Origins
 
 #: Values that a note names.
 _SHOWN = 3
@@ -100,6 +101,9 @@ class Chain:
         self, state: Mapping[str, Any], module: nn.Module, structure: Structure
     ) -> tuple[Mapping[str, Any], Migrated]:
         """As a call, and says what each migration did, and where every value went."""
+        from pytest_ckpt_compat._definition.origin_texts import Texts
+        from pytest_ckpt_compat._definition.origins import Origins
+
         origins, made = Origins(state), state
         applied: list[Applied] = []
         with origins.watched():
@@ -135,6 +139,8 @@ class Chosen:
 def _migrated(
     start: Mapping[Any, Any], end: Mapping[Any, Any], applied: Sequence[Applied], texts: Texts
 ) -> Migrated:
+    from pytest_ckpt_compat._core.migrated import Migrated
+
     found = {
         key: texts.origin(mark)
         for key, mark in end.items()
@@ -159,6 +165,8 @@ def _changed(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> bool:
 
 
 def _applied(link: Remap, keys: Sequence[str], changed: bool) -> Applied:
+    from pytest_ckpt_compat._core.migrated import Applied
+
     uses: tuple[RuleUse, ...] = ()
     takes: Mapping[str, str] = {}
     leaves: Mapping[str, str] = {}

@@ -15,7 +15,7 @@ from pytest_ckpt_compat._core.display import size
 from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError, ReadError
 from pytest_ckpt_compat._core.parts import joined
 from pytest_ckpt_compat._core.structure import ITEM_SIZES, Source, Structure
-from pytest_ckpt_compat._definition import from_pretrained, loader, peft_adapter
+from pytest_ckpt_compat._definition import from_pretrained, peft_adapter
 from pytest_ckpt_compat._definition.beside import compared
 from pytest_ckpt_compat._definition.build import build, build_real
 from pytest_ckpt_compat._definition.counterparts import is_lazy
@@ -66,6 +66,8 @@ def load(
         ReadError: the load needs an object, or numbers, that readers do not support.
     """
     if definition.loader is not None:
+        from pytest_ckpt_compat._definition import loader
+
         return loader.load(structure, definition, definition.loader, budget)
     kept = definition.kept
     kept = kept if kept is not None and kept.serves(definition, structure) else None

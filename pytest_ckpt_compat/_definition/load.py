@@ -17,7 +17,6 @@ from pytest_ckpt_compat._definition.build import build_real
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.empty_state import with_metadata
 from pytest_ckpt_compat._definition.find import Definition
-from pytest_ckpt_compat._definition.loader import run_really
 from pytest_ckpt_compat._definition.observation import REPORT, Observation, Outcome, quiet_copies
 from pytest_ckpt_compat._definition.prepare import prepared
 from pytest_ckpt_compat._definition.project_code import RemapError
@@ -73,6 +72,8 @@ def load_weights(definition: Definition, structure: Structure, strict: bool = Tr
         RuntimeError: torch's error, if the load fails.
     """
     if definition.loader is not None:
+        from pytest_ckpt_compat._definition.loader import run_really
+
         return run_really(definition, definition.loader)
     module = build_real(definition, structure.values)
     if peft_adapter.applies(module, structure, definition):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_ckpt_compat._core.migrated import Migrated
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._definition import lightning
 from pytest_ckpt_compat._definition.find import Definition
@@ -15,6 +14,8 @@ from pytest_ckpt_compat._definition.project_code import RemapError
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from pytest_ckpt_compat._core.migrated import Migrated
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_ckpt_compat._core.migrated import Migrated
 from pytest_ckpt_compat._core.structure import Structure, alias_groups
 from pytest_ckpt_compat._definition.entries import identity, spec_of
 from pytest_ckpt_compat._definition.watch import Watched, storage_of
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat._core.migrated import Migrated
 
 #: Most keys of one kind, and most sources of one tensor, that a note lists.
 _SHOWN = 2

@@ -15,7 +15,7 @@ from pytest_ckpt_compat._core.errors import ChoiceError, UsageError
 from pytest_ckpt_compat._history.questions import Load
 from pytest_ckpt_compat._registry import ids
 from pytest_ckpt_compat._registry.registration import Registration
-from pytest_ckpt_compat._snapshots import store
+from pytest_ckpt_compat._snapshots import lone_file, store
 
 
 def checkpoint(
@@ -60,7 +60,7 @@ def _registered(registration: Registration, folder: Path) -> Load:
 
 
 def _file(path: str, key: str | None) -> Load:
-    stored = store.read_file(path)
+    stored = lone_file.read_file(path)
     if stored is not None:
         return Load(stored)
     with contextlib.suppress(ChoiceError):  # which of its state_dicts is meant, the definition decides

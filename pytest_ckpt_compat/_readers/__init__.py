@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._core.addresses import redacted
 from pytest_ckpt_compat._core.errors import ChoiceError, ReadError, UnreachableError
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.structure import OptimizerState, Structure
-from pytest_ckpt_compat._core.training_runs import LoggedRun
 from pytest_ckpt_compat._readers.limits import ChoiceRefusalError, RefusalError, UnreachableRefusalError
 from pytest_ckpt_compat._readers.sniff import download, optimizers_of, read_any
-from pytest_ckpt_compat._readers.source import trackers
 from pytest_ckpt_compat._readers.source.zip_directory import offsets_of
 from pytest_ckpt_compat._readers.state_dict.plain_values import Opaque
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat._core.training_runs import LoggedRun
 
 __all__ = ["Opaque", "fetch", "list_runs", "logged_text", "read", "read_optimizers", "record_offsets"]
 
@@ -73,12 +75,16 @@ def list_runs(address: str) -> tuple[LoggedRun, ...]:
         UnreachableError: the tracker cannot be reached at present (a kind of ReadError).
     """
     with _named(address):
+        from pytest_ckpt_compat._readers.source import trackers
+
         return trackers.list_runs(address)
 
 
 def logged_text(address: str) -> str:
     """The text of the fingerprint that a training run has logged. Raises as ``list_runs``."""
     with _named(address):
+        from pytest_ckpt_compat._readers.source import trackers
+
         return trackers.logged_text(address)
 
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from pytest_ckpt_compat._core.addresses import is_url, redacted
 from pytest_ckpt_compat._core.structure import OptimizerState, Structure
-from pytest_ckpt_compat._readers.formats.foreign import unsupported
 from pytest_ckpt_compat._readers.formats.single_file import HEAD, load_single, read_single
 from pytest_ckpt_compat._readers.limits import Budget, RefusalError, UnreachableRefusalError
 from pytest_ckpt_compat._readers.source.files import Blob, open_blob
@@ -146,6 +145,8 @@ def _read_rarer(blob: Blob, head: bytes, folder: Folder, key: str | None, budget
     if head.lstrip()[:1] == b"{":
         found = read_index(blob, folder, key, budget)
     if found is None:
+        from pytest_ckpt_compat._readers.formats.foreign import unsupported
+
         raise unsupported(blob, head)
     return found
 

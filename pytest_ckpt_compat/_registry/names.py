@@ -18,6 +18,8 @@ SNAPSHOT_DIR = "ckpt_snapshots"
 DEFINITIONS = "definitions"
 #: Ends the name of a snapshot's file.
 SNAPSHOT_SUFFIX = ".json"
+#: The command that records a definition again; a checkpoint's needs its id, too.
+UPDATE = "ckpt-compat update"
 #: The marker with its options, as ``options.signature`` writes it, which pytest is told at every start.
 SIGNATURE = (
     f"{MARKER}(path, *, model, kwargs=None, key=None, strip_prefix=None, migrate=None, version=None, "

@@ -9,11 +9,11 @@ from typing import Any, Literal
 from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._registry.names import UPDATE
 from pytest_ckpt_compat._report import findings, text
 from pytest_ckpt_compat._report import json as json_report
 from pytest_ckpt_compat._report.migrations import Migrations
 from pytest_ckpt_compat._report.rows import Row, rows
-from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 #: Labels of the lines on how to open a file.
 OPENING = ("open", "moved?")

@@ -12,11 +12,11 @@ from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.rule import Rule
 from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._registry.names import UPDATE
 from pytest_ckpt_compat._report import bare
 from pytest_ckpt_compat._report.quiet_losses import phrases_of_losses
 from pytest_ckpt_compat._report.rows import Row, rows
 from pytest_ckpt_compat._report.settings_rows import settings_phrase
-from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 
 #: Rows of a folded report: with the lines around them it fits on one screen.
 SCREEN = 30

@@ -21,6 +21,7 @@ from pytest_ckpt_compat._core.structure import (
     TensorSpec,
 )
 from pytest_ckpt_compat._readers import limits
+from pytest_ckpt_compat._registry.names import UPDATE
 from pytest_ckpt_compat._snapshots import (
     migrated_data,
     module_classes,
@@ -45,8 +46,6 @@ _MOST = {
 }
 #: Characters of a tensor's dtype and shape; each dimension has 19 digits at most.
 _LONGEST_SPEC = 100 + 21 * limits.DIMENSIONS
-#: The command that records a definition again; a checkpoint's needs its id, too.
-UPDATE = "ckpt-compat update"
 #: What to do about a fingerprint of a newer version.
 NEWER = "update pytest-ckpt-compat"
 #: Characters of an entry that is no tensor. A longer one is left out, and the check says so.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import re
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -13,17 +12,13 @@ from pathlib import Path, PurePosixPath
 from pytest_ckpt_compat._core import files
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.structure import Structure
-from pytest_ckpt_compat._readers.formats import safetensors
-from pytest_ckpt_compat._registry.names import DEFINITIONS
+from pytest_ckpt_compat._registry.names import DEFINITIONS, UPDATE
 from pytest_ckpt_compat._registry.names import SNAPSHOT_SUFFIX as _SUFFIX
 from pytest_ckpt_compat._snapshots import fingerprint
-from pytest_ckpt_compat._snapshots.fingerprint import UPDATE
 from pytest_ckpt_compat._snapshots.writing import write
 
 #: Characters of a snapshot whose structure is kept while others are read.
 _KEPT = 100_000
-#: What no other JSON has: the name of the format, or a table of tensors.
-_FINGERPRINT = re.compile(rf'"{re.escape(fingerprint.FORMAT)}"|"tensors"\s*:\s*\{{')
 
 
 def checkpoint_name(identifier: str) -> str:
@@ -57,24 +52,7 @@ def load(folder: Path, name: str) -> Structure | None:
         return None
     if not is_definition(name):
         return _load(path, f"{UPDATE} {shlex.quote(identifier(name))}")
-    return of_definition(_text(path), str(path))
-
-
-def read_file(path: str | os.PathLike[str]) -> Structure | None:
-    """The structure in a snapshot anywhere, or None for a file of another kind.
-
-    Raises:
-        SnapshotError: it is a fingerprint that cannot be used.
-    """
-    path = Path(path)
-    if not path.is_file():
-        return None
-    with path.open("rb") as stream:
-        head = stream.read(64)
-    if head.lstrip()[:1] != b"{" or safetensors.looks_like(head, path.stat().st_size):
-        return None
-    text = _text(path)
-    return fingerprint.loads(text, str(path)) if _FINGERPRINT.search(text) else None
+    return of_definition(text_in(path), str(path))
 
 
 def of_definition(text: str, path: str) -> Structure:
@@ -93,10 +71,11 @@ def _parsed(text: str, path: str) -> Structure:
 
 
 def _load(path: Path, again: str = UPDATE) -> Structure:
-    return fingerprint.loads(_text(path, again), str(path), again)
+    return fingerprint.loads(text_in(path, again), str(path), again)
 
 
-def _text(path: Path, again: str = UPDATE) -> str:
+def text_in(path: Path, again: str = UPDATE) -> str:
+    """The text in a file. Raises SnapshotError, which advises to make it again by a command."""
     try:
         return files.read_text(path, files.SNAPSHOT_BYTES)
     except (OSError, ValueError) as error:
@@ -109,7 +88,7 @@ def text_of(folder: Path, name: str) -> str:
     Raises:
         SnapshotError: it cannot be read.
     """
-    return _text(path_of(folder, name))
+    return text_in(path_of(folder, name))
 
 
 def save(folder: Path, name: str, text: str) -> None:
@@ -184,7 +163,7 @@ def recorded(folder: Path) -> Iterator[tuple[str, str]]:
         if is_definition(name):
             continue
         try:
-            path = fingerprint.path_in(_text(path_of(folder, name)))
+            path = fingerprint.path_in(text_in(path_of(folder, name)))
             path = path or _load(path_of(folder, name)).source.path
         except SnapshotError:
             path = identifier(name)
