@@ -136,7 +136,9 @@ def _subtrees(
     return done + levels.get(0, [])
 
 
-def _join(parent: str, units: list[_Unit], old_sizes: Counter[str], new_sizes: Counter[str]) -> _Unit | None:
+def _join(
+    parent: str, units: list[_Unit], old_sizes: defaultdict[str, int], new_sizes: defaultdict[str, int]
+) -> _Unit | None:
     new_parents = {_around(unit.new, unit.below) for unit in units}
     new_parent = new_parents.pop()
     if new_parents or any(unit.old[len(parent) :] != unit.new[len(new_parent) :] for unit in units):
@@ -147,10 +149,10 @@ def _join(parent: str, units: list[_Unit], old_sizes: Counter[str], new_sizes: C
     return _Unit(parent, new_parent, True, tuple(pair for unit in units for pair in unit.pairs))
 
 
-def _sizes(keys: Iterable[str]) -> Counter[str]:
+def _sizes(keys: Iterable[str]) -> defaultdict[str, int]:
     """Maps each subtree to the number of its keys."""
     innermost = Counter([key[: key.rfind(".") + 1] for key in keys])
-    sizes: Counter[str] = Counter()
+    sizes: defaultdict[str, int] = defaultdict(int)
     for prefix, number in innermost.items():
         sizes[""] += number
         end = prefix.find(".") + 1
