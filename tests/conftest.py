@@ -47,6 +47,7 @@ pytest_plugins = ["pytester"]
 #: or that such a one holds, as torch does sympy's classes.
 _ONCE = {
     "accelerate",
+    "google",  # protobuf, which wandb and mlflow hold: imported a second time, it ends the process
     "huggingface_hub",
     "lightning",
     "mlflow",
