@@ -11,9 +11,10 @@ from pytest_ckpt_compat._renames import infer
 from pytest_ckpt_compat._renames.believe.blocks import AGAINST, PLAUSIBLE, SETTLED, block_maps
 from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step
 from pytest_ckpt_compat._renames.believe.renumbered import renumbered
+from pytest_ckpt_compat._renames.units.numbered import canonical
 from pytest_ckpt_compat._renames.units.units import Unit, units_of
 
-from .models import Specs, batch_norm, conv, linear, merged, norm, renamed, transformer
+from .models import Specs, batch_norm, conv, linear, merged, norm, pairs, renamed, transformer
 
 
 def layers(paths: Sequence[str], widths: Sequence[int]) -> list[Unit]:
@@ -237,3 +238,85 @@ def test_a_family_that_runs_backwards_as_a_whole_is_plausible() -> None:
     assert [*lists(old, back, widths).values()] == [SETTLED, SETTLED, PLAUSIBLE, PLAUSIBLE, PLAUSIBLE]
     torn = [*back[:3], back[4], back[3]]
     assert [*lists(old, torn, widths).values()] == [SETTLED, SETTLED, AGAINST, AGAINST, AGAINST]
+
+
+def test_two_blocks_alike_run_backwards_if_their_whole_family_does() -> None:
+    old = [f"up.{i}.norm" for i in range(4)]
+    back = [f"blocks.{3 - i}.norm" for i in range(4)]
+    assert [*lists(old, back, [8, 16, 32, 32]).values()] == [SETTLED, SETTLED, PLAUSIBLE, PLAUSIBLE]
+    # Without the others, nothing shows a direction.
+    assert AGAINST in lists(old[2:], back[2:], [32, 32]).values()
+
+
+NAMED = ["mid.block_1.norm", "mid.block_2.norm"]
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        (["mid.blocks.0.norm", "mid.blocks.1.norm"], PLAUSIBLE),
+        (["mid.blocks.1.norm", "mid.blocks.0.norm"], AGAINST),
+    ],
+)
+def test_numbers_in_the_names_of_two_blocks_rise_with_those_of_blocks(new: list[str], said: float) -> None:
+    assert set(lists(NAMED, new, [8, 8]).values()) == {said}
+    assert set(lists(new, NAMED, [8, 8]).values()) == {said}
+
+
+def test_a_third_one_that_is_left_over_may_have_been_meant() -> None:
+    new = layers(["mid.blocks.0.norm", "mid.blocks.1.norm", "mid.blocks.2.norm"], [8, 8, 8])
+    assert AGAINST in settled(layers(NAMED, [8, 8]), new, [(0, 0), (1, 1)])
+
+
+@pytest.mark.parametrize(
+    ("keys", "forms"),
+    [
+        # One stage has three blocks, and another of the same name one.
+        (
+            [f"s1.b{i}.conv.w" for i in (1, 2, 3)] + ["s2.b1.conv.w"],
+            [f"s1.b.{i}.conv.w" for i in (1, 2, 3)] + ["s2.b.1.conv.w"],
+        ),
+        (["s1.b1.conv.w", "s1.b2.conv.w", "s2.b1.conv.w"], None),
+        # The number of the stage stands in the names of its blocks as well.
+        (
+            [f"block{i}.block{i}-{j}.f.w" for i in (1, 2, 3) for j in (0, 1, 2)],
+            [f"block.{i}.block.{j}.f.w" for i in (1, 2, 3) for j in (0, 1, 2)],
+        ),
+        # Here it says something: the block of stage 1 has one of stage 2.
+        (
+            [f"block{i}.block{k}-{j}.f.w" for i, k in ((1, 2), (2, 2), (3, 3)) for j in (0, 1, 2)],
+            [f"block.{i}.block.{k}.{j}.f.w" for i, k in ((1, 2), (2, 2), (3, 3)) for j in (0, 1, 2)],
+        ),
+    ],
+)
+def test_numbered_blocks_have_one_form(keys: list[str], forms: list[str] | None) -> None:
+    assert [*canonical(keys).items()] == [*zip(forms or keys, keys, strict=True)]
+
+
+def bottlenecks(depths: Sequence[int], block: str, names: Sequence[str], side: str) -> Specs:
+    """Stages of so many blocks with three layers, of which the outer two have one shape."""
+    found: Specs = {}
+    for stage, depth in enumerate(depths, start=1):
+        width = 8 * stage
+        for number in range(depth):
+            path = block.format(stage=stage, number=number, next=number + 1)
+            first = [conv(f"{path}.{side}", width, width, 1)] if not number else []
+            first, last = (first, []) if "proj" in side else ([], first)
+            inner = [conv(f"{path}.{name}", width, width, 3 if i == 1 else 1) for i, name in enumerate(names)]
+            found |= merged(*first, *inner, *last)
+    return found
+
+
+def test_letters_and_numbers_count_in_stages_that_have_few_blocks() -> None:
+    depths = (1, 3, 4, 2)
+    old = bottlenecks(depths, "block{stage}.block{stage}-{number}", ("f.a", "f.b", "f.c"), "proj")
+    new = bottlenecks(depths, "s{stage}.b{next}", ("conv1", "conv2", "conv3"), "downsample")
+    truth = {
+        f"block{stage}.block{stage}-{number}.{a}.weight": f"s{stage}.b{number + 1}.{b}.weight"
+        for stage, depth in enumerate(depths, start=1)
+        for number in range(depth)
+        for a, b in (("f.a", "conv1"), ("f.b", "conv2"), ("f.c", "conv3"), ("proj", "downsample"))
+        if number == 0 or a != "proj"
+    }
+    for side in (old, dict(sorted(old.items()))):
+        assert pairs(side, new) == truth

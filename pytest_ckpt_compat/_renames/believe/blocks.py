@@ -9,23 +9,20 @@ can say where blocks were inserted.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 
 from pytest_ckpt_compat._renames.believe.families import Family, FreeBlocks, blocks_around
-from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step
+from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step, rising
 from pytest_ckpt_compat._renames.believe.ranks import increasing, ranks
 from pytest_ckpt_compat._renames.believe.renumbered import numbered_families
 from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
-from pytest_ckpt_compat._renames.units.paths import modules_of, natural
+from pytest_ckpt_compat._renames.units.paths import modules_of, natural, without_numbers
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: What the numbers say: they settle it, are the same in a family of another size, make it plausible,
 #: or speak against it.
 SETTLED, STAYED, PLAUSIBLE, AGAINST = 1.0, 0.75, 0.5, 0.0
-
-_DIGITS = re.compile(r"\d{1,18}")
 
 
 def block_maps(
@@ -40,7 +37,7 @@ def block_maps(
     there = _scores(paths, ours, theirs, came)
     back = _scores([(new_path, old_path) for old_path, new_path in paths], theirs, ours, left)
     crossed, counted = _crossed(old, new, pairs), _counted(old, new, pairs)
-    settled = in_step(old, new, pairs)
+    settled, plausible = in_step(old, new, pairs), rising(old, new, pairs)
 
     def could_be_others(a: int, b: int) -> bool:
         sides = (ours, left, old[a].path), (theirs, came, new[b].path)
@@ -57,7 +54,8 @@ def block_maps(
         if copies == SETTLED and old[pair[0]].numbers != new[pair[1]].numbers:
             copies = PLAUSIBLE if could_be_others(*pair) else SETTLED
         in_order = crossed.get(pair, SETTLED)
-        return min(copies, in_order, counted.get(pair, SETTLED), SETTLED if pair in settled else blocks)
+        blocks = SETTLED if pair in settled else max(blocks, PLAUSIBLE) if pair in plausible else blocks
+        return min(copies, in_order, counted.get(pair, SETTLED), blocks)
 
     return {pair: said(pair, min(one, other)) for pair, one, other in zip(pairs, there, back, strict=True)}
 
@@ -87,7 +85,7 @@ def _crossed(
     Numbers that rise where the files list them in different orders are plausible: the one may be counted
     from its end. In blocks that kept their name and number, they are what they were.
     """
-    families: defaultdict[tuple[tuple[str, ...], Hashable], list[tuple[int, int, int]]] = defaultdict(list)
+    families: defaultdict[tuple[tuple[str, ...], str, str], list[tuple[int, int, int]]] = defaultdict(list)
     there = {unit.path: unit.main.shape for unit in new}
     for a, b in pairs:
         if there.get(old[a].path, old[a].main.shape) != old[a].main.shape:
@@ -97,21 +95,27 @@ def _crossed(
             named = NUMBERED.fullmatch(segment)
             if named:
                 around, inside = (*segments[:depth], named["family"]), ".".join(segments[depth + 1 :])
-                alike = around, (inside, old[a].kind, _DIGITS.sub("#", new[b].path))
-                families[alike].append((int(named["number"]), a, b))
+                families[around, inside, without_numbers(new[b].path)].append((int(named["number"]), a, b))
     found: dict[tuple[int, int], float] = {}
-    for (around, _), members in families.items():
-        members.sort()
-        olds, news = [a for _, a, _ in members], [b for _, _, b in members]
-        places = [natural(new[b].path) for b in news]
-        placed = increasing(news) or not increasing(olds)
-        mirrored = len(members) > 2 and increasing(places[::-1])
-        if mirrored or (increasing(places) and (placed or _stayed(around, members, new))):
-            continue
-        found.update(
-            dict.fromkeys(((a, b) for _, a, b in members), PLAUSIBLE if increasing(places) else AGAINST)
-        )
+    for (around, _, _), layers in families.items():
+        layers.sort()
+        if len(layers) > 2 and increasing([natural(new[b].path) for _, _, b in reversed(layers)]):
+            continue  # they run backwards; two say nothing
+        for members in _by_kind(layers, old):
+            olds, news = [a for _, a, _ in members], [b for _, _, b in members]
+            rise = increasing([natural(new[b].path) for b in news])
+            placed = increasing(news) or not increasing(olds)
+            if not (rise and (placed or _stayed(around, members, new))):
+                found.update(dict.fromkeys(((a, b) for _, a, b in members), PLAUSIBLE if rise else AGAINST))
     return found
+
+
+def _by_kind(layers: Sequence[tuple[int, int, int]], old: Sequence[Unit]) -> list[list[tuple[int, int, int]]]:
+    """Divides the layers of a family by what they hold."""
+    kinds: defaultdict[Hashable, list[tuple[int, int, int]]] = defaultdict(list)
+    for layer in layers:
+        kinds[old[layer[1]].kind].append(layer)
+    return list(kinds.values())
 
 
 def _stayed(around: Sequence[str], members: Sequence[tuple[int, int, int]], new: Sequence[Unit]) -> bool:
@@ -256,7 +260,7 @@ def _flat_score(module: str, inner: str, ours: Family, partners: Mapping[str, Ma
     """
     alike = [each for each in ours.alike(module) if inner in partners[each]]
     paths = [partners[each][inner] for each in alike]
-    numbered = len({_DIGITS.sub("#", path) for path in paths}) == 1
+    numbered = len({without_numbers(path) for path in paths}) == 1
     if not increasing([*map(natural, paths)] if numbered else ranks(paths)):
         return AGAINST
     anchored = len(ours.siblings(module)) > len(alike)

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 
 from pytest_ckpt_compat._renames.believe.ranks import increasing
-from pytest_ckpt_compat._renames.units.paths import numbers, template
+from pytest_ckpt_compat._renames.units.paths import natural, numbers, template, without_numbers
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: Number of layers from which on they run forwards.
@@ -40,6 +40,31 @@ def in_step(
             _is_counted(one, other) and _is_anchored(before, min(one, other, key=lambda n: len(n[0])))
         ):
             found.update(members)
+    return found
+
+
+def rising(
+    old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, int]]
+) -> set[tuple[int, int]]:
+    """Finds the pairs of layers of one name, all of them, whose numbers rise with those of their partners.
+
+    Numbers in names count as well: ``block_1.conv`` and ``block_2.conv`` became ``blocks.0.conv`` and
+    ``blocks.1.conv``.
+    """
+    names: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for a, b in pairs:
+        names[without_numbers(old[a].path), without_numbers(new[b].path)].append((a, b))
+    held = (
+        Counter(without_numbers(unit.path) for unit in old),
+        Counter(without_numbers(unit.path) for unit in new),
+    )
+    found: set[tuple[int, int]] = set()
+    for (ours, theirs), members in names.items():
+        if held[0][ours] == len(members) == held[1][theirs]:
+            after = [
+                natural(new[b].path) for _, b in sorted(members, key=lambda pair: natural(old[pair[0]].path))
+            ]
+            found.update(members if len(members) > 1 and increasing(after) else ())
     return found
 
 

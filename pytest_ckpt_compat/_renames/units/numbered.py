@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from pytest_ckpt_compat._renames.units.paths import home
+from pytest_ckpt_compat._renames.units.paths import home, without_numbers
 
 _DIGITS = re.compile(r"\d{1,18}")
 
@@ -26,38 +26,59 @@ def canonical(keys: Iterable[str]) -> dict[str, str]:
 
     A family is three or more siblings whose names differ in digits alone, and which hold modules; or six
     or more layers, as ``block_01`` to ``block_12``. ``norm1``, ``norm2`` and ``norm3`` are three names and no
-    family.
+    family. One that some block has is one in each block of this name, however few there are in it. A number
+    that only repeats that of the block around, as the first one of ``block3-4`` in ``block3``, is left out.
     """
     keys = list(keys)
-    children: defaultdict[str, defaultdict[str, set[str]]]
-    children = defaultdict(lambda: defaultdict(set))
-    holders: set[tuple[str, str]] = set()
-    for place in set(map(home, keys)):
-        segments = place.split(".")
-        holders.update((".".join(segments[:depth]), segments[depth]) for depth in range(len(segments) - 2))
-        for depth, segment in enumerate(segments[:-1]):
-            if not segment.isdigit() and (skeleton := _DIGITS.sub("#", segment)) != segment:
-                children[".".join(segments[:depth])][skeleton].add(segment)
-    families = {
-        (parent, name)
-        for parent, skeletons in children.items()
-        for names in skeletons.values()
-        if len(names) >= (_MIN_FAMILY if any((parent, name) in holders for name in names) else _MIN_LAYERS)
-        for name in names
-    }
+    families = _families(keys)
     if not families:
         return {key: key for key in keys}
     found = {_rewritten(key, families): key for key in keys}
     return found if len(found) == len(keys) else {key: key for key in keys}
 
 
-def _rewritten(key: str, families: Container[tuple[str, str]]) -> str:
+def _families(keys: Iterable[str]) -> dict[tuple[str, str], tuple[int, ...]]:
+    """Returns (skeleton of the module around, of the name) of each family -> which of its numbers count."""
+    children: defaultdict[tuple[str, str], defaultdict[str, set[str]]]
+    children = defaultdict(lambda: defaultdict(set))
+    holders: set[tuple[str, str]] = set()
+    for place in set(map(home, keys)):
+        segments = place.split(".")
+        holders.update((".".join(segments[:depth]), segments[depth]) for depth in range(len(segments) - 2))
+        for depth, segment in enumerate(segments[:-1]):
+            if not segment.isdigit() and (skeleton := without_numbers(segment)) != segment:
+                parent = ".".join(segments[:depth])
+                children[without_numbers(parent), skeleton][parent].add(segment)
+    return {
+        family: _counting(blocks)
+        for family, blocks in children.items()
+        if any(
+            len(names) >= (_MIN_FAMILY if any((parent, name) in holders for name in names) else _MIN_LAYERS)
+            for parent, names in blocks.items()
+        )
+    }
+
+
+def _counting(blocks: Mapping[str, Collection[str]]) -> tuple[int, ...]:
+    """Returns the places of those numbers in the names of a family that the block around does not have."""
+    numbers = [
+        (_DIGITS.findall(parent)[-1:], _DIGITS.findall(name))
+        for parent, names in blocks.items()
+        for name in names
+    ]
+    places = range(len(numbers[0][1]))
+    return tuple(place for place in places if any(own[place : place + 1] != outer for outer, own in numbers))
+
+
+def _rewritten(key: str, families: Mapping[tuple[str, str], Sequence[int]]) -> str:
     segments = key.split(".")
     result: list[str] = []
     for depth, segment in enumerate(segments):
-        if (".".join(segments[:depth]), segment) in families:
+        counting = families.get((without_numbers(".".join(segments[:depth])), without_numbers(segment)))
+        if counting is not None and not segment.isdigit():
             words = [word.strip("_-") for word in _DIGITS.split(segment)]
-            result += ["_".join(word for word in words if word), *_DIGITS.findall(segment)]
+            numbers = _DIGITS.findall(segment)
+            result += ["_".join(word for word in words if word), *(numbers[place] for place in counting)]
         else:
             result.append(segment)
     return ".".join(result)

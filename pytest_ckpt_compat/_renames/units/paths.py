@@ -51,6 +51,12 @@ def template(path: str) -> str:
     return ".".join("#" if segment.isdigit() else segment for segment in path.split("."))
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def without_numbers(path: str) -> str:
+    """Replaces all numbers of a path by ``#``, those inside of names as well: ``block_#.conv#``."""
+    return _NUMBER.sub("#", path)
+
+
 def natural(path: str) -> list[tuple[tuple[bool, int, str], ...]]:
     """What sorts paths with numbers as numbers: ``layers.2`` before ``layers.10``."""
     return [_pieces(segment) for segment in path.split(".")]
