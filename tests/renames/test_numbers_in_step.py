@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -293,30 +294,35 @@ def test_numbered_blocks_have_one_form(keys: list[str], forms: list[str] | None)
     assert [*canonical(keys).items()] == [*zip(forms or keys, keys, strict=True)]
 
 
-def bottlenecks(depths: Sequence[int], block: str, names: Sequence[str], side: str) -> Specs:
-    """Stages of so many blocks with three layers, of which the outer two have one shape."""
+def bottlenecks(block: str, side: str, names: Sequence[str], layers: Sequence[str]) -> Specs:
+    """Four stages of blocks of three layers, of which the outer two have one shape.
+
+    The first block of a stage has a layer beside them: in front if it is called ``proj``.
+    """
     found: Specs = {}
-    for stage, depth in enumerate(depths, start=1):
-        width = 8 * stage
+    for stage, depth in enumerate((1, 3, 4, 2), start=1):
         for number in range(depth):
-            path = block.format(stage=stage, number=number, next=number + 1)
-            first = [conv(f"{path}.{side}", width, width, 1)] if not number else []
-            first, last = (first, []) if "proj" in side else ([], first)
-            inner = [conv(f"{path}.{name}", width, width, 3 if i == 1 else 1) for i, name in enumerate(names)]
-            found |= merged(*first, *inner, *last)
+            path, first = block.format(stage=stage, number=number, next=number + 1), not number
+            order = [side] * (first and side == "proj") + [*names] + [side] * (first and side != "proj")
+            for name in order:
+                size = 3 if name == names[1] else 1
+                inner = 8 * (stage - 1) or 4
+                width = inner if first and name in (side, names[0]) else 8 * stage
+                found |= conv(f"{path}.{name}.{layers[0]}", 8 * stage, width, size)
+                found |= batch_norm(f"{path}.{name}.{layers[1]}", 8 * stage)
     return found
 
 
 def test_letters_and_numbers_count_in_stages_that_have_few_blocks() -> None:
-    depths = (1, 3, 4, 2)
-    old = bottlenecks(depths, "block{stage}.block{stage}-{number}", ("f.a", "f.b", "f.c"), "proj")
-    new = bottlenecks(depths, "s{stage}.b{next}", ("conv1", "conv2", "conv3"), "downsample")
-    truth = {
-        f"block{stage}.block{stage}-{number}.{a}.weight": f"s{stage}.b{number + 1}.{b}.weight"
-        for stage, depth in enumerate(depths, start=1)
-        for number in range(depth)
-        for a, b in (("f.a", "conv1"), ("f.b", "conv2"), ("f.c", "conv3"), ("proj", "downsample"))
-        if number == 0 or a != "proj"
-    }
+    old = bottlenecks("block{stage}.block{stage}-{number}", "proj", ("f.a", "f.b", "f.c"), ("0", "1"))
+    new = bottlenecks("s{stage}.b{next}", "downsample", ("conv1", "conv2", "conv3"), ("conv", "bn"))
+    words = (".f.a.", ".conv1."), (".f.b.", ".conv2."), (".f.c.", ".conv3."), (".proj.", ".downsample.")
+    layers = (".0.", ".conv."), (".1.", ".bn.")
     for side in (old, dict(sorted(old.items()))):
-        assert pairs(side, new) == truth
+        for one, other in pairs(side, new).items():
+            stage, number = re.findall(r"-?(\d)", one)[1:3]
+            rest = one.partition(f"-{number}")[2]
+            for a, b in (*words, *layers):
+                rest = rest.replace(a, b)
+            assert other == f"s{stage}.b{int(number) + 1}{rest}"
+        assert len(pairs(side, new)) == len(old)
