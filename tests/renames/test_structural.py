@@ -54,6 +54,57 @@ def test_stacked_experts(turned: bool) -> None:
     assert sorted(len(change.new if turned else change.old) for change in changes) == [6, 6, 12, 12]
 
 
+def gated(names: str, experts: str) -> Specs:
+    """Three layers with square experts and a shared one, and an oblong one, of which shapes tell the parts."""
+    gate, up, down = names.split()
+    parts = [
+        {f"dense.{n}.weight": spec(*size)} for n, size in ((gate, (64, 8)), (up, (64, 8)), (down, (8, 64)))
+    ]
+    for layer in range(3):
+        shared = f"layers.{layer}.shared"
+        parts.append({f"{shared}.{name}.weight": spec(8, 8) for name in (gate, up, down)})
+        pool = f"layers.{layer}.{experts}"
+        if experts == "pool":
+            parts.append({f"{pool}.gate_up": spec(4, 16, 8), f"{pool}.down": spec(4, 8, 8)})
+        else:
+            parts.append(
+                {f"{pool}.{n}.{name}.weight": spec(8, 8) for n in range(4) for name in (gate, up, down)}
+            )
+    return merged(*parts)
+
+
+def test_layers_of_other_shapes_elsewhere_are_not_joined() -> None:
+    """Of three square matrices, those are joined whose names stand for one shape in another layer."""
+    old = dict(sorted(gated("w1 w3 w2", "experts").items()))
+    fused = {change.new: change.old for change in infer(old, gated("gate up down", "pool"))}
+    for layer in range(3):
+        here = f"layers.{layer}."
+        both = fused[f"{here}pool.gate_up",]
+        assert both == tuple(f"{here}experts.{n}.{name}.weight" for n in range(4) for name in ("w1", "w3"))
+        assert fused[f"{here}pool.down",] == tuple(f"{here}experts.{n}.w2.weight" for n in range(4))
+
+
+def test_a_name_that_means_another_layer_elsewhere_is_a_toss() -> None:
+    """A sorted file has w1, w2, w3, and the definition gate, up, down: w2 is down where shapes tell."""
+    old = dict(sorted(gated("w1 w3 w2", "pool").items()))
+    changes = infer(old, gated("gate up down", "pool"))
+    told = {change.old[0]: change.confidence for change in changes if len(change.new) == 1}
+    of_one_shape = [told[f"layers.1.shared.{name}.weight"] for name in ("w1", "w2", "w3")]
+    assert of_one_shape == ["likely", "ambiguous", "ambiguous"]
+
+
+def test_a_part_whose_name_stayed_went_into_no_joint_layer() -> None:
+    """A gate is joined with query, key and value; the output projection has the same shape."""
+    rest = {"fc.weight": spec(32, 8), "norm.weight": spec(8)}
+    old = {"attn.gqkv_proj.weight": spec(32, 8), "attn.o_proj.weight": spec(8, 8), **rest}
+    parts = ("q_proj", "k_proj", "v_proj", "gate_proj")
+    new = {f"mix.{name}.weight": spec(8, 8) for name in ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj")}
+    changes = {change.old: change for change in infer(old, {**new, **rest})}
+    assert changes["attn.o_proj.weight",].new == ("mix.o_proj.weight",)
+    split = changes["attn.gqkv_proj.weight",]
+    assert (set(split.new), split.confidence) == ({f"mix.{name}.weight" for name in parts}, "likely")
+
+
 def test_gate_and_up_in_one() -> None:
     def model(*names: str, sizes: tuple[int, ...]) -> Specs:
         layers = [

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pytest_ckpt_compat._renames.believe.blocks import block_maps, more_of_the_same
+from pytest_ckpt_compat._renames.believe.elsewhere import contradicted
 from pytest_ckpt_compat._renames.believe.interchangeable import interchangeable
 from pytest_ckpt_compat._renames.believe.owners import other_layers
 from pytest_ckpt_compat._renames.believe.parts import NEARLY_ALL, explained_parts
@@ -54,6 +55,8 @@ class Features:
         other_form: whether one has a parameter in another form, as under weight norm.
         several: whether a part beside of equal content kept its name, so that these may be two parts.
         tossed: whether names and structure fit a sibling as well, no name counts, and the file has no order.
+        contradicted: whether a sibling has the name that layers of its name got elsewhere, and the file no
+            order.
         torn: whether it takes the layer out of its block, of which most are in another one.
     """
 
@@ -75,6 +78,7 @@ class Features:
     other_form: bool = False
     several: bool = False
     tossed: bool = False
+    contradicted: bool = False
     torn: bool = False
 
 
@@ -105,6 +109,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     foreign = len(strangers) > _MOST * len(chosen)
     unlike = other_layers(old, new, chosen)
     several = one_of_several(old, new, chosen)
+    against = set() if all(found.ordered) else contradicted(old, new, chosen, alike)
     apart = torn(old, new, chosen)
     result: dict[tuple[int, int], Features] = {}
     for index, (a, b) in enumerate(chosen):
@@ -130,6 +135,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             other_form=_parts(old[a]) != _parts(new[b]),
             several=(a, b) in several,
             tossed=a in alike and not all(found.ordered) and measures["ordinals"][index] <= 0,
+            contradicted=(a, b) in against,
             torn=(a, b) in apart,
         )
     return result

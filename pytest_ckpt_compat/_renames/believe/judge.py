@@ -74,6 +74,7 @@ def _judged(
         probability < LIKELY
         or stranger
         or evidence.tossed
+        or evidence.contradicted
         or evidence.opposed
         or evidence.cost < TIED
         or evidence.reused

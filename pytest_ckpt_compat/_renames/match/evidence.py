@@ -12,7 +12,7 @@ from pytest_ckpt_compat._renames.match.groups import Groups, coded, nested_share
 from pytest_ckpt_compat._renames.units.owners import alike, alike_around
 from pytest_ckpt_compat._renames.units.paths import numbers, template
 from pytest_ckpt_compat._renames.units.similarities import similarities
-from pytest_ckpt_compat._renames.units.tokens import Names, segment_tokens
+from pytest_ckpt_compat._renames.units.tokens import Names, is_spelt, path_tokens, segment_tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +40,8 @@ class Weights:
 
     #: Words of the paths.
     name: float = 1.5
+    #: Words that tell it from the others of its kind in its block.
+    telling: float = 0.3
     #: The same path.
     same_path: float = 1.5
     #: The same shape, not a permutation of it.
@@ -83,6 +85,7 @@ def given(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measur
     return {
         **_classes(old, new, pairs),
         "name": _by_words(pairs, old_paths, new_paths),
+        "telling": _telling([node.path for node in old], [node.path for node in new], pairs),
         "same_path": (namesake[pairs.cols] == pairs.rows).astype(np.float64),
         "shape": _by_value(pairs, [node.shape for node in old], [node.shape for node in new], _equal),
         "roles": _by_value(pairs, [node.roles for node in old], [node.roles for node in new], _agreement),
@@ -107,6 +110,35 @@ def _namesakes(old: Sequence[str], new: Sequence[str]) -> Ints:
     same = {path: path for path in ours & theirs} | {anew[words]: told[words] for words in told.keys() & anew}
     indexes = {path: index for index, path in enumerate(old)}
     return np.array([indexes[same[path]] if path in same else -1 for path in new], dtype=np.intp)
+
+
+def _telling(old: Sequence[str], new: Sequence[str], pairs: Candidates) -> Floats:
+    """Measures how far the words agree that tell two nodes from the others of their kind in their block."""
+    import numpy as np
+
+    found = np.zeros(len(pairs))
+    for part, height, width in pairs.classes:
+        if height > 1 and width > 1:
+            ours = _own_words([old[row] for row in pairs.rows[part][::width].tolist()])
+            theirs = _own_words([new[col] for col in pairs.cols[part][:width].tolist()])
+            (olds, a), (news, b) = coded(ours), coded(theirs)
+            table = np.array([[_common_share(one, other) for other in news] for one in olds])
+            found[part] = table[np.ix_(a, b)].ravel()
+    return found
+
+
+def _common_share(a: frozenset[str], b: frozenset[str]) -> float:
+    return len(a & b) / len(a | b) if a and b else 0.0
+
+
+def _own_words(paths: Sequence[str]) -> list[frozenset[str]]:
+    """Returns the words of each path that not all paths in its block have."""
+    blocks: defaultdict[tuple[int, ...], list[frozenset[str]]] = defaultdict(list)
+    words = [frozenset(word for word, _ in path_tokens(path) if is_spelt(word)) for path in paths]
+    for path, each in zip(paths, words, strict=True):
+        blocks[numbers(path)].append(each)
+    common = {block: frozenset.intersection(*each) for block, each in blocks.items()}
+    return [each - common[numbers(path)] for path, each in zip(paths, words, strict=True)]
 
 
 def _told_apart(paths: Sequence[str]) -> dict[tuple[str, frozenset[str]], str]:

@@ -7,11 +7,12 @@ one joint unit replaces the group before the matching, and competes like any oth
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, zip_longest
 
 from pytest_ckpt_compat._core.structure import TensorSpec
+from pytest_ckpt_compat._renames.units.paths import home, numbers
 from pytest_ckpt_compat._renames.units.tokens import Names, segment_tokens
 from pytest_ckpt_compat._renames.units.units import Tensor, Unit
 
@@ -39,10 +40,11 @@ def _join(units: Sequence[Unit], others: Sequence[Unit]) -> list[Unit]:
     offers: defaultdict[_Class, list[Unit]] = defaultdict(list)
     for joint in _joints(units, wanted):
         offers[joint.kind].append(joint)
+    there, unlike = {_own_name(unit) for unit in others}, _unlike(units)
     #: Unit, by its identity -> what stands in its stead: the joint unit, and what that has no place for.
     replaced: dict[int, tuple[Unit, ...]] = {}
-    for kind, joints in offers.items():
-        for joint in _closest(joints, wanted[kind]):
+    for kind, joints in sorted(offers.items(), key=lambda offer: -len(_own_names(offer[1][0]))):
+        for joint in _closest(joints, wanted[kind], there, unlike):
             consumed = Counter(part.kind for part in joint.parts)
             taken = any(id(part) in replaced for part in joint.parts)
             if spare[kind] >= 0 or taken or any(spare[each] < count for each, count in consumed.items()):
@@ -61,15 +63,56 @@ def _left_of(part: Unit, joint: Unit) -> tuple[Unit, ...]:
     return tuple(replace(part, tensors=(tensor,)) for tensor in left)
 
 
-def _closest(joints: list[Unit], wanted: list[Unit]) -> list[Unit]:
-    """Sorts the joint units by how well their shapes and names fit a wanted unit."""
+def _closest(
+    joints: list[Unit], wanted: list[Unit], there: Container[str], unlike: Container[frozenset[str]]
+) -> list[Unit]:
+    """Sorts the joint units by how well their shapes and names fit a wanted unit.
+
+    Names decide last. A part whose name the other side has as well, as one of those ``there``, probably
+    stayed what it was; and two whose names are ``unlike`` elsewhere are no parts of one layer.
+    """
     names = Names([joint.path for joint in joints], [unit.path for unit in wanted])
     shapes = {unit.main.shape for unit in wanted}
+    blocks = {numbers(unit.path) for unit in wanted}
 
-    def fit(joint: Unit) -> tuple[bool, float]:
-        return joint.main.shape in shapes, max(names.similarity(joint.path, each.path) for each in wanted)
+    def fit(joint: Unit) -> tuple[bool, bool, int, float]:
+        own = _own_names(joint)
+        stayed = sum(name in there for name in own)
+        apart = sum(frozenset(pair) in unlike for pair in combinations(own, 2))
+        alike = max(names.similarity(joint.path, each.path) for each in wanted)
+        return joint.main.shape in shapes, numbers(joint.path) in blocks, -stayed - apart, alike
 
-    return sorted(joints, key=fit, reverse=True)
+    # The best of each block, and then the others: not all that one block has to offer.
+    ranked: defaultdict[tuple[int, ...], list[Unit]] = defaultdict(list)
+    for joint in sorted(joints, key=fit, reverse=True):
+        ranked[numbers(joint.path)].append(joint)
+    return [joint for each in zip_longest(*ranked.values()) for joint in each if joint]
+
+
+def _unlike(units: Sequence[Unit]) -> set[frozenset[str]]:
+    """Returns the pairs of names that somewhere stand beside each other with matrices that can't be joined.
+
+    ``w1`` and ``w3`` of a gated layer have one shape, and ``w2`` has another one.
+    """
+    modules: defaultdict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
+    for unit in units:
+        if len(unit.main.shape) > 1:
+            modules[home(unit.path)][_own_name(unit)] = unit.main.shape
+    return {
+        frozenset((one, other))
+        for held in modules.values()
+        for one, other in combinations(held, 2)
+        if held[one][1:] != held[other][1:]
+    }
+
+
+def _own_names(joint: Unit) -> list[str]:
+    """Returns the names of its parts, each once."""
+    return list(dict.fromkeys(map(_own_name, joint.parts)))
+
+
+def _own_name(unit: Unit) -> str:
+    return unit.path.rpartition(".")[2]
 
 
 def _joints(units: Sequence[Unit], wanted: Mapping[_Class, Sequence[Unit]]) -> Iterator[Unit]:
