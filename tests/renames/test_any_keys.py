@@ -173,6 +173,8 @@ def test_names_alone_make_no_parametrization() -> None:
     ("old", "new"),
     [
         ({"a.pos": [3], "b.weight": []}, {"module.a.weight_g": [3], "module.b.weight": []}),
+        # A number of more digits than any model has is a name.
+        ({f"b.{n}.a": [] for n in (0, 1, 2)}, {f"b.{n}.a": [] for n in (10**25, 1, 2)}),
         ({"a.q.weight": [4, 2, 1], "a.k.weight": [4, 2]}, {"b.weight": [8, 2]}),
         (
             {"g.1.gate.scale": [], "g.1.qkv.bias": [2]},

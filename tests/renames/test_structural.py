@@ -55,7 +55,7 @@ def test_stacked_experts(turned: bool) -> None:
 
 
 def gated(names: str, experts: str) -> Specs:
-    """Three layers with square experts and a shared one, and an oblong one, of which shapes tell the parts."""
+    """Three layers of square experts and a shared one, and a layer whose shapes tell the parts."""
     gate, up, down = names.split()
     parts = [
         {f"dense.{n}.weight": spec(*size)} for n, size in ((gate, (64, 8)), (up, (64, 8)), (down, (8, 64)))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import combinations, zip_longest
 
 from pytest_ckpt_compat._core.structure import TensorSpec
-from pytest_ckpt_compat._renames.units.paths import home, numbers
+from pytest_ckpt_compat._renames.units.paths import home, is_number, numbers
 from pytest_ckpt_compat._renames.units.tokens import Names, segment_tokens
 from pytest_ckpt_compat._renames.units.units import Tensor, Unit
 
@@ -181,7 +181,7 @@ def _stacks(units: Sequence[Unit], lengths: set[int]) -> Iterator[Unit]:
     for unit in units:
         segments = unit.path.split(".")
         for index, segment in enumerate(segments):
-            if segment.isdigit():
+            if is_number(segment):
                 before, after = tuple(segments[:index]), ".".join(segments[index + 1 :])
                 rows[before, unit.main.shape, unit.copies][after].append(unit)
         if unit.copies and unit.copies[-1] in lengths:
@@ -209,6 +209,6 @@ def _joint(path: str, parts: Sequence[Unit], shape: tuple[int, ...], copies: tup
 def _block(path: str) -> str:
     """Returns the path up to its last number: the repeated block around it."""
     segments = path.split(".")
-    while segments and not segments[-1].isdigit():
+    while segments and not is_number(segments[-1]):
         segments.pop()
     return ".".join(segments)

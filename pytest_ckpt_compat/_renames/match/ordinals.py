@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
-from pytest_ckpt_compat._renames.units.paths import modules_of
+from pytest_ckpt_compat._renames.units.paths import is_number, modules_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,7 +160,7 @@ class _Side:
                 for skeleton, rank in stated_ranks(segment):
                     here, rest = ".".join(segments[: depth + 1]), ".".join(segments[depth + 1 :])
                     # Blocks alike may run backwards: the index maps know about them.
-                    block = contents[here] if rest and segment.isdigit() else None
+                    block = contents[here] if rest and is_number(segment) else None
                     families[".".join(segments[:depth]), skeleton, rest, node.kind].append(
                         (rank, index, block)
                     )
@@ -171,7 +171,7 @@ class _Side:
         self.has_blocks = self._blocks.shape[1] > 1
         used = [0] * len(nodes)
         for number, ((parent, *_), members) in enumerate(families.items()):
-            level = sum(segment.isdigit() for segment in str(parent).split("."))
+            level = sum(is_number(segment) for segment in str(parent).split("."))
             ranked = sorted((rank, index) for rank, index, _ in members)
             blocks = [block for _, _, block in members if block is not None]
             if len({rank for rank, _ in ranked}) < max(len(ranked), 2) or len(set(blocks)) < len(blocks):
@@ -237,7 +237,7 @@ def _blocks(nodes: Sequence[Node]) -> Ints:
 
     known: dict[str, int] = {}
     around = [
-        [known.setdefault(m, len(known)) for m in modules_of(node.path) if m.rpartition(".")[2].isdigit()]
+        [known.setdefault(m, len(known)) for m in modules_of(node.path) if is_number(m.rpartition(".")[2])]
         for node in nodes
     ]
     depth = max((len(blocks) for blocks in around), default=0)

@@ -13,7 +13,7 @@ from itertools import product
 
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames.units.owners import Owner
-from pytest_ckpt_compat._renames.units.paths import home, modules_of, natural
+from pytest_ckpt_compat._renames.units.paths import home, is_number, modules_of, natural
 
 #: Least number of copies. Fewer are kept: their surroundings are evidence that collapsing would remove.
 _MIN_REPEATS = 4
@@ -109,7 +109,7 @@ class _Listed:
         for place in set(map(home, specs)):
             for module in modules_of(place):
                 parent, _, number = module.rpartition(".")
-                if number.isdigit():
+                if is_number(number):
                     beside[parent].add(number)
         for key, spec in specs.items() if firsts else ():
             for module in modules_of(key):
@@ -158,7 +158,7 @@ def _runs(specs: Mapping[str, object]) -> list[tuple[str, ...]]:
     alike: defaultdict[tuple[str, str, int], list[str]] = defaultdict(list)
     for module, identity in identities.items():
         parent, dot, name = module.rpartition(".")
-        if name.isdigit():
+        if is_number(name):
             alike[parent, dot, identity].append(module)
     return [tuple(run) for run in alike.values() if len(run) >= _MIN_REPEATS]
 

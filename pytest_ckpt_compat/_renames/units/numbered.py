@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from pytest_ckpt_compat._renames.units.paths import home, without_numbers
+from pytest_ckpt_compat._renames.units.paths import home, is_number, without_numbers
 
 _DIGITS = re.compile(r"\d{1,18}")
 
@@ -46,7 +46,7 @@ def _families(keys: Iterable[str]) -> dict[tuple[str, str], tuple[int, ...]]:
         segments = place.split(".")
         holders.update((".".join(segments[:depth]), segments[depth]) for depth in range(len(segments) - 2))
         for depth, segment in enumerate(segments[:-1]):
-            if not segment.isdigit() and (skeleton := without_numbers(segment)) != segment:
+            if not is_number(segment) and (skeleton := without_numbers(segment)) != segment:
                 parent = ".".join(segments[:depth])
                 children[without_numbers(parent), skeleton][parent].add(segment)
     return {
@@ -75,7 +75,7 @@ def _rewritten(key: str, families: Mapping[tuple[str, str], Sequence[int]]) -> s
     result: list[str] = []
     for depth, segment in enumerate(segments):
         counting = families.get((without_numbers(".".join(segments[:depth])), without_numbers(segment)))
-        if counting is not None and not segment.isdigit():
+        if counting is not None and not is_number(segment):
             words = [word.strip("_-") for word in _DIGITS.split(segment)]
             numbers = _DIGITS.findall(segment)
             result += ["_".join(word for word in words if word), *(numbers[place] for place in counting)]

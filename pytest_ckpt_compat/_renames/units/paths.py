@@ -48,7 +48,7 @@ def numbers(path: str) -> tuple[int, ...]:
 @lru_cache(maxsize=_REMEMBERED)
 def template(path: str) -> str:
     """Replaces the numbers of a path by ``#``: ``layers.#.attn.q``."""
-    return ".".join("#" if segment.isdigit() else segment for segment in path.split("."))
+    return ".".join("#" if is_number(segment) else segment for segment in path.split("."))
 
 
 @lru_cache(maxsize=_REMEMBERED)
