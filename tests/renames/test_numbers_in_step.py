@@ -326,3 +326,15 @@ def test_letters_and_numbers_count_in_stages_that_have_few_blocks() -> None:
                 rest = rest.replace(a, b)
             assert other == f"s{stage}.b{int(number) + 1}{rest}"
         assert len(pairs(side, new)) == len(old)
+
+
+def test_layers_that_are_alone_under_their_numbers_keep_them() -> None:
+    """Two convolutions of one shape among others, in a sorted file: no module around them holds more."""
+    old = merged(
+        *(conv(f"extractor.layers.{n}.conv", 8, 8, size) for n, size in enumerate((9, 3, 3, 3, 3, 2, 2))),
+        linear("fc", 8, 8),
+    )
+    changes = infer(dict(sorted(old.items())), renamed(old, ("extractor.", "")))
+    assert {(change.confidence, change.new[0]) for change in changes} == {
+        ("certain", key.removeprefix("extractor.")) for key in old if "extractor" in key
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -421,6 +421,25 @@ def test_a_layer_in_the_place_of_another_is_a_possibility(order: Callable[[Specs
     new = merged(body, linear("quantum_flux", 8, 3))
     changes = infer({key: old[key] for key in order(old)}, new)
     assert {change.confidence for change in changes if change.kind == "renamed"} == {"ambiguous"}
+
+
+@pytest.mark.parametrize(
+    ("words", "rest", "told"),
+    [
+        (("norm1", "norm2", "fc1"), 0, {"likely"}),
+        (("norm1", "fc1"), 0, {"ambiguous"}),  # few others got new names
+        (("norm1", "norm2", "fc1"), 1, {"ambiguous"}),  # something else was replaced
+    ],
+)
+@pytest.mark.parametrize("order", [list, sorted])
+def test_a_strange_name_among_other_new_names_is_likely(
+    words: Sequence[str], rest: int, told: set[str], order: Callable[[Specs], list[str]]
+) -> None:
+    body = renamed(transformer(), *((word, f"my_{word}") for word in words))
+    old = merged(transformer(), linear("dropout_gate", 8, 3), *[conv("out", 4, 4)] * rest)
+    new = merged(body, linear("quantum_flux", 8, 3), *[conv("leave", 4, 5)] * rest)
+    changes = infer({key: old[key] for key in order(old)}, new)
+    assert {change.confidence for change in changes if "quantum_flux" in "".join(change.new)} == told
 
 
 @pytest.mark.parametrize(("before", "after"), [(4, 6), (6, 4)])

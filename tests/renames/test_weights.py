@@ -94,6 +94,7 @@ def right(seed: int, weights: Weights) -> bool:
 SEEDS = {
     "name": 160,
     "telling": 817,
+    "same_number": 106,
     "same_path": 387,
     "roles": 474,
     "number_order": 70,

@@ -37,6 +37,10 @@ TIED = 0.4
 #: the former says nothing, the latter is a possibility. A kernel's shape hardly ever does.
 MATRIX, KERNEL = 2, 3
 
+#: Least number of other layers with new names from which on one without a common word is no accident, if no
+#: layer is left over.
+SEVERAL = 3
+
 #: Most alternatives that are named.
 _MOST_RIVALS = 6
 
@@ -57,17 +61,23 @@ def judge(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tu
     judged = {pair: Judgement("certain") for pair in kept}
     for pair, other in turned_or_exchanged(old, new, kept).items():
         judged[pair] = Judgement("ambiguous", (pair[1], other))
+    renamed = sum(_is_kin(evidence) for evidence in changed.values())
     for pair, evidence in changed.items():
-        judged |= _judged(pair, evidence, new, found)
+        expected = renamed >= SEVERAL and evidence.complete >= EXPLAINED
+        judged |= _judged(pair, evidence, new, found, expected=expected)
     return judged
 
 
+def _is_kin(evidence: Features) -> bool:
+    """Whether more than shape and place speaks for a match."""
+    return evidence.between or max(evidence.name, evidence.modules) >= KINSHIP
+
+
 def _judged(
-    pair: tuple[int, int], evidence: Features, new: Sequence[Unit], found: Alignment
+    pair: tuple[int, int], evidence: Features, new: Sequence[Unit], found: Alignment, *, expected: bool
 ) -> dict[tuple[int, int], Judgement]:
     probability = probability_of(evidence)
-    kin = evidence.between or max(evidence.name, evidence.modules) >= KINSHIP
-    stranger = not kin and evidence.dimensions < KERNEL
+    stranger = not (_is_kin(evidence) or expected) and evidence.dimensions < KERNEL
     if probability < POSSIBLE or (stranger and evidence.dimensions < MATRIX):
         return {}
     if (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
 from pytest_ckpt_compat._renames.match.groups import Groups, coded, nested_share, numbered
 from pytest_ckpt_compat._renames.units.owners import alike, alike_around
-from pytest_ckpt_compat._renames.units.paths import numbers, template
+from pytest_ckpt_compat._renames.units.paths import is_number, numbers, template
 from pytest_ckpt_compat._renames.units.similarities import similarities
 from pytest_ckpt_compat._renames.units.tokens import Names, is_spelt, path_tokens, segment_tokens
 
@@ -50,6 +50,8 @@ class Weights:
     roles: float = 0.6
     #: Position among the nodes whose paths differ only in numbers.
     number_order: float = 0.4
+    #: The same number of a layer that is alone under it, in a family with the same numbers.
+    same_number: float = 0.3
     #: Position among the nodes of the same kind.
     kind_order: float = 0.4
     #: Position in the file.
@@ -90,6 +92,7 @@ def given(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measur
         "shape": _by_value(pairs, [node.shape for node in old], [node.shape for node in new], _equal),
         "roles": _by_value(pairs, [node.roles for node in old], [node.roles for node in new], _agreement),
         "number_order": _number_order(old, new, pairs),
+        "same_number": _same_number(old, new, pairs),
         "kind_order": _kind_order(pairs),
         "file_order": _in_step(pairs.rows, pairs.cols, len(old), len(new)),
         "surroundings": _surroundings(old, new, pairs),
@@ -251,6 +254,37 @@ def _number_order(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -
     gap = np.abs(ours[pairs.rows] - theirs[pairs.cols])
     order: Floats = 1 - gap / np.maximum(many[pairs.rows], others[pairs.cols])
     return order
+
+
+def _same_number(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Floats:
+    """Measures whether two nodes have the same number, where index maps between modules say nothing of it.
+
+    They don't if a numbered module holds a single layer, or the number is the layer's own.
+    """
+    import numpy as np
+
+    codes: dict[Hashable, int] = {}
+    sides = []
+    for nodes in (old, new):
+        families: defaultdict[str, set[tuple[int, ...]]] = defaultdict(set)
+        for node in nodes:
+            families[template(node.path)].add(numbers(node.path))
+        whole = {name: frozenset(held) for name, held in families.items()}
+        own = [
+            (numbers(node.path), whole[template(node.path)]) if _is_alone(node) else None for node in nodes
+        ]
+        sides.append(
+            np.array([codes.setdefault(each, len(codes)) if each else -1 for each in own], dtype=np.intp)
+        )
+    ours, theirs = sides[0][pairs.rows], sides[1][pairs.cols]
+    same: Floats = ((ours == theirs) & (ours >= 0)).astype(np.float64)
+    return same
+
+
+def _is_alone(node: Node) -> bool:
+    """Whether a number stands behind the last of the modules that hold several layers."""
+    inside = node.path[len(node.modules[-1]) :] if node.modules else node.path
+    return any(map(is_number, inside.split(".")))
 
 
 def _positions(nodes: Sequence[Node]) -> tuple[Floats, Floats]:
