@@ -24,13 +24,18 @@ MOST = (
 )
 
 
-def certain(old: Specs, new: Specs, word: str) -> bool:
-    """Whether all changes of keys with a word are certain."""
-    found = {
+def confidences(old: Specs, new: Specs, word: str) -> set[str]:
+    """How confident the matches of keys with a word are."""
+    return {
         change.confidence
         for change in infer(old, new)
         if change.new and any(word in key for key in change.old)
     }
+
+
+def certain(old: Specs, new: Specs, word: str) -> bool:
+    """Whether all changes of keys with a word are certain."""
+    found = confidences(old, new, word)
     assert found
     return found == {"certain"}
 
@@ -97,7 +102,7 @@ def test_ranks_in_opposite_order_are_not_certain() -> None:
     """What now has number 0 may be what was second."""
     units = "stage.#.unit.1.convolution", "stage.#.unit.1.normalization"
     after = bottlenecks(*units, *(unit.replace("unit.1", "unit.0") for unit in units))
-    assert not certain(bottlenecks(*BEFORE), after, ".bn")
+    assert "certain" not in confidences(bottlenecks(*BEFORE), after, ".bn")
 
 
 def ranks_that_count(after: Sequence[str]) -> set[tuple[int, int]]:

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -16.04
+INTERCEPT = -17.02
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.14,
-        "modules": 0.58,
-        "blocks": 3.06,
-        "roles": 2.66,
-        "whole": 9.27,
-        "rarity": 4.99,
-        "distinct": 0.67,
+        "name": 2.06,
+        "modules": 0.66,
+        "blocks": 4.11,
+        "roles": 2.70,
+        "whole": 9.34,
+        "rarity": 4.90,
+        "distinct": 0.58,
     }
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.504
+CERTAIN = 0.501

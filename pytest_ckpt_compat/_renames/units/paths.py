@@ -6,9 +6,10 @@ import re
 from functools import lru_cache
 from itertools import cycle
 
-#: Longer ones are names: no model has so many layers, and Python refuses to read some of them.
-_NUMBER = re.compile(r"\d{1,18}")
-_NUMBERS = re.compile(r"(\d{1,18})")
+#: Most digits of a number. Longer ones are names: no model has so many layers; some cannot be read.
+_DIGITS = 18
+_NUMBER = re.compile(rf"\d{{1,{_DIGITS}}}")
+_NUMBERS = re.compile(rf"({_NUMBER.pattern})")
 
 #: Number of paths that are taken apart once: each is asked for by many steps.
 _REMEMBERED = 1 << 17
@@ -37,7 +38,7 @@ def home(key: str) -> str:
 
 def is_number(segment: str) -> bool:
     """Whether a segment is the number of a block."""
-    return _NUMBER.fullmatch(segment) is not None
+    return segment.isdecimal() and len(segment) <= _DIGITS
 
 
 def numbers(path: str) -> tuple[int, ...]:
