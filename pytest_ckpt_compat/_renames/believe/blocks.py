@@ -20,9 +20,9 @@ from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
 from pytest_ckpt_compat._renames.units.paths import modules_of, natural, without_numbers
 from pytest_ckpt_compat._renames.units.units import Unit
 
-#: What the numbers say: they settle it, are the same in a family of another size, make it plausible,
-#: or speak against it.
-SETTLED, STAYED, PLAUSIBLE, AGAINST = 1.0, 0.75, 0.5, 0.0
+#: What the numbers say: they settle it, make it plausible (the same ones in a family of another size do), or
+#: speak against it.
+SETTLED, PLAUSIBLE, AGAINST = 1.0, 0.75, 0.0
 
 
 def block_maps(
@@ -212,7 +212,7 @@ def _score(
         len(theirs.alike_beside(targets)) == len(alike) or _kept(module, counterparts, ours, theirs)
     )
     if all(_number(a) == _number(b) for a, b in zip(alike, targets, strict=True) if b):
-        return SETTLED if complete else STAYED
+        return SETTLED if complete else PLAUSIBLE
     family = _beside(module, counterparts, ours) if complete else []
     if complete and len(family) > len(alike) and _rising(targets[::-1], family[::-1], theirs):
         return PLAUSIBLE  # a decoder may count from its end, where others stand among those alike

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -17.02
+INTERCEPT = -18.04
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.06,
-        "modules": 0.66,
-        "blocks": 4.11,
+        "name": 2.20,
+        "modules": 0.58,
+        "blocks": 5.17,
         "roles": 2.70,
-        "whole": 9.34,
-        "rarity": 4.90,
-        "distinct": 0.58,
+        "whole": 9.38,
+        "rarity": 5.03,
+        "distinct": 0.41,
     }
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.501
+CERTAIN = 0.508
