@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -93,6 +94,57 @@ def test_what_does_not_fail_is_named(broken: pytest.Pytester, command: Command) 
     printed = command("accept", "net-v2", "net-v1", "--all", "--reason", "again")
     assert printed.code == 2
     assert "accept net-v2 net-v1: has nothing that fails and can be accepted" in printed.err
+
+
+@pytest.mark.parametrize("glob", ["net-*", "net-v[12]", "net-v{1,2}", "net-v{1..2}"])
+def test_a_glob_of_ids(broken: pytest.Pytester, command: Command, glob: str) -> None:
+    printed = command("accept", glob, "--rule", "CK202", "--reason", "the new task")
+    assert (printed.code, printed.err) == (0, "")
+    assert entries(broken) == [("net-v1", "CK202", "*"), ("net-v2", "CK202", "*")]
+
+
+def test_of_what_a_glob_finds_what_fails_is_accepted(broken: pytest.Pytester, command: Command) -> None:
+    command("accept", "net-v1", "--rule", "CK202", "--reason", "the new task")
+    assert command("accept", "net-v?", "--rule", "CK202", "--reason", "again").code == 0
+    assert [each[:2] for each in entries(broken)] == [("net-v1", "CK202"), ("net-v2", "CK202")]
+    assert command("accept", "net-*", "--all", "--reason", "all").code == 0
+    printed = command("accept", "net-*", "--all", "--reason", "all")
+    assert printed.code == 2
+    assert "accept net-*: has nothing that fails and can be accepted; leave it out" in printed.err
+    assert command("check").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (
+            ("run-*", "--all"),
+            "run-*: is neither a registered checkpoint nor a failing definition; known are net-v1",
+        ),
+        (("net-*", "--rule", "CK301"), "accept net-v1: has no failing CK301 whose keys match *; what fails"),
+    ],
+)
+def test_a_glob_that_finds_nothing_to_accept(
+    broken: pytest.Pytester, command: Command, words: tuple[str, ...], complaint: str
+) -> None:
+    printed = command("accept", *words, "--reason", "the new task")
+    assert printed.code == 2
+    assert complaint in printed.err
+    assert entries(broken) == []
+
+
+def test_an_update_takes_a_glob_of_ids(broken: pytest.Pytester, command: Command) -> None:
+    broken.run(
+        sys.executable, "-c", "import torch, models; torch.save(models.Net(classes=5).state_dict(), 'net.pt')"
+    )
+    assert command("update", "net-v1").code == 1
+    printed = command("update", "net-*")
+    assert printed.code == 0, printed.out
+    printed = command("update", "run-*")
+    assert printed.code == 2
+    assert (
+        "run-*: is not a registered checkpoint; nothing was written; known are net-v1, net-v2" in printed.err
+    )
 
 
 def test_a_rule_or_all_is_wanted(

@@ -15,6 +15,7 @@ from pytest_ckpt_compat._check.contribution import Contribution
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.internal import in_a_line
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._registry import ids as ids_of
 from pytest_ckpt_compat._report import migrations as migrations_report
 from pytest_ckpt_compat._report import of_run, overview, summary
 from pytest_ckpt_compat._report.migrations import Migrations
@@ -243,7 +244,7 @@ def require_registered(rewrite: Iterable[str], ids: Iterable[str]) -> None:
     for identifier in sorted(rewrite):
         if identifier not in known:
             problem = "is not a registered checkpoint; nothing was written"
-            raise UsageError(identifier, problem, f"known are {', '.join(known) or 'none'}")
+            raise UsageError(identifier, problem, ids_of.known_are(identifier, known))
 
 
 def _write(contributions: Sequence[Contribution], context: Context, full: bool) -> tuple[list[str], bool]:

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command's parser."""
     parser = commands.add_parser("accept", help="accept breaks that are meant, with a reason")
     parser.add_argument(
-        "id", metavar="ID", nargs="+", help="a checkpoint or definition, as the failure names it"
+        "id",
+        metavar="ID",
+        nargs="+",
+        help='a checkpoint or definition, as the failure names it, or a glob over them ("run-*")',
     )
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--rule", help="rule id (CK202)")
@@ -58,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Writes the acceptances, all or none, and prints them. What the ids concern is checked once.
 
     Raises:
-        UsageError: of one of the ids, nothing that fails is chosen.
+        UsageError: of one of the ids, or of all that globs find, nothing that fails is chosen.
         CkptCompatError: a file cannot be read or written; then nothing was written.
     """
     from pytest_ckpt_compat._check import acceptance
@@ -72,19 +74,29 @@ def run(arguments: argparse.Namespace) -> int:
     entries = accepted.load(context.folder)
     chosen: list[Entry] = []
     left: list[str] = []
+    passed: list[UsageError] = []
     for verdict in verdicts:
         wanted = accepted.Entry(
             verdict.name, arguments.rule or "", arguments.key, arguments.reason, arguments.until
         )
+        named = verdict.name in names
         if arguments.all and verdict.compatible and not acceptance.rules_of(verdict):
-            left.append(verdict.name)
-        elif arguments.all:
-            chosen += acceptance.accept_all(verdict, entries, wanted, context.today)
-        else:
-            chosen.append(acceptance.accept(verdict, entries, wanted, context.today))
+            left += [verdict.name] if named else []
+            continue
+        try:
+            if arguments.all:
+                chosen += acceptance.accept_all(verdict, entries, wanted, context.today)
+            else:
+                chosen.append(acceptance.accept(verdict, entries, wanted, context.today))
+        except UsageError as error:  # a glob asks for what can be accepted of all that it finds
+            if named:
+                raise
+            passed.append(error)
+    if not chosen and passed:
+        raise passed[0]
     if not chosen:
         raise UsageError(
-            f"accept {' '.join(left)}", "has nothing that fails and can be accepted", "leave it out"
+            f"accept {' '.join(left or names)}", "has nothing that fails and can be accepted", "leave it out"
         )
     print("\n".join(written(context.folder, chosen)))
     for name in left:
@@ -124,45 +136,38 @@ def _lines(entry: Entry, stored: Sequence[Entry], file: str) -> list[str]:
 def _find(project: Project, names: Sequence[str], ref: str | None) -> tuple[Context, list[Verdict]]:
     """The verdicts that go by these ids; where several go by one, a verdict with the changes of all."""
     from pytest_ckpt_compat._cli.check import check
+    from pytest_ckpt_compat._registry import ids
 
-    checked = check(project, ref, only=_concerned(project, names))
+    checked = check(project, ref, only=_concerned(project, names, compared=ref is not None))
     known: dict[str, list[Verdict]] = {}
     verdicts = (verdict for result in checked.results for verdict in result.verdicts)
     for verdict in (*verdicts, *checked.outcome.missing):
         known.setdefault(verdict.name, []).append(verdict)
     there = list(dict.fromkeys((*(each.id for each in project.registrations), *known)))
-    for name in names:
+    meant = ids.meant(names, known)
+    for name in meant:
         if name not in known:
             compared = "" if ref else _ONLY_COMPARED
             raise UsageError(
                 name,
                 "is neither a registered checkpoint nor a failing definition",
-                f"known are {_nearest(name, there)}{compared}",
+                f"{ids.known_are(name, there)}{compared}",
             )
-    return project.context, [joined(known[name]) for name in names]
+    return project.context, [joined(known[name]) for name in meant]
 
 
-def _nearest(name: str, there: Sequence[str]) -> str:
-    """The ids that there are; of many, those like a name first, and how many more there are."""
-    like = get_close_matches(name, there, _MOST)
-    shown = list(dict.fromkeys((*like, *there)))[:_MOST] if len(there) > _MOST else there
-    more = (
-        f" and {len(there) - len(shown)} more: ckpt-compat status lists them"
-        if len(there) > len(shown)
-        else ""
-    )
-    return f"{', '.join(shown)}{more}"
-
-
-def _concerned(project: Project, names: Sequence[str]) -> frozenset[str] | None:
+def _concerned(project: Project, names: Sequence[str], compared: bool) -> frozenset[str] | None:
     """Ids of the checkpoints whose checks give the verdicts of these names; None where all may be needed."""
+    from pytest_ckpt_compat._registry import ids
     from pytest_ckpt_compat._snapshots.accepted import FORWARD
 
-    wanted = {name.removesuffix(FORWARD) for name in names}
     used = {each.id: _used(each) for each in project.registrations}
-    if not wanted.issubset({name for ids in used.values() for name in ids}):
-        return None
-    return frozenset(key for key, ids in used.items() if not wanted.isdisjoint(ids))
+    known = {name for all_of_one in used.values() for name in all_of_one}
+    named = [name.removesuffix(FORWARD) for name in names]
+    wanted = set(ids.meant(named, known))
+    if not wanted.issubset(known) or (compared and not known.issuperset(named)):
+        return None  # of a comparison, a glob also finds what went since
+    return frozenset(key for key, own in used.items() if not wanted.isdisjoint(own))
 
 
 def _used(registration: Registration) -> frozenset[str]:

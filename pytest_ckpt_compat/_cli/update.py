@@ -25,7 +25,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "Options that are not known here, and all after --, are passed on to pytest, which collects.",
     )
     parser.add_argument(
-        "ids", metavar="ID", nargs="*", help="a checkpoint whose file was replaced on purpose"
+        "ids",
+        metavar="ID",
+        nargs="*",
+        help='a checkpoint whose file was replaced on purpose, or a glob over them ("run-*")',
     )
     parser.add_argument(
         "--verify",
@@ -79,13 +82,16 @@ def _update(project: Project, identifiers: Sequence[str], ref: str | None) -> tu
     from pytest_ckpt_compat._check.run import require_registered
     from pytest_ckpt_compat._cli.check import check_all, compared_with
     from pytest_ckpt_compat._premerge import ignored
+    from pytest_ckpt_compat._registry import ids
     from pytest_ckpt_compat._snapshots import accepted_merge
 
-    require_registered(identifiers, [each.id for each in project.registrations])
+    known = [each.id for each in project.registrations]
+    identifiers = ids.meant(identifiers, known)
+    require_registered(identifiers, known)
     settled = tuple(accepted_merge.settle(project.context.folder))
     with compared_with(project, ref) as compared:
         context = replace(compared, update=True, rewrite=frozenset(identifiers))
-        outcome = check_all(project, context)[1]
+        outcome = check_all(project, context, prune=False)[1]
     return replace(
         outcome, lines=(*settled, *outcome.lines, *ignored.remarks(context.folder))
     ), project.left_out

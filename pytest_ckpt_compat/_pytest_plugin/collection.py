@@ -19,6 +19,7 @@ from pytest_ckpt_compat._pytest_plugin.keys import REGISTRATIONS, SESSION
 from pytest_ckpt_compat._pytest_plugin.marks import Marks, read_marks
 from pytest_ckpt_compat._pytest_plugin.progress import shown
 from pytest_ckpt_compat._registry import project_file
+from pytest_ckpt_compat._registry.ids import known_are
 from pytest_ckpt_compat._registry.names import MARKER, PROJECT_FILES
 from pytest_ckpt_compat._registry.registration import Registration
 
@@ -78,7 +79,7 @@ def registration_of(project: Project, identifier: str, otherwise: str) -> Regist
     known = {each.id: each for each in project.registrations}
     if identifier not in known:
         problem = "is not the id of a registered checkpoint"
-        raise UsageError(identifier, problem, f"known are {', '.join(known)}; {otherwise}")
+        raise UsageError(identifier, problem, f"{known_are(identifier, known)}; {otherwise}")
     found = known[identifier]
     if found.problem is not None:
         raise found.problem

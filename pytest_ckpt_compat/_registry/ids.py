@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.globs import matches
 from pytest_ckpt_compat._registry.names import DEFINITIONS, SNAPSHOT_SUFFIX
 
 #: Bytes of an id in UTF-8.
@@ -13,6 +16,10 @@ LONGEST = 512
 #: Bytes of a file's name on the usual file systems.
 _LONGEST_NAME = 255
 _FORBIDDEN = frozenset('\\:*?"<>|')
+#: Begins what makes a name a glob; an id may have the last two itself.
+_OF_GLOBS = frozenset("*?[{")
+#: Ids that a message names at most.
+_NAMED = 8
 #: Names that Windows keeps for devices, whatever follows after a dot.
 _DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])\Z", re.IGNORECASE)
 
@@ -55,6 +62,29 @@ def problem_of(identifier: str) -> str:
         return f"which is too long for a file name: more than {most} bytes without a slash"
     size = len(identifier.encode())
     return f"which is too long: {size} bytes, and {LONGEST} are the limit" if size > LONGEST else ""
+
+
+def meant(names: Iterable[str], known: Collection[str]) -> list[str]:
+    """The ids that names on a command line stand for, each once: a glob, for those known that it matches.
+
+    A name that is known is no glob; what matches nothing stays as it is, for the caller's message.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        globbed = name not in known and not _OF_GLOBS.isdisjoint(name)
+        hits = [each for each in known if matches(each, name)] if globbed else []
+        found |= dict.fromkeys(hits or [name])
+    return list(found)
+
+
+def known_are(name: str, known: Collection[str]) -> str:
+    """``known are a, b``: all ids; of many, those like an unknown name first, and how many more there are."""
+    there = list(dict.fromkeys(known))
+    if len(there) > _NAMED:
+        there = list(dict.fromkeys((*get_close_matches(name, there, _NAMED), *there)))[:_NAMED]
+    left = len({*known}) - len(there)
+    more = f" and {left} more: ckpt-compat status lists them" if left else ""
+    return f"known are {', '.join(there) or 'none'}{more}"
 
 
 class Ids:
