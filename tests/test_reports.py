@@ -119,6 +119,28 @@ def test_annotations_are_escaped_and_fewer_than_ten() -> None:
     assert github.render(Run((Entry("n", "ok", "h", "t"),), "")) == []
 
 
+def test_github_gets_one_annotation_for_a_cause() -> None:
+    def broken(name: str, key: str) -> Entry:
+        change = {"rule": "CK101", "kind": "missing", "severity": "error", "old": [], "new": [key]}
+        text = f"CK101 {name}: 1 missing\n\n  + {key}\n  accept: ckpt-compat accept {name} --rule CK101"
+        data = {"changes": [change], "old": {"source": f"{name}.pt"}, "notes": []}
+        return Entry(name, "broken", text.partition("\n")[0], text, "m.py:1", data)
+
+    run = Run(
+        tuple(broken(f"run-{number}", "one" if number % 2 else "two") for number in range(300)), "compared"
+    )
+    even, odd = github.render(run, "")
+    assert even.startswith(
+        "::error file=m.py,line=1,title=run-0 and 149 more checkpoint compatibility::"
+        "CK101 run-0 and 149 more: 1 missing%0A%0A  + two%0A  accept: ckpt-compat accept run-0 run-2 run-4 "
+    )
+    assert odd.startswith("::error file=m.py,line=1,title=run-1 and 149 more checkpoint compatibility::")
+    many = Run(tuple(broken(f"run-{number}", f"key{number // 2}") for number in range(30)), "compared")
+    *shown, last = github.render(many, "")
+    assert len(shown) == 8
+    assert last.startswith("::error title=checkpoint compatibility::14 more: run-16, run-17,")
+
+
 def test_markdown_leaves_names_alone_and_stays_below_its_limit() -> None:
     odd = Entry("<b>|`x`_*@all#1", "broken", "h\n| a |", "```\ntext", "")
     page = markdown.render(Run((odd,), "compared"))

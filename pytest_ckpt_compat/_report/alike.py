@@ -39,7 +39,7 @@ def lines(entries: Iterable[Entry]) -> list[str]:
         shown = group if len(group) <= _FEW else group[:1]
         for each in shown:
             others = group[1:] if shown is not group else ()
-            found.append(_headline(each, len(others)))
+            found.append(headline((each, *others)))
             found += [f"  {hint}" for hint in each.hints]
             found += [f"  note: {visible(note)}" for note in each.notes]
             found += [_same(others, False)] if others else []
@@ -72,11 +72,12 @@ def block(group: Sequence[Entry]) -> str:
     ]
     commands = iter(accepted)
     told = [next(commands) if line.startswith(start) else line for line in rest]
-    return "\n".join([_headline(first, len(others)), *told, _same(others, not accepted)])
+    return "\n".join([headline(group), *told, _same(others, not accepted)])
 
 
-def _headline(entry: Entry, others: int) -> str:
-    """The headline, which counts those of which the same is said."""
+def headline(group: Sequence[Entry]) -> str:
+    """The headline of the first, which counts the others of which the same is to be said."""
+    entry, others = group[0], len(group) - 1
     if not others:
         return entry.headline
     name = re.escape(visible(entry.id))

@@ -1,11 +1,16 @@
-"""The report as GitHub annotations, on the line that all breaks are about, or that of the class."""
+"""The report as GitHub annotations, on the line that all breaks are about, or that of the class.
+
+Checkpoints of which the same is to be said share one, as in the text report.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_ckpt_compat._core.display import visible
+from pytest_ckpt_compat._report import alike
 from pytest_ckpt_compat._report.findings import of_entry
 from pytest_ckpt_compat._report.summary import Entry, Run, State
 
@@ -33,12 +38,13 @@ def render(run: Run, workspace: str = "") -> list[str]:
         lines.append(remark("notice", "; ".join(run.settings)))
     for level in ("error", "warning", "notice"):
         found = [each for each in run.entries if _LEVELS.get(each.state) == level]
-        shown = found if len(found) <= _MOST else found[: _MOST - 1]
+        groups = alike.groups(found)
+        shown = groups if len(groups) <= _MOST else groups[: _MOST - 1]
         lines += [_command(level, each, workspace) for each in shown]
-        hidden = len(found) - len(shown)
+        hidden = [each for group in groups[len(shown) :] for each in group]
         if hidden:
-            names = ", ".join(visible(each.id) for each in found[len(shown) :])
-            lines.append(remark(level, f"{hidden} more: {names}"))
+            names = ", ".join(visible(each.id) for each in hidden)
+            lines.append(remark(level, f"{len(hidden)} more: {names}"))
     return lines
 
 
@@ -47,8 +53,10 @@ def remark(level: str, text: str) -> str:
     return f"::{level} title={_property('checkpoint compatibility')}::{_data(text)}"
 
 
-def _command(level: str, entry: Entry, workspace: str) -> str:
-    properties = [f"title={_property(visible(entry.id) + ' checkpoint compatibility')}"]
+def _command(level: str, group: Sequence[Entry], workspace: str) -> str:
+    """The workflow command for the annotation of entries of which the same is to be said."""
+    entry = group[0]
+    properties = [f"title={_property(visible(alike.title(group)) + ' checkpoint compatibility')}"]
     about = {each.where for each in of_entry(entry.findings) if each.open}
     for where in (*(about if len(about) == 1 else ()), entry.where):
         file, _, line = where.rpartition(":")
@@ -58,7 +66,7 @@ def _command(level: str, entry: Entry, workspace: str) -> str:
         if not path.startswith(".."):
             properties = [f"file={_property(path.replace(os.sep, '/'))}", f"line={line}", *properties]
             break
-    text = entry.text if level == "error" else entry.headline
+    text = alike.block(group) if level == "error" else alike.headline(group)
     return f"::{level} {','.join(properties)}::{_data(text)}"
 
 
