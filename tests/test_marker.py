@@ -289,9 +289,22 @@ def test_a_file_that_cannot_be_read(project: pytest.Pytester, content: bytes, co
     project.makepyfile(PLAIN)
     result = run(project)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines([f"CK905 net.pt: *net.pt: {complaint}"])
+    result.stdout.fnmatch_lines([f"CK905 net.pt: net.pt: {complaint}"])
     result.stdout.no_fnmatch_line("*Traceback*")
     assert not (project.path / "ckpt_snapshots").exists()
+
+
+def test_a_file_that_cannot_be_read_is_named_from_the_root(project: pytest.Pytester) -> None:
+    folder = project.mkdir("sub")
+    (folder / "net.safetensors.index.json").write_text('{"weight_map": {"a": "gone.safetensors"}}')
+    (folder / "part.safetensors.index.json").write_text('{"weight_map": {"a": "part.safetensors"}}')
+    (folder / "part.safetensors").write_bytes(b"cut")
+    project.makepyfile(PLAIN.replace("net.pt", "sub/*.index.json"))
+    result = run(project)
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["CK905 sub/net.*.json: sub/net.safetensors.index.json: 1 of its 1 *"])
+    result.stdout.fnmatch_lines(["CK905 sub/part.*.json: sub/part.safetensors*: *"])
+    result.stdout.no_fnmatch_line(f"CK905*{project.path}*")
 
 
 def test_every_key_is_printed_at_vv(project: pytest.Pytester) -> None:

@@ -6,16 +6,32 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check.containers import fitting
-from pytest_ckpt_compat._core.errors import ChoiceError, ReadError
+from pytest_ckpt_compat._core.errors import ChoiceError, CkptCompatError, ReadError
 from pytest_ckpt_compat._core.parts import joined
 from pytest_ckpt_compat._core.structure import Source, Structure
 from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._registry.registration import Registration
 
 #: Most state_dicts that a message names.
 _SHOWN = 4
+
+
+@contextlib.contextmanager
+def told_as_registered(registration: Registration) -> Iterator[None]:
+    """What raises names files as reports do: below the folder from which the registration's path is shown."""
+    try:
+        yield
+    except CkptCompatError as error:
+        path = str(registration.path)
+        folder = path.removesuffix(str(Path(registration.shown)))
+        if not registration.address and folder != path and folder != os.sep:
+            error.subject = error.subject.removeprefix(folder)
+            error.problem = error.problem.replace(folder, "")
+        raise
 
 
 def read_for(

@@ -15,7 +15,7 @@ from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
 from pytest_ckpt_compat._check.optimizer_files import with_optimizers
 from pytest_ckpt_compat._check.parts import held
 from pytest_ckpt_compat._check.proven import with_proven
-from pytest_ckpt_compat._check.reading import read_for
+from pytest_ckpt_compat._check.reading import read_for, told_as_registered
 from pytest_ckpt_compat._check.settings import with_settings
 from pytest_ckpt_compat._check.update import Over, difference
 from pytest_ckpt_compat._core import adapters
@@ -146,7 +146,8 @@ def of_checkpoint(
         why = "" if registration.there or recorded else "is absent"
         return _from_snapshot(registration, definition, folder, stored, why)
     try:
-        structure, notes = read(registration, definition, None if named else stored.structure)
+        with told_as_registered(registration):
+            structure, notes = read(registration, definition, None if named else stored.structure)
     except UnreachableError as error:
         if named or not stored.there:
             raise
