@@ -34,6 +34,10 @@ _COMPANION = re.compile(
 #: An advice that offers to drop a tensor: any other one says what is lost with it.
 _MAY_DROP = re.compile(r"(?<!to )\bdrop (it|the key|these keys|them)\b")
 _HOOKED = "a hook of the model has a part in it, and the keys do not show which"
+#: Said of a tensor of the checkpoint that nothing is known to want, beside one of the model without a source,
+_LACKS = "nothing is known to want it, while the model lacks others: drop it, or say what it became"
+#: and where each of the model's may have its source among those that are in doubt.
+_IN_DOUBT = "whether anything wants it depends on what is in doubt: settle that first, or drop it"
 #: Said of a tensor of the model that nothing in the checkpoint is known to become.
 NO_SOURCE = (
     "nothing in the checkpoint is known to become it: say what does (--choose OLD=NEW), "
@@ -233,10 +237,10 @@ def settled(plan: Plan, old: Structure, new: Structure) -> Plan:
     live = [step for step in plan.live if step.confidence == "certain"]
     doubtful = [*plan.doubtful, *(step for step in plan.live if step.confidence != "certain")]
     decisions = list(plan.decisions)
-    free = _all_sourced(decisions, doubtful, new)
+    lacking = _lacking(decisions, doubtful, new)
     drops = [step for step in live if step.op == DROP and step.evidence != CHOSEN]
     blocks = _forms_that_stay(drops, old)
-    kept = {step: _why_kept(step, free, blocks, old) for step in drops}
+    kept = {step: _why_kept(step, lacking, blocks, old) for step in drops}
     kept = {step: why for step, why in kept.items() if why}
     live = [step for step in live if step not in kept]
     copies = {key for step in doubtful for key in step.rivals}  # of which that step says all
@@ -253,11 +257,12 @@ def settled(plan: Plan, old: Structure, new: Structure) -> Plan:
     return Plan(tuple(live), tuple(doubtful), tuple(decisions))
 
 
-def _all_sourced(decisions: Iterable[Decision], doubtful: Sequence[Step], new: Structure) -> bool:
-    """Whether every tensor of the model certainly has its source: else what is left over may be it."""
+def _lacking(decisions: Iterable[Decision], doubtful: Sequence[Step], new: Structure) -> str:
+    """Why what is left over may be of use: not every tensor of the model has a certain source; else ""."""
     wanted = (key for each in decisions if not each.old for key in each.new)
-    unsourced = any(new.tensors[key].dtype != OBJECT for key in wanted if key in new.tensors)
-    return not unsourced and not doubtful
+    if any(new.tensors[key].dtype != OBJECT for key in wanted if key in new.tensors):
+        return _LACKS
+    return _IN_DOUBT if doubtful else ""
 
 
 def _forms_that_stay(drops: Sequence[Step], old: Structure) -> set[object]:
@@ -271,12 +276,12 @@ def _form(key: str, old: Structure) -> object:
     return (segments, old.tensors[key].shape) if None in segments else key
 
 
-def _why_kept(step: Step, free: bool, blocks: set[object], old: Structure) -> str:
+def _why_kept(step: Step, lacking: str, blocks: set[object], old: Structure) -> str:
     """Why it is not certain that what a step drops is of no use; "" if it is."""
     if any(_COMPANION.search(key) and not key.endswith(EXTRA_STATE) for key in step.old):
         return "it says how another tensor is to be read: merge it into that one before you load"
-    if not free:
-        return "nothing is known to want it, while the model lacks others: drop it, or say what it became"
+    if lacking:
+        return lacking
     if any(_form(key, old) in blocks for key in step.old):
         return "there are fewer of these blocks now, and which of them went is not known: drop it, or move it"
     return ""
