@@ -103,14 +103,14 @@ def _snapshot_of(text: str) -> str:
     """
     if is_url(text) or os.path.lexists(text) or ":" in text:
         return text
-    from pytest_ckpt_compat._registry import ids, project_file
-    from pytest_ckpt_compat._registry.names import SNAPSHOT_DIR
+    from pytest_ckpt_compat._registry import ids, pytest_file
     from pytest_ckpt_compat._snapshots import store
 
     if ids.problem_of(text):
         return text
-    folder = project_file.read(Path.cwd()).snapshot_dir or SNAPSHOT_DIR
-    path = Path(folder, store.checkpoint_name(text))
+    root = pytest_file.root_of(Path.cwd())
+    whole = root / pytest_file.snapshot_dir(root) / store.checkpoint_name(text)
+    path = Path(os.path.relpath(whole))
     if path.is_file():
         return str(path)
     problem = f"there is no such file, nor {path.as_posix()}, its snapshot if it is an id"

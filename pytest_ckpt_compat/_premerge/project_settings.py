@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from pytest_ckpt_compat._core import files
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._premerge import git
-from pytest_ckpt_compat._registry import project_file
-from pytest_ckpt_compat._registry.names import OWN_FILE, SNAPSHOT_DIR
+from pytest_ckpt_compat._registry import project_file, pytest_file
+from pytest_ckpt_compat._registry.names import OWN_FILE
 from pytest_ckpt_compat._registry.project_file import Settings
 
 
@@ -25,13 +26,23 @@ def settings_at(base: git.Base, root: Path) -> Settings:
     """
 
     def text_of(name: str) -> str | None:
-        try:
-            text = git.read(base, root / name, files.SETTINGS_BYTES)
-        except ValueError as error:
-            raise UsageError(name, f"cannot be read: {error}", "check the file") from error
+        text = read(name)
         return text if text is not None and (name == OWN_FILE or "ckpt_compat" in text) else None
 
+    read = _texts(base, root)
     return project_file.settings_in(text_of)
+
+
+def _texts(base: git.Base, root: Path) -> Callable[[str], str | None]:
+    """Name of a file in the root folder -> its text at a commit; UsageError where it cannot be read."""
+
+    def text_of(name: str) -> str | None:
+        try:
+            return git.read(base, root / name, files.SETTINGS_BYTES)
+        except ValueError as error:
+            raise UsageError(name, f"cannot be read: {error}", "check the file") from error
+
+    return text_of
 
 
 def with_its_snapshots(base: git.Base, root: Path, folder: Path) -> git.Base:
@@ -39,7 +50,7 @@ def with_its_snapshots(base: git.Base, root: Path, folder: Path) -> git.Base:
     if git.files(base, folder):
         return base
     try:
-        before = root / (settings_at(base, root).snapshot_dir or SNAPSHOT_DIR)
+        before = root / pytest_file.snapshot_dir_in(_texts(base, root), settings_at(base, root))
     except UsageError:  # the comparison of the severities says so
         return base
     return replace(base, moved=(base.path_of(folder), base.path_of(before)))
