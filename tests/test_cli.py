@@ -325,3 +325,16 @@ def test_show_diff_and_migrate_take_the_id_of_a_recorded_checkpoint(
             "ckpt-compat: net-v9: there is no such file, nor kept/net-v9.json, its snapshot if it is an id; "
             "check the path, or give the file of the checkpoint\n"
         )
+
+
+def test_an_interrupt_while_the_command_is_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The modules of a command are imported then."""
+
+    def interrupted(_words: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_parsed", interrupted)
+    assert cli.main(["check"]) == 2
+    assert capsys.readouterr().err == "ckpt-compat: interrupted: not everything was checked; run it again\n"

@@ -30,7 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 compatible (or done), 1 incompatible, 2 could not check.
     """
     escape_what_cannot_be_shown(sys.stdout, sys.stderr)
-    arguments = _parsed(list(sys.argv[1:] if argv is None else argv))
+    try:
+        arguments = _parsed(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        return _interrupted()
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         code = run(arguments)
@@ -49,8 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(f"the output cannot be written ({error.strerror}); write it elsewhere, or make room")
         return COULD_NOT_CHECK
     except KeyboardInterrupt:
-        _complain("interrupted: not everything was checked; run it again")
-        return COULD_NOT_CHECK
+        return _interrupted()
     except BaseException as error:  # uncaught, it would exit with 1, which means incompatible, or with 0
         return _bug(error)
     return code
@@ -92,6 +94,11 @@ def _parsed(words: list[str]) -> argparse.Namespace:
 def _drop_output() -> None:
     """Keeps the interpreter from complaining at exit of what it could not write."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _interrupted() -> int:
+    _complain("interrupted: not everything was checked; run it again")
+    return COULD_NOT_CHECK
 
 
 def _bug(error: BaseException) -> int:
