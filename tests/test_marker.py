@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import save
@@ -85,6 +87,49 @@ def test_a_glob_becomes_an_item_for_each_file(project: pytest.Pytester) -> None:
     result = run(project, "-v")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines_random(["*test_net[[]runs/a/model.pt]*", "*test_net[[]runs/b/model.pt]*"])
+
+
+def test_a_name_that_is_a_glob_is_told_how_to_write(project: pytest.Pytester) -> None:
+    (project.path / "net.pt").rename(project.mkdir("[v1]") / "net.pt")
+    project.makepyfile(PLAIN.replace("net.pt", "[v1]/net.pt"))
+    run(project).stdout.fnmatch_lines(["* a file has this very name: write it as [[][[]]v1]/net.pt"])
+    project.makepyfile(PLAIN.replace("net.pt", "[[]v1]/net.pt"))
+    run(project).assert_outcomes(passed=1)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("glob", "found"),
+    [
+        ("[[]v1]/*.pt", ["[v1]/a.pt"]),
+        ("[z-a]/*.pt", []),
+        ("[&&~||--]/*.pt", ["&/a.pt"]),
+        ("[!&]*/*.pt", ["[v1]/a.pt", "v^/a.pt"]),
+        ("[[]*[]]/?.pt", ["[v1]/a.pt"]),
+        ("v[!!]/a.pt", ["v^/a.pt"]),
+        ("v[^^]a.pt", []),
+        ("[v1]/a.pt", []),
+        ("*[/]*", []),
+    ],
+)
+def test_globs_with_brackets_find_absent_files_as_they_find_others(
+    tmp_path: Path, glob: str, found: list[str]
+) -> None:
+    from pytest_ckpt_compat._core.errors import UsageError
+    from pytest_ckpt_compat._registry.paths import SearchPath, find_files
+
+    names = ("[v1]/a.pt", "&/a.pt", "v^/a.pt")
+    for there in (False, True):
+        for name in names if there else ():
+            (tmp_path / name).parent.mkdir()
+            (tmp_path / name).touch()
+        recorded = [] if there else [(name, name) for name in names]
+        search = SearchPath((tmp_path,), tmp_path, recorded.__iter__)
+        try:
+            shown = sorted(each for _, each in find_files("it", glob, search))
+        except UsageError:
+            shown = []
+        assert shown == found, there
 
 
 def test_a_glob_finds_absent_files_by_their_snapshots(project: pytest.Pytester) -> None:

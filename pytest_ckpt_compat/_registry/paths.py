@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fnmatch import translate
 from pathlib import Path
 
 from pytest_ckpt_compat._core import addresses
@@ -95,7 +96,10 @@ def find_files(subject: str, text: str, search: SearchPath) -> tuple[tuple[Path,
         if found:
             return tuple((path, shown) for shown, path in sorted(found.items()))
     folders = " or ".join(dict.fromkeys(map(str, search.folders)))
-    raise UsageError(subject, f"{text} matches no file in {folders}", "check the path")
+    advice = "check the path"
+    if any((folder / text).exists() for folder in search.folders):
+        advice = f"a file has this very name: write it as {glob.escape(text)}"
+    raise UsageError(subject, f"{text} matches no file in {folders}", advice)
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -108,7 +112,7 @@ def _segment(part: str) -> str:
     signs = {"*": "[^/]*", "?": "[^/]"}
     tokens = re.findall(r"\[!?\]?[^\]]*\]|.", part)
     return "".join(
-        "[" + token[1:].replace("\\", r"\\").replace("!", "^", token[1] == "!")
+        f"(?!/){translate(token)[len('(?s:') : -len(')_Z')]}"  # as fnmatch has it, which refuses none
         if len(token) > 1
         else signs.get(token, re.escape(token))
         for token in tokens
