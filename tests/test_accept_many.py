@@ -56,8 +56,8 @@ def test_every_rule_of_several_ids_is_accepted_at_once(broken: pytest.Pytester, 
     ] == [
         "accepted  CK202 head.* of net-v1 (2 changes)",
         "accepted  CK101 extra.* of net-v1 (2 changes)",
-        "accepted  CK202 head.* of net-v2 (2 changes)",
-        "accepted  CK101 extra.* of net-v2 (2 changes)",
+        "accepted  CK202 head.* of net-v2 (the 2 changes of net-v1)",
+        "accepted  CK101 extra.* of net-v2 (the 2 changes of net-v1)",
     ]
     assert command("check").code == 0
 
@@ -94,6 +94,14 @@ def test_what_does_not_fail_is_named(broken: pytest.Pytester, command: Command) 
     printed = command("accept", "net-v2", "net-v1", "--all", "--reason", "again")
     assert printed.code == 2
     assert "accept net-v2 net-v1: has nothing that fails and can be accepted" in printed.err
+
+
+def test_the_same_changes_are_printed_once(broken: pytest.Pytester, command: Command) -> None:
+    printed = command("accept", "net-v1", "net-v2", "--rule", "CK202", "--reason", "the new task")
+    first, *changes, second = printed.out.splitlines()
+    assert first.startswith("accepted  CK202 * of net-v1 (2 changes) in ckpt_snapshots/accepted/")
+    assert [each.split()[0] for each in changes] == ["head.weight", "head.bias"]
+    assert second.startswith("accepted  CK202 * of net-v2 (the 2 changes of net-v1) in ckpt_snapshots/")
 
 
 @pytest.mark.parametrize("glob", ["net-*", "net-v[12]", "net-v{1,2}", "net-v{1..2}"])

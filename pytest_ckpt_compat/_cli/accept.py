@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -113,24 +114,25 @@ def written(folder: Path, entries: Sequence[Entry]) -> list[str]:
     from pytest_ckpt_compat._snapshots import accepted, accepted_files
 
     files = accepted_files.save(folder, entries)
-    stored = accepted.load(folder)
-    return [
-        line
-        for entry, file in zip(entries, files, strict=True)
-        for line in _lines(entry, stored, f"{folder.name}/{file}")
-    ]
-
-
-def _lines(entry: Entry, stored: Sequence[Entry], file: str) -> list[str]:
-    changes = count(len(entry.changes), "change")
-    lines = [f"accepted  {entry.rule} {entry.key} of {entry.id} ({changes}) in {file}"]
-    lines += [f"  {change}" for change in entry.changes[:_MOST]]
-    if len(entry.changes) > _MOST:
-        lines.append(f"  ... {len(entry.changes) - _MOST} more")
-    same = sum(each.identity == entry.identity for each in stored)
-    if same > 1:
-        lines.append(f"note: {same} entries have this id, rule and key; this one was updated")
+    stored = Counter(each.identity for each in accepted.load(folder))
+    lines: list[str] = []
+    told: dict[tuple[str, ...], str] = {}
+    for entry, file in zip(entries, files, strict=True):
+        first = told.setdefault(entry.changes, entry.id)
+        number = count(len(entry.changes), "change")
+        number = number if first == entry.id else f"the {number} of {first}"
+        lines.append(f"accepted  {entry.rule} {entry.key} of {entry.id} ({number}) in {folder.name}/{file}")
+        lines += _changes(entry) if first == entry.id else ()
+        same = stored[entry.identity]
+        if same > 1:
+            lines.append(f"note: {same} entries have this id, rule and key; this one was updated")
     return lines
+
+
+def _changes(entry: Entry) -> Iterator[str]:
+    yield from (f"  {change}" for change in entry.changes[:_MOST])
+    if len(entry.changes) > _MOST:
+        yield f"  ... {len(entry.changes) - _MOST} more"
 
 
 def _find(project: Project, names: Sequence[str], ref: str | None) -> tuple[Context, list[Verdict]]:
