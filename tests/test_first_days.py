@@ -155,6 +155,19 @@ def test_an_update_tells_the_snapshots_that_git_ignores(project: pytest.Pytester
     assert "ignored" not in command("update").out
 
 
+def test_the_commands_of_git_name_a_folder_below_another(project: pytest.Pytester, command: Command) -> None:
+    table = '[[tool.ckpt_compat.checkpoint]]\nid = "v1"\npath = "net.pt"\nmodel = "models:Net"\n'
+    project.makepyprojecttoml(f"{SETTINGS}ckpt_snapshot_dir = 'data/snaps of v1'\n{table}")
+    (project.path / ".gitignore").write_text("data\n")
+    git(project.path, "init", "-q", "-b", "main")
+    assert "commit with git add --force 'data/snaps of v1'," in command("update").out
+    git(project.path, "add", "--force", "data/snaps of v1")
+    project.makepyprojecttoml(f"{SETTINGS}ckpt_snapshot_dir = 'data/snaps of v1'\n")
+    (project.path / "data" / "snaps of v1" / "v1.json").unlink()
+    printed = command("retire", "v1", "--reason", "nobody loads it").err
+    assert "if it was pruned, git restore 'data/snaps of v1/v1.json' first" in printed
+
+
 def test_a_pattern_takes_snapshots_back_in(project: pytest.Pytester, command: Command) -> None:
     table = '[[tool.ckpt_compat.checkpoint]]\npath = "net.pt"\nmodel = "models:Net"\n'
     project.makepyprojecttoml(SETTINGS + table)

@@ -74,8 +74,13 @@ def test_the_update_says_what_it_did_and_is_idle_the_second_time(project: pytest
 
 def test_the_folder_is_a_setting(project: pytest.Pytester) -> None:
     project.makepyfile(TEST)
-    project.runpytest_inprocess("--ckpt-update", "-o", "ckpt_snapshot_dir=tests/prints")
+    folder = ("-o", "ckpt_snapshot_dir=tests/prints")
+    recorded = project.runpytest_inprocess("--ckpt-update", *folder)
     assert (project.path / "tests" / "prints" / "net.pt.json").exists()
+    recorded.stdout.fnmatch_lines(["recorded  tests/prints/net.pt.json: 6 tensors"])
+    save(project.path / "net.pt", classes=9)
+    result = project.runpytest_inprocess(*folder)
+    result.stdout.fnmatch_lines(["CK902 net.pt: net.pt differs from its snapshot tests/prints/net.pt.json *"])
 
 
 def test_a_changed_file_is_stale_until_it_is_recorded(project: pytest.Pytester) -> None:

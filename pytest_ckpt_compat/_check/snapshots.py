@@ -189,10 +189,11 @@ def compared(
     if stored is None or lacks:
         if not lacks:
             return Finding(unrecorded=(shown,))
-        detail = f"{folder.name}/{name} keeps no optimizer state; run {UPDATE}"
+        detail = f"{store.shown(folder, name)} keeps no optimizer state; run {UPDATE}"
         return Finding(changes=(Change("no-baseline", detail=detail),))
     if not same or (resume and fingerprint.digest(stored, True) != fingerprint.digest(structure, True)):
-        detail = f"{shown} differs from its snapshot {folder.name}/{name} ({difference(stored, structure)})"
+        how = difference(stored, structure)
+        detail = f"{shown} differs from its snapshot {store.shown(folder, name)} ({how})"
         return Finding(changes=(Change("stale-snapshot", detail=detail),))
     return Finding()
 
@@ -240,16 +241,18 @@ def _from_snapshot(
         raise recorded.error
     stored = recorded.structure
     if stored is None:
-        problem = f"neither the file nor its snapshot {folder.name}/{name} is there"
+        problem = f"neither the file nor its snapshot {store.shown(folder, name)} is there"
         advice = "fetch the file, or correct the path"
         if definition.configured and (model := repository(f"hf://{shown}")) and not model.inside:
             advice += f"; a model of the Hub is hf://{shown}"
         raise NoBaselineError(shown, problem, advice)
     whole = definition.parts or definition.loader is not None or not stored.source.parts
     if not whole or (definition.parts and not held(stored, definition)):
-        problem = f"its snapshot {folder.name}/{name} was recorded for a model of other parts, or of none"
+        problem = (
+            f"its snapshot {store.shown(folder, name)} was recorded for a model of other parts, or of none"
+        )
         raise NoBaselineError(shown, problem, "fetch the file, and record it again by its id")
-    note = f"{shown} {why}: checked from its snapshot {folder.name}/{name}"
+    note = f"{shown} {why}: checked from its snapshot {store.shown(folder, name)}"
     structure = replace(stored, source=replace(stored.source, path=shown))
     return structure, Finding(notes=(note,) if why else ())
 
@@ -291,13 +294,13 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
         ran = outputs.compared(subject.registration, definition, values, (stored, new))
         return Finding(settings=(*settings, *ran.changes), notes=(*notes, *ran.notes))
     if held(stored, definition) != definition.parts.keys():
-        detail = f"{folder.name}/{name} was recorded for a model of other parts; run {UPDATE}"
+        detail = f"{store.shown(folder, name)} was recorded for a model of other parts; run {UPDATE}"
         return Finding(changes=(Change("no-baseline", detail=detail),))
-    saved = replace(stored, values=values, source=replace(stored.source, path=f"{folder.name}/{name}"))
+    saved = replace(stored, values=values, source=replace(stored.source, path=store.shown(folder, name)))
     policy, others = subject.registration.policy, subject.elsewhere
     verdict = check_saved(saved, definition, policy, checkpoint=subject.structure, new=new, elsewhere=others)
     how = f"{difference(stored, new)}{RECORD_IT}"
-    detail = f"the definition differs from its snapshot {folder.name}/{name} ({how})"
+    detail = f"the definition differs from its snapshot {store.shown(folder, name)} ({how})"
     changed = (Change("definition-changed", detail=detail),)
     settings, notes = _settings(subject, stored, new, values, verdict.changes)
     ran = outputs.compared(subject.registration, definition, values, (stored, new), verdict.changes)
@@ -307,7 +310,7 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     if verdict.compatible:
         return Finding(changes=changed, settings=settings, notes=notes)
     if in_the_same_way(verdict, main, Severity.ERROR):
-        what = f"what the definition as recorded in {folder.name}/{name} saves does not load either"
+        what = f"what the definition as recorded in {store.shown(folder, name)} saves does not load either"
         then = _UPDATE_PROVEN if ran.proven else _UPDATE
         note = f"{what}, {shared(verdict, main, Severity.ERROR)}; {then}"
         later = tuple(

@@ -112,6 +112,7 @@ def written(folder: Path, entries: Sequence[Entry]) -> list[str]:
         SnapshotError: a file cannot be read or written; then nothing was written.
     """
     from pytest_ckpt_compat._snapshots import accepted, accepted_files
+    from pytest_ckpt_compat._snapshots.shown import shown_folder
 
     files = accepted_files.save(folder, entries)
     stored = Counter(each.identity for each in accepted.load(folder))
@@ -121,7 +122,9 @@ def written(folder: Path, entries: Sequence[Entry]) -> list[str]:
         first = told.setdefault(entry.changes, entry.id)
         number = count(len(entry.changes), "change")
         number = number if first == entry.id else f"the {number} of {first}"
-        lines.append(f"accepted  {entry.rule} {entry.key} of {entry.id} ({number}) in {folder.name}/{file}")
+        lines.append(
+            f"accepted  {entry.rule} {entry.key} of {entry.id} ({number}) in {shown_folder(folder)}/{file}"
+        )
         lines += _changes(entry) if first == entry.id else ()
         same = stored[entry.identity]
         if same > 1:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -49,6 +51,7 @@ def retire(project: Project, identifier: str, reason: str) -> list[str]:
     from pytest_ckpt_compat._check.checkpoint import used_names
     from pytest_ckpt_compat._core.display import visible
     from pytest_ckpt_compat._snapshots import accepted, accepted_files, store
+    from pytest_ckpt_compat._snapshots.shown import shown_folder
 
     folder = project.context.folder
     if not project.complete:
@@ -66,8 +69,8 @@ def retire(project: Project, identifier: str, reason: str) -> list[str]:
         candidates = ", ".join(store.identifier(name) for name in left if not store.is_definition(name))
         advice = f"without a registration are {candidates or 'no others'}"
         if not candidates:
-            advice = f"if it was pruned, git restore {store.shown(folder, own)} first"
-        raise UsageError(f"retire {identifier}", f"has no snapshot in {folder.name}", advice)
+            advice = f"if it was pruned, git restore {shlex.quote(os.path.relpath(folder / own))} first"
+        raise UsageError(f"retire {identifier}", f"has no snapshot in {shown_folder(folder)}", advice)
     gone = [own, *(name for name in left if store.is_definition(name))]
     changes = tuple(f"{visible(store.identifier(name))} -> (none)" for name in gone)
     entry = accepted.Entry(visible(identifier), "CK901", "*", reason.strip(), None, changes)
@@ -79,11 +82,11 @@ def retire(project: Project, identifier: str, reason: str) -> list[str]:
         store.remove(folder, name)
     removed = [f"removed   {store.shown(folder, name)}" for name in gone]
     removed += [
-        f"removed   {folder.name}/{each.file}: the accepted {each.rule} {each.key}"
+        f"removed   {shown_folder(folder)}/{each.file}: the accepted {each.rule} {each.key}"
         for each in before
         if each.file not in written
     ]
-    told = [f"wrote     {folder.name}/{name}: commit it, too" for name in written]
+    told = [f"wrote     {shown_folder(folder)}/{name}: commit it, too" for name in written]
     return [f"retired   {identifier}: {entry.reason}", *removed, *told, *(_empty(project) if same else ())]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -31,7 +32,7 @@ def remarks(folder: Path) -> list[str]:
     where = visible(f"{file}:{line}: {pattern}")
     shown = visible(store.shown(folder, name))
     ignored = count(len(found), "file")
-    add = f"git add --force {shlex.quote(folder.name)}"
+    add = f"git add --force {shlex.quote(os.path.relpath(folder))}"
     return [
         f"ignored   {ignored} by git, such as {shown} ({where}); commit with {add}, or change the pattern"
     ]

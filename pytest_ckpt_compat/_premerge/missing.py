@@ -15,6 +15,7 @@ from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._premerge import git
 from pytest_ckpt_compat._snapshots import fingerprint, store
+from pytest_ckpt_compat._snapshots.shown import shown_folder
 
 
 def missing(base: git.Base, folder: Path, used: Iterable[str]) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
@@ -38,7 +39,7 @@ def missing(base: git.Base, folder: Path, used: Iterable[str]) -> tuple[tuple[Ve
             unmatched.setdefault(key, []).append(name)
     replaced = store.replaced((name for name in before if name not in used), used - set(before))
     verdicts: list[Verdict] = []
-    lines = [] if before else [f"{base.label} has no snapshots in {folder.name}"]
+    lines = [] if before else [f"{base.label} has no snapshots in {shown_folder(folder)}"]
     for name in before:
         if name in used:
             continue

@@ -25,6 +25,7 @@ from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._core.rules import BY_ID
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._snapshots.conflicts import line_of_marker
+from pytest_ckpt_compat._snapshots.shown import shown_folder
 
 #: The one file of earlier versions.
 FILE = "accepted.toml"
@@ -89,11 +90,13 @@ def names(folder: Path) -> tuple[str, ...]:
         found = os.listdir(many)
     except FileNotFoundError as error:
         if many.is_symlink():
-            raise SnapshotError(f"{folder.name}/{FOLDER}", "is a link to nothing", _FOLDER) from error
+            raise SnapshotError(
+                f"{shown_folder(folder)}/{FOLDER}", "is a link to nothing", _FOLDER
+            ) from error
         found = []
     except OSError as error:
         problem = f"cannot be read as a folder: {error.strerror}"
-        raise SnapshotError(f"{folder.name}/{FOLDER}", problem, _FOLDER) from error
+        raise SnapshotError(f"{shown_folder(folder)}/{FOLDER}", problem, _FOLDER) from error
     return (*first, *sorted(f"{FOLDER}/{name}" for name in found if name.endswith(".toml")))
 
 
@@ -103,7 +106,7 @@ def entries_of(folder: Path, name: str) -> tuple[Entry, ...]:
     Raises:
         SnapshotError: the file cannot be read or used; names the entry and its key.
     """
-    return loads(read(folder, name), f"{folder.name}/{name}", name)
+    return loads(read(folder, name), f"{shown_folder(folder)}/{name}", name)
 
 
 def read(folder: Path, name: str) -> str:
@@ -118,7 +121,7 @@ def read(folder: Path, name: str) -> str:
     try:
         return files.read_bytes(path, files.SETTINGS_BYTES).decode("utf-8")
     except (OSError, ValueError) as error:
-        raise SnapshotError(f"{folder.name}/{name}", f"cannot be read: {error}", _REDO) from error
+        raise SnapshotError(f"{shown_folder(folder)}/{name}", f"cannot be read: {error}", _REDO) from error
 
 
 @functools.lru_cache(maxsize=1024)  # every check of a run asks for each

@@ -11,6 +11,7 @@ from pathlib import Path
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._snapshots import accepted, accepted_edit
 from pytest_ckpt_compat._snapshots.accepted import FILE, FOLDER, Entry
+from pytest_ckpt_compat._snapshots.shown import shown_folder
 from pytest_ckpt_compat._snapshots.writing import write
 
 #: Characters of an id in the name of a file.
@@ -35,7 +36,7 @@ def save(folder: Path, entries: Sequence[Entry]) -> list[str]:
         known = [each for each in before if each.identity == entry.identity]
         name = known[0].file if known else name_of(entry)
         found.append(name)
-        shown = f"{folder.name}/{name}"
+        shown = f"{shown_folder(folder)}/{name}"
         text = texts.get(name, accepted.read(folder, name))
         # A new entry's file is there where a person has made another entry of the one it was written for.
         texts[name] = accepted_edit.put(text, entry, shown) if text else accepted_edit.alone(entry)
@@ -43,7 +44,7 @@ def save(folder: Path, entries: Sequence[Entry]) -> list[str]:
         for each in known[1:]:
             if each.file != name and covers.issuperset(map(visible, each.changes)):
                 text = texts.get(each.file, accepted.read(folder, each.file))
-                texts[each.file] = accepted_edit.without(text, [each], f"{folder.name}/{each.file}")
+                texts[each.file] = accepted_edit.without(text, [each], f"{shown_folder(folder)}/{each.file}")
     _write(folder, texts)
     return found
 
@@ -55,7 +56,7 @@ def drop(folder: Path, gone: Collection[Entry]) -> None:
         SnapshotError: a file cannot be read, edited or written; what was there stays.
     """
     texts = {
-        name: accepted_edit.without(accepted.read(folder, name), gone, f"{folder.name}/{name}")
+        name: accepted_edit.without(accepted.read(folder, name), gone, f"{shown_folder(folder)}/{name}")
         for name in accepted.names(folder)
         if any(entry in gone for entry in accepted.entries_of(folder, name))
     }
@@ -90,7 +91,7 @@ def _write(folder: Path, texts: Mapping[str, str]) -> None:
 
 
 def _put(folder: Path, name: str, text: str) -> None:
-    empty = not accepted.loads(text, f"{folder.name}/{name}", name)
+    empty = not accepted.loads(text, f"{shown_folder(folder)}/{name}", name)
     if accepted_edit.is_bare(text) or (empty and name != FILE):
         (folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # others are in it

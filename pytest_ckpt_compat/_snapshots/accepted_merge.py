@@ -9,6 +9,7 @@ from pathlib import Path
 from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._snapshots import accepted, accepted_edit, conflicts
 from pytest_ckpt_compat._snapshots.accepted import Entry
+from pytest_ckpt_compat._snapshots.shown import shown_folder
 from pytest_ckpt_compat._snapshots.writing import write
 
 
@@ -25,7 +26,7 @@ def settle(folder: Path) -> Iterator[str]:
         text = accepted.read(folder, name)
         if not conflicts.line_of_marker(text):
             continue
-        shown = f"{folder.name}/{name}"
+        shown = f"{shown_folder(folder)}/{name}"
         ours, theirs = conflicts.sides(text)
         for entry in accepted.loads(theirs, shown, name):
             known = [each for each in accepted.loads(ours, shown, name) if each.identity == entry.identity]

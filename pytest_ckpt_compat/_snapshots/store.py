@@ -15,6 +15,7 @@ from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._registry.names import DEFINITIONS, UPDATE
 from pytest_ckpt_compat._registry.names import SNAPSHOT_SUFFIX as _SUFFIX
 from pytest_ckpt_compat._snapshots import fingerprint
+from pytest_ckpt_compat._snapshots.shown import shown_folder
 from pytest_ckpt_compat._snapshots.writing import write
 
 #: Characters of a snapshot whose structure is kept while others are read.
@@ -178,4 +179,4 @@ def unused(folder: Path, used: Iterable[str]) -> list[str]:
 
 def shown(folder: Path, name: str) -> str:
     """A snapshot's name as reports show it."""
-    return f"{folder.name}/{name}"
+    return f"{shown_folder(folder)}/{name}"
