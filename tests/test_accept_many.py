@@ -155,6 +155,15 @@ def test_an_update_takes_a_glob_of_ids(broken: pytest.Pytester, command: Command
     )
 
 
+def test_an_update_names_what_nothing_uses(broken: pytest.Pytester, command: Command) -> None:
+    broken.makepyprojecttoml(SETTINGS + TWO.replace("net-v2", "net-v3"))
+    printed = command("update")
+    unused = "unused    ckpt_snapshots/net-v2.json: no test uses it; remove it with ckpt-compat retire net-v2"
+    assert unused in printed.out
+    assert (broken.path / "ckpt_snapshots" / "net-v2.json").exists()
+    assert unused in command("update", "--verify").out
+
+
 def test_a_rule_or_all_is_wanted(
     broken: pytest.Pytester, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
