@@ -20,7 +20,7 @@ from scipy.optimize import linear_sum_assignment
 
 import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat import _renames as renames
-from pytest_ckpt_compat._check import causes
+from pytest_ckpt_compat._check import causes, compare
 from pytest_ckpt_compat._check.compare import retyped
 from pytest_ckpt_compat._core import patterns
 from pytest_ckpt_compat._core.changes import Change
@@ -308,3 +308,34 @@ def test_a_cast_is_looked_at_a_few_times() -> None:
             assert len(causes.with_causes(tuple(retyped(old, new)), old, new)) == number
             made.append(counted())
     assert (made[1] - made[0]) / 100 < 15
+
+
+class _Key(str):
+    """A key that counts how often it is compared with one that it is not."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        _Key.compared += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_tensors_tied_in_one_group_are_not_compared_with_each_other() -> None:
+    """For each of n missing keys, each of its n aliases was looked for in a list of n."""
+    spec = ckpt.TensorSpec("float32", (2,))
+    keys = tuple(_Key(f"layers.{number}.weight") for number in range(100))
+    new = ckpt.Structure(dict.fromkeys(keys, spec), aliases=(keys,))
+    _Key.compared = 0
+    changes = compare.compare(ckpt.Structure({}), new)
+    assert [change.new[0] for change in changes if change.kind == "missing"] == [*keys]
+    assert _Key.compared < 10 * len(keys)
+
+
+def test_a_missing_key_names_the_first_of_its_tensor_that_is_there() -> None:
+    spec = ckpt.TensorSpec("float32", (2,))
+    groups = (("a", "b", "c"), ("d", "e"))
+    new = ckpt.Structure(dict.fromkeys("abcdef", spec), aliases=groups)
+    assert compare.tied_to(new, frozenset("ab")) == {"a": "c", "b": "c", "d": "e", "e": "d"}
+    assert compare.tied_to(new, frozenset("ade")) == {"a": "b", "b": "c", "c": "b"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence, Set
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -40,9 +40,10 @@ def compare(old: Structure, new: Structure) -> tuple[Change, ...]:
     """
     split = sides(old.tensors, new.tensors)
     refused = [key for key in split.both if not fits(old.tensors[key], new.tensors[key])]
+    tied = tied_to(new, frozenset(split.new_only))
     return (
         *(resized(key, old, new) for key in refused),
-        *(missing(key, new, split.new_only) for key in split.new_only),
+        *(missing(key, new, tied) for key in split.new_only),
         *(unexpected(key, old) for key in split.old_only),
         *_objects_for_tensors(old, new, split.both),
         *retyped(old, new, refused),
@@ -50,13 +51,24 @@ def compare(old: Structure, new: Structure) -> tuple[Change, ...]:
     )
 
 
-def missing(key: str, new: Structure, absent: Container[str]) -> Change:
-    """The change for a key that the checkpoint lacks, as it lacks all ``absent`` ones."""
+def missing(key: str, new: Structure, tied: Mapping[str, str]) -> Change:
+    """The change for a key that the checkpoint lacks; ``tied`` is as ``tied_to`` gives it."""
     if _is_extra_state(key):
         return Change("extra-state", new=(key,), new_specs=_specs(new, key), detail="appeared")
-    aliases = next((group for group in new.aliases if key in group), ())
-    tied = [alias for alias in aliases if alias != key and alias not in absent]
-    return Change("missing", new=(key,), new_specs=_specs(new, key), detail=TIED + tied[0] if tied else "")
+    detail = TIED + tied[key] if key in tied else ""
+    return Change("missing", new=(key,), new_specs=_specs(new, key), detail=detail)
+
+
+def tied_to(new: Structure, absent: Set[str]) -> Mapping[str, str]:
+    """Key -> the first other key of its tensor that is none of the ``absent`` ones, where there is one."""
+    found: dict[str, str] = {}
+    for group in new.aliases:
+        there = [alias for alias in group if alias not in absent][:2]
+        for key in group:
+            other = next((alias for alias in there if alias != key), None)
+            if other is not None:
+                found.setdefault(key, other)
+    return found
 
 
 def unexpected(key: str, old: Structure) -> Change:

@@ -150,7 +150,7 @@ def _left(kept: Sequence[Change], rest: Sequence[Change], new: Structure) -> Ite
     for key in new.tensors:
         if key in taken and key not in given:
             detail = "the checkpoint has another layer's under this key"
-            yield replace(missing(key, new, ()), detail=detail)
+            yield replace(missing(key, new, {}), detail=detail)
 
 
 def explained(

@@ -53,9 +53,10 @@ _OTHERS: Mapping[str, tuple[str, str]] = {
 
 def as_changes(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Change]:
     """What torch found, in full, and what it does not report."""
+    tied = compare.tied_to(new, frozenset(outcome.missing))
     found = [
         *(_resized(key, shapes, old, new) for key, shapes in outcome.mismatched.items()),
-        *(_missing(key, old, new, outcome) for key in outcome.missing),
+        *(_missing(key, old, new, outcome, tied) for key in outcome.missing),
         *(_unexpected(key, old, new, outcome.beside.get(key)) for key in outcome.unexpected),
         *(_raised(error, old, new) for error in outcome.errors),
     ]
@@ -80,10 +81,10 @@ def as_changes(old: Structure, new: Structure, outcome: Outcome) -> Iterator[Cha
     yield from compare.retied(old, new, outcome.left_out, outcome.tied)
 
 
-def _missing(key: str, old: Structure, new: Structure, outcome: Outcome) -> Change:
+def _missing(key: str, old: Structure, new: Structure, outcome: Outcome, tied: Mapping[str, str]) -> Change:
     if not outcome.raised and key in old.tensors and key in new.tensors:
         return left_out.of(key, old, new)
-    return compare.missing(key, new, outcome.missing)
+    return compare.missing(key, new, tied)
 
 
 def _raised(error: str, old: Structure, new: Structure) -> Change:

@@ -62,7 +62,8 @@ def _told(change: Change, head: Change, rows: tuple[int, int]) -> Change:
 
 def _groups(structure: Structure) -> Mapping[str, frozenset[str]]:
     """Key -> all keys of its tensor, where it has several."""
-    return {key: frozenset(group) for group in structure.aliases for key in group}
+    groups = map(frozenset, structure.aliases)
+    return {key: group for group in groups for key in group}
 
 
 def _is_a_matrix(change: Change) -> bool:

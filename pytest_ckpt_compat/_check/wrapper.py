@@ -138,9 +138,10 @@ def composed(
     # An explanation passes over a key that torch finds on both sides, even if another took its place.
     left_old = [key for key in old.tensors if key not in told.old and wrapper.unwrapped(key) in moved.new]
     left_new = [key for key in new.tensors if key not in told.new and wrapper.own(key) in moved.old]
+    tied = compare.tied_to(new, frozenset(left_new))
     changes = [
         *_without_unmoved(named, old, new),
-        *(compare.missing(key, new, left_new) for key in left_new),
+        *(compare.missing(key, new, tied) for key in left_new),
         *(compare.unexpected(key, old) for key in left_old),
     ]
     # What a hook of the definition moved: nothing shows which key became which, so none are paired.
@@ -148,7 +149,7 @@ def composed(
     hooked_old = tuple(key for key in unexpected if key not in known.old)
     hooked_new = tuple(key for key in missing if key not in known.new)
     # A hook may name keys that neither side has.
-    changes += [compare.missing(key, new, missing) for key in hooked_new if key not in new.tensors]
+    changes += [compare.missing(key, new, {}) for key in hooked_new if key not in new.tensors]
     changes += [compare.unexpected(key, old) for key in hooked_old if key not in old.tensors]
     hooked_old = tuple(key for key in hooked_old if key in old.tensors)
     hooked_new = tuple(key for key in hooked_new if key in new.tensors)
