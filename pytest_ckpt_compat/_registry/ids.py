@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
 
 from pytest_ckpt_compat._core.errors import UsageError
-from pytest_ckpt_compat._core.globs import matches
 from pytest_ckpt_compat._registry.names import DEFINITIONS, SNAPSHOT_SUFFIX
 
 #: Bytes of an id in UTF-8.
@@ -69,6 +67,8 @@ def meant(names: Iterable[str], known: Collection[str]) -> list[str]:
 
     A name that is known is no glob; what matches nothing stays as it is, for the caller's message.
     """
+    from pytest_ckpt_compat._core.globs import matches
+
     found: dict[str, None] = {}
     for name in names:
         globbed = name not in known and not _OF_GLOBS.isdisjoint(name)
@@ -79,6 +79,8 @@ def meant(names: Iterable[str], known: Collection[str]) -> list[str]:
 
 def known_are(name: str, known: Collection[str]) -> str:
     """``known are a, b``: all ids; of many, those like an unknown name first, and how many more there are."""
+    from difflib import get_close_matches
+
     there = list(dict.fromkeys(known))
     if len(there) > _NAMED:
         there = list(dict.fromkeys((*get_close_matches(name, there, _NAMED), *there)))[:_NAMED]
