@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check.containers import fitting
@@ -14,7 +15,9 @@ from pytest_ckpt_compat._core.errors import ChoiceError, CkptCompatError, ReadEr
 from pytest_ckpt_compat._core.parts import joined
 from pytest_ckpt_compat._core.structure import Source, Structure
 from pytest_ckpt_compat._definition.find import Definition
-from pytest_ckpt_compat._registry.registration import Registration
+
+if TYPE_CHECKING:
+    from pytest_ckpt_compat._registry.registration import Registration
 
 #: Most state_dicts that a message names.
 _SHOWN = 4
