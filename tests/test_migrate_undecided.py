@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from pytest_ckpt_compat._check.check import check_structure
+from pytest_ckpt_compat._core.verdict import Verdict
 from tests.conftest import Printed
 from tests.migrations import unwrapped
 from tests.repository import edit
@@ -218,3 +221,25 @@ def test_what_the_checkpoint_has_not_is_started_anew_in_the_words_of_the_style(
     assert "# decide: head.weight: to start it anew, add " in printed
     assert line in printed
     assert printed.count("to start it anew") == printed.count(", and so for 1 other\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "checks"), [("", 0), ('[tool.ckpt_compat.severity]\nCK203 = "ignore"\n', 1)]
+)
+def test_the_code_of_a_page_takes_the_verdict_that_there_is(
+    folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch, settings: str, checks: int
+) -> None:
+    """A project that ignores a rule has another one than that which a migration is written for."""
+    saved(folder, "backbone")
+    (folder / "pyproject.toml").write_text(ENTRY + settings)
+    made = []
+    own = check_structure
+
+    def counted(*given: Any) -> Verdict:
+        made.append(given)
+        return own(*given)
+
+    monkeypatch.setattr("pytest_ckpt_compat._check.migration.check_structure", counted)
+    command("check", "--report", "page.html")
+    assert "def migrate" in (folder / "page.html").read_text()
+    assert len(made) == checks

@@ -115,6 +115,7 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
         registration.strip_prefix,
         lambda: snapshots.recorded_definitions(subject, context.merge_base),
     )
+    checked = verdict
     verdict = replace(verdict, changes=(*unread, *verdict.changes))
     if registration.level.loads_optimizer:
         verdict = resumed(verdict, definition, registration.optimizer, registration.policy, structure)
@@ -147,7 +148,7 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
         if context.paged:
             from pytest_ckpt_compat._check.offered import with_code
 
-            first = with_code(first, subject, context, own.proven)
+            first = with_code(first, subject, context, own.proven, checked)
     return Result((first, *others), writes | dict(own.writes), own.over, loaded)
 
 

@@ -13,6 +13,7 @@ from pytest_ckpt_compat._core.changes import Policy
 from pytest_ckpt_compat._core.display import and_so_for, count
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._migrate import body, python
 from pytest_ckpt_compat._migrate.choose import chosen
@@ -62,6 +63,7 @@ def compared(
     strip_prefix: str | None = None,
     recorded: Recorded = nothing,
     policy: Policy | None = None,
+    checked: Verdict | None = None,
 ) -> Sides:
     """Loads a checkpoint into a definition, or compares it with another.
 
@@ -73,6 +75,7 @@ def compared(
         strip_prefix: as ``check`` takes it.
         recorded: gives definitions of which one may have saved the checkpoint.
         policy: how the project loads the checkpoint, for the proof; strictly, if not given.
+        checked: what a strict check of these found, if there was one.
 
     Raises:
         UsageError: the definition has a loader of its own or several parts, or the checkpoint is an adapter.
@@ -91,7 +94,7 @@ def compared(
     if config_of(old) is not None:
         problem = "is an adapter, whose keys peft makes of the model's"
         raise UsageError(old.source.path, problem, "train it again, or rename the model's layers back")
-    verdict = check_structure(old, new, Policy(), strip_prefix, recorded)
+    verdict = checked or check_structure(old, new, Policy(), strip_prefix, recorded)
     return Sides(verdict.old or old, verdict.new or Structure({}), new, verdict, policy or Policy())
 
 

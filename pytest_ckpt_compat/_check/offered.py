@@ -17,7 +17,9 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._migrate.rules import RulesError
 
 
-def with_code(verdict: Verdict, subject: Subject, context: Context, proven: Mapping[str, str]) -> Verdict:
+def with_code(
+    verdict: Verdict, subject: Subject, context: Context, proven: Mapping[str, str], checked: Verdict
+) -> Verdict:
     """The verdict with the code; with the reason, where none can be made.
 
     Args:
@@ -25,6 +27,7 @@ def with_code(verdict: Verdict, subject: Subject, context: Context, proven: Mapp
         subject: the registered checkpoint.
         context: of the run.
         proven: old key -> new key of the renames that outputs have proven.
+        checked: the same verdict as the load gave it, with nothing accepted or compared.
     """
     registration = subject.registration
     try:
@@ -34,6 +37,7 @@ def with_code(verdict: Verdict, subject: Subject, context: Context, proven: Mapp
             registration.strip_prefix,
             lambda: snapshots.recorded_definitions(subject, context.merge_base),
             replace(registration.policy, accepted=()),
+            checked if registration.policy == Policy() else None,
         )
         sides = replace(sides, verdict=with_proven(sides.verdict, proven, Policy()))
         found = migration(sides, planned(sides))
