@@ -9,7 +9,7 @@ from pytest_ckpt_compat._renames.believe.blocks import more_of_the_same
 from pytest_ckpt_compat._renames.match.leftovers import grown
 from pytest_ckpt_compat._renames.units.units import units_of
 
-from .models import Specs, linear, merged, norm, renamed, spec
+from .models import Specs, linear, merged, norm, pairs, renamed, spec
 
 
 def encoder(vocabulary: int = 100, depth: int = 4) -> Specs:
@@ -88,6 +88,44 @@ def test_further_blocks_say_nothing_of_the_rest() -> None:
     new = renamed(encoder(depth=6), ("encoder.", "backbone."))
     assert confidences(encoder(), new, "last") == {"certain"}
     assert confidences(encoder(), new, "layers") == {"likely"}
+
+
+def seq2seq(encoder_depth: int, decoder_depth: int, names: tuple[str, str], fc: str = "fc1") -> Specs:
+    """An encoder, and a decoder whose blocks have a layer more."""
+    sides: list[Specs] = []
+    for name, depth in zip(names, (encoder_depth, decoder_depth), strict=True):
+        for i in range(depth):
+            block = f"{name}.layers.{i}"
+            sides += [
+                linear(f"{block}.{fc}", 64, 16),
+                linear(f"{block}.fc2", 16, 64),
+                norm(f"{block}.norm", 16),
+            ]
+            sides += [linear(f"{block}.cross", 16, 16)] if name == names[1] else []
+    return merged(linear("embed", 16, 100), *sides, linear("out", 7, 16))
+
+
+@pytest.mark.parametrize(("before", "after"), [((6, 6), (6, 5)), ((6, 6), (6, 8)), ((6, 6), (4, 6))])
+@pytest.mark.parametrize("names", [("encoder", "marble"), ("backbone", "decoder"), ("encoder", "decoder")])
+def test_of_two_stacks_of_one_depth_one_got_deeper_or_shallower(
+    before: tuple[int, int], after: tuple[int, int], names: tuple[str, str]
+) -> None:
+    old, new = seq2seq(*before, ("encoder", "decoder")), seq2seq(*after, names, fc="linear1")
+    truth = {
+        key: key.replace("encoder", names[0]).replace("decoder", names[1]).replace("fc1", "linear1")
+        for key in old
+    }
+    for side in (old, dict(sorted(old.items()))):
+        assert pairs(side, new) == {a: b for a, b in truth.items() if b in new and a != b}
+
+
+def test_a_number_that_is_not_there_any_more_was_taken_out() -> None:
+    """Blocks 0 to 4 are what they were, 5 went, and 6 and 7 came."""
+    old = encoder(depth=6)
+    deeper = renamed(encoder(depth=8), ("encoder.", "backbone."))
+    new = {key: value for key, value in deeper.items() if ".5." not in key}
+    found = {a: b for a, b in pairs(old, new).items() if "layers" in a}
+    assert found == {a: a.replace("encoder", "backbone") for a in old if "layers" in a and ".5." not in a}
 
 
 def left_over(specs: Specs, *unmatched: str) -> set[str]:

@@ -144,8 +144,12 @@ def _scores(paths: Sequence[tuple[str, str]], ours: Family, theirs: Family, came
     firsts = {module: ours.alike(module)[0] for module in told}
     levelled = {first for first in set(firsts.values()) if _is_flat(first, counterparts, ours)}
     flat = {module for module in told if firsts[module] in levelled}
-    # Of blocks that hold the same in one module, one says what all do.
-    alike = {m: (firsts[m], frozenset(ours.content(m).items())) for m in told if m not in flat}
+    # Of blocks that hold the same in one module, one says what all do that kept their numbers, or did not.
+    alike = {
+        m: (firsts[m], frozenset(ours.content(m).items()), _number(m) == _number(counterparts[m]))
+        for m in told
+        if m not in flat
+    }
     ones = {group: _score(m, counterparts, ours, theirs, came) for group, m in _ones(alike).items()}
     scores = {m: ones[group] for m, group in alike.items()}
     layers = {(firsts[m], inner) for m in flat for inner in partners[m]}
@@ -213,6 +217,9 @@ def _score(
     )
     if all(_number(a) == _number(b) for a, b in zip(alike, targets, strict=True) if b):
         return SETTLED if complete else PLAUSIBLE
+    kept = sum(_number(a) == _number(b) for a, b in zip(alike, targets, strict=True))
+    if not complete and 2 * kept > len(known) and _number(module) == _number(counterparts[module]):
+        return PLAUSIBLE  # one that has no number of its own there was taken out, and others came
     family = _beside(module, counterparts, ours) if complete else []
     if complete and len(family) > len(alike) and _rising(targets[::-1], family[::-1], theirs):
         return PLAUSIBLE  # a decoder may count from its end, where others stand among those alike

@@ -6,7 +6,7 @@ One of them represents all, which makes a hundred thousand keys as fast as a hun
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -17,6 +17,9 @@ from pytest_ckpt_compat._renames.units.paths import home, is_number, modules_of,
 
 #: Least number of copies. Fewer are kept: their surroundings are evidence that collapsing would remove.
 _MIN_REPEATS = 4
+
+#: Share of their shapes that blocks of a deeper or shallower stack have in common.
+_MOSTLY = 0.5
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,9 @@ def collapse(
         for side, own in zip((old, new), owners or ({}, {}), strict=True)
     )
     old_runs, new_runs = _by_number(old_runs, new_runs), _by_number(new_runs, old_runs)
-    elsewhere = _regrouped(_Listed.of(old, old_runs), _Listed.of(new, new_runs))
-    old_runs, new_runs = ([run for run in runs if run not in elsewhere] for runs in (old_runs, new_runs))
+    ours, theirs = _Listed.of(old, old_runs), _Listed.of(new, new_runs)
+    apart = _regrouped(ours, theirs) | _of_other_depth(ours, theirs) | _of_other_depth(theirs, ours)
+    old_runs, new_runs = ([run for run in runs if run not in apart] for runs in (old_runs, new_runs))
     both = {len(run) for run in old_runs} & {len(run) for run in new_runs}
     return _reduce(old, old_runs, both), _reduce(new, new_runs, both)
 
@@ -125,6 +129,10 @@ class _Listed:
         """What each block of a run holds, and the numbers of all blocks beside."""
         return self.held[run[0]], self.beside[run[0].rpartition(".")[0]]
 
+    def shapes(self, run: tuple[str, ...]) -> frozenset[tuple[object, int]]:
+        """The shapes that each block of a run holds, with how many there are of each."""
+        return frozenset(Counter(spec.shape for _, spec in self.held[run[0]]).items())
+
 
 def _regrouped(old: _Listed, new: _Listed) -> set[tuple[str, ...]]:
     """Returns the runs of equal blocks in families of the same numbers, which are other ones there.
@@ -136,6 +144,37 @@ def _regrouped(old: _Listed, new: _Listed) -> set[tuple[str, ...]]:
         there[new.family(run)].append(run)
     apart = ((run, other) for run in old.runs for other in there[old.family(run)])
     return {run for pair in apart if _numbers(pair[0]) != _numbers(pair[1]) for run in pair}
+
+
+def _of_other_depth(here: _Listed, there: _Listed) -> set[tuple[str, ...]]:
+    """Returns the runs of one side of which the other side has one that is longer or shorter.
+
+    An encoder and a decoder have twelve blocks each, and the decoder loses one: its twelve are none of those
+    that the encoder has on the other side. A run there has a length of its own and, for the most part, the
+    same shapes.
+    """
+    lengths = [Counter(map(len, side.runs)) for side in (here, there)]
+    spare = lengths[0] - lengths[1]
+    names = set(there.runs)
+    free = [run for run in here.runs if spare[len(run)] and len(run) in lengths[1] and run not in names]
+    others = [run for run in there.runs if len(run) not in lengths[0]]
+    contents = {there.shapes(run) for run in others} if free else set()
+    known = {
+        shapes: max((_likeness(shapes, each) for each in contents), default=0.0)
+        for shapes in map(here.shapes, free)
+    }
+    found: set[tuple[str, ...]] = set()
+    for run in sorted(free, key=lambda run: known[here.shapes(run)], reverse=True):
+        if known[here.shapes(run)] >= _MOSTLY and spare[len(run)]:
+            spare[len(run)] -= 1
+            found.add(run)
+    return found
+
+
+def _likeness(one: frozenset[tuple[object, int]], other: frozenset[tuple[object, int]]) -> float:
+    """The share of the shapes of two blocks that both have."""
+    ours, theirs = Counter(dict(one)), Counter(dict(other))
+    return (ours & theirs).total() / (ours | theirs).total()
 
 
 def _numbers(run: Sequence[str]) -> list[str]:
