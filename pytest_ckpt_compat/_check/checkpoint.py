@@ -10,14 +10,15 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat import _readers as readers
-from pytest_ckpt_compat._check import acceptance, guard, snapshots
+from pytest_ckpt_compat._check import acceptance, definition_snapshot, guard, snapshots
 from pytest_ckpt_compat._check.breaks import at_level, is_break, may_be_migrated
 from pytest_ckpt_compat._check.check import check_structure, could_not_check, resumed
 from pytest_ckpt_compat._check.context import Context, MergeBase, Subject
+from pytest_ckpt_compat._check.definition_snapshot import definition_name
 from pytest_ckpt_compat._check.logged import is_fingerprint
 from pytest_ckpt_compat._check.proven import with_proven
 from pytest_ckpt_compat._check.recording import Loaded
-from pytest_ckpt_compat._check.snapshots import Finding, definition_name
+from pytest_ckpt_compat._check.snapshots import Finding
 from pytest_ckpt_compat._check.update import Over
 from pytest_ckpt_compat._check.wrapper import PREFIX
 from pytest_ckpt_compat._core import prefixes
@@ -113,14 +114,14 @@ def _checked(registration: Registration, context: Context, writes: dict[str, str
         definition,
         registration.policy,
         registration.strip_prefix,
-        lambda: snapshots.recorded_definitions(subject, context.merge_base),
+        lambda: definition_snapshot.recorded_definitions(subject, context.merge_base),
     )
     checked = verdict
     verdict = replace(verdict, changes=(*unread, *verdict.changes))
     if registration.level.loads_optimizer:
         verdict = resumed(verdict, definition, registration.optimizer, registration.policy, structure)
     loaded = Loaded(subject, verdict)
-    own = snapshots.of_definition(subject, verdict, context)
+    own = definition_snapshot.of_definition(subject, verdict, context)
     named = replace(verdict, name=registration.id)
     (covered,) = acceptance.cover([named], entries, context.today)
     migrations = guard.of_migrations(subject, covered, context, recorded, stored.writes)

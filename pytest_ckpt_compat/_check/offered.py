@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pytest_ckpt_compat._check import snapshots
+from pytest_ckpt_compat._check import definition_snapshot
 from pytest_ckpt_compat._check.context import Context, Subject
 from pytest_ckpt_compat._check.migration import Migration, compared, migration, planned
 from pytest_ckpt_compat._check.proven import with_proven
@@ -35,7 +35,7 @@ def with_code(
             subject.structure,
             subject.definition,
             registration.strip_prefix,
-            lambda: snapshots.recorded_definitions(subject, context.merge_base),
+            lambda: definition_snapshot.recorded_definitions(subject, context.merge_base),
             replace(registration.policy, accepted=()),
             checked if registration.policy == Policy() else None,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from pytest_ckpt_compat._check import acceptance, guard, snapshots
+from pytest_ckpt_compat._check import acceptance, definition_snapshot, guard, snapshots
 from pytest_ckpt_compat._check.context import Context, Subject
 from pytest_ckpt_compat._check.logged import is_fingerprint
 from pytest_ckpt_compat._check.update import Over
@@ -60,7 +60,7 @@ def recording(loaded: Loaded, context: Context) -> Recording | None:
             return None
     elif subject.structure.source.format != fingerprint.SOURCE and not is_fingerprint(registration):
         own = snapshots.compared(registration, subject.definition, subject.structure, context, stored)
-    definition = snapshots.of_definition(subject, loaded.verdict, context)
+    definition = definition_snapshot.of_definition(subject, loaded.verdict, context)
     named = replace(loaded.verdict, name=registration.id)
     (covered,) = acceptance.cover([named], accepted.load(context.folder), context.today)
     migrations = guard.of_migrations(subject, covered, context, stored, own.writes)

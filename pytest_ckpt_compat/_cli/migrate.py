@@ -125,7 +125,7 @@ def registered(project: Project, identifier: str) -> Sides:
     """The sides of a registered checkpoint."""
     from dataclasses import replace
 
-    from pytest_ckpt_compat._check import migration, snapshots
+    from pytest_ckpt_compat._check import definition_snapshot, migration, snapshots
     from pytest_ckpt_compat._check.context import Subject
     from pytest_ckpt_compat._definition.find import find_registered
     from pytest_ckpt_compat._pytest_plugin.collection import registration_of
@@ -134,13 +134,13 @@ def registered(project: Project, identifier: str) -> Sides:
     stored = snapshots.stored_of(registration, project.context.folder)
     definition = find_registered(registration, config=stored.config)
     structure, _ = snapshots.of_checkpoint(registration, definition, project.context, stored)
-    folder, name = project.context.folder, snapshots.definition_name(registration, definition)
+    folder, name = project.context.folder, definition_snapshot.definition_name(registration, definition)
     subject = Subject(registration, definition, folder, name, structure)
     sides = migration.compared(
         structure,
         definition,
         registration.strip_prefix,
-        lambda: snapshots.recorded_definitions(subject, None),
+        lambda: definition_snapshot.recorded_definitions(subject, None),
         replace(registration.policy, accepted=()),
     )
     sides = replace(sides, resumes=registration.level.loads_optimizer)
@@ -151,14 +151,14 @@ def _settled(sides: Sides, subject: Subject, project: Project) -> Sides:
     """The sides, with renames in doubt settled by what the definition computes."""
     from dataclasses import replace
 
-    from pytest_ckpt_compat._check import snapshots
+    from pytest_ckpt_compat._check import definition_snapshot
     from pytest_ckpt_compat._check.proven import with_proven
     from pytest_ckpt_compat._core.changes import Policy
 
     if sides.definition is None:
         return sides
     subject = replace(subject, definition=sides.definition)
-    found = snapshots.of_definition(subject, sides.verdict, project.context)
+    found = definition_snapshot.of_definition(subject, sides.verdict, project.context)
     verdict = replace(sides.verdict, notes=found.notes if found.proven else ())
     return replace(sides, verdict=with_proven(verdict, found.proven, Policy()))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pytest_ckpt_compat._check.breaks import facts, is_break
 from pytest_ckpt_compat._check.context import Subject
-from pytest_ckpt_compat._check.snapshots import RECORD_IT, recorded_definitions
+from pytest_ckpt_compat._check.definition_snapshot import RECORD_IT, recorded_definitions
 from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError

@@ -16,8 +16,8 @@ from pytest_ckpt_compat import _readers as readers
 from pytest_ckpt_compat._check import guard, outputs
 from pytest_ckpt_compat._check.breaks import at_level
 from pytest_ckpt_compat._check.check import check_saved, check_structure, resumed
+from pytest_ckpt_compat._check.definition_snapshot import definition_name
 from pytest_ckpt_compat._check.reading import read_for
-from pytest_ckpt_compat._check.snapshots import definition_name
 from pytest_ckpt_compat._core.errors import BuildError, CkptCompatError, ReadError
 from pytest_ckpt_compat._core.rules import judge
 from pytest_ckpt_compat._core.structure import Structure
