@@ -90,7 +90,7 @@ def test_without_a_failure(three: pytest.Pytester, command: Command) -> None:
         "_check.check.as_changes",
         "_check.check.judge",
         "_check.checkpoint.with_commands",
-        "_check.definition_snapshot.difference",
+        "_check.snapshots.difference",
     ],
 )
 def test_a_stage_that_fails_for_every_checkpoint(
