@@ -442,6 +442,16 @@ def test_a_strange_name_among_other_new_names_is_likely(
     assert {change.confidence for change in changes if "quantum_flux" in "".join(change.new)} == told
 
 
+def test_a_strange_name_is_never_certain() -> None:
+    """All layers got new names, but one may have gone, and another of its size have come."""
+    words = ("qkv", "joint"), ("proj", "leave"), ("norm", "scale"), ("fc", "step"), ("head", "label")
+    old = merged(transformer(), linear("dropout_gate", 8, 3))
+    new = merged(renamed(transformer(), *words), linear("quantum_flux", 8, 3))
+    changes = infer(old, new)
+    assert {c.confidence for c in changes if "quantum_flux" in "".join(c.new)} == {"likely"}
+    assert "certain" in {c.confidence for c in changes}
+
+
 @pytest.mark.parametrize(("before", "after"), [(4, 6), (6, 4)])
 def test_a_stack_of_another_depth_keeps_its_numbers(before: int, after: int) -> None:
     old, new = transformer(depth=before), renamed(transformer(depth=after), ("blocks", "layers"))

@@ -77,7 +77,8 @@ def _judged(
     pair: tuple[int, int], evidence: Features, new: Sequence[Unit], found: Alignment, *, expected: bool
 ) -> dict[tuple[int, int], Judgement]:
     probability = probability_of(evidence)
-    stranger = not (_is_kin(evidence) or expected) and evidence.dimensions < KERNEL
+    unlike = not _is_kin(evidence) and evidence.dimensions < KERNEL
+    stranger = unlike and not expected
     if probability < POSSIBLE or (stranger and evidence.dimensions < MATRIX):
         return {}
     if (
@@ -90,7 +91,8 @@ def _judged(
         or evidence.reused
     ):
         return {pair: Judgement("ambiguous", _rivals(new, found, *pair, evidence.reused))}
-    sure = probability >= table.CERTAIN and found.examined and not forbids_certainty(evidence)
+    doubtful = unlike or probability < table.CERTAIN or not found.examined
+    sure = not doubtful and not forbids_certainty(evidence)
     return {pair: Judgement("certain" if sure else "likely")}
 
 
