@@ -90,8 +90,10 @@ def test_further_blocks_say_nothing_of_the_rest() -> None:
     assert confidences(encoder(), new, "layers") == {"likely"}
 
 
-def seq2seq(encoder_depth: int, decoder_depth: int, names: tuple[str, str], fc: str = "fc1") -> Specs:
-    """An encoder, and a decoder whose blocks have a layer more."""
+def seq2seq(
+    encoder_depth: int, decoder_depth: int, names: tuple[str, str], fc: str = "fc1", *, cross: bool = True
+) -> Specs:
+    """An encoder, and a decoder whose blocks have a layer more, or the same."""
     sides: list[Specs] = []
     for name, depth in zip(names, (encoder_depth, decoder_depth), strict=True):
         for i in range(depth):
@@ -101,7 +103,7 @@ def seq2seq(encoder_depth: int, decoder_depth: int, names: tuple[str, str], fc: 
                 linear(f"{block}.fc2", 16, 64),
                 norm(f"{block}.norm", 16),
             ]
-            sides += [linear(f"{block}.cross", 16, 16)] if name == names[1] else []
+            sides += [linear(f"{block}.cross", 16, 16)] if cross and name == names[1] else []
     return merged(linear("embed", 16, 100), *sides, linear("out", 7, 16))
 
 
@@ -117,6 +119,15 @@ def test_of_two_stacks_of_one_depth_one_got_deeper_or_shallower(
     }
     for side in (old, dict(sorted(old.items()))):
         assert pairs(side, new) == {a: b for a, b in truth.items() if b in new and a != b}
+
+
+@pytest.mark.parametrize("after", [(6, 5), (5, 6), (6, 8), (8, 6)])
+def test_of_two_equal_stacks_under_new_names_nobody_knows_which_got_deeper(after: tuple[int, int]) -> None:
+    old = seq2seq(6, 6, ("encoder", "decoder"), cross=False)
+    new = seq2seq(*after, ("alpha", "beta"), fc="linear1", cross=False)
+    for side in (old, dict(sorted(old.items()))):
+        found = [each for each in infer(side, new) if each.old and each.new and "layers" in each.old[0]]
+        assert "certain" not in {change.confidence for change in found}
 
 
 def test_a_number_that_is_not_there_any_more_was_taken_out() -> None:

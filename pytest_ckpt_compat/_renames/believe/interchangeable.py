@@ -107,7 +107,7 @@ class _Matches:
         ours, theirs = self._sides
         left, right = ours.modules(one, other), theirs.modules(one, other)
         told = ours.numbered(*left) & theirs.numbered(*right)
-        told |= ~ours.alike(*left) | ~theirs.alike(*right)
+        told |= ~ours.alike(*left) & ~theirs.alike(*right)
         (a, b), (c, d) = ours.ranks(*left), theirs.ranks(*right)
         together: Bools = told | ((a < b) & (c < d)) | ((b < a) & (d < c))
         return together

@@ -80,7 +80,7 @@ def collapse(
     )
     old_runs, new_runs = _by_number(old_runs, new_runs), _by_number(new_runs, old_runs)
     ours, theirs = _Listed.of(old, old_runs), _Listed.of(new, new_runs)
-    apart = _regrouped(ours, theirs) | _of_other_depth(ours, theirs) | _of_other_depth(theirs, ours)
+    apart = _regrouped(ours, theirs) | _of_other_depth(ours, theirs)
     old_runs, new_runs = ([run for run in runs if run not in apart] for runs in (old_runs, new_runs))
     both = {len(run) for run in old_runs} & {len(run) for run in new_runs}
     return _reduce(old, old_runs, both), _reduce(new, new_runs, both)
@@ -146,28 +146,27 @@ def _regrouped(old: _Listed, new: _Listed) -> set[tuple[str, ...]]:
     return {run for pair in apart if _numbers(pair[0]) != _numbers(pair[1]) for run in pair}
 
 
-def _of_other_depth(here: _Listed, there: _Listed) -> set[tuple[str, ...]]:
-    """Returns the runs of one side of which the other side has one that is longer or shorter.
+def _of_other_depth(old: _Listed, new: _Listed) -> set[tuple[str, ...]]:
+    """Returns the runs of which one side has more of a length, because another got longer or shorter.
 
     An encoder and a decoder have twelve blocks each, and the decoder loses one: its twelve are none of those
-    that the encoder has on the other side. A run there has a length of its own and, for the most part, the
-    same shapes.
+    that the encoder has on the other side. A run of a length of its own there shows it by its shapes; which
+    of the others it was is to be found out from all there is.
     """
-    lengths = [Counter(map(len, side.runs)) for side in (here, there)]
-    spare = lengths[0] - lengths[1]
-    names = set(there.runs)
-    free = [run for run in here.runs if spare[len(run)] and len(run) in lengths[1] and run not in names]
-    others = [run for run in there.runs if len(run) not in lengths[0]]
-    contents = {there.shapes(run) for run in others} if free else set()
-    known = {
-        shapes: max((_likeness(shapes, each) for each in contents), default=0.0)
-        for shapes in map(here.shapes, free)
-    }
+    names = set(old.runs) & set(new.runs)
     found: set[tuple[str, ...]] = set()
-    for run in sorted(free, key=lambda run: known[here.shapes(run)], reverse=True):
-        if known[here.shapes(run)] >= _MOSTLY and spare[len(run)]:
-            spare[len(run)] -= 1
-            found.add(run)
+    for here, there in ((old, new), (new, old)):
+        ours, theirs = (Counter(map(len, side.runs)) for side in (here, there))
+        more = {length for length, number in (ours - theirs).items() if length in theirs}
+        contents = {there.shapes(run) for run in there.runs if len(run) not in ours} if more else set()
+        known: dict[frozenset[tuple[object, int]], bool] = {}
+        for side in (here, there) if contents else ():
+            for run in side.runs:
+                if len(run) in more and run not in names:
+                    shapes = side.shapes(run)
+                    if shapes not in known:
+                        known[shapes] = any(_likeness(shapes, each) >= _MOSTLY for each in contents)
+                    found.update([run] if known[shapes] else [])
     return found
 
 
