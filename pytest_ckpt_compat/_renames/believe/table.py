@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -18.04
+INTERCEPT = -18.33
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.20,
-        "modules": 0.58,
-        "blocks": 5.17,
-        "roles": 2.70,
-        "whole": 9.38,
-        "rarity": 5.03,
-        "distinct": 0.41,
+        "name": 2.19,
+        "modules": 0.37,
+        "blocks": 5.09,
+        "roles": 2.68,
+        "whole": 9.93,
+        "rarity": 4.86,
+        "distinct": 0.52,
     }
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.508
+CERTAIN = 0.501
