@@ -284,6 +284,17 @@ def test_mistakes_that_pytest_finds(project: pytest.Pytester, command: Callable[
     assert "unrecognized arguments: --nonsense" in done.err
 
 
+def test_an_error_of_syntax_is_told_with_its_own_place(
+    project: pytest.Pytester, command: Callable[..., Printed]
+) -> None:
+    """It is seldom in the test that imports the file."""
+    project.path.joinpath("broken.py").write_text("width = 3\nheight = (3\nclass Net: pass\n")
+    project.makepyfile(test_net="import broken")
+    done = command("check")
+    assert done.code == 2
+    assert "collection: test_net.py: broken.py:2: SyntaxError: '(' was never closed; " in done.err
+
+
 def test_the_order_is_that_of_the_files(project: pytest.Pytester, command: Callable[..., Printed]) -> None:
     """Whatever shuffles the tests."""
     project.makeconftest("def pytest_collection_modifyitems(items):\n    items.reverse()")

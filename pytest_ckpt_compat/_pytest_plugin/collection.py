@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import sys
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,10 @@ _T = TypeVar("_T")
 
 #: Options, of this plugin, pytest, pytest-html and pytest-split, that write a report on the tests that ran.
 _REPORTS = ("ckpt_against", "ckpt_report", "xmlpath", "htmlpath", "store_durations")
+
+#: Where Python found an error of syntax, as pytest shows it, and what such errors are called.
+_PLACE = re.compile(r'^E\s+File "(.+)", line (\d+)', re.MULTILINE)
+_SYNTAX = ("SyntaxError", "IndentationError", "TabError")
 
 
 @dataclass(frozen=True)
@@ -203,9 +208,7 @@ class _Finder(Generic[_T]):
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keeps what was not collected, and why."""
         if report.failed:
-            lines = str(report.longrepr).strip().splitlines()
-            last = lines[-1].removeprefix("E ").strip() if lines else "failed"
-            self.problems.append(f"{report.nodeid}: {last}")
+            self.problems.append(f"{report.nodeid}: {_reason(str(report.longrepr), Path(self.root))}")
         elif report.skipped:
             self._skipped.append(report.nodeid)
 
@@ -272,6 +275,17 @@ def _same(one: Registration, other: Registration) -> bool:
         and repr(dict(one.kwargs)) == repr(dict(other.kwargs))
         and str(one.problem) == str(other.problem)  # two ids that are refused are no id
     )
+
+
+def _reason(traceback: str, root: Path) -> str:
+    """The last line of a traceback; of an error of syntax, with its place, which no frame has."""
+    lines = traceback.strip().splitlines()
+    last = lines[-1].removeprefix("E ").strip() if lines else "failed"
+    places = _PLACE.findall(traceback)
+    if not places or not last.startswith(_SYNTAX):
+        return last
+    file, line = Path(places[-1][0]), places[-1][1]
+    return f"{file.relative_to(root) if file.is_relative_to(root) else file}:{line}: {last}"
 
 
 def _complaint(output: str) -> str:
