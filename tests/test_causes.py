@@ -274,6 +274,20 @@ def test_a_vocabulary_that_is_tied_is_one_tensor_and_its_bias_goes_with_it(tmp_p
     assert all("head out" not in change.advice for change in verdict.changes)
 
 
+def test_what_is_tied_to_a_tensor_of_another_size_is_not_given_a_default(tmp_path: Path) -> None:
+    class Twice(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.left, self.right = nn.Linear(width, 6), nn.Linear(width, 6)
+            self.right.weight = self.left.weight
+
+    state = {key: value for key, value in Twice(3).state_dict().items() if key != "right.weight"}
+    verdict = checked(tmp_path, state, lambda: Twice(4))
+    advice = {change.kind: change.advice for change in verdict.changes}
+    assert advice["missing"].startswith("it is one tensor with left.weight: ")
+    assert "rows" not in str(verdict)
+
+
 class Frozen(nn.Module):
     """A norm with statistics, and without a counter, as detection models have it."""
 

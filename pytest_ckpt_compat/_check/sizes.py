@@ -63,7 +63,7 @@ def everywhere(changes: Sequence[Change]) -> tuple[Change, ...]:
 
 def vocabulary(changes: Sequence[Change], old: Structure, new: Structure) -> Vocabulary | None:
     """The embedding and the head that grew or shrank by the same rows; None if there are none."""
-    rows = [each for each in changes if _only_rows(each)]
+    rows = [each for each in changes if only_rows(each)]
     heads = [each for each in rows if each.kind == "head-resized" and len(each.new_specs[0].shape) == 2]
     for head in heads:
         same = tuple(
@@ -71,7 +71,7 @@ def vocabulary(changes: Sequence[Change], old: Structure, new: Structure) -> Voc
             for each in rows
             if (each.old_specs, each.new_specs) == (head.old_specs, head.new_specs) and each.old == each.new
         )
-        others = [each for each in same if each.kind == "resized" and _embeds(each, new)]
+        others = [each for each in same if each.kind == "resized" and embeds(each, new)]
         if not others or head not in same:
             continue
         same = tuple(each for each in same if each is head or each in others)
@@ -95,7 +95,7 @@ def _is_one(structure: Structure, keys: set[str]) -> bool:
     return len(keys) < 2 or any(keys <= set(group) for group in structure.aliases)
 
 
-def _embeds(change: Change, new: Structure) -> bool:
+def embeds(change: Change, new: Structure) -> bool:
     """Whether a tensor is that of an embedding: by its class, or by its name where that is not known."""
     module = change.new[0].rpartition(".")[0]
     kind = new.modules.get(module, "")
@@ -107,6 +107,7 @@ def _embeds(change: Change, new: Structure) -> bool:
     return bool(words & _EMBEDDINGS) or any("embed" in word for word in words)
 
 
-def _only_rows(change: Change) -> bool:
+def only_rows(change: Change) -> bool:
+    """Whether a matrix got another number of rows, and nothing else."""
     before, after = change.old_specs[0].shape, change.new_specs[0].shape
     return len(before) == len(after) == 2 and before[1:] == after[1:]
