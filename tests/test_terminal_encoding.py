@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ckpt_compat._core.display import escape_what_cannot_be_shown
+from pytest_ckpt_compat._core.display import escape_what_cannot_be_shown, typed
 from pytest_ckpt_compat._snapshots import store
 from tests.conftest import MODELS, SETTINGS, save
 from tests.repository import ENTRY, git
@@ -41,6 +41,37 @@ def test_snapshots_are_utf_8_on_the_disk(tmp_path: Path) -> None:
     assert list(store.names(tmp_path)) == [f"{NAME}.json"]
     if sys.platform != "win32":
         assert os.listdir(os.fsencode(tmp_path)) == [f"{NAME}.json".encode()]
+
+
+def in_ascii(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Python in a locale that knows ASCII alone; the arguments are UTF-8, as a terminal sends them."""
+    environment = {
+        name: text for name, text in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))
+    }
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    package = str(Path(__file__).parent.parent)
+    return subprocess.run(
+        [sys.executable, *(each.encode() for each in arguments)],
+        cwd=root, env=environment | ascii_only | {"PYTHONPATH": package}, capture_output=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere arguments are text")
+def test_what_is_typed_in_a_terminal_of_ascii_is_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "models.py").write_text(MODELS, encoding="utf-8")
+    entry = ENTRY.replace("net-v1", NAME) + "kwargs = { classes = 5 }\n"
+    (tmp_path / "pyproject.toml").write_text(SETTINGS + entry, encoding="utf-8")
+    save(tmp_path / "net.pt")
+    words = ("accept", NAME, "--rule", "CK202", "--reason", "für é")
+    done = in_ascii(tmp_path, "-m", "pytest_ckpt_compat", *words)
+    assert done.returncode == 0, done.stderr
+    assert f"accepted  CK202 * of {ESCAPED} ".encode() in done.stdout
+    (written,) = (tmp_path / "ckpt_snapshots" / "accepted").iterdir()
+    assert 'reason = "für é"' in written.read_text(encoding="utf-8")
+
+
+def test_a_typed_argument_of_another_encoding_stays_as_it_is() -> None:
+    assert [typed(each) for each in ("é", "\udcc3\udca9", "\udce9")] == ["é", "é", "\udce9"]
 
 
 CODE = """
@@ -79,15 +110,7 @@ def test_every_output_in_a_terminal_of_ascii(tmp_path: Path) -> None:
     (root / "pyproject.toml").write_text(SETTINGS + entries, encoding="utf-8")
     save(root / "net.pt", body="é")
     git(root, "init", "-q", "-b", "main")
-    environment = {
-        name: text for name, text in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))
-    }
-    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
-    package = str(Path(__file__).parent.parent)
-    done = subprocess.run(
-        [sys.executable, "-c", CODE],
-        cwd=root, env=environment | ascii_only | {"PYTHONPATH": package}, capture_output=True, check=False,
-    )  # fmt: skip
+    done = in_ascii(root, "-c", CODE)
     out, err = done.stdout.decode("ascii"), done.stderr.decode("ascii")
     assert "internal" not in out + err, out + err
     assert "Traceback" not in out + err, out + err

@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_ckpt_compat._core.display import count
+from pytest_ckpt_compat._core.display import count, typed
 from pytest_ckpt_compat._core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,15 +33,19 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "id",
         metavar="ID",
         nargs="+",
+        type=typed,
         help='a checkpoint or definition, as the failure names it, or a glob over them ("run-*")',
     )
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--rule", help="rule id (CK202)")
     chosen.add_argument("--all", action="store_true", help="every rule that fails, an entry for each")
     parser.add_argument(
-        "--key", default="*", help='a glob over keys ("head.*", "{head,norm}.*"); all keys, if not given'
+        "--key",
+        default="*",
+        type=typed,
+        help='a glob over keys ("head.*", "{head,norm}.*"); all keys, if not given',
     )
-    parser.add_argument("--reason", required=True, help="why; shown in every report")
+    parser.add_argument("--reason", required=True, type=typed, help="why; shown in every report")
     parser.add_argument(
         "--until", type=day, metavar="DATE", help="last day on which the break is accepted (2026-12-31)"
     )

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pytest_ckpt_compat._core.display import visible
+from pytest_ckpt_compat._core.display import typed, visible
 
 
 def say(line: str) -> None:
@@ -28,7 +28,7 @@ def show(text: str = "") -> None:
 def asked(question: str) -> str:
     """The line that the user answers, with its end; "" where the input has ended."""
     print(question, end="", file=sys.__stderr__, flush=True)
-    return sys.stdin.readline()
+    return typed(sys.stdin.readline())
 
 
 @contextmanager

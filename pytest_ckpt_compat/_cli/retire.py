@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from pytest_ckpt_compat._core.display import typed
 from pytest_ckpt_compat._core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "keeps the reason, for a comparison with a commit that still has the checkpoint. What a glob finds "
         "by its snapshot alone needs no registration to be deleted.",
     )
-    parser.add_argument("id", metavar="ID", help="the checkpoint, as its snapshot is named")
-    parser.add_argument("--reason", required=True, help="why; shown in the comparison")
+    parser.add_argument("id", metavar="ID", type=typed, help="the checkpoint, as its snapshot is named")
+    parser.add_argument("--reason", required=True, type=typed, help="why; shown in the comparison")
     parser.set_defaults(run=run)
 
 

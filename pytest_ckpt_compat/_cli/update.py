@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pytest_ckpt_compat._core.display import typed
 from pytest_ckpt_compat._core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "ids",
         metavar="ID",
         nargs="*",
+        type=typed,
         help='a checkpoint whose file was replaced on purpose, or a glob over them ("run-*")',
     )
     parser.add_argument(

@@ -23,6 +23,11 @@ def _escape(code: int) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
+def typed(text: str) -> str:
+    """An argument of a command line: UTF-8, as ids, keys and reasons are stored, under any locale."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
 def escape_what_cannot_be_shown(*streams: object) -> None:
     r"""Lets text streams write ``\xe9`` for a letter that their encoding lacks, instead of an error."""
     for stream in streams:

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 import pytest
 
 from pytest_ckpt_compat._check.context import Context
+from pytest_ckpt_compat._core.display import typed
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._pytest_plugin.completeness import asked_for_everything
 from pytest_ckpt_compat._pytest_plugin.keys import REGISTRATIONS, SESSION
@@ -82,6 +83,7 @@ def registration_of(project: Project, identifier: str, otherwise: str) -> Regist
         CkptCompatError: there is none, or it has a mistake.
     """
     known = {each.id: each for each in project.registrations}
+    identifier = typed(identifier)
     if identifier not in known:
         problem = "is not the id of a registered checkpoint"
         raise UsageError(identifier, problem, f"{known_are(identifier, known)}; {otherwise}")
