@@ -139,3 +139,19 @@ def test_a_constructor_that_raises_is_told_what_it_lacks(
     torch.save({"model": nn.Linear(2, 3).state_dict(), **values}, tmp_path / "net.pt")
     with pytest.raises(ckpt.CkptCompatError, match=advice):
         ckpt.check(tmp_path / "net.pt", Sized, kwargs=kwargs)
+
+
+def test_a_constructor_without_arguments_is_not_to_be_given_any(tmp_path: Path) -> None:
+    class Closed(nn.Module):
+        def __init__(self) -> None:
+            raise ValueError("no settings")
+
+    class Open(nn.Module):
+        def __init__(self, depth: int = 1) -> None:
+            raise ValueError("no settings")
+
+    torch.save({"w": torch.zeros(1)}, tmp_path / "net.pt")
+    with pytest.raises(ckpt.CkptCompatError, match="; make it build where the check runs: it takes no arg"):
+        ckpt.check(tmp_path / "net.pt", Closed)
+    with pytest.raises(ckpt.CkptCompatError, match="; give what it needs in kwargs"):
+        ckpt.check(tmp_path / "net.pt", Open)

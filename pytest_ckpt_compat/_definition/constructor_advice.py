@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -26,6 +27,8 @@ _UNREACHABLE = frozenset(
 )
 #: Parts of the names of arguments that say which weights a constructor starts with.
 _WEIGHTS = ("pretrained", "weights", "download", "checkpoint_path", "init_from")
+#: What helps a constructor that cannot be given anything.
+_TAKES_NONE = "make it build where the check runs: it takes no arguments that kwargs could give"
 #: How deep a file's values are searched for an argument.
 _DEEPEST = 3
 
@@ -66,7 +69,17 @@ def advice_on(error: BaseException, definition: Definition, checkpoint: Mapping[
         return "take the device out of the constructor, and move the model with .to(device) where it is used"
     if downloads(error) or isinstance(error, FileNotFoundError):
         return _on_weights(error, definition)
-    return "make it build with the kwargs given" if definition.kwargs else "give what it needs in kwargs"
+    if definition.kwargs:
+        return "make it build with the kwargs given"
+    return "give what it needs in kwargs" if _takes_any(definition.target) else _TAKES_NONE
+
+
+def _takes_any(target: Any) -> bool:
+    """Whether a constructor takes arguments; True where its signature is not known."""
+    try:
+        return bool(inspect.signature(target).parameters)
+    except (TypeError, ValueError):
+        return True
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
