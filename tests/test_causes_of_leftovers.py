@@ -144,6 +144,29 @@ def test_a_dense_tensor_for_a_sparse_one_is_told_in_one_line(
     assert "While copying" not in text
 
 
+@pytest.mark.parametrize("keys", [("codes",), ("codes", "more")])
+def test_tensors_that_cannot_be_copied_are_told_once_for_a_reason(
+    tmp_path: Path, keys: tuple[str, ...]
+) -> None:
+    def made(dtype: torch.dtype) -> nn.Module:
+        module = net()
+        for key in keys:
+            module.register_buffer(key, torch.empty(4, dtype=dtype))
+        return module
+
+    verdict = checked(tmp_path, made(torch.uint8).state_dict(), lambda: made(torch.bits8))
+    text = str(verdict)
+    reason = """cannot be copied: "copy_" not implemented for 'Bits8'"""
+    if len(keys) == 1:
+        assert text.startswith(f"CK401 {tmp_path}/run.pt: codes {reason}\n")
+        assert f"\n  ! codes   {reason}\n" in text
+    else:
+        assert text.startswith(f"CK401 {tmp_path}/run.pt: 2 tensors {reason}\n")
+        assert text.count(reason) == 2
+    assert "While copying" not in text
+    assert all(c.detail.startswith("While copying") for c in verdict.changes if c.kind == "load-raises")
+
+
 # -- optimizers ------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from pytest_ckpt_compat._core.patterns import fold
 from pytest_ckpt_compat._core.rules import BY_KIND
 from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._report.refusals import refusal
 from pytest_ckpt_compat._report.settings_rows import settings_lines
 
 #: How a report writes the key that has no letters.
@@ -64,7 +65,9 @@ def _alike(change: Change) -> tuple[object, ...]:
         specs = change.old_specs[0].dtype, change.new_specs[0].dtype
     # A prefix has one row; an adapter has keys with a place in the model, and others without.
     sides = (bool(change.old), bool(change.new)) if change.kind != "prefixed" else ()
-    return change.kind, change.severity, change.reason, change.detail, sides, specs
+    refused = refusal(change)  # of which each detail has the key
+    detail = refused[1] if refused else change.detail
+    return change.kind, change.severity, change.reason, detail, sides, specs
 
 
 def _rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[Row]:
@@ -77,6 +80,8 @@ def _rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[R
     elif first.kind == "retied":
         for change in changes:
             yield _row([change], " = ".join(change.new), change.detail, len(change.new))
+    elif refusal(first):
+        yield from _refused_rows(changes, verdict, full)
     elif not first.old and not first.new:
         for change in changes:
             yield _row([change], change.detail, "", 0)
@@ -84,6 +89,17 @@ def _rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[R
         yield from _pair_rows(changes, full)
     else:
         yield from _key_rows(changes, verdict, full)
+
+
+def _refused_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[Row]:
+    """Rows of tensors that cannot be copied for one reason: ``{a,b}.weight   cannot be copied: ...``."""
+    told = {found[0]: (change, found[1]) for change in changes if (found := refusal(change))}
+    patterns: list[tuple[str, Sequence[str]]] = [(key, (key,)) for key in told]
+    if not full:
+        patterns = [(each.pattern, each.keys) for each in fold(list(told), _keys(verdict.new))]
+    for pattern, keys in patterns:
+        note = "   ".join(part for part in (_number(len(keys)), told[keys[0]][1]) if part)
+        yield _row([told[key][0] for key in keys], pattern, note, 0)
 
 
 def _prefix_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[Row]:

@@ -15,6 +15,7 @@ from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._registry.names import UPDATE
 from pytest_ckpt_compat._report import bare
 from pytest_ckpt_compat._report.quiet_losses import phrases_of_losses
+from pytest_ckpt_compat._report.refusals import in_brief
 from pytest_ckpt_compat._report.rows import Row, rows
 from pytest_ckpt_compat._report.settings_rows import settings_phrase
 
@@ -189,7 +190,7 @@ def phrase_of(rule: Rule, changes: Sequence[Change], verdict: Verdict, total: bo
     """
     first = changes[0]
     by_keys = first.old or first.new or not rule.keyless
-    detail = first.detail.partition("\n")[0]
+    detail = in_brief(changes).partition("\n")[0]
     if rule.detail_ends and rule.detail_ends in detail:
         detail = detail.rpartition(rule.detail_ends)[0]
     if rule.kind == "retied" and len(changes) > 1:
