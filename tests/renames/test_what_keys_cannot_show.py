@@ -325,6 +325,21 @@ def test_what_the_name_of_a_part_says_of_another_one(old: str, new: str, sure: s
     assert confidences(ours, theirs) == {sure}
 
 
+@pytest.mark.parametrize("first", ["self_attn", "cross_attn"])
+def test_which_of_two_modules_keeps_its_query_apart_is_a_guess(
+    first: str,
+) -> None:
+    second = {"self_attn": "cross_attn", "cross_attn": "self_attn"}[first]
+    parts = ("query", "key", "value", "dense")
+    old = between(*({f"{each}.{part}.weight": spec(16, 16)} for each in (first, second) for part in parts))
+    joint = {f"attn1.{name}.weight": spec(rows, 16) for name, rows in (("in_proj", 48), ("out_proj", 16))}
+    apart = (("q_proj", 16), ("kv_proj", 32), ("out_proj", 16))
+    new = between(joint, {f"attn2.{name}.weight": spec(rows, 16) for name, rows in apart})
+    for side in (old, by_name(old)):
+        for changes in (infer(side, new), infer(by_name(new), old)):
+            assert "certain" not in {change.confidence for change in changes if change.old != change.new}
+
+
 def test_the_letters_of_a_joint_layer_are_its_order() -> None:
     old = {f"m.{name}.weight": spec(16, 16) for name in "qkv"}
     rest = {"m.fc.weight": spec(64, 16), "m.out.weight": spec(16, 64)}

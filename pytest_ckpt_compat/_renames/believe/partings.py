@@ -39,7 +39,8 @@ class Partings:
         for index, numbers in enumerate(levels):
             self._levels[index, : len(numbers)] = numbers
         modules = list(numbering)
-        self._families = coded(map(template, modules))[1]
+        self.templates = coded(map(template, modules))
+        self._families = self.templates[1]
         self._contents = coded(contents[module] for module in modules)[1]
         names = [module.rpartition(".")[2] for module in modules]
         self._ranks = np.array([rank_of(name) for name in names], dtype=np.float64)
