@@ -426,9 +426,11 @@ def test_a_layer_in_the_place_of_another_is_a_possibility(order: Callable[[Specs
 @pytest.mark.parametrize(
     ("words", "rest", "told"),
     [
-        (("norm1", "norm2", "fc1"), 0, {"likely"}),
+        (("norm1", "qkv", "fc1"), 0, {"likely"}),
         (("norm1", "fc1"), 0, {"ambiguous"}),  # few others got new names
-        (("norm1", "norm2", "fc1"), 1, {"ambiguous"}),  # something else was replaced
+        (("norm1", "norm2", "fc1"), 0, {"ambiguous"}),  # two of them as one
+        (("blocks", "embed", "head"), 0, {"ambiguous"}),  # of their modules, most of them
+        (("norm1", "qkv", "fc1"), 1, {"ambiguous"}),  # something else was replaced
     ],
 )
 @pytest.mark.parametrize("order", [list, sorted])
@@ -440,6 +442,13 @@ def test_a_strange_name_among_other_new_names_is_likely(
     new = merged(body, linear("quantum_flux", 8, 3), *[conv("leave", 4, 5)] * rest)
     changes = infer({key: old[key] for key in order(old)}, new)
     assert {change.confidence for change in changes if "quantum_flux" in "".join(change.new)} == told
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_a_new_name_counts_once_however_many_blocks_have_it(depth: int) -> None:
+    old, new = transformer(depth), renamed(transformer(depth), ("norm1", "my_norm1"), ("fc1", "my_fc1"))
+    changes = infer(merged(old, linear("dropout_gate", 8, 3)), merged(new, linear("quantum_flux", 8, 3)))
+    assert {c.confidence for c in changes if "quantum_flux" in "".join(c.new)} == {"ambiguous"}
 
 
 def test_a_strange_name_is_never_certain() -> None:

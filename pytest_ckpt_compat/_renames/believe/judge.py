@@ -18,6 +18,7 @@ from pytest_ckpt_compat._renames.believe.blocks import SETTLED
 from pytest_ckpt_compat._renames.believe.features import KINSHIP, Features, features
 from pytest_ckpt_compat._renames.believe.turned import turned_or_exchanged
 from pytest_ckpt_compat._renames.match.alignment import Alignment
+from pytest_ckpt_compat._renames.units.paths import without_numbers
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: A match is told from this probability on: then it is rather true than not.
@@ -37,8 +38,8 @@ TIED = 0.4
 #: the former says nothing, the latter is a possibility. A kernel's shape hardly ever does.
 MATRIX, KERNEL = 2, 3
 
-#: Least number of other layers with new names from which on one without a common word is no accident, if no
-#: layer is left over.
+#: Least number of new names of other layers from which on one without a common word is no accident, if no
+#: layer is left over. Their own names count, each once, and not those of the modules around.
 SEVERAL = 3
 
 #: Most alternatives that are named.
@@ -61,9 +62,12 @@ def judge(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tu
     judged = {pair: Judgement("certain") for pair in kept}
     for pair, other in turned_or_exchanged(old, new, kept).items():
         judged[pair] = Judgement("ambiguous", (pair[1], other))
-    renamed = sum(_is_kin(evidence) for evidence in changed.values())
+    renamed = {
+        (_own_name(old[a]), _own_name(new[b])) for (a, b), evidence in changed.items() if _is_kin(evidence)
+    }
+    several = sum(one != other for one, other in renamed) >= SEVERAL
     for pair, evidence in changed.items():
-        expected = renamed >= SEVERAL and evidence.complete >= EXPLAINED
+        expected = several and evidence.complete >= EXPLAINED
         judged |= _judged(pair, evidence, new, found, expected=expected)
     return judged
 
@@ -71,6 +75,11 @@ def judge(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tu
 def _is_kin(evidence: Features) -> bool:
     """Whether more than shape and place speaks for a match."""
     return evidence.between or max(evidence.name, evidence.modules) >= KINSHIP
+
+
+def _own_name(unit: Unit) -> str:
+    """The last name in a path that is no number, without those in it."""
+    return next((name for name in reversed(without_numbers(unit.path).split(".")) if name != "#"), "")
 
 
 def _judged(
