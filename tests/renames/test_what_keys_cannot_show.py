@@ -60,6 +60,33 @@ def test_blocks_that_a_definition_lists_backwards_keep_their_numbers(order: tupl
     }
 
 
+@pytest.mark.parametrize("order", [(3, 2, 1, 0), (0, 2, 1, 3), (1, 2, 3, 0)])
+@pytest.mark.parametrize("names", [("norm{}", "dnorm.{}"), ("norms.{}", "dnorm.{}")])
+def test_layers_of_equal_size_may_follow_those_beside_them(
+    order: tuple[int, ...], names: tuple[str, str]
+) -> None:
+    def model(convolution: str, other: str, order: Sequence[int]) -> Specs:
+        sizes = (conv(convolution.format(place), 8 << each, 8 << each) for each, place in enumerate(order))
+        return between(*sizes, *(norm(other.format(number), 4) for number in range(4)))
+
+    old, new = model("up{}", names[0], range(4)), model("dec.{}", names[1], order)
+    for one, other in ((old, new), (new, old)):
+        for side in (one, by_name(one)):
+            changes = [change for change in infer(side, other) if change.old and change.new]
+            assert {each.confidence for each in changes if "norm" in each.old[0]} == {"likely"}
+
+
+def test_a_decoder_that_runs_backwards_says_nothing_of_the_encoder() -> None:
+    def model(coder: str, decoder: str, order: Sequence[int]) -> Specs:
+        encoder = (conv(f"{coder}.{number}.conv", 4, 4) for number in range(4))
+        return between(
+            *encoder, *(conv(f"{decoder}.{place}.conv", 8 << e, 8) for e, place in enumerate(order))
+        )
+
+    old, new = model("enc", "dec", range(4)), model("encoder", "decoder", (3, 2, 1, 0))
+    assert confidences(old, new) == {"certain"}
+
+
 def with_positions(numbers: Sequence[int], depth: int = 12) -> Specs:
     """Blocks of which some have a table."""
     blocks = [

@@ -16,6 +16,7 @@ from pytest_ckpt_compat._renames.believe.families import Family, FreeBlocks, blo
 from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step, rising
 from pytest_ckpt_compat._renames.believe.ranks import increasing, ranks
 from pytest_ckpt_compat._renames.believe.renumbered import numbered_families
+from pytest_ckpt_compat._renames.believe.reordered import beside_reordered
 from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
 from pytest_ckpt_compat._renames.units.paths import modules_of, natural, without_numbers
 from pytest_ckpt_compat._renames.units.units import Unit
@@ -38,6 +39,7 @@ def block_maps(
     back = _scores([(new_path, old_path) for old_path, new_path in paths], theirs, ours, left)
     crossed, counted = _crossed(old, new, pairs), _counted(old, new, pairs)
     settled, plausible = in_step(old, new, pairs), rising(old, new, pairs)
+    unsure = beside_reordered(old, new, pairs)
 
     def could_be_others(a: int, b: int) -> bool:
         sides = (ours, left, old[a].path), (theirs, came, new[b].path)
@@ -53,7 +55,7 @@ def block_maps(
         copies = _copies(old[pair[0]], new[pair[1]])
         if copies == SETTLED and old[pair[0]].numbers != new[pair[1]].numbers:
             copies = PLAUSIBLE if could_be_others(*pair) else SETTLED
-        in_order = crossed.get(pair, SETTLED)
+        in_order = min(crossed.get(pair, SETTLED), PLAUSIBLE if pair in unsure else SETTLED)
         blocks = SETTLED if pair in settled else max(blocks, PLAUSIBLE) if pair in plausible else blocks
         return min(copies, in_order, counted.get(pair, SETTLED), blocks)
 
