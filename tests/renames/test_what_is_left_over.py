@@ -152,3 +152,39 @@ def test_a_block_is_more_of_the_same_only_as_a_whole_beside_one_that_is_alike() 
     assert left_over(merged(blocks, linear("b.3.fc", 9, 8)), "b.3.") == set()
     assert left_over(blocks, "b.") == set()
     assert left_over(merged(blocks, linear("gate", 8, 8)), "gate") == set()
+
+
+def attention(value: str, *further: Specs, stem: str = "table", inputs: int = 100) -> Specs:
+    """A model of three blocks, whose stem has a name and a number of inputs of its own."""
+    layers = (
+        merged(
+            *(linear(f"layers.{i}.attn.{name}", 16, 16) for name in ("query", "key", value)),
+            *({key.replace("#", str(i)): each for key, each in one.items()} for one in further),
+        )
+        for i in range(3)
+    )
+    first = (linear(f"stem.{stem}.{i}", 16 + i, inputs) for i in range(4))
+    return merged(*first, norm("stem.norm", 16), *layers)
+
+
+def told(old: Specs, new: Specs, kind: str) -> set[str]:
+    return {key for change in infer(old, new) if change.kind == kind for key in change.old}
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_what_was_replaced_elsewhere_says_little_of_a_module_that_keeps_other_layers(sort: bool) -> None:
+    old = attention("value")
+    old = dict(sorted(old.items())) if sort else old
+    assert confidences(old, attention("v", stem="patches", inputs=120), "value") == {"likely"}
+
+
+def test_what_was_replaced_beside_it_says_that_it_may_be_so_too() -> None:
+    old = attention("value", linear("layers.#.attn.scale", 4, 16))
+    new = attention("v", linear("layers.#.attn.offset", 5, 16), stem="patches", inputs=120)
+    assert told(old, new, "renamed") == set()
+
+
+def test_a_module_that_keeps_nothing_does_not_speak_for_what_came_in_it() -> None:
+    old = merged(attention("value"), linear("mixer.left", 16, 24))
+    new = merged(attention("value", stem="patches", inputs=120), linear("mixer.right", 16, 24))
+    assert told(old, new, "renamed") == set()

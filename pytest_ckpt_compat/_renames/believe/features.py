@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from pytest_ckpt_compat._renames.believe.beside import explained_beside
 from pytest_ckpt_compat._renames.believe.blocks import block_maps, more_of_the_same
 from pytest_ckpt_compat._renames.believe.elsewhere import contradicted
 from pytest_ckpt_compat._renames.believe.interchangeable import interchangeable
@@ -37,7 +38,8 @@ class Features:
         modules: how far the modules around correspond.
         blocks: whether the numbers of the blocks around settle which is which.
         roles: whether both have the same biases and statistics.
-        whole: the share of all changed layers that is matched, on the side that has fewer.
+        whole: the share of all changed layers that is matched, on the side that has fewer; or the share of
+            those in the module around that keeps other layers, if larger.
         rarity: how rare the kind of layer is in the two models.
         distinct: whether names and structure tell it from its siblings.
         complete: the same share, on the side that has more of them; or, where most are
@@ -96,6 +98,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     fewer, more = sorted(map(len, counted))
     whole, complete = (min(len(moved) / max(number, 1), 1.0) for number in (fewer, more))
     parts = explained_parts(old, new, moved, counted)
+    here = explained_beside(old, new, kept, moved, counted)
     blocks = block_maps(old, new, chosen)
     frequency = Counter(unit.kind for units in (old, new) for unit in units)
     alike = interchangeable(old, new, chosen)
@@ -121,7 +124,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             modules=measures["modules"][index],
             blocks=blocks[a, b],
             roles=max(measures["roles"][index], -1.0),
-            whole=whole,
+            whole=max(whole, here[a, b]),
             complete=max(complete, parts[a, b]) if complete > _MOST or whole > NEARLY_ALL else complete,
             rarity=math.log2((len(old) + len(new)) / frequency[old[a].kind]) / 10,
             distinct=float(a not in alike),
