@@ -77,6 +77,43 @@ def test_numbers_of_two_levels_move_by_one_step(
     assert counted(old, new, widths) is found
 
 
+def test_a_stage_that_moves_alone_is_not_in_step() -> None:
+    old = [f"layer.{i}.{j}.norm" for i, j in STEPS]
+    new = [*old[:6], "layer.5.1.norm", "layer.5.2.norm"]
+    widths = [8, 8, 16, 16, 32, 32, 64, 64]
+    assert not counted(old, new, widths)
+    assert not counted(old[6:], new[6:], widths[6:])
+
+
+def staged(*numbers: int, name: str = "stages") -> Specs:
+    """Stages of convolutions, each of a width of its own."""
+    return merged(
+        *(
+            conv(f"{name}.{number}.layers.{layer}.conv{size}", width, width, size)
+            for number, width in zip(numbers, (8, 12, 20, 24), strict=True)
+            for layer in range(2)
+            for size in (1, 3)
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "last"),
+    [
+        ((0, 1, 2, 3), (0, 1, 2, 4), "likely"),  # or the last one went, and one that holds the same came
+        ((0, 1, 2, 4), (0, 1, 2, 3), "likely"),
+        ((0, 1, 2, 3), (0, 1, 3, 4), "certain"),
+        ((0, 2, 3, 5), (0, 2, 3, 6), "certain"),  # modules without weights stood among them before
+    ],
+)
+@pytest.mark.parametrize("name", ["stages", "levels"])
+def test_a_stage_that_moves_alone_may_have_gone(
+    before: tuple[int, ...], after: tuple[int, ...], last: str, name: str
+) -> None:
+    found = {c.confidence for c in infer(staged(*before), staged(*after, name=name)) if "24" in str(c)}
+    assert found == {last}
+
+
 def test_a_layer_of_that_name_and_size_that_is_left_over_leaves_it_open() -> None:
     old, new = layers([*ONE_LEVEL, "inputs.10.1.norm"], [8, 8, 16, 16, 32, 32, 32]), layers(LEVELS, [8] * 6)
     pairs = [(index, index) for index in range(6)]

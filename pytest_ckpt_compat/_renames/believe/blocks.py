@@ -141,7 +141,9 @@ def _scores(paths: Sequence[tuple[str, str]], ours: Family, theirs: Family, came
     told = [
         module
         for module in votes
-        if len(ours.alike(module)) > 1 or _is_headless(module, counterparts[module], theirs)
+        if len(ours.alike(module)) > 1
+        or _is_headless(module, counterparts[module], theirs)
+        or _left_a_gap(module, counterparts, ours, theirs)
     ]
     firsts = {module: ours.alike(module)[0] for module in told}
     levelled = {first for first in set(firsts.values()) if _is_flat(first, counterparts, ours)}
@@ -230,6 +232,8 @@ def _score(
     headless = any(_is_headless(one, other, theirs) for one, other in zip(alike, targets, strict=True))
     if headless and not _moved_as_one(module, counterparts, ours, theirs):
         return PLAUSIBLE
+    if any(_left_a_gap(each, counterparts, ours, theirs) for each in alike):
+        return PLAUSIBLE
     if ours.numbers(module) == theirs.numbers(targets[0]):
         return PLAUSIBLE  # the same blocks, of which some exchanged what they hold
     if came.could_be(targets[0], ours.content(module)):
@@ -284,6 +288,22 @@ def _is_headless(module: str, target: str, theirs: Family) -> bool:
     """
     moved = bool(target) and _number(module) != _number(target)
     return moved and theirs.first(target) > 1
+
+
+def _left_a_gap(module: str, counterparts: Mapping[str, str], ours: Family, theirs: Family) -> bool:
+    """Whether a block alone got another number, of a family that had no gap and has one where it was.
+
+    A module without weights was inserted, or the block went while one that holds the same came.
+    """
+    target = counterparts.get(module, "")
+    if not target or _number(module) == _number(target) or len(ours.siblings(module)) < 3:
+        return False
+    beside = [each for each in ours.siblings(module) if each != module]
+    parent = target.rpartition(".")[0]
+    stayed = all(counterparts.get(each) == f"{parent}.{_number(each)}" for each in beside)
+    here = ours.beside(module)
+    gapless = max(here) - min(here) < len(here)
+    return stayed and gapless and int(_number(module)) not in theirs.beside(target)
 
 
 def _moved_as_one(module: str, counterparts: Mapping[str, str], ours: Family, theirs: Family) -> bool:

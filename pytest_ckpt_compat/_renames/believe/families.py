@@ -33,11 +33,11 @@ class Family:
         self._sizes = {module: kinds.total() for module, kinds in contents.items()}
         ordered = sorted(contents, key=natural)
         self._ranks = {module: rank for rank, module in enumerate(ordered)}
-        self._first: dict[str, int] = {}
+        self._beside: defaultdict[str, set[int]] = defaultdict(set)
         for path in (*contents, *(unit.path for unit in units)):
             parent, _, number = path.rpartition(".")
             if is_number(number):
-                self._first[parent] = min(int(number), self._first.get(parent, int(number)))
+                self._beside[parent].add(int(number))
         self._siblings: defaultdict[str, list[str]] = defaultdict(list)
         self._alike: defaultdict[tuple[str, _Content], list[str]] = defaultdict(list)
         for module in ordered:
@@ -63,7 +63,11 @@ class Family:
 
     def first(self, module: str) -> int:
         """The lowest number in the same parent, of a module or a layer."""
-        return self._first[module.rpartition(".")[0]]
+        return min(self.beside(module))
+
+    def beside(self, module: str) -> set[int]:
+        """The numbers in the same parent, of modules and layers."""
+        return self._beside[module.rpartition(".")[0]]
 
     def siblings(self, module: str) -> list[str]:
         """The numbered modules in the same parent, in order."""

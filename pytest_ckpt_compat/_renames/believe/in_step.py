@@ -36,7 +36,7 @@ def in_step(
         if len(members) < 2 or not (_is_all(before, held[0][ours]) and _is_all(after, held[1][theirs])):
             continue
         one, other = _varying(before), _varying(after)
-        if one == other or (
+        if (one == other and _numbers_kept(before[0], after[0])) or (
             _is_counted(one, other) and _is_anchored(before, min(one, other, key=lambda n: len(n[0])))
         ):
             found.update(members)
@@ -87,6 +87,12 @@ def _varying(members: Sequence[Unit]) -> list[tuple[int, ...]]:
     return list(zip(*(column for column in columns if len(set(column)) > 1), strict=True))
 
 
+def _numbers_kept(before: Unit, after: Unit) -> bool:
+    """Whether a layer is in blocks of the same numbers on both sides, or in blocks of other levels."""
+    one, other = numbers(before.path), numbers(after.path)
+    return one == other or len(one) != len(other)
+
+
 def _is_counted(one: Sequence[tuple[int, ...]], other: Sequence[tuple[int, ...]]) -> bool:
     """Whether the one number of one side rises with several of the other, or several all move by one step.
 
@@ -95,8 +101,8 @@ def _is_counted(one: Sequence[tuple[int, ...]], other: Sequence[tuple[int, ...]]
     pairs = sorted(zip(one, other, strict=True))
     levels = sorted((len(one[0]), len(other[0])))
     if levels[0] == levels[1] > 1:
-        steps = {n - m for ours, theirs in pairs for m, n in zip(ours, theirs, strict=True)}
-        return len(steps - {0}) == 1
+        steps = {tuple(n - m for m, n in zip(ours, theirs, strict=True)) for ours, theirs in pairs}
+        return len(steps) == 1 and len(set(*steps) - {0}) == 1
     return levels[0] == 1 < levels[1] and increasing([after for _, after in pairs])
 
 
