@@ -260,3 +260,25 @@ def test_torch_names_the_joint_tensor_of_attention_in_proj(names: tuple[str, ...
     joint = replace(old[-1], path="attn." + "_".join((*(name[0] for name in names), "proj")), parts=parts)
     pairs = [(index, index) for index in range(len(old))]
     assert Vouchers(old, [*old[:-1], joint], pairs).vouch(*pairs[-1]) is speaks
+
+
+#: Layer -> outputs and inputs.
+MLP = {"up": (64, 16), "down": (16, 64)}
+
+
+def test_a_module_named_after_what_it_holds_tells_nothing_of_which_is_which() -> None:
+    """``qkv_linear`` has the words of all three: only the last name tells them apart."""
+    old = merged(
+        *(linear(f"model.layers.{i}.self_attn.{name}_proj", 16, 16) for i in range(4) for name in "qkvo"),
+        *(linear(f"model.layers.{i}.mlp.{name}_proj", *size) for i in range(4) for name, size in MLP.items()),
+    )
+    new = merged(
+        *(linear(f"layers.{i}.attention.qkv_linear.w{name}", 16, 16) for i in range(4) for name in "vqk"),
+        *(linear(f"layers.{i}.attention.wo", 16, 16) for i in range(4)),
+        *(linear(f"layers.{i}.mlp.{name}", *size) for i in range(4) for name, size in MLP.items()),
+    )
+    told = {change.old[0]: change for change in infer(dict(sorted(old.items())), new) if change.new}
+    for name in "qkv":
+        change = told[f"model.layers.1.self_attn.{name}_proj.weight"]
+        assert change.new == (f"layers.1.attention.qkv_linear.w{name}.weight",)
+        assert change.confidence == "certain"

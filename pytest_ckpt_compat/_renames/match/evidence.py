@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
 from pytest_ckpt_compat._renames.match.groups import Groups, coded, nested_share, numbered
+from pytest_ckpt_compat._renames.match.telling import namesakes, telling
 from pytest_ckpt_compat._renames.units.owners import alike, alike_around
 from pytest_ckpt_compat._renames.units.paths import is_number, numbers, template
 from pytest_ckpt_compat._renames.units.similarities import similarities
-from pytest_ckpt_compat._renames.units.tokens import Names, is_spelt, path_tokens, segment_tokens
+from pytest_ckpt_compat._renames.units.tokens import Names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,11 +84,11 @@ def given(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measur
     import numpy as np
 
     old_paths, new_paths = [template(node.path) for node in old], [template(node.path) for node in new]
-    namesake = _namesakes([node.path for node in old], [node.path for node in new])
+    namesake = namesakes([node.path for node in old], [node.path for node in new])
     return {
         **_classes(old, new, pairs),
         "name": _by_words(pairs, old_paths, new_paths),
-        "telling": _telling([node.path for node in old], [node.path for node in new], pairs),
+        "telling": telling([node.path for node in old], [node.path for node in new], pairs),
         "same_path": (namesake[pairs.cols] == pairs.rows).astype(np.float64),
         "shape": _by_value(pairs, [node.shape for node in old], [node.shape for node in new], _equal),
         "roles": _by_value(pairs, [node.roles for node in old], [node.roles for node in new], _agreement),
@@ -97,67 +98,6 @@ def given(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measur
         "file_order": _in_step(pairs.rows, pairs.cols, len(old), len(new)),
         "surroundings": _surroundings(old, new, pairs),
     }
-
-
-def _namesakes(old: Sequence[str], new: Sequence[str]) -> Ints:
-    """Returns the index of the old path that each new one is; -1 if none is.
-
-    Of those that the other side has not, a path is the one whose words tell it from the others in its module:
-    ``mask`` is ``Mask``, and ``left`` and ``right`` are ``left_tower`` and ``right_tower``.
-    """
-    import numpy as np
-
-    ours, theirs = set(old), set(new)
-    told = _told_apart([path for path in old if path not in theirs])
-    anew = _told_apart([path for path in new if path not in ours])
-    same = {path: path for path in ours & theirs} | {anew[words]: told[words] for words in told.keys() & anew}
-    indexes = {path: index for index, path in enumerate(old)}
-    return np.array([indexes[same[path]] if path in same else -1 for path in new], dtype=np.intp)
-
-
-def _telling(old: Sequence[str], new: Sequence[str], pairs: Candidates) -> Floats:
-    """Measures how far the words agree that tell two nodes from the others of their kind in their block."""
-    import numpy as np
-
-    found = np.zeros(len(pairs))
-    for part, height, width in pairs.classes:
-        if height > 1 and width > 1:
-            ours = _own_words([old[row] for row in pairs.rows[part][::width].tolist()])
-            theirs = _own_words([new[col] for col in pairs.cols[part][:width].tolist()])
-            (olds, a), (news, b) = coded(ours), coded(theirs)
-            table = np.array([[_common_share(one, other) for other in news] for one in olds])
-            found[part] = table[np.ix_(a, b)].ravel()
-    return found
-
-
-def _common_share(a: frozenset[str], b: frozenset[str]) -> float:
-    return len(a & b) / len(a | b) if a and b else 0.0
-
-
-def _own_words(paths: Sequence[str]) -> list[frozenset[str]]:
-    """Returns the words of each path that not all paths in its block have."""
-    blocks: defaultdict[tuple[int, ...], list[frozenset[str]]] = defaultdict(list)
-    words = [frozenset(word for word, _ in path_tokens(path) if is_spelt(word)) for path in paths]
-    for path, each in zip(paths, words, strict=True):
-        blocks[numbers(path)].append(each)
-    common = {block: frozenset.intersection(*each) for block, each in blocks.items()}
-    return [each - common[numbers(path)] for path, each in zip(paths, words, strict=True)]
-
-
-def _told_apart(paths: Sequence[str]) -> dict[tuple[str, frozenset[str]], str]:
-    """Returns module, words -> the only path in the module that these words tell from the others."""
-    modules: defaultdict[str, list[tuple[str, frozenset[str]]]] = defaultdict(list)
-    for path in paths:
-        module, _, name = path.rpartition(".")
-        modules[module].append((path, frozenset(segment_tokens(name))))
-    found: defaultdict[tuple[str, frozenset[str]], list[str]] = defaultdict(list)
-    for module, named in modules.items():
-        common = frozenset.intersection(*(words for _, words in named)) if len(named) > 1 else frozenset()
-        for path, words in named:
-            found[module, words - common].append(path)
-    # A number is a rank and no name: ff0 and ff1 may have become fc1 and fc2.
-    named_by = {key: several[0] for key, several in found.items() if len(several) == 1}
-    return {key: path for key, path in named_by.items() if not key[1] or not all(map(str.isdigit, key[1]))}
 
 
 def _classes(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Measures:
