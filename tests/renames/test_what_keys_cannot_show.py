@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from pytest_ckpt_compat._renames import infer
+from pytest_ckpt_compat._renames.believe.torn import torn
+from pytest_ckpt_compat._renames.units.units import units_of
 
 from .models import Specs, batch_norm, conv, linear, merged, norm, pairs, renamed, spec
 
@@ -114,6 +116,48 @@ def test_a_block_is_not_torn(depth: int) -> None:
     """A block was inserted in front, or the layer moved on."""
     found = told(with_positions([1], depth), with_positions([2], depth + 1))
     assert all(sure != "certain" for _, sure in found.values())
+
+
+@pytest.mark.parametrize(
+    ("became", "found"),
+    [
+        # Two blocks became one, and a layer of the second stands in the next one.
+        (
+            {
+                "b.0.p": "s.0.p",
+                "b.0.q": "s.0.q",
+                "b.1.p": "s.0.r",
+                "b.1.q": "s.0.s",
+                "b.1.skip": "s.1.skip",
+                "b.2.p": "s.1.p",
+                "b.2.q": "s.1.q",
+            },
+            {"b.1.skip"},
+        ),
+        # A block that came has one layer each of two that are still there.
+        (
+            {
+                **{f"b.{number}.{name}": f"b.{number}.{name}" for number in (1, 2) for name in "pqr"},
+                "b.1.skip": "b.3.skip",
+                "b.2.gate": "b.3.gate",
+            },
+            {"b.1.skip", "b.2.gate"},
+        ),
+        # Half of each block moved on: those that kept the number are in their own.
+        (
+            {f"b.{n}.{name}": f"c.{n + (name == 'q')}.{name}" for n in range(3) for name in "pq"},
+            {"b.0.q", "b.1.q"},
+        ),
+    ],
+)
+def test_a_layer_is_torn_out_of_the_block_that_holds_most_of_its_own(
+    became: dict[str, str], found: set[str]
+) -> None:
+    sides = became, became.values()
+    ours, theirs = (units_of(merged(*(linear(path, 4, 4) for path in side))) for side in sides)
+    places = {unit.path: index for index, unit in enumerate(theirs)}
+    pairs = [(index, places[became[unit.path]]) for index, unit in enumerate(ours)]
+    assert {ours[a].path for a, _ in torn(ours, theirs, pairs)} == found
 
 
 def test_a_family_of_another_size_is_not_certain_where_a_block_may_have_grown() -> None:

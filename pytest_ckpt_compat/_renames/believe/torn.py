@@ -15,9 +15,10 @@ from pytest_ckpt_compat._renames.units.units import Unit
 
 
 def torn(old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
-    """Finds the pairs that go against those of most layers of their blocks.
+    """Finds the pairs that go against those of most layers of both their blocks.
 
-    The old block has layers in several blocks of one family, and the new one has some of several.
+    The old block has layers in several blocks of one family, and the new one has some of several. Where most
+    of the one is in the other, several blocks became one, or one became several.
     """
     linked = {(a, b): list(_links(old[a].path, new[b].path)) for a, b in pairs}
     targets: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
@@ -26,13 +27,12 @@ def torn(old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, in
         for here, there in links:
             targets[here, _parent(there)][there] += 1
             sources[there, _parent(here)][here] += 1
-    mains = {key: _most(key[0], votes) for table in (targets, sources) for key, votes in table.items()}
 
     def against(here: str, there: str) -> bool:
         ways, origins = (here, _parent(there)), (there, _parent(here))
         if len(targets[ways]) < 2 or len(sources[origins]) < 2:
             return False
-        return mains[ways] != there or mains[origins] != here
+        return not (_is_most(here, there, targets[ways]) or _is_most(there, here, sources[origins]))
 
     found = {pair for pair, links in linked.items() if any(against(*link) for link in links)}
     return found - _moved_together(old, new, found)
@@ -77,10 +77,10 @@ def _links(old: str, new: str) -> Iterator[tuple[str, str]]:
             yield here, there
 
 
-def _most(module: str, votes: Counter[str]) -> str:
-    """The module that most are in; of several, the one with the same number."""
-    number = module.rpartition(".")[2]
-    return max(votes, key=lambda each: (votes[each], each.rpartition(".")[2] == number))
+def _is_most(module: str, other: str, votes: Counter[str]) -> bool:
+    """Whether most of a module is in another one; of two halves, the one with the same number counts more."""
+    same = module.rpartition(".")[2] == other.rpartition(".")[2]
+    return 2 * votes[other] + same > votes.total()
 
 
 def _parent(path: str) -> str:
