@@ -73,7 +73,7 @@ def test_what_is_ambiguous_is_no_code_and_names_its_candidates() -> None:
     assert max(map(len, found.code.splitlines())) <= WIDTH
 
 
-@pytest.mark.parametrize(("answers", "wanted"), [("1\n1\n", "first"), ("2\n2\n", "second"), ("\n\n", None)])
+@pytest.mark.parametrize(("answers", "wanted"), [("1\n1\n", "first"), ("2\n1\n", "second"), ("\n\n", None)])
 def test_on_a_terminal_it_is_asked(monkeypatch: pytest.MonkeyPatch, answers: str, wanted: str | None) -> None:
     asked = Terminal()
     monkeypatch.setattr(sys, "stdin", Terminal(answers))
@@ -85,6 +85,83 @@ def test_on_a_terminal_it_is_asked(monkeypatch: pytest.MonkeyPatch, answers: str
     if wanted is not None:
         migrate = proof.compiled(found.code, "migrate")
         assert migrate({"blocks.1.x": 1, "blocks.1.y": 2})[f"blocks.1.{wanted}"] == 1
+
+
+def two_layers(blocks: tuple[str, ...] = ("",)) -> Sides:
+    """Two layers, of which it is open which of three they became; a report has them in one row."""
+    old = [f"{block}{name}" for block in blocks for name in ("gate", "mix")]
+    new = [f"{block}parts.{name}" for block in blocks for name in ("zeta", "omega", "rho")]
+    one_side, other_side = (
+        Structure({f"{each}.{leaf}": SPEC for each in names for leaf in ("weight", "bias")})
+        for names in (old, new)
+    )
+    changes = [
+        Change(
+            "renamed",
+            (f"{block}{one}.{leaf}",),
+            (f"{block}parts.{other}.{leaf}",),
+            (SPEC,),
+            (SPEC,),
+            "ambiguous",
+            candidates=tuple(f"{block}parts.{name}.{leaf}" for name in ("zeta", "omega", "rho")),
+            group="{gate,mix}.* -> parts.{zeta,rho}.*",
+        )
+        for block in blocks
+        for one, other in (("gate", "zeta"), ("mix", "rho"))
+        for leaf in ("weight", "bias")
+    ]
+    return Sides(one_side, other_side, None, Verdict(tuple(changes), old=one_side, new=other_side))
+
+
+@pytest.mark.parametrize("blocks", [("",), ("blocks.0.", "blocks.1.")])
+def test_each_module_is_asked_about_whatever_row_it_is_in(
+    monkeypatch: pytest.MonkeyPatch, blocks: tuple[str, ...]
+) -> None:
+    """The answer about one says nothing of the other; what one became is not offered again."""
+    asked = Terminal()
+    monkeypatch.setattr(sys, "stdin", Terminal("1\n1\n"))
+    monkeypatch.setattr(sys, "__stderr__", asked)
+    arguments: Any = type("Arguments", (), {"choose": [], "style": "function", "old": "old.pt"})
+    found = command.made(two_layers(blocks), arguments)[1]
+    block, star = blocks[0], "blocks.*." if blocks[0] else ""
+    number = 2 * len(blocks)
+    ask = "number, or nothing to leave it open: "
+    lines = asked.getvalue().replace(ask, "").splitlines()
+    assert lines == [
+        f"{star}gate ({number} tensors): what did {block}gate.weight become?",
+        *(
+            f"  {place}  {block}parts.{name}.weight"
+            for place, name in ((1, "zeta"), (2, "omega"), (3, "rho"))
+        ),
+        f"{star}mix ({number} tensors): what did {block}mix.weight become?",
+        *(f"  {place}  {block}parts.{name}.weight" for place, name in ((1, "rho"), (2, "omega"))),
+    ]
+    migrate = proof.compiled(found.code, "migrate")
+    last = blocks[-1]
+    given = {f"{last}gate.weight": 1, f"{last}gate.bias": 2, f"{last}mix.weight": 3, f"{last}mix.bias": 4}
+    assert migrate(given) == {
+        f"{last}parts.zeta.weight": 1,
+        f"{last}parts.zeta.bias": 2,
+        f"{last}parts.rho.weight": 3,
+        f"{last}parts.rho.bias": 4,
+    }
+
+
+def test_a_module_without_an_answer_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("2\n\n"))
+    monkeypatch.setattr(sys, "__stderr__", Terminal())
+    arguments: Any = type("Arguments", (), {"choose": [], "style": "function", "old": "old.pt"})
+    plan = command.made(two_layers(), arguments)[1].plan
+    assert [(step.old, step.new) for step in plan.live] == [
+        (("gate.weight",), ("parts.omega.weight",)),
+        (("gate.bias",), ("parts.omega.bias",)),
+    ]
+    assert {key for step in plan.doubtful for key in step.old} == {"mix.weight", "mix.bias"}
+
+
+def test_the_remark_of_a_row_names_the_choice_of_each_module_in_it() -> None:
+    found = migration.migration(two_layers(), migration.planned(two_layers()))
+    assert "--choose 'gate=parts.zeta' --choose 'mix=parts.rho' if it is so" in unwrapped(found.code)
 
 
 @pytest.mark.parametrize(

@@ -248,24 +248,29 @@ def _meaning(change: Change) -> str:
 
 
 def _asked(sides: Sides, plan: Plan, choices: list[str]) -> Plan:
-    """The plan, with the user's answers to what is ambiguous; the same answer for all keys of a pattern."""
+    """The plan, with the user's answers to what is ambiguous; one answer for a module, in all its blocks."""
     from pytest_ckpt_compat._check import migration
+    from pytest_ckpt_compat._migrate.questions import first_question
 
     answers = list(choices)
-    groups: dict[str, list[Step]] = {}
-    for step in plan.doubtful:
-        if step.confidence == "ambiguous" and len(step.old) == len(step.new) == 1:
-            groups.setdefault(step.group or step.old[0], []).append(step)
-    for group, steps in groups.items():
-        offered = (steps[0].new[0], *steps[0].candidates)[:_OFFERED]
-        print(f"{visible(group)}: what did {visible(steps[0].old[0])} become?", file=sys.__stderr__)
-        for number, key in enumerate(offered, 1):
-            print(f"  {number}  {visible(key)}", file=sys.__stderr__)
-        answer = asked("number, or nothing to leave it open: ").strip()
-        if answer.isdigit() and 1 <= int(answer) <= len(offered):
-            place = int(answer) - 1
-            for step in steps:
-                keys = (step.new[0], *step.candidates)
-                if place < len(keys):
-                    answers.append(f"{step.old[0]}={keys[place]}")
+    left = list(plan.doubtful)
+    taken = {key for step in plan.live for key in step.new}
+    while (question := first_question(left, taken)) is not None:
+        found: dict[Step, str] = {}
+        offered = question.offered[:_OFFERED]
+        if offered:
+            number, first = count(len(question.steps), "tensor"), question.steps[0].old[0]
+            print(
+                f"{visible(question.about)} ({number}): what did {visible(first)} become?",
+                file=sys.__stderr__,
+            )
+            for place, key in enumerate(offered, 1):
+                print(f"  {place}  {visible(key)}", file=sys.__stderr__)
+            answer = asked("number, or nothing to leave it open: ").strip()
+            if answer.isdigit() and 1 <= int(answer) <= len(offered):
+                found = question.answered(offered[int(answer) - 1])
+        decided = found or dict.fromkeys(question.steps)
+        left = [step for step in left if step not in decided]
+        taken |= set(found.values())
+        answers += [f"{step.old[0]}={key}" for step, key in found.items()]
     return migration.planned(sides, answers)

@@ -154,7 +154,9 @@ def _ambiguous(plan: Plan) -> Iterator[str]:
         rest = f", {first.old[0]} may also be {_some(others)}" if others else ""
         if first.rivals:
             rest = f", {_some(first.rivals)} may also be {', '.join(first.new)}"
-        hint = f"--choose '{_hint(first)}'"
+        single = list(dict.fromkeys(_hint(step) for step in steps))
+        row = [group.replace(" -> ", "=", 1)]  # of many modules, the row is shorter, and a choice, too
+        hint = " ".join(f"--choose '{each}'" for each in (single if len(single) <= _SHOWN else row))
         yield f"{group} ({count(len(steps), 'tensor')}) is possible, not sure{rest}: {hint} if it is so"
 
 
