@@ -127,7 +127,7 @@ def test_of_what_a_glob_finds_what_fails_is_accepted(broken: pytest.Pytester, co
     [
         (
             ("run-*", "--all"),
-            "run-*: is neither a registered checkpoint nor a failing definition; known are net-v1",
+            "run-*: matches neither a registered checkpoint nor a failing definition; known are net-v1",
         ),
         (("net-*", "--rule", "CK301"), "accept net-v1: has no failing CK301 whose keys match *; what fails"),
     ],

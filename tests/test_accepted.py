@@ -304,7 +304,26 @@ def test_a_load_that_raises_is_accepted_by_its_words(widened: pytest.Pytester, c
             ["net-v1", "--rule", "CK101"],
             "*has no failing CK101 whose keys match [*]; *accepted: CK202 head.weight, CK202 head.bias",
         ),
-        (["net-v1", "--rule", "CK202", "--key", "neck"], "*whose keys match neck; *"),
+        (
+            ["net-v1", "--rule", "CK202", "--key", "neck"],
+            "accept net-v1: has no key that matches neck; CK202 fails for head.weight, head.bias",
+        ),
+        (
+            ["net-v1", "--rule", "CK202", "--key", "heads.*"],
+            "accept net-v1: has no key that matches heads.[*]; did you mean head.[*][?] CK202 fails for *",
+        ),
+        (
+            ["net-v1", "--rule", "CK202", "--key", "head"],
+            "accept net-v1: has no key that matches head; did you mean head.[*][?] CK202 fails for *",
+        ),
+        (
+            ["net-v1", "--rule", "CK202", "--key", "body.*"],
+            "accept net-v1: CK202 fails for no key that matches body.[*]; what fails *: CK202 head.weight, *",
+        ),
+        (
+            ["net-v1", "--rule", "CK220"],
+            "--rule CK220: is not a rule; did you mean CK202 (head-resized)[?] ckpt-compat explain lists *",
+        ),
     ],
 )
 def test_nothing_to_accept(
@@ -316,6 +335,12 @@ def test_nothing_to_accept(
     assert printed.code == 2
     assert fnmatchcase(printed.err.strip(), f"ckpt-compat: {complaint}"), printed.err
     assert accepted(widened) == ""
+
+
+@pytest.mark.parametrize("rule", ["ck202", "head-resized"])
+def test_a_rule_is_named_as_for_explain(widened: pytest.Pytester, command: Command, rule: str) -> None:
+    assert command("accept", "net-v1", "--rule", rule, "--reason", "the new task").code == 0
+    assert 'rule = "CK202"' in accepted(widened)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import date
 
 from pytest_ckpt_compat._check.breaks import told
+from pytest_ckpt_compat._check.nothing_accepted import nothing_chosen
 from pytest_ckpt_compat._core.changes import Change, Policy, Severity
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.errors import UsageError
@@ -60,9 +61,7 @@ def accept(verdict: Verdict, entries: Iterable[Entry], wanted: Entry, today: dat
         advice = "to change its reason or date, edit its entry" + (f" in {file}" if file else "")
         raise UsageError(f"accept {verdict.name}", f"{rule} {key} is already accepted", advice)
     if not chosen:
-        raise UsageError(
-            f"accept {verdict.name}", f"has no failing {rule} whose keys match {key}", _failing(verdict)
-        )
+        raise nothing_chosen(verdict, _by_rule(verdict), rule, key)
     same = [entry for entry in entries if entry.identity == wanted.identity]
     known = [_Known(entry) for entry in same]
     covered = {
@@ -314,16 +313,6 @@ def _expired(entry: Entry, today: date) -> bool:
 def _about(entry: Entry) -> str:
     reason = " ".join(entry.reason.split())
     return f"{entry.file}: the accepted {entry.rule} {entry.key} of {entry.id} ({reason})"
-
-
-def _failing(verdict: Verdict) -> str:
-    found = dict.fromkeys(
-        f"{change.rule} {(_keys(change) or ('*',))[0]}"
-        for change in verdict.of(*_FAILING)
-        if _acceptable(change)
-    )
-    shown = ", ".join([*list(found)[:_COMMANDS], *(["..."] if len(found) > _COMMANDS else [])])
-    return f"what fails and can be accepted: {shown or 'nothing'}"
 
 
 def _keys(change: Change) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help='a checkpoint or definition, as the failure names it, or a glob over them ("run-*")',
     )
     chosen = parser.add_mutually_exclusive_group(required=True)
-    chosen.add_argument("--rule", help="rule id (CK202)")
+    chosen.add_argument("--rule", help="its id (CK202) or name (head-resized)")
     chosen.add_argument("--all", action="store_true", help="every rule that fails, an entry for each")
     parser.add_argument(
         "--key",
@@ -65,15 +65,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Writes the acceptances, all or none, and prints them. What the ids concern is checked once.
 
     Raises:
-        UsageError: of one of the ids, or of all that globs find, nothing that fails is chosen.
+        UsageError: there is no such rule; or of one of the ids, or of all that globs find, nothing that
+            fails is chosen.
         CkptCompatError: a file cannot be read or written; then nothing was written.
     """
     from pytest_ckpt_compat._check import acceptance
+    from pytest_ckpt_compat._core.rules import looked_up
     from pytest_ckpt_compat._pytest_plugin.collection import in_project
     from pytest_ckpt_compat._snapshots import accepted
 
     if arguments.all and arguments.key != "*":
         raise UsageError("--all", "accepts every key", "leave --key out, or give --rule in its place")
+    rule = looked_up(arguments.rule, f"--rule {arguments.rule}").id if arguments.rule else ""
     names = list(dict.fromkeys(arguments.id))
     context, verdicts = in_project(lambda project: _find(project, names, arguments.against))
     entries = accepted.load(context.folder)
@@ -81,9 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     left: list[str] = []
     passed: list[UsageError] = []
     for verdict in verdicts:
-        wanted = accepted.Entry(
-            verdict.name, arguments.rule or "", arguments.key, arguments.reason, arguments.until
-        )
+        wanted = accepted.Entry(verdict.name, rule, arguments.key, arguments.reason, arguments.until)
         named = verdict.name in names
         if arguments.all and verdict.compatible and not acceptance.rules_of(verdict):
             left += [verdict.name] if named else []
@@ -157,9 +158,10 @@ def _find(project: Project, names: Sequence[str], ref: str | None) -> tuple[Cont
     for name in meant:
         if name not in known:
             compared = "" if ref else _ONLY_COMPARED
+            verb = "matches" if ids.is_glob(name) else "is"
             raise UsageError(
                 name,
-                "is neither a registered checkpoint nor a failing definition",
+                f"{verb} neither a registered checkpoint nor a failing definition",
                 f"{ids.known_are(name, there)}{compared}",
             )
     return project.context, [joined(known[name]) for name in meant]

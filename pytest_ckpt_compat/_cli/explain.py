@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import shutil
 
-from pytest_ckpt_compat._core.errors import UsageError
-
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command's parser."""
@@ -22,7 +20,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints the page or the list; returns 0."""
     from pytest_ckpt_compat._core import pages
-    from pytest_ckpt_compat._core.rules import RULES, named, nearest
+    from pytest_ckpt_compat._core.rules import RULES, looked_up
 
     if arguments.rule is None:
         found = sorted(RULES, key=lambda rule: rule.id)
@@ -30,10 +28,6 @@ def run(arguments: argparse.Namespace) -> int:
         for each in found:
             print(f"{each.id}  {each.kind:<{width}}  {each.severity.value:<10}  {each.meaning}")
         return 0
-    rule = named(arguments.rule)
-    if rule is None:
-        near = nearest(arguments.rule)
-        meant = f"did you mean {near.id} ({near.kind})? " if near else ""
-        raise UsageError(arguments.rule, "is not a rule", f"{meant}ckpt-compat explain lists the rules")
+    rule = looked_up(arguments.rule, arguments.rule)
     print(pages.text(rule, shutil.get_terminal_size((pages.WIDTH, 24)).columns))
     return 0

@@ -17,6 +17,7 @@ from pytest_ckpt_compat._core import (
     rules_snapshots,
 )
 from pytest_ckpt_compat._core.changes import Change, Kind, Policy, Severity
+from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.globs import matches
 from pytest_ckpt_compat._core.rule import Rule
 
@@ -48,6 +49,24 @@ def nearest(word: str) -> Rule | None:
         return min(RULES, key=lambda rule: _distance(rule.id, word.upper()))
     kinds = difflib.get_close_matches(word.lower(), BY_KIND, 1, cutoff=0.7)
     return named(kinds[0]) if kinds else None
+
+
+def looked_up(word: str, subject: str) -> Rule:
+    """The rule that a user names by its id or name.
+
+    Args:
+        word: what was given.
+        subject: what the message begins with.
+
+    Raises:
+        UsageError: there is none; it names the one that is most like it.
+    """
+    rule = named(word)
+    if rule is None:
+        near = nearest(word)
+        meant = f"did you mean {near.id} ({near.kind})? " if near else ""
+        raise UsageError(subject, "is not a rule", f"{meant}ckpt-compat explain lists the rules")
+    return rule
 
 
 def _distance(identifier: str, word: str) -> tuple[bool, float, int]:

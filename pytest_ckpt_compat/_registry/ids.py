@@ -62,6 +62,11 @@ def problem_of(identifier: str) -> str:
     return f"which is too long: {size} bytes, and {LONGEST} are the limit" if size > LONGEST else ""
 
 
+def is_glob(name: str) -> bool:
+    """Whether a name that is not known is a glob."""
+    return not _OF_GLOBS.isdisjoint(name)
+
+
 def meant(names: Iterable[str], known: Collection[str]) -> list[str]:
     """The ids that names on a command line stand for, each once: a glob, for those known that it matches.
 
@@ -71,7 +76,7 @@ def meant(names: Iterable[str], known: Collection[str]) -> list[str]:
 
     found: dict[str, None] = {}
     for name in names:
-        globbed = name not in known and not _OF_GLOBS.isdisjoint(name)
+        globbed = name not in known and is_glob(name)
         hits = [each for each in known if matches(each, name)] if globbed else []
         found |= dict.fromkeys(hits or [name])
     return list(found)
