@@ -295,6 +295,40 @@ def test_an_error_of_syntax_is_told_with_its_own_place(
     assert "collection: test_net.py: broken.py:2: SyntaxError: '(' was never closed; " in done.err
 
 
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (
+            {"test_net": "import models", "models": "\nimport not_there"},
+            "test_net.py: models.py:2: ModuleNotFoundError: No module named 'not_there'; ",
+        ),
+        (
+            {"test_net": "import models", "models": "import inner", "inner": "import torch.not_there"},
+            "test_net.py: inner.py:1: ModuleNotFoundError: No module named 'torch.not_there'; ",
+        ),
+        (
+            {"test_net": "import models", "models": "raise ValueError('two\\nlines')"},
+            "test_net.py: models.py:1: ValueError: two; ",
+        ),
+        ({"test_net": "import json\nimport not_there"}, "collection: test_net.py:2: ModuleNotFoundError: "),
+        (
+            {"conftest": "import models", "models": "import json\nimport not_there"},
+            "collection: models.py:2: ModuleNotFoundError: No module named 'not_there'; ",
+        ),
+    ],
+)
+def test_an_error_of_an_import_is_told_with_the_line_that_met_it(
+    project: pytest.Pytester, command: Callable[..., Printed], files: dict[str, str], told: str
+) -> None:
+    """The innermost one of the project: not in what is installed, whatever --tb the project has."""
+    project.makeini("[pytest]\npythonpath = .\naddopts = --tb=no\n")
+    for name, text in files.items():
+        project.path.joinpath(f"{name}.py").write_text(text + "\n")
+    done = command("check")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert told in done.err
+
+
 def test_the_order_is_that_of_the_files(project: pytest.Pytester, command: Callable[..., Printed]) -> None:
     """Whatever shuffles the tests."""
     project.makeconftest("def pytest_collection_modifyitems(items):\n    items.reverse()")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import sys
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,8 @@ from pytest_ckpt_compat._pytest_plugin.completeness import asked_for_everything
 from pytest_ckpt_compat._pytest_plugin.keys import REGISTRATIONS, SESSION
 from pytest_ckpt_compat._pytest_plugin.marks import Marks, read_marks
 from pytest_ckpt_compat._pytest_plugin.progress import shown
-from pytest_ckpt_compat._registry import project_file
+from pytest_ckpt_compat._pytest_plugin.reasons import of_conftest, reason
+from pytest_ckpt_compat._registry import project_file, pytest_file
 from pytest_ckpt_compat._registry.ids import known_are
 from pytest_ckpt_compat._registry.names import MARKER, PROJECT_FILES
 from pytest_ckpt_compat._registry.registration import Registration
@@ -29,10 +29,6 @@ _T = TypeVar("_T")
 
 #: Options, of this plugin, pytest, pytest-html and pytest-split, that write a report on the tests that ran.
 _REPORTS = ("ckpt_against", "ckpt_report", "xmlpath", "htmlpath", "store_durations")
-
-#: Where Python found an error of syntax, as pytest shows it, and what such errors are called.
-_PLACE = re.compile(r'^E\s+File "(.+)", line (\d+)', re.MULTILINE)
-_SYNTAX = ("SyntaxError", "IndentationError", "TabError")
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,8 @@ def in_project(
         finder = _Finder(work, whole, asks, tests, doing)
         # Nothing is run. With rewriting, pytest warns of modules that are imported already; to see what goes
         # wrong with garbage, it looks through all objects twice, which takes as long as many a check.
-        options = ["--collect-only", "-q", "--assert=plain", "-p", "no:unraisableexception", "-m", MARKER]
+        options = ["--collect-only", "-q", "--assert=plain", "--tb=short", "-p", "no:unraisableexception"]
+        options += ["-m", MARKER]
         code = pytest.main([*options, *args], plugins=[finder])
     if finder.error is not None:
         raise finder.error
@@ -210,7 +207,7 @@ class _Finder(Generic[_T]):
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keeps what was not collected, and why."""
         if report.failed:
-            self.problems.append(f"{report.nodeid}: {_reason(str(report.longrepr), Path(self.root))}")
+            self.problems.append(reason(str(report.longrepr), Path(self.root), report.nodeid))
         elif report.skipped:
             self._skipped.append(report.nodeid)
 
@@ -279,19 +276,9 @@ def _same(one: Registration, other: Registration) -> bool:
     )
 
 
-def _reason(traceback: str, root: Path) -> str:
-    """The last line of a traceback; of an error of syntax, with its place, which no frame has."""
-    lines = traceback.strip().splitlines()
-    last = lines[-1].removeprefix("E ").strip() if lines else "failed"
-    places = _PLACE.findall(traceback)
-    if not places or not last.startswith(_SYNTAX):
-        return last
-    file, line = Path(places[-1][0]), places[-1][1]
-    return f"{file.relative_to(root) if file.is_relative_to(root) else file}:{line}: {last}"
-
-
 def _complaint(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     usage = [line.partition("error: ")[2] for line in lines if line.startswith("pytest.main(): error: ")]
     errors = [line for line in lines if line.startswith(("ERROR", "E  ", "Exit:", "! _pytest", "mainloop"))]
-    return (*usage, *errors, "pytest collected nothing")[0].removeprefix("ERROR: ")
+    conftest = filter(None, [of_conftest(output, pytest_file.root_of(Path.cwd()))])
+    return (*usage, *conftest, *errors, "pytest collected nothing")[0].removeprefix("ERROR: ")
