@@ -34,6 +34,7 @@ class Rule:
         detail_ends: the sign before which a headline ends a detail; "" for the whole line.
         consequence: what a load that succeeds leaves behind, for a row; "" for nothing to say.
         advice: what to do, in one line; "" where the change's own words say it.
+        choice: what to do instead where a change is ambiguous; "" for the same.
         meaning: one line for the table of rules.
         what: its page, in Markdown: what it tells.
         why: why it tells it: what torch does, and what comes of it.
@@ -59,4 +60,5 @@ class Rule:
     detail_ends: str = ""
     consequence: str = ""
     advice: str = ""
+    choice: str = ""
     accept: str = ""

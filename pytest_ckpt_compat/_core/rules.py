@@ -38,6 +38,12 @@ BY_ID: Mapping[str, Rule] = {rule.id: rule for rule in RULES}
 _ORDER: Mapping[Kind, int] = {rule.kind: position for position, rule in enumerate(RULES)}
 
 
+def advice_of(change: Change) -> str:
+    """What to do about a change that was judged, in one line; "" where its own words say it."""
+    rule = BY_ID[change.rule]
+    return change.advice or (change.confidence == "ambiguous" and rule.choice) or rule.advice
+
+
 def named(word: str) -> Rule | None:
     """The rule with this id or name, in letters of either case; None for none."""
     return BY_ID.get(word.upper()) or next((rule for rule in RULES if rule.kind == word.lower()), None)

@@ -7,6 +7,9 @@ from inspect import cleandoc
 from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.rule import Rule
 
+#: What to do where nobody but the user can say what became of the tensors.
+_CHOICE = "what is ambiguous needs your choice: ckpt-compat migrate asks, or takes --choose OLD=NEW"
+
 #: In report order.
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -105,6 +108,7 @@ RULES: tuple[Rule, ...] = (
         lenient=Severity.WARNING,
         phrase="{tensors} renamed",
         advice="rename the keys while loading (migrate=), or rename the attribute back",
+        choice=_CHOICE,
         meaning="the same tensor under another key",
         what=cleandoc(
             """
@@ -168,6 +172,7 @@ RULES: tuple[Rule, ...] = (
         lenient=Severity.WARNING,
         phrase="{tensors} split",
         advice="split it while loading (migrate=)",
+        choice=_CHOICE,
         meaning="one tensor became several",
         what=cleandoc(
             """
@@ -214,6 +219,7 @@ RULES: tuple[Rule, ...] = (
         lenient=Severity.WARNING,
         phrase="{tensors} fused",
         advice="concatenate them while loading (migrate=)",
+        choice=_CHOICE,
         meaning="several tensors became one",
         what=cleandoc(
             """

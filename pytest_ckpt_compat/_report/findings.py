@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_ckpt_compat._core.changes import Change, Severity
 from pytest_ckpt_compat._core.internal import located
-from pytest_ckpt_compat._core.rules import BY_ID
+from pytest_ckpt_compat._core.rules import BY_ID, advice_of
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report.rows import Row
 from pytest_ckpt_compat._snapshots.accepted import facts
@@ -77,7 +77,7 @@ def of_rows(verdict: Verdict, rows: Iterable[Row]) -> Iterator[Finding]:
             rule=row.rule,
             severity=row.severity.value,
             text="   ".join(part for part in (row.subject, row.note) if part),
-            advice=first.advice or BY_ID[row.rule].advice,
+            advice=advice_of(first),
             reason=first.reason,
             fingerprint=digest,
             state=_state(verdict, row),

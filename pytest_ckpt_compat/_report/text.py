@@ -10,7 +10,7 @@ from pytest_ckpt_compat._core.display import count, visible
 from pytest_ckpt_compat._core.dtypes import widens
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.rule import Rule
-from pytest_ckpt_compat._core.rules import BY_ID, BY_KIND
+from pytest_ckpt_compat._core.rules import BY_KIND, advice_of
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._registry.names import UPDATE
 from pytest_ckpt_compat._report import bare
@@ -229,7 +229,7 @@ def _advice(verdict: Verdict) -> Iterator[str]:
     for change in verdict.of(Severity.ERROR, Severity.INCOMPLETE):
         if change.severity is Severity.INCOMPLETE and not change.advice:
             continue  # its detail ends in what to do
-        rules.setdefault(change.advice or BY_ID[change.rule].advice, {})[change.rule] = None
+        rules.setdefault(advice_of(change), {})[change.rule] = None
     yield from (f"  {', '.join(each)}: {visible(advice)}" for advice, each in rules.items() if advice)
     for label, command in verdict.repairs:
         yield f"  {label + ':':<8}{visible(command)}"

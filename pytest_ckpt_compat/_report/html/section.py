@@ -9,7 +9,7 @@ from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._core.garbage import garbage_collection_paused
 from pytest_ckpt_compat._core.internal import located
-from pytest_ckpt_compat._core.rules import BY_ID
+from pytest_ckpt_compat._core.rules import BY_ID, advice_of
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report.html.data import trees
 from pytest_ckpt_compat._report.rows import Row, rows
@@ -83,7 +83,7 @@ def _advice(verdict: Verdict) -> Iterator[dict[str, Any]]:
     """What to do about what fails, with the rules that it is about."""
     rules: dict[str, dict[str, None]] = {}
     for change in verdict.of(Severity.ERROR):
-        rules.setdefault(change.advice or BY_ID[change.rule].advice, {})[change.rule] = None
+        rules.setdefault(advice_of(change), {})[change.rule] = None
     for text, names in rules.items():
         if text:
             yield {"rules": list(names), "text": visible(text)}
