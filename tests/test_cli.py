@@ -370,6 +370,11 @@ def test_show_diff_and_migrate_take_the_id_of_a_recorded_checkpoint(
             "ckpt-compat: net-v9: there is no such file, nor kept/net-v9.json, its snapshot if it is an id; "
             "check the path, or give the file of the checkpoint\n"
         )
+    for words in (("show", "net*"), ("diff", "net*", "net.pt"), ("migrate", "net*", "models:Net")):
+        printed = command(*words)
+        assert (printed.code, printed.out) == (2, "")
+        complaint = "net*: is a glob, and this command takes one file or id; name the one that is meant"
+        assert printed.err == f"ckpt-compat: {complaint}\n"
 
 
 def test_an_interrupt_while_the_command_is_read(

@@ -545,6 +545,11 @@ def test_a_registered_checkpoint_is_named_by_its_id(
     unknown = command("migrate", "nobody")
     assert (unknown.code, unknown.out) == (2, "")
     assert "is not the id of a registered checkpoint; known are older" in unknown.err
+    globbed = command("migrate", "old*")
+    assert (globbed.code, globbed.out) == (2, "")
+    assert globbed.err == "ckpt-compat: old*: is a glob, and this command takes one id; give one of older\n"
+    globbed = command("migrate", "run-*")
+    assert globbed.err.endswith("takes one id; name the one that is meant\n")
 
 
 def test_a_key_that_no_side_has_is_left_to_decide() -> None:

@@ -99,13 +99,14 @@ def _snapshot_of(text: str) -> str:
     It is read as any file: no code of the project runs.
 
     Raises:
-        UsageError: it is neither, and the name of no format's address.
+        UsageError: it is neither, and the name of no format's address; or a glob.
     """
     if is_url(text) or os.path.lexists(text) or ":" in text:
         return text
     from pytest_ckpt_compat._registry import ids, pytest_file
     from pytest_ckpt_compat._snapshots import store
 
+    ids.refuse_glob(text, (), "one file or id")
     if ids.problem_of(text):
         return text
     root = pytest_file.root_of(Path.cwd())

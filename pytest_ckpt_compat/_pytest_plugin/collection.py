@@ -21,7 +21,7 @@ from pytest_ckpt_compat._pytest_plugin.marks import Marks, read_marks
 from pytest_ckpt_compat._pytest_plugin.progress import shown
 from pytest_ckpt_compat._pytest_plugin.reasons import of_conftest, reason
 from pytest_ckpt_compat._registry import project_file, pytest_file
-from pytest_ckpt_compat._registry.ids import known_are
+from pytest_ckpt_compat._registry.ids import known_are, refuse_glob
 from pytest_ckpt_compat._registry.names import MARKER, PROJECT_FILES
 from pytest_ckpt_compat._registry.registration import Registration
 
@@ -81,6 +81,7 @@ def registration_of(project: Project, identifier: str, otherwise: str) -> Regist
     known = {each.id: each for each in project.registrations}
     identifier = typed(identifier)
     if identifier not in known:
+        refuse_glob(identifier, known, "one id")
         problem = "is not the id of a registered checkpoint"
         raise UsageError(identifier, problem, f"{known_are(identifier, known)}; {otherwise}")
     found = known[identifier]

@@ -82,6 +82,25 @@ def meant(names: Iterable[str], known: Collection[str]) -> list[str]:
     return list(found)
 
 
+def refuse_glob(name: str, known: Collection[str], one: str) -> None:
+    """Says that a name is a glob, where a command takes one thing.
+
+    Args:
+        name: a name that is not known.
+        known: ids that the glob may match.
+        one: what the command takes, in words.
+
+    Raises:
+        UsageError: it is a glob.
+    """
+    if not is_glob(name):
+        return
+    found = [each for each in meant([name], known) if each != name]
+    shown = ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+    advice = f"give one of {shown}" if found else "name the one that is meant"
+    raise UsageError(name, f"is a glob, and this command takes {one}", advice)
+
+
 def known_are(name: str, known: Collection[str]) -> str:
     """``known are a, b``: all ids; of many, those like an unknown name first, and how many more there are."""
     from difflib import get_close_matches
