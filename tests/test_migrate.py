@@ -529,6 +529,23 @@ def test_tied_tensors_that_safetensors_keeps_once_get_both_names(folder: Path, p
     assert found.keys() == {"embed.weight", "head.weight"}
 
 
+@pytest.mark.parametrize(("prefix", "told"), [("module.", ' without "module."'), ("_orig_mod.", "")])
+def test_the_code_says_which_keys_it_takes_where_a_prefix_is_taken_off_before(
+    project: pytest.Pytester, command: Callable[..., Printed], prefix: str, told: str
+) -> None:
+    """A program that gives it the file's own keys would find nothing renamed."""
+    save(project.path / "wrapped.pt", body="trunk")
+    state = torch.load(project.path / "wrapped.pt")
+    if told:
+        torch.save({f"{prefix}{key}": value for key, value in state.items()}, project.path / "wrapped.pt")
+    with (project.path / "pyproject.toml").open("a") as file:
+        file.write('\n[[tool.ckpt_compat.checkpoint]]\npath = "wrapped.pt"\nmodel = "models:Net"\n')
+        file.write(f'strip_prefix = "{prefix}"\n')
+    found = command("migrate", "wrapped.pt", "--choose", "trunk=body")
+    assert found.code == 0, found.err
+    assert found.out.startswith(f"# wrapped.pt{told} -> models.Net (models.py:")
+
+
 def test_a_registered_checkpoint_is_named_by_its_id(
     project: pytest.Pytester, command: Callable[..., Printed]
 ) -> None:

@@ -40,6 +40,7 @@ class Sides:
         verdict: how the two differ.
         policy: how the result is loaded.
         resumes: whether training is to resume from it; its optimizers' states are not looked at.
+        stripped: the prefix that the project takes off the checkpoint's keys before, or "".
     """
 
     old: Structure
@@ -48,6 +49,7 @@ class Sides:
     verdict: Verdict
     policy: Policy = field(default_factory=Policy)
     resumes: bool = False
+    stripped: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,9 @@ class Writer:
             yield f"{absent[0]}: to start it anew, add {self.anew(absent[0])}{and_so_for(len(absent) - 1)}"
 
     def _title(self) -> str:
-        labels = self.sides.verdict.old_label, self.sides.verdict.new_label
-        return " -> ".join(labels) if all(labels) else ""
+        old, new = self.sides.verdict.old_label, self.sides.verdict.new_label
+        without = f' without "{self.sides.stripped}"' if self.sides.stripped else ""
+        return f"{old}{without} -> {new}" if old and new else ""
 
     def _marker(self, rules: Rules, steps: Iterable[Step], new: Mapping[str, object]) -> str:
         """A key that tells old checkpoints from new ones, where the code has to know."""

@@ -143,7 +143,9 @@ def registered(project: Project, identifier: str) -> Sides:
         lambda: definition_snapshot.recorded_definitions(subject, None),
         replace(registration.policy, accepted=()),
     )
-    sides = replace(sides, resumes=registration.level.loads_optimizer)
+    prefix = registration.strip_prefix or ""
+    stripped = prefix if prefix and any(key.startswith(prefix) for key in structure.tensors) else ""
+    sides = replace(sides, resumes=registration.level.loads_optimizer, stripped=stripped)
     return sides if registration.inputs is None else _settled(sides, subject, project)
 
 
