@@ -8,7 +8,7 @@ from typing import Any
 from pytest_ckpt_compat._core.changes import RuleSeverity, Severity
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.rule import Rule
-from pytest_ckpt_compat._core.rules import named, nearest
+from pytest_ckpt_compat._core.rules import looked_up
 from pytest_ckpt_compat._core.severities import WORDS, words_for
 
 _KEYS = ("severity", "reason")
@@ -28,21 +28,12 @@ def severities(table: str, values: Mapping[str, Any]) -> tuple[RuleSeverity, ...
     found: dict[str, RuleSeverity] = {}
     for name, value in values.items():
         subject = f"{table}, key {name}"
-        rule = _rule(subject, name)
+        rule = looked_up(name, subject)
         if rule.id in found:
             raise UsageError(subject, f"is {rule.id}, which is given twice", "keep one of the two")
         word, reason = _given(subject, value)
         found[rule.id] = RuleSeverity(rule.id, _severity(subject, rule, word), reason)
     return tuple(found.values())
-
-
-def _rule(subject: str, name: str) -> Rule:
-    rule = named(name)
-    if rule is None:
-        near = nearest(name)
-        meant = f"did you mean {near.id} ({near.kind})? " if near else ""
-        raise UsageError(subject, "is not a rule", f"{meant}ckpt-compat explain lists the rules")
-    return rule
 
 
 def _given(subject: str, value: Any) -> tuple[str, str]:
