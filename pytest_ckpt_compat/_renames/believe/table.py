@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -18.33
+INTERCEPT = -18.21
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.19,
-        "modules": 0.37,
-        "blocks": 5.09,
-        "roles": 2.68,
-        "whole": 9.93,
-        "rarity": 4.86,
-        "distinct": 0.52,
+        "name": 2.17,
+        "modules": 0.33,
+        "blocks": 5.00,
+        "roles": 2.64,
+        "whole": 9.98,
+        "rarity": 4.85,
+        "distinct": 0.48,
     }
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.501
+CERTAIN = 0.502
