@@ -68,6 +68,7 @@ PARTS = {
     "publish",
     "quiet_losses",
     "reading",
+    "refusals",
     "rows",
     "settings_rows",
     "summary",
