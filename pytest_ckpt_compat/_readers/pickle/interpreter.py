@@ -16,6 +16,7 @@ from pytest_ckpt_compat._readers.limits import Budget, broken_off, damaged, over
 from pytest_ckpt_compat._readers.pickle.asked import Asked
 from pytest_ckpt_compat._readers.pickle.dict_keys import KeyCheck
 from pytest_ckpt_compat._readers.pickle.inert import Global, Made, OrderedMapping, Tensor
+from pytest_ckpt_compat._readers.pickle.opcodes import OPCODES
 from pytest_ckpt_compat._readers.pickle.rebuild import Rebuilder
 from pytest_ckpt_compat._readers.pickle.value_opcodes import ROUND, Stop, ValueMachine
 
@@ -75,9 +76,9 @@ class _Machine(ValueMachine):
     def run(self) -> Any:
         """Runs the opcodes up to STOP, and returns the pickled value."""
         table = [self.unknown] * 256
-        for name, code in _OPCODES.items():
+        for name, code in OPCODES.items():
             table[ord(code)] = getattr(self, f"_op_{name}")
-        self.asked.watch(table, ((name, ord(code)) for name, code in _OPCODES.items()))
+        self.asked.watch(table, ((name, ord(code)) for name, code in OPCODES.items()))
         try:
             while True:
                 self._round(table)
@@ -296,69 +297,3 @@ class _Machine(ValueMachine):
 
 #: The opcodes that ``_round`` runs itself.
 _LONG_BINPUT, _BININT1, _BINGET, _TUPLE1, _MARK, _TUPLE = b"rKh\x85(t"
-
-#: Lower-case name of another opcode in ``pickletools`` -> its byte.
-_OPCODES = {
-    "stop": b".",
-    "pop": b"0",
-    "pop_mark": b"1",
-    "dup": b"2",
-    "float": b"F",
-    "int": b"I",
-    "binint": b"J",
-    "long": b"L",
-    "binint2": b"M",
-    "none": b"N",
-    "persid": b"P",
-    "binpersid": b"Q",
-    "reduce": b"R",
-    "string": b"S",
-    "binstring": b"T",
-    "short_binstring": b"U",
-    "unicode": b"V",
-    "binunicode": b"X",
-    "append": b"a",
-    "build": b"b",
-    "global": b"c",
-    "dict": b"d",
-    "appends": b"e",
-    "get": b"g",
-    "inst": b"i",
-    "long_binget": b"j",
-    "list": b"l",
-    "obj": b"o",
-    "put": b"p",
-    "binput": b"q",
-    "setitem": b"s",
-    "setitems": b"u",
-    "empty_tuple": b")",
-    "empty_list": b"]",
-    "empty_dict": b"}",
-    "binfloat": b"G",
-    "binbytes": b"B",
-    "short_binbytes": b"C",
-    "proto": b"\x80",
-    "newobj": b"\x81",
-    "ext1": b"\x82",
-    "ext2": b"\x83",
-    "ext4": b"\x84",
-    "tuple2": b"\x86",
-    "tuple3": b"\x87",
-    "newtrue": b"\x88",
-    "newfalse": b"\x89",
-    "long1": b"\x8a",
-    "long4": b"\x8b",
-    "short_binunicode": b"\x8c",
-    "binunicode8": b"\x8d",
-    "binbytes8": b"\x8e",
-    "empty_set": b"\x8f",
-    "additems": b"\x90",
-    "frozenset": b"\x91",
-    "newobj_ex": b"\x92",
-    "stack_global": b"\x93",
-    "memoize": b"\x94",
-    "frame": b"\x95",
-    "bytearray8": b"\x96",
-    "next_buffer": b"\x97",
-    "readonly_buffer": b"\x98",
-}
