@@ -12,7 +12,7 @@ from torch import nn
 
 from pytest_ckpt_compat import Change, Structure, TensorSpec
 from pytest_ckpt_compat._check import migration
-from pytest_ckpt_compat._check.migration_styles import Sides
+from pytest_ckpt_compat._check.migration_writer import Sides
 from pytest_ckpt_compat._cli import migrate as command
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.verdict import Verdict

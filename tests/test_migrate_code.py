@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from pytest_ckpt_compat import Change
 from pytest_ckpt_compat._check import migration
-from pytest_ckpt_compat._check.migration_styles import WRITERS, Sides
+from pytest_ckpt_compat._check.migration_styles import WRITERS
+from pytest_ckpt_compat._check.migration_writer import Sides
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import proof
 from pytest_ckpt_compat._migrate.families import families

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from pytest_ckpt_compat._check.check import check_structure, diff
-from pytest_ckpt_compat._check.migration_styles import WRITERS, Sides, Writer
+from pytest_ckpt_compat._check.migration_styles import WRITERS
+from pytest_ckpt_compat._check.migration_writer import Sides, Writer
 from pytest_ckpt_compat._check.recorded import Recorded, nothing
 from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Policy

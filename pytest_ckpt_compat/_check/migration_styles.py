@@ -1,173 +1,27 @@
-"""The styles of a migration's code: what writes each, and how it is run and proven."""
+"""The styles of a migration's code that differ from a plain function: how each is written, run and proven."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from pytest_ckpt_compat._check.check import check_structure, diff
+from pytest_ckpt_compat._check.check import check_structure
 from pytest_ckpt_compat._check.compare import fits
+from pytest_ckpt_compat._check.migration_writer import Proof, Sides, Writer, compared
 from pytest_ckpt_compat._check.refused import refusals
-from pytest_ckpt_compat._core.changes import Policy
-from pytest_ckpt_compat._core.display import and_so_for
 from pytest_ckpt_compat._core.errors import UsageError
-from pytest_ckpt_compat._core.structure import Structure
-from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import proof
-from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.operations import by_rules
 from pytest_ckpt_compat._definition.transformers_loading import by_conversions
-from pytest_ckpt_compat._migrate import generate, styles, toml_file, transformers
+from pytest_ckpt_compat._migrate import generate, toml_file, transformers
 from pytest_ckpt_compat._migrate.body import Written
 from pytest_ckpt_compat._migrate.owner import Owner, owner_of
-from pytest_ckpt_compat._migrate.plan import NO_SOURCE
 from pytest_ckpt_compat._migrate.rules import Rule, Rules, RulesError
-from pytest_ckpt_compat._migrate.steps import COPY, DROP, MOVE, Plan, Step
+from pytest_ckpt_compat._migrate.steps import COPY, MOVE, Plan
 
 #: A tensor that BatchNorm has had since version 2: where it is there, its version does not matter.
 _COUNTER = "num_batches_tracked"
-
-
-@dataclass(frozen=True)
-class Sides:
-    """What a migration leads from and to.
-
-    Attributes:
-        old: the checkpoint.
-        new: the structure of the model, or the other checkpoint.
-        definition: the model, or None where another checkpoint stands for it.
-        verdict: how the two differ.
-        policy: how the result is loaded.
-        resumes: whether training is to resume from it; its optimizers' states are not looked at.
-        stripped: the prefix that the project takes off the checkpoint's keys before, or "".
-    """
-
-    old: Structure
-    new: Structure
-    definition: Definition | None
-    verdict: Verdict
-    policy: Policy = field(default_factory=Policy)
-    resumes: bool = False
-    stripped: str = ""
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What running the code has shown.
-
-    Attributes:
-        wrong: key -> why its tensor is not the one of the plan.
-        refused: key -> why the load refuses it.
-        problems: what stands against the whole, a line each.
-    """
-
-    wrong: Mapping[str, str]
-    refused: Mapping[str, str]
-    problems: tuple[str, ...] = ()
-
-
-class Writer:
-    """Writes and proves one style. The function's: others differ in what they change.
-
-    Args:
-        sides: what the migration leads from and to.
-        plan: what it does.
-    """
-
-    style = "function"
-    #: Whether the code is called for checkpoints of today, too, which it then has to leave alone.
-    meets_new_ones = False
-
-    def __init__(self, sides: Sides, plan: Plan) -> None:
-        self.sides, self.plan = sides, plan
-        self.rules = self._rules()
-
-    def _rules(self) -> Rules:
-        return generate.rules_for(self.plan.live, list(self.sides.old.tensors))
-
-    def absolute(self, key: str) -> list[str]:
-        """The keys of the model that one of the rules' keys stands for."""
-        return [key]
-
-    def written(self, unproven: Mapping[Rule, str]) -> Written:
-        """What is written."""
-        keys = list(self.sides.old.tensors)
-        return Written(
-            self.rules,
-            generate.doubtful_rules(self.plan, keys),
-            self._remarks(),
-            unproven,
-            self._title(),
-            self.sides.old.versions is not None,
-            self._marker(self.rules, self.plan.live, self.sides.new.tensors),
-        )
-
-    def _remarks(self) -> tuple[str, ...]:
-        return (*generate.remarks(self.plan, self.sides.old.tensors), *self._to_start_anew())
-
-    def _to_start_anew(self) -> Iterator[str]:
-        """A line on each tensor of the model that is dropped, and one on those that are absent."""
-        made = {key for step in self.plan.live for key in step.new}
-        steps = self.plan.live if self.sides.policy.strict else ()  # a lenient load leaves it as it is
-        for step in steps:
-            for key in step.old if step.op == DROP else ():
-                if key in self.sides.new.tensors and key not in made:
-                    yield f"{key}: left out; to start the model's own anew, add {self.anew(key)}"
-        absent = [key for each in self.plan.decisions if each.text == NO_SOURCE for key in each.new]
-        if absent and self.sides.policy.strict and (self.plan.live or self.plan.doubtful):
-            yield f"{absent[0]}: to start it anew, add {self.anew(absent[0])}{and_so_for(len(absent) - 1)}"
-
-    def _title(self) -> str:
-        old, new = self.sides.verdict.old_label, self.sides.verdict.new_label
-        without = f' without "{self.sides.stripped}"' if self.sides.stripped else ""
-        return f"{old}{without} -> {new}" if old and new else ""
-
-    def _marker(self, rules: Rules, steps: Iterable[Step], new: Mapping[str, object]) -> str:
-        """A key that tells old checkpoints from new ones, where the code has to know."""
-        if not self.meets_new_ones or generate.leaves_alone(rules, list(new)):
-            return ""
-        return generate.marker(steps, new)
-
-    def source(self, written: Written) -> str:
-        """The code."""
-        return styles.PYTHON_STYLES[self.style](written)
-
-    def function(self, source: str) -> proof.Migration:
-        """What the code does to a state_dict, called as its library calls it."""
-        return proof.compiled(source, "migrate")  # type: ignore[no-any-return]
-
-    def prove(self, source: str) -> Proof:
-        """Runs the code."""
-        function = self.function(source)
-        unproven, problems = _compared(proof.traced(function, self.plan.live, self.sides.old))
-        if self.meets_new_ones and not _leaves_alone(function, self.sides.new):
-            problems = (*problems, "it changes checkpoints of today, too: call it for older ones alone")
-        refused, others = self._accepted(function)
-        return Proof(unproven, refused, (*problems, *others))
-
-    def _accepted(self, function: proof.Migration) -> tuple[dict[str, str], tuple[str, ...]]:
-        """Loads what the code makes of the checkpoint."""
-        if self.sides.definition is None:
-            return refusals(diff(proof.structure_after(function, self.sides.old), self.sides.new), self.anew)
-        definition = proof.with_migration(self.sides.definition, function)
-        return refusals(check_structure(self.sides.old, definition, self.sides.policy), self.anew)
-
-    def anew(self, key: str) -> str:
-        """What starts a tensor of the model anew, in the code of this style."""
-        return f"new[{key!r}] = model.state_dict()[{key!r}] above the return of migrate(state_dict, model)"
-
-
-def _compared(traced: proof.Traced) -> tuple[dict[str, str], tuple[str, ...]]:
-    """What does not come from where the plan says, by key; and what the code raised."""
-    if traced.error:
-        return dict.fromkeys(traced.wanted, "the code raises"), (f"the code raises {traced.error}",)
-    return dict.fromkeys(traced.wrong, "its numbers are not those of the plan"), ()
-
-
-def _leaves_alone(function: proof.Migration, new: Structure) -> bool:
-    traced = proof.traced(function, (), new)
-    return not traced.error and not traced.wrong
 
 
 class _Timm(Writer):
@@ -246,7 +100,7 @@ class _Transformers(Writer):
         known = {key for key in new if key in made or (key in old and fits(old[key], new[key]))}
         wanted = {key: origin for key, origin in traced.wanted.items() if key in known - copied}
         given = {key: origin for key, origin in traced.given.items() if key not in copied}
-        unproven, problems = _compared(replace(traced, wanted=wanted, given=given))
+        unproven, problems = compared(replace(traced, wanted=wanted, given=given))
         if problems:
             return Proof(unproven, {}, problems)
 
@@ -254,7 +108,7 @@ class _Transformers(Writer):
             found = dict(function(state_dict))
             return found | {s.new[0]: state_dict[s.old[0]] for s in self.plan.live if s.op == COPY}
 
-        refused, others = self._accepted(tied)
+        refused, others = self.accepted(tied)
         return Proof(unproven, refused, others)
 
 
@@ -287,15 +141,15 @@ class _Hook(Writer):
         owner = self.owner
         relative = replace(self.plan, live=owner.steps, doubtful=owner.relative(self.plan.doubtful))
         new = dict.fromkeys(owner.new_keys)
-        marker = self._marker(self.rules, owner.steps, new)
+        marker = self.marker(self.rules, owner.steps, new)
         needs_version = not marker and not generate.leaves_alone(self.rules, list(new))
         name = owner.name or self.sides.verdict.new_label.partition(" (")[0]
         return Written(
             self.rules,
             generate.doubtful_rules(relative, list(owner.keys)),
-            self._remarks(),
+            self.remarks(),
             unproven,
-            self._title(),
+            self.title(),
             owner.paths == ("",) and self._moves_versions(),
             marker,
             self._next_version() if needs_version else 0,
@@ -324,13 +178,13 @@ class _Hook(Writer):
         if definition is None:
             return self._prove_alone(upgrade)
         hooked = proof.with_hooks(definition, upgrade, self.owner.paths, version)
-        unproven, problems = _compared(proof.traced_load(definition, hooked, self.plan.live, self.sides.old))
+        unproven, problems = compared(proof.traced_load(definition, hooked, self.plan.live, self.sides.old))
         refused, others = refusals(check_structure(self.sides.old, hooked, self.sides.policy), self.anew)
         today = self.sides.new
         if version:
             versions = {**(today.versions or {}), **dict.fromkeys(self.owner.paths, version)}
             today = replace(today, versions=versions)
-        again, more = _compared(proof.traced_load(definition, hooked, (), today))
+        again, more = compared(proof.traced_load(definition, hooked, (), today))
         if again or more:
             others = (*others, "with the hook, a checkpoint of today is read in another way")
         return Proof(unproven, refused, (*problems, *others))
@@ -343,8 +197,8 @@ class _Hook(Writer):
                 upgrade(None, state_dict, f"{path}." if path else "", {}, True, [], [], [])
             return state_dict
 
-        unproven, problems = _compared(proof.traced(migrate, self.plan.live, self.sides.old))
-        refused, others = self._accepted(migrate)
+        unproven, problems = compared(proof.traced(migrate, self.plan.live, self.sides.old))
+        refused, others = self.accepted(migrate)
         return Proof(unproven, refused, (*problems, *others))
 
 

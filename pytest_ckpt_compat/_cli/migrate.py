@@ -15,7 +15,7 @@ from pytest_ckpt_compat._core.errors import UsageError
 if TYPE_CHECKING:
     from pytest_ckpt_compat._check.context import Subject
     from pytest_ckpt_compat._check.migration import Migration
-    from pytest_ckpt_compat._check.migration_styles import Sides
+    from pytest_ckpt_compat._check.migration_writer import Sides
     from pytest_ckpt_compat._core.changes import Change
     from pytest_ckpt_compat._migrate.steps import Plan, Step
     from pytest_ckpt_compat._pytest_plugin.collection import Project

@@ -13,7 +13,7 @@ from pytest_ckpt_compat._core.addresses import is_url, redacted
 from pytest_ckpt_compat._core.errors import UsageError
 
 if TYPE_CHECKING:
-    from pytest_ckpt_compat._check.migration_styles import Sides
+    from pytest_ckpt_compat._check.migration_writer import Sides
     from pytest_ckpt_compat._core.structure import Structure
     from pytest_ckpt_compat._core.verdict import Verdict
     from pytest_ckpt_compat._definition.find import Definition
