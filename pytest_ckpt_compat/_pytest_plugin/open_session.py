@@ -9,6 +9,7 @@ import pytest
 
 from pytest_ckpt_compat._core.display import escape_what_cannot_be_shown
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._pytest_plugin.registrations import Registrations
 from pytest_ckpt_compat._pytest_plugin.session import Session
 from pytest_ckpt_compat._registry import project_file
 from pytest_ckpt_compat._registry.names import SNAPSHOT_DIR
@@ -33,6 +34,7 @@ def open_session(config: pytest.Config) -> Session:
         config=config,
         settings=settings,
         folder=folder,
+        registrations=Registrations(config, settings, folder),
         update=bool(config.getoption("ckpt_update")),
         rewrite=frozenset(config.getoption("ckpt_rewrite")),
         merge_base=None,

@@ -25,8 +25,8 @@ def context_of(session: Session, paged: bool) -> Context:
         session.update,
         session.rewrite,
         merge_base=session.merge_base,
-        builds=Builds(session.registered),
-        elsewhere=Elsewhere(session.registered),
+        builds=Builds(session.registrations.known),
+        elsewhere=Elsewhere(session.registrations.known),
         severities=session.settings.severities,
         paged=paged,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -12,19 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_ckpt_compat._core.changes import Severity
-from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.internal import in_a_line
 from pytest_ckpt_compat._pytest_plugin.completeness import ran_everything, was_stopped
 from pytest_ckpt_compat._pytest_plugin.items import CheckpointFile, collector_of
 from pytest_ckpt_compat._pytest_plugin.keys import PARTIAL, REGISTRATIONS
+from pytest_ckpt_compat._pytest_plugin.registrations import Node, Registrations
 from pytest_ckpt_compat._registry import project_file
-from pytest_ckpt_compat._registry.hook import from_hook
-from pytest_ckpt_compat._registry.ids import Ids
-from pytest_ckpt_compat._registry.marker import from_marker
 from pytest_ckpt_compat._registry.names import MARKER, PARAMETER
-from pytest_ckpt_compat._registry.paths import SearchPath, is_glob
-from pytest_ckpt_compat._registry.registration import Registration, unresolved, without_duplicates
-from pytest_ckpt_compat._snapshots import store
+from pytest_ckpt_compat._registry.paths import is_glob
+from pytest_ckpt_compat._registry.registration import Registration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +32,6 @@ if TYPE_CHECKING:
     from pytest_ckpt_compat._pytest_plugin.fixture import CkptCompat
     from pytest_ckpt_compat._pytest_plugin.run_terminal import RunTerminal
 
-_Node = pytest.Item | pytest.Collector
-
 _RESULTS = pytest.StashKey[list["Result"]]()
 
 
@@ -50,6 +43,7 @@ class Session:
         config: pytest's.
         settings: those of the project's file.
         folder: the snapshot folder.
+        registrations: the checkpoints that are registered.
         update: whether snapshots are recorded.
         rewrite: ids of the checkpoints whose frozen snapshot is recorded anew.
         merge_base: what the run is compared with, or None.
@@ -58,8 +52,6 @@ class Session:
         outcome: what the run came to, at its end.
         published: where the reports went, a line each.
         deselected: ids of those that were collected and are not going to be checked, until they are told.
-        ids: those of all checkpoints that were collected.
-        registered: the checkpoints themselves.
         terminal: where it is shown what takes long, or None.
         ahead: what reads the checkpoints at addresses ahead of their checks, or None.
     """
@@ -67,6 +59,7 @@ class Session:
     config: pytest.Config
     settings: project_file.Settings
     folder: Path
+    registrations: Registrations
     update: bool
     rewrite: frozenset[str]
     merge_base: MergeBase | None
@@ -75,22 +68,20 @@ class Session:
     outcome: Outcome | None = None
     published: list[str] = field(default_factory=list)
     deselected: tuple[str, ...] = ()
-    ids: Ids = field(default_factory=Ids)
-    registered: list[Registration] = field(default_factory=list)
     terminal: RunTerminal | None = None
     ahead: Ahead | None = None
     _context: tuple[object, Context] | None = None
 
     def collector(self, path: Path, parent: pytest.Collector) -> CheckpointFile:
         """A collector of the checkpoints that are registered without test code."""
-        return collector_of(path, parent, self._declared)
+        return collector_of(path, parent, self.registrations.declared)
 
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Makes an item for each checkpoint of a test that has several markers, or a glob."""
         marks = _in_order(metafunc.definition)
         if len(marks) == 1 and not is_glob(next(iter(marks[0].args), "")):
             return
-        found = self._registrations(metafunc.definition, marks)
+        found = self.registrations.of_marks(metafunc.definition, marks)
         metafunc.fixturenames.append(PARAMETER)
         metafunc.parametrize(PARAMETER, found, ids=[each.id for each in found], indirect=True)
 
@@ -104,7 +95,7 @@ class Session:
         if callspec is not None and PARAMETER in callspec.params:
             found = (callspec.params[PARAMETER],)
             marks = [mark for mark in callspec.marks if mark.name == MARKER]
-        item.stash[REGISTRATIONS] = (*found, *self._registrations(item, marks))
+        item.stash[REGISTRATIONS] = (*found, *self.registrations.of_marks(item, marks))
 
     def check(self, item: pytest.Item) -> None:
         """Checks an item's checkpoints; fails the test with the report of those that do not load."""
@@ -130,7 +121,7 @@ class Session:
 
     def context(self) -> Context:
         """What the checks of this run have in common."""
-        known = (len(self.registered), self.merge_base, self.terminal, self.ahead)
+        known = (len(self.registrations.known), self.merge_base, self.terminal, self.ahead)
         if self._context is None or self._context[0] != known:
             from pytest_ckpt_compat._pytest_plugin.run_context import context_of
 
@@ -164,7 +155,7 @@ class Session:
         if self.config.pluginmanager.hasplugin("dsession"):
             return ()  # its workers have the items
         there = {each.id for item in items for each in item.stash.get(REGISTRATIONS, ())}
-        return tuple(dict.fromkeys(each.id for each in self.registered if each.id not in there))
+        return tuple(dict.fromkeys(each.id for each in self.registrations.known if each.id not in there))
 
     def _watched(self) -> AbstractContextManager[None]:
         return self.terminal.watched() if self.terminal else nullcontext()
@@ -281,7 +272,7 @@ class Session:
             return next((change.reason for change in changes), "")
 
         registrations = item.stash.get(REGISTRATIONS, ())
-        return CkptCompat(registrations, self._search(item.path.parent), self._full, accepted)
+        return CkptCompat(registrations, self.registrations.search(item.path.parent), self._full, accepted)
 
     @property
     def _partial(self) -> bool:
@@ -297,52 +288,6 @@ class Session:
 
         return have_pages(self.config.getoption("ckpt_report") or ())
 
-    def _registrations(self, node: _Node, marks: list[pytest.Mark]) -> list[Registration]:
-        search = self._search(node.path.parent)
-        found: dict[str, Registration] = {}
-        for mark in marks:
-            try:
-                registrations = from_marker(mark.args, mark.kwargs, search)
-            except UsageError as error:
-                registrations = (unresolved(str(next(iter(mark.args), node.name)), error),)
-            for each in map(self._claimed, registrations):
-                found[each.id] = each if each.id not in found else _twice(each, node)
-        return list(found.values())
-
-    def _declared(self) -> tuple[Registration, ...]:
-        search = self._search()
-        given = self.config.hook.pytest_ckpt_compat_checkpoints(config=self.config)
-        tables = [table for tables in reversed(given) for table in tables or ()]
-        found = (*project_file.registrations(self.settings, search), *from_hook(tables, search))
-        return without_duplicates(map(self._claimed, found), "checkpoint")
-
-    def _claimed(self, registration: Registration) -> Registration:
-        """The registration, unless its snapshot would be in the way of another's."""
-        try:
-            if registration.problem is None:
-                self.ids.add(registration.id)
-                self.registered.append(registration)
-        except UsageError as error:
-            return unresolved(registration.id, error)
-        return registration
-
-    @functools.cached_property
-    def _recorded(self) -> tuple[tuple[str, str], ...]:
-        """What is recorded, read once: a run writes at its end."""
-        return tuple(store.recorded(self.folder))
-
-    def _search(self, *folders: Path) -> SearchPath:
-        root = self.config.rootpath
-        settings = self.settings
-        return SearchPath(
-            (*folders, root),
-            root,
-            lambda: iter(self._recorded),
-            settings.level,
-            settings.memory_budget,
-            settings.severities,
-        )
-
 
 def _skip_reason(report: pytest.TestReport) -> str:
     if hasattr(report, "wasxfail"):
@@ -351,12 +296,6 @@ def _skip_reason(report: pytest.TestReport) -> str:
     return text.removeprefix("Skipped: ")
 
 
-def _twice(registration: Registration, node: _Node) -> Registration:
-    problem = f"is registered twice on {node.name}"
-    error = UsageError(f"checkpoint {registration.id}", problem, "give one of them another id=")
-    return unresolved(registration.id, error)
-
-
-def _in_order(node: _Node) -> list[pytest.Mark]:
+def _in_order(node: Node) -> list[pytest.Mark]:
     """The checkpoint markers, outermost first, decorators from top to bottom."""
     return list(node.iter_markers(MARKER))[::-1]
