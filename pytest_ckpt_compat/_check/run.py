@@ -115,8 +115,7 @@ def conclude(
     missing: tuple[Verdict, ...] = ()
     severities: tuple[str, ...] = ()
     refused = failed = False
-    used, ids = _names(contributions)
-    gap = next((each.gap for each in contributions if each.gap), "")
+    used, ids, gap = _names(contributions)
     complete = complete and not any(each.partial for each in contributions)
     whole = complete and not gap
     try:
@@ -132,12 +131,9 @@ def conclude(
             entries = accepted.load(context.folder)
             missing, renamed = _missing(context, used, entries)
             known = {*ids, *map(store.identifier, used), *(each.name for each in missing)}
-            clean = bool(prune) or context.update
-            lines += [*renamed, *_acceptances(context, contributions, entries, known, clean)]
-        elif complete:
-            lines.append(f"did not look for unused snapshots: {gap}")
-        elif context.merge_base is not None:
-            lines.append(NOT_ALL)
+            lines += [*renamed, *_acceptances(context, contributions, entries, known, bool(prune))]
+        else:
+            lines += _not_looked_for(context, complete, gap)
     except UsageError as error:
         lines.append(f"failed    {error}")
         refused = True
@@ -160,10 +156,18 @@ def conclude(
     )
 
 
-def _names(contributions: Sequence[Contribution]) -> tuple[set[str], set[str]]:
-    """Names of the snapshots that are used, and ids of the registered checkpoints."""
+def _not_looked_for(context: Context, complete: bool, gap: str) -> list[str]:
+    """Why nothing is said of snapshots that nothing uses, or that only the merge base has."""
+    if complete:
+        return [f"did not look for unused snapshots: {gap}"]
+    return [NOT_ALL] if context.merge_base is not None else []
+
+
+def _names(contributions: Sequence[Contribution]) -> tuple[set[str], set[str], str]:
+    """Names of the snapshots that are used, those of registered checkpoints, and why some may be missing."""
     used = {name for each in contributions for name in each.used}
-    return used, {identifier for each in contributions for identifier in each.ids}
+    ids = {identifier for each in contributions for identifier in each.ids}
+    return used, ids, next((each.gap for each in contributions if each.gap), "")
 
 
 def _entries(contributions: Sequence[Contribution], ids: set[str]) -> list[summary.Entry]:
@@ -204,7 +208,7 @@ def _acceptances(
     contributions: Sequence[Contribution],
     entries: Sequence[accepted.Entry],
     known: Iterable[str],
-    clean: bool,
+    prune: bool,
 ) -> list[str]:
     """Takes the acceptances that cover nothing out, or names those of no registered checkpoint.
 
@@ -212,7 +216,7 @@ def _acceptances(
     """
     here = (entry for entry in entries if context.merge_base is not None or entry.rule != "CK901")
     stray = acceptance.unregistered(here, known)
-    if not clean:
+    if not prune and not context.update:
         return [acceptance.unknown_id(entry, context.ref) for entry in stray]
     said = _unused_entries(contributions)
     gone = [entry for entry in entries if entry in stray or _is_unused(entry, entries, said, context.ref)]

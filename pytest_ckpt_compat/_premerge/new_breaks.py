@@ -73,30 +73,34 @@ def compare(
             if recorded is None:
                 recorded, as_named = answer.definition, answer.identifier
             if forward and not answer.registered:
-                notes.append(
-                    f"it is not registered in {base.label}: not checked whether its code loads what "
-                    "today's code saves"
-                )
+                why = f"it is not registered in {base.label}"
+                notes.append(f"{why}: not checked whether its code loads what today's code saves")
             if "new" in answer.changes:
                 cases.append(_Case(_forward(subject, main, answer.changes["new"], base)))
     if recorded is not None:
         main, found = earlier.with_definition(subject, recorded, main, base, as_named, update)
         cases += [_Case(each, Question(recorded)) for each in found]
     main = require_recorded(subject, replace(main, notes=(*main.notes, *notes)), code)
-    main = settings.compare(
-        main, recorded, subject.registration.policy, lambda: _ask(subject, main, code, {}), base.ref
-    )
-    main = outputs.compare(
-        subject, main, recorded, lambda inputs: _ask(subject, main, code, {}, inputs), base.ref
-    )
     known = (*recorded_definitions(subject, None), *([recorded] if recorded is not None else []))
     own = replace(_own(subject), recorded=known)
-    cases[0] = replace(cases[0], verdict=_with_migrations(subject, main, code, own), question=own)
+    cases[0] = _Case(_with_what_it_does(subject, main, recorded, code, own), own)
     severities = subject.registration.policy.severities
-    cases = [replace(each, verdict=graded(each.verdict, severities)) for each in cases]
-    told = [earlier.with_arguments(each.verdict, as_named, subject.identifier) for each in cases]
+    told = [graded(each.verdict, severities) for each in cases]
+    told = [earlier.with_arguments(verdict, as_named, subject.identifier) for verdict in told]
     cases = [replace(each, verdict=verdict) for each, verdict in zip(cases, told, strict=True)]
     return _without_existing(subject, cases, code)
+
+
+def _with_what_it_does(
+    subject: Subject, main: Verdict, recorded: Structure | None, code: MergeBaseCode, own: Question
+) -> Verdict:
+    """The checkpoint's verdict, with what its tensors do not show: settings, outputs, and migrations."""
+    ref, policy = code.base.ref, subject.registration.policy
+    found = settings.compare(main, recorded, policy, lambda: _ask(subject, main, code, {}), ref)
+    found = outputs.compare(
+        subject, found, recorded, lambda inputs: _ask(subject, main, code, {}, inputs), ref
+    )
+    return _with_migrations(subject, found, code, own)
 
 
 def _with_migrations(subject: Subject, main: Verdict, code: MergeBaseCode, own: Question) -> Verdict:
