@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -71,14 +72,15 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 def strings(tree: ast.AST) -> Iterator[str]:
     """Every text but docstrings: one may hold the name of a module that is imported by it."""
+    nodes = list(ast.walk(tree))
     prose = {
         id(node.body[0].value)
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
         and node.body
         and isinstance(node.body[0], ast.Expr)
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
             yield node.value
 
@@ -96,7 +98,8 @@ def named(text: str) -> Iterator[str]:
             yield name
 
 
-def used(source: str, types: bool = True) -> set[str]:
+@functools.cache
+def used(source: str, types: bool = True) -> frozenset[str]:
     """The modules of the package that a module imports, by statement or by name in a text.
 
     Args:
@@ -106,7 +109,7 @@ def used(source: str, types: bool = True) -> set[str]:
     tree = ast.parse(source)
     if not types:
         tree.body = [node for node in tree.body if not _is_for_types(node)]
-    return {name for text in (*imports(tree), *strings(tree)) for name in named(text)}
+    return frozenset(name for text in (*imports(tree), *strings(tree)) for name in named(text))
 
 
 def _is_for_types(node: ast.stmt) -> bool:
