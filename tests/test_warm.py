@@ -153,3 +153,23 @@ def test_processes_run_beside_each_other_and_one_that_asks_nothing_stops_none(wa
     for number, process in reversed(list(enumerate(processes))):
         process.communicate(b"%d" % number)
         assert process.returncode == number
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is Python itself elsewhere")
+def test_a_run_of_pytest_does_not_read_this_project_anew(pytester: pytest.Pytester, warm_python: str) -> None:
+    """A run reads the modules of its plugins by itself, which was most of a short one."""
+    pytester.makepyfile(
+        """
+        import sys
+        from importlib.machinery import SourceFileLoader
+
+        def test_it():
+            import pytest_ckpt_compat._check.run
+
+            found = [each for name, each in sys.modules.items() if name.startswith("pytest_ckpt_compat")]
+            assert len(found) > 50
+            assert {type(each.__spec__.loader) for each in found} == {SourceFileLoader}
+        """
+    )
+    done = pytester.run(warm_python, "-m", "pytest", "-p", "no:hypothesispytest", "-p", "no:randomly")
+    done.assert_outcomes(passed=1)

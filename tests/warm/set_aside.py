@@ -20,6 +20,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+import pytest
+from _pytest import assertion
+
 
 def set_aside(name: str) -> None:
     """Runs all modules of a package, and lets imports find them from here on."""
@@ -33,7 +36,22 @@ def set_aside(name: str) -> None:
         parent, _, own = whole.rpartition(".")
         if parent and getattr(modules[parent], own, None) is module:
             delattr(modules[parent], own)  # an import sets it
-    sys.meta_path.insert(0, _Finder(modules, imported))
+    finder = _Finder(modules, imported)
+    sys.meta_path.insert(0, finder)
+    _stay_first(finder)
+
+
+def _stay_first(finder: MetaPathFinder) -> None:
+    """Lets a run of pytest, which reads the modules of its plugins by itself, ask the finder before."""
+    install = assertion.install_importhook
+
+    def install_importhook(config: pytest.Config) -> Any:
+        hook = install(config)
+        sys.meta_path.remove(finder)
+        sys.meta_path.insert(0, finder)
+        return hook
+
+    assertion.install_importhook = install_importhook
 
 
 @contextlib.contextmanager
