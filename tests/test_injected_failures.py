@@ -258,6 +258,7 @@ def test_last(): pass
 """
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize(
     ("end", "options"), [("interrupt", []), ("failure", ["-x"]), ("failure", ["-x", "-n1"])]
 )
