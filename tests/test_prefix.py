@@ -157,6 +157,19 @@ BOTH_WAYS = pytest.mark.parametrize(("before", "after"), [("module.", ""), ("", 
 
 
 @JUDGES
+def test_a_key_that_has_the_prefix_already_may_have_another_size(
+    judge: Callable[[Shapes, Shapes], ckpt.Verdict],
+) -> None:
+    """As it is, the load finds it; below the prefix, it would not."""
+    old: Shapes = {"weight": (3,), "scale": (4,), "module.bias": (2,)}
+    new: Shapes = {"module.weight": (3,), "module.bias": (5,), "module.scale": (4,)}
+    prefixed, resized = judge(old, new).changes
+    assert prefixed.old == ("weight", "scale")
+    assert prefixed.detail == "not every key begins with module. as the definition's do"
+    assert (resized.kind, resized.old, resized.new) == ("resized", ("module.bias",), ("module.bias",))
+
+
+@JUDGES
 @BOTH_WAYS
 def test_a_key_that_was_renamed_besides_is_renamed(
     judge: Callable[[Shapes, Shapes], ckpt.Verdict], before: str, after: str

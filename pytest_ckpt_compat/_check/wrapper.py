@@ -121,7 +121,9 @@ def composed(
         missing: the keys that a load of ``old`` as it is did not find.
         unexpected: the keys that it had no use for.
     """
-    asked = frozenset(missing)
+    found = tuple(found)
+    lost = {wrapper.own(key) for change in found if change.kind == "unexpected" for key in change.old}
+    asked = lost.union(missing)
     named = [
         replace(
             change,
@@ -130,7 +132,7 @@ def composed(
         )
         for change in found
         # Without the prefix, layers read their versions in the file, and may ask for more than they do now.
-        if not asked or change.kind != "missing" or not asked.isdisjoint(change.new)
+        if not missing or change.kind != "missing" or not asked.isdisjoint(change.new)
     ]
     told, moved = _Told.by(named), _Told.by(change for change in named if change.old and change.new)
     pairs = {key: wrapper.unwrapped(key) for key in old.tensors if key not in told.old}
@@ -194,6 +196,8 @@ def _prefixed(
     if wrapper.on_checkpoint:
         group, detail = f"{prefix}* -> *", f"every key begins with {prefix}"
     else:
-        group, detail = f"* -> {prefix}*", f"no key begins with {prefix} as the definition's do"
+        begin = any(key.startswith(prefix) for key in old.tensors)
+        which = "not every key begins" if begin else "no key begins"
+        group, detail = f"* -> {prefix}*", f"{which} with {prefix} as the definition's do"
     specs = tuple(old.tensors[key] for key in keys), tuple(new.tensors[key] for key in others)
     return Change("prefixed", keys, others, *specs, group=group, detail=detail)
