@@ -27,6 +27,9 @@ from .models import spec
         ("selfAttention", ("sa", "attn")),
         ("3", ()),
         ("fc2", ("linear", "2")),
+        ("classifier", ("cls", "head")),
+        ("heads", ("head",)),
+        ("wqkv", ("q", "k", "v")),
     ],
 )
 def test_segments(segment: str, words: tuple[str, ...]) -> None:

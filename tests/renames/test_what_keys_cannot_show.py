@@ -10,7 +10,7 @@ from pytest_ckpt_compat._renames import infer
 from pytest_ckpt_compat._renames.believe.torn import torn
 from pytest_ckpt_compat._renames.units.units import units_of
 
-from .models import Specs, batch_norm, conv, linear, merged, norm, pairs, renamed, spec
+from .models import Specs, batch_norm, conv, linear, merged, norm, pairs, renamed, spec, transformer
 
 ENDS = linear("stem", 16, 3), linear("head", 5, 16)
 
@@ -183,6 +183,15 @@ def test_a_head_that_came_may_be_another_one() -> None:
     stay = linear("audio_encoder", 4, 8), linear("zfuse", 2, 4)
     old, new = (merged(linear(f"{name}_head", 4, 8), *stay) for name in ("sentiment", "toxicity"))
     assert confidences(old, new) == {"likely"}
+
+
+@pytest.mark.parametrize(
+    ("other", "sure"),
+    [("head", "likely"), ("lm_head", "likely"), ("class_predictor", "likely"), ("cls_head", "certain")],
+)
+def test_a_classifier_is_a_head_of_classes(other: str, sure: str) -> None:
+    old, new = (renamed(transformer(), ("head", name)) for name in (other, "classifier"))
+    assert confidences(old, new) == {sure}
 
 
 def tower(name: str) -> Specs:

@@ -29,7 +29,8 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
             "conv": "convolution cnn",
             "embed": "emb embedding embeddings embedder",
             "pos": "position positions positional wpe",
-            "cls": "class classes classifier",
+            "cls": "class classes",
+            "head": "heads logits",
             "token": "tok tokens word vocab wte",
             "block": "blocks layer layers resblocks resnets stage stages h",
             "image": "img vision visual",
@@ -120,13 +121,16 @@ CONTRADICTION = 0.3
 _GLUED = ("layer", "batch", "group", "norm", "conv", "attn", "proj", "embed", "linear", "block", "dw", "pw")
 _GLUE = re.compile(f"({'|'.join(_GLUED)})")
 
-#: Names of joint layers -> the words of their parts.
+#: Word -> the several words that it means: names of joint layers, those of their parts.
 _SPELT: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        f"{before}{''.join(letters)}": letters
-        for number in (2, 3)
-        for letters in permutations("qkv", number)
-        for before in ("", "w")
+        "classifier": ("cls", "head"),
+        **{
+            f"{before}{''.join(letters)}": letters
+            for number in (2, 3)
+            for letters in permutations("qkv", number)
+            for before in ("", "w")
+        },
     }
 )
 
