@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from pytest_ckpt_compat._renames import infer
 from pytest_ckpt_compat._renames.believe.blocks import more_of_the_same
+from pytest_ckpt_compat._renames.match.alignment import align
 from pytest_ckpt_compat._renames.match.leftovers import grown
 from pytest_ckpt_compat._renames.units.units import units_of
 
@@ -188,3 +191,38 @@ def test_a_module_that_keeps_nothing_does_not_speak_for_what_came_in_it() -> Non
     old = merged(attention("value"), linear("mixer.left", 16, 24))
     new = merged(attention("value", stem="patches", inputs=120), linear("mixer.right", 16, 24))
     assert told(old, new, "renamed") == set()
+
+
+def tagger(depth: int, embed: str = "", layer: str = "encoder.layers") -> Specs:
+    """A small tagger, in which all norms have one name."""
+    layers = (
+        merged(
+            linear(f"{layer}.{i}.up", 64, 16),
+            linear(f"{layer}.{i}.down", 16, 64),
+            norm(f"{layer}.{i}.output.norm", 16),
+        )
+        for i in range(depth)
+    )
+    return merged({f"{embed}table.weight": spec(100, 16)}, norm(f"{embed}norm", 16), *layers)
+
+
+def alternatives(old: Specs, new: Specs, path: str) -> bool:
+    """Whether a layer has an alternative."""
+    ours, theirs = units_of(old), units_of(new)
+    (index,) = (index for index, unit in enumerate(ours) if unit.path == path)
+    return index in (doubts := align(ours, theirs).doubts) and doubts[index].cost < math.inf
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 6), (6, 4), (6, 5)])
+def test_a_layer_beside_the_blocks_is_none_of_a_block_that_came_or_went(before: int, after: int) -> None:
+    old, new = tagger(before, "embed."), tagger(after, layer="layers")
+    assert not alternatives(old, new, "embed.norm")
+    assert confidences(old, new, "embed.norm") == {"certain"}
+    one = min(before, after)
+    assert alternatives(old, new, f"encoder.layers.{one - 1}.output.norm")
+
+
+def test_a_layer_beside_the_blocks_may_be_one_that_came_in_a_block() -> None:
+    old, new = tagger(4, "embed."), tagger(4, layer="layers")
+    assert alternatives(old, merged(new, norm("layers.3.extra.norm", 16)), "embed.norm")
+    assert alternatives(old, merged(new, norm("others.0.norm", 16)), "embed.norm")

@@ -5,7 +5,6 @@ Each round learns from the pairs of the last one. The best result of several sta
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -20,6 +19,7 @@ from pytest_ckpt_compat._renames.match.candidates import (
     transposed_kinds,
     unit_nodes,
 )
+from pytest_ckpt_compat._renames.match.doubts import Doubt, note, with_free_partners
 from pytest_ckpt_compat._renames.match.evidence import Weights, given, weighed
 from pytest_ckpt_compat._renames.match.exchanges import Exchanger
 from pytest_ckpt_compat._renames.match.groups import Groups, nested_share
@@ -53,14 +53,6 @@ _MOST_LOOKS = 1_500_000
 
 #: Least gain in the objective for which an exchange is made.
 _GAIN = 1e-6
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """The cheapest alternative for an old node: its cost, and the new node of that alternative."""
-
-    cost: float
-    other: int
 
 
 @dataclass(frozen=True)
@@ -224,13 +216,14 @@ def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger) -> Align
             cost = best - value
             if exchanger.crosses_names(proposal, chosen):
                 cost = min(cost, unordered(chosen) - unordered(changed))
-            _note(doubts, found.pairs, chosen, changed, cost)
+            note(doubts, found.pairs, chosen, changed, cost)
         if best == found.objective:
             break
         score = problem.score(chosen)
         found = Alignment(found.pairs, score, chosen, best)
         found = max(found, problem.settle(score), key=lambda each: each.objective)
-    return replace(found, doubts=_with_free_partners(found, doubts), examined=next(proposals, None) is None)
+    doubts = with_free_partners(found.pairs, found.score, found.chosen, exchanger.nodes, doubts)
+    return replace(found, doubts=doubts, examined=next(proposals, None) is None)
 
 
 def _remembered(measure: Callable[[Ints], float]) -> Callable[[Ints], float]:
@@ -244,38 +237,6 @@ def _remembered(measure: Callable[[Ints], float]) -> Callable[[Ints], float]:
         return known[key]
 
     return recall
-
-
-def _note(doubts: dict[int, Doubt], pairs: Candidates, chosen: Ints, changed: Ints, cost: float) -> None:
-    """Updates the cheapest alternative of each old node whose partner changed."""
-    for index in (chosen != changed).nonzero()[0].tolist():
-        row, other = int(pairs.rows[chosen[index]]), int(pairs.cols[changed[index]])
-        if row not in doubts or cost < doubts[row].cost:
-            doubts[row] = Doubt(cost, other)
-
-
-def _with_free_partners(found: Alignment, doubts: dict[int, Doubt]) -> dict[int, Doubt]:
-    """Adds the alternatives of pairs of which either node could take one of the other side that is free."""
-    import numpy as np
-
-    pairs, chosen = found.pairs, found.chosen
-    taken = [
-        np.bincount(side[chosen], minlength=side.max(initial=-1) + 1) for side in (pairs.rows, pairs.cols)
-    ]
-    result = dict(doubts)
-    for part, height, width in pairs.classes:
-        free_old = np.flatnonzero(taken[0][pairs.rows[part][::width]] == 0)
-        free_new = np.flatnonzero(taken[1][pairs.cols[part][:width]] == 0)
-        table = found.score[part].reshape(height, width)
-        for index in chosen[(chosen >= part.start) & (chosen < part.stop)].tolist():
-            row, col = divmod(index - part.start, width)
-            best = free_new[np.argmax(table[row, free_new])] if len(free_new) else col
-            rivals = [*table[row, free_new].tolist(), *table[free_old, col].tolist()]
-            cost = float(table[row, col]) - max(rivals, default=-math.inf)
-            old = int(pairs.rows[index])
-            if old not in result or cost < result[old].cost:
-                result[old] = Doubt(cost, int(pairs.cols[part][best]))
-    return result
 
 
 def _align_modules(
