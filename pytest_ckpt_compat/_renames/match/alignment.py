@@ -105,46 +105,7 @@ def align(
     starts = (problem.base, problem.base + weights.modules * support)
     found = max((problem.settle(start) for start in starts), key=lambda each: each.objective)
     found = _improve(problem, found, Exchanger(old_nodes, new_nodes, problem.pairs, problem.teacher.ordinals))
-    chosen = _without_exchanged_names(problem.pairs, found.chosen, old_nodes, new_nodes)
-    return replace(found, chosen=chosen, measures=problem.measures(chosen), ordered=ordered)
-
-
-def _without_exchanged_names(
-    pairs: Candidates, chosen: Ints, old: Sequence[Node], new: Sequence[Node]
-) -> Ints:
-    """Gives back their own names to nodes that only exchanged them: of this, lists of keys show nothing.
-
-    Where whole blocks are matched, because one of their layers moved, the others would exchange theirs.
-    """
-    import numpy as np
-
-    there = {node.path: index for index, node in enumerate(new)}
-    partners = dict(zip(pairs.rows[chosen].tolist(), pairs.cols[chosen].tolist(), strict=True))
-    own = {row: there[old[row].path] for row in partners if old[row].path in there}
-    holders = {col: row for row, col in own.items()}
-    back: dict[int, int] = {}
-    seen: set[int] = set()
-    for start in own:
-        ring: list[int] = []
-        row: int | None = start
-        while row is not None and row not in seen:
-            seen.add(row)
-            ring.append(row)
-            row = holders.get(partners[row])
-        if row == start and len(ring) > 1 and len({_filled(old[each]) for each in ring}) == 1:
-            alike = all(_filled(old[each]) == _filled(new[own[each]]) for each in ring)
-            back.update({each: own[each] for each in ring} if alike else {})
-    if not back:
-        return chosen
-    partner = np.full(len(old), -1, dtype=np.intp)
-    for row, col in (partners | back).items():
-        partner[row] = col
-    return np.flatnonzero(partner[pairs.rows] == pairs.cols)
-
-
-def _filled(node: Node) -> tuple[object, ...]:
-    """What a node holds: equal for nodes that could exchange their names unseen."""
-    return node.kind, node.shape, node.roles, node.label
+    return replace(found, measures=problem.measures(found.chosen), ordered=ordered)
 
 
 @dataclass(frozen=True)
