@@ -250,6 +250,18 @@ def test_the_order_of_fused_parts_is_no_matter_of_the_alphabet() -> None:
     assert [c.confidence for c in infer(by_name(bare), new) if c.kind == "fused"] == ["ambiguous"]
 
 
+def test_the_candidates_of_joint_layers_begin_with_those_in_the_same_block() -> None:
+    blocks, towers = range(8), (("left", "right"), ("alpha", "beta"))
+    parts = (linear(f"l.{i}.{tower}.{n}", 8, 8) for i in blocks for tower in towers[0] for n in "qkv")
+    whole = (linear(f"l.{i}.{tower}.qkv", 24, 8) for i in blocks for tower in towers[1])
+    old, new = between(*parts), between(*whole)
+    fused = [change for change in infer(by_name(old), new) if change.kind == "fused"]
+    assert {change.confidence for change in fused} == {"ambiguous"}
+    for change in fused:
+        _, number, _, _, name = change.new[0].split(".")
+        assert set(change.candidates[:2]) == {f"l.{number}.{tower}.qkv.{name}" for tower in towers[1]}
+
+
 def gated(block: str, **shapes: tuple[int, int]) -> Specs:
     return {f"{block}.{name}.weight": spec(*shape) for name, shape in shapes.items()}
 

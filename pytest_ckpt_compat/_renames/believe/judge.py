@@ -18,7 +18,7 @@ from pytest_ckpt_compat._renames.believe.blocks import SETTLED
 from pytest_ckpt_compat._renames.believe.features import KINSHIP, Features, features
 from pytest_ckpt_compat._renames.believe.turned import turned_or_exchanged
 from pytest_ckpt_compat._renames.match.alignment import Alignment
-from pytest_ckpt_compat._renames.units.paths import without_numbers
+from pytest_ckpt_compat._renames.units.paths import numbers, without_numbers
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: A match is told from this probability on: then it is rather true than not.
@@ -145,8 +145,9 @@ def forbids_certainty(evidence: Features) -> Obstacle | None:
 
 
 def _rivals(new: Sequence[Unit], found: Alignment, a: int, b: int, reused: Sequence[int]) -> tuple[int, ...]:
-    """Returns the new units that an old one may have become, the chosen one first."""
+    """Returns the new units that an old one may have become: the chosen one, then those in its block."""
     doubt = found.doubts.get(a)
-    alike = (index for index, unit in enumerate(new) if unit.kind == new[b].kind)
+    alike = [index for index, unit in enumerate(new) if unit.kind == new[b].kind]
+    alike.sort(key=lambda index: numbers(new[index].path) != numbers(new[b].path))
     others = dict.fromkeys((b, *([doubt.other] if doubt else []), *reused, *alike))
     return tuple(others)[:_MOST_RIVALS]
