@@ -177,3 +177,12 @@ def test_a_lone_bias_belongs_to_the_layer_it_is_named_after() -> None:
     found = {c.old: c.new for c in infer(old, new) if c.kind == "renamed"}
     assert found["layers.1.q_bias",] == ("layers.1.q_proj.bias",)
     assert found["layers.1.v_bias",] == ("layers.1.v_proj.bias",)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_layer_with_a_bias_of_its_own_takes_no_other(first: bool) -> None:
+    layer = merged(*(linear(f"layers.{block}.query", 32, 32) for block in range(3)))
+    beside = {f"layers.{block}.query_bias": spec(32) for block in range(3)}
+    old = {**beside, **layer} if first else {**layer, **beside}
+    new = renamed(old, ("query_bias", "query_scale"))
+    assert not [c for c in infer(old, new) if "bias" in c.old[0] and c.new[0].endswith(".bias")]

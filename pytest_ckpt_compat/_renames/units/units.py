@@ -126,7 +126,9 @@ def units_of(specs: Mapping[str, TensorSpec]) -> list[Unit]:
     for parameter, path, leaf in located:
         role = ROLES.get(leaf, "value")
         own_name = leaf if leaf in ("gamma", "beta") and path in branching else ""
-        if role == "value" or own_name or role in grouped.get(path, ()):
+        other = f"{path}.{leaf}"  # a layer has its bias of its own, beside which q_bias is another parameter
+        taken = role in grouped.get(path, ()) or (other != parameter and other in parameters)
+        if role == "value" or own_name or taken:
             path, role = parameter, "value"
         for tensor in _stored(parameter, role, parameters[parameter], specs):
             grouped.setdefault(path, {})[tensor.role] = tensor
