@@ -85,12 +85,12 @@ def test_a_stage_that_moves_alone_is_not_in_step() -> None:
     assert not counted(old[6:], new[6:], widths[6:])
 
 
-def staged(*numbers: int, name: str = "stages") -> Specs:
+def staged(*numbers: int, name: str = "stages", inside: str = "layers") -> Specs:
     """Stages of convolutions, each of a width of its own."""
     return merged(
         *(
-            conv(f"{name}.{number}.layers.{layer}.conv{size}", width, width, size)
-            for number, width in zip(numbers, (8, 12, 20, 24), strict=True)
+            conv(f"{name}.{number}.{inside}.{layer}.conv{size}", width, width, size)
+            for number, width in zip(numbers, (8, 12, 20, 24), strict=False)
             for layer in range(2)
             for size in (1, 3)
         )
@@ -112,6 +112,33 @@ def test_a_stage_that_moves_alone_may_have_gone(
 ) -> None:
     found = {c.confidence for c in infer(staged(*before), staged(*after, name=name)) if "24" in str(c)}
     assert found == {last}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((0, 1), (0, 2)),  # a family of two
+        ((0, 1), (2, 1)),
+        ((0, 1, 2, 3), (0, 9, 2, 3)),  # what is inserted would have moved those behind it
+        ((0, 1, 2, 3), (0, 5, 2, 7)),
+        ((0, 1, 2, 3), (7, 5, 2, 3)),
+    ],
+)
+@pytest.mark.parametrize("inside", ["layers", "0"])
+def test_stages_that_move_for_themselves_may_have_gone(
+    before: tuple[int, ...], after: tuple[int, ...], inside: str
+) -> None:
+    old, new = staged(*before, inside=inside), staged(*after, inside=inside)
+    for one, other in ((old, new), (new, old)):
+        changes = infer(one, other)
+        assert "certain" not in {change.confidence for change in changes}
+        assert {change.kind for change in changes} == {"renamed"}
+
+
+@pytest.mark.parametrize(("after", "last"), [((0, 1, 2, 4), "likely"), ((0, 2, 3, 4), "certain")])
+def test_stages_that_hold_one_block_each_move_like_others(after: tuple[int, ...], last: str) -> None:
+    old, new = staged(0, 1, 2, 3, inside="0"), staged(*after, inside="0")
+    assert {change.confidence for change in infer(old, new)} == {last}
 
 
 def test_a_layer_of_that_name_and_size_that_is_left_over_leaves_it_open() -> None:

@@ -224,15 +224,16 @@ def _score(
     kept = sum(_number(a) == _number(b) for a, b in zip(alike, targets, strict=True))
     if not complete and 2 * kept > len(known) and _number(module) == _number(counterparts[module]):
         return PLAUSIBLE  # one that has no number of its own there was taken out, and others came
+    gap = any(_left_a_gap(each, counterparts, ours, theirs) for each in alike)
+    if gap and complete and len(alike) == 1:
+        return PLAUSIBLE  # what it holds tells it from all others, wherever it stands now
     family = _beside(module, counterparts, ours) if complete else []
     if complete and len(family) > len(alike) and _rising(targets[::-1], family[::-1], theirs):
         return PLAUSIBLE  # a decoder may count from its end, where others stand among those alike
     if not complete or not _rising(targets, family, theirs):
         return AGAINST
     headless = any(_is_headless(one, other, theirs) for one, other in zip(alike, targets, strict=True))
-    if headless and not _moved_as_one(module, counterparts, ours, theirs):
-        return PLAUSIBLE
-    if any(_left_a_gap(each, counterparts, ours, theirs) for each in alike):
+    if gap or (headless and not _moved_as_one(module, counterparts, ours, theirs)):
         return PLAUSIBLE
     if ours.numbers(module) == theirs.numbers(targets[0]):
         return PLAUSIBLE  # the same blocks, of which some exchanged what they hold
@@ -291,19 +292,28 @@ def _is_headless(module: str, target: str, theirs: Family) -> bool:
 
 
 def _left_a_gap(module: str, counterparts: Mapping[str, str], ours: Family, theirs: Family) -> bool:
-    """Whether a block alone got another number, of a family that had no gap and has one where it was.
+    """Whether a block got another number for itself, of a family that had no gap and has one where it was.
 
-    A module without weights was inserted, or the block went while one that holds the same came.
+    A module without weights was inserted, or the block went while one that holds the same came. What is
+    inserted moves all blocks behind it: the last one alone is in doubt, and one in front of a block that
+    stayed. A block that holds more other layers than these is none that moved.
     """
-    target = counterparts.get(module, "")
-    if not target or _number(module) == _number(target) or len(ours.siblings(module)) < 3:
+    inner = counterparts.get(module, "")
+    siblings = [each for each in ours.siblings(module) if counterparts.get(each)]
+    numbers = ours.beside(module)
+    gapless = max(numbers) - min(numbers) < len(numbers)
+    if not inner or not gapless or len(siblings) < 2 or theirs.size(inner) >= 2 * ours.size(module):
         return False
-    beside = [each for each in ours.siblings(module) if each != module]
-    parent = target.rpartition(".")[0]
-    stayed = all(counterparts.get(each) == f"{parent}.{_number(each)}" for each in beside)
-    here = ours.beside(module)
-    gapless = max(here) - min(here) < len(here)
-    return stayed and gapless and int(_number(module)) not in theirs.beside(target)
+    place = siblings.index(module)
+    # Of blocks that hold nothing but one block, the counterpart is the inner one.
+    for target in blocks_around(f"{inner}."):
+        parent = target.rpartition(".")[0]
+        kept = [f"{counterparts[each]}.".startswith(f"{parent}.{_number(each)}.") for each in siblings]
+        alone = any(kept[place + 1 :]) or (place == len(kept) - 1 and kept[place - 1])
+        same = theirs.size(target) == theirs.size(inner)
+        if same and alone and int(_number(module)) not in theirs.beside(target):
+            return True
+    return False
 
 
 def _moved_as_one(module: str, counterparts: Mapping[str, str], ours: Family, theirs: Family) -> bool:
