@@ -64,12 +64,13 @@ def test_blocks_that_a_definition_lists_backwards_keep_their_numbers(order: tupl
 
 @pytest.mark.parametrize("order", [(3, 2, 1, 0), (0, 2, 1, 3), (1, 2, 3, 0)])
 @pytest.mark.parametrize("names", [("norm{}", "dnorm.{}"), ("norms.{}", "dnorm.{}")])
+@pytest.mark.parametrize("further", [0, 1])
 def test_layers_of_equal_size_may_follow_those_beside_them(
-    order: tuple[int, ...], names: tuple[str, str]
+    order: tuple[int, ...], names: tuple[str, str], further: int
 ) -> None:
     def model(convolution: str, other: str, order: Sequence[int]) -> Specs:
         sizes = (conv(convolution.format(place), 8 << each, 8 << each) for each, place in enumerate(order))
-        return between(*sizes, *(norm(other.format(number), 4) for number in range(4)))
+        return between(*sizes, *(norm(other.format(number), 4) for number in range(4 + further)))
 
     old, new = model("up{}", names[0], range(4)), model("dec.{}", names[1], order)
     for one, other in ((old, new), (new, old)):

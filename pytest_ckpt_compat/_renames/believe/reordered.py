@@ -40,10 +40,11 @@ class _Row:
         return increasing([number for _, number in self.order])
 
     def is_beside(self, other: _Row) -> bool:
-        """Whether both have the same numbers on either side, in one module, and no words tell them apart."""
-        numbers = [[sorted(column) for column in zip(*row.order, strict=True)] for row in (self, other)]
+        """Whether one has the other's numbers on both sides, in one module, and no words tell them apart."""
+        ours, theirs = ([set(column) for column in zip(*row.order, strict=True)] for row in (self, other))
+        within = all(map(set.issubset, ours, theirs)) or all(map(set.issuperset, ours, theirs))
         together = any(one == there for one, there in zip(self.modules, other.modules, strict=True))
-        return numbers[0] == numbers[1] and together and not opposed(self.name, other.name)
+        return within and together and not opposed(self.name, other.name)
 
 
 def beside_reordered(
