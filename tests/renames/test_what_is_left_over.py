@@ -226,3 +226,21 @@ def test_a_layer_beside_the_blocks_may_be_one_that_came_in_a_block() -> None:
     old, new = tagger(4, "embed."), tagger(4, layer="layers")
     assert alternatives(old, merged(new, norm("layers.3.extra.norm", 16)), "embed.norm")
     assert alternatives(old, merged(new, norm("others.0.norm", 16)), "embed.norm")
+
+
+def test_a_module_that_keeps_little_does_not_speak_for_what_came_in_it() -> None:
+    def model(stack: str, *names: str, inputs: int) -> Specs:
+        blocks = (
+            merged(
+                linear(f"encoder.{stack}.{i}.{names[0]}", 64, 16),
+                linear(f"encoder.{stack}.{i}.{names[1]}", 16, 64),
+                linear(f"encoder.{stack}.{i}.{names[2]}", 16, 16),
+            )
+            for i in range(4)
+        )
+        stem = (linear(f"stem.{stack}.{i}", 16 + i, inputs) for i in range(4))
+        return merged(*stem, {"encoder.table": spec(77, 16)}, *blocks, linear("head", 10, 16))
+
+    old = model("layers", "mlp.fc1", "mlp.fc2", "attn.out", inputs=100)
+    new = model("stack", "ffn.w1", "ffn.w2", "mixer.out", inputs=120)
+    assert "likely" not in {c.confidence for c in infer(old, new) if c.kind == "renamed"}

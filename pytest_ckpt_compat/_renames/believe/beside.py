@@ -1,8 +1,8 @@
 """How much of what changed beside a match is explained, where other layers kept their place.
 
-A module that keeps some of its layers is still there. Of what changed in it, a layer may have a new name, or
-have gone while another of its shape came; the latter is rare where all that went has a partner among all
-that came.
+A module that keeps as many of its layers as changed in it is still there. Of what changed in it, a layer
+may have a new name, or have gone while another of its shape came; the latter is rare where all that went
+has a partner among all that came.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def explained_beside(
 ) -> dict[tuple[int, int], float]:
     """Returns, for each match, the matched share of the changed layers of the module around it.
 
-    It is the innermost one that is on both sides and keeps other layers; 0 if there is none.
+    It is the innermost one that is on both sides and keeps as many layers as changed; 0 if there is none.
 
     Args:
         old: units of the old side.
@@ -32,8 +32,9 @@ def explained_beside(
         moved: the others.
         counted: the changed units of each side.
     """
-    stayed = {module for a, _ in kept for module in modules_of(old[a].path)}
     ours, theirs = _held(old, counted[0]), _held(new, counted[1])
+    remained = _held(old, [a for a, _ in kept])
+    stayed = {module for module, number in remained.items() if number >= max(ours[module], theirs[module])}
     around = {(a, b): stayed.intersection(modules_of(old[a].path), modules_of(new[b].path)) for a, b in moved}
     matched = Counter(module for modules in around.values() for module in modules)
     shares = {module: matched[module] / max(ours[module], theirs[module], 1) for module in matched}

@@ -39,7 +39,7 @@ class Features:
         blocks: whether the numbers of the blocks around settle which is which.
         roles: whether both have the same biases and statistics.
         whole: the share of all changed layers that is matched, on the side that has fewer; or the share of
-            those in the module around that keeps other layers, if larger.
+            those in the module around that keeps as many layers, if larger.
         rarity: how rare the kind of layer is in the two models.
         distinct: whether names and structure tell it from its siblings.
         complete: the same share, on the side that has more of them; or, where most are
