@@ -141,6 +141,27 @@ def test_stages_that_hold_one_block_each_move_like_others(after: tuple[int, ...]
     assert {change.confidence for change in infer(old, new)} == {last}
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "moved"),
+    [
+        ((0, 1, 2, 3), (0, 1, 2, 4), "likely"),
+        ((0, 1, 2, 3), (0, 7, 2, 3), "likely"),
+        ((0, 1), (0, 2), "likely"),
+        ((0, 1, 2, 3), (0, 1, 3, 4), "certain"),
+        ((0, 2, 4, 6), (0, 2, 4, 7), "certain"),  # modules without weights stood among them before
+    ],
+)
+def test_a_numbered_layer_that_moves_alone_may_have_gone(
+    before: tuple[int, ...], after: tuple[int, ...], moved: str
+) -> None:
+    def model(numbers: tuple[int, ...]) -> Specs:
+        layers = (linear(f"net.{number}", 8 << place, 16) for place, number in enumerate(numbers))
+        return merged(conv("stem", 16, 3), *layers, linear("head", 10, 16))
+
+    for old, new in ((before, after), (after, before)):
+        assert {change.confidence for change in infer(model(old), model(new))} == {moved}
+
+
 def test_a_layer_of_that_name_and_size_that_is_left_over_leaves_it_open() -> None:
     old, new = layers([*ONE_LEVEL, "inputs.10.1.norm"], [8, 8, 16, 16, 32, 32, 32]), layers(LEVELS, [8] * 6)
     pairs = [(index, index) for index in range(6)]

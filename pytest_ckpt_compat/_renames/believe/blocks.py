@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 
+from pytest_ckpt_compat._renames.believe.alone import gapless, is_alone, moved_alone
 from pytest_ckpt_compat._renames.believe.families import Family, FreeBlocks, blocks_around
 from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step, rising
 from pytest_ckpt_compat._renames.believe.ranks import increasing, ranks
@@ -39,7 +40,7 @@ def block_maps(
     back = _scores([(new_path, old_path) for old_path, new_path in paths], theirs, ours, left)
     crossed, counted = _crossed(old, new, pairs), _counted(old, new, pairs)
     settled, plausible = in_step(old, new, pairs), rising(old, new, pairs)
-    unsure = beside_reordered(old, new, pairs)
+    unsure = beside_reordered(old, new, pairs) | moved_alone(old, new, pairs)
 
     def could_be_others(a: int, b: int) -> bool:
         sides = (ours, left, old[a].path), (theirs, came, new[b].path)
@@ -294,24 +295,19 @@ def _is_headless(module: str, target: str, theirs: Family) -> bool:
 def _left_a_gap(module: str, counterparts: Mapping[str, str], ours: Family, theirs: Family) -> bool:
     """Whether a block got another number for itself, of a family that had no gap and has one where it was.
 
-    A module without weights was inserted, or the block went while one that holds the same came. What is
-    inserted moves all blocks behind it: the last one alone is in doubt, and one in front of a block that
-    stayed. A block that holds more other layers than these is none that moved.
+    One that became part of a block that holds more of other layers is none that moved.
     """
     inner = counterparts.get(module, "")
     siblings = [each for each in ours.siblings(module) if counterparts.get(each)]
-    numbers = ours.beside(module)
-    gapless = max(numbers) - min(numbers) < len(numbers)
-    if not inner or not gapless or len(siblings) < 2 or theirs.size(inner) >= 2 * ours.size(module):
+    if not inner or theirs.size(inner) >= 2 * ours.size(module) or not gapless(ours.beside(module)):
         return False
-    place = siblings.index(module)
     # Of blocks that hold nothing but one block, the counterpart is the inner one.
     for target in blocks_around(f"{inner}."):
         parent = target.rpartition(".")[0]
         kept = [f"{counterparts[each]}.".startswith(f"{parent}.{_number(each)}.") for each in siblings]
-        alone = any(kept[place + 1 :]) or (place == len(kept) - 1 and kept[place - 1])
         same = theirs.size(target) == theirs.size(inner)
-        if same and alone and int(_number(module)) not in theirs.beside(target):
+        gap = int(_number(module)) not in theirs.beside(target)
+        if same and gap and is_alone(kept, siblings.index(module)):
             return True
     return False
 
