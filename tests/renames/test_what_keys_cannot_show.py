@@ -112,6 +112,27 @@ def test_a_layer_that_moved_to_another_block_takes_no_other_with_it(
     assert all(key.endswith("pos") and sure != "certain" for key, (_, sure) in found.items())
 
 
+def test_layers_do_not_move_together_where_others_of_their_name_stayed() -> None:
+    sizes = [8 << number for number in range(5)]
+
+    def model(name: str, inside: Sequence[str], skips: Sequence[str]) -> Specs:
+        blocks = (
+            linear(f"{name}.{number}.{each}", size * factor, size)
+            for number, size in enumerate(sizes)
+            for factor, each in enumerate(inside, start=2)
+        )
+        return between(
+            *blocks, *(linear(f"{name}.{path}", size, size) for path, size in zip(skips, sizes, strict=True))
+        )
+
+    old = model("blocks", ("up", "gate", "mix"), [f"{number}.skip" for number in range(5)])
+    moved = ["0.shortcut", "2.shortcut_in", "3.shortcut_in", "3.shortcut", "4.shortcut"]
+    new = model("layers", ("fc1", "fc2", "fc3"), moved)
+    for changes in (infer(old, new), infer(new, old)):
+        sure = {c.confidence for c in changes if any("shortcut_in" in key for key in (*c.old, *c.new))}
+        assert "certain" not in sure
+
+
 @pytest.mark.parametrize("depth", [3, 6, 12])
 def test_a_block_is_not_torn(depth: int) -> None:
     """A block was inserted in front, or the layer moved on."""

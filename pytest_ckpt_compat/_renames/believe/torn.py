@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence, Set
 
 from pytest_ckpt_compat._renames.believe.families import blocks_around
-from pytest_ckpt_compat._renames.units.paths import template
+from pytest_ckpt_compat._renames.units.paths import numbers, template
 from pytest_ckpt_compat._renames.units.units import Unit
 
 
@@ -35,16 +35,23 @@ def torn(old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, in
         return not (_is_most(here, there, targets[ways]) or _is_most(there, here, sources[origins]))
 
     found = {pair for pair, links in linked.items() if any(against(*link) for link in links)}
-    return found - _moved_together(old, new, found)
+    stayed = {pair for pair in linked if pair not in found}
+    return found - _moved_together(old, new, found, stayed)
 
 
 def _moved_together(
-    old: Sequence[Unit], new: Sequence[Unit], pairs: Set[tuple[int, int]]
+    old: Sequence[Unit],
+    new: Sequence[Unit],
+    pairs: Set[tuple[int, int]],
+    stayed: Set[tuple[int, int]],
 ) -> set[tuple[int, int]]:
     """Those of one name of which each has a size of its own: what ends a stage begins the next one now.
 
-    Not if the rest of their blocks could have moved with them.
+    Not if the rest of their blocks could have moved with them, nor if others of their name stayed in theirs.
     """
+    remained = [(old[a].path, new[b].path) for a, b in stayed]
+    remained = [paths for paths in remained if numbers(paths[0]) == numbers(paths[1]) != ()]
+    names_kept = {template(one) for one, _ in remained}, {template(other) for _, other in remained}
     ours, theirs = {unit.path: unit.slot for unit in old}, {unit.path: unit.slot for unit in new}
     blocks: defaultdict[str, list[str]] = defaultdict(list)
     for path in ours.keys() - {old[a].path for a, _ in pairs}:
@@ -60,7 +67,9 @@ def _moved_together(
 
     names: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for a, b in pairs:
-        names[template(old[a].path), template(new[b].path)].append((a, b))
+        one, other = template(old[a].path), template(new[b].path)
+        if one not in names_kept[0] and other not in names_kept[1]:
+            names[one, other].append((a, b))
     return {
         pair
         for members in names.values()
