@@ -295,11 +295,15 @@ def _is_headless(module: str, target: str, theirs: Family) -> bool:
 def _left_a_gap(module: str, counterparts: Mapping[str, str], ours: Family, theirs: Family) -> bool:
     """Whether a block got another number for itself, of a family that had no gap and has one where it was.
 
-    One that became part of a block that holds more of other layers is none that moved.
+    One that became part of a block that holds more of other layers is none that moved; nor is one of two that
+    became one.
     """
     inner = counterparts.get(module, "")
     siblings = [each for each in ours.siblings(module) if counterparts.get(each)]
-    if not inner or theirs.size(inner) >= 2 * ours.size(module) or not gapless(ours.beside(module)):
+    joined = [counterparts[each] for each in siblings] == [inner, inner]
+    if not inner or joined or theirs.size(inner) >= 2 * ours.size(module):
+        return False
+    if not gapless(ours.beside(module)):
         return False
     # Of blocks that hold nothing but one block, the counterpart is the inner one.
     for target in blocks_around(f"{inner}."):
