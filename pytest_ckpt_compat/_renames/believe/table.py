@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -18.21
+INTERCEPT = -18.31
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.17,
-        "modules": 0.33,
-        "blocks": 5.00,
-        "roles": 2.64,
-        "whole": 9.98,
-        "rarity": 4.85,
-        "distinct": 0.48,
+        "name": 2.24,
+        "modules": 0.11,
+        "blocks": 4.62,
+        "roles": 2.68,
+        "whole": 10.56,
+        "rarity": 4.95,
+        "distinct": 0.50,
     }
 )
 
 #: Least probability of a match that is told as certain, if nothing forbids it.
-CERTAIN = 0.502
+CERTAIN = 0.506
