@@ -1,7 +1,7 @@
 """Decides which matches are believed, and how confidently.
 
 The alternative to a match is always that the old layer was removed and the new one added. The probability
-of the match against it comes from a logistic model over seven features, fitted to refactors, replacements
+of the match against it comes from a logistic model over six features, fitted to refactors, replacements
 and different models with known truth. Some things forbid certainty whatever it says.
 """
 

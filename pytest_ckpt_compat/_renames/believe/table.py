@@ -11,11 +11,10 @@ INTERCEPT = -18.31
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.24,
-        "modules": 0.11,
-        "blocks": 4.62,
-        "roles": 2.68,
-        "whole": 10.56,
+        "name": 2.25,
+        "blocks": 4.63,
+        "roles": 2.69,
+        "whole": 10.63,
         "rarity": 4.95,
         "distinct": 0.50,
     }
