@@ -12,7 +12,7 @@ from pytest_ckpt_compat._renames.match.alignment import align
 from pytest_ckpt_compat._renames.match.leftovers import grown
 from pytest_ckpt_compat._renames.units.units import units_of
 
-from .models import Specs, linear, merged, norm, pairs, renamed, spec
+from .models import Specs, conv, linear, merged, norm, pairs, renamed, spec
 
 
 def encoder(vocabulary: int = 100, depth: int = 4) -> Specs:
@@ -244,3 +244,41 @@ def test_a_module_that_keeps_little_does_not_speak_for_what_came_in_it() -> None
     old = model("layers", "mlp.fc1", "mlp.fc2", "attn.out", inputs=100)
     new = model("stack", "ffn.w1", "ffn.w2", "mixer.out", inputs=120)
     assert "likely" not in {c.confidence for c in infer(old, new) if c.kind == "renamed"}
+
+
+def stack(name: str, depth: int, *parts: str, inner: int = 64) -> Specs:
+    """Equal blocks: square layers of these names, and an MLP."""
+    return merged(
+        *(
+            merged(
+                *(linear(f"{name}.layers.{i}.{part}", 16, 16) for part in parts),
+                linear(f"{name}.layers.{i}.fc1", inner, 16),
+                linear(f"{name}.layers.{i}.fc2", 16, inner),
+            )
+            for i in range(depth)
+        )
+    )
+
+
+@pytest.mark.parametrize("depth", [(6, 5, 5, 7), (5, 7, 6, 5), (6, 5, 5, 6)])
+def test_a_stack_is_no_other_one_that_has_its_old_length(depth: tuple[int, int, int, int]) -> None:
+    """An encoder got shallower, and a decoder as deep as it is now got deeper."""
+    attention = [f"self.{n}" for n in ("q_proj", "k_proj")], [f"cross.{n}" for n in ("q_proj", "k_proj")]
+    old = merged(stack("enc", depth[0], *attention[0]), stack("dec", depth[2], *attention[0], *attention[1]))
+    new = merged(stack("enc", depth[1], *attention[0]), stack("dec", depth[3], *attention[0], *attention[1]))
+    found = pairs(old, renamed(new, ("q_proj", "wq")))
+    expected = {key: key.replace("q_proj", "wq") for key in old.keys() & new.keys() if "q_proj" in key}
+    assert {key: other for key, other in found.items() if key in new} == expected
+
+
+@pytest.mark.parametrize("depth", [(3, 4), (4, 3)])
+def test_blocks_are_not_as_many_as_others_of_which_there_are_as_many(depth: tuple[int, int]) -> None:
+    """Four convolutions stayed; an encoder of three blocks has four now, and another name."""
+    convs = [conv(f"convs.{i}.conv", 24, 24) for i in range(4)]
+    parts = ("attn.q_proj", "attn.v_proj", "attn.out_proj")
+    old, new = (merged(*convs, stack("enc", n, *parts), norm("enc.norm", 16)) for n in depth)
+    found = infer(old, renamed(new, ("enc.", "quartz."), ("v_proj", "wv")))
+    told = {c.old[0]: c.new[0] for c in found if c.old and c.new and c.confidence == "likely"}
+    for key in old.keys() & new.keys():
+        if "layers" in key:
+            assert told[key] == key.replace("enc.", "quartz.").replace("v_proj", "wv")

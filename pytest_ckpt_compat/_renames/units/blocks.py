@@ -81,6 +81,7 @@ def collapse(
     old_runs, new_runs = _by_number(old_runs, new_runs), _by_number(new_runs, old_runs)
     ours, theirs = _Listed.of(old, old_runs), _Listed.of(new, new_runs)
     apart = _regrouped(ours, theirs) | _of_other_depth(ours, theirs)
+    apart |= _by_accident(ours, theirs) | _by_accident(theirs, ours)
     old_runs, new_runs = ([run for run in runs if run not in apart] for runs in (old_runs, new_runs))
     both = {len(run) for run in old_runs} & {len(run) for run in new_runs}
     return _reduce(old, old_runs, both), _reduce(new, new_runs, both)
@@ -99,11 +100,12 @@ def _by_number(runs: Sequence[tuple[str, ...]], others: Sequence[tuple[str, ...]
 
 @dataclass(frozen=True)
 class _Listed:
-    """Runs of one side, with what each block of them holds and the numbers of all blocks beside."""
+    """Runs of one side, what each block of them holds, the numbers of all blocks beside, and all shapes."""
 
     runs: Sequence[tuple[str, ...]]
     held: Mapping[str, frozenset[tuple[str, TensorSpec]]]
     beside: Mapping[str, frozenset[str]]
+    sizes: frozenset[tuple[int, ...]]
 
     @classmethod
     def of(cls, specs: Mapping[str, TensorSpec], runs: Sequence[tuple[str, ...]]) -> _Listed:
@@ -123,6 +125,7 @@ class _Listed:
             runs,
             {module: frozenset(inside) for module, inside in held.items()},
             {parent: frozenset(numbers) for parent, numbers in beside.items()},
+            frozenset(spec.shape for spec in specs.values()),
         )
 
     def family(self, run: tuple[str, ...]) -> tuple[object, frozenset[str]]:
@@ -167,6 +170,32 @@ def _of_other_depth(old: _Listed, new: _Listed) -> set[tuple[str, ...]]:
                     if shapes not in known:
                         known[shapes] = any(_likeness(shapes, each) >= _MOSTLY for each in contents)
                     found.update([run] if known[shapes] else [])
+    return found
+
+
+def _by_accident(here: _Listed, there: _Listed) -> set[tuple[str, ...]]:
+    """Returns the runs of one side that have the length of others by accident.
+
+    A run of the other side that has another length is in the same module, or alone holds just the same: an
+    encoder lost a block, the decoder of eleven got three, and is not the encoder of eleven. Or none of that
+    length holds anything of the same shape, but other layers do.
+    """
+    lengths: defaultdict[int, set[frozenset[tuple[object, int]]]] = defaultdict(set)
+    places: defaultdict[str, set[int]] = defaultdict(set)
+    for run in there.runs:
+        lengths[len(run)].add(there.shapes(run))
+        places[home(run[0])].add(len(run))
+    found: set[tuple[str, ...]] = set()
+    for run in here.runs:
+        length, beside = len(run), places[home(run[0])]
+        if length in lengths:
+            shapes = here.shapes(run)
+            moved = bool(beside) and length not in beside
+            others = shapes not in lengths[length] and any(shapes in each for each in lengths.values())
+            own = {shape for shape, _ in shapes}
+            alone = own.isdisjoint(shape for each in lengths[length] for shape, _ in each)
+            there_too = alone and len(own & there.sizes) >= _MOSTLY * len(own)
+            found.update([run] if moved or others or there_too else [])
     return found
 
 
