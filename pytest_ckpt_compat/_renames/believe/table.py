@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 #: The log odds of a match without any evidence.
-INTERCEPT = -18.31
+INTERCEPT = -18.28
 
 #: Feature -> what it adds to the log odds, times its value.
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "name": 2.25,
+        "name": 2.26,
         "blocks": 4.63,
         "roles": 2.69,
-        "whole": 10.63,
-        "rarity": 4.95,
-        "distinct": 0.50,
+        "whole": 10.61,
+        "rarity": 4.93,
+        "distinct": 0.49,
     }
 )
 
