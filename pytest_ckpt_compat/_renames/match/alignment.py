@@ -105,7 +105,9 @@ def align(
     starts = (problem.base, problem.base + weights.modules * support)
     found = max((problem.settle(start) for start in starts), key=lambda each: each.objective)
     found = _improve(problem, found, Exchanger(old_nodes, new_nodes, problem.pairs, problem.teacher.ordinals))
-    return replace(found, measures=problem.measures(found.chosen), ordered=ordered)
+    sides = old_nodes, new_nodes
+    doubts = with_free_partners(found.pairs, found.score, found.chosen, sides, found.doubts)
+    return replace(found, doubts=doubts, measures=problem.measures(found.chosen), ordered=ordered)
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,6 @@ def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger) -> Align
         score = problem.score(chosen)
         found = Alignment(found.pairs, score, chosen, best)
         found = max(found, problem.settle(score), key=lambda each: each.objective)
-    doubts = with_free_partners(found.pairs, found.score, found.chosen, exchanger.nodes, doubts)
     return replace(found, doubts=doubts, examined=next(proposals, None) is None)
 
 

@@ -67,7 +67,6 @@ class Exchanger:
     def __init__(
         self, old: Sequence[Node], new: Sequence[Node], pairs: Candidates, ordinals: Ordinals
     ) -> None:
-        self.nodes = old, new
         self._old = old
         self._ordinals = ordinals
         self._pairs = pairs
