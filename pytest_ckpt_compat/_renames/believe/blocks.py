@@ -13,13 +13,13 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 
 from pytest_ckpt_compat._renames.believe.alone import gapless, is_alone, moved_alone
-from pytest_ckpt_compat._renames.believe.families import Family, FreeBlocks, blocks_around
+from pytest_ckpt_compat._renames.believe.families import Family, FreeBlocks
 from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step, rising
 from pytest_ckpt_compat._renames.believe.ranks import increasing, ranks
 from pytest_ckpt_compat._renames.believe.renumbered import numbered_families
 from pytest_ckpt_compat._renames.believe.reordered import beside_reordered
 from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
-from pytest_ckpt_compat._renames.units.paths import modules_of, natural, without_numbers
+from pytest_ckpt_compat._renames.units.paths import blocks_around, modules_of, natural, without_numbers
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: What the numbers say: they settle it, make it plausible (the same ones in a family of another size do), or

@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
-from pytest_ckpt_compat._renames.units.paths import is_number, modules_of, natural
+from pytest_ckpt_compat._renames.units.paths import blocks_around, is_number, modules_of, natural
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: A module's content: how many units of each kind it holds.
 _Content = frozenset[tuple[Hashable, int]]
-
-
-def blocks_around(path: str) -> list[str]:
-    """Returns the modules around a layer that have numbers for names, outermost first."""
-    return [module for module in modules_of(path) if is_number(module.rpartition(".")[2])]
 
 
 class Family:

@@ -6,17 +6,14 @@ size of its own. Its outputs are of one size. They may run backwards now as well
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_ckpt_compat._renames.believe.ranks import increasing
-from pytest_ckpt_compat._renames.units.paths import without_numbers
+from pytest_ckpt_compat._renames.units.paths import NUMBER, without_numbers
 from pytest_ckpt_compat._renames.units.tokens import opposed
 from pytest_ckpt_compat._renames.units.units import Unit
-
-_NUMBER = re.compile(r"\d{1,18}")
 
 
 @dataclass(frozen=True)
@@ -41,10 +38,11 @@ class _Row:
 
     def is_beside(self, other: _Row) -> bool:
         """Whether one has the other's numbers on both sides, in one module, and no words tell them apart."""
-        ours, theirs = ([set(column) for column in zip(*row.order, strict=True)] for row in (self, other))
-        within = all(map(set.issubset, ours, theirs)) or all(map(set.issuperset, ours, theirs))
         together = any(one == there for one, there in zip(self.modules, other.modules, strict=True))
-        return within and together and not opposed(self.name, other.name)
+        if not together or opposed(self.name, other.name):
+            return False
+        ours, theirs = ([set(column) for column in zip(*row.order, strict=True)] for row in (self, other))
+        return all(map(set.issubset, ours, theirs)) or all(map(set.issuperset, ours, theirs))
 
 
 def beside_reordered(
@@ -86,7 +84,7 @@ def _counted(units: Sequence[Unit]) -> tuple[str, tuple[int, ...]] | None:
     if len(units) == 1:
         alone = len(first.numbers) == 1
         return (_around(first.path, 0), tuple(map(int, first.numbers[0]))) if alone else None
-    columns = list(zip(*(map(int, _NUMBER.findall(unit.path)) for unit in units), strict=True))
+    columns = list(zip(*(map(int, NUMBER.findall(unit.path)) for unit in units), strict=True))
     varying = [place for place, column in enumerate(columns) if len(set(column)) > 1]
     if len(varying) != 1 or len(set(columns[varying[0]])) < len(units) or any(unit.copies for unit in units):
         return None
@@ -95,5 +93,5 @@ def _counted(units: Sequence[Unit]) -> tuple[str, tuple[int, ...]] | None:
 
 def _around(path: str, place: int) -> str:
     """The module around a family, given the place of its number among those of the path."""
-    before = path[: [match.start() for match in _NUMBER.finditer(path)][place]]
+    before = path[: [match.start() for match in NUMBER.finditer(path)][place]]
     return before.rstrip(".").rpartition(".")[0]

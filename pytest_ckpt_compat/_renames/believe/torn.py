@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence, Set
 
-from pytest_ckpt_compat._renames.believe.families import blocks_around
-from pytest_ckpt_compat._renames.units.paths import numbers, template
+from pytest_ckpt_compat._renames.units.paths import blocks_around, numbers, template
 from pytest_ckpt_compat._renames.units.units import Unit
 
 
@@ -35,8 +34,7 @@ def torn(old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, in
         return not (_is_most(here, there, targets[ways]) or _is_most(there, here, sources[origins]))
 
     found = {pair for pair, links in linked.items() if any(against(*link) for link in links)}
-    stayed = {pair for pair in linked if pair not in found}
-    return found - _moved_together(old, new, found, stayed)
+    return found - _moved_together(old, new, found, linked.keys() - found)
 
 
 def _moved_together(
@@ -49,9 +47,9 @@ def _moved_together(
 
     Not if the rest of their blocks could have moved with them, nor if others of their name stayed in theirs.
     """
-    remained = [(old[a].path, new[b].path) for a, b in stayed]
-    remained = [paths for paths in remained if numbers(paths[0]) == numbers(paths[1]) != ()]
-    names_kept = {template(one) for one, _ in remained}, {template(other) for _, other in remained}
+    paths = ((old[a].path, new[b].path) for a, b in stayed)
+    kept = [(one, other) for one, other in paths if numbers(one) == numbers(other) != ()]
+    names_kept = {template(one) for one, _ in kept}, {template(other) for _, other in kept}
     ours, theirs = {unit.path: unit.slot for unit in old}, {unit.path: unit.slot for unit in new}
     blocks: defaultdict[str, list[str]] = defaultdict(list)
     for path in ours.keys() - {old[a].path for a, _ in pairs}:
@@ -60,8 +58,8 @@ def _moved_together(
 
     def alone(a: int, b: int) -> bool:
         for here, there in _links(old[a].path, new[b].path):
-            stayed = (theirs.get(f"{there}{rest}") == ours[f"{here}{rest}"] for rest in blocks[here])
-            if here != there and any(stayed):
+            others = (theirs.get(f"{there}{rest}") == ours[f"{here}{rest}"] for rest in blocks[here])
+            if here != there and any(others):
                 return False
         return True
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
-from pytest_ckpt_compat._renames.units.paths import is_number, modules_of
+from pytest_ckpt_compat._renames.units.paths import blocks_around
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ def with_free_partners(
     """
     import numpy as np
 
-    blocks = [[_block(node.path) for node in side] for side in sides]
+    blocks = [[next(iter(blocks_around(node.path)), "") for node in side] for side in sides]
     matched = set(pairs.rows[chosen].tolist()), set(pairs.cols[chosen].tolist())
     further = [_in_free_blocks(*each) for each in zip(blocks, matched, strict=True)]
     result = dict(doubts)
@@ -70,11 +70,6 @@ def with_free_partners(
             if old not in result or cost < result[old].cost:
                 result[old] = Doubt(cost, cols[best])
     return result
-
-
-def _block(path: str) -> str:
-    """The outermost numbered module around a node, or ""."""
-    return next((module for module in modules_of(path) if is_number(module.rpartition(".")[2])), "")
 
 
 def _in_free_blocks(blocks: Sequence[str], matched: Set[int]) -> set[int]:

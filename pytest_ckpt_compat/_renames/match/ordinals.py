@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
-from pytest_ckpt_compat._renames.units.paths import is_number, modules_of
+from pytest_ckpt_compat._renames.units.paths import blocks_around, is_number, modules_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -236,10 +236,7 @@ def _blocks(nodes: Sequence[Node]) -> Ints:
     import numpy as np
 
     known: dict[str, int] = {}
-    around = [
-        [known.setdefault(m, len(known)) for m in modules_of(node.path) if is_number(m.rpartition(".")[2])]
-        for node in nodes
-    ]
+    around = [[known.setdefault(m, len(known)) for m in blocks_around(node.path)] for node in nodes]
     depth = max((len(blocks) for blocks in around), default=0)
     table: Ints = np.full((len(nodes) + 1, depth + 1), -1, dtype=np.intp)
     for index, blocks in enumerate(around):

@@ -8,8 +8,9 @@ from itertools import cycle
 
 #: Most digits of a number. Longer ones are names: no model has so many layers; some cannot be read.
 _DIGITS = 18
-_NUMBER = re.compile(rf"\d{{1,{_DIGITS}}}")
-_NUMBERS = re.compile(rf"({_NUMBER.pattern})")
+#: A number in a name.
+NUMBER = re.compile(rf"\d{{1,{_DIGITS}}}")
+_PARTED = re.compile(rf"({NUMBER.pattern})")
 
 #: Number of paths that are taken apart once: each is asked for by many steps.
 _REMEMBERED = 1 << 17
@@ -41,6 +42,11 @@ def is_number(segment: str) -> bool:
     return segment.isdecimal() and len(segment) <= _DIGITS
 
 
+def blocks_around(path: str) -> list[str]:
+    """Returns the modules around a layer that have numbers for names, outermost first."""
+    return [module for module in modules_of(path) if is_number(module.rpartition(".")[2])]
+
+
 def numbers(path: str) -> tuple[int, ...]:
     """Returns the segments of a path that are numbers, in order."""
     return tuple(int(segment) for segment in path.split(".") if is_number(segment))
@@ -55,7 +61,7 @@ def template(path: str) -> str:
 @lru_cache(maxsize=_REMEMBERED)
 def without_numbers(path: str) -> str:
     """Replaces all numbers of a path by ``#``, those inside of names as well: ``block_#.conv#``."""
-    return _NUMBER.sub("#", path)
+    return NUMBER.sub("#", path)
 
 
 def natural(path: str) -> list[tuple[tuple[bool, int, str], ...]]:
@@ -68,5 +74,5 @@ def _pieces(segment: str) -> tuple[tuple[bool, int, str], ...]:
     """The words and numbers of a segment. Few segments make many paths, and equal ones compare at once."""
     return tuple(
         (odd == 1, int(piece) if odd else 0, piece)
-        for piece, odd in zip(_NUMBERS.split(segment), cycle((0, 1)))
+        for piece, odd in zip(_PARTED.split(segment), cycle((0, 1)))
     )
