@@ -7,21 +7,38 @@ moves all that is behind it: in doubt are the last one alone, and one in front o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from pytest_ckpt_compat._renames.believe.renumbered import numbered_families
-from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
+from pytest_ckpt_compat._renames.believe.families import Family, number_of
+from pytest_ckpt_compat._renames.believe.renumbered import numbered_families, sizes
+from pytest_ckpt_compat._renames.units.paths import blocks_around
 from pytest_ckpt_compat._renames.units.units import Unit
 
 
-def is_alone(kept: Sequence[bool], place: int) -> bool:
-    """Whether one of a family moved for itself, given which of them kept their numbers, in order."""
-    return any(kept[place + 1 :]) or (place == len(kept) - 1 > 0 and kept[place - 1])
+def left_gaps(counterparts: Mapping[str, str], ours: Family, theirs: Family) -> set[str]:
+    """Returns the blocks that got another number for themselves, of families without gaps, and left one.
 
-
-def gapless(numbers: Collection[int]) -> bool:
-    """Whether the numbers of a family, at least one, have no gap."""
-    return max(numbers) - min(numbers) < len(set(numbers))
+    One that became part of a block that holds more of other layers is none that moved; nor is one of two that
+    became one.
+    """
+    moved: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for module, inner in counterparts.items():
+        if not inner or theirs.size(inner) >= 2 * ours.size(module):
+            continue
+        # Of blocks that hold nothing but one block, the counterpart is the inner one.
+        around = (each for each in blocks_around(f"{inner}.") if theirs.size(each) == theirs.size(inner))
+        for target in around:
+            if int(number_of(module)) not in theirs.beside(target):
+                moved[module.rpartition(".")[0], target.rpartition(".")[0]].add(module)
+    found: set[str] = set()
+    for (_, parent), modules in moved.items():
+        any_of_them = next(iter(modules))
+        siblings = [each for each in ours.siblings(any_of_them) if counterparts.get(each)]
+        joined = len(siblings) == 2 and len({counterparts[each] for each in siblings}) == 1
+        if _gapless(ours.beside(any_of_them)) and not joined:
+            kept = [f"{counterparts[each]}.".startswith(f"{parent}.{number_of(each)}.") for each in siblings]
+            found |= modules.intersection(siblings[place] for place in _alone(kept))
+    return found
 
 
 def moved_alone(
@@ -31,7 +48,7 @@ def moved_alone(
 
     Of layers with other names (``fc1``), another number may count from another start.
     """
-    held = _numbers(old), _numbers(new)
+    held = sizes(old), sizes(new)
     found: set[tuple[int, int]] = set()
     for (ours, theirs), members in numbered_families(old, new, pairs):
         if not (ours.endswith(".") and theirs.endswith(".")):
@@ -39,18 +56,18 @@ def moved_alone(
         sides = held[0][ours], held[1][theirs]
         back = sorted((other, one, pair) for one, other, pair in members)
         for (here, there), rows in ((sides, members), (sides[::-1], back)):
-            kept = [one == other for one, other, _ in rows]
-            for place, (one, _, pair) in enumerate(rows):
-                moved = not kept[place] and one not in there
-                if moved and gapless(here) and is_alone(kept, place):
-                    found.add(pair)
+            moved = _alone([one == other for one, other, _ in rows]) if _gapless(here) else ()
+            found.update(rows[place][2] for place in moved if rows[place][0] not in there)
     return found
 
 
-def _numbers(units: Sequence[Unit]) -> dict[str, set[int]]:
-    """Returns family -> the numbers of the layers in it."""
-    found: defaultdict[str, set[int]] = defaultdict(set)
-    for unit in units:
-        if named := NUMBERED.fullmatch(unit.path):
-            found[named["family"]].add(int(named["number"]))
-    return found
+def _alone(kept: Sequence[bool]) -> set[int]:
+    """The places of those of a family that moved for themselves, given which kept their numbers, in order."""
+    last = max((place for place, same in enumerate(kept) if same), default=-1)
+    found = {place for place, same in enumerate(kept) if not same and place < last}
+    return found | {last + 1} if 0 <= last == len(kept) - 2 else found
+
+
+def _gapless(numbers: Collection[int]) -> bool:
+    """Whether the numbers of a family, at least one, have no gap."""
+    return max(numbers) - min(numbers) < len(set(numbers))

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 
-from pytest_ckpt_compat._renames.believe.alone import gapless, is_alone, moved_alone
-from pytest_ckpt_compat._renames.believe.families import Family, FreeBlocks
+from pytest_ckpt_compat._renames.believe.alone import left_gaps, moved_alone
+from pytest_ckpt_compat._renames.believe.families import Family, FreeBlocks, number_of
 from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step, rising
 from pytest_ckpt_compat._renames.believe.ranks import increasing, ranks
 from pytest_ckpt_compat._renames.believe.renumbered import numbered_families
@@ -139,23 +139,22 @@ def _scores(paths: Sequence[tuple[str, str]], ours: Family, theirs: Family, came
     counterparts = {
         module: _counterpart(counter, ours.size(module), theirs) for module, counter in votes.items()
     }
+    gaps = left_gaps(counterparts, ours, theirs)
     told = [
         module
         for module in votes
-        if len(ours.alike(module)) > 1
-        or _is_headless(module, counterparts[module], theirs)
-        or _left_a_gap(module, counterparts, ours, theirs)
+        if len(ours.alike(module)) > 1 or module in gaps or _is_headless(module, counterparts[module], theirs)
     ]
     firsts = {module: ours.alike(module)[0] for module in told}
     levelled = {first for first in set(firsts.values()) if _is_flat(first, counterparts, ours)}
     flat = {module for module in told if firsts[module] in levelled}
     # Of blocks that hold the same in one module, one says what all do that kept their numbers, or did not.
     alike = {
-        m: (firsts[m], frozenset(ours.content(m).items()), _number(m) == _number(counterparts[m]))
+        m: (firsts[m], frozenset(ours.content(m).items()), number_of(m) == number_of(counterparts[m]))
         for m in told
         if m not in flat
     }
-    ones = {group: _score(m, counterparts, ours, theirs, came) for group, m in _ones(alike).items()}
+    ones = {group: _score(m, counterparts, gaps, ours, theirs, came) for group, m in _ones(alike).items()}
     scores = {m: ones[group] for m, group in alike.items()}
     layers = {(firsts[m], inner) for m in flat for inner in partners[m]}
     flats = {(first, inner): _flat_score(first, inner, ours, partners) for first, inner in layers}
@@ -209,7 +208,12 @@ def _counterpart(votes: Counter[str], size: int, theirs: Family) -> str:
 
 
 def _score(
-    module: str, counterparts: Mapping[str, str], ours: Family, theirs: Family, came: FreeBlocks
+    module: str,
+    counterparts: Mapping[str, str],
+    gaps: Set[str],
+    ours: Family,
+    theirs: Family,
+    came: FreeBlocks,
 ) -> float:
     """Returns what the number of one of several blocks of equal content says."""
     alike = ours.alike(module)
@@ -220,12 +224,12 @@ def _score(
     complete = len(known) == len(alike) and (
         len(theirs.alike_beside(targets)) == len(alike) or _kept(module, counterparts, ours, theirs)
     )
-    if all(_number(a) == _number(b) for a, b in zip(alike, targets, strict=True) if b):
+    if all(number_of(a) == number_of(b) for a, b in zip(alike, targets, strict=True) if b):
         return SETTLED if complete else PLAUSIBLE
-    kept = sum(_number(a) == _number(b) for a, b in zip(alike, targets, strict=True))
-    if not complete and 2 * kept > len(known) and _number(module) == _number(counterparts[module]):
+    kept = sum(number_of(a) == number_of(b) for a, b in zip(alike, targets, strict=True))
+    if not complete and 2 * kept > len(known) and number_of(module) == number_of(counterparts[module]):
         return PLAUSIBLE  # one that has no number of its own there was taken out, and others came
-    gap = any(_left_a_gap(each, counterparts, ours, theirs) for each in alike)
+    gap = not gaps.isdisjoint(alike)
     if gap and complete and len(alike) == 1:
         return PLAUSIBLE  # what it holds tells it from all others, wherever it stands now
     family = _beside(module, counterparts, ours) if complete else []
@@ -288,32 +292,8 @@ def _is_headless(module: str, target: str, theirs: Family) -> bool:
     Those may have been removed, or have another name now, and the block be a new one. Layers that are
     numbered beside blocks are of their family.
     """
-    moved = bool(target) and _number(module) != _number(target)
+    moved = bool(target) and number_of(module) != number_of(target)
     return moved and theirs.first(target) > 1
-
-
-def _left_a_gap(module: str, counterparts: Mapping[str, str], ours: Family, theirs: Family) -> bool:
-    """Whether a block got another number for itself, of a family that had no gap and has one where it was.
-
-    One that became part of a block that holds more of other layers is none that moved; nor is one of two that
-    became one.
-    """
-    inner = counterparts.get(module, "")
-    siblings = [each for each in ours.siblings(module) if counterparts.get(each)]
-    joined = [counterparts[each] for each in siblings] == [inner, inner]
-    if not inner or joined or theirs.size(inner) >= 2 * ours.size(module):
-        return False
-    if not gapless(ours.beside(module)):
-        return False
-    # Of blocks that hold nothing but one block, the counterpart is the inner one.
-    for target in blocks_around(f"{inner}."):
-        parent = target.rpartition(".")[0]
-        kept = [f"{counterparts[each]}.".startswith(f"{parent}.{_number(each)}.") for each in siblings]
-        same = theirs.size(target) == theirs.size(inner)
-        gap = int(_number(module)) not in theirs.beside(target)
-        if same and gap and is_alone(kept, siblings.index(module)):
-            return True
-    return False
 
 
 def _moved_as_one(module: str, counterparts: Mapping[str, str], ours: Family, theirs: Family) -> bool:
@@ -326,7 +306,7 @@ def _moved_as_one(module: str, counterparts: Mapping[str, str], ours: Family, th
     for target in blocks_around(f"{counterparts[module]}."):
         beside = theirs.siblings(target)
         inside = all(f"{counterparts[a]}.".startswith(f"{b}.") for a, b in zip(family, beside, strict=False))
-        shifts = {int(_number(b)) - int(_number(a)) for a, b in zip(family, beside, strict=False)}
+        shifts = {int(number_of(b)) - int(number_of(a)) for a, b in zip(family, beside, strict=False)}
         if inside and len(family) == len(beside) and len(shifts) == 1:
             return all(len(ours.alike(each)) == 1 for each in family)
     return False
@@ -336,9 +316,5 @@ def _kept(module: str, counterparts: Mapping[str, str], ours: Family, theirs: Fa
     """Whether all blocks beside a module have partners with their own numbers, and these no others beside."""
     family = ours.siblings(module)
     targets = [counterparts.get(each, "") for each in family]
-    same = all(_number(a) == _number(b) for a, b in zip(family, targets, strict=True))
+    same = all(number_of(a) == number_of(b) for a, b in zip(family, targets, strict=True))
     return same and {len(theirs.siblings(target)) for target in targets} == {len(family)}
-
-
-def _number(module: str) -> str:
-    return module.rpartition(".")[2]

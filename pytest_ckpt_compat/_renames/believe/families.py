@@ -12,6 +12,11 @@ from pytest_ckpt_compat._renames.units.units import Unit
 _Content = frozenset[tuple[Hashable, int]]
 
 
+def number_of(module: str) -> str:
+    """The number that a module has for a name."""
+    return module.rpartition(".")[2]
+
+
 class Family:
     """The numbered modules of one side: their contents and siblings."""
 
@@ -33,6 +38,7 @@ class Family:
             parent, _, number = path.rpartition(".")
             if is_number(number):
                 self._beside[parent].add(int(number))
+        self._first = {parent: min(numbers) for parent, numbers in self._beside.items()}
         self._siblings: defaultdict[str, list[str]] = defaultdict(list)
         self._alike: defaultdict[tuple[str, _Content], list[str]] = defaultdict(list)
         for module in ordered:
@@ -58,7 +64,7 @@ class Family:
 
     def first(self, module: str) -> int:
         """The lowest number in the same parent, of a module or a layer."""
-        return min(self.beside(module))
+        return self._first[module.rpartition(".")[0]]
 
     def beside(self, module: str) -> set[int]:
         """The numbers in the same parent, of modules and layers."""
@@ -70,7 +76,7 @@ class Family:
 
     def numbers(self, module: str) -> list[str]:
         """The numbers of the siblings."""
-        return [each.rpartition(".")[2] for each in self.siblings(module)]
+        return [number_of(each) for each in self.siblings(module)]
 
     def alike(self, module: str) -> list[str]:
         """The siblings of equal content, the module itself among them, in order."""

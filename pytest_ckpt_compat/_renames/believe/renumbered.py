@@ -18,7 +18,7 @@ def renumbered(
     ``bn0`` to ``bn2`` became ``bn1`` to ``bn3``: that the new side has a ``bn1``, too, says nothing if it has
     another size than the old one.
     """
-    held = _sizes(old), _sizes(new)
+    held = sizes(old), sizes(new)
     found: set[tuple[int, int]] = set()
     for (ours, theirs), members in numbered_families(old, new, chosen):
         rising = increasing([number for _, number, _ in members])
@@ -43,7 +43,7 @@ def numbered_families(
         yield family, sorted(members)
 
 
-def _sizes(units: Sequence[Unit]) -> dict[str, dict[int, Hashable]]:
+def sizes(units: Sequence[Unit]) -> dict[str, dict[int, Hashable]]:
     """Returns family -> number -> size of the layers whose names end in a number."""
     found: defaultdict[str, dict[int, Hashable]] = defaultdict(dict)
     for unit in units:
