@@ -271,6 +271,22 @@ def test_a_stack_is_no_other_one_that_has_its_old_length(depth: tuple[int, int, 
     assert {key: other for key, other in found.items() if key in new} == expected
 
 
+@pytest.mark.parametrize("depth", [(6, 6, 6, 5), (6, 5, 5, 5)])
+def test_a_stack_that_lost_a_layer_and_its_name_is_still_none_of_the_old_length(
+    depth: tuple[int, int, int, int],
+) -> None:
+    """No block holds just what it did, and no module has its name."""
+    own, cross = ("self.q_proj", "self.k_proj"), ("cross.q_proj", "cross.k_proj")
+    old = merged(stack("enc", depth[0], *own), stack("dec", depth[2], *own, *cross))
+    kept = merged(stack("enc", depth[1], *own), stack("dec", depth[3], *own, *cross))
+    kept = {key: value for key, value in kept.items() if not key.endswith("fc2.bias")}
+    moved = ("enc.", "encoder."), ("dec.", "decoder.")
+    found = pairs(old, renamed(kept, *moved))
+    attention = [key for key in old.keys() & kept.keys() if "self" in key]
+    truth = {key: next(iter(renamed({key: kept[key]}, *moved))) for key in attention}
+    assert {key: found.get(key) for key in attention} == truth
+
+
 @pytest.mark.parametrize("depth", [(3, 4), (4, 3)])
 def test_blocks_are_not_as_many_as_others_of_which_there_are_as_many(depth: tuple[int, int]) -> None:
     """Four convolutions stayed; an encoder of three blocks has four now, and another name."""
