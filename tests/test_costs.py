@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import subprocess
 import sys
 import types
@@ -23,7 +24,8 @@ from pytest_ckpt_compat import _renames as renames
 from pytest_ckpt_compat._check import causes, compare
 from pytest_ckpt_compat._check.compare import retyped
 from pytest_ckpt_compat._core import patterns
-from pytest_ckpt_compat._core.changes import Change
+from pytest_ckpt_compat._core.changes import Change, Severity
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import stand_ins, walk, watch
 from pytest_ckpt_compat._definition.empty import empty
 from pytest_ckpt_compat._definition.empty_state import empty_state, with_metadata
@@ -308,6 +310,40 @@ def test_a_cast_is_looked_at_a_few_times() -> None:
             assert len(causes.with_causes(tuple(retyped(old, new)), old, new)) == number
             made.append(counted())
     assert (made[1] - made[0]) / 100 < 15
+
+
+def _of_dtypes(dtypes: Sequence[str]) -> ckpt.Structure:
+    shapes = itertools.cycle([(4, 4), (4,)])
+    specs = map(ckpt.TensorSpec, dtypes, shapes)
+    return ckpt.Structure({f"layers.{number}.weight": spec for number, spec in enumerate(specs)})
+
+
+def _calls_of_report(number: int, *before: str) -> int:
+    """Calls of functions that a report of casts to int8 or float32 makes, of a number of keys."""
+    old = [*itertools.islice(itertools.cycle(before), number)]
+    new = ["int8" if dtype == "float32" else "float32" for dtype in old]
+    verdict = ckpt.diff(_of_dtypes(old), _of_dtypes(new))
+    with calls() as counted:
+        assert f"{number:,} tensors" in str(verdict)
+        return counted()
+
+
+def test_a_report_looks_at_each_cast_a_few_times() -> None:
+    """A row stands for all of them: 9 calls of functions for each, when each severity was looked for."""
+    assert (_calls_of_report(200, "bfloat16") - _calls_of_report(100, "bfloat16")) / 100 < 3
+
+
+@given(st.lists(st.sampled_from(Severity)), st.sets(st.sampled_from(Severity)))
+def test_changes_of_severities_are_in_report_order(judged: list[Severity], asked: set[Severity]) -> None:
+    changes = [Change("missing", new=(str(number),), severity=each) for number, each in enumerate(judged)]
+    slowly = [change for change in changes if change.severity in asked]
+    assert [*Verdict(tuple(changes)).of(*asked)] == slowly
+
+
+def test_casts_that_lose_something_are_not_looked_for_among_those_that_do_not() -> None:
+    """Of n casts of which half lose something, a headline compared each with each."""
+    dtypes = "float32", "bfloat16"
+    assert _calls_of_report(1600, *dtypes) < 4.5 * _calls_of_report(400, *dtypes)
 
 
 class _Key(str):

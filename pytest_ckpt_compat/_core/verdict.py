@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._core.changes import Change, Severity
@@ -63,7 +66,18 @@ class Verdict:
 
     def of(self, *severities: Severity) -> Iterator[Change]:
         """The changes of these severities."""
-        return (change for change in self.changes if change.severity in severities)
+        there = [each for each in severities if each in self._by_severity]
+        if len(there) > 1:
+            return (change for change in self.changes if change.severity in there)
+        return iter(self._by_severity[there[0]] if there else ())
+
+    @functools.cached_property
+    def _by_severity(self) -> Mapping[Severity | None, Sequence[Change]]:
+        """The changes of each severity: one walk, whatever is asked, of what may be a change a key."""
+        found: dict[Severity | None, list[Change]] = {}
+        for severity, changes in groupby(self.changes, attrgetter("severity")):
+            found.setdefault(severity, []).extend(changes)
+        return found
 
     def with_severity(
         self, chosen: Callable[[Change], bool], severity: Severity, reason: str = ""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 
 from pytest_ckpt_compat._core.changes import Change, Severity
 from pytest_ckpt_compat._core.display import count, visible
-from pytest_ckpt_compat._core.patterns import fold
+from pytest_ckpt_compat._core.patterns import Fold, fold
 from pytest_ckpt_compat._core.rules import BY_KIND
 from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -47,22 +47,18 @@ class Row:
 def rows(verdict: Verdict, full: bool = False) -> tuple[Row, ...]:
     """The verdict's changes in report order, folded into patterns; ``full`` gives each its own row."""
     groups: dict[tuple[object, ...], list[Change]] = {}
-    last: tuple[object, ...] = ()
-    group: list[Change] = []
-    for change in verdict.changes:
-        alike = _alike(change)
-        if alike != last:  # most stand beside their like, and to compare takes less than to hash
-            last, group = alike, groups.setdefault(alike, [])
-        group.append(change)
+    for alike, changes in groupby(verdict.changes, _alike):  # to compare takes less than to hash
+        groups.setdefault(alike, []).extend(changes)
     return tuple(row for changes in groups.values() for row in _rows(changes, verdict, full))
 
 
 def _alike(change: Change) -> tuple[object, ...]:
     """What changes must have in common to share a row."""
+    if change.kind == "retyped":  # of which a model in another dtype has one a key
+        casts = change.old_specs[0].dtype, change.new_specs[0].dtype
+        return change.kind, change.severity, change.reason, change.detail, casts
     in_place = change.old == change.new or (not change.old and change.old_specs)
     specs: tuple[object, ...] = (change.old_specs, change.new_specs) if in_place else ()
-    if change.kind == "retyped":
-        specs = change.old_specs[0].dtype, change.new_specs[0].dtype
     # A prefix has one row; an adapter has keys with a place in the model, and others without.
     sides = (bool(change.old), bool(change.new)) if change.kind != "prefixed" else ()
     refused = refusal(change)  # of which each detail has the key
@@ -181,26 +177,23 @@ def _ambiguous(changes: Sequence[Change]) -> str:
 def _key_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[Row]:
     """Rows of changes that concern one key each, folded: ``blocks.{6..11}.*``."""
     first = changes[0]
-    specs: dict[str, TensorSpec | None] = {}
-    owners: dict[str, Change] = {}
-    for change in changes:
-        keys, found = change.new or change.old, change.new_specs or change.old_specs
-        if len(keys) == 1:  # as nearly all have, by the thousand
-            specs[keys[0]], owners[keys[0]] = found[0] if found else None, change
-            continue
-        specs.update(zip(keys, found or [None] * len(keys), strict=True))
-        owners.update(dict.fromkeys(keys, change))
-    patterns: list[tuple[str, Sequence[str]]] = [(key, (key,)) for key in specs]
-    if not full:
-        universe = _keys(verdict.new if first.new else verdict.old)
-        patterns = [(each.pattern, each.keys) for each in fold(list(specs), universe)]
-    for pattern, members in patterns:
-        known = [spec for spec in map(specs.get, members) if spec is not None]
-        note = _note(changes, known, len(members))
-        if pattern == "*" and first.kind != "retyped":
-            note = "   ".join(part for part in (note, _named(members)) if part)
-        of_pattern = list({id(owners[key]): owners[key] for key in members}.values())
-        yield _row(of_pattern, pattern, note, len(members))
+    owners = {key: change for change in changes for key in change.new or change.old}
+    universe = _keys(verdict.new if first.new else verdict.old)
+    for each in [Fold(key, (key,)) for key in owners] if full else fold(list(owners), universe):
+        specs = (spec for key in each.keys if (spec := _spec(owners[key], key)))
+        note = _note(changes, specs, len(each.keys))
+        if each.pattern == "*" and first.kind != "retyped":
+            note = "   ".join(part for part in (note, _named(each.keys)) if part)
+        of_pattern = [owners[key] for key in each.keys]
+        if len(owners) > len(changes):  # some have several keys
+            of_pattern = list({id(change): change for change in of_pattern}.values())
+        yield _row(of_pattern, each.pattern, note, len(each.keys))
+
+
+def _spec(change: Change, key: str) -> TensorSpec | None:
+    """The spec of one of the keys, where the change tells it."""
+    specs = change.new_specs or change.old_specs
+    return specs[(change.new or change.old).index(key)] if specs else None
 
 
 def _named(keys: Sequence[str]) -> str:
@@ -223,17 +216,17 @@ def _row(changes: Sequence[Change], subject: str, note: str, tensors: int) -> Ro
     return Row(change.rule, severity, sign, shown, visible(note).strip(), tensors, tuple(changes))
 
 
-def _note(changes: Sequence[Change], specs: Sequence[TensorSpec], number: int) -> str:
-    change = changes[0]
-    one = all(spec is specs[0] or spec == specs[0] for spec in specs)
+def _note(changes: Sequence[Change], specs: Iterator[TensorSpec], number: int) -> str:
+    change, first = changes[0], next(specs, None)
+    one = first is not None and all(spec is first or spec == first for spec in specs)  # to the first other
     if change.kind == "retyped" and not one:
         parts = [f"{change.old_specs[0].dtype} -> {change.new_specs[0].dtype}"]
-    elif change.kind == "retyped":
-        parts = [f"{TensorSpec(change.old_specs[0].dtype, specs[0].shape)} -> {specs[0]}"]
+    elif change.kind == "retyped" and first:
+        parts = [f"{TensorSpec(change.old_specs[0].dtype, first.shape)} -> {first}"]
     elif change.old_specs and change.new_specs:
         parts = [f"{change.old_specs[0]} -> {change.new_specs[0]}"]
-    elif specs and one and specs[0].dtype != OBJECT:
-        parts = [str(specs[0])]
+    elif one and first and first.dtype != OBJECT:
+        parts = [str(first)]
     else:
         parts = []
     if number > 1:

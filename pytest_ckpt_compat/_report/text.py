@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pytest_ckpt_compat._core.changes import Change, Kind, Severity
@@ -71,7 +71,7 @@ def headline(verdict: Verdict) -> str:
 
 def _headline(verdict: Verdict) -> str:
     name = visible(verdict.name or verdict.old_label)
-    worst = next(_worst_first(verdict), None)
+    worst = _worst(verdict)
     if worst is None:
         return f"OK {name}: {_size(verdict)}"
     if is_quiet(verdict):
@@ -103,12 +103,12 @@ def _with_reasons(verdict: Verdict) -> Iterator[str]:
 
 def is_quiet(verdict: Verdict) -> bool:
     """Whether a load succeeds and all there is to say is that torch widens one dtype to another."""
-    if not all(each.kind == "retyped" and each.severity is Severity.WARNING for each in verdict.changes):
+    warned = list(verdict.of(Severity.WARNING))
+    if len(warned) < len(verdict.changes) or {each.kind for each in warned} != {"retyped"}:
         return False
-    casts = {(each.old_specs[0].dtype, each.new_specs[0].dtype): each for each in verdict.changes}
-    if len(casts) != 1 or any(each.detail for each in verdict.changes):
-        return False
-    return all(widens(each.old_specs[0], each.new_specs[0]) for each in casts.values())
+    casts = {(each.old_specs[0].dtype, each.new_specs[0].dtype, each.detail) for each in warned}
+    (_, _, detail), first = next(iter(casts)), warned[0]
+    return len(casts) == 1 and not detail and widens(first.old_specs[0], first.new_specs[0])
 
 
 def is_unrecorded(verdict: Verdict) -> bool:
@@ -118,17 +118,18 @@ def is_unrecorded(verdict: Verdict) -> bool:
     return bool(told) and verdict.old is not None and verdict.new is not None
 
 
-def _worst_first(verdict: Verdict) -> Iterator[Change]:
+def _worst(verdict: Verdict) -> Change | None:
+    """The first of the worst changes, an error that an update mends after all others."""
     order = (Severity.ERROR, Severity.INCOMPLETE, Severity.EXISTING, Severity.WARNING, Severity.ACCEPTED)
     for severity in order:
-        yield from _breaks_first(verdict.of(severity))
+        first = next(verdict.of(severity), None)
+        if first is not None:
+            return next((each for each in verdict.of(severity) if not _is_mended_by_update(each)), first)
+    return None
 
 
-def _breaks_first(changes: Iterable[Change]) -> list[Change]:
-    """The changes, those errors last that an update mends: a load that fails matters more."""
-    return sorted(
-        changes, key=lambda change: change.kind == "definition-changed" and change.severity is Severity.ERROR
-    )
+def _is_mended_by_update(change: Change) -> bool:
+    return change.kind == "definition-changed" and change.severity is Severity.ERROR
 
 
 #: Kinds of changes whose keys in the checkpoint a load that succeeds throws away.
@@ -164,16 +165,17 @@ def _size(verdict: Verdict) -> str:
 def _phrases(verdict: Verdict, severity: Severity | None) -> Iterator[str]:
     """``312 of 320 tensors renamed``, ``head resized``: one for each kind among changes of a severity."""
     kinds: dict[Kind, list[Change]] = {}
-    for change in _breaks_first(verdict.changes):
-        if change.severity is severity:
-            kinds.setdefault(change.kind, []).append(change)
+    found = (change for change in verdict.changes if change.severity is severity)
+    for change in sorted(found, key=_is_mended_by_update):  # a load that fails matters more
+        kinds.setdefault(change.kind, []).append(change)
     # One headline has one total, the checkpoint's, where it tells of tensors that the checkpoint has.
     both = any(change.old for changes in kinds.values() for change in changes)
     for kind, changes in kinds.items():
-        losing = [change for change in changes if kind in ("retyped", "partial-load") and change.detail]
+        loses = kind in ("retyped", "partial-load")
+        losing = [change for change in changes if loses and change.detail]
+        rest = [change for change in changes if not (loses and change.detail)]
         yield from phrases_of_losses(losing, verdict)
-        if len(losing) < len(changes):
-            rest = [change for change in changes if change not in losing]
+        if rest:
             yield phrase_of(BY_KIND[kind], rest, verdict, total=bool(rest[0].old) or not both)
 
 
