@@ -17,7 +17,10 @@ from pytest_ckpt_compat._renames import aligned, infer
 from pytest_ckpt_compat._renames.match.alignment import _Problem
 from pytest_ckpt_compat._renames.match.candidates import Node, _surroundings, candidates
 from pytest_ckpt_compat._renames.match.learnt import Teacher
+from pytest_ckpt_compat._renames.units.blocks import collapse
+from pytest_ckpt_compat._renames.units.paths import modules_of
 from pytest_ckpt_compat._renames.units.tokens import Names
+from tests.counting import calls
 
 Specs = dict[str, TensorSpec]
 
@@ -52,6 +55,22 @@ def test_layers_alike_are_compared_once_in_any_order(order: Callable[[Specs], Sp
         for layers in (6, 60)
     ]
     assert pairs == [9, 9]
+
+
+def test_the_experts_of_each_layer_are_not_compared_with_those_of_every_other() -> None:
+    """They are runs of blocks alike: the numbers of each were compared with those of every other one."""
+    made = []
+    for layers in (20, 80):
+        specs = {
+            f"layers.{layer}.experts.{expert}.up": TensorSpec("float32", (8, 8))
+            for layer in range(layers)
+            for expert in range(8)
+        }
+        modules_of.cache_clear()
+        with calls() as counted:
+            assert len(collapse(specs, specs)[0].specs) == 1
+            made.append(counted())
+    assert made[1] < 4.5 * made[0]
 
 
 def test_no_assignment_is_measured_twice_by_the_search_for_better_ones(

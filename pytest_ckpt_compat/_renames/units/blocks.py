@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations, product
 
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames.units.owners import Owner
@@ -142,11 +142,22 @@ def _regrouped(old: _Listed, new: _Listed) -> set[tuple[str, ...]]:
 
     What one of their blocks has more moved to another one: the blocks did not.
     """
-    there: defaultdict[object, list[tuple[str, ...]]] = defaultdict(list)
-    for run in new.runs:
-        there[new.family(run)].append(run)
-    apart = ((run, other) for run in old.runs for other in there[old.family(run)])
-    return {run for pair in apart if _numbers(pair[0]) != _numbers(pair[1]) for run in pair}
+    ours, theirs = _by_family(old), _by_family(new)
+    found: set[tuple[str, ...]] = set()
+    for family in ours.keys() & theirs.keys():
+        for here, there in permutations((ours[family], theirs[family])):
+            for numbers, runs in here.items():
+                found.update(runs if there.keys() - {numbers} else ())
+    return found
+
+
+def _by_family(side: _Listed) -> dict[object, dict[tuple[str, ...], list[tuple[str, ...]]]]:
+    """Family -> the numbers of the blocks of a run -> the runs of this family that have them."""
+    found: dict[object, dict[tuple[str, ...], list[tuple[str, ...]]]] = {}
+    for run in side.runs:
+        numbers = tuple(block.rpartition(".")[2] for block in run)
+        found.setdefault(side.family(run), {}).setdefault(numbers, []).append(run)
+    return found
 
 
 def _of_other_depth(old: _Listed, new: _Listed) -> set[tuple[str, ...]]:
@@ -203,10 +214,6 @@ def _likeness(one: frozenset[tuple[object, int]], other: frozenset[tuple[object,
     """The share of the shapes of two blocks that both have."""
     ours, theirs = Counter(dict(one)), Counter(dict(other))
     return (ours & theirs).total() / (ours | theirs).total()
-
-
-def _numbers(run: Sequence[str]) -> list[str]:
-    return [block.rpartition(".")[2] for block in run]
 
 
 def _reduce(specs: Mapping[str, TensorSpec], runs: list[tuple[str, ...]], sizes: set[int]) -> Repeats:

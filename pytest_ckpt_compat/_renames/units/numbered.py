@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from pytest_ckpt_compat._renames.units.paths import home, is_number, without_numbers
+from pytest_ckpt_compat._renames.units.paths import home, is_number, modules_of, without_numbers
 
 _DIGITS = re.compile(r"\d{1,18}")
 
@@ -42,13 +42,12 @@ def _families(keys: Iterable[str]) -> dict[tuple[str, str], tuple[int, ...]]:
     children: defaultdict[tuple[str, str], defaultdict[str, set[str]]]
     children = defaultdict(lambda: defaultdict(set))
     holders: set[tuple[str, str]] = set()
-    for place in set(map(home, keys)):
-        segments = place.split(".")
-        holders.update((".".join(segments[:depth]), segments[depth]) for depth in range(len(segments) - 2))
-        for depth, segment in enumerate(segments[:-1]):
-            if not is_number(segment) and (skeleton := without_numbers(segment)) != segment:
-                parent = ".".join(segments[:depth])
-                children[without_numbers(parent), skeleton][parent].add(segment)
+    for module in {module for place in set(map(home, keys)) for module in modules_of(place)}:
+        parent, _, name = module.rpartition(".")
+        outer, _, outer_name = parent.rpartition(".")
+        holders.add((outer, outer_name))
+        if not is_number(name) and (skeleton := without_numbers(name)) != name:
+            children[without_numbers(parent), skeleton][parent].add(name)
     return {
         family: _counting(blocks)
         for family, blocks in children.items()
