@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
+from operator import eq
 
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames.units.paths import home, modules_of, natural
@@ -32,14 +33,14 @@ def is_registered(keys: Sequence[str]) -> bool:
     if descents <= len(keys) // _LONG_RUN:
         return False
     entered = inside = 0
-    around = {place: frozenset(modules_of(place)) for place in set(map(home, keys))}
-    before: frozenset[str] = frozenset()
+    modules: set[str] = set()
+    before: tuple[str, ...] = ()
     for place, together in groupby(keys, home):
-        modules = around[place]
-        entered += len(modules - before)
-        inside += len(modules) * sum(1 for _ in together)
-        before = modules
-    modules = frozenset().union(*around.values())
+        around = modules_of(place)
+        entered += len(around) - sum(map(eq, around, before))  # what both are in comes first
+        inside += len(around) * sum(1 for _ in together)
+        modules.update(around)
+        before = around
     return entered - len(modules) <= _SCATTERED * (inside - len(modules))
 
 
