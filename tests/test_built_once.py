@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -15,6 +17,7 @@ import torch
 from torch import nn
 
 import pytest_ckpt_compat as ckpt
+from pytest_ckpt_compat._definition.once import Once
 
 
 class Server(HTTPServer):
@@ -87,6 +90,38 @@ def test_what_a_constructor_downloads_is_downloaded_once(tmp_path: Path, server:
     if case == "a key more":  # what was built without numbers says nothing of them
         assert [c.detail for c in verdict.changes] == ["still there, persistent=False"]
         assert "with these values" in again.changes[0].detail
+
+
+def _blocked(*args: Any, **kwargs: Any) -> Any:
+    raise OSError("no network in tests")
+
+
+@pytest.mark.parametrize("method", ["connect", "connect_ex"])
+@pytest.mark.parametrize("blocked", [False, True])
+def test_a_connection_is_seen_and_its_method_left_as_it_was(
+    server: Server, method: str, blocked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = socket.socket
+    if blocked:  # as a suite does that allows no network
+        monkeypatch.setattr(socket, "socket", _blocked)
+    before = dict(vars(kind))
+    once = Once()
+    with once.kept() as built:
+        with kind() as opened:
+            getattr(opened, method)(("127.0.0.1", server.server_port))
+        built.append(nn.Linear(1, 1, device="meta"))
+    assert once.module is not None
+    assert dict(vars(kind)) == before
+    with contextlib.suppress(RuntimeError), Once().kept():
+        raise RuntimeError
+    assert dict(vars(kind)) == before
+
+
+def test_what_a_constructor_puts_in_place_of_a_method_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket.socket, "connect", socket.socket.connect)
+    with Once().kept():
+        monkeypatch.setattr(socket.socket, "connect", _blocked)
+    assert socket.socket.connect is _blocked
 
 
 def test_what_cannot_be_downloaded_is_tried_once(tmp_path: Path) -> None:

@@ -164,6 +164,21 @@ print(*sorted(sys.modules))
 """
 
 
+_HOOKED = """
+import sys, torch
+from pytest_ckpt_compat import check
+
+torch.save(torch.nn.Linear(2, 3).state_dict(), sys.argv[1])
+sys.addaudithook = print  # what it is given stays for good, and Python calls it at each id()
+assert check(sys.argv[1], lambda: torch.nn.Linear(2, 3)).compatible
+"""
+
+
+def test_a_check_leaves_no_audit_hook(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _HOOKED, str(tmp_path / "a.pt")]
+    assert subprocess.run(command, check=True, timeout=120, stdout=subprocess.PIPE, text=True).stdout == ""
+
+
 def test_a_check_imports_nothing_for_what_it_is_not_given(tmp_path: Path) -> None:
     """Migrations, parts, a loader, a pickle, snapshots, and outputs or modules of a definition as it was."""
     command = [sys.executable, "-c", _RESIZED, str(tmp_path / "a.safetensors")]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +28,9 @@ class Once:
     def kept(self) -> Iterator[list[nn.Module]]:
         """Keeps a copy of the module that the caller appends, if the network was used meanwhile."""
         built: list[nn.Module] = []
-        before = len(_connections())
-        yield built
-        if built and len(_connections()) > before:
+        with _connections() as opened:
+            yield built
+        if built and opened:
             with contextlib.suppress(Exception):  # what cannot be copied is built again
                 self.module = copy.deepcopy(built[0])
 
@@ -63,14 +62,45 @@ def _zeros(tensor: torch.Tensor, storages: dict[int, torch.UntypedStorage]) -> t
     return torch.nn.Parameter(zeros, requires_grad=tensor.requires_grad)
 
 
-@functools.cache
-def _connections() -> list[None]:
-    """One entry for each connection over the network that this process has opened since the first call."""
-    found: list[None] = []
+@contextlib.contextmanager
+def _connections() -> Iterator[list[object]]:
+    """The addresses to which this process opens connections over the network in the context.
 
-    def note(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "socket.connect" and isinstance(arguments[1], tuple):
-            found.append(None)
+    An audit hook would see them, too. But Python keeps it for good and calls it at each ``id()``, which took
+    a tenth of a check.
+    """
+    import _socket
 
-    sys.addaudithook(note)
-    return found
+    found: list[object] = []
+    with contextlib.ExitStack() as exchanged:
+        for kind in _socket.socket.__subclasses__():  # whatever is called socket.socket now
+            for name in ("connect", "connect_ex"):
+                with contextlib.suppress(TypeError):  # a class written in C
+                    exchanged.enter_context(_exchanged(kind, name, _noting(getattr(kind, name), found)))
+        yield found
+
+
+@contextlib.contextmanager
+def _exchanged(kind: type, name: str, method: Callable[..., Any]) -> Iterator[None]:
+    """A class with another method; not where a constructor has put one of its own meanwhile."""
+    own = vars(kind).get(name)
+    setattr(kind, name, method)
+    try:
+        yield
+    finally:
+        if vars(kind).get(name) is method and own is None:
+            delattr(kind, name)  # what it inherits is there again
+        elif vars(kind).get(name) is method:
+            setattr(kind, name, own)
+
+
+def _noting(connect: Callable[..., Any], found: list[object]) -> Callable[..., Any]:
+    """The method of a socket, which notes the addresses that are on the network."""
+
+    @functools.wraps(connect)
+    def noting(own: Any, address: object) -> Any:
+        if isinstance(address, tuple):
+            found.append(address)
+        return connect(own, address)
+
+    return noting
