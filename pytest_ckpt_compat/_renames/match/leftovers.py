@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pytest_ckpt_compat._core.heads import is_head
-from pytest_ckpt_compat._renames.units.paths import template
+from pytest_ckpt_compat._renames.units.paths import numbers, template
 from pytest_ckpt_compat._renames.units.tokens import Names
 from pytest_ckpt_compat._renames.units.units import Unit
 
@@ -48,7 +49,7 @@ def resized(
     found: dict[int, int] = {}
     for alike, a, b in ranked:
         if homes.get(_parent(old[a].path)) != _parent(new[b].path):
-            enough = _ALIKE
+            enough = math.inf if _is_renumbered(old[a].path, new[b].path) else _ALIKE
         else:
             enough = 0.0 if ends_model(old[a], old) and ends_model(new[b], new) else _ALIKE_IN_MODULE
         if alike >= enough and a not in found and b not in found.values():
@@ -78,6 +79,12 @@ def grown(
 def ends_model(unit: Unit, units: Sequence[Unit]) -> bool:
     """Whether the unit is a head of the model that the units make up."""
     return is_head(unit.path, unit is units[-1], len(unit.main.shape))
+
+
+def _is_renumbered(one: str, other: str) -> bool:
+    """Whether two paths have as many numbers, and others."""
+    ours, theirs = numbers(one), numbers(other)
+    return len(ours) == len(theirs) and ours != theirs
 
 
 def _could_be(a: Unit, b: Unit) -> bool:
