@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+
 from pytest_ckpt_compat._renames import infer
 
-from .models import Specs, linear, merged
+from .models import Specs, batch_norm, conv, linear, merged, pairs, resnet
 
 
 def by_name(specs: Specs) -> Specs:
@@ -30,6 +34,38 @@ def in_model(specs: Specs) -> Specs:
 
 
 # --- names -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("blocks", [2, 3])
+def test_the_layer_that_a_partner_is_named_after_is_left_over(blocks: int) -> None:
+    def model(blocks: int, first: int) -> Specs:
+        parts: list[Specs] = [conv("conv1", 8, 3), batch_norm("bn1", 8)]
+        inner = 8
+        for stage, width in enumerate((8, 16, 32), start=1):
+            for block in range(first if stage == 1 else 0, blocks):
+                path = f"layer{stage}.{block - first if stage == 1 else block}"
+                sizes = (width, inner if block == 0 else 4 * width), (width, width), (4 * width, width)
+                for number, ((out, size), kernel) in enumerate(zip(sizes, (1, 3, 1), strict=True), start=1):
+                    parts += [conv(f"{path}.conv{number}", out, size, kernel)]
+                    parts += [batch_norm(f"{path}.bn{number}", out)]
+            inner = 4 * width
+        return merged(*parts, linear("fc", 5, inner))
+
+    found = confidences(model(blocks, 0), in_model(model(blocks, 1)))
+    moved = pairs(model(blocks, 0), in_model(model(blocks, 1)))
+    wrong = {a for a, b in moved.items() if b == "model.bn1.weight" and a != "bn1.weight"}
+    assert "certain" not in {found[key] for key in wrong}
+
+
+def test_a_layer_of_which_a_copy_came_may_have_kept_its_name() -> None:
+    old = {f"backbone.{key}": value for key, value in resnet((16, 32, 64)).items()}
+    new = {re.sub(r"layer(\d)\.(\d)", r"units.\2.layer\1", key): value for key, value in old.items()}
+    both = merged(new, {f"ema.{key}": value for key, value in old.items()})
+    for one, other, key in (
+        (old, both, "backbone.bn1.weight"),
+        (both, old, "ema.backbone.bn1.weight"),
+    ):
+        assert confidences(one, other).get(key) != "certain"
 
 
 def test_a_head_of_another_size_does_not_leave_its_block() -> None:

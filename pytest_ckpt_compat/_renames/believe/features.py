@@ -60,6 +60,8 @@ class Features:
         contradicted: whether a sibling has the name that layers of its name got elsewhere, and the file no
             order.
         torn: whether it takes the layer out of its block, of which most are in another one.
+        outnamed: whether a layer that is left over has the partner's numbers, which this one has not, and a
+            name nearer to it.
     """
 
     name: float
@@ -82,6 +84,7 @@ class Features:
     tossed: bool = False
     contradicted: bool = False
     torn: bool = False
+    outnamed: bool = False
 
 
 def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tuple[int, int], Features]:
@@ -140,6 +143,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             tossed=a in alike and not all(found.ordered) and measures["ordinals"][index] <= 0,
             contradicted=(a, b) in against,
             torn=(a, b) in apart,
+            outnamed=doubt is not None and doubt.nearer,
         )
     return result
 

@@ -123,6 +123,7 @@ Obstacle = Literal[
     "opposed",
     "one of several",
     "torn",
+    "other nearer",
 ]
 
 
@@ -140,6 +141,7 @@ def forbids_certainty(evidence: Features) -> Obstacle | None:
         "opposed": evidence.opposed,
         "one of several": evidence.several,
         "torn": evidence.torn,
+        "other nearer": evidence.outnamed,
     }
     return next((obstacle for obstacle, holds in obstacles.items() if holds), None)
 

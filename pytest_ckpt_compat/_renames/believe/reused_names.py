@@ -19,11 +19,31 @@ def reused_names(
     """Returns each pair in doubt -> the new units that stayed in the family, which it may be as well."""
     left = _left([(old[a], new[b]) for a, b in pairs])
     joined = _left([(new[b], old[a]) for a, b in pairs])
-    found: dict[tuple[int, int], tuple[int, ...]] = {}
+    found = _still_there(old, new, pairs)
     for index, pair in enumerate(pairs):
         stayed = (*left.get(index, ()), *joined.get(index, ()))
         if stayed:
             found[pair] = tuple(dict.fromkeys(pairs[other][1] for other in stayed))
+    return found
+
+
+def _still_there(
+    old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], tuple[int, ...]]:
+    """Returns each pair of which either name is that of an unmatched layer of its size on the other side.
+
+    The model and a copy of it are there now: the layer may be what it was, whatever else moved to the copy.
+    """
+    ours, theirs = ({pair[side] for pair in pairs} for side in (0, 1))
+    left = {(unit.path, unit.slot) for a, unit in enumerate(old) if a not in ours}
+    came = {(unit.path, unit.slot): b for b, unit in enumerate(new) if b not in theirs}
+    found: dict[tuple[int, int], tuple[int, ...]] = {}
+    for a, b in pairs:
+        kept = came.get((old[a].path, old[a].slot))
+        if kept is not None:
+            found[a, b] = (kept,)
+        elif (new[b].path, new[b].slot) in left:
+            found[a, b] = (b,)
     return found
 
 

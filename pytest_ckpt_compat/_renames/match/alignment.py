@@ -106,7 +106,8 @@ def align(
     found = max((problem.settle(start) for start in starts), key=lambda each: each.objective)
     found = _improve(problem, found, Exchanger(old_nodes, new_nodes, problem.pairs, problem.teacher.ordinals))
     sides = old_nodes, new_nodes
-    doubts = with_free_partners(found.pairs, found.score, found.chosen, sides, found.doubts)
+    names = problem.given["name"]
+    doubts = with_free_partners(found.pairs, found.score, names, found.chosen, sides, found.doubts)
     return replace(found, doubts=doubts, measures=problem.measures(found.chosen), ordered=ordered)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
-from pytest_ckpt_compat._renames.units.paths import blocks_around
+from pytest_ckpt_compat._renames.units.paths import blocks_around, numbers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,10 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Doubt:
-    """The cheapest alternative for an old node: its cost, and the new node of that alternative."""
+    """The cheapest alternative for an old node.
+
+    Attributes:
+        cost: what it costs, in units of the objective.
+        other: the new node of that alternative.
+        nearer: whether the numbers in the two paths differ, and a free node of either side has those of the
+            partner, and a name nearer to it.
+    """
 
     cost: float
     other: int
+    nearer: bool = False
 
 
 def note(doubts: dict[int, Doubt], pairs: Candidates, chosen: Ints, changed: Ints, cost: float) -> None:
@@ -37,6 +46,7 @@ def note(doubts: dict[int, Doubt], pairs: Candidates, chosen: Ints, changed: Int
 def with_free_partners(
     pairs: Candidates,
     score: Floats,
+    names: Floats,
     chosen: Ints,
     sides: tuple[Sequence[Node], Sequence[Node]],
     doubts: Mapping[int, Doubt],
@@ -51,7 +61,7 @@ def with_free_partners(
     blocks = [[next(iter(blocks_around(node.path)), "") for node in side] for side in sides]
     matched = set(pairs.rows[chosen].tolist()), set(pairs.cols[chosen].tolist())
     further = [_in_free_blocks(*each) for each in zip(blocks, matched, strict=True)]
-    result = dict(doubts)
+    result, nearer = dict(doubts), _outnamed(pairs, names, chosen, sides)
     for part, height, width in pairs.classes:
         rows, cols = pairs.rows[part][::width].tolist(), pairs.cols[part][:width].tolist()
         free_old = [place for place, row in enumerate(rows) if row not in matched[0]]
@@ -69,7 +79,36 @@ def with_free_partners(
             old = rows[row]
             if old not in result or cost < result[old].cost:
                 result[old] = Doubt(cost, cols[best])
+            if (old, cols[col]) in nearer:
+                result[old] = replace(result[old], nearer=True)
     return result
+
+
+def _outnamed(
+    pairs: Candidates, names: Floats, chosen: Ints, sides: tuple[Sequence[Node], Sequence[Node]]
+) -> set[tuple[int, int]]:
+    """Finds the pairs with other numbers of which a free node has those of the partner, and a nearer name."""
+    counts = [[numbers(node.path) for node in side] for side in sides]
+    matched = list(zip(pairs.rows[chosen].tolist(), pairs.cols[chosen].tolist(), strict=True))
+    taken = [set(side) for side in zip(*matched, strict=True)]
+    renumbered = {(a, b) for a, b in matched if counts[0][a] != counts[1][b]}
+    found: set[tuple[int, int]] = set()
+    for part, height, width in pairs.classes if renumbered else ():
+        members = pairs.rows[part][::width].tolist(), pairs.cols[part][:width].tolist()
+        free: list[defaultdict[tuple[int, ...], list[int]]] = [defaultdict(list), defaultdict(list)]
+        for side in (0, 1):
+            for place, index in enumerate(members[side]):
+                if index not in taken[side]:
+                    free[side][counts[side][index]].append(place)
+        alike = names[part].reshape(height, width)
+        for index in chosen[(chosen >= part.start) & (chosen < part.stop)].tolist() if any(free) else ():
+            row, col = divmod(index - part.start, width)
+            old, new = members[0][row], members[1][col]
+            olds, news = free[0].get(counts[1][new], ()), free[1].get(counts[0][old], ())
+            rivals = [*(alike[place, col] for place in olds), *(alike[row, place] for place in news)]
+            if (old, new) in renumbered and max(rivals, default=0.0) > alike[row, col]:
+                found.add((old, new))
+    return found
 
 
 def _in_free_blocks(blocks: Sequence[str], matched: Set[int]) -> set[int]:
