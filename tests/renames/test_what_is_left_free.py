@@ -8,7 +8,7 @@ import pytest
 
 from pytest_ckpt_compat._renames import infer
 
-from .models import Specs, batch_norm, conv, linear, merged, pairs, resnet
+from .models import Specs, batch_norm, conv, linear, merged, norm, pairs, resnet
 
 
 def by_name(specs: Specs) -> Specs:
@@ -31,6 +31,32 @@ def confidences(old: Specs, new: Specs) -> dict[str, str]:
 
 def in_model(specs: Specs) -> Specs:
     return {f"model.{key}": value for key, value in specs.items()}
+
+
+# --- layers of an nn.Sequential -----------------------------------------------------------------------------
+
+
+def perceptron(hidden: int, rest: int = 6) -> Specs:
+    """Hidden layers of one size, and other layers beside them."""
+    middle = (linear(f"mlp.{2 * number}", 32, 32) for number in range(1, hidden + 1))
+    tables = (linear(f"tables.{number}", 16, 10 * number + 7) for number in range(rest))
+    return merged(linear("mlp.0", 32, 13), *middle, linear(f"mlp.{2 * hidden + 2}", 5, 32), *tables)
+
+
+@pytest.mark.parametrize("hidden", [1, 2, 3, 12])
+def test_a_hidden_layer_was_put_in_somewhere(hidden: int) -> None:
+    old, new = perceptron(hidden), in_model(perceptron(hidden + 1))
+    for one, other, prefix in ((old, new, ""), (new, old, "model.")):
+        found = confidences(one, other)
+        middle = {key: told for key, told in found.items() if re.match(rf"{prefix}mlp\.\d+\.weight", key)}
+        ends = {f"{prefix}mlp.0.weight", f"{prefix}mlp.{2 * (hidden + (one is new)) + 2}.weight"}
+        assert "certain" not in {told for key, told in middle.items() if key not in ends}
+        assert {middle[key] for key in ends} == {"certain"}
+
+
+def test_a_hidden_layer_that_was_put_in_leaves_those_of_other_modules_certain() -> None:
+    found = confidences(perceptron(2), in_model(perceptron(3)))
+    assert {told for key, told in found.items() if key.startswith("tables.")} == {"certain"}
 
 
 # --- names -------------------------------------------------------------------------------------------------
@@ -81,3 +107,38 @@ def test_a_head_of_another_size_does_not_leave_its_block() -> None:
     old, new = merged(stack("stacks.0", 3), stack("stacks.1", 3)), stack("stacks.0", 4)
     assert not [change for change in infer(old, new) if change.kind == "resized"]
     assert not [change for change in infer(new, old) if change.kind == "resized"]
+
+
+# --- blocks ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [4, 6, 12])
+@pytest.mark.parametrize("gap", [1, 2])
+@pytest.mark.parametrize("names", [("", "fc"), ("norm", "fc")])
+def test_the_last_of_many_equal_blocks_may_be_another_one(
+    depth: int, gap: int, names: tuple[str, str]
+) -> None:
+    def model(numbers: list[int], around: str) -> Specs:
+        def block(number: int) -> Specs:
+            path = f"{around}.{number}"
+            return (
+                merged(norm(f"{path}.norm", 8), linear(f"{path}.fc", 8, 16))
+                if all(names)
+                else linear(path, 8, 16)
+            )
+
+        return merged(conv("stem", 8, 3), *map(block, numbers), linear("head", 5, 8))
+
+    numbers = [*range(depth - 1), depth - 1 + gap]
+    for around in ("blocks", "model.blocks"):
+        old, new = model([*range(depth)], "blocks"), model(numbers, around)
+        for one, other, last in ((old, new, f"blocks.{depth - 1}."), (new, old, f"{around}.{numbers[-1]}.")):
+            found = confidences(one, other)
+            assert "certain" not in {told for key, told in found.items() if key.startswith(last)}
+
+
+def test_many_equal_blocks_that_all_moved_on_are_the_same() -> None:
+    def model(numbers: range) -> Specs:
+        return merged(conv("stem", 8, 3), *(linear(f"blocks.{each}.fc", 8, 16) for each in numbers))
+
+    assert set(confidences(model(range(12)), model(range(1, 13))).values()) == {"certain"}

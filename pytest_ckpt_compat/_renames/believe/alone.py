@@ -61,6 +61,15 @@ def moved_alone(
     return found
 
 
+def one_moved_alone(ours: Sequence[int], theirs: Sequence[int]) -> bool:
+    """Whether one of several equal blocks got another number for itself, given the numbers of both sides."""
+    kept = [one == other for one, other in zip(ours, theirs, strict=True)]
+    return any(
+        _gapless(here) and any(here[place] not in there for place in _alone(kept))
+        for here, there in ((ours, theirs), (theirs, ours))
+    )
+
+
 def _alone(kept: Sequence[bool]) -> set[int]:
     """The places of those of a family that moved for themselves, given which kept their numbers, in order."""
     last = max((place for place, same in enumerate(kept) if same), default=-1)

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 
-from pytest_ckpt_compat._renames.believe.alone import left_gaps, moved_alone
+from pytest_ckpt_compat._renames.believe.alone import left_gaps, moved_alone, one_moved_alone
 from pytest_ckpt_compat._renames.believe.families import Family, FreeBlocks, number_of
 from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step, rising
 from pytest_ckpt_compat._renames.believe.ranks import increasing, ranks
-from pytest_ckpt_compat._renames.believe.renumbered import numbered_families
+from pytest_ckpt_compat._renames.believe.renumbered import numbered_families, sizes
 from pytest_ckpt_compat._renames.believe.reordered import beside_reordered
 from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
 from pytest_ckpt_compat._renames.units.paths import blocks_around, modules_of, natural, without_numbers
@@ -68,7 +68,9 @@ def _counted(
 ) -> dict[tuple[int, int], float]:
     """Returns what numbers at the end of names say, as in ``output2 -> out.0``, by the rules of blocks."""
     found: dict[tuple[int, int], float] = {}
-    for _, members in numbered_families(old, new, pairs):
+    left, came = (_free(units, {pair[side] for pair in pairs}) for side, units in enumerate((old, new)))
+    for (ours, theirs), members in numbered_families(old, new, pairs):
+        further = {*left.get(ours, {}).values(), *came.get(theirs, {}).values()}
         kinds = Counter(old[a].slot for _, _, (a, _) in members)
         moved = {old[a].slot for one, other, (a, _) in members if one != other}
         rising = increasing([other for _, other, _ in members])
@@ -77,7 +79,14 @@ def _counted(
             sure = rising and (len(members) > alike or alike >= MANY)
             if old[pair[0]].slot in moved:
                 found[pair] = SETTLED if sure or alike < 2 else PLAUSIBLE
+            if old[pair[0]].slot in further:
+                found[pair] = PLAUSIBLE  # the family has another size: one was put in or taken out somewhere
     return found
+
+
+def _free(units: Sequence[Unit], matched: Set[int]) -> dict[str, dict[int, Hashable]]:
+    """Returns family -> number -> size of the unmatched layers whose names end in a number."""
+    return sizes([unit for index, unit in enumerate(units) if index not in matched])
 
 
 def _crossed(
@@ -188,12 +197,16 @@ def more_of_the_same(units: Sequence[Unit], matched: Set[int]) -> set[int]:
 
 
 def _copies(a: Unit, b: Unit) -> float:
-    """Blocks that were collapsed have the same numbers on both sides, or many that rise."""
-    settled = all(
-        one == other or (len(one) >= MANY and all(increasing([*map(int, level)]) for level in (one, other)))
-        for one, other in zip(a.numbers, b.numbers, strict=True)
+    """Blocks that were collapsed have the same numbers on both sides, or many that rise, none for itself."""
+
+    def settled(one: Sequence[int], other: Sequence[int]) -> bool:
+        risen = len(one) >= MANY and increasing(one) and increasing(other)
+        return one == other or (risen and not one_moved_alone(one, other))
+
+    levels = zip(a.numbers, b.numbers, strict=True)
+    return (
+        SETTLED if all(settled([*map(int, one)], [*map(int, other)]) for one, other in levels) else PLAUSIBLE
     )
-    return SETTLED if settled else PLAUSIBLE
 
 
 def _counterpart(votes: Counter[str], size: int, theirs: Family) -> str:

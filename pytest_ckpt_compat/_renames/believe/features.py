@@ -150,7 +150,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
 
 def _same(a: Unit, b: Unit) -> bool:
     """Whether the main tensor is unchanged: the same key, or the same parameter that one has parametrized."""
-    if a.parts or b.parts:
+    if a.parts or b.parts or a.numbers != b.numbers:
         return False
     if a.tensors[0].key == b.tensors[0].key:
         return True
