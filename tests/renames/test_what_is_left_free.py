@@ -8,7 +8,7 @@ import pytest
 
 from pytest_ckpt_compat._renames import infer
 
-from .models import Specs, batch_norm, conv, linear, merged, norm, pairs, resnet
+from .models import Specs, batch_norm, conv, linear, merged, norm, pairs, renamed, resnet
 
 
 def by_name(specs: Specs) -> Specs:
@@ -107,6 +107,36 @@ def test_a_head_of_another_size_does_not_leave_its_block() -> None:
     old, new = merged(stack("stacks.0", 3), stack("stacks.1", 3)), stack("stacks.0", 4)
     assert not [change for change in infer(old, new) if change.kind == "resized"]
     assert not [change for change in infer(new, old) if change.kind == "resized"]
+
+
+# --- recurrent layers --------------------------------------------------------------------------------------
+
+
+def recurrent(path: str, size: int, layers: int) -> Specs:
+    specs: Specs = {}
+    for layer in range(layers):
+        for name, inner in (("ih", size), ("hh", size)):
+            named = linear(path, 4 * size, inner)
+            specs[f"{path}.weight_{name}_l{layer}"] = named[f"{path}.weight"]
+            specs[f"{path}.bias_{name}_l{layer}"] = named[f"{path}.bias"]
+    return specs
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_names_inside_of_a_recurrent_layer_are_none_of_its_own(layers: int) -> None:
+    def model(name: str) -> Specs:
+        return merged(
+            conv("encoder.conv", 8, 3),
+            norm("encoder.norm", 8),
+            linear("predictor.proj", 8, 32),
+            recurrent(f"predictor.{name}", 32, layers),
+            linear("head", 5, 8),
+        )
+
+    assert set(confidences(model("rnn"), model("film")).values()) == {"likely"}
+    assert set(confidences(model("rnn"), renamed(model("rnn"), ("predictor", "pred"))).values()) == {
+        "certain"
+    }
 
 
 # --- blocks ------------------------------------------------------------------------------------------------

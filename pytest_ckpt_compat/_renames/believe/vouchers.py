@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ _MOST = 0.5
 #: The words of ``in_proj_weight``, which holds query, key and value in torch.nn.MultiheadAttention.
 _IN_PROJ = frozenset({"in", "proj"})
 _PARTS = frozenset({"q", "k", "v"})
+
+#: The parameters of a recurrent layer of torch, which are all named alike: the layer's name is its module's.
+_RECURRENT = re.compile(r"(weight|bias)_(ih|hh|hr)(_l\d+(_reverse)?)?")
 
 #: Least number of other layers in a module for them to show what to expect in it.
 _AROUND = 3
@@ -129,16 +133,18 @@ def _expected(
     stayed: Set[tuple[int, int]],
 ) -> set[tuple[int, int]]:
     """The matches at which a new name is what to expect: most layers got one, in the model or around."""
-    if len(chosen) - len(stayed) > _MOST * len(chosen):
+    paths = {(a, b): (_layer(old[a].path), _layer(new[b].path)) for a, b in chosen}
+    layers = {path: pair in stayed for pair, path in paths.items()}
+    if sum(not kept for kept in layers.values()) > _MOST * len(layers):
         return set(chosen)
-    kept = [match in stayed for match in chosen]
-    ours = _mostly_new([old[a].path for a, _ in chosen], kept)
-    theirs = _mostly_new([new[b].path for _, b in chosen], kept)
-    return {
-        match
-        for match, same, one, other in zip(chosen, kept, ours, theirs, strict=True)
-        if one and other and not same
+    ours = _mostly_new([one for one, _ in layers], list(layers.values()))
+    theirs = _mostly_new([other for _, other in layers], list(layers.values()))
+    renamed = {
+        path
+        for path, kept, *both in zip(layers, layers.values(), ours, theirs, strict=True)
+        if all(both) and not kept
     }
+    return {pair for pair, path in paths.items() if path in renamed}
 
 
 def _mostly_new(paths: Sequence[str], stayed: Sequence[bool]) -> list[bool]:
@@ -167,8 +173,14 @@ def _is_of_attention(ours: frozenset[str], theirs: frozenset[str]) -> bool:
     return _IN_PROJ in (ours, theirs) and ours | theirs >= _PARTS
 
 
+def _layer(path: str) -> str:
+    """The path of a layer, given that of one of its units: each matrix of a recurrent layer is one."""
+    module, _, name = path.rpartition(".")
+    return module if module and _RECURRENT.fullmatch(name) else path
+
+
 def _module(unit: Unit) -> str:
-    return unit.path.rpartition(".")[0]
+    return _layer(unit.path).rpartition(".")[0]
 
 
 def _named(
@@ -211,7 +223,7 @@ def _wrapped(
     for a, b in chosen:
         one, other = old[a].path, new[b].path
         within = names[0][a] <= names[1][b] or names[1][b] <= names[0][a]
-        if within and _last_words(one) == _last_words(other):
+        if within and _last_words(_layer(one)) == _last_words(_layer(other)):
             found[template(one), template(other)].append((a, b))
     return {
         pair
@@ -228,7 +240,7 @@ def _telling(words: Set[str]) -> bool:
 
 def _is_nameless(unit: Unit) -> bool:
     """Whether a layer has a number for a name, as in an ``nn.Sequential``."""
-    return is_number(unit.path.rpartition(".")[2])
+    return is_number(_layer(unit.path).rpartition(".")[2])
 
 
 @dataclass(frozen=True)
@@ -287,8 +299,8 @@ def _own_names(units: Sequence[Unit]) -> list[frozenset[str]]:
     held = Counter(module for unit in units for module in modules_of(unit.path))
     found = []
     for unit in units:
-        segments = unit.path.split(".")
-        words = set(_last_words(unit.path))
+        segments = _layer(unit.path).split(".")
+        words = set(_last_words(_layer(unit.path)))
         for depth in range(len(segments) - 1, 0, -1):
             if held[".".join(segments[:depth])] > 1:
                 break
@@ -298,7 +310,7 @@ def _own_names(units: Sequence[Unit]) -> list[frozenset[str]]:
 
 
 def _place(unit: Unit) -> Hashable:
-    return _module(unit), unit.slot
+    return _module(unit), unit.slot, unit.path.removeprefix(_layer(unit.path))
 
 
 def _last_words(path: str) -> tuple[str, ...]:
