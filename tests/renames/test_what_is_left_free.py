@@ -8,7 +8,7 @@ import pytest
 
 from pytest_ckpt_compat._renames import infer
 
-from .models import Specs, batch_norm, conv, linear, merged, norm, pairs, renamed, resnet
+from .models import Specs, batch_norm, conv, linear, merged, norm, pairs, renamed, resnet, spec
 
 
 def by_name(specs: Specs) -> Specs:
@@ -172,3 +172,26 @@ def test_many_equal_blocks_that_all_moved_on_are_the_same() -> None:
         return merged(conv("stem", 8, 3), *(linear(f"blocks.{each}.fc", 8, 16) for each in numbers))
 
     assert set(confidences(model(range(12)), model(range(1, 13))).values()) == {"certain"}
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_a_block_that_seems_to_have_jumped_over_equal_ones_is_ambiguous(depth: int) -> None:
+    """All of them may have moved on by one."""
+
+    def block(path: str, width: int) -> Specs:
+        gamma = {f"{path}.gamma": spec(width)}
+        deep = {f"{path}.conv.weight": spec(width, 1, 7, 7), f"{path}.conv.bias": spec(width)}
+        inner = linear(f"{path}.fc1", 4 * width, width), linear(f"{path}.fc2", width, 4 * width)
+        return merged(gamma, deep, norm(f"{path}.norm", width), *inner)
+
+    def model(first: int) -> Specs:
+        parts: list[Specs] = [conv("stem", 8, 3)]
+        for stage in range(4):
+            parts += [conv(f"downsample.{stage}", 8 << stage, 4 << stage, 2)]
+            first_number = first * (stage == 2)
+            numbers = range(first_number, first_number + depth)
+            parts += [block(f"stages.{stage}.{number}", 8 << stage) for number in numbers]
+        return merged(*parts, norm("norm", 64), linear("head", 5, 64))
+
+    for one, other in ((model(0), model(1)), (model(1), model(0))):
+        assert not {"likely", "certain"} & set(confidences(one, other).values())

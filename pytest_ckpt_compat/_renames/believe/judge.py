@@ -98,6 +98,7 @@ def _judged(
         or evidence.opposed
         or evidence.cost < TIED
         or evidence.reused
+        or evidence.blocks <= 0
     ):
         return {pair: Judgement("ambiguous", _rivals(new, found, *pair, evidence.reused))}
     doubtful = unlike or probability < table.CERTAIN or not found.examined
