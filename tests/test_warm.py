@@ -61,6 +61,19 @@ def test_it_ends_as_python_does(tmp_path: Path, warm_python: str, argv: list[str
     assert end_of(warm_python, tmp_path, *argv) == end_of(PYTHON, tmp_path, *argv)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1:replace"])
+def test_it_encodes_as_python_does(
+    tmp_path: Path, warm_python: str, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    streams = "(sys.stdin, sys.stdout, sys.stderr)"
+    code = f"import codecs, sys; print([(codecs.lookup(s.encoding).name, s.errors) for s in {streams}])"
+    shown = end_of(PYTHON, tmp_path, "-c", code)
+    assert end_of(warm_python, tmp_path, "-c", code) == shown
+    code = "import sys; print('torch' in sys.modules)"
+    assert end_of(warm_python, tmp_path, "-c", code)[1] == f"{sys.platform == 'linux'}\n"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="it is Python itself elsewhere")
 def test_it_has_imported_torch_and_nothing_of_this_project(tmp_path: Path, warm_python: str) -> None:
     code = "import sys; print([name in sys.modules for name in ('torch', 'pytest_ckpt_compat', 'tests')])"

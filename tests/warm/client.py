@@ -12,7 +12,7 @@ import sys
 
 #: What a fork of the server understands; Python itself runs where more is asked for.
 _OPTIONS = {"-u", "-Wignore"}
-_VARIABLES = {"PYTHON", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
+_VARIABLES = {"PYTHON", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONIOENCODING", "PYTHONUNBUFFERED"}
 
 
 def main(address: str, command: str, python: str, *argv: str) -> None:

@@ -129,9 +129,13 @@ def become(request: dict[str, Any]) -> None:
     if request["quiet"]:
         sys.warnoptions.append("ignore")
         warnings.simplefilter("ignore")
-    for stream in (sys.stdout, sys.stderr):
+    encoding, _, errors = os.environ.get("PYTHONIOENCODING", "").partition(":")
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         assert isinstance(stream, io.TextIOWrapper)
-        stream.reconfigure(write_through=request["unbuffered"])
+        handled = "backslashreplace" if stream is sys.stderr else errors  # whatever is asked for
+        stream.reconfigure(encoding=encoding or None, errors=handled or None)
+        if stream is not sys.stdin:
+            stream.reconfigure(write_through=request["unbuffered"])
     first = "" if request["kind"] == "-c" else request["folder"]
     more = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:0] = [first, *more]
