@@ -22,7 +22,7 @@ case "$(basename "$0") $*" in *"$FAILS"*) exit 1 ;; esac
 #: Makes a virtual environment of such commands.
 _PYTHON = f"""{_COMMAND}
 mkdir -p .venv/bin
-for name in pip python mypy ruff sphinx-build; do cp "$(dirname "$0")/apt-get" ".venv/bin/$name"; done
+for name in pip python mypy ruff sphinx-build ckpt-compat; do cp "$(dirname "$0")/apt-get" ".venv/bin/$name"; done
 """
 
 
