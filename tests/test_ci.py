@@ -22,7 +22,8 @@ case "$(basename "$0") $*" in *"$FAILS"*) exit 1 ;; esac
 #: Makes a virtual environment of such commands.
 _PYTHON = f"""{_COMMAND}
 mkdir -p .venv/bin
-for name in pip python mypy ruff sphinx-build ckpt-compat; do cp "$(dirname "$0")/apt-get" ".venv/bin/$name"; done
+cd .venv/bin
+for name in pip python mypy ruff sphinx-build ckpt-compat; do cp "$(dirname "$0")/apt-get" "$name"; done
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
+import functools
 import gc
 import importlib
 import io
@@ -130,12 +131,14 @@ def become(request: dict[str, Any]) -> None:
         sys.warnoptions.append("ignore")
         warnings.simplefilter("ignore")
     encoding, _, errors = os.environ.get("PYTHONIOENCODING", "").partition(":")
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
+    if encoding:  # a stream changes its own only where it stands in what the server was given
+        fresh = functools.partial(open, encoding=encoding, closefd=False)
+        sys.stdin = fresh(0, errors=errors or None)
+        sys.stdout = fresh(1, "w", errors=errors or None)
+        sys.stderr = fresh(2, "w", buffering=1, errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
         assert isinstance(stream, io.TextIOWrapper)
-        handled = "backslashreplace" if stream is sys.stderr else errors  # whatever is asked for
-        stream.reconfigure(encoding=encoding or None, errors=handled or None)
-        if stream is not sys.stdin:
-            stream.reconfigure(write_through=request["unbuffered"])
+        stream.reconfigure(write_through=request["unbuffered"])
     first = "" if request["kind"] == "-c" else request["folder"]
     more = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:0] = [first, *more]
