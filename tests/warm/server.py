@@ -167,12 +167,18 @@ def prepare() -> None:
     import scipy.optimize  # noqa: F401
     import torch._dynamo
     import torch.utils.serialization.config  # noqa: F401
+    from _pytest.config import default_plugins
+
+    for name in default_plugins:
+        importlib.import_module(f"_pytest.{name}")
 
     importlib.import_module("inner_runs").shorten()
     del sys.modules["inner_runs"]  # code that is asked in a fork has imported nothing of this project
     set_aside = importlib.import_module("set_aside").set_aside
     del sys.modules["set_aside"]
-    set_aside("pytest_ckpt_compat")
+    aside = set_aside("pytest_ckpt_compat")
+    for _ in aside["pytest_ckpt_compat._premerge.own_code"].outside(os.sep):
+        pass  # where each module lies is known from here on
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""A package whose modules have run already, and which no process has imported until it does.
+"""Packages whose modules have run already, and which no process has imported until it does.
 
-To run the modules of this project anew is most of what a short process does. Here they run once, in the
-server; ``sys.modules`` holds none of them then, and an import of one in a fork puts it there, and what it
-imports with it, as a run of its code would.
+To run the modules of this project anew, and those of pytest's plugins, is most of what a short process
+does. Here they run once, in the server; ``sys.modules`` holds none of them then, and an import of one in a
+fork puts it there, and what it imports with it, as a run of its code would.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import pkgutil
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import resolve_name
 from types import ModuleType
 from typing import Any
 
@@ -24,14 +26,23 @@ import pytest
 from _pytest import assertion
 
 
-def set_aside(name: str) -> None:
-    """Runs all modules of a package, and lets imports find them from here on."""
+def set_aside(name: str) -> Mapping[str, ModuleType]:
+    """Runs all modules of a package and the plugins of pytest, and lets imports find them from here on.
+
+    Returns:
+        The modules, by their names.
+    """
+    before = set(sys.modules)
     with _noted() as imported:
         package = importlib.import_module(name)
         for each in pkgutil.walk_packages(package.__path__, f"{name}."):
             if not each.name.endswith(".__main__"):
                 importlib.import_module(each.name)
-    modules = {each: sys.modules.pop(each) for each in list(sys.modules) if each.split(".")[0] == name}
+        for plugin in metadata.entry_points(group="pytest11"):
+            with contextlib.suppress(ImportError):  # the process that needs it is told
+                importlib.import_module(plugin.module)
+    packages = set(map(_package, sys.modules)) - set(map(_package, before)) - sys.stdlib_module_names
+    modules = {each: sys.modules.pop(each) for each in list(sys.modules) if _package(each) in packages}
     for whole, module in modules.items():
         parent, _, own = whole.rpartition(".")
         if parent and getattr(modules[parent], own, None) is module:
@@ -39,6 +50,11 @@ def set_aside(name: str) -> None:
     finder = _Finder(modules, imported)
     sys.meta_path.insert(0, finder)
     _stay_first(finder)
+    return modules
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def _stay_first(finder: MetaPathFinder) -> None:
@@ -61,8 +77,9 @@ def _noted() -> Iterator[Mapping[str, Sequence[str]]]:
 
     def noting(name: str, where: Any = None, here: Any = None, given: Any = (), level: int = 0) -> Any:
         module = plain(name, where, here, given, level)
-        if where and not level:
-            names = (name, *(f"{name}.{each}" for each in given or ()))
+        if where:
+            whole = resolve_name("." * level + name, where["__package__"]) if level else name
+            names = (whole, *(f"{whole}.{each}" for each in given or ()))
             found[where["__name__"]] += (each for each in names if each in sys.modules)
         return module
 
