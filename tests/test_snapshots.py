@@ -12,7 +12,7 @@ import pytest
 
 from pytest_ckpt_compat._core.errors import SnapshotError
 from pytest_ckpt_compat._snapshots import fingerprint, store
-from tests.conftest import Printed, save
+from tests.conftest import Filled, Printed, save
 
 TEST = """
 import pytest
@@ -28,6 +28,17 @@ def stored(project: pytest.Pytester) -> dict[str, str]:
     """Every file in the snapshot folder and its text."""
     folder = project.path / "ckpt_snapshots"
     return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def recorded(project: pytest.Pytester, filled: Filled) -> None:
+    """The test is there, and its snapshots are recorded."""
+
+    def fill() -> None:
+        project.makepyfile(TEST)
+        project.runpytest_inprocess("--ckpt-update")
+
+    filled("recorded with a test", fill)
 
 
 def change_model(project: pytest.Pytester, old: str, new: str) -> None:
@@ -83,9 +94,8 @@ def test_the_folder_is_a_setting(project: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["CK902 net.pt: net.pt differs from its snapshot tests/prints/net.pt.json *"])
 
 
+@pytest.mark.usefixtures("recorded")
 def test_a_changed_file_is_stale_until_it_is_recorded(project: pytest.Pytester) -> None:
-    project.makepyfile(TEST)
-    project.runpytest_inprocess("--ckpt-update")
     save(project.path / "net.pt", classes=9)
     result = project.runpytest_inprocess()
     result.assert_outcomes(failed=1)
@@ -94,9 +104,8 @@ def test_a_changed_file_is_stale_until_it_is_recorded(project: pytest.Pytester) 
     )
 
 
+@pytest.mark.usefixtures("recorded")
 def test_a_frozen_snapshot_is_recorded_anew_only_by_name(project: pytest.Pytester) -> None:
-    project.makepyfile(TEST)
-    project.runpytest_inprocess("--ckpt-update")
     save(project.path / "net.pt", classes=9)
     before = stored(project)
     result = project.runpytest_inprocess("--ckpt-update")
@@ -124,9 +133,8 @@ def test_an_update_of_a_checkpoint_that_is_not_there(project: pytest.Pytester) -
     )
 
 
+@pytest.mark.usefixtures("recorded")
 def test_a_model_change_never_rewrites_a_checkpoints_snapshot(project: pytest.Pytester) -> None:
-    project.makepyfile(TEST)
-    project.runpytest_inprocess("--ckpt-update")
     change_model(project, "classes=4", "classes=5")
     before = stored(project)
     result = project.runpytest_inprocess("--ckpt-update")
@@ -140,9 +148,8 @@ def test_a_model_change_never_rewrites_a_checkpoints_snapshot(project: pytest.Py
     assert stored(project)["net.pt.json"] == before["net.pt.json"]
 
 
+@pytest.mark.usefixtures("recorded")
 def test_an_absent_file_is_checked_from_its_snapshot(project: pytest.Pytester) -> None:
-    project.makepyfile(TEST)
-    project.runpytest_inprocess("--ckpt-update")
     (project.path / "net.pt").unlink()
     result = project.runpytest_inprocess()
     result.assert_outcomes(passed=1)
@@ -155,6 +162,7 @@ def test_an_absent_file_is_checked_from_its_snapshot(project: pytest.Pytester) -
     result.stdout.fnmatch_lines(["CK202 net.pt: head resized"])
 
 
+@pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
@@ -174,8 +182,6 @@ def test_a_snapshot_that_cannot_be_used(
     project: pytest.Pytester, spoil: object, complaint: str, which: str
 ) -> None:
     assert callable(spoil)
-    project.makepyfile(TEST)
-    project.runpytest_inprocess("--ckpt-update")
     path = project.path / "ckpt_snapshots" / which
     path.write_bytes(spoil(path.read_text()).encode("utf-8", "surrogateescape"))
     before = stored_bytes(project)
@@ -194,9 +200,8 @@ def stored_bytes(project: pytest.Pytester) -> dict[Path, bytes]:
     return {p: p.read_bytes() for p in (project.path / "ckpt_snapshots").rglob("*") if p.is_file()}
 
 
+@pytest.mark.usefixtures("recorded")
 def test_a_definition_that_changed_harmlessly_is_a_warning(project: pytest.Pytester) -> None:
-    project.makepyfile(TEST)
-    project.runpytest_inprocess("--ckpt-update")
     change_model(project, "self.head = nn.Linear(8, classes)", "self.head = nn.Linear(8, classes).half()")
     result = project.runpytest_inprocess()
     result.assert_outcomes(passed=1)
@@ -292,10 +297,9 @@ def test_a_run_without_conftest_or_without_tests_removes_nothing(
     assert set(stored(project)) >= set(before)
 
 
+@pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize("trouble", ["import", "unfindable", "stopped", "skipped", "module"])
 def test_prune_keeps_what_it_cannot_tell_about(project: pytest.Pytester, trouble: str) -> None:
-    project.makepyfile(TEST)
-    project.runpytest_inprocess("--ckpt-update")
     bodies = {
         "import": "import nothing_of_that_name",
         "unfindable": TEST.replace("model=Net", "model='models:Gone'"),
@@ -405,11 +409,10 @@ def test_a_git_lfs_pointer_is_checked_from_its_snapshot(
 LOAD = "ckpt_compat.load()"
 
 
+@pytest.mark.usefixtures("recorded")
 def test_an_absent_checkpoint_cannot_be_recorded_anew(
     project: pytest.Pytester, command: Callable[..., Printed]
 ) -> None:
-    project.makepyfile(TEST)
-    project.runpytest_inprocess("--ckpt-update")
     (project.path / "net.pt").unlink()
     assert command("update").code == 0
     done = command("update", "net.pt")
@@ -417,6 +420,7 @@ def test_an_absent_checkpoint_cannot_be_recorded_anew(
     assert "CK901 net.pt: net.pt: is absent, so it cannot be recorded anew; fetch the file first" in done.out
 
 
+@pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize(
     ("name", "again"),
     [
@@ -430,8 +434,6 @@ def test_a_file_that_cannot_be_used_costs_no_verdict(
     project: pytest.Pytester, command: Callable[..., Printed], name: str, again: str, breaks: bool
 ) -> None:
     """And the command that it names records it again."""
-    project.makepyfile(TEST)
-    project.runpytest_inprocess("--ckpt-update")
     (project.path / "ckpt_snapshots" / name).write_text("{")
     if breaks:
         change_model(project, "nn.Linear(8, classes)", "nn.Linear(8, classes + 1)")
