@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -172,52 +175,62 @@ def test_a_skipped_test_checks_nothing(project: pytest.Pytester) -> None:
     run(project).assert_outcomes(skipped=1)
 
 
-@pytest.mark.parametrize(
-    ("marker", "complaint"),
-    [
-        ('"net.pt"', "*net.pt, option model: is missing; it must be a class, a factory, *"),
-        ('"net.pt", models=Net', "*has no option 'models'; options are path, model,*"),
-        ("model=Net", "*checkpoint marker: needs one path*"),
-        ('"net.pt", "b.pt", model=Net', "*needs one path*"),
-        (
-            '"nothing.pt", model=Net',
-            "nothing.pt: nothing.pt: neither the file nor its snapshot * is there; fetch the file, *",
-        ),
-        ('"net.pt", model="models"', "*option model: is 'models'; it must be *\"package.module:attr\""),
-        ('"no/*.pt", model=Net', "*no/[*].pt matches no file in *"),
-        ('"net.pt", model=Net, strict="no"', "*option strict: is 'no'; it must be true or false"),
-        (
-            '"net.pt", model=Net, kwargs=[1]',
-            "*option kwargs: is [[]1]; it must be a table (in Python, a dict)",
-        ),
-        ('"net.pt", model=Net, level="up"', "*option level: is 'up'; it must be backward, * or resume"),
-        ('"net.pt", path="b.pt", model=Net', "*needs one path*"),
-        ('"net.pt", model=Net, id="../up"', "*has the id '../up', which cannot be a file name*"),
-        (
-            '"net.pt", model=Net, allow=[("CK202", "head.*", " ")]',
-            "*option allow: accepts CK202 without a reason*",
-        ),
-        (
-            '"net.pt", model=Net, allow=[("CK000", "*", "why")]',
-            "*option allow: names 'CK000', which is not a rule*",
-        ),
-        ('"net.pt", model=Net, allow="CK202"', "*option allow: is 'CK202'; it must be a list of *"),
-    ],
-)
+#: What a marker is given -> what its test says.
+_MISTAKES = [
+    ('"net.pt"', "*net.pt, option model: is missing; it must be a class, a factory, *"),
+    ('"net.pt", models=Net', "*has no option 'models'; options are path, model,*"),
+    ("model=Net", "*checkpoint marker: needs one path*"),
+    ('"net.pt", "b.pt", model=Net', "*needs one path*"),
+    (
+        '"nothing.pt", model=Net',
+        "nothing.pt: nothing.pt: neither the file nor its snapshot * is there; fetch the file, *",
+    ),
+    ('"net.pt", model="models"', "*option model: is 'models'; it must be *\"package.module:attr\""),
+    ('"no/*.pt", model=Net', "*no/[*].pt matches no file in *"),
+    ('"net.pt", model=Net, strict="no"', "*option strict: is 'no'; it must be true or false"),
+    (
+        '"net.pt", model=Net, kwargs=[1]',
+        "*option kwargs: is [[]1]; it must be a table (in Python, a dict)",
+    ),
+    ('"net.pt", model=Net, level="up"', "*option level: is 'up'; it must be backward, * or resume"),
+    ('"net.pt", path="b.pt", model=Net', "*needs one path*"),
+    ('"net.pt", model=Net, id="../up"', "*has the id '../up', which cannot be a file name*"),
+    (
+        '"net.pt", model=Net, allow=[("CK202", "head.*", " ")]',
+        "*option allow: accepts CK202 without a reason*",
+    ),
+    (
+        '"net.pt", model=Net, allow=[("CK000", "*", "why")]',
+        "*option allow: names 'CK000', which is not a rule*",
+    ),
+    ('"net.pt", model=Net, allow="CK202"', "*option allow: is 'CK202'; it must be a list of *"),
+]
+
+
 @pytest.mark.parametrize("several", [False, True])
-def test_a_mistake_fails_its_test_and_no_other(
-    project: pytest.Pytester, marker: str, complaint: str, several: bool
-) -> None:
-    second = '@pytest.mark.checkpoint("net.pt", model=Net, id="second")' if several else ""
-    body = f"{second}\n@pytest.mark.checkpoint({marker})\ndef test_net(): pass"
-    other = '@pytest.mark.checkpoint("net.pt", model=Net, id="other")\ndef test_other(): pass'
-    project.makepyfile(f"import pytest\nfrom models import Net\n{body}\n{other}")
+def test_a_mistake_fails_its_test_and_no_other(project: pytest.Pytester, several: bool) -> None:
+    tests = ['@pytest.mark.checkpoint("net.pt", model=Net, id="other")\ndef test_other(): pass']
+    for number, (marker, _) in enumerate(_MISTAKES):
+        second = f'@pytest.mark.checkpoint("net.pt", model=Net, id="second{number}")' if several else ""
+        tests.append(f"{second}\n@pytest.mark.checkpoint({marker})\ndef test_{number}(): pass")
+    project.makepyfile("\n".join(["import pytest\nfrom models import Net", *tests]))
     project.runpytest_inprocess("--ckpt-update")
     result = project.runpytest_inprocess("--ckpt-report=r.json")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.assert_outcomes(failed=1, passed=2 if several else 1)
-    result.stdout.fnmatch_lines([f"CK90[16] {complaint}"])
-    assert '"compatible": false' in (project.path / "r.json").read_text()
+    count = len(_MISTAKES)
+    result.assert_outcomes(failed=count, passed=1 + count * several)
+    said = dict(re.findall(r"^_+ test_(\d+)\b.* _+\n(.*)$", result.stdout.str(), re.MULTILINE))
+    others = {
+        marker: said.get(str(number))
+        for number, (marker, complaint) in enumerate(_MISTAKES)
+        if not fnmatch(said.get(str(number), ""), f"CK90[16] {complaint}")
+    }
+    assert not others
+    checked = json.loads((project.path / "r.json").read_text())["checkpoints"]
+    good = {"other", *(f"second{number}" for number in range(count * several))}
+    assert {each["id"] for each in checked if each["compatible"]} == good
+    mistakes = set(said.values())  # two are the same to the word
+    assert len([each for each in checked if not each["compatible"]]) == len(mistakes) == count - 1
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*raise *")
 
