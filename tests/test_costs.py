@@ -36,29 +36,6 @@ from pytest_ckpt_compat._definition.walk import named_tensors
 from pytest_ckpt_compat._renames.match.assignment import assigned
 from tests.counting import calls
 
-_RENAMED = """
-import sys, torch
-from torch import nn
-from pytest_ckpt_compat import check
-
-class Layers(nn.Module):
-    def __init__(self, out="out"):
-        super().__init__()
-        parts = ({"inner": nn.Linear(4, 5), out: nn.Linear(5, 4)} for _ in range(2))
-        self.layers = nn.ModuleList(nn.ModuleDict(each) for each in parts)
-
-torch.save(Layers(out="dense").state_dict(), sys.argv[1])
-verdict = check(sys.argv[1], Layers)
-assert [change.kind for change in verdict.changes] == ["renamed"] * 4, str(verdict)
-print(*sorted({"scipy", "numpy.ma", "torch._dynamo"} & sys.modules.keys()))
-"""
-
-
-def test_a_plain_rename_imports_no_scipy(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _RENAMED, str(tmp_path / "old.pt")]
-    done = subprocess.run(command, check=True, timeout=120, stdout=subprocess.PIPE, text=True)
-    assert done.stdout == "\n"
-
 
 @pytest.mark.parametrize("values", [2, 5, 1000])
 def test_an_assignment_is_that_of_scipy(values: int) -> None:
@@ -152,18 +129,6 @@ def test_show_imports_no_other_command_and_no_rule(tmp_path: Path) -> None:
     assert not {f"{package}._cli.{name}" for name in commands} & set(imported)
 
 
-_RESIZED = """
-import sys, torch
-from safetensors.torch import save_file
-from pytest_ckpt_compat import check
-
-save_file(torch.nn.Linear(2, 3).state_dict(), sys.argv[1])
-verdict = check(sys.argv[1], lambda: torch.nn.Linear(4, 6))
-assert "2 became 4 (and 3 became 6) in all of them" in str(verdict), str(verdict)
-print(*sorted(sys.modules))
-"""
-
-
 _HOOKED = """
 import sys, torch
 from pytest_ckpt_compat import check
@@ -179,10 +144,45 @@ def test_a_check_leaves_no_audit_hook(tmp_path: Path) -> None:
     assert subprocess.run(command, check=True, timeout=120, stdout=subprocess.PIPE, text=True).stdout == ""
 
 
+_RESIZED = """
+import sys, torch
+from safetensors.torch import save_file
+from pytest_ckpt_compat import check
+
+save_file(torch.nn.Linear(2, 3).state_dict(), sys.argv[1])
+verdict = check(sys.argv[1], lambda: torch.nn.Linear(4, 6))
+assert "2 became 4 (and 3 became 6) in all of them" in str(verdict), str(verdict)
+print(*sorted(sys.modules))
+"""
+
+
+#: In the same process.
+_RENAMED = """
+from torch import nn
+
+class Layers(nn.Module):
+    def __init__(self, out="out"):
+        super().__init__()
+        parts = ({"inner": nn.Linear(4, 5), out: nn.Linear(5, 4)} for _ in range(2))
+        self.layers = nn.ModuleList(nn.ModuleDict(each) for each in parts)
+
+torch.save(Layers(out="dense").state_dict(), sys.argv[2])
+verdict = check(sys.argv[2], Layers)
+assert [change.kind for change in verdict.changes] == ["renamed"] * 4, str(verdict)
+print(*sorted({"scipy", "numpy.ma", "torch._dynamo"} & sys.modules.keys()))
+"""
+
+
 def test_a_check_imports_nothing_for_what_it_is_not_given(tmp_path: Path) -> None:
-    """Migrations, parts, a loader, a pickle, snapshots, and outputs or modules of a definition as it was."""
-    command = [sys.executable, "-c", _RESIZED, str(tmp_path / "a.safetensors")]
-    imported = subprocess.run(command, check=True, timeout=120, stdout=subprocess.PIPE, text=True).stdout
+    """Migrations, parts, a loader, a pickle, snapshots, and outputs or modules of a definition as it was.
+
+    And no scipy for a plain rename.
+    """
+    paths = [str(tmp_path / "a.safetensors"), str(tmp_path / "old.pt")]
+    command = [sys.executable, "-c", _RESIZED + _RENAMED, *paths]
+    printed = subprocess.run(command, check=True, timeout=120, stdout=subprocess.PIPE, text=True).stdout
+    imported, for_the_rename = printed.splitlines()
+    assert for_the_rename == ""
     unwanted = {
         *("_core.migrated", "_core.outputs", "_core.training_runs", "_check.parts", "_check.settings"),
         *("_definition.loader", "_definition.opening", "_definition.constructor_advice"),
