@@ -44,6 +44,7 @@ for name in pip python mypy ruff sphinx-build ckpt-compat; do cp "$(dirname "$0"
         ("sphinx-build", "site"),
         ("test_other_plugins.py", "plugins"),
         ("test_workers.py", "split"),
+        ("renice", "example types lint format"),  # what has not begun has not passed
     ],
 )
 def test_a_part_that_fails_fails_all(tmp_path: Path, fails: str, said: str | None) -> None:
@@ -52,7 +53,7 @@ def test_a_part_that_fails_fails_all(tmp_path: Path, fails: str, said: str | Non
     shutil.copy(SCRIPT, repository / ".ci")
     git(repository, "init", "-q")
     commands.mkdir()
-    for name, text in (("python3", _PYTHON), ("apt-get", _COMMAND)):
+    for name, text in (("python3", _PYTHON), ("apt-get", _COMMAND), ("renice", _COMMAND)):
         (commands / name).write_text(text)
         (commands / name).chmod(0o755)
     (tmp_path / "temporary").mkdir()
