@@ -53,6 +53,14 @@ SAME = {
     "            self.add_module(f'layer{at}', nn.Linear(self.WIDTH, size))\n",
     "attention": "class Net(nn.TransformerEncoderLayer):\n"
     "    def __init__(self):\n        super().__init__(4, 2, 8)\n",
+    "a function with its arguments": "def make(width, norm=nn.LayerNorm):\n"
+    "    return nn.Sequential(norm(width))\n"
+    "Net = functools.partial(make, 4, norm=nn.BatchNorm1d)\n",
+    "a method of a class": "class Base(nn.Sequential):\n    @classmethod\n"
+    "    def small(cls):\n        return cls(nn.Linear(2, 2))\nNet = Base.small\n",
+    "formatted names": "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    "        for at in range(2):\n"
+    "            self.add_module('layer{}_{:.0f}'.format(at, at), nn.Linear(2, 2))\n",
     "norms given as classes": "class Net(nn.Module):\n"
     "    def __init__(self, norm=functools.partial(nn.LayerNorm, eps=1e-6)):\n"
     "        super().__init__()\n        self.norm = norm(4)\n        self.out = nn.Linear(4, 1)\n",
@@ -257,6 +265,11 @@ def test_it_is_built_anew_after_a_change(
     assert found == [fresh, fresh]
 
 
+_SIZED = (
+    "class Sized:\n    width = 2\n"
+    "    def make(self):\n        return nn.Sequential(nn.Linear(self.width, 2))\n"
+)
+
 #: What no note of names shows; whether it is kept or not, it is never what it was before the change.
 HIDDEN: dict[str, tuple[str, Callable[[ModuleType, pytest.MonkeyPatch], object]]] = {
     "a class in a class": (
@@ -308,6 +321,74 @@ HIDDEN: dict[str, tuple[str, Callable[[ModuleType, pytest.MonkeyPatch], object]]
         net("width = 2 if torch.is_grad_enabled() else 5"),
         lambda m, patch: torch.set_grad_enabled(False),
     ),
+    "a name that a module lacks": (
+        net("try:\n    width = kept_settings.HEIGHT\nexcept AttributeError:\n    width = 2"),
+        lambda m, patch: patch.setattr(m.kept_settings, "HEIGHT", 5, raising=False),
+    ),
+    "a name that a module makes up": (
+        "kept_settings.__getattr__ = lambda name: {'HEIGHT': 2}[name]\n"
+        + net("width = kept_settings.HEIGHT"),
+        lambda m, patch: patch.setattr(m.kept_settings, "HEIGHT", 5, raising=False),
+    ),
+    "an object's method": (
+        _SIZED + "sized = Sized()\nNet = sized.make\n",
+        lambda m, patch: patch.setattr(m.sized, "width", 5),
+    ),
+    "an object that can be called": (
+        _SIZED + "    __call__ = make\nNet = Sized()\n",
+        lambda m, patch: patch.setattr(m.Net, "width", 5),
+    ),
+    "a list that is given once": (
+        net("width = widths[0]", "WIDTHS = [2]\n", ", widths") + "Net = functools.partial(Net, WIDTHS)\n",
+        lambda m, patch: m.WIDTHS.insert(0, 5),
+    ),
+    "an object that is given once": (
+        _SIZED
+        + net("width = sized.width", arguments=", sized")
+        + "Net = functools.partial(Net, sized=Sized())\n",
+        lambda m, patch: patch.setattr(m.Net.keywords["sized"], "width", 5),
+    ),
+    "an object that is a factory's default": (
+        _SIZED + "def Net(sized=Sized()):\n    return sized.make()\n",
+        lambda m, patch: patch.setattr(m.Net.__defaults__[0], "width", 5),
+    ),
+    "a module that is a factory's default": (
+        "def Net(settings=kept_settings):\n    return nn.Linear(settings.WIDTH, 2)\n",
+        lambda m, patch: patch.setattr(m.kept_settings, "WIDTH", 5),
+    ),
+    "an attribute in a format": (
+        net("width = int('{0.WIDTH}'.format(kept_settings))"),
+        lambda m, patch: patch.setattr(m.kept_settings, "WIDTH", 5),
+    ),
+    "an attribute in a pattern": (
+        net("match kept_settings:\n    case object(WIDTH=width):\n        pass"),
+        lambda m, patch: patch.setattr(m.kept_settings, "WIDTH", 5),
+    ),
+    "a setting that torch computes": (
+        net("width = 2 if torch.backends.cudnn.enabled else 5"),
+        lambda m, patch: patch.setattr(torch.backends.cudnn, "enabled", False),
+    ),
+    "whether attention is fast": (
+        net("width = 2 if torch.backends.mha.get_fastpath_enabled() else 5"),
+        lambda m, patch: patch.setattr(torch.backends.mha, "_is_fastpath_enabled", False),
+    ),
+    "whether autocast is on": (
+        net("width = 5 if torch.is_autocast_enabled('cpu') else 2"),
+        lambda m, patch: torch.set_autocast_enabled("cpu", True),
+    ),
+    "the group of processes": (
+        net("width = 5 if torch.distributed.is_initialized() else 2"),
+        lambda m, patch: torch.distributed.init_process_group(
+            "gloo", store=vars(torch.distributed)["HashStore"](), rank=0, world_size=1
+        ),
+    ),
+    "a layer inside one of torch's": (
+        "class Net(nn.TransformerEncoderLayer):\n"
+        "    def __init__(self):\n        super().__init__(4, 2, 8)\n",
+        lambda m, patch: patch.setattr(
+            nn.modules.transformer, "LayerNorm", functools.partial(nn.LayerNorm, elementwise_affine=False)
+        ),
+    ),
 }
 
 
@@ -327,6 +408,9 @@ def test_what_no_name_shows_is_never_what_it_was(
         found = confirm.load(own, definition)[0]
     finally:
         torch.set_grad_enabled(True)
+        torch.set_autocast_enabled("cpu", False)
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
     assert fresh != own
     assert found == fresh
 

@@ -57,6 +57,25 @@ def plain(value: Any) -> Any:
     return _all_plain([value])[0]
 
 
+def plain_call(target: Any) -> Any:
+    """What equals that of the same class or function only while its own arguments are alike.
+
+    Those are the defaults of a function, and what a ``functools.partial`` gives. A class is noted where its
+    methods are called. ``OPAQUE`` for what has a state of its own: an object that can be called, and a
+    method of one.
+    """
+    parts: tuple[Any, ...]
+    if type(target) is functools.partial:
+        parts = (plain_call(target.func), plain(list(target.args)), alike(target.keywords))
+    elif isinstance(target, types.MethodType) and isinstance(target.__self__, type):
+        parts = (Same(target.__self__), plain_call(target.__func__))
+    elif isinstance(target, type):
+        parts = (Same(target),)
+    else:
+        parts = (plain(target) if isinstance(target, types.FunctionType) else OPAQUE,)
+    return OPAQUE if any(each is OPAQUE for each in parts) else parts
+
+
 def _all_plain(values: Iterable[Any]) -> list[Any]:
     """As ``plain``, for each of several values."""
     seen: dict[int, int] = {}

@@ -85,7 +85,7 @@ class Kept:
 
         @functools.wraps(self._target, updated=())
         def make(**kwargs: Any) -> Any:
-            made, self._reads = observed(lambda: self._target(**kwargs))
+            made, self._reads = observed(self._target, **kwargs)
             return made
 
         return make

@@ -12,13 +12,14 @@ import builtins
 import dis
 import functools
 import os
+import re
 import sys
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from pytest_ckpt_compat._definition.comparable import HEAP, OPAQUE, Same, plain
+from pytest_ckpt_compat._definition.comparable import HEAP, OPAQUE, Same, plain, plain_call
 
 _T = TypeVar("_T")
 
@@ -48,34 +49,44 @@ _OUTSIDE = frozenset(
 )
 #: Names by which code reaches what has none in it.
 _REACHING = frozenset({"__dict__", "__getattribute__", "__subclasses__", "attrgetter", "methodcaller"})
+#: Operations by which code reads attributes that are not among its names.
+_UNNAMED = frozenset({"IMPORT_NAME", "MATCH_CLASS"})
+#: Methods of strings that read attributes and items of what they get, and how a string asks for these.
+_FORMATTING, _PART = frozenset({"format", "format_map"}), re.compile(r"\{[^{}:!]*[.\[]")
 #: Packages whose metaclasses hold nothing that may change.
 _METACLASSES = frozenset({"builtins", "abc", "torch", "enum"})
 _MISSING = object()
 
 
-def observed(make: Callable[[], _T]) -> tuple[_T, Reads | None]:
+def observed(make: Callable[..., _T], **kwargs: Any) -> tuple[_T, Reads | None]:
     """What a constructor makes, and what it reads; None where somebody else traces Python's calls."""
     if sys.gettrace() is not None:
-        return make(), None
-    reads = Reads()
+        return make(**kwargs), None
+    reads = Reads(make)
     sys.settrace(reads.called)
     try:
-        return make(), reads
+        return make(**kwargs), reads
     finally:
         sys.settrace(None)
 
 
 class Reads:
-    """What code reads from around it, and what that was."""
+    """What code reads from around it, and what that was.
 
-    def __init__(self) -> None:
+    Args:
+        target: the class or function that is called, which no name stands for.
+    """
+
+    def __init__(self, target: Any) -> None:
+        self._target, self._given = target, plain_call(target)
         #: Whether nothing was seen so far that may be something else at another time.
-        self.pure = True
+        self.pure = self._given is not OPAQUE
         self._torch = _settings_of_torch()
         self._noted: dict[tuple[int, str], tuple[Mapping[str, Any], Any]] = {}
         self._opaque: dict[tuple[int, str], Any] = {}
         self._absent: list[tuple[Mapping[str, Any], frozenset[str]]] = []
         self._classes: dict[type, dict[str, Any]] = {}
+        self._of_torch: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
         self._codes: dict[int, types.CodeType] = {}
         self._calls: set[tuple[int, type]] = set()
 
@@ -105,6 +116,7 @@ class Reads:
             self._note_class(kind)
         for kind in [each for each in self._classes if _is_trusted_class(each)]:
             self._classes[kind] = dict(vars(kind))  # by now without what stood in for its functions
+            self._of_torch += _named_by_constructor(kind)
         names = {name for code in self._codes.values() for name in code.co_names}
         read = (name in names or self._runs(value) for (_, name), value in self._opaque.items())
         self.pure = self.pure and not any(read) and self.unchanged()
@@ -114,6 +126,8 @@ class Reads:
         return (
             self.pure
             and self._torch == _settings_of_torch()
+            and self._given == plain_call(self._target)
+            and all(_has(owner, values) for owner, values in self._of_torch)
             and all(owner.keys().isdisjoint(names) for owner, names in self._absent)
             and all(_holds(vars(kind), before) for kind, before in self._classes.items())
             and all(
@@ -123,7 +137,7 @@ class Reads:
 
     def _knows(self, code: types.CodeType) -> bool:
         """Whether the names in a function are all that it reads."""
-        if os.path.basename(code.co_filename) in _OUTSIDE or _imports(code):
+        if os.path.basename(code.co_filename) in _OUTSIDE or _reaches(code):
             return False
         if not _REACHING.isdisjoint(code.co_names):
             return False
@@ -136,13 +150,13 @@ class Reads:
 
     def _note(self, names_in: Mapping[str, Any], names: Collection[str]) -> None:
         """Notes what names stand for among the globals of a function, and in the modules among these."""
-        absent = frozenset(names) - names_in.keys()
-        self._absent.append((names_in, absent))
         known = vars(builtins)
-        self.pure = self.pure and all(_is_pure(known[name]) for name in absent & known.keys())
+        hidden = (known[name] for name in frozenset(names) - names_in.keys() if name in known)
+        self.pure = self.pure and all(map(_is_pure, hidden))
         left, seen = [names_in], {id(names_in)}
         while left:
             owner = left.pop()
+            self._absent.append((owner, frozenset(names) - owner.keys()))
             for name in [each for each in names if each in owner]:
                 value = owner[name]
                 self._put(owner, id(owner), name, value)
@@ -180,6 +194,21 @@ def _holds(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     return now.keys() == before.keys() and all(now[name] is each for name, each in before.items())
 
 
+def _has(owner: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    return all(owner.get(name, _MISSING) is value for name, value in values.items())
+
+
+def _named_by_constructor(kind: type) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """The globals of a class's constructor, and what the names in it stand for among them.
+
+    Others may put layers of their own in the place of those that one of torch's is made of.
+    """
+    constructor = vars(kind).get("__init__")
+    if isinstance(constructor, types.FunctionType):
+        known = constructor.__globals__
+        yield known, {name: known[name] for name in constructor.__code__.co_names if name in known}
+
+
 def _is_pure(value: Any) -> bool:
     """Whether what a name stands for does, if it is called, what its Python code and its arguments say."""
     if isinstance(value, types.BuiltinFunctionType):
@@ -191,6 +220,8 @@ def _is_pure(value: Any) -> bool:
             return False  # a method of something that may change
         kind = owner if isinstance(owner, type) else type(owner)
         return kind in _PURE_CLASSES or _root(kind.__module__) == "torch"
+    if isinstance(value, types.ModuleType):
+        return type(value) is types.ModuleType  # others compute what they give, as torch.backends.cudnn
     if not isinstance(value, type) or value in _PURE_CLASSES or issubclass(value, BaseException):
         return True
     if _root(value.__module__) in ("torch", *_PURE_MODULES):
@@ -204,9 +235,17 @@ def _root(name: str | None) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def _imports(code: types.CodeType) -> bool:
-    """Whether a function imports, which gives it names that are none of its globals."""
-    return any(each.opname == "IMPORT_NAME" for each in dis.get_instructions(code))
+def _reaches(code: types.CodeType) -> bool:
+    """Whether a function reads what none of its names shows.
+
+    It imports, matches a pattern of attributes, or formats one: ``"{0.width}".format(settings)``.
+    """
+    formats = not _FORMATTING.isdisjoint(code.co_names) and any(map(_names_a_part, code.co_consts))
+    return formats or any(each.opname in _UNNAMED for each in dis.get_instructions(code))
+
+
+def _names_a_part(constant: object) -> bool:
+    return isinstance(constant, str) and bool(_PART.search(constant))
 
 
 def _is_torchs(frame: types.FrameType) -> bool:
@@ -239,7 +278,7 @@ def _is_trusted_class(kind: type) -> bool:
 
 
 def _settings_of_torch() -> tuple[Any, ...]:
-    """What torch's constructors depend on: the default dtype and device, and hooks on every module.
+    """What constructors ask torch: the default dtype and device, hooks on every module, the process group.
 
     Those of this package only look on.
     """
@@ -252,9 +291,20 @@ def _settings_of_torch() -> tuple[Any, ...]:
         Same(getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)),
         *(torch.is_inference_mode_enabled(), torch.is_grad_enabled(), torch.get_num_threads()),
         *(torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()),
+        *(torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
+        torch.backends.mha.get_fastpath_enabled(),
+        _process_group(),
         *(
             tuple(Same(hook) for hook in each.values() if _root(type(hook).__module__) != _root(__name__))
             for each in hooks
             if isinstance(each, Mapping)
         ),
     )
+
+
+def _process_group() -> Same:
+    """The group of processes in which this one is, of which models ask the size and the rank."""
+    import torch.distributed
+
+    ours = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return Same(torch.distributed.GroupMember.WORLD if ours else None)
