@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, zip_longest
 
 from pytest_ckpt_compat._core.changes import Change, Severity
@@ -12,6 +12,7 @@ from pytest_ckpt_compat._core.patterns import Fold, fold
 from pytest_ckpt_compat._core.rules import BY_KIND
 from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
 from pytest_ckpt_compat._core.verdict import Verdict
+from pytest_ckpt_compat._report.brief import brief
 from pytest_ckpt_compat._report.refusals import refusal
 from pytest_ckpt_compat._report.settings_rows import settings_lines
 
@@ -49,7 +50,16 @@ def rows(verdict: Verdict, full: bool = False) -> tuple[Row, ...]:
     groups: dict[tuple[object, ...], list[Change]] = {}
     for alike, changes in groupby(verdict.changes, _alike):  # to compare takes less than to hash
         groups.setdefault(alike, []).extend(changes)
-    return tuple(row for changes in groups.values() for row in _rows(changes, verdict, full))
+    found = (row for changes in groups.values() for row in _rows(changes, verdict, full))
+    return tuple(found if full else map(_readable, found))
+
+
+def _readable(row: Row) -> Row:
+    """The row with no more of its patterns and keys than can be read."""
+    subject = brief(row.subject)
+    if subject == row.subject:
+        return row
+    return replace(row, subject=subject, note="   ".join(filter(None, (row.note, "(-vv prints all)"))))
 
 
 def _alike(change: Change) -> tuple[object, ...]:
