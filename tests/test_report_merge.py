@@ -195,6 +195,15 @@ def test_what_two_shards_disagree_about_is_named(
             )
             for state in ("ok", "warning", "before", "skipped", "unknown")
         ),
+        *(
+            (
+                "net-v1",
+                {"checkpoint": {"compatible": own}},
+                "net-v1 is ok, and not compatible by its own word",
+            )
+            for own in (False, None)
+        ),
+        ("net-v1", {"compatible": None}, "compatible is None"),
     ],
 )
 def test_no_report_says_more_than_its_checkpoints_do(

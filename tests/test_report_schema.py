@@ -22,6 +22,7 @@ def test_a_failure_without_a_reason_is_refused() -> None:
     entry = {
         "id": "a",
         "state": "ok",
+        "compatible": True,
         "headline": "OK a",
         "text": "",
         "where": "",

@@ -25,6 +25,8 @@ _REDO = "write it with ckpt-compat check --report FILE.json"
 
 #: Severities of which no change is, by the state of its checkpoint; where a state is not here, ``_FAILING``.
 _FAILING = frozenset((Severity.ERROR.value, Severity.INCOMPLETE.value))
+#: States of what is not compatible by its own word, or of which nobody knows.
+_STATES_BY = {False: ("broken", "unknown"), None: ("skipped", "unknown")}
 _DENIED_BY = {"broken": frozenset[str](), "unknown": frozenset((Severity.ERROR.value,))}
 
 _MAYBE: Form = (str, type(None))
@@ -48,6 +50,7 @@ _RULE: Form = {"pattern": str, "used": bool, "taken_by": str}
 _CHECKPOINT: Form = {
     "id": str,
     "state": frozenset(STATES),
+    "compatible": (bool, type(None)),
     "headline": str,
     "text": str,
     "where": str,
@@ -63,6 +66,7 @@ _CHECKPOINT: Form = {
     "page?": str,
 }
 _REPORT: Form = {
+    "compatible": bool,
     "compared": str,
     "against": _MAYBE,
     "migrations": {"broken": [str], "repaired": dict, "unused": [str]},
@@ -149,6 +153,8 @@ def _require_entries(data: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{visible(each['id'])} is {each['state']}, and has a change that is {min(worst)}"
             )
+        if each["state"] not in _STATES_BY.get(each["compatible"], STATES):
+            raise ValueError(f"{visible(each['id'])} is {each['state']}, and not compatible by its own word")
 
 
 def _shown(lines: Collection[str]) -> tuple[str, ...]:
