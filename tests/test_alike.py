@@ -39,6 +39,24 @@ def test_a_break_that_several_share_is_one_block() -> None:
     )
 
 
+def unread(identifier: str, problem: str = "HTTP 503") -> Entry:
+    """A checkpoint whose server gives no answer."""
+    detail = f"https://hub/{identifier}.pt: it cannot be fetched ({problem}); check the address"
+    change = {"rule": "CK905", "kind": "unreadable", "old": [], "new": [], "detail": detail}
+    line = f"CK905 {identifier}: {detail}"
+    data = {"old": {"source": ""}, "changes": [change], "notes": []}
+    return Entry(identifier, "unknown", line, line, data=data)
+
+
+def test_many_that_cannot_be_read_for_one_cause_are_one_block() -> None:
+    found = alike.blocks([unread("a"), unread("b", "HTTP 500"), *(unread(f"run-{at}") for at in range(2))])
+    assert found == [
+        "CK905 a and 2 more: https://hub/a.pt: it cannot be fetched (HTTP 503); check the address\n"
+        "  same:   run-0, run-1",
+        unread("b", "HTTP 500").text,
+    ]
+
+
 def test_one_alone_is_as_it_was() -> None:
     entries = [broken("a"), broken("b", "tail.weight")]
     assert alike.blocks(entries) == [each.text for each in entries]

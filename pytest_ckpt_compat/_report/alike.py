@@ -113,7 +113,7 @@ def _nameless(text: str, entry: Entry) -> str:
 
     An expression of its own for each of a thousand names costs more than to look whether it is needed.
     """
-    name, source = visible(entry.id), visible(str((entry.data.get("old") or {}).get("source") or ""))
+    name, source = visible(entry.id), visible(_source(entry))
     begun = re.match(_BEFORE_ID, text)
     if begun and text.startswith(f"{name}: ", begun.end()):
         text = f"{text[: begun.end()]}*{text[begun.end() + len(name) :]}"
@@ -124,3 +124,10 @@ def _nameless(text: str, entry: Entry) -> str:
     if source and source in text:
         text = re.sub(rf"(?<![\w./-]){re.escape(source)}(?![\w/-])", "*", text)
     return text
+
+
+def _source(entry: Entry) -> str:
+    """The path of the checkpoint; of one that could not be read, what the error begins with."""
+    told = str((entry.data.get("old") or {}).get("source") or "")
+    unread = (each["detail"] for each in entry.data.get("changes", ()) if each.get("kind") == "unreadable")
+    return told or str(next(unread, "")).partition(": ")[0]
