@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import threading
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -122,6 +124,36 @@ def test_what_a_constructor_puts_in_place_of_a_method_stays(monkeypatch: pytest.
     with Once().kept():
         monkeypatch.setattr(socket.socket, "connect", _blocked)
     assert socket.socket.connect is _blocked
+
+
+def test_a_method_that_takes_more_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suite, or a library of green threads, has one of its own in place of the socket's."""
+    got: list[object] = []
+    monkeypatch.setattr(
+        socket.socket, "connect", lambda own, address, timeout=None: got.extend((address, timeout))
+    )
+    once = Once()
+    with once.kept() as built, socket.socket() as opened:
+        connect: Any = opened.connect
+        connect(address=("127.0.0.1", 1), timeout=3)
+        built.append(nn.Linear(1, 1, device="meta"))
+    assert got == [("127.0.0.1", 1), 3]
+    assert once.module is not None
+
+
+def test_a_method_that_is_kept_keeps_no_addresses(server: Server) -> None:
+    with Once().kept():
+        connect = socket.socket.connect
+    addresses = [("127.0.0.1", server.server_port) for _ in range(3)]
+    for address in addresses:
+        with socket.socket() as opened:
+            connect(opened, address)
+    kept = [
+        each
+        for each in addresses
+        if any(isinstance(by, deque | list) for by in gc.get_referrers(each) if by is not addresses)
+    ]
+    assert len(kept) <= 1
 
 
 def test_what_cannot_be_downloaded_is_tried_once(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,15 +64,15 @@ def _zeros(tensor: torch.Tensor, storages: dict[int, torch.UntypedStorage]) -> t
 
 
 @contextlib.contextmanager
-def _connections() -> Iterator[list[object]]:
-    """The addresses to which this process opens connections over the network in the context.
+def _connections() -> Iterator[Collection[object]]:
+    """The last address to which this process opened a connection over the network in the context, if any.
 
     An audit hook would see them, too. But Python keeps it for good and calls it at each ``id()``, which took
     a tenth of a check.
     """
     import _socket
 
-    found: list[object] = []
+    found: deque[object] = deque(maxlen=1)  # a constructor may keep the method, and connect for long
     with contextlib.ExitStack() as exchanged:
         for kind in _socket.socket.__subclasses__():  # whatever is called socket.socket now
             for name in ("connect", "connect_ex"):
@@ -94,13 +95,12 @@ def _exchanged(kind: type, name: str, method: Callable[..., Any]) -> Iterator[No
             setattr(kind, name, own)
 
 
-def _noting(connect: Callable[..., Any], found: list[object]) -> Callable[..., Any]:
+def _noting(connect: Callable[..., Any], found: deque[object]) -> Callable[..., Any]:
     """The method of a socket, which notes the addresses that are on the network."""
 
     @functools.wraps(connect)
-    def noting(own: Any, address: object) -> Any:
-        if isinstance(address, tuple):
-            found.append(address)
-        return connect(own, address)
+    def noting(own: Any, *args: Any, **kwargs: Any) -> Any:  # others may have put theirs in place of it
+        found.extend(each for each in (*args, *kwargs.values()) if isinstance(each, tuple))
+        return connect(own, *args, **kwargs)
 
     return noting
