@@ -71,6 +71,12 @@ def pytest_configure(config):
         os.environ["CONTROLLER"] = str(os.getpid())
 
 
+@pytest.fixture(autouse=True)
+def early_trouble(request):
+    if os.environ.get("TROUBLE") == "setup" and request.node.name == "test_third":
+        os._exit(3)
+
+
 @pytest.fixture
 def trouble():
     kind = os.environ.get("TROUBLE")
@@ -209,6 +215,22 @@ def test_a_worker_that_dies_takes_no_verdict_along(project: Path) -> None:
     assert "unused    " not in ran.out
     assert _GONE not in ran.out
     assert ran.states == _ALL | {"third": "unknown"}
+
+
+def test_a_worker_that_dies_in_a_fixture_leaves_a_checkpoint_unknown(
+    project: Path, command: Callable[..., Printed]
+) -> None:
+    (project / "test_b.py").write_text(_TEST_B.replace(', kwargs={"classes": 7}', ""), encoding="utf-8")
+    ran = run(project, "-n2", "--dist=load", TROUBLE="setup")
+    assert ran.code == pytest.ExitCode.TESTS_FAILED, ran.out
+    others = {name: state for name, state in _ALL.items() if name != "third"}
+    assert ran.states == others | {"broken": "ok", "test_a.py::test_third": "unknown"}
+    assert json.loads((project / "report.json").read_text(encoding="utf-8"))["compatible"] is False
+    assert command("report", "merge", "report.json").code == 2
+    ran = run(project, "-n2", "--dist=load", "--ckpt-update", TROUBLE="setup")
+    assert "every snapshot is up to date" not in ran.out
+    ran = run(project, "--dist=load", "--ckpt-update", "-k", "not third")
+    assert "every snapshot is up to date" in ran.out
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing is killed by a signal there")

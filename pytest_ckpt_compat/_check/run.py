@@ -264,10 +264,17 @@ def _write(contributions: Sequence[Contribution], context: Context, full: bool) 
     ]
     lines, failed = [line for some, _ in done for line in some], any(bad for _, bad in done)
     if context.update and not lines:
-        states = {entry.state for each in contributions for entry in each.entries}
-        up_to_date = states and states.isdisjoint(("broken", "unknown"))
+        up_to_date = _is_all_known(contributions)
         lines.append("every snapshot is up to date" if up_to_date else "no snapshot was written")
     return lines, failed
+
+
+def _is_all_known(contributions: Sequence[Contribution]) -> bool:
+    """Whether every checkpoint was looked at or skipped, and none is broken; not where a worker died."""
+    entries = [entry for each in contributions for entry in each.entries]
+    told = {entry.id for entry in entries}.union(*(each.skipped for each in contributions))
+    known = told.issuperset(identifier for each in contributions for identifier in each.ids)
+    return bool(entries) and known and {each.state for each in entries}.isdisjoint(("broken", "unknown"))
 
 
 def _written(

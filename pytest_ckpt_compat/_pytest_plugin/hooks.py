@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_ckpt_compat._pytest_plugin.keys import PARTIAL, SESSION, is_marked, is_of_a_command
+from pytest_ckpt_compat._pytest_plugin.keys import LOST, PARTIAL, SESSION, is_marked, is_of_a_command
 from pytest_ckpt_compat._registry.names import CONTRIBUTION, OWN_FILE, PROJECT_FILES, SIGNATURE
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ class Reports:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        #: Tests whose workers have told which checkpoints they register.
+        self._begun: set[str] = set()
 
     def __dir__(self) -> list[str]:
         """The hooks alone: pluggy and pytest look at everything that an object says it has."""
@@ -127,8 +129,12 @@ class Reports:
             return  # "rerun", of pytest-rerunfailures: what the test's last run finds counts
         if contribution is not None:
             session_of(self._config).collect(contribution)
+        if report.when == "setup":
+            self._begun.add(report.nodeid)
         elif report.when not in ("setup", "call", "teardown"):  # xdist's report of a dead worker
             self._config.stash[PARTIAL] = True
+            if report.nodeid not in self._begun:  # nobody knows its checkpoints
+                self._config.stash.setdefault(LOST, []).append(report.nodeid)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Notes that a run is not complete: a skipped module may register checkpoints."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
 #: On the configuration, where some test was deselected, not collected, or died with its worker.
 PARTIAL: pytest.StashKey[bool] = pytest.StashKey()
+#: On the configuration: the tests that died with their worker before it told which checkpoints they register.
+LOST: pytest.StashKey[list[str]] = pytest.StashKey()
 #: On an item: the checkpoints that it registers.
 REGISTRATIONS: pytest.StashKey[tuple[Registration, ...]] = pytest.StashKey()
 

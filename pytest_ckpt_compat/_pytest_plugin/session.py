@@ -14,7 +14,7 @@ from pytest_ckpt_compat._core.changes import Severity
 from pytest_ckpt_compat._core.internal import in_a_line
 from pytest_ckpt_compat._pytest_plugin.completeness import ran_everything, was_stopped
 from pytest_ckpt_compat._pytest_plugin.items import CheckpointFile, collector_of
-from pytest_ckpt_compat._pytest_plugin.keys import PARTIAL, REGISTRATIONS
+from pytest_ckpt_compat._pytest_plugin.keys import LOST, PARTIAL, REGISTRATIONS
 from pytest_ckpt_compat._pytest_plugin.registrations import Node, Registrations
 from pytest_ckpt_compat._registry import project_file
 from pytest_ckpt_compat._registry.names import MARKER, PARAMETER
@@ -210,7 +210,10 @@ class Session:
         session.exitstatus = code
 
     def _unreached(self, session: pytest.Session) -> list[Contribution]:
-        """The checkpoints that a run which was stopped did not come to; of xdist's, nobody knows which."""
+        """The checkpoints that a run which was stopped did not come to; of xdist's, nobody knows which.
+
+        Nor is known which those are whose test died with its worker while it was set up.
+        """
         from pytest_ckpt_compat._check.contribution import Contribution
 
         if session.config.getoption("collectonly"):
@@ -219,6 +222,8 @@ class Session:
         found = [each.id for item in session.items for each in item.stash.get(REGISTRATIONS, ())]
         if was_stopped(session) and session.config.pluginmanager.hasplugin("dsession"):
             found = ["the rest of the run"]
+        lost: list[str] = self.config.stash.get(LOST, [])
+        found += lost
         left = tuple(identifier for identifier in dict.fromkeys(found) if identifier not in known)
         some = left or self.deselected
         return [Contribution(partial=True, ids=left, deselected=self.deselected)] if some else []
