@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 
 from pytest_ckpt_compat._renames import infer
 
-from .models import Specs, batch_norm, conv, linear, merged, norm, pairs, renamed, resnet, spec
+from .models import (
+    Specs,
+    batch_norm,
+    conv,
+    kinds,
+    linear,
+    merged,
+    norm,
+    pairs,
+    renamed,
+    resnet,
+    spec,
+    transformer,
+)
 
 
 def by_name(specs: Specs) -> Specs:
@@ -195,3 +209,75 @@ def test_a_block_that_seems_to_have_jumped_over_equal_ones_is_ambiguous(depth: i
 
     for one, other in ((model(0), model(1)), (model(1), model(0))):
         assert not {"likely", "certain"} & set(confidences(one, other).values())
+
+
+def feature_extractor(depth: int, prefix: str) -> Specs:
+    """Layers that are alone in their numbered modules; all but the first two are equal."""
+    sizes = [(16, 1, 10), (16, 16, 3), *((16, 16, 2) for _ in range(depth - 2))]
+    return {f"{prefix}convs.{n}.conv.weight": spec(*size) for n, size in enumerate(sizes)}
+
+
+@pytest.mark.parametrize("order", [dict, by_name])
+@pytest.mark.parametrize(("before", "after"), [(6, 5), (5, 7)])
+def test_a_layer_alone_in_its_block_keeps_its_number(
+    before: int, after: int, order: Callable[[Specs], Specs]
+) -> None:
+    old = merged(feature_extractor(before, "extractor."), transformer())
+    new = merged(feature_extractor(after, ""), transformer())
+    found = {change.old[0]: change for change in infer(order(old), new) if change.kind == "renamed"}
+    assert len(found) == min(before, after)
+    assert all(change.old[0] == f"extractor.{change.new[0]}" for change in found.values())
+    assert "ambiguous" not in {change.confidence for change in found.values()}
+
+
+def decoder(depth: int, prefix: str, proj: str = "proj") -> Specs:
+    blocks = [
+        merged(
+            linear(f"{prefix}layers.{n}.attn.{proj}", 32, 32),
+            norm(f"{prefix}layers.{n}.attn_norm", 32),
+            linear(f"{prefix}layers.{n}.fc", 64, 32),
+            norm(f"{prefix}layers.{n}.final_norm", 32),
+        )
+        for n in range(depth)
+    ]
+    return merged({f"{prefix}words.weight": spec(50, 32)}, norm(f"{prefix}final_norm", 32), *blocks)
+
+
+@pytest.mark.parametrize("order", [dict, by_name])
+def test_a_norm_that_blocks_have_by_its_name_is_not_one_of_blocks_that_came(
+    order: Callable[[Specs], Specs],
+) -> None:
+    found = pairs(order(decoder(4, "decoder.")), decoder(6, "", "out"))
+    assert found["decoder.final_norm.weight"] == "final_norm.weight"
+
+
+def test_the_last_block_keeps_its_number_where_further_ones_came() -> None:
+    found = confidences(decoder(4, "decoder."), decoder(6, "", "out"))
+    assert {key: found[key] for key in found if key.startswith("decoder.layers.")} == {
+        key: "likely" for key in decoder(4, "decoder.") if key.startswith("decoder.layers.")
+    }
+
+
+def test_a_layer_that_grew_is_not_one_of_a_block_that_came() -> None:
+    old, new = decoder(4, ""), decoder(5, "")
+    old |= linear("pooler.proj", 32, 32)
+    new |= linear("pooler.proj", 33, 32)
+    assert kinds(old, new) == {"head-resized": 2, "missing": 8}
+
+
+@pytest.mark.parametrize("pooler", ["pooler", "trunk.pooler", "quartz"])
+def test_a_part_is_judged_for_itself_where_another_was_replaced(pooler: str) -> None:
+    old = merged(decoder(4, ""), linear("pooler.proj", 32, 32), *(linear(f"embed.{n}", 7, 9) for n in "abcd"))
+    other = [linear(f"embed.{n}", 6, 8) for n in "uvwx"]
+    new = merged(decoder(4, ""), linear(f"{pooler}.proj", 32, 32), *other)
+    found = {change.old[0]: change.confidence for change in infer(old, new) if change.old and change.new}
+    assert found == (
+        {} if pooler == "pooler" else {f"pooler.proj.{name}": "likely" for name in ("weight", "bias")}
+    )
+
+
+def test_a_layer_with_another_name_is_not_judged_for_itself() -> None:
+    old = merged(decoder(4, ""), linear("pooler.proj", 32, 32), *(linear(f"embed.{n}", 7, 9) for n in "abcd"))
+    other = [linear(f"embed.{n}", 6, 8) for n in "uvwx"]
+    new = merged(decoder(4, ""), linear("quartz.mix", 32, 32), *other)
+    assert "renamed" not in kinds(old, new)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._renames.match.assignment import assigned
@@ -19,11 +19,14 @@ from pytest_ckpt_compat._renames.match.candidates import (
     transposed_kinds,
     unit_nodes,
 )
-from pytest_ckpt_compat._renames.match.doubts import Doubt, note, with_free_partners
+from pytest_ckpt_compat._renames.match.doubts import Doubt, Numbered, note
 from pytest_ckpt_compat._renames.match.evidence import Weights, given, weighed
 from pytest_ckpt_compat._renames.match.exchanges import Exchanger
+from pytest_ckpt_compat._renames.match.free_partners import with_free_partners
+from pytest_ckpt_compat._renames.match.further_blocks import without_strays
 from pytest_ckpt_compat._renames.match.groups import Groups, nested_share
 from pytest_ckpt_compat._renames.match.learnt import Teacher
+from pytest_ckpt_compat._renames.match.nearer_names import with_nearer_names
 from pytest_ckpt_compat._renames.units.units import Unit
 
 if TYPE_CHECKING:
@@ -104,11 +107,19 @@ def align(
     support = _support(old_nodes, new_nodes, problem.pairs, modules)
     starts = (problem.base, problem.base + weights.modules * support)
     found = max((problem.settle(start) for start in starts), key=lambda each: each.objective)
-    found = _improve(problem, found, Exchanger(old_nodes, new_nodes, problem.pairs, problem.teacher.ordinals))
     sides = old_nodes, new_nodes
-    names = problem.given["name"]
-    doubts = with_free_partners(found.pairs, found.score, names, found.chosen, sides, found.doubts)
+    numbered = Numbered(sides)
+    found = _improve(problem, found, Exchanger(*sides, problem.pairs, problem.teacher.ordinals), numbered)
+    found = problem.of_choice(without_strays(found.pairs, found.score, found.chosen, sides), found)
+    costs = repeat(_costs(problem, found), _MOST_LOOKS // max(len(found.chosen), 1))
+    doubts = with_free_partners(found.pairs, found.score, found.chosen, sides, found.doubts, costs, numbered)
+    doubts = with_nearer_names(found.pairs, problem.given["name"], found.chosen, sides, doubts)
     return replace(found, doubts=doubts, measures=problem.measures(found.chosen), ordered=ordered)
+
+
+def _costs(problem: _Problem, found: Alignment) -> Callable[[Ints], float]:
+    """Returns a function that says by how much the objective of another choice is lower."""
+    return lambda changed: found.objective - problem.objective(changed)
 
 
 @dataclass(frozen=True)
@@ -147,6 +158,12 @@ class _Problem:
         """Returns the sum of the chosen pairs' scores, by which assignments are compared."""
         return float((self.base[chosen] + weighed(self.teacher.among(chosen), self.weights)).sum())
 
+    def of_choice(self, chosen: Ints, found: Alignment) -> Alignment:
+        """Returns the alignment with other chosen pairs."""
+        if chosen is found.chosen:
+            return found
+        return replace(found, chosen=chosen, score=self.score(chosen), objective=self.objective(chosen))
+
     def unordered(self, chosen: Ints) -> float:
         """Returns the objective without the evidence from order."""
         return float(weighed(self.measures(chosen), replace(self.weights, **_NO_ORDER, numbers=0.0)).sum())
@@ -164,7 +181,7 @@ class _Problem:
         return Alignment(self.pairs, self.score(chosen), chosen, self.objective(chosen))
 
 
-def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger) -> Alignment:
+def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger, numbered: Numbered) -> Alignment:
     """Tries alternatives while the objective gains, and notes the cheapest one of each node."""
     # Different proposals lead to equal assignments, and a round repeats most of the one before.
     objective, unordered = _remembered(problem.objective), _remembered(problem.unordered)
@@ -180,7 +197,7 @@ def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger) -> Align
             cost = best - value
             if exchanger.crosses_names(proposal, chosen):
                 cost = min(cost, unordered(chosen) - unordered(changed))
-            note(doubts, found.pairs, chosen, changed, cost)
+            note(doubts, found.pairs, chosen, changed, cost, numbered)
         if best == found.objective:
             break
         score = problem.score(chosen)
