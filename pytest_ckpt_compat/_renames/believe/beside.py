@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from pytest_ckpt_compat._renames.units.paths import modules_of
+from pytest_ckpt_compat._renames.units.paths import around
 from pytest_ckpt_compat._renames.units.units import Unit
 
 
@@ -21,9 +21,11 @@ def explained_beside(
     moved: Sequence[tuple[int, int]],
     counted: tuple[Collection[int], Collection[int]],
 ) -> dict[tuple[int, int], float]:
-    """Returns, for each match, the matched share of the changed layers of the module around it.
+    """Returns, for each match, the matched share of what changed in the module around it.
 
-    It is the innermost one that is on both sides and keeps as many layers as changed; 0 if there is none.
+    It is the innermost module that is on both sides and keeps as many layers as changed; 0 if there is none.
+    A part of it that went as a whole, while one with a layer of the same name came, is judged for itself: the
+    share is that of the two parts, if larger.
 
     Args:
         old: units of the old side.
@@ -35,13 +37,31 @@ def explained_beside(
     ours, theirs = _held(old, counted[0]), _held(new, counted[1])
     remained = _held(old, [a for a, _ in kept])
     stayed = {module for module, number in remained.items() if number >= max(ours[module], theirs[module])}
-    around = {(a, b): stayed.intersection(modules_of(old[a].path), modules_of(new[b].path)) for a, b in moved}
-    matched = Counter(module for modules in around.values() for module in modules)
-    shares = {module: matched[module] / max(ours[module], theirs[module], 1) for module in matched}
-    return {
-        pair: min(shares[max(modules, key=len)], 1.0) if modules else 0.0 for pair, modules in around.items()
+    common = {(a, b): stayed.intersection(around(old[a].path), around(new[b].path)) for a, b in moved}
+    matched = Counter(module for modules in common.values() for module in modules)
+    parts = {
+        (a, b): _parts(old[a].path, new[b].path, max(modules, key=len))
+        for (a, b), modules in common.items()
+        if modules
     }
+    among = Counter(parts.values())
+    result = {}
+    for a, b in moved:
+        module = max(common[a, b], key=len, default="")
+        result[a, b] = matched[module] / max(ours[module], theirs[module], 1) if module else 0.0
+        one, other = parts.get((a, b), ("", ""))
+        alike = old[a].path.rpartition(".")[2] == new[b].path.rpartition(".")[2]
+        if one and alike and not remained[one] and not remained[other]:
+            result[a, b] = max(result[a, b], among[one, other] / max(ours[one], theirs[other], 1))
+    return {pair: min(share, 1.0) for pair, share in result.items()}
+
+
+def _parts(one: str, other: str, module: str) -> tuple[str, str]:
+    """The parts of a module around both paths in which they lie."""
+    depth = module.count(".") + 2 if module else 1
+    return ".".join(one.split(".")[:depth]), ".".join(other.split(".")[:depth])
 
 
 def _held(units: Sequence[Unit], counted: Collection[int]) -> Counter[str]:
-    return Counter(module for index in counted for module in modules_of(units[index].path))
+    """Counts the given units in each module, and each as a part of its own."""
+    return Counter(module for index in counted for module in (*around(units[index].path), units[index].path))
