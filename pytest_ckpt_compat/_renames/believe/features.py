@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from pytest_ckpt_compat._renames.believe.amid import amid_others
 from pytest_ckpt_compat._renames.believe.beside import explained_beside
 from pytest_ckpt_compat._renames.believe.blocks import block_maps, more_of_the_same
 from pytest_ckpt_compat._renames.believe.elsewhere import contradicted
@@ -62,6 +63,8 @@ class Features:
         torn: whether it takes the layer out of its block, of which most are in another one.
         outnamed: whether a layer that is left over has the partner's numbers, which this one has not, and a
             name nearer to it.
+        amid: whether it is a vector in a module that came or went with other layers.
+        composed: whether the layer has more than its main tensor.
     """
 
     name: float
@@ -85,6 +88,8 @@ class Features:
     contradicted: bool = False
     torn: bool = False
     outnamed: bool = False
+    amid: bool = False
+    composed: bool = False
 
 
 def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tuple[int, int], Features]:
@@ -104,7 +109,8 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     here = explained_beside(old, new, kept, moved, counted)
     blocks = block_maps(old, new, chosen)
     frequency = Counter(unit.kind for units in (old, new) for unit in units)
-    alike = interchangeable(old, new, chosen)
+    amid = amid_others(old, new, chosen, resized)
+    alike = interchangeable(old, new, [pair for pair in chosen if pair not in amid])
     reused = reused_names(old, new, chosen)
     vouchers = Vouchers(old, new, chosen)
     strangers = {
@@ -144,6 +150,8 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             contradicted=(a, b) in against,
             torn=(a, b) in apart,
             outnamed=doubt is not None and doubt.nearer,
+            amid=(a, b) in amid,
+            composed=len(old[a].tensors) > 1,
         )
     return result
 

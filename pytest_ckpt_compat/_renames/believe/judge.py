@@ -72,6 +72,14 @@ def judge(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tu
     return judged
 
 
+def _is_lone_norm(evidence: Features) -> bool:
+    """Whether it is a vector of a layer, and one side has nothing left over that changed.
+
+    A model's head is exchanged for another one, its norm hardly.
+    """
+    return evidence.dimensions < MATRIX and evidence.composed and evidence.whole >= EXPLAINED
+
+
 def _is_kin(evidence: Features) -> bool:
     """Whether more than shape and place speaks for a match."""
     return evidence.between or max(evidence.name, evidence.modules) >= KINSHIP
@@ -87,13 +95,14 @@ def _judged(
 ) -> dict[tuple[int, int], Judgement]:
     probability = probability_of(evidence)
     unlike = not _is_kin(evidence) and evidence.dimensions < KERNEL
-    stranger = unlike and not expected
+    stranger = unlike and not expected and not _is_lone_norm(evidence)
     if probability < POSSIBLE or (stranger and evidence.dimensions < MATRIX):
         return {}
     if (
         probability < LIKELY
         or stranger
         or evidence.tossed
+        or evidence.amid
         or evidence.contradicted
         or evidence.opposed
         or evidence.cost < TIED

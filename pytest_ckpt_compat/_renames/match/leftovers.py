@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pytest_ckpt_compat._core.heads import is_head
 from pytest_ckpt_compat._renames.units.paths import numbers, template
 from pytest_ckpt_compat._renames.units.tokens import Names
-from pytest_ckpt_compat._renames.units.units import Unit
+from pytest_ckpt_compat._renames.units.units import MATRIX, Unit
 
 #: Most pairs compared. More unmatched units than that are not the change of a head.
 _MOST_PAIRS = 10_000
@@ -49,7 +49,8 @@ def resized(
     found: dict[int, int] = {}
     for alike, a, b in ranked:
         if homes.get(_parent(old[a].path)) != _parent(new[b].path):
-            enough = math.inf if _is_renumbered(old[a].path, new[b].path) else _ALIKE
+            doubtful = len(old[a].main.shape) < MATRIX or _is_renumbered(old[a].path, new[b].path)
+            enough = math.inf if doubtful else _ALIKE
         else:
             enough = 0.0 if ends_model(old[a], old) and ends_model(new[b], new) else _ALIKE_IN_MODULE
         if alike >= enough and a not in found and b not in found.values():
