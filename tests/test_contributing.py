@@ -55,6 +55,7 @@ def test_every_format_is_recognized_and_tested(name: str) -> None:
 PARTS = {
     "alike",
     "bare",
+    "brief",
     "comment",
     "difference",
     "findings",
