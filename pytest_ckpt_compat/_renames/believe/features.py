@@ -17,6 +17,7 @@ from pytest_ckpt_compat._renames.believe.parts import NEARLY_ALL, explained_part
 from pytest_ckpt_compat._renames.believe.reused_names import reused_names
 from pytest_ckpt_compat._renames.believe.several import one_of_several
 from pytest_ckpt_compat._renames.believe.torn import torn
+from pytest_ckpt_compat._renames.believe.vocabulary import over_vocabulary
 from pytest_ckpt_compat._renames.believe.vouchers import Vouchers
 from pytest_ckpt_compat._renames.match.alignment import Alignment
 from pytest_ckpt_compat._renames.match.leftovers import grown
@@ -65,6 +66,7 @@ class Features:
             name nearer to it.
         amid: whether it is a vector in a module that came or went with other layers.
         composed: whether the layer has more than its main tensor.
+        vocabulary: whether it is a head that has the shape of an embedding that stayed.
     """
 
     name: float
@@ -90,6 +92,7 @@ class Features:
     outnamed: bool = False
     amid: bool = False
     composed: bool = False
+    vocabulary: bool = False
 
 
 def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tuple[int, int], Features]:
@@ -123,6 +126,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     several = one_of_several(old, new, chosen)
     against = set() if all(found.ordered) else contradicted(old, new, chosen, alike)
     apart = torn(old, new, chosen)
+    vocabulary = over_vocabulary(old, new, kept, moved, found.ordered)
     result: dict[tuple[int, int], Features] = {}
     for index, (a, b) in enumerate(chosen):
         if (a, b) in kept:
@@ -152,6 +156,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             outnamed=doubt is not None and doubt.nearer,
             amid=(a, b) in amid,
             composed=len(old[a].tensors) > 1,
+            vocabulary=(a, b) in vocabulary,
         )
     return result
 

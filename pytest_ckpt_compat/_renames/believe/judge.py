@@ -95,7 +95,7 @@ def _judged(
 ) -> dict[tuple[int, int], Judgement]:
     probability = probability_of(evidence)
     unlike = not _is_kin(evidence) and evidence.dimensions < KERNEL
-    stranger = unlike and not expected and not _is_lone_norm(evidence)
+    stranger = unlike and not (expected or evidence.vocabulary or _is_lone_norm(evidence))
     if probability < POSSIBLE or (stranger and evidence.dimensions < MATRIX):
         return {}
     if (

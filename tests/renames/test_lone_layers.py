@@ -1,6 +1,8 @@
-"""Norms and other vectors, whose length is the width of the model and says little."""
+"""Layers that alone got another name: norms, whose length is the width of the model, and heads."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 
@@ -108,3 +110,41 @@ def test_a_norm_left_over_in_a_block_that_went_is_no_rival() -> None:
     new = merged(model(3, "backbone."), linear("fusion.embed", 50, 5), norm("fusion.final_norm", 32))
     found = confidences(old, new)
     assert {found[f"layers.{n}.final_norm.weight"] for n in range(3)} == {"likely"}
+
+
+def language_model(head: str, rows: int = 50, embedding: str = "embed_in") -> Specs:
+    return merged(
+        {f"{embedding}.weight": spec(50, 32)}, transformer_blocks(), norm("norm", 32), {head: spec(rows, 32)}
+    )
+
+
+def transformer_blocks() -> Specs:
+    return {key: value for key, value in transformer().items() if key.startswith("blocks.")}
+
+
+@pytest.mark.parametrize("order", [dict, by_name])
+def test_a_lone_head_with_a_row_for_each_word_is_likely_that_head(order: Callable[[Specs], Specs]) -> None:
+    found = confidences(order(language_model("embed_out.weight")), language_model("lm_head.weight"))
+    assert found == {"embed_out.weight": "likely"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (language_model("embed_out.weight", 51), language_model("lm_head.weight", 51)),  # not the words
+        (
+            language_model("embed_out.weight", embedding="table"),
+            language_model("lm_head.weight", embedding="table"),
+        ),
+        (
+            {"rank.weight": spec(50, 32)} | language_model("embed_out.weight"),  # a third of this shape
+            {"rank.weight": spec(50, 32)} | language_model("lm_head.weight"),
+        ),
+        (
+            {"shared.weight": spec(50, 32)} | language_model("norm.scale", 3),  # no head
+            language_model("norm.scale", 3) | {"moon_gate.weight": spec(50, 32)},
+        ),
+    ],
+)
+def test_another_lone_matrix_of_the_shape_of_an_embedding_is_a_possibility(old: Specs, new: Specs) -> None:
+    assert set(confidences(old, new).values()) == {"ambiguous"}
