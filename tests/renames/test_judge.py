@@ -101,7 +101,6 @@ SURE = Features(
         ({"opposed": True}, "opposed"),
         ({"several": True}, "one of several"),
         ({"torn": True}, "torn"),
-        ({"outnamed": True}, "other nearer"),
         ({"other_class": True}, "other class"),
     ],
 )

@@ -60,6 +60,16 @@ def test_blocks_that_came_beside_it_say_nothing_of_a_lone_norm() -> None:
     assert pairs(old, new) == {"norm.weight": "quartz.weight", "norm.bias": "quartz.bias"}
 
 
+def test_two_lone_norms_take_no_partner_twice() -> None:
+    old = merged(BODY, norm("norm", 32), norm("last", 32))
+    new = merged(transformer(depth=6), norm("quartz", 32), norm("marble", 32))
+    del new["norm.weight"], new["norm.bias"]
+    moved = [change for change in infer(old, new) if change.old and change.new]
+    assert sorted(key for change in moved for key in change.new) == sorted(
+        {*norm("quartz", 32), *norm("marble", 32)}
+    )
+
+
 def test_of_a_norm_beside_a_part_that_was_replaced_nothing_is_told() -> None:
     old = merged(BODY, norm("norm", 32), linear("neck.mix", 5, 7))
     new = merged(BODY, norm("quartz", 32), linear("bridge.blend", 6, 9))
@@ -79,6 +89,13 @@ def test_a_norm_in_a_module_that_came_is_a_possibility(came: str) -> None:
 def test_a_norm_in_a_module_that_only_got_another_name_is_that_norm() -> None:
     old = merged(BODY, norm("tail.last_norm", 32), linear("tail.rank", 2, 32))
     assert set(confidences(old, renamed(old, ("tail", "stem"))).values()) == {"certain"}
+
+
+def test_a_norm_beside_a_matrix_that_came_with_it_is_that_norm() -> None:
+    old = merged(BODY, norm("tail.last_norm", 32), linear("tail.rank", 2, 32), linear("tail.mix", 7, 9))
+    new = merged(BODY, norm("stem.last_norm", 32), linear("stem.rank", 2, 32), linear("stem.fold", 6, 8))
+    found = confidences(old, merged(new, linear("stem.view", 5, 4)))
+    assert found["tail.last_norm.weight"] == "likely"
 
 
 def test_a_norm_beside_layers_that_grew_kept_its_place() -> None:
@@ -139,6 +156,12 @@ def test_a_lone_head_with_a_row_for_each_word_is_likely_that_head(order: Callabl
         (
             {"rank.weight": spec(50, 32)} | language_model("embed_out.weight"),  # a third of this shape
             {"rank.weight": spec(50, 32)} | language_model("lm_head.weight"),
+        ),
+        (
+            merged(
+                {"embed.weight": spec(32, 32)}, norm("norm", 32), {"embed_out.weight": spec(32, 32)}
+            ),  # a square
+            merged({"embed.weight": spec(32, 32)}, norm("norm", 32), {"lm_head.weight": spec(32, 32)}),
         ),
         (
             {"shared.weight": spec(50, 32)} | language_model("norm.scale", 3),  # no head

@@ -265,14 +265,17 @@ def test_a_layer_that_grew_is_not_one_of_a_block_that_came() -> None:
     assert kinds(old, new) == {"head-resized": 2, "missing": 8}
 
 
+@pytest.mark.parametrize("inside", ["", "net.", "net.deep."])
 @pytest.mark.parametrize("pooler", ["pooler", "trunk.pooler", "quartz"])
-def test_a_part_is_judged_for_itself_where_another_was_replaced(pooler: str) -> None:
+def test_a_part_is_judged_for_itself_where_another_was_replaced(pooler: str, inside: str) -> None:
     old = merged(decoder(4, ""), linear("pooler.proj", 32, 32), *(linear(f"embed.{n}", 7, 9) for n in "abcd"))
     other = [linear(f"embed.{n}", 6, 8) for n in "uvwx"]
     new = merged(decoder(4, ""), linear(f"{pooler}.proj", 32, 32), *other)
+    others = linear("stem", 5, 3) if inside else {}
+    old, new = ({f"{inside}{key}": value for key, value in side.items()} | others for side in (old, new))
     found = {change.old[0]: change.confidence for change in infer(old, new) if change.old and change.new}
     assert found == (
-        {} if pooler == "pooler" else {f"pooler.proj.{name}": "likely" for name in ("weight", "bias")}
+        {} if pooler == "pooler" else {f"{inside}pooler.proj.{name}": "likely" for name in ("weight", "bias")}
     )
 
 

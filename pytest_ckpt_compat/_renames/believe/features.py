@@ -62,8 +62,6 @@ class Features:
         contradicted: whether a sibling has the name that layers of its name got elsewhere, and the file no
             order.
         torn: whether it takes the layer out of its block, of which most are in another one.
-        outnamed: whether a layer that is left over has the partner's numbers, which this one has not, and a
-            name nearer to it.
         amid: whether it is a vector in a module that came or went with other layers.
         composed: whether the layer has more than its main tensor.
         vocabulary: whether it is a head that has the shape of an embedding that stayed.
@@ -89,7 +87,6 @@ class Features:
     tossed: bool = False
     contradicted: bool = False
     torn: bool = False
-    outnamed: bool = False
     amid: bool = False
     composed: bool = False
     vocabulary: bool = False
@@ -153,7 +150,6 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             tossed=a in alike and not all(found.ordered) and measures["ordinals"][index] <= 0,
             contradicted=(a, b) in against,
             torn=(a, b) in apart,
-            outnamed=doubt is not None and doubt.nearer,
             amid=(a, b) in amid,
             composed=len(old[a].tensors) > 1,
             vocabulary=(a, b) in vocabulary,

@@ -133,7 +133,6 @@ Obstacle = Literal[
     "opposed",
     "one of several",
     "torn",
-    "other nearer",
 ]
 
 
@@ -151,7 +150,6 @@ def forbids_certainty(evidence: Features) -> Obstacle | None:
         "opposed": evidence.opposed,
         "one of several": evidence.several,
         "torn": evidence.torn,
-        "other nearer": evidence.outnamed,
     }
     return next((obstacle for obstacle, holds in obstacles.items() if holds), None)
 

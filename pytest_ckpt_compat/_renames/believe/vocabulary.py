@@ -44,4 +44,4 @@ def over_vocabulary(
 def _is_embedding(unit: Unit) -> bool:
     shape = unit.main.shape
     named = any({"embed", "token"}.intersection(segment_tokens(name)) for name in unit.path.split("."))
-    return named and len(unit.tensors) == 1 and len(shape) == MATRIX and shape[0] > shape[1]
+    return named and len(shape) == MATRIX and shape[0] > shape[1]

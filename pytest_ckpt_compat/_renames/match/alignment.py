@@ -26,7 +26,6 @@ from pytest_ckpt_compat._renames.match.free_partners import with_free_partners
 from pytest_ckpt_compat._renames.match.further_blocks import without_strays
 from pytest_ckpt_compat._renames.match.groups import Groups, nested_share
 from pytest_ckpt_compat._renames.match.learnt import Teacher
-from pytest_ckpt_compat._renames.match.nearer_names import with_nearer_names
 from pytest_ckpt_compat._renames.units.units import Unit
 
 if TYPE_CHECKING:
@@ -113,7 +112,6 @@ def align(
     found = problem.of_choice(without_strays(found.pairs, found.score, found.chosen, sides), found)
     costs = repeat(_costs(problem, found), _MOST_LOOKS // max(len(found.chosen), 1))
     doubts = with_free_partners(found.pairs, found.score, found.chosen, sides, found.doubts, costs, numbered)
-    doubts = with_nearer_names(found.pairs, problem.given["name"], found.chosen, sides, doubts)
     return replace(found, doubts=doubts, measures=problem.measures(found.chosen), ordered=ordered)
 
 

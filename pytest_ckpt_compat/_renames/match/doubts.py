@@ -25,13 +25,10 @@ class Doubt:
     Attributes:
         cost: what it costs, in units of the objective.
         other: the new node of that alternative.
-        nearer: whether the numbers in the two paths differ, and a free node of either side has those of the
-            partner, and a name nearer to it.
     """
 
     cost: float
     other: int
-    nearer: bool = False
 
 
 class Numbered:
