@@ -87,6 +87,11 @@ def renamed(specs: Mapping[str, TensorSpec], *replacements: tuple[str, str]) -> 
     return result
 
 
+def by_name(specs: Mapping[str, TensorSpec]) -> Specs:
+    """The same in the order of a safetensors file."""
+    return dict(sorted(specs.items()))
+
+
 def pairs(old: Mapping[str, TensorSpec], new: Mapping[str, TensorSpec]) -> dict[str, str]:
     """Old key -> new key of everything inferred that moved one to one, whatever became of its shape."""
     return {

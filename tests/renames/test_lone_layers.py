@@ -10,6 +10,7 @@ from pytest_ckpt_compat._renames import infer
 from tests.renames.models import (
     Specs,
     batch_norm,
+    by_name,
     kinds,
     linear,
     merged,
@@ -26,10 +27,6 @@ BODY = {key: value for key, value in transformer().items() if not key.startswith
 def confidences(old: Specs, new: Specs) -> dict[str, str]:
     """The confidence of each change of one old key into another."""
     return {change.old[0]: change.confidence for change in infer(old, new) if change.old and change.new}
-
-
-def by_name(specs: Specs) -> Specs:
-    return dict(sorted(specs.items()))
 
 
 @pytest.mark.parametrize("layer", [norm, batch_norm])

@@ -12,6 +12,7 @@ from pytest_ckpt_compat._renames import infer
 from .models import (
     Specs,
     batch_norm,
+    by_name,
     conv,
     kinds,
     linear,
@@ -375,11 +376,6 @@ def test_a_lone_renamed_head() -> None:
 )
 def test_different_models_give_no_renames(old: Specs, new: Specs) -> None:
     assert set(kinds(old, new)) <= {"missing", "unexpected", "resized"}
-
-
-def by_name(specs: Specs) -> Specs:
-    """The order of a safetensors file."""
-    return dict(sorted(specs.items()))
 
 
 def test_blocks_with_the_same_numbers_are_not_ambiguous_because_a_file_is_sorted() -> None:

@@ -12,6 +12,7 @@ from pytest_ckpt_compat._renames import infer
 from .models import (
     Specs,
     batch_norm,
+    by_name,
     conv,
     kinds,
     linear,
@@ -23,11 +24,6 @@ from .models import (
     spec,
     transformer,
 )
-
-
-def by_name(specs: Specs) -> Specs:
-    """The same in the order of a safetensors file."""
-    return dict(sorted(specs.items()))
 
 
 def confidences(old: Specs, new: Specs) -> dict[str, str]:

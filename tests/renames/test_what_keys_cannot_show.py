@@ -10,7 +10,7 @@ from pytest_ckpt_compat._renames import infer
 from pytest_ckpt_compat._renames.believe.torn import torn
 from pytest_ckpt_compat._renames.units.units import units_of
 
-from .models import Specs, batch_norm, conv, linear, merged, norm, pairs, renamed, spec, transformer
+from .models import Specs, batch_norm, by_name, conv, linear, merged, norm, pairs, renamed, spec, transformer
 
 ENDS = linear("stem", 16, 3), linear("head", 5, 16)
 
@@ -18,11 +18,6 @@ ENDS = linear("stem", 16, 3), linear("head", 5, 16)
 def between(*parts: Specs) -> Specs:
     """A model of these parts, with a layer in front and one behind that stay."""
     return merged(ENDS[0], *parts, ENDS[1])
-
-
-def by_name(specs: Specs) -> Specs:
-    """The same in the order of a safetensors file."""
-    return dict(sorted(specs.items()))
 
 
 def told(old: Specs, new: Specs) -> dict[str, tuple[str, str]]:
