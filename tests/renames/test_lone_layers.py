@@ -168,3 +168,14 @@ def test_a_lone_head_with_a_row_for_each_word_is_likely_that_head(order: Callabl
 )
 def test_another_lone_matrix_of_the_shape_of_an_embedding_is_a_possibility(old: Specs, new: Specs) -> None:
     assert set(confidences(old, new).values()) == {"ambiguous"}
+
+
+@pytest.mark.parametrize("order", [dict, by_name])
+def test_what_stayed_is_no_candidate(order: Callable[[Specs], Specs]) -> None:
+    old = merged(BODY, norm("norm", 32), linear("dropout_gate", 32, 32))
+    new = merged(
+        BODY, linear("fusion.embed", 6, 5), norm("fusion.last_norm", 32), linear("quantum_flux", 32, 32)
+    )
+    doubtful = [change for change in infer(order(old), new) if change.confidence == "ambiguous"]
+    assert doubtful
+    assert not old.keys() & {key for change in doubtful for key in change.candidates}

@@ -8,7 +8,7 @@ and different models with known truth. Some things forbid certainty whatever it 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,6 +60,7 @@ def judge(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tu
     changed = features(old, new, found)
     kept = [pair for pair in zip(rows, cols, strict=True) if pair not in changed]
     judged = {pair: Judgement("certain") for pair in kept}
+    stayed = {b for _, b in kept}
     for pair, other in turned_or_exchanged(old, new, kept).items():
         judged[pair] = Judgement("ambiguous", (pair[1], other))
     renamed = {
@@ -68,7 +69,7 @@ def judge(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tu
     several = sum(one != other for one, other in renamed) >= SEVERAL
     for pair, evidence in changed.items():
         expected = several and evidence.complete >= EXPLAINED
-        judged |= _judged(pair, evidence, new, found, expected=expected)
+        judged |= _judged(pair, evidence, new, found, stayed, expected=expected)
     return judged
 
 
@@ -91,7 +92,13 @@ def _own_name(unit: Unit) -> str:
 
 
 def _judged(
-    pair: tuple[int, int], evidence: Features, new: Sequence[Unit], found: Alignment, *, expected: bool
+    pair: tuple[int, int],
+    evidence: Features,
+    new: Sequence[Unit],
+    found: Alignment,
+    stayed: Set[int],
+    *,
+    expected: bool,
 ) -> dict[tuple[int, int], Judgement]:
     probability = probability_of(evidence)
     unlike = not _is_kin(evidence) and evidence.dimensions < KERNEL
@@ -109,7 +116,7 @@ def _judged(
         or evidence.reused
         or evidence.blocks <= 0
     ):
-        return {pair: Judgement("ambiguous", _rivals(new, found, *pair, evidence.reused))}
+        return {pair: Judgement("ambiguous", _rivals(new, found, *pair, evidence.reused, stayed))}
     doubtful = unlike or probability < table.CERTAIN or not found.examined
     sure = not doubtful and not forbids_certainty(evidence)
     return {pair: Judgement("certain" if sure else "likely")}
@@ -154,10 +161,12 @@ def forbids_certainty(evidence: Features) -> Obstacle | None:
     return next((obstacle for obstacle, holds in obstacles.items() if holds), None)
 
 
-def _rivals(new: Sequence[Unit], found: Alignment, a: int, b: int, reused: Sequence[int]) -> tuple[int, ...]:
+def _rivals(
+    new: Sequence[Unit], found: Alignment, a: int, b: int, reused: Sequence[int], stayed: Set[int]
+) -> tuple[int, ...]:
     """Returns the new units that an old one may have become: the chosen one, then those in its block."""
     doubt = found.doubts.get(a)
-    alike = [index for index, unit in enumerate(new) if unit.kind == new[b].kind]
+    alike = [index for index, unit in enumerate(new) if unit.kind == new[b].kind and index not in stayed]
     alike.sort(key=lambda index: numbers(new[index].path) != numbers(new[b].path))
     others = dict.fromkeys((b, *([doubt.other] if doubt else []), *reused, *alike))
     return tuple(others)[:_MOST_RIVALS]
