@@ -455,3 +455,33 @@ def test_the_letters_of_a_joint_layer_are_its_order() -> None:
     for joint, sure in (("qkv", "certain"), ("kqv", "ambiguous")):
         changes = infer({**old, **rest}, {f"m.{joint}.weight": spec(48, 16), **rest})
         assert [each.confidence for each in changes if each.kind == "fused"] == [sure]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "rows"),
+    [
+        ("kqv", "qkv", 96),
+        ("gate_up", "up_gate", 64),
+        ("to_kv", "to_vk", 64),
+        ("left_right", "right_left", 64),
+    ],
+)
+def test_a_joint_layer_whose_name_says_another_order_may_hold_its_rows_as_before(
+    before: str, after: str, rows: int
+) -> None:
+    def model(name: str) -> Specs:
+        blocks = (
+            merged(linear(f"blocks.{n}.attn.{name}", rows, 32), linear(f"blocks.{n}.fc", 16, 32))
+            for n in range(3)
+        )
+        return merged(*blocks, linear("head", 10, 32))
+
+    for old, new in ((before, after), (after, before)):
+        found = [change for change in infer(model(old), model(new)) if change.old and change.new]
+        assert {change.confidence for change in found} == {"ambiguous"}
+
+
+def test_other_words_in_another_order_are_the_same_name() -> None:
+    old = merged(linear("body.proj_in", 8, 4), norm("body.layer_norm", 8), linear("head", 10, 8))
+    new = renamed(old, ("proj_in", "in_proj"), ("layer_norm", "norm_layer"))
+    assert {change.confidence for change in infer(old, new)} == {"certain"}

@@ -21,7 +21,7 @@ from pytest_ckpt_compat._renames.believe.vocabulary import over_vocabulary
 from pytest_ckpt_compat._renames.believe.vouchers import Vouchers
 from pytest_ckpt_compat._renames.match.alignment import Alignment
 from pytest_ckpt_compat._renames.match.leftovers import grown
-from pytest_ckpt_compat._renames.units.tokens import opposed
+from pytest_ckpt_compat._renames.units.tokens import crossed, opposed
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: Share of the layers above which they are most: of those that changed, are matched; of all, are strangers.
@@ -55,7 +55,7 @@ class Features:
         reused: the new units that stayed in a numbered family that it seems to have left or joined as the
             last: its name may have been passed on.
         other_class: whether the layers are of different classes, where these are known.
-        opposed: whether their names have words that exclude each other.
+        opposed: whether their names have words that exclude each other, or have them in another order.
         other_form: whether one has a parameter in another form, as under weight norm.
         several: whether a part beside of equal content kept its name, so that these may be two parts.
         tossed: whether names and structure fit a sibling as well, no name counts, and the file has no order.
@@ -144,7 +144,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             vouched=vouchers.vouch(a, b) and not (foreign and (a, b) in strangers),
             reused=reused.get((a, b), ()),
             other_class=(a, b) in unlike,
-            opposed=opposed(old[a].path, new[b].path),
+            opposed=opposed(old[a].path, new[b].path) or crossed(old[a].path, new[b].path),
             other_form=_parts(old[a]) != _parts(new[b]),
             several=(a, b) in several,
             tossed=a in alike and not all(found.ordered) and measures["ordinals"][index] <= 0,

@@ -265,3 +265,17 @@ def _contradictions(
 ) -> int:
     ours, theirs = {word for word, _ in a}, {word for word, _ in b}
     return sum(bool(ours & group and theirs & group) and not ours & theirs & group for group in groups)
+
+
+@lru_cache(maxsize=1 << 16)
+def crossed(a: str, b: str) -> bool:
+    """Whether the own names of two paths hold words that exclude each other, in another order.
+
+    They are those of joint layers, and say in which order the parts stand: ``kqv`` and ``qkv``.
+    """
+    ours, theirs = (segment_tokens(path.rpartition(".")[2]) for path in (a, b))
+    for group in (*ALTERNATIVES, *OPPOSITES):
+        common = group.intersection(ours, theirs)
+        if [word for word in ours if word in common] != [word for word in theirs if word in common]:
+            return True
+    return False
