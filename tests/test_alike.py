@@ -39,6 +39,14 @@ def test_a_break_that_several_share_is_one_block() -> None:
     )
 
 
+def test_a_file_that_sorts_its_keys_breaks_as_the_one_that_does_not() -> None:
+    one, other = broken("a"), broken("b")
+    changes = [*one.data["changes"], *broken("a", "head.bias").data["changes"]]
+    one = replace(one, data={**one.data, "changes": changes})
+    other = replace(other, data={**other.data, "changes": changes[::-1]})
+    assert alike.groups([one, other]) == [(one, other)]
+
+
 def unread(identifier: str, problem: str = "HTTP 503") -> Entry:
     """A checkpoint whose server gives no answer."""
     detail = f"https://hub/{identifier}.pt: it cannot be fetched ({problem}); check the address"

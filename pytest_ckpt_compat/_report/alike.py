@@ -94,10 +94,14 @@ def _same(others: Sequence[Entry], every: bool) -> str:
 
 
 def _told(entry: Entry) -> tuple[str, ...]:
-    """All that a report says of an entry, without its names; keys, shapes and dtypes as they are."""
+    """All that a report says of an entry, without its names; keys, shapes and dtypes as they are.
+
+    The order of the changes is that of the file, and safetensors sorts its keys: it says nothing.
+    """
     changes = [_change(each, entry) for each in entry.data.get("changes", ())]
     said = (entry.text, *entry.hints, *entry.notes)
-    return (entry.state, json.dumps(changes, sort_keys=True), *(_nameless(each, entry) for each in said))
+    facts = sorted(json.dumps(each, sort_keys=True) for each in changes)
+    return (entry.state, *facts, *(_nameless(each, entry) for each in said))
 
 
 def _change(change: dict[str, object], entry: Entry) -> dict[str, object]:
