@@ -362,7 +362,7 @@ def test_no_pairs_that_compute_the_same(recorded: pytest.Pytester, command: Comm
     printed = command("check")
     assert printed.code == 1
     assert "after the renames it computes something else" in printed.out
-    assert "4 tensors   ambiguous, it could also be lion.weight" in printed.out
+    assert "4 tensors   ambiguous, left.weight could also be lion.weight" in printed.out
     assert "proven" not in printed.out
 
 
@@ -371,7 +371,7 @@ def test_what_has_no_part_in_the_outputs_is_not_proven(net: pytest.Pytester, com
     command("update")
     rename(net)
     printed = command("check")
-    assert "4 tensors   ambiguous, it could also be lion.weight" in printed.out
+    assert "4 tensors   ambiguous, left.weight could also be lion.weight" in printed.out
     assert "note: not proven by outputs: 4 renamed tensors without a part in them" in printed.out
     assert "does not load either, by the same changes; ckpt-compat update records today's" in printed.out
 

@@ -180,8 +180,15 @@ def _pair_note(changes: Sequence[Change]) -> str:
 
 
 def _ambiguous(changes: Sequence[Change]) -> str:
-    rivals = [key for change in changes for key in change.candidates if key not in change.new]
-    return f"ambiguous, it could also be {rivals[0] if rivals else 'a new layer'}"
+    """``ambiguous, it could also be tail.weight``; in a row of several layers, with the key that could."""
+    doubts = ((change, key) for change in changes for key in change.candidates if key not in change.new)
+    change, rival = next(doubts, (changes[0], ""))
+    if not rival:
+        return "ambiguous, it could also be a new layer"
+    layers = {key.rpartition(".")[0] for each in changes for key in each.old}
+    subject = change.old[0] if len(layers) > 1 and len(change.old) == 1 else "it"
+    became = "have kept its name" if rival in change.old else f"be {rival}"
+    return f"ambiguous, {subject} could also {became}"
 
 
 def _key_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterator[Row]:
