@@ -57,8 +57,8 @@ def test_a_head_that_is_dropped_is_proven_by_the_load_that_is_registered(
     assert printed.code == 1
     refused = (
         "not proven: head.weight: the load refuses it (CK101 missing); to start it anew, add "
-        "new['head.weight'] = model.state_dict()['head.weight'] above the return of "
-        "migrate(state_dict, model)"
+        "new['head.weight'] = model.state_dict()['head.weight'] above the return, with "
+        "migrate(state_dict, model) as its signature"
     )
     assert refused in printed.err
     recorded.makepyprojecttoml(SETTINGS + ENTRY + "strict = false\n")

@@ -131,11 +131,12 @@ def test_a_head_that_is_started_anew_ends_green_by_the_advice(folder: Path, comm
     for key in ("head.weight", "head.bias"):
         assert (
             f"ckpt-compat: not proven: {key}: the load refuses it (CK101 missing); to start it anew, add "
-            f"new['{key}'] = model.state_dict()['{key}'] above the return of migrate(state_dict, model)"
+            f"new['{key}'] = model.state_dict()['{key}'] above the return, with "
+            "migrate(state_dict, model) as its signature"
         ) in printed.err.splitlines()
         assert (
             f"# decide: {key}: left out; to start the model's own anew, add new['{key}'] = "
-            f"model.state_dict()['{key}'] above the return of migrate(state_dict, model)"
+            f"model.state_dict()['{key}'] above the return, with migrate(state_dict, model) as its signature"
         ) in unwrapped(printed.out)
     code = printed.out.replace("migrate(state_dict):", "migrate(state_dict, model):").replace(
         "    return new\n",

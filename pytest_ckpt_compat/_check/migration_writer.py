@@ -148,7 +148,8 @@ class Writer:
 
     def anew(self, key: str) -> str:
         """What starts a tensor of the model anew, in the code of this style."""
-        return f"new[{key!r}] = model.state_dict()[{key!r}] above the return of migrate(state_dict, model)"
+        line = f"new[{key!r}] = model.state_dict()[{key!r}]"
+        return f"{line} above the return, with migrate(state_dict, model) as its signature"
 
 
 def compared(traced: proof.Traced) -> tuple[dict[str, str], tuple[str, ...]]:
