@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from pytest_ckpt_compat import Change, Structure, TensorSpec
 from pytest_ckpt_compat._check import migration
 from pytest_ckpt_compat._check.migration_writer import Sides
@@ -69,3 +71,44 @@ def test_a_pattern_of_drops_takes_no_other_key() -> None:
     uneven = steps[:-1]  # of one module, one tensor stays
     joints = joints_for(uneven, keys)
     assert all(not re.fullmatch(joint.pattern, keys[-1]) for joint in joints)
+
+
+def blocks_of(old: int, new: int, kept: str = "", names: tuple[str, str] = ("fc1", "up")) -> Sides:
+    """Blocks with a layer under another name in each, of which the model has fewer, and another layer."""
+    was = [f"blocks.{i}.{name}.weight" for i in range(old) for name in ("norm", names[0])]
+    now = [f"blocks.{i}.{name}.weight" for i in range(new) for name in ("norm", names[1])]
+    left = [key for key in was if key not in now and int(key.split(".")[1]) >= new]
+    moved = {f"blocks.{i}.{names[0]}.weight": f"blocks.{i}.{names[1]}.weight" for i in range(new)}
+    extra = [kept] if kept else []
+    changes = [
+        *(Change("renamed", (a,), (b,), (SPEC,), (SPEC,), "likely") for a, b in moved.items() if a != b),
+        *(Change("unexpected", (key,), old_specs=(SPEC,)) for key in left),
+        *(Change("missing", (), (key,), new_specs=(SPEC,)) for key in extra),
+    ]
+    older, newer = (Structure(dict.fromkeys(keys, SPEC)) for keys in (was, [*now, *extra]))
+    return Sides(older, newer, None, Verdict(tuple(changes), old=older, new=newer))
+
+
+@pytest.mark.parametrize(
+    "sides",
+    [
+        pytest.param(blocks_of(4, 3), id="beside a likely rename"),
+        pytest.param(blocks_of(4, 3, "head.weight"), id="beside a likely rename and a new layer"),
+        pytest.param(blocks_of(4, 3, "first.weight", ("fc1", "fc1")), id="beside a new layer"),
+        pytest.param(blocks_of(4, 3, names=("fc1", "fc1")), id="alone"),
+    ],
+)
+def test_which_block_went_is_said_to_be_unknown_whatever_else_is_open(sides: Sides) -> None:
+    decisions = migration.planned(sides).decisions
+    texts = {each.text for each in decisions if any(key.startswith("blocks.3.") for key in each.old)}
+    (text,) = texts
+    assert "which of them went is not known" in text
+
+
+def test_a_block_of_other_layers_is_not_said_to_have_gone() -> None:
+    """The model has a block of that number: what it lacks there may be what the checkpoint has."""
+    sides = blocks_of(4, 3, "blocks.3.expert.weight", ("fc1", "fc1"))
+    texts = {each.text for each in migration.planned(sides).decisions if each.old}
+    (text,) = texts
+    assert "which of them went" not in text
+    assert "while the model lacks others" in text

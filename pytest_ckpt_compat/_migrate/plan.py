@@ -14,7 +14,7 @@ from pytest_ckpt_compat._core.ties import Source, sources
 from pytest_ckpt_compat._migrate import shapes
 from pytest_ckpt_compat._migrate.squares import doubted_squares
 from pytest_ckpt_compat._migrate.steps import CHOSEN, COPY, DROP, MOVE, Decision, Op, Plan, Step
-from pytest_ckpt_compat._migrate.templates import segmented
+from pytest_ckpt_compat._migrate.templates import is_number, segmented
 from pytest_ckpt_compat._renames.units.parametrized import MAGNITUDE, MAIN, Parametrized, parametrized
 
 #: Kinds that need no step: a load copes with them, or they are about something else than keys.
@@ -38,6 +38,8 @@ _HOOKED = "a hook of the model has a part in it, and the keys do not show which"
 _LACKS = "nothing is known to want it, while the model lacks others: drop it, or say what it became"
 #: and where each of the model's may have its source among those that are in doubt.
 _IN_DOUBT = "whether anything wants it depends on what is in doubt: settle that first, or drop it"
+#: Said of a tensor of a numbered block where others like it stay.
+_FEWER = "there are fewer of these blocks now, and which of them went is not known: drop it, or move it"
 #: Said of a tensor of the model that nothing in the checkpoint is known to become.
 NO_SOURCE = (
     "nothing in the checkpoint is known to become it: say what does (--choose OLD=NEW), "
@@ -239,8 +241,8 @@ def settled(plan: Plan, old: Structure, new: Structure) -> Plan:
     decisions = list(plan.decisions)
     lacking = _lacking(decisions, doubtful, new)
     drops = [step for step in live if step.op == DROP and step.evidence != CHOSEN]
-    blocks = _forms_that_stay(drops, old)
-    kept = {step: _why_kept(step, lacking, blocks, old) for step in drops}
+    blocks, gone = _forms_that_stay(drops, old), _in_blocks_that_went(drops, old, new)
+    kept = {step: _why_kept(step, lacking, blocks, gone, old) for step in drops}
     kept = {step: why for step, why in kept.items() if why}
     live = [step for step in live if step not in kept]
     copies = {key for step in doubtful for key in step.rivals}  # of which that step says all
@@ -276,15 +278,30 @@ def _form(key: str, old: Structure) -> object:
     return (segments, old.tensors[key].shape) if None in segments else key
 
 
-def _why_kept(step: Step, lacking: str, blocks: set[object], old: Structure) -> str:
-    """Why it is not certain that what a step drops is of no use; "" if it is."""
+def _in_blocks_that_went(drops: Sequence[Step], old: Structure, new: Structure) -> set[str]:
+    """The keys of numbered modules that are dropped as a whole, where the model has none of that number."""
+    dropped = {key for step in drops for key in step.old}
+    stays = {module for key in (*old.tensors.keys() - dropped, *new.tensors) for module in _numbered(key)}
+    return {key for key in dropped if not stays.issuperset(_numbered(key))}
+
+
+def _numbered(key: str) -> Iterator[str]:
+    """The numbered modules that a key is in: ``stages.1`` and ``stages.1.blocks.0``."""
+    parts = key.split(".")
+    return (".".join(parts[: i + 1]) for i, part in enumerate(parts[:-1]) if is_number(part))
+
+
+def _why_kept(step: Step, lacking: str, blocks: set[object], gone: set[str], old: Structure) -> str:
+    """Why it is not certain that what a step drops is of no use; "" if it is.
+
+    That a whole block went says more than that something else is open, too: it stays open after that.
+    """
     if any(_COMPANION.search(key) and not key.endswith(EXTRA_STATE) for key in step.old):
         return "it says how another tensor is to be read: merge it into that one before you load"
-    if lacking:
-        return lacking
-    if any(_form(key, old) in blocks for key in step.old):
-        return "there are fewer of these blocks now, and which of them went is not known: drop it, or move it"
-    return ""
+    like_others = any(_form(key, old) in blocks for key in step.old)
+    if like_others and gone.issuperset(step.old):
+        return _FEWER
+    return lacking or (_FEWER if like_others else "")
 
 
 def _unhindered(live: Sequence[Step], old: Structure) -> tuple[list[Step], list[Step]]:
