@@ -87,7 +87,7 @@ def test_a_head_of_another_size_does_not_lead_to_a_lenient_load(
     assert printed.err.splitlines() == [
         "ckpt-compat: no code is written: nothing is certain; all of it is in the lines that begin with # "
         "decide",
-        f"ckpt-compat: for code, leave in what is so: ckpt-compat migrate net.pt {model} "
+        f"ckpt-compat: for code, run it with the choices that are right: ckpt-compat migrate net.pt {model} "
         "--choose head.weight= --choose head.bias=",
     ]
 
@@ -173,7 +173,7 @@ def test_a_checkpoint_that_loads_leniently_gets_no_empty_function(
         "ckpt-compat: no code is written: nothing is certain; all of it is in the lines that begin with # "
         "decide",
         "ckpt-compat: it loads as it is registered, with strict=False, and without what these lines name",
-        "ckpt-compat: for code, leave in what is so: ckpt-compat migrate net-v1 "
+        "ckpt-compat: for code, run it with the choices that are right: ckpt-compat migrate net-v1 "
         f"{'' if style == 'function' else f'--style {style} '}--choose old_head.w=",
     ]
 
@@ -187,8 +187,8 @@ def test_one_command_has_a_choice_for_all_that_is_open(folder: Path, command: Co
     torch.save({**body, "head.weight": torch.zeros(9, 8), "head.bias": torch.zeros(9)}, folder / "net.pt")
     first = command("migrate", "net-v1")
     assert "def " not in first.out
-    (line,) = (each for each in first.err.splitlines() if "leave in what is so: " in each)
-    words = shlex.split(line.partition("leave in what is so: ckpt-compat ")[2])
+    (line,) = (each for each in first.err.splitlines() if "run it with the choices that are right: " in each)
+    words = shlex.split(line.partition("run it with the choices that are right: ckpt-compat ")[2])
     assert words == [
         *("migrate", "net-v1", "--choose", "body=encoder"),
         *("--choose", "head.weight=", "--choose", "head.bias="),
@@ -196,7 +196,7 @@ def test_one_command_has_a_choice_for_all_that_is_open(folder: Path, command: Co
     given = command(*words)
     assert '(r"^body\\.", "encoder."),' in given.out
     assert "def migrate(state_dict):" in given.out
-    assert "leave in what is so" not in given.err  # nothing is open that a choice would settle
+    assert "the choices that are right" not in given.err  # nothing is open that a choice would settle
 
 
 def test_a_rename_in_a_checkpoint_that_loads_leniently_is_written(folder: Path, command: Command) -> None:

@@ -216,7 +216,7 @@ def choices(sides: Sides, plan: Plan, arguments: argparse.Namespace) -> list[str
     words += ["--key", arguments.key] if arguments.key else []
     words += ["--style", arguments.style] if arguments.style != "function" else []
     words += [word for each in (*arguments.choose, *options) for word in ("--choose", each)]
-    return [f"for code, leave in what is so: {shlex.join(map(visible, words))}"]
+    return [f"for code, run it with the choices that are right: {shlex.join(map(visible, words))}"]
 
 
 def _left_out(likely: int, undecided: int) -> str:
