@@ -44,6 +44,23 @@ def test_a_lone_head_under_a_strange_name_is_a_possibility() -> None:
     assert set(found.values()) == {"ambiguous"}
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (linear("value", 1, 32), linear("regressor", 1, 32)),
+        (linear("value", 1, 1), linear("gate", 1, 1)),
+        (norm("calibration", 1), norm("gate", 1)),
+    ],
+)
+@pytest.mark.parametrize("order", [dict, by_name])
+def test_a_lone_head_with_one_output_is_no_norm(
+    old: Specs, new: Specs, order: Callable[[Specs], Specs]
+) -> None:
+    body = {key: value for key, value in transformer().items() if not key.startswith("head.")}
+    found = {**kinds(order({**body, **old}), {**body, **new})}
+    assert found == {"missing": 2, "unexpected": 2}
+
+
 def test_a_vector_without_a_bias_may_be_anything() -> None:
     assert kinds({**BODY, "norm.weight": spec(32)}, {**BODY, "quartz.weight": spec(32)}) == {
         "missing": 1,

@@ -280,3 +280,20 @@ def test_a_layer_with_another_name_is_not_judged_for_itself() -> None:
     other = [linear(f"embed.{n}", 6, 8) for n in "uvwx"]
     new = merged(decoder(4, ""), linear("quartz.mix", 32, 32), *other)
     assert "renamed" not in kinds(old, new)
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+@pytest.mark.parametrize("depth", [2, 3, 12])
+def test_an_equal_layer_in_front_may_be_the_one_that_came_where_the_others_moved_on(
+    prefix: str, depth: int
+) -> None:
+    widths = [16 * number for number in range(1, depth + 2)]
+    shapes = list(zip(widths[1:], widths, strict=False))
+    old = merged(linear("stem", 16, 3), *(linear(f"net.{n}", *shape) for n, shape in enumerate(shapes)))
+    moved = [linear(f"{prefix}net.{n}", *shape) for n, shape in enumerate((shapes[0], *shapes))]
+    new = merged(linear(f"{prefix}stem", 16, 3), *moved)
+    for one, other in ((old, new), (new, old)):
+        found = confidences(one, other)
+        assert found.get("net.0.weight", "ambiguous") == "ambiguous"
+        assert found.get("model.net.0.weight", "ambiguous") == "ambiguous"
+        assert any(confidence != "ambiguous" for confidence in found.values())

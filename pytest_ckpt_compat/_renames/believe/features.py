@@ -63,7 +63,7 @@ class Features:
             order.
         torn: whether it takes the layer out of its block, of which most are in another one.
         amid: whether it is a vector in a module that came or went with other layers.
-        composed: whether the layer has more than its main tensor.
+        is_norm: whether it is a vector with a bias or statistics. Of a single number, nobody can say.
         vocabulary: whether it is a head that has the shape of an embedding that stayed.
     """
 
@@ -88,7 +88,7 @@ class Features:
     contradicted: bool = False
     torn: bool = False
     amid: bool = False
-    composed: bool = False
+    is_norm: bool = False
     vocabulary: bool = False
 
 
@@ -151,10 +151,14 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             contradicted=(a, b) in against,
             torn=(a, b) in apart,
             amid=(a, b) in amid,
-            composed=len(old[a].tensors) > 1,
+            is_norm=_is_norm(old[a]),
             vocabulary=(a, b) in vocabulary,
         )
     return result
+
+
+def _is_norm(unit: Unit) -> bool:
+    return len(unit.tensors) > 1 and len(unit.main.shape) == 1 and unit.main.shape[0] > 1
 
 
 def _same(a: Unit, b: Unit) -> bool:

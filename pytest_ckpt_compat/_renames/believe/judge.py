@@ -74,11 +74,11 @@ def judge(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict[tu
 
 
 def _is_lone_norm(evidence: Features) -> bool:
-    """Whether it is a vector of a layer, and one side has nothing left over that changed.
+    """Whether it is a norm, and one side has nothing left over that changed.
 
     A model's head is exchanged for another one, its norm hardly.
     """
-    return evidence.dimensions < MATRIX and evidence.composed and evidence.whole >= EXPLAINED
+    return evidence.is_norm and evidence.whole >= EXPLAINED
 
 
 def _is_kin(evidence: Features) -> bool:

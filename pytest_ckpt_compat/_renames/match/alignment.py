@@ -111,6 +111,7 @@ def align(
     found = _improve(problem, found, Exchanger(*sides, problem.pairs, problem.teacher.ordinals), numbered)
     found = problem.of_choice(without_strays(found.pairs, found.score, found.chosen, sides), found)
     costs = repeat(_costs(problem, found), _MOST_LOOKS // max(len(found.chosen), 1))
+    numbered = numbered.among(found.pairs, found.chosen)
     doubts = with_free_partners(found.pairs, found.score, found.chosen, sides, found.doubts, costs, numbered)
     return replace(found, doubts=doubts, measures=problem.measures(found.chosen), ordered=ordered)
 
@@ -186,6 +187,7 @@ def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger, numbered
     for _ in range(_ROUNDS):
         chosen, best = found.chosen, found.objective
         doubts: dict[int, Doubt] = {}
+        counted = numbered.among(found.pairs, chosen)
         proposals = exchanger.proposals(found.score, chosen)
         for proposal in islice(proposals, _MOST_LOOKS // max(len(chosen), 1)):
             changed = exchanger.carry_out(proposal, found.score, chosen)
@@ -195,7 +197,7 @@ def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger, numbered
             cost = best - value
             if exchanger.crosses_names(proposal, chosen):
                 cost = min(cost, unordered(chosen) - unordered(changed))
-            note(doubts, found.pairs, chosen, changed, cost, numbered)
+            note(doubts, found.pairs, chosen, changed, cost, counted)
         if best == found.objective:
             break
         score = problem.score(chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,15 +40,27 @@ class Numbered:
         self._families = [coded(map(template, side))[1] for side in paths]
         counted = coded(numbers(path) for side in paths for path in side)[1]
         self._numbers = counted[: len(paths[0])], counted[len(paths[0]) :]
+        self._moved: set[tuple[int, int]] = set()
+
+    def among(self, pairs: Candidates, chosen: Ints) -> Numbered:
+        """Returns the same, given the chosen pairs: families of which some have other numbers do not keep them."""
+        rows, cols = pairs.rows[chosen], pairs.cols[chosen]
+        moved = self._numbers[0][rows] != self._numbers[1][cols]
+        families = self._families[0][rows[moved]].tolist(), self._families[1][cols[moved]].tolist()
+        result = copy(self)
+        result._moved = set(zip(*families, strict=True))
+        return result
 
     def others(self, side: int, old: int, new: int, nodes: Ints | int) -> Bools:
         """Whether nodes of a side are in the family of that of a pair, if it kept its number.
 
-        A numbered family keeps its numbers: one with another number is no alternative.
+        A numbered family keeps its numbers: one with another number is no alternative. It is one where others
+        of the family moved on: nobody can say which of two equal ones was put in front of them.
         """
         own = (old, new)[side]
         family, count = self._families[side], self._numbers[side]
-        kept = self._numbers[0][old] == self._numbers[1][new]
+        moved = (int(self._families[0][old]), int(self._families[1][new])) in self._moved
+        kept = self._numbers[0][old] == self._numbers[1][new] and not moved
         others: Bools = (family[nodes] == family[own]) & (count[nodes] != count[own]) & kept
         return others
 
