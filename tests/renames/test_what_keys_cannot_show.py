@@ -485,3 +485,40 @@ def test_other_words_in_another_order_are_the_same_name() -> None:
     old = merged(linear("body.proj_in", 8, 4), norm("body.layer_norm", 8), linear("head", 10, 8))
     new = renamed(old, ("proj_in", "in_proj"), ("layer_norm", "norm_layer"))
     assert {change.confidence for change in infer(old, new)} == {"certain"}
+
+
+# --- single layers among others that stayed --
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+@pytest.mark.parametrize("layer", [lambda path: linear(path, 16, 16), lambda path: norm(path, 16)])
+@pytest.mark.parametrize("home", ["", "pool."])
+def test_a_layer_that_alone_joined_a_module_that_stayed_may_be_another_one(prefix, layer, home) -> None:  # type: ignore[no-untyped-def]
+    rest = merged(linear("cls.out", 7, 16), linear("pool.out", 9, 16))
+    old, new = between(rest, layer(f"{home}dense")), between(rest, layer("cls.dense"))
+    new = {f"{prefix}{key}": value for key, value in new.items()}
+    for one, other in ((old, new), (new, old)):
+        found = {
+            key: confidence
+            for key, (_, confidence) in told(one, other).items()
+            if key.removeprefix(prefix).startswith((f"{home}dense", "cls.dense"))
+        }
+        assert set(found.values()) == {"likely"}
+
+
+def test_a_norm_that_went_at_the_end_may_not_be_the_one_that_came_beside_the_stem() -> None:
+    old = transformer(prefix="")
+    new = {key: value for key, value in old.items() if not key.startswith("norm.")}
+    found = confidences(old, {**new, **norm("patch_embed.norm", 32)})
+    assert found == {"likely"}
+
+
+def test_a_layer_that_got_a_module_of_its_own_is_that_layer() -> None:
+    old, new = between(linear("dense", 16, 16)), between(linear("pool.dense", 16, 16))
+    assert confidences(old, new) == {"certain"}
+
+
+def test_layers_that_joined_a_module_together_are_those_layers() -> None:
+    rest, moved = linear("cls.out", 7, 16), merged(linear("dense", 16, 16), linear("gate", 3, 16))
+    new = between(rest, {f"cls.{key}": value for key, value in moved.items()})
+    assert confidences(between(rest, moved), new) == {"certain"}

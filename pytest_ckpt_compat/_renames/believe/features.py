@@ -16,6 +16,7 @@ from pytest_ckpt_compat._renames.believe.owners import other_layers
 from pytest_ckpt_compat._renames.believe.parts import NEARLY_ALL, explained_parts
 from pytest_ckpt_compat._renames.believe.reused_names import reused_names
 from pytest_ckpt_compat._renames.believe.several import one_of_several
+from pytest_ckpt_compat._renames.believe.strayed import strayed
 from pytest_ckpt_compat._renames.believe.torn import torn
 from pytest_ckpt_compat._renames.believe.vocabulary import over_vocabulary
 from pytest_ckpt_compat._renames.believe.vouchers import Vouchers
@@ -62,6 +63,7 @@ class Features:
         contradicted: whether a sibling has the name that layers of its name got elsewhere, and the file no
             order.
         torn: whether it takes the layer out of its block, of which most are in another one.
+        strayed: whether it alone joined or left a module of which the rest is what it was.
         amid: whether it is a vector in a module that came or went with other layers.
         is_norm: whether it is a vector with a bias or statistics. Of a single number, nobody can say.
         vocabulary: whether it is a head that has the shape of an embedding that stayed.
@@ -87,6 +89,7 @@ class Features:
     tossed: bool = False
     contradicted: bool = False
     torn: bool = False
+    strayed: bool = False
     amid: bool = False
     is_norm: bool = False
     vocabulary: bool = False
@@ -123,6 +126,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     several = one_of_several(old, new, chosen)
     against = set() if all(found.ordered) else contradicted(old, new, chosen, alike)
     apart = torn(old, new, chosen)
+    alone = strayed(old, new, chosen)
     vocabulary = over_vocabulary(old, new, kept, moved, found.ordered)
     result: dict[tuple[int, int], Features] = {}
     for index, (a, b) in enumerate(chosen):
@@ -150,6 +154,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             tossed=a in alike and not all(found.ordered) and measures["ordinals"][index] <= 0,
             contradicted=(a, b) in against,
             torn=(a, b) in apart,
+            strayed=(a, b) in alone,
             amid=(a, b) in amid,
             is_norm=_is_norm(old[a]),
             vocabulary=(a, b) in vocabulary,

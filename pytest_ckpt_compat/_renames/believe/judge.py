@@ -140,6 +140,7 @@ Obstacle = Literal[
     "opposed",
     "one of several",
     "torn",
+    "strayed",
 ]
 
 
@@ -157,6 +158,7 @@ def forbids_certainty(evidence: Features) -> Obstacle | None:
         "opposed": evidence.opposed,
         "one of several": evidence.several,
         "torn": evidence.torn,
+        "strayed": evidence.strayed,
     }
     return next((obstacle for obstacle, holds in obstacles.items() if holds), None)
 
