@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from pytest_ckpt_compat import check
+from pytest_ckpt_compat import check, define
 from pytest_ckpt_compat._core.errors import BuildError
 from pytest_ckpt_compat._definition.names import brief
 
@@ -50,3 +51,26 @@ def test_a_module_of_lightning_that_the_files_hyper_parameters_do_not_build(tmp_
 def test_the_colours_of_a_librarys_message_are_left_out() -> None:
     error = RuntimeError("\x1b[1mdo those steps only if you trust\x1b[0m the file")
     assert brief(error) == "RuntimeError: do those steps only if you trust the file"
+
+
+@pytest.mark.parametrize(
+    ("content", "named", "advice"),
+    [
+        ("class Net(:", "halfway:Net", "make halfway import where the check runs"),
+        ("<<<<<<< HEAD", "halfway:Net", "make halfway import where the check runs"),
+        ("raise KeyError('width')", "halfway:Net", "make halfway import where the check runs"),
+        ("from collections import Nothing", "halfway:Net", "make halfway import where the check runs"),
+        ("import of_no_one.nets", "halfway:Net", "install what gives of_no_one where the check runs, or put"),
+        ("", "of_no_one.nets:Net", "check the name, and that the package is installed or"),
+        ("", "halfway.nets:Net", "check the name, and that the package is installed or"),
+    ],
+)
+def test_a_module_that_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, named: str, advice: str
+) -> None:
+    (tmp_path / "halfway.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "halfway", raising=False)
+    with pytest.raises(BuildError) as raised:
+        define(named)
+    assert f"; {advice}" in str(raised.value)

@@ -83,13 +83,21 @@ def find_attribute(text: str) -> Any:
         raise BuildError(
             text,
             f"importing {module_name} raised {brief(error)}",
-            "check the name, and that the package is installed or its folder is on PYTHONPATH",
+            _what_lets_it_be_imported(module_name, error),
         ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise BuildError(text, f"{module_name} has no attribute {attribute}", "check the spelling")
         found = getattr(found, part)
     return found
+
+
+def _what_lets_it_be_imported(module_name: str, error: BaseException) -> str:
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return f"make {module_name} import where the check runs"
+    if f"{module_name}.".startswith(f"{error.name}."):
+        return "check the name, and that the package is installed or its folder is on PYTHONPATH"
+    return f"install what gives {error.name} where the check runs, or put its folder on PYTHONPATH"
 
 
 def parameters(target: Any) -> Mapping[str, inspect.Parameter]:
