@@ -148,7 +148,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             vouched=vouchers.vouch(a, b) and not (foreign and (a, b) in strangers),
             reused=reused.get((a, b), ()),
             other_class=(a, b) in unlike,
-            opposed=opposed(old[a].path, new[b].path) or crossed(old[a].path, new[b].path),
+            opposed=opposed(old[a].path, new[b].path) or _crossed(old[a], new[b]),
             other_form=_parts(old[a]) != _parts(new[b]),
             several=(a, b) in several,
             tossed=a in alike and not all(found.ordered) and measures["ordinals"][index] <= 0,
@@ -160,6 +160,14 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             vocabulary=(a, b) in vocabulary,
         )
     return result
+
+
+def _crossed(one: Unit, other: Unit) -> bool:
+    """Whether the names of two joint layers say another order of their parts.
+
+    Of one that is taken apart, ``part_order`` tells.
+    """
+    return not one.parts and not other.parts and crossed(one.path, other.path)
 
 
 def _is_norm(unit: Unit) -> bool:

@@ -1,7 +1,7 @@
 """Single layers that seem to have joined or left a module of which the rest is what it was.
 
-``cls.out`` is where it was, and ``cls.dense`` is there now, while ``pool.dense`` or ``dense`` went. Either the
-layer was put there, or it went while another of its shape and name came: nobody can say. A module that came
+``cls.out`` is where it was, and ``cls.dense`` is there now, while ``pool.dense`` or ``dense`` went. Either
+the layer was put there, or it went while another of its shape and name came: nobody can say. A module that came
 around the layer is another thing, and so are several layers that moved together.
 """
 
@@ -17,7 +17,7 @@ from pytest_ckpt_compat._renames.units.units import Unit
 def strayed(
     old: Sequence[Unit], new: Sequence[Unit], chosen: Sequence[tuple[int, int]]
 ) -> set[tuple[int, int]]:
-    """Returns the matches of single layers of which the rest of a module around, of either side, is elsewhere.
+    """Returns the single layers of which the rest of a module around, of either side, is elsewhere.
 
     Args:
         old: units of the old side.

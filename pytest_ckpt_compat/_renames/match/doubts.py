@@ -43,7 +43,7 @@ class Numbered:
         self._moved: set[tuple[int, int]] = set()
 
     def among(self, pairs: Candidates, chosen: Ints) -> Numbered:
-        """Returns the same, given the chosen pairs: families of which some have other numbers do not keep them."""
+        """Returns the same, given the chosen pairs: families do not keep numbers if some have others."""
         rows, cols = pairs.rows[chosen], pairs.cols[chosen]
         moved = self._numbers[0][rows] != self._numbers[1][cols]
         families = self._families[0][rows[moved]].tolist(), self._families[1][cols[moved]].tolist()
