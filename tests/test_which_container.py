@@ -97,6 +97,8 @@ def test_where_nothing_fits_names_and_depth_decide(tmp_path: Path) -> None:
     ("checkpoint", "keys"),
     [
         ({"state_dict": state(), "state_dict_ema": state()}, ("state_dict", "state_dict_ema")),
+        ({"net": state(), "net_ema": state()}, ("net", "net_ema")),
+        ({"ema_weights": state(), "weights": state()}, ("ema_weights", "weights")),
         ({"a": state(), "b": state(), "model": STATISTICS}, ("a", "b")),
         ({0: state(), 1: state()}, ("0", "1")),
     ],

@@ -23,12 +23,16 @@ from pytest_ckpt_compat._readers.state_dict.modules import has_tensors, is_modul
 from pytest_ckpt_compat._readers.state_dict.nothing import SAVE, is_random_state, no_tensors
 from pytest_ckpt_compat._readers.state_dict.quantized import is_packed
 
+_NAMES = (
+    *("model", "model_state", "model_state_dict", "model_weights", "module", "net", "net_state_dict"),
+    *("network", "params", "state_dict", "weights"),
+)
+#: With those of moving averages: where a file has both, neither goes first.
 _MODEL_NAMES = frozenset(
     {
-        *("model", "model_state", "model_state_dict", "model_weights", "module", "net", "net_state_dict"),
-        *("network", "params", "state_dict", "weights"),
-        *("ema", "ema_model", "ema_state_dict", "model_ema", "model_ema_state_dict", "params_ema"),
-        *("state_dict_ema", "g_ema"),
+        *_NAMES,
+        *(form for name in _NAMES for form in (f"{name}_ema", f"ema_{name}")),
+        *("ema", "g_ema", "model_ema_state_dict"),
     }
 )
 
