@@ -1,8 +1,8 @@
 """Single layers that seem to have joined or left a module of which the rest is what it was.
 
 ``cls.out`` is where it was, and ``cls.dense`` is there now, while ``pool.dense`` or ``dense`` went. Either
-the layer was put there, or it went while another of its shape and name came: nobody can say. A module that came
-around the layer is another thing, and so are several layers that moved together.
+the layer was put there, or it went while another of its shape and name came: nobody can say. A module
+that came around the layer is another thing, and so are several layers that moved together.
 """
 
 from __future__ import annotations
