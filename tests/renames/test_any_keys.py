@@ -197,6 +197,11 @@ def test_names_alone_make_no_parametrization() -> None:
         ({f"l.{n}.w": [2] for n in "²³¹٣"}, {f"m.{n}.w": [2] for n in "²³¹٣"}),
         ({"l.13.w": [2, 3], "l.1٣.w": [2, 3]}, {"m.13.w": [2, 3], "m.1٣.w": [2, 3]}),
         ({f"l.{'9' * 5000}.w": [2, 3]}, {f"m.{'9' * 5000}.w": [2, 3]}),
+        # A block that is in a module without a number now, beside the others of its family.
+        (
+            {".0.a": [], ".1.a": [], ".2.a": [0]},
+            {"b": [], "0.in_proj_weight": [], "2.a": [], "a.0.a": [0]},
+        ),
         # Repeated parametrizations of one weight, each with its own buffer.
         (
             {"l.weight": [4, 5], "o.weight": [2, 3]},

@@ -19,7 +19,13 @@ from pytest_ckpt_compat._renames.believe.ranks import increasing, ranks
 from pytest_ckpt_compat._renames.believe.renumbered import numbered_families, sizes
 from pytest_ckpt_compat._renames.believe.reordered import beside_reordered
 from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
-from pytest_ckpt_compat._renames.units.paths import blocks_around, modules_of, natural, without_numbers
+from pytest_ckpt_compat._renames.units.paths import (
+    blocks_around,
+    is_number,
+    modules_of,
+    natural,
+    without_numbers,
+)
 from pytest_ckpt_compat._renames.units.units import Unit
 
 #: What the numbers say: they settle it, make it plausible (the same ones in a family of another size do), or
@@ -262,14 +268,17 @@ def _score(
 
 
 def _beside(module: str, counterparts: Mapping[str, str], ours: Family) -> list[str]:
-    """The counterparts of the blocks beside a module; if those alike are in one parent, its blocks alone."""
+    """The counterparts of the blocks beside a module; if those alike are in one parent, its blocks alone.
+
+    A block that is in a module without a number now, beside them, is none of them.
+    """
     found = [counterparts[each] for each in ours.siblings(module) if counterparts.get(each)]
     parents = {counterparts[each].rpartition(".")[0] for each in ours.alike(module)}
     if len(parents) > 1:
         return found
     depth = counterparts[module].count(".") + 1
     blocks = [".".join(each.split(".")[:depth]) for each in found]
-    return [each for each in blocks if each.rpartition(".")[0] in parents]
+    return [each for each in blocks if each.rpartition(".")[0] in parents and is_number(number_of(each))]
 
 
 def _rising(targets: Sequence[str], family: Sequence[str], theirs: Family) -> bool:
