@@ -18,8 +18,8 @@ from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import proof
 from pytest_ckpt_compat._definition.find import find
-from pytest_ckpt_compat._migrate.choose import chosen
-from pytest_ckpt_compat._migrate.generate import remarks
+from pytest_ckpt_compat._migrate.choose import chosen, offered
+from pytest_ckpt_compat._migrate.generate import hints, remarks
 from pytest_ckpt_compat._migrate.plan import plan_of
 from pytest_ckpt_compat._migrate.python import WIDTH
 from pytest_ckpt_compat._readers import read
@@ -266,3 +266,34 @@ def test_a_renamed_module_keeps_its_version(style: str, tmp_path: Any) -> None:
         state = run(state) if style == "function" else run(state, after)
     after.load_state_dict(state)
     assert after.state_dict()["inner.after.scale"].tolist() == [5.0] * 3
+
+
+def test_a_star_stands_for_no_layer_that_has_another_answer() -> None:
+    """``layer1.0`` and ``stages.0.fc1`` share a number by chance; ``layer1.2`` became none."""
+    became = {
+        f"layer{stage + 1}.{2 * index}.{leaf}": f"stages.{stage}.fc{index + 1}.{leaf}"
+        for stage in range(3)
+        for index in range(2)
+        for leaf in ("weight", "bias")
+    }
+    sides = Structure(dict.fromkeys(became, SPEC)), Structure(dict.fromkeys(became.values(), SPEC))
+    changes = [
+        Change("renamed", (old,), (new,), (SPEC,), (SPEC,), "likely", group=f"{old} -> {new}")
+        for old, new in became.items()
+    ]
+    plan = plan_of(changes, *sides)
+    picked = chosen(plan, offered(plan, *sides), *sides)
+    assert picked.complete
+    assert {step.old[0]: step.new[0] for step in picked.live} == became
+    assert "layer1.0=stages.0.fc1" in hints(plan, tuple(became))
+
+
+def test_what_is_named_for_a_step_keeps_keys_with_an_equals_sign() -> None:
+    old, new = {f"h.{i}.a=b.weight": SPEC for i in range(2)}, {f"k.{i}.c=d.weight": SPEC for i in range(2)}
+    changes = [
+        Change("renamed", (one,), (other,), (SPEC,), (SPEC,), "likely")
+        for one, other in zip(old, new, strict=True)
+    ]
+    sides = Structure(old), Structure(new)
+    plan = plan_of(changes, *sides)
+    assert chosen(plan, offered(plan, *sides), *sides).complete

@@ -9,12 +9,12 @@ from itertools import takewhile
 
 from pytest_ckpt_compat._core.display import count
 from pytest_ckpt_compat._migrate.body import Doubtful
+from pytest_ckpt_compat._migrate.hints import Hint, hints_of
 from pytest_ckpt_compat._migrate.joints import joints_for
 from pytest_ckpt_compat._migrate.moves import renames_for
 from pytest_ckpt_compat._migrate.plan import NO_SOURCE
 from pytest_ckpt_compat._migrate.rules import Rule, Rules, RulesError, applied
 from pytest_ckpt_compat._migrate.steps import COPY, MOVE, Decision, Plan, Step
-from pytest_ckpt_compat._migrate.templates import segmented
 
 #: Other keys that an ambiguous step might mean, as many as are named.
 _SHOWN = 3
@@ -63,8 +63,8 @@ def doubtful_rules(plan: Plan, keys: Sequence[str]) -> tuple[Doubtful, ...]:
     likely = [step for step in plan.doubtful if step.confidence == "likely"]
     settled = {key for step in plan.live for key in step.old}
     left = [key for key in keys if key not in settled]
-    rules = _rules(likely, left, 0)
-    return tuple(Doubtful(rule, _evidence(rule), _hints(rule, plan)) for rule in rules.all if rule.steps)
+    rules, hint_of = _rules(likely, left, 0), hints_of(plan)
+    return tuple(Doubtful(rule, _evidence(rule), _hints(rule, hint_of)) for rule in rules.all if rule.steps)
 
 
 def _evidence(rule: Rule) -> tuple[str, ...]:
@@ -72,48 +72,23 @@ def _evidence(rule: Rule) -> tuple[str, ...]:
     return Counter(step.evidence for step in rule.steps).most_common(1)[0][0]
 
 
-def _hints(rule: Rule, plan: Plan) -> tuple[str, ...]:
+def _hints(rule: Rule, hint_of: Mapping[Step, Hint]) -> tuple[str, ...]:
     """What ``--choose`` is given to accept a rule: keys, or modules, with ``*`` for each number.
 
     One module stands for all that is in it, where a choice of it means nothing else.
     """
-    single = {step: _hint(step) for step in rule.steps}
-    inside: dict[str, set[str]] = {}
-    for step, hint in single.items():
-        inside.setdefault(_module(step), set()).add(hint)
-    also = {_module(step) for step in plan.doubtful if step not in single}
+    single = {step: hint_of[step] for step in rule.steps}
+    inside: dict[Hint, set[Hint]] = {}
+    for hint in single.values():
+        inside.setdefault(hint.module(), set()).add(hint)
+    also = {hint.module() for step, hint in hint_of.items() if step not in single}
     return tuple(
         dict.fromkeys(
-            above if len(inside[above]) > 1 and not any(_below(each, above) for each in also) else hint
-            for step, hint in single.items()
-            for above in (_module(step),)
+            str(above if len(inside[above]) > 1 and not any(each.is_below(above) for each in also) else hint)
+            for hint in single.values()
+            for above in (hint.module(),)
         )
     )
-
-
-def _module(step: Step) -> str:
-    """``down1=enc1``: the modules that a step is in, without what is below both under one name."""
-    left, right = (side.split(".") for side in f"{_hint(step)}=".split("=")[:2])
-    while min(len(left), len(right)) > 1 and left[-1] == right[-1]:
-        left, right = left[:-1], right[:-1]
-    return f"{'.'.join(left)}={'.'.join(right)}"
-
-
-def _below(module: str, above: str) -> bool:
-    """Whether a choice of ``above`` is about ``module``, too, in the form of ``_module``."""
-    pairs = zip(module.split("="), above.split("="), strict=True)
-    return all(f"{one}.".startswith(f"{other}.") for one, other in pairs)
-
-
-def _hint(step: Step) -> str:
-    old, new = step.old[0], step.new[0] if step.new else ""
-    (before, numbers), (after, others) = segmented(old), segmented(new)
-    if numbers != others:
-        return f"{old}={new}"
-    left, right = (["*" if each is None else each for each in segments] for segments in (before, after))
-    if step.op == MOVE and min(len(left), len(right)) > 1 and left[-1] == right[-1]:
-        left, right = left[:-1], right[:-1]
-    return f"{'.'.join(left)}={'.'.join(right)}"
 
 
 def remarks(plan: Plan, keys: Iterable[str] = ()) -> tuple[str, ...]:
@@ -128,7 +103,7 @@ def remarks(plan: Plan, keys: Iterable[str] = ()) -> tuple[str, ...]:
 
 def hints(plan: Plan, keys: Sequence[str]) -> tuple[str, ...]:
     """What ``--choose`` may be given for all that is open, as the remarks and comments name it."""
-    ambiguous = (_hint(step) for step in plan.doubtful if step.confidence == "ambiguous")
+    ambiguous = (str(hint) for step, hint in hints_of(plan).items() if step.confidence == "ambiguous")
     likely = (hint for each in doubtful_rules(plan, keys) for hint in each.hints)
     dropped = (_group_hint(members, keys) for members in _grouped(plan.decisions).values())
     return tuple(dict.fromkeys(filter(None, (*ambiguous, *likely, *dropped))))
@@ -136,7 +111,8 @@ def hints(plan: Plan, keys: Sequence[str]) -> tuple[str, ...]:
 
 def open_lines(plan: Plan) -> Iterator[str]:
     """What stands in the way of applying a plan as a whole, a line each."""
-    likely = {_hint(step): step for step in reversed(plan.doubtful) if step.confidence == "likely"}
+    hint_of = hints_of(plan)
+    likely = {str(hint_of[step]): step for step in reversed(plan.doubtful) if step.confidence == "likely"}
     for hint, step in reversed(likely.items()):
         became = f"{step.old[0]} -> {', '.join(step.new)}"
         yield f"{became} is likely, not certain: --choose {shlex.quote(hint)} accepts it"
@@ -145,6 +121,7 @@ def open_lines(plan: Plan) -> Iterator[str]:
 
 def _ambiguous(plan: Plan) -> Iterator[str]:
     groups: dict[str, list[Step]] = {}
+    hint_of = hints_of(plan)
     for step in plan.doubtful:
         if step.confidence == "ambiguous":
             groups.setdefault(step.group or f"{step.old[0]} -> {', '.join(step.new)}", []).append(step)
@@ -154,7 +131,7 @@ def _ambiguous(plan: Plan) -> Iterator[str]:
         rest = f", {first.old[0]} may also be {_some(others)}" if others else ""
         if first.rivals:
             rest = f", {_some(first.rivals)} may also be {', '.join(first.new)}"
-        single = list(dict.fromkeys(_hint(step) for step in steps))
+        single = list(dict.fromkeys(str(hint_of[step]) for step in steps))
         row = [group.replace(" -> ", "=", 1)]  # of many modules, the row is shorter, and a choice, too
         hint = " ".join(f"--choose '{each}'" for each in (single if len(single) <= _SHOWN else row))
         yield f"{group} ({count(len(steps), 'tensor')}) is possible, not sure{rest}: {hint} if it is so"
