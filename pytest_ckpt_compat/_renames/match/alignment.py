@@ -23,7 +23,7 @@ from pytest_ckpt_compat._renames.match.doubts import Doubt, Numbered, note
 from pytest_ckpt_compat._renames.match.evidence import Weights, given, weighed
 from pytest_ckpt_compat._renames.match.exchanges import Exchanger
 from pytest_ckpt_compat._renames.match.free_partners import with_free_partners
-from pytest_ckpt_compat._renames.match.further_blocks import without_strays
+from pytest_ckpt_compat._renames.match.further_blocks import out_of_further_blocks, outermost_blocks
 from pytest_ckpt_compat._renames.match.groups import Groups, nested_share
 from pytest_ckpt_compat._renames.match.learnt import Teacher
 from pytest_ckpt_compat._renames.units.units import Unit
@@ -107,12 +107,14 @@ def align(
     starts = (problem.base, problem.base + weights.modules * support)
     found = max((problem.settle(start) for start in starts), key=lambda each: each.objective)
     sides = old_nodes, new_nodes
-    numbered = Numbered(sides)
+    blocks = outermost_blocks(old_nodes), outermost_blocks(new_nodes)
+    numbered = Numbered.of(*sides)
     found = _improve(problem, found, Exchanger(*sides, problem.pairs, problem.teacher.ordinals), numbered)
-    found = problem.of_choice(without_strays(found.pairs, found.score, found.chosen, sides), found)
+    chosen = out_of_further_blocks(found.pairs, found.score, found.chosen, sides, blocks)
+    found = problem.of_choice(chosen, found)
     costs = repeat(_costs(problem, found), _MOST_LOOKS // max(len(found.chosen), 1))
     numbered = numbered.among(found.pairs, found.chosen)
-    doubts = with_free_partners(found.pairs, found.score, found.chosen, sides, found.doubts, costs, numbered)
+    doubts = with_free_partners(found.pairs, found.score, found.chosen, blocks, found.doubts, costs, numbered)
     return replace(found, doubts=doubts, measures=problem.measures(found.chosen), ordered=ordered)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
@@ -32,24 +31,33 @@ class Doubt:
     other: int
 
 
+@dataclass(frozen=True)
 class Numbered:
-    """The numbers in the paths of the nodes, and the families that differ in nothing else."""
+    """The numbers in the paths of the nodes, and the families that differ in nothing else.
 
-    def __init__(self, sides: tuple[Sequence[Node], Sequence[Node]]) -> None:
-        paths = [[node.path for node in side] for side in sides]
-        self._families = [coded(map(template, side))[1] for side in paths]
-        counted = coded(numbers(path) for side in paths for path in side)[1]
-        self._numbers = counted[: len(paths[0])], counted[len(paths[0]) :]
-        self._moved: set[tuple[int, int]] = set()
+    Attributes:
+        families: for each node of either side, the number of its family.
+        counts: likewise, which numbers it has in its path, equal for equal ones of both sides.
+        moved: the families, old and new, of which some have other numbers.
+    """
+
+    families: tuple[Ints, Ints]
+    counts: tuple[Ints, Ints]
+    moved: frozenset[tuple[int, int]] = frozenset()
+
+    @classmethod
+    def of(cls, old: Sequence[Node], new: Sequence[Node]) -> Numbered:
+        """Reads the paths of both sides."""
+        families = (coded(template(node.path) for node in side)[1] for side in (old, new))
+        counts = coded(numbers(node.path) for node in (*old, *new))[1]
+        return cls((next(families), next(families)), (counts[: len(old)], counts[len(old) :]))
 
     def among(self, pairs: Candidates, chosen: Ints) -> Numbered:
         """Returns the same, given the chosen pairs: families do not keep numbers if some have others."""
         rows, cols = pairs.rows[chosen], pairs.cols[chosen]
-        moved = self._numbers[0][rows] != self._numbers[1][cols]
-        families = self._families[0][rows[moved]].tolist(), self._families[1][cols[moved]].tolist()
-        result = copy(self)
-        result._moved = set(zip(*families, strict=True))
-        return result
+        moved = self.counts[0][rows] != self.counts[1][cols]
+        families = self.families[0][rows[moved]].tolist(), self.families[1][cols[moved]].tolist()
+        return replace(self, moved=frozenset(zip(*families, strict=True)))
 
     def others(self, side: int, old: int, new: int, nodes: Ints | int) -> Bools:
         """Whether nodes of a side are in the family of that of a pair, if it kept its number.
@@ -58,9 +66,9 @@ class Numbered:
         of the family moved on: nobody can say which of two equal ones was put in front of them.
         """
         own = (old, new)[side]
-        family, count = self._families[side], self._numbers[side]
-        moved = (int(self._families[0][old]), int(self._families[1][new])) in self._moved
-        kept = self._numbers[0][old] == self._numbers[1][new] and not moved
+        family, count = self.families[side], self.counts[side]
+        moved = (int(self.families[0][old]), int(self.families[1][new])) in self.moved
+        kept = self.counts[0][old] == self.counts[1][new] and not moved
         others: Bools = (family[nodes] == family[own]) & (count[nodes] != count[own]) & kept
         return others
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_ckpt_compat._renames.match.candidates import Candidates, Node
+from pytest_ckpt_compat._renames.match.candidates import Candidates
 from pytest_ckpt_compat._renames.match.doubts import Doubt, Numbered
-from pytest_ckpt_compat._renames.match.further_blocks import in_further_blocks, outermost_blocks
+from pytest_ckpt_compat._renames.match.further_blocks import in_further_blocks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ def with_free_partners(
     pairs: Candidates,
     score: Floats,
     chosen: Ints,
-    sides: tuple[Sequence[Node], Sequence[Node]],
+    blocks: tuple[Sequence[str], Sequence[str]],
     doubts: Mapping[int, Doubt],
     costs: Iterator[Callable[[Ints], float]],
     numbered: Numbered,
@@ -35,7 +35,7 @@ def with_free_partners(
         pairs: all candidate pairs.
         score: the score of each, given the chosen ones.
         chosen: indexes of the chosen pairs.
-        sides: the old nodes and the new ones.
+        blocks: the outermost block around each old node, and each new one.
         doubts: the alternatives known so far.
         costs: what another choice costs, as often as it may be asked. It is where the scores prefer another
             one: a chosen pair is no evidence for itself, but for the one in its place.
@@ -43,7 +43,7 @@ def with_free_partners(
     """
     import numpy as np
 
-    free = _Free(pairs, chosen, sides, numbered)
+    free = _Free(pairs, chosen, blocks, numbered)
     result = dict(doubts)
     for part, height, width in pairs.classes:
         table = score[part].reshape(height, width)
@@ -75,17 +75,15 @@ class _Free:
         self,
         pairs: Candidates,
         chosen: Ints,
-        sides: tuple[Sequence[Node], Sequence[Node]],
+        blocks: tuple[Sequence[str], Sequence[str]],
         numbered: Numbered,
     ) -> None:
         import numpy as np
 
-        paths = [[node.path for node in side] for side in sides]
-        blocks = [outermost_blocks(side) for side in sides]
         matched = set(pairs.rows[chosen].tolist()), set(pairs.cols[chosen].tolist())
         self._is_free = [
             np.array([index not in held for index in range(len(side))], dtype=np.bool_)
-            for side, held in zip(paths, matched, strict=True)
+            for side, held in zip(blocks, matched, strict=True)
         ]
         self._is_further = [
             np.isin(np.arange(len(side)), list(in_further_blocks(side, held)))

@@ -32,18 +32,28 @@ def in_further_blocks(blocks: Sequence[str], matched: Set[int]) -> set[int]:
     }
 
 
-def without_strays(
-    pairs: Candidates, score: Floats, chosen: Ints, sides: tuple[Sequence[Node], Sequence[Node]]
+def out_of_further_blocks(
+    pairs: Candidates,
+    score: Floats,
+    chosen: Ints,
+    sides: tuple[Sequence[Node], Sequence[Node]],
+    blocks: tuple[Sequence[str], Sequence[str]],
 ) -> Ints:
     """Returns the chosen pairs; no layer outside of blocks takes one of a further block, if another is free.
 
     What is in such a block came there with the rest of it. A layer that is where it was, in another size,
     takes none at all.
+
+    Args:
+        pairs: all candidate pairs.
+        score: the score of each.
+        chosen: indexes of the chosen pairs.
+        sides: the old nodes and the new ones.
+        blocks: the outermost block around each of them.
     """
     import numpy as np
 
     rows, cols = pairs.rows[chosen].tolist(), pairs.cols[chosen].tolist()
-    blocks = outermost_blocks(sides[0]), outermost_blocks(sides[1])
     both = list(zip(rows, cols, strict=True))
     inside = [(a, b) for a, b in both if blocks[0][a] and blocks[1][b]]
     further = [in_further_blocks(blocks[side], {pair[side] for pair in inside}) for side in (0, 1)]
