@@ -267,6 +267,10 @@ def _contradictions(
     return sum(bool(ours & group and theirs & group) and not ours & theirs & group for group in groups)
 
 
+#: Both.
+_EXCLUSIVE = frozenset((*ALTERNATIVES, *OPPOSITES))
+
+
 @lru_cache(maxsize=1 << 16)
 def crossed(a: str, b: str) -> bool:
     """Whether the own names of two paths hold words that exclude each other, in another order.
@@ -274,7 +278,7 @@ def crossed(a: str, b: str) -> bool:
     They are those of joint layers, and say in which order the parts stand: ``kqv`` and ``qkv``.
     """
     ours, theirs = (segment_tokens(path.rpartition(".")[2]) for path in (a, b))
-    for group in (*ALTERNATIVES, *OPPOSITES):
+    for group in _EXCLUSIVE:
         common = group.intersection(ours, theirs)
         if [word for word in ours if word in common] != [word for word in theirs if word in common]:
             return True
