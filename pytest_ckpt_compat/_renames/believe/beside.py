@@ -38,20 +38,17 @@ def explained_beside(
     remained = _held(old, [a for a, _ in kept])
     stayed = {module for module, number in remained.items() if number >= max(ours[module], theirs[module])}
     common = {(a, b): stayed.intersection(around(old[a].path), around(new[b].path)) for a, b in moved}
+    inner = {pair: max(modules, key=len) for pair, modules in common.items() if modules}
+    parts = {(a, b): _parts(old[a].path, new[b].path, module) for (a, b), module in inner.items()}
     matched = Counter(module for modules in common.values() for module in modules)
-    parts = {
-        (a, b): _parts(old[a].path, new[b].path, max(modules, key=len))
-        for (a, b), modules in common.items()
-        if modules
-    }
     among = Counter(parts.values())
-    result = {}
-    for a, b in moved:
-        module = max(common[a, b], key=len, default="")
-        result[a, b] = matched[module] / max(ours[module], theirs[module], 1) if module else 0.0
-        one, other = parts.get((a, b), ("", ""))
+    result = dict.fromkeys(moved, 0.0)
+    for (a, b), (one, other) in parts.items():
+        module = inner[a, b]
+        if module:
+            result[a, b] = matched[module] / max(ours[module], theirs[module], 1)
         alike = old[a].path.rpartition(".")[2] == new[b].path.rpartition(".")[2]
-        if one and alike and not remained[one] and not remained[other]:
+        if alike and not remained[one] and not remained[other]:
             result[a, b] = max(result[a, b], among[one, other] / max(ours[one], theirs[other], 1))
     return {pair: min(share, 1.0) for pair, share in result.items()}
 
