@@ -27,17 +27,14 @@ def amid_others(
         chosen: the matches.
         grown: those of another size, which count as matched.
     """
-    vectors = {(a, b) for a, b in chosen if _is_vector(old[a]) and old[a].path != new[b].path}
-    known = [*chosen, *grown]
+    vectors = {(a, b) for a, b in chosen if old[a].dimensions < MATRIX and old[a].path != new[b].path}
+    others = {*chosen, *grown} - vectors
     found: set[tuple[int, int]] = set()
     for side, units in enumerate((old, new)):
-        held = Counter(module for unit in units for module in modules_of(unit.path))
-        here = Counter(module for pair in known for module in modules_of(units[pair[side]].path))
-        vouched = {m for pair in known if pair not in vectors for m in modules_of(units[pair[side]].path)}
+        around = [modules_of(unit.path) for unit in units]
+        held = Counter(module for modules in around for module in modules)
+        vouched = {module for pair in others for module in around[pair[side]]}
+        here = Counter(module for pair in vectors for module in around[pair[side]])
         lonely = {module for module, number in here.items() if 2 * number <= held[module]} - vouched
-        found |= {pair for pair in vectors if lonely.intersection(modules_of(units[pair[side]].path))}
+        found |= {pair for pair in vectors if not lonely.isdisjoint(around[pair[side]])}
     return found
-
-
-def _is_vector(unit: Unit) -> bool:
-    return sum(size > 1 for size in unit.main.shape) < MATRIX

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_ckpt_compat._renames.believe.amid import amid_others
@@ -116,12 +116,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     alike = interchangeable(old, new, [pair for pair in chosen if pair not in amid])
     reused = reused_names(old, new, chosen)
     vouchers = Vouchers(old, new, chosen)
-    strangers = {
-        pair
-        for pair, name, modules in zip(chosen, measures["name"], measures["modules"], strict=True)
-        if max(name, modules) < KINSHIP
-    }
-    foreign = len(strangers) > _MOST * len(chosen)
+    foreign = _foreign(chosen, measures)
     unlike = other_layers(old, new, chosen)
     several = one_of_several(old, new, chosen)
     against = set() if all(found.ordered) else contradicted(old, new, chosen, alike)
@@ -143,9 +138,9 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             rarity=math.log2((len(old) + len(new)) / frequency[old[a].kind]) / 10,
             distinct=float(a not in alike),
             cost=doubt.cost if doubt else math.inf,
-            dimensions=sum(size > 1 for size in old[a].main.shape),
+            dimensions=old[a].dimensions,
             between=measures["neighbours"][index] >= 1,
-            vouched=vouchers.vouch(a, b) and not (foreign and (a, b) in strangers),
+            vouched=vouchers.vouch(a, b) and (a, b) not in foreign,
             reused=reused.get((a, b), ()),
             other_class=(a, b) in unlike,
             opposed=opposed(old[a].path, new[b].path) or _crossed(old[a], new[b]),
@@ -160,6 +155,15 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             vocabulary=(a, b) in vocabulary,
         )
     return result
+
+
+def _foreign(
+    chosen: Sequence[tuple[int, int]], measures: Mapping[str, Sequence[float]]
+) -> set[tuple[int, int]]:
+    """The matches for which nothing but shape and place speaks, if they are most."""
+    kinship = map(max, measures["name"], measures["modules"])
+    strangers = {pair for pair, likeness in zip(chosen, kinship, strict=True) if likeness < KINSHIP}
+    return strangers if len(strangers) > _MOST * len(chosen) else set()
 
 
 def _crossed(one: Unit, other: Unit) -> bool:

@@ -19,7 +19,7 @@ from pytest_ckpt_compat._renames.believe.features import KINSHIP, Features, feat
 from pytest_ckpt_compat._renames.believe.turned import turned_or_exchanged
 from pytest_ckpt_compat._renames.match.alignment import Alignment
 from pytest_ckpt_compat._renames.units.paths import numbers, without_numbers
-from pytest_ckpt_compat._renames.units.units import Unit
+from pytest_ckpt_compat._renames.units.units import MATRIX, Unit
 
 #: A match is told from this probability on: then it is rather true than not.
 LIKELY = 0.5
@@ -36,7 +36,7 @@ TIED = 0.4
 
 #: Where nothing but shape and place speaks for a match, a length and the sizes of a matrix agree by accident;
 #: the former says nothing, the latter is a possibility. A kernel's shape hardly ever does.
-MATRIX, KERNEL = 2, 3
+KERNEL = 3
 
 #: Least number of new names of other layers from which on one without a common word is no accident, if no
 #: layer is left over. Their own names count, each once, and not those of the modules around.

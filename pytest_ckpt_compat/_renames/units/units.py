@@ -87,6 +87,11 @@ class Unit:
         """Spec of the main tensor."""
         return self.tensors[0].spec
 
+    @property
+    def dimensions(self) -> int:
+        """How many of the sizes of the main tensor are above 1."""
+        return sum(size > 1 for size in self.main.shape)
+
     @cached_property
     def kind(self) -> tuple[object, ...]:
         """A value that is equal for units that can hold the same numbers, as often."""
