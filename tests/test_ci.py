@@ -19,11 +19,18 @@ pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="the script
 _COMMAND = """#!/bin/sh
 case "$(basename "$0") $*" in *"$FAILS"*) exit 1 ;; esac
 """
-#: Makes a virtual environment of such commands.
+#: Installs some of them after the project itself.
+_PIP = f"""{_COMMAND}
+cp "$(dirname "$0")/python" .venv/bin/ckpt-compat
+sleep 0.3
+for name in mypy ruff sphinx-build; do cp "$(dirname "$0")/python" ".venv/bin/$name"; done
+echo "Successfully installed mypy pytest-ckpt-compat ruff" >> "${{PIP_LOG:-/dev/null}}"
+"""
+#: Makes a virtual environment.
 _PYTHON = f"""{_COMMAND}
 mkdir -p .venv/bin
-cd .venv/bin
-for name in pip python mypy ruff sphinx-build ckpt-compat; do cp "$(dirname "$0")/apt-get" "$name"; done
+cp "$(dirname "$0")/apt-get" .venv/bin/python
+cp "$(dirname "$0")/pip" .venv/bin/pip
 """
 
 
@@ -53,7 +60,7 @@ def test_a_part_that_fails_fails_all(tmp_path: Path, fails: str, said: str | Non
     shutil.copy(SCRIPT, repository / ".ci")
     git(repository, "init", "-q")
     commands.mkdir()
-    for name, text in (("python3", _PYTHON), ("apt-get", _COMMAND), ("renice", _COMMAND)):
+    for name, text in (("python3", _PYTHON), ("pip", _PIP), ("apt-get", _COMMAND), ("renice", _COMMAND)):
         (commands / name).write_text(text)
         (commands / name).chmod(0o755)
     (tmp_path / "temporary").mkdir()
