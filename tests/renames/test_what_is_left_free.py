@@ -207,6 +207,27 @@ def test_a_block_that_seems_to_have_jumped_over_equal_ones_is_ambiguous(depth: i
         assert not {"likely", "certain"} & set(confidences(one, other).values())
 
 
+def stages(path: str, *depths: int) -> Specs:
+    """Stages of one width, of which some have more blocks."""
+    blocks = [f"{path.format(stage)}.{n}" for stage, depth in enumerate(depths) for n in range(depth)]
+    layers = [merged(conv(f"{block}.conv", 32, 32), batch_norm(f"{block}.bn", 32)) for block in blocks]
+    return merged(conv("stem", 32, 3, 7), *layers, linear("head", 10, 32))
+
+
+@pytest.mark.parametrize("order", [dict, by_name])
+@pytest.mark.parametrize(
+    ("before", "after"), [((2, 3), (2, 2, 3)), ((1, 2), (1, 1, 2)), ((2, 3, 4), (2, 2, 3, 4))], ids=str
+)
+def test_a_stage_may_have_come_in_front_where_a_further_one_holds_what_the_last_one_did(
+    before: tuple[int, ...], after: tuple[int, ...], order: Callable[[Specs], Specs]
+) -> None:
+    old, new = stages("stages.{}.blocks", *before), stages("layer{}", *after)
+    for one, other in ((old, new), (new, old)):
+        found = confidences(order(one), other)
+        first = {sure for key, sure in found.items() if key.startswith(("stages.0.", "layer0.", "layer1."))}
+        assert "certain" not in first
+
+
 def feature_extractor(depth: int, prefix: str) -> Specs:
     """Layers that are alone in their numbered modules; all but the first two are equal."""
     sizes = [(16, 1, 10), (16, 16, 3), *((16, 16, 2) for _ in range(depth - 2))]

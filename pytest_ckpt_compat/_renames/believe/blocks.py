@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 
 from pytest_ckpt_compat._renames.believe.alone import left_gaps, moved_alone, one_moved_alone
-from pytest_ckpt_compat._renames.believe.families import Family, FreeBlocks, number_of
+from pytest_ckpt_compat._renames.believe.families import Family, FreeBlocks, displaced, number_of
 from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step, rising
 from pytest_ckpt_compat._renames.believe.ranks import increasing, ranks
 from pytest_ckpt_compat._renames.believe.renumbered import numbered_families, sizes
@@ -244,7 +244,7 @@ def _score(
         len(theirs.alike_beside(targets)) == len(alike) or _kept(module, counterparts, ours, theirs)
     )
     if all(number_of(a) == number_of(b) for a, b in zip(alike, targets, strict=True) if b):
-        return SETTLED if complete else PLAUSIBLE
+        return SETTLED if complete and not displaced(module, counterparts, ours, theirs) else PLAUSIBLE
     kept = sum(number_of(a) == number_of(b) for a, b in zip(alike, targets, strict=True))
     if not complete and 2 * kept > len(known) and number_of(module) == number_of(counterparts[module]):
         return PLAUSIBLE  # one that has no number of its own there was taken out, and others came

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from pytest_ckpt_compat._renames.units.paths import blocks_around, is_number, modules_of, natural
 from pytest_ckpt_compat._renames.units.units import Unit
@@ -102,3 +102,21 @@ class FreeBlocks:
     def could_be(self, block: str, content: Counter[tuple[int, ...]]) -> bool:
         """Whether one beside a block has all of a content: it may be meant as well, if it got the rest."""
         return any(content <= each for each in self._contents.get(block.rpartition(".")[0], {}).values())
+
+
+def displaced(module: str, counterparts: Mapping[str, str], ours: Family, theirs: Family) -> bool:
+    """Whether one beside a module has a partner of other content, and one without a partner has its own.
+
+    Then all behind a block that was put in, or taken out, may have moved on.
+    """
+    partners = set(counterparts.values())
+    for each in ours.siblings(module):
+        target = counterparts.get(each)
+        if target and ours.content(each) != theirs.content(target):
+            came = (other for other in theirs.siblings(target) if other not in partners)
+            left = (other for other in ours.siblings(module) if not counterparts.get(other))
+            if any(theirs.content(other) == ours.content(each) for other in came):
+                return True
+            if any(ours.content(other) == theirs.content(target) for other in left):
+                return True
+    return False
