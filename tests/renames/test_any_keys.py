@@ -188,6 +188,7 @@ def test_names_alone_make_no_parametrization() -> None:
         ({"a.b..w": [2, 3], "a.b..v": [3]}, {"a.c..w": [2, 3], "a.c..v": [3]}),
         ({".x.w": [2, 3], ".y.w": [4, 5], "z.w": [3]}, {".u.w": [2, 3], ".v.w": [4, 5]}),
         ({"": [2], ".": [3], "..": [4, 5]}, {"a": [2], "a.": [3], "a..": [4, 5]}),
+        ({"q.weight": [], "k.weight": []}, {".a.weight": [], ".k.weight": []}),
         # A tensor named like a repeated block, and one named after it.
         (
             {**{f"a.{n}.w": [2] for n in range(4)}, "a.0": [3], "a.0_weight": [2, 3]},

@@ -87,10 +87,11 @@ def _copies_of(
 
 
 def _cuts(key: str) -> Iterator[tuple[str, str, str]]:
-    """Each module around a key, as what is around it, its name, and the key in it: ("a", "b", "c.weight")."""
-    segments = key.split(".")
-    for place in range(len(segments) - 1):
-        yield ".".join(segments[:place]), segments[place], ".".join(segments[place + 1 :])
+    """Each module around a key: what is before its name, the name, the key in it ("a.", "b", "weight")."""
+    begin = 0
+    while (end := key.find(".", begin)) >= 0:
+        yield key[:begin], key[begin:end], key[end + 1 :]
+        begin = end + 1
 
 
 def _beside(lost: Sequence[str]) -> Mapping[_Pair, Sequence[str]]:
@@ -113,10 +114,10 @@ def _pairs(
         pairs: defaultdict[_Pair, int] = defaultdict(int)
         for key in change.old:
             for around, name, rest in _cuts(key):
-                module = f"{around}.{name}" if around else name
+                module = around + name
                 modules[module] += 1
                 for other in beside.get((around, rest), ()):
-                    copy = f"{around}.{other}" if around else other
+                    copy = around + other
                     if other != name and not (name.isdigit() and other.isdigit()):
                         pairs[module, copy] += old[f"{copy}.{rest}"].shape == old[key].shape
         for module in modules:
