@@ -464,6 +464,10 @@ def test_the_letters_of_a_joint_layer_are_its_order() -> None:
         ("gate_up", "up_gate", 64),
         ("to_kv", "to_vk", 64),
         ("left_right", "right_left", 64),
+        ("scale_shift", "shift_scale", 64),
+        ("scale_shift", "beta_gamma", 64),
+        ("mean_logvar", "logvar_mean", 64),
+        ("q_k_v.linear", "k_q_v.linear", 96),
     ],
 )
 def test_a_joint_layer_whose_name_says_another_order_may_hold_its_rows_as_before(

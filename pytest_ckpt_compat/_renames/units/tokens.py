@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import lru_cache
 from itertools import permutations
 from types import MappingProxyType
@@ -270,16 +270,25 @@ def _contradictions(
 #: Both.
 _EXCLUSIVE = frozenset((*ALTERNATIVES, *OPPOSITES))
 
+#: Words for a kind of layer, which say nothing of an order: ``time_embed`` is ``embed_time``.
+_KINDS = frozenset({"attn", "block", "conv", "embed", "head", "linear", "mlp", "norm", "proj"})
+
 
 @lru_cache(maxsize=1 << 16)
 def crossed(a: str, b: str) -> bool:
-    """Whether the own names of two paths hold words that exclude each other, in another order.
+    """Whether two paths hold a name whose words stand in another order in the other one.
 
-    They are those of joint layers, and say in which order the parts stand: ``kqv`` and ``qkv``.
+    Such are the names of joint layers, and say in which order the parts stand: ``kqv`` and ``qkv``,
+    ``scale_shift`` and ``shift_scale``. Words for kinds of layers do not count.
     """
-    ours, theirs = (segment_tokens(path.rpartition(".")[2]) for path in (a, b))
-    for group in _EXCLUSIVE:
-        common = group.intersection(ours, theirs)
-        if [word for word in ours if word in common] != [word for word in theirs if word in common]:
-            return True
-    return False
+    ours, theirs = (list(map(segment_tokens, path.split("."))) for path in (a, b))
+    return any(_in_another_order(one, other) for one in ours for other in theirs if len(one) > 1 < len(other))
+
+
+def _in_another_order(ours: Sequence[str], theirs: Sequence[str]) -> bool:
+    groups = (*_EXCLUSIVE, {word for word in ours if not word.isdigit()} - _KINDS)
+    return any(_common(ours, theirs, group) != _common(theirs, ours, group) for group in groups)
+
+
+def _common(ours: Sequence[str], theirs: Sequence[str], group: Set[str]) -> list[str]:
+    return [word for word in dict.fromkeys(ours) if word in group and word in theirs]
