@@ -470,6 +470,26 @@ def test_a_stack_of_another_depth_keeps_its_numbers(before: int, after: int) -> 
     assert not any(c.confidence == "certain" for c in infer(old, new) if c.kind == "renamed")
 
 
+@pytest.mark.parametrize(("before", "after"), [(4, 6), (6, 4), (4, 5), (2, 12), (12, 14)])
+@pytest.mark.parametrize("inside", ["", ".fc"])
+@pytest.mark.parametrize("order", [dict, by_name])
+def test_so_does_a_stack_of_single_layers(
+    before: int, after: int, inside: str, order: Callable[[Specs], Specs]
+) -> None:
+    def model(name: str, depth: int) -> Specs:
+        layers = (linear(f"{name}.{n}{inside}", 8, 8) for n in range(depth))
+        return merged(linear("stem", 8, 4), *layers, linear("head", 3, 8))
+
+    changes = infer(order(model("blocks", before)), model("layers", after))
+    told = [change for change in changes if change.old and change.new and change.old != change.new]
+    assert {change.confidence for change in told} == {"likely"}
+    assert {(change.old, change.new) for change in told} == {
+        ((f"blocks.{n}{inside}.{leaf}",), (f"layers.{n}{inside}.{leaf}",))
+        for n in range(min(before, after))
+        for leaf in ("weight", "bias")
+    }
+
+
 def test_a_word_shared_by_siblings_makes_nothing_certain() -> None:
     """post_attention_layernorm comes after attention: it is no attention_norm."""
 

@@ -170,16 +170,19 @@ class _Problem:
         return float(weighed(self.measures(chosen), replace(self.weights, **_NO_ORDER, numbers=0.0)).sum())
 
     def settle(self, score: Floats) -> Alignment:
-        """Assigns and learns in turn until the assignment no longer changes."""
+        """Assigns and learns in turn until the assignment no longer changes. Returns the best that it saw."""
         import numpy as np
 
-        chosen = assign(self.pairs, score)
+        best = chosen = assign(self.pairs, score)
+        most = self.objective(best)
         for _ in range(_ROUNDS):
             score = self.score(chosen, _trust(self.pairs, score, chosen))
             before, chosen = chosen, assign(self.pairs, score)
             if np.array_equal(before, chosen):
                 break
-        return Alignment(self.pairs, self.score(chosen), chosen, self.objective(chosen))
+            if (objective := self.objective(chosen)) > most:
+                best, most = chosen, objective
+        return Alignment(self.pairs, self.score(best), best, most)
 
 
 def _improve(problem: _Problem, found: Alignment, exchanger: Exchanger, numbered: Numbered) -> Alignment:

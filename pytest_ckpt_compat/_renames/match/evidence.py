@@ -34,6 +34,9 @@ _OTHER_TERMS = 0.5
 
 _T = TypeVar("_T", bound=Hashable)
 
+#: The numbers of layers whose paths differ in nothing else.
+_Family = tuple[tuple[int, ...], ...]
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -199,26 +202,35 @@ def _number_order(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -
 def _same_number(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) -> Floats:
     """Measures whether two nodes have the same number, where index maps between modules say nothing of it.
 
-    They don't if a numbered module holds a single layer, or the number is the layer's own.
+    They don't if a numbered module holds a single layer, or the number is the layer's own. One of the two
+    families has the first numbers of the other: a stack is extended, or cut, at its end.
     """
+    codes: dict[Hashable, int] = {}
+    (own, ours), (their, theirs) = ((_codes(nodes, codes), _families(nodes)) for nodes in (old, new))
+    same: Floats = _by_value(pairs, ours, theirs, _extends) * (own[pairs.rows] == their[pairs.cols])
+    return same
+
+
+def _codes(nodes: Sequence[Node], codes: dict[Hashable, int]) -> Ints:
+    """A code for the numbers in each node's path."""
     import numpy as np
 
-    codes: dict[Hashable, int] = {}
-    sides = []
-    for nodes in (old, new):
-        families: defaultdict[str, set[tuple[int, ...]]] = defaultdict(set)
-        for node in nodes:
-            families[template(node.path)].add(numbers(node.path))
-        whole = {name: frozenset(held) for name, held in families.items()}
-        own = [
-            (numbers(node.path), whole[template(node.path)]) if _is_alone(node) else None for node in nodes
-        ]
-        sides.append(
-            np.array([codes.setdefault(each, len(codes)) if each else -1 for each in own], dtype=np.intp)
-        )
-    ours, theirs = sides[0][pairs.rows], sides[1][pairs.cols]
-    same: Floats = ((ours == theirs) & (ours >= 0)).astype(np.float64)
-    return same
+    return np.array([codes.setdefault(numbers(node.path), len(codes)) for node in nodes], dtype=np.intp)
+
+
+def _extends(one: _Family, other: _Family) -> float:
+    """Whether one family has the first numbers of the other, more than one, or just the same."""
+    fewer = min(len(one), len(other))
+    return float(bool(fewer) and one[:fewer] == other[:fewer] and (fewer > 1 or len(one) == len(other)))
+
+
+def _families(nodes: Sequence[Node]) -> list[_Family]:
+    """The numbers of all nodes of each node's template; none if it is not alone under its number."""
+    families: defaultdict[str, set[tuple[int, ...]]] = defaultdict(set)
+    for node in nodes:
+        families[template(node.path)].add(numbers(node.path))
+    whole = {name: tuple(sorted(held)) for name, held in families.items()}
+    return [whole[template(node.path)] if _is_alone(node) else () for node in nodes]
 
 
 def _is_alone(node: Node) -> bool:
