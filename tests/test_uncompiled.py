@@ -62,6 +62,15 @@ new = confirm.defined(find(Net, {}))
 from torch._dynamo.eval_frame import OptimizedModule
 print(*new.tensors, type(sys.modules["torch._dynamo"]) is type(sys), OptimizedModule.__name__)
 """
+#: A library that looks at every module, and the part of torch that does so while it is imported.
+_LOOKED_AT = """
+import inspect
+from pytest_ckpt_compat._definition.uncompiled import uncompiled
+with uncompiled():
+    import torch.distributed._functional_collectives
+    found = inspect.getmodule(compile("", "nowhere.py", "exec"))
+print(found, "torch._dynamo" in sys.modules)
+"""
 #: What the compiler finds after a build without it.
 _AFTER = """
 confirm.defined(find(lambda: weight_norm(nn.Linear(8, 8)), {}))
@@ -84,6 +93,10 @@ def test_parametrized_layers_are_built_and_loaded_without_the_compiler_until_it_
     assert found == [f"{kind} {' '.join(keys)} False True True" for kind, keys in KINDS.items()]
     assert imported == "False"
     assert wanted == "layer.bias layer.weight_g layer.weight_v True OptimizedModule"
+
+
+def test_to_look_at_every_module_does_not_import_the_compiler() -> None:
+    assert printed(_LOOKED_AT) == ["None False"]
 
 
 def test_the_compiler_is_the_real_one_after_a_build_without_it() -> None:

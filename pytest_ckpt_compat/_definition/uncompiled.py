@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Iterator
+from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -39,6 +40,9 @@ class _StandIn(ModuleType):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._functions: list[Any] = []
+        #: ``inspect.getmodule`` asks every module for its file, and for no more. torch calls that while it
+        #: imports parts of itself, and the compiler, if it came then, would find these half imported.
+        self.__file__ = _file(name)
 
     def disable(self, function: Any, *_: Any, **__: Any) -> Any:
         """The function as it is."""
@@ -57,3 +61,10 @@ class _StandIn(ModuleType):
         """What the real one has."""
         self.leave()
         return getattr(importlib.import_module(_NAME), name)
+
+
+def _file(name: str) -> str | None:
+    """The file of a module, which is not imported."""
+    package = sys.modules[name.rpartition(".")[0]]
+    spec = PathFinder.find_spec(name, package.__path__)
+    return None if spec is None else spec.origin
