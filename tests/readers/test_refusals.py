@@ -164,6 +164,9 @@ KINDS: dict[str, bytes | Callable[[Path], Path]] = {
     "one tensor": saved(torch.zeros(3)),
     "a list of tensors": saved([torch.zeros(3), torch.zeros(4)]),
     "an optimizer's state": saved(torch.optim.Adam(net().parameters()).state_dict()),
+    'an optimizer\'s state with other values, `{"optimizer": ..., "epoch": 3}`': saved(
+        {"optimizer": torch.optim.SGD(net().parameters()).state_dict(), "epoch": 3}
+    ),
     "a scheduler's state": saved(scheduler().state_dict()),
     "accelerate's `random_states_0.pkl`": saved(
         {"step": 0, "random_state": (3, (1, 2), None), "torch_manual_seed": torch.get_rng_state()}

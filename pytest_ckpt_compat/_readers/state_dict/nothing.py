@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from pytest_ckpt_compat._core.display import count
@@ -31,6 +32,8 @@ def no_tensors(value: Any = None) -> RefusalError:
         return RefusalError("it holds one tensor, not a mapping of names to tensors", SAVE)
     if _is_optimizer(value):
         return RefusalError("it holds the state of an optimizer alone", _WHOLE)
+    if isinstance(value, dict) and any(map(_is_optimizer, islice(value.values(), _MOST))):
+        return RefusalError("it holds the state of an optimizer and other values, but no weights", _WHOLE)
     if is_random_state(value):
         return RefusalError("it holds the states of random number generators alone", _WHOLE)
     if isinstance(value, dict) and value.keys() >= _SCHEDULER:
