@@ -71,6 +71,16 @@ def test_diff(
         assert out.startswith("OK " if code == 0 else "CK202 ")
 
 
+def test_a_definition_may_have_any_name_that_python_takes(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "émodèle", raising=False)
+    (folder / "émodèle.py").write_text(MODELS + "\n\nÉcran = Net\n", encoding="utf-8")
+    assert cli.main(["diff", "old.pt", "émodèle:Écran"]) == 0
+    assert cli.main(["show", "émodèle:Écran"]) == 2
+    assert "émodèle:Écran: is a definition; " in capsys.readouterr().err
+
+
 def test_diff_as_json_lists_every_change(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["diff", "old.pt", "new.pt", "--format", "json"])
     report = json.loads(capsys.readouterr().out)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pytest_ckpt_compat._core.verdict import Verdict
     from pytest_ckpt_compat._definition.find import Definition
 
-_DEFINITION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+#: Python's names begin with a letter of any script.
+_DEFINITION = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 
 
 def compare(old: str, new: str) -> Verdict:
