@@ -56,18 +56,30 @@ def in_ascii(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     )  # fmt: skip
 
 
+def registered(root: Path) -> None:
+    """A project with a checkpoint of this name, whose head has another size."""
+    (root / "models.py").write_text(MODELS, encoding="utf-8")
+    entry = ENTRY.replace("net-v1", NAME) + "kwargs = { classes = 5 }\n"
+    (root / "pyproject.toml").write_text(SETTINGS + entry, encoding="utf-8")
+    save(root / "net.pt")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere arguments are text")
 def test_what_is_typed_in_a_terminal_of_ascii_is_utf_8(tmp_path: Path) -> None:
-    (tmp_path / "models.py").write_text(MODELS, encoding="utf-8")
-    entry = ENTRY.replace("net-v1", NAME) + "kwargs = { classes = 5 }\n"
-    (tmp_path / "pyproject.toml").write_text(SETTINGS + entry, encoding="utf-8")
-    save(tmp_path / "net.pt")
+    registered(tmp_path)
     words = ("accept", NAME, "--rule", "CK202", "--reason", "für é")
     done = in_ascii(tmp_path, "-m", "pytest_ckpt_compat", *words)
     assert done.returncode == 0, done.stderr
     assert f"accepted  CK202 * of {ESCAPED} ".encode() in done.stdout
     (written,) = (tmp_path / "ckpt_snapshots" / "accepted").iterdir()
     assert 'reason = "für é"' in written.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere arguments are text")
+def test_a_command_that_is_printed_has_the_letters_that_were_typed(tmp_path: Path) -> None:
+    registered(tmp_path)
+    done = in_ascii(tmp_path, "-m", "pytest_ckpt_compat", "migrate", NAME)
+    assert f"ckpt-compat migrate '{ESCAPED}' --choose ".encode() in done.stderr
 
 
 def test_a_typed_argument_of_another_encoding_stays_as_it_is() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._cli.progress import asked, can_ask, say
-from pytest_ckpt_compat._core.display import count, visible
+from pytest_ckpt_compat._core.display import count, typed, visible
 from pytest_ckpt_compat._core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -212,10 +212,15 @@ def choices(sides: Sides, plan: Plan, arguments: argparse.Namespace) -> list[str
     options = offered(plan, sides.old, sides.new)
     if not options:
         return []
-    words = ["ckpt-compat", "migrate", arguments.old, *([arguments.new] if arguments.new else [])]
-    words += ["--key", arguments.key] if arguments.key else []
+    words = [
+        "ckpt-compat",
+        "migrate",
+        typed(arguments.old),
+        *([typed(arguments.new)] if arguments.new else []),
+    ]
+    words += ["--key", typed(arguments.key)] if arguments.key else []
     words += ["--style", arguments.style] if arguments.style != "function" else []
-    words += [word for each in (*arguments.choose, *options) for word in ("--choose", each)]
+    words += [word for each in (*map(typed, arguments.choose), *options) for word in ("--choose", each)]
     return [f"for code, run it with the choices that are right: {shlex.join(map(visible, words))}"]
 
 
