@@ -294,6 +294,24 @@ def test_mistakes_that_pytest_finds(project: pytest.Pytester, command: Callable[
     assert "unrecognized arguments: --nonsense" in done.err
 
 
+@pytest.mark.parametrize(
+    ("words", "usage"),
+    [
+        (["status"], "usage: ckpt-compat status [-h]\n"),
+        (["report", "merge", "a.json"], "usage: ckpt-compat report"),
+    ],
+)
+def test_an_option_that_a_command_lacks_is_refused_with_its_own_usage(
+    words: list[str], usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        cli.main([*words, "--against", "main"])
+    assert refused.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(usage)
+    assert error.endswith("error: unrecognized arguments: --against main\n")
+
+
 def test_an_error_of_syntax_is_told_with_its_own_place(
     project: pytest.Pytester, command: Callable[..., Printed]
 ) -> None:

@@ -76,6 +76,8 @@ def parser(names: Sequence[str] = _COMMANDS) -> argparse.ArgumentParser:
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     for name in names:
         importlib.import_module(f"{__package__}.{name}").add(commands)
+    for command in commands.choices.values():
+        command.set_defaults(refuse=command.error)  # with the command's own usage
     return whole
 
 
@@ -86,7 +88,7 @@ def _parsed(words: list[str]) -> argparse.Namespace:
     arguments, rest = whole.parse_known_args(words[:split])
     rest += words[split + 1 :]
     if rest and not getattr(arguments, "passes_on", False):
-        whole.error(f"unrecognized arguments: {' '.join(rest)}")
+        arguments.refuse(f"unrecognized arguments: {' '.join(rest)}")
     arguments.pytest_args = rest
     return arguments
 
