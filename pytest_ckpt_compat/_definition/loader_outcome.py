@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_ckpt_compat._core.display import count
+from pytest_ckpt_compat._core.internal import words
 from pytest_ckpt_compat._core.structure import Source, Structure
 from pytest_ckpt_compat._definition.doubts import Doubts
 from pytest_ckpt_compat._definition.entries import registered, structure_of
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._definition.names import brief, is_module
-from pytest_ckpt_compat._definition.observation import Outcome
+from pytest_ckpt_compat._definition.observation import REPORT, Outcome
 from pytest_ckpt_compat._definition.project_code import Loader
 from pytest_ckpt_compat._definition.watch import Watched, storage_of
 
 if TYPE_CHECKING:
     from torch import nn
+
+_KEYS = r'key\(s\) in state_dict: "[^"]*"(?:, "[^"]*")*'
+#: What ``safetensors.torch.load_model`` raises by itself, of a load that was not strict, in torch's words.
+_LISTED = re.compile(rf"{re.escape(REPORT)}\S+:(?: Missing {_KEYS}\.?)?(?: Unexpected {_KEYS}\.?)?")
 
 
 @dataclass
@@ -97,13 +103,14 @@ def judged(
     if whole is not None:
         new = structure_of(whole, definition)
     errors = [error for part in parts for error in part.outcome.errors]
-    if run.error is not None and not (final is not None and counted[-1].outcome.complete):
+    listed = run.error is not None and final is None and _only_lists(run.error, parts)
+    if run.error is not None and not listed and not (final is not None and counted[-1].outcome.complete):
         errors = [*dict.fromkeys(errors), f"load {loader.name} raised {brief(run.error)}"]
         errors = [error for error in errors if final is None or error != brief(final)]
-    missing = _in_all(parts)
+    missing = _in_all(parts, new)
     outcome = Outcome(
         raised=run.error is not None or any(call.error for call in counted),
-        strict=any(part.outcome.strict for part in parts),
+        strict=listed or any(part.outcome.strict for part in parts),
         complete=all(part.outcome.complete for part in parts),
         missing=missing,
         unexpected=tuple(dict.fromkeys(key for part in parts for key in part.outcome.unexpected)),
@@ -157,10 +164,22 @@ def _named(call: Call, path: str) -> Call:
     return replace(call, given=given, aliases=aliases, outcome=outcome, path=path)
 
 
-def _in_all(parts: list[Call]) -> tuple[str, ...]:
-    """The missing keys that no other load brought."""
+def _only_lists(error: BaseException, parts: list[Call]) -> bool:
+    """Whether it says nothing but which keys are missing and unexpected, as the loads have said before."""
+    text = words(error)
+    known = {key for part in parts for key in (*part.outcome.missing, *part.outcome.unexpected)}
+    return _LISTED.fullmatch(text) is not None and known.issuperset(re.findall(r'"([^"]*)"', text))
+
+
+def _in_all(parts: list[Call], new: Structure) -> tuple[str, ...]:
+    """The missing keys that no other load brought.
+
+    One that is tied to a key that was brought has its tensor; only a strict load wants it twice.
+    """
     brought = {key for part in parts for key in part.given}
     missing = dict.fromkeys(key for part in parts for key in part.outcome.missing)
+    if not any(part.outcome.strict for part in parts):
+        brought |= {key for group in new.aliases if not brought.isdisjoint(group) for key in group}
     return tuple(key for key in missing if key not in brought)
 
 
