@@ -17,6 +17,7 @@ from pytest_ckpt_compat._check.judged import as_strictly
 from pytest_ckpt_compat._check.loading import find_wrapper, load, on_meta
 from pytest_ckpt_compat._check.notes import failed, notes_of
 from pytest_ckpt_compat._check.openable import unopenable
+from pytest_ckpt_compat._check.other_blocks import with_other_blocks
 from pytest_ckpt_compat._check.reading import read_for
 from pytest_ckpt_compat._check.recorded import Recorded, nothing, parts_of, with_classes
 from pytest_ckpt_compat._check.sizes import everywhere
@@ -51,7 +52,8 @@ def diff(old: Structure, new: Structure) -> Verdict:
     changes, notes = explained(compare.compare(bare, new), bare, new)
     if wrapper:
         changes = wrappers.composed(wrapper, changes, old, new)
-    changes = everywhere(with_causes(restated(changes, old, new), old, new))
+    changes = with_causes(restated(changes, old, new), old, new)
+    changes = everywhere(with_other_blocks(changes, bare, new, nothing))
     meaning, unknown = _settings(old, new, changes)
     return Verdict(
         judge((*changes, *meaning), Policy()),
@@ -204,6 +206,7 @@ def _explained(
     if wrapper:
         changes = wrappers.composed(wrapper, changes, structure, new, outcome.missing, outcome.unexpected)
     changes = with_causes(restated(changes, structure, new), with_classes(structure, changes, recorded), new)
+    changes = tuple(with_other_blocks(changes, bare, new, recorded))
     without = on_meta(policy)
     loads = (lambda s, d: load(s, d, without)[1]), (lambda s, d: load(s, d, policy)[1])
     tried = Trial(bare, new, definition, unwrapped, *loads)
