@@ -48,13 +48,13 @@ def test_what_the_migration_repairs_is_not_told_beside_an_accepted_break(
     """Renamed, migrated, and a head accepted: it was red with a CK103 of the definition after the update."""
     before = command("check")
     assert "CK103" not in before.out
-    assert "saves does not load either, by the same changes" in before.out
+    assert "breaks by the same changes" in before.out
     accept(command, "net-v1", "--all")
     assert command("update").code == 0
     printed = command("check", "--against", "main")
     assert printed.code == 0, printed.out
     assert "CK103" not in printed.out
-    assert "saves does not load either, by the same changes, which are accepted for both" in printed.out
+    assert "breaks by the same changes, which are accepted for both" in printed.out
     told = "the migration that repairs it: models.rename (net-v1); apart from what is accepted of net-v1"
     assert told in printed.out
 

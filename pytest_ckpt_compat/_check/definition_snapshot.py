@@ -90,9 +90,9 @@ def of_definition(subject: Subject, main: Verdict, context: Context) -> Finding:
     if verdict.compatible:
         return Finding(changes=changed, settings=settings, notes=notes)
     if in_the_same_way(verdict, main, Severity.ERROR):
-        what = f"what the definition as recorded in {store.shown(folder, name)} saves does not load either"
+        what = f"a state_dict of the definition recorded in {store.shown(folder, name)} breaks"
         then = _UPDATE_PROVEN if ran.proven else _UPDATE
-        note = f"{what}, {shared(verdict, main, Severity.ERROR)}; {then}"
+        note = f"{what} {shared(verdict, main, Severity.ERROR)}; {then}"
         later = tuple(
             replace(each, advice=_RECORD_BREAK) for each in changed
         )  # it does not load what it saved

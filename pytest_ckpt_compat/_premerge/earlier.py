@@ -83,7 +83,7 @@ def with_definition(
     covered = in_the_same_way(before, main, Severity.ACCEPTED)
     what = "which are accepted for both" if covered else "so what is said of the checkpoint holds for it, too"
     alike = shared(before, main, Severity.ERROR, Severity.ACCEPTED)
-    note = f"what {before.old_label} saves does not load either, {alike}, {what}"
+    note = f"a state_dict of {before.old_label} breaks {alike}, {what}"
     return replace(main, alike=subject.identifier, notes=(*main.notes, note)), ()
 
 
