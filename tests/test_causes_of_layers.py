@@ -291,3 +291,19 @@ def test_all_that_takes_in_a_second_direction_is_told_with_it(tmp_path: Path, di
     advice = f"build it with bidirectional={directions == 1}, as the file has it"
     assert all(each.advice.startswith(advice) for each in verdict.changes)
     assert len({(each.old, each.new) for each in verdict.changes}) == len(verdict.changes) == 10
+
+
+def test_an_argument_that_mends_all_is_told_once(tmp_path: Path) -> None:
+    """What else would help with one kind of change, such as a default, leaves the other kinds broken."""
+
+    class Net(nn.Module):
+        def __init__(self, depth: int = 3) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(2**i, 2 ** (i + 1)) for i in range(1, depth + 1))
+            self.norm = nn.BatchNorm1d(2 ** (depth + 1))
+
+    text = text_of(tmp_path, Net(2), Net)
+    assert text.endswith(
+        "\n  CK201, CK101: it loads with depth=2: build the model so, and give this in kwargs"
+    )
+    assert text.count("it loads with") == 1

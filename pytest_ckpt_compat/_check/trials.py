@@ -131,21 +131,23 @@ class Trial:
         return bool(self.outcome.mismatched) and not found.mismatched and after <= before
 
     def _all(self, changes: Sequence[Change], advice: str) -> list[Change]:
-        return [
-            replace(each, advice=advice + (f"; {each.advice}" if each.advice else _ELSE.get(each.kind, "")))
-            if each.kind in _OF_A_LOAD
-            else each
-            for each in changes
-        ]
+        """The changes with the advice, and with what else helps if that helps with all of them, too."""
+        of_load = [each for each in changes if each.kind in _OF_A_LOAD]
+        others = {_or_else(each) for each in of_load}
+        advice += others.pop() if len(others) == 1 else ""
+        return [replace(each, advice=advice) if each.kind in _OF_A_LOAD else each for each in changes]
+
+
+def _or_else(change: Change) -> str:
+    """What helps besides, as the end of a piece of advice."""
+    return f"; or {change.advice}" if change.advice else _ELSE.get(change.kind, "")
 
 
 def _of_sizes(changes: Sequence[Change], given: Mapping[str, Any]) -> list[Change]:
     """The changes; those of sizes with arguments that give the file's, though the rest does not load."""
     advice = f"with {written(given)}, the sizes are the file's: build the model so, and give this in kwargs"
     return [
-        replace(each, advice=advice + (f"; {each.advice}" if each.advice else _ELSE.get(each.kind, "")))
-        if each.kind in ("resized", "head-resized")
-        else each
+        replace(each, advice=advice + _or_else(each)) if each.kind in ("resized", "head-resized") else each
         for each in changes
     ]
 
