@@ -416,3 +416,13 @@ def test_an_interrupt_while_the_command_is_read(
     monkeypatch.setattr(cli, "_parsed", interrupted)
     assert cli.main(["check"]) == 2
     assert capsys.readouterr().err == "ckpt-compat: interrupted: not everything was checked; run it again\n"
+
+
+def test_two_files_of_equal_structure_are_not_said_to_load(
+    tmp_path: Path, command: Callable[..., Printed]
+) -> None:
+    for name in ("a.pt", "b.pt"):
+        torch.save({"x.weight": torch.zeros(2)}, tmp_path / name)
+    done = command("diff", str(tmp_path / "a.pt"), str(tmp_path / "b.pt"))
+    assert done.code == 0
+    assert done.out.endswith("a.pt: 1 tensor under the same keys, of the same shapes\n")

@@ -63,6 +63,7 @@ def diff(old: Structure, new: Structure) -> Verdict:
         new_label=_source(new),
         notes=(*notes, *unknown),
         repairs=wrappers.repairs_of(wrapper, changes, new),
+        loaded=False,
         renderer=render,
     )
 

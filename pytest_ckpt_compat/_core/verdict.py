@@ -41,6 +41,7 @@ class Verdict:
         repairs: (label, command) lines that a report prints for the user to paste.
         code: of a migration that makes the checkpoint load, where a report shows it; "" otherwise.
         proof: how much of that code is proven, or why there is none, in a line.
+        loaded: whether the old side was loaded into a model; two structures are only compared.
         renderer: writes the report that ``str`` gives; whoever makes a verdict for a user sets it.
     """
 
@@ -62,6 +63,7 @@ class Verdict:
     alike: str = ""
     settings_asked: bool = False
     by_settings: tuple[str, ...] = ()
+    loaded: bool = True
     renderer: Callable[[Verdict], str] = field(default_factory=lambda: repr, repr=False, compare=False)
 
     def of(self, *severities: Severity) -> Iterator[Change]:

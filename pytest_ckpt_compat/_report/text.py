@@ -159,6 +159,8 @@ def _size(verdict: Verdict) -> str:
     if verdict.old is None:
         return "nothing to load"
     number = len(verdict.old.tensors)
+    if not verdict.loaded:
+        return f"{count(number, 'tensor')} fit{'s' if number == 1 else ''} by keys and shapes"
     return f"{count(number, 'tensor')} load{'s' if number == 1 else ''}"
 
 
