@@ -425,4 +425,4 @@ def test_two_files_of_equal_structure_are_not_said_to_load(
         torch.save({"x.weight": torch.zeros(2)}, tmp_path / name)
     done = command("diff", str(tmp_path / "a.pt"), str(tmp_path / "b.pt"))
     assert done.code == 0
-    assert done.out.endswith("a.pt: 1 tensor under the same keys, of the same shapes\n")
+    assert done.out.endswith("a.pt: 1 tensor fits by keys and shapes\n")

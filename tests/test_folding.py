@@ -175,3 +175,24 @@ def test_an_ambiguous_change_never_names_its_own_key_as_the_alternative() -> Non
 
     text = str(ckpt.diff(model("trunk"), model("body")))
     assert "trunk.* -> body.*   2 tensors   ambiguous, it could also be a new layer" in text
+
+
+def test_the_same_pattern_does_not_stand_for_other_keys_on_the_other_side() -> None:
+    """``+ up.*`` and ``- up.*`` read as one thing that is there and is not."""
+
+    def side(*layers: str) -> ckpt.Structure:
+        shapes = {"weight": (4, 3) if layers[0].endswith(".1") else (5, 4, 2), "bias": (3,)}
+        keys = [(f"{layer}.{name}", shape) for layer in layers for name, shape in shapes.items()]
+        return ckpt.Structure(
+            {key: ckpt.TensorSpec("float32", shape) for key, shape in (*keys, ("head", (2,)))}
+        )
+
+    text = str(ckpt.diff(side("up.0", "up.1"), side("up.0.1", "up.1.1")))
+    assert "+ up.{0,1}.1.*" in text
+    assert "- up.{0,1}.{weight,bias}" in text
+
+
+def test_names_in_braces_stand_in_the_order_given() -> None:
+    pairs = {"wte.w": "m.tok.w", "h.0.a.w": "m.l.0.a.w", "h.0.b.w": "m.l.0.b.w", "ln.w": "m.n.w"}
+    [found] = fold_pairs(list(pairs.items()), [*pairs, "head"], [*pairs.values(), "head"])
+    assert str(found) == "{wte,h,ln}.* -> m.{tok,l,n}.*"

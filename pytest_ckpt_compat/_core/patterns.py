@@ -107,8 +107,8 @@ def _fold(
     if not pairs:  # the universe may be large
         return ()
     units = _subtrees(pairs, old_keys, new_keys, whole)
-    drafts = _merge_names(list(_merge_numbers(units)))
     position = {pair: number for number, pair in enumerate(pairs)}
+    drafts = _merge_names(list(_merge_numbers(units)), position)
     folded = [_finish(draft, position) for draft in drafts]
     return tuple(sorted(folded, key=lambda each: position[each.pairs[0]]))
 
@@ -274,14 +274,21 @@ def _spell_numbers(values: Sequence[int]) -> str:
     return "{" + ",".join(f"{r[0]}..{r[-1]}" if len(r) > 2 else ",".join(map(str, r)) for r in runs) + "}"
 
 
-def _merge_names(drafts: list[_Draft]) -> list[_Draft]:
-    """Joins patterns that differ in one name, beginning with the last segment."""
+def _merge_names(drafts: list[_Draft], position: dict[tuple[str, str], int]) -> list[_Draft]:
+    """Joins patterns that differ in one name, beginning with the last segment; names stay in their order."""
+
+    def first(draft: _Draft) -> int:
+        return min(position[unit.pairs[0]] for unit in draft.units)
+
     longest = max((len(draft.old) for draft in drafts), default=0)
     for index in range(-1, -longest - 1, -1):
         groups: defaultdict[object, list[_Draft]] = defaultdict(list)
         for draft in drafts:
             groups[_frame(draft, index)].append(draft)
-        drafts = [_alternate(group, index) if len(group) > 1 else group[0] for group in groups.values()]
+        drafts = [
+            _alternate(sorted(group, key=first), index) if len(group) > 1 else group[0]
+            for group in groups.values()
+        ]
     return drafts
 
 

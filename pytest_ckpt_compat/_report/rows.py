@@ -195,8 +195,7 @@ def _key_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterat
     """Rows of changes that concern one key each, folded: ``blocks.{6..11}.*``."""
     first = changes[0]
     owners = {key: change for change in changes for key in change.new or change.old}
-    universe = _keys(verdict.new if first.new else verdict.old)
-    for each in [Fold(key, (key,)) for key in owners] if full else fold(list(owners), universe):
+    for each in [Fold(key, (key,)) for key in owners] if full else _folded(list(owners), first, verdict):
         specs = (spec for key in each.keys if (spec := _spec(owners[key], key)))
         note = _note(changes, specs, len(each.keys))
         if each.pattern == "*" and first.kind != "retyped":
@@ -205,6 +204,23 @@ def _key_rows(changes: Sequence[Change], verdict: Verdict, full: bool) -> Iterat
         if len(owners) > len(changes):  # some have several keys
             of_pattern = list({id(change): change for change in of_pattern}.values())
         yield _row(of_pattern, each.pattern, note, len(each.keys))
+
+
+def _folded(keys: Sequence[str], first: Change, verdict: Verdict) -> Sequence[Fold]:
+    """The keys folded; no ``head.*`` beside one of other keys on the other side, without a word."""
+    ours, theirs = _keys(verdict.new), _keys(verdict.old)
+    if not first.new:
+        ours, theirs = theirs, ours
+    folded = fold(keys, ours)
+    if first.detail or bool(first.old) == bool(first.new):
+        return folded
+    alone = (each for each in verdict.changes if bool(each.old) != bool(each.new))
+    others = dict.fromkeys(key for each in alone for key in (each.old if first.new else each.new))
+    shared = {each.pattern for each in fold(list(others), theirs)} if others else set()
+    if shared.isdisjoint(each.pattern for each in folded if each.pattern.endswith(".*")):
+        return folded
+    own = set(ours)
+    return fold(keys, (*ours, *(key for key in others if key not in own)))
 
 
 def _spec(change: Change, key: str) -> TensorSpec | None:
