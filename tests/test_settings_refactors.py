@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import types
+import warnings
 from typing import Any
 
 import pytest
@@ -76,6 +77,18 @@ def moved(name: str, home: str) -> type[nn.Module]:
     return type(name, (Attention,), {"__module__": home})
 
 
+def hooked() -> nn.Module:
+    """A weight norm as torch had it before parametrizations: it has no module."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        module: nn.Module = nn.utils.weight_norm(nn.Linear(4, 4))
+        return module
+
+
+def parametrized() -> nn.Module:
+    return nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+
+
 REFACTORS: dict[str, tuple[Model, Model]] = {
     "nothing": (of(act=nn.GELU), of(act=nn.GELU)),
     "a class moved to another file": (
@@ -120,7 +133,9 @@ REFACTORS: dict[str, tuple[Model, Model]] = {
     "a lazy layer": (linear, lambda: nn.LazyLinear(4)),
     "a head with more classes": (lambda: nn.Linear(4, 3), lambda: nn.Linear(4, 7)),
     "a block more": (of(act=nn.GELU), lambda: nn.ModuleList([net(act=nn.GELU)])),
-    "a weight norm": (linear, lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))),
+    "a weight norm": (linear, parametrized),
+    "a weight norm written anew": (hooked, parametrized),
+    "a weight norm written anew in a part": (sequence(linear, hooked), sequence(linear, parametrized)),
 }
 
 

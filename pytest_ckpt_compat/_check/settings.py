@@ -54,11 +54,14 @@ def settings_changes(old: Structure, new: Structure, changes: Iterable[Change]) 
         # Loading code of the definition's own may have renamed them without a word.
         moved = _moved(explain(compare.compare(old, new), old, new))
     paired = pairs(old, new, moved)
+    back = {b: a for a, b in paired.both.items()}
+    gone = [path for path in paired.gone if not _normed_by_a_hook(path, old, new, paired.both)]
+    come = [path for path in paired.come if not _normed_by_a_hook(path, new, old, back)]
     found = [
         *_classes(old, new, paired),
         *_settings(old, new, paired),
-        *_came_or_went(old, paired.gone, _functions(new, {b: a for a, b in paired.both.items()}), came=False),
-        *_came_or_went(new, paired.come, _functions(old, paired.both), came=True),
+        *_came_or_went(old, gone, _functions(new, back), came=False),
+        *_came_or_went(new, come, _functions(old, paired.both), came=True),
     ]
     order = {path: position for position, path in enumerate(new.modules)}
     found.sort(key=lambda each: order.get(each.new[0], len(order)) if each.new else len(order))
@@ -125,6 +128,19 @@ def _came_or_went(
         words = consequence_of_class(kind, "torch.nn.Identity", sure=False)
         detail = f"{shown} {'came' if came else 'is gone'}, {words}"
         yield Change("settings-changed", () if came else (path,), (path,) if came else (), detail=detail)
+
+
+def _normed_by_a_hook(path: str, side: Structure, other: Structure, counterparts: Mapping[str, str]) -> bool:
+    """Whether it is torch's weight norm as a parametrization, and the other side has the older one, a hook.
+
+    Both compute the same, and torch loads what the hook has saved.
+    """
+    module, _, rest = f".{path}".partition(".parametrizations.")
+    there = counterparts.get(module[1:])
+    if there is None or side.modules[path] != "torch.nn.utils.parametrizations._WeightNorm":
+        return False
+    magnitude = f"{rest.partition('.')[0]}_g"
+    return (f"{there}.{magnitude}" if there else magnitude) in other.tensors
 
 
 def _folded(changes: list[Change]) -> Iterator[Change]:
