@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat import check
+from pytest_ckpt_compat._cli.main import main
 from pytest_ckpt_compat._core.verdict import Verdict
 
 
@@ -89,3 +91,13 @@ def test_anything_more_that_it_raises_is_an_error_of_its_own(text: str, tmp_path
     save_model(Net(), str(path))
     found = check(path, load=load)
     assert [each.kind for each in found.changes if each.severity] == ["load-raises"]
+
+
+def test_show_says_of_a_tied_key_under_which_one_it_was_saved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "net.safetensors"
+    save_model(Net(), str(path), metadata={"note": "luck"})
+    kept, left = sorted(("embed.weight", "head.weight"), key=lambda key: key not in ckpt.read(path).tensors)
+    assert main(["show", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines()[1:3] == [f"saved once: {left} as {kept}", "also holds note"]

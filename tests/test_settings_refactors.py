@@ -86,7 +86,8 @@ def hooked() -> nn.Module:
 
 
 def parametrized() -> nn.Module:
-    return nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+    module: nn.Module = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+    return module
 
 
 REFACTORS: dict[str, tuple[Model, Model]] = {

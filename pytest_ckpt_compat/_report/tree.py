@@ -98,13 +98,24 @@ def _head(structure: Structure) -> Iterator[str]:
     if config is not None:
         yield visible(f"{CONFIG}: {described(config)}")
     first = source.container.split(".")[0]
-    others = [str(name) for name in structure.values if name != CONFIG and name.split(".")[0] != first]
+    tied = _saved_once(structure)
+    if tied:
+        yield visible(f"saved once: {', '.join(f'{name} as {kept}' for name, kept in tied.items())}")
+    values = [str(name) for name in structure.values if name != CONFIG and name not in tied]
+    others = [name for name in values if name.split(".")[0] != first]
     if others:
         yield visible(f"also holds {', '.join(others)}")
     named = _classes(structure)
     if named:
         more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
         yield visible(f"names {', '.join(named[:_SHOWN])}{more}")
+
+
+def _saved_once(structure: Structure) -> dict[str, str]:
+    """Tied key that is not in the file -> the one that is, as safetensors' ``save_model`` notes them."""
+    notes = structure.values.items() if structure.source.format == "safetensors" else ()
+    keys = structure.tensors.keys()
+    return {name: kept for name, kept in notes if name not in keys and isinstance(kept, str) and kept in keys}
 
 
 def _classes(structure: Structure) -> list[str]:
