@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from pytest_ckpt_compat._core.changes import Change, Severity
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._report import github, markdown, publish
 from pytest_ckpt_compat._report.summary import Entry, Run
+from pytest_ckpt_compat._report.text import render
 from tests.conftest import Filled, Printed
 from tests.repository import ENTRY, edit, make_project
 
@@ -204,3 +207,16 @@ def test_a_glob_that_matches_nothing_costs_no_other_checkpoint(
     assert "nowhere/*.pt matches no file" in done.out
     assert "net-v1" in done.out
     assert command("check").code in (1, 2)
+
+
+def test_a_headline_stands_alone_whatever_a_load_raises() -> None:
+    """A loader may raise a list of all its keys; ``-vv`` has the whole of it."""
+    detail = f"load mine raised KeyError: {', '.join(f'blocks.{number}.weight' for number in range(500))}"
+    change = Change("load-raises", detail=detail, rule="CK401", severity=Severity.ERROR)
+    verdict = Verdict((change,), name="net-v1")
+    short, whole = render(verdict), render(verdict, full=True)
+    assert short.startswith("CK401 net-v1: load mine raised KeyError: blocks.0.weight, ")
+    assert len(short.splitlines()[0]) < 500
+    assert "blocks.250.weight" not in short
+    assert short.splitlines()[0].endswith(" (-vv prints all)")
+    assert f"! {detail}" in whole

@@ -14,6 +14,7 @@ from pytest_ckpt_compat._core.rules import BY_KIND, advice_of
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._registry.names import UPDATE
 from pytest_ckpt_compat._report import bare
+from pytest_ckpt_compat._report.brief import brief
 from pytest_ckpt_compat._report.quiet_losses import phrases_of_losses
 from pytest_ckpt_compat._report.refusals import in_brief
 from pytest_ckpt_compat._report.rows import Row, rows
@@ -21,6 +22,8 @@ from pytest_ckpt_compat._report.settings_rows import settings_phrase
 
 #: Rows of a folded report: with the lines around them it fits on one screen.
 SCREEN = 30
+#: What stands behind a text that was cut.
+_CUT = "(-vv prints all)"
 #: Notes line up in a column unless a subject is wider than this.
 _WIDEST = 64
 
@@ -45,6 +48,7 @@ def _whole(verdict: Verdict, full: bool, folded: Sequence[Row] | None) -> str:
     if verdict.changes and (verdict.old_label or verdict.new_label):
         lines += ["", f"  {visible(verdict.old_label)} -> {visible(verdict.new_label)}"]
     headline_has_all = len(verdict.changes) == 1 and not (verdict.changes[0].old or verdict.changes[0].new)
+    headline_has_all &= not (full and _CUT in lines[0])
     shown = [] if headline_has_all else table(verdict, full, folded)
     lines += ["", *shown] if shown else []
     lines += [f"  note: {visible(note)}" for note in (*verdict.by_settings, *verdict.notes)]
@@ -197,6 +201,8 @@ def phrase_of(rule: Rule, changes: Sequence[Change], verdict: Verdict, total: bo
     detail = in_brief(changes).partition("\n")[0]
     if rule.detail_ends and rule.detail_ends in detail:
         detail = detail.rpartition(rule.detail_ends)[0]
+    if rule.kind == "load-raises" and (short := brief(detail)) != detail:
+        detail = f"{short} {_CUT}"
     if rule.kind == "retied" and len(changes) > 1:
         detail += f" (and {len(changes) - 1:,} more)"
     phrase = rule.phrase if by_keys else "{detail}"
