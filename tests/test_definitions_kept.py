@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
+import datetime
 import functools
 import importlib
+import os
+import random
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +18,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import nn, overrides
 
 from pytest_ckpt_compat._core.structure import Structure, TensorSpec
 from pytest_ckpt_compat._definition import confirm
@@ -270,6 +275,14 @@ _SIZED = (
     "    def make(self):\n        return nn.Sequential(nn.Linear(self.width, 2))\n"
 )
 
+_AROUND = (
+    "import contextlib\nwidth = 2\n"
+    "class Around(contextlib.ContextDecorator):\n    width = 3\n"
+    "    def __enter__(self):\n        global width\n        self.before, width = width, self.width\n"
+    "    def __exit__(self, *_):\n        global width\n        width = self.before\n"
+    "around = Around()\n"
+)
+
 #: What no note of names shows; whether it is kept or not, it is never what it was before the change.
 HIDDEN: dict[str, tuple[str, Callable[[ModuleType, pytest.MonkeyPatch], object]]] = {
     "a class in a class": (
@@ -389,6 +402,84 @@ HIDDEN: dict[str, tuple[str, Callable[[ModuleType, pytest.MonkeyPatch], object]]
             nn.modules.transformer, "LayerNorm", functools.partial(nn.LayerNorm, elementwise_affine=False)
         ),
     ),
+    "a module that a class holds": (
+        net("width = self.settings.WIDTH").replace(
+            "    def __init__", "    settings = kept_settings\n    def __init__"
+        ),
+        lambda m, patch: patch.setattr(m.kept_settings, "WIDTH", 5),
+    ),
+    "a module that a function gives": (
+        "def settings():\n    return kept_settings\n" + net("width = settings().WIDTH"),
+        lambda m, patch: patch.setattr(m.kept_settings, "WIDTH", 5),
+    ),
+    "a module that a function gets": (
+        "def width_of(settings):\n    return settings.WIDTH\n" + net("width = width_of(kept_settings)"),
+        lambda m, patch: patch.setattr(m.kept_settings, "WIDTH", 5),
+    ),
+    "an attribute of its own metaclass": (
+        "class Meta(type):\n    width = 2\n"
+        + net("width = type(self).width").replace("(nn.Module)", "(nn.Module, metaclass=Meta)"),
+        lambda m, patch: patch.setattr(m.Meta, "width", 5),
+    ),
+    "an attribute of an enum's member": (
+        "import enum\nclass Size(enum.Enum):\n    SMALL = 1\nSize.SMALL.width = 2\n"
+        + net("width = Size.SMALL.width"),
+        lambda m, patch: patch.setattr(m.Size.SMALL, "width", 5),
+    ),
+    "the working directory, by a class": (
+        net("width = len(self.place())").replace(
+            "    def __init__", "    place = os.getcwd\n    def __init__"
+        ),
+        lambda m, patch: patch.chdir("/"),
+    ),
+    "the working directory, by a dictionary": (
+        net("width = len(READ['place']())", "READ = {'place': os.getcwd}\n"),
+        lambda m, patch: patch.chdir("/"),
+    ),
+    "the working directory, by a default": (
+        "def Net(place=os.getcwd):\n    return nn.Linear(len(place()), 2)\n",
+        lambda m, patch: patch.chdir("/"),
+    ),
+    "a method of a dictionary, in a class": (
+        "SIZES = {'a': 2}\n"
+        + net("width = self.lookup('a')").replace(
+            "    def __init__", "    lookup = SIZES.get\n    def __init__"
+        ),
+        lambda m, patch: patch.setitem(m.SIZES, "a", 5),
+    ),
+    "what is around a factory": (
+        _AROUND + "@around\ndef Net():\n    return nn.Linear(width, 2)\n",
+        lambda m, patch: patch.setattr(m.around, "width", 5),
+    ),
+    "what is around a constructor": (
+        _AROUND + net("global width").replace("    def __init__", "    @around\n    def __init__"),
+        lambda m, patch: patch.setattr(m.around, "width", 5),
+    ),
+    "the bases of a class": (
+        "class One(nn.Module):\n    width = 2\nclass Two(nn.Module):\n    width = 5\n"
+        + net("width = self.width").replace("(nn.Module)", "(One)").replace("class Two(One)", ""),
+        lambda m, patch: setattr(m.Net, "__bases__", (m.Two,)),
+    ),
+    "what a function says of itself": (
+        "def size():\n    '2'\n" + net("width = int(size.__doc__)"),
+        lambda m, patch: patch.setattr(m.size, "__doc__", "5"),
+    ),
+    "a name among Python's own": (
+        net("try:\n    width = KEPT_WIDTH\nexcept NameError:\n    width = 2"),
+        lambda m, patch: patch.setattr(builtins, "KEPT_WIDTH", 5, raising=False),
+    ),
+    "what autocast casts to": (
+        net("width = 2 if torch.get_autocast_dtype('cuda') == torch.float16 else 5"),
+        lambda m, patch: torch.set_autocast_dtype("cuda", torch.bfloat16),
+    ),
+    "whether autocast remembers": (
+        net("width = 2 if torch.is_autocast_cache_enabled() else 5"),
+        lambda m, patch: torch.set_autocast_cache_enabled(False),
+    ),
+    "a device that is a context": (
+        net("width = 2 if torch.get_default_device().type == 'cpu' else 5"),
+        lambda m, patch: torch.device("meta").__enter__(),
+    ),
 }
 
 
@@ -400,6 +491,7 @@ def test_what_no_name_shows_is_never_what_it_was(
     module = written(code)
     definition = kept(module.Net)
     own = confirm.defined(replace(definition, kept=None))
+    stack = vars(overrides)["_get_current_function_mode_stack"]
     for _ in range(2):
         confirm.load(own, definition)
     try:
@@ -409,6 +501,10 @@ def test_what_no_name_shows_is_never_what_it_was(
     finally:
         torch.set_grad_enabled(True)
         torch.set_autocast_enabled("cpu", False)
+        torch.set_autocast_cache_enabled(True)
+        torch.set_autocast_dtype("cuda", torch.float16)
+        if stack():
+            vars(overrides)["_pop_mode"]()
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     assert fresh != own
@@ -426,6 +522,11 @@ def test_what_is_in_a_class_that_is_an_argument_is_never_what_it_was(
     assert alike({"config": module.Config}) is OPAQUE
     assert alike({"norm": nn.LayerNorm}) is not OPAQUE
     assert plain([module.kept_settings]) is OPAQUE
+
+
+@pytest.mark.parametrize("given", [getattr, os.getcwd, {}.get, random.random, time.time, [datetime.date]])
+def test_what_an_argument_reads_from_around_it_is_never_what_it_was(given: object) -> None:
+    assert alike({"given": given}) is OPAQUE
 
 
 def test_nothing_is_kept_while_python_calls_are_traced(

@@ -8,10 +8,10 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pytest_ckpt_compat._definition.pure import HEAP, is_pure, root
+
 #: What stands for a value of which nothing says whether it is as it was.
 OPAQUE = object()
-#: The flag of a class that is made by a class statement: others never change.
-HEAP = 1 << 9
 #: Values in one collection and all that it holds, and collections in collections.
 _MOST, _DEPTH = 1_000, 8
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
@@ -42,17 +42,19 @@ _SAME = (
     types.GetSetDescriptorType,
     types.MemberDescriptorType,
     types.ModuleType,
-    enum.Enum,
 )
+#: Classes of what may be called.
+_CALLED = (types.BuiltinFunctionType, types.FunctionType, type)
 
 
 def plain(value: Any) -> Any:
     """What equals that of another value only if both are alike; ``OPAQUE`` where nothing can say so.
 
     Collections of Python's own count by what they hold, in order, and by which of them are one object;
-    functions by their code, defaults and attributes; a class or module by being the same, so that what is in
-    it has to be noted apart: where one is held by something else, nothing can say so. No code of the user's
-    is run.
+    functions by their code, defaults and attributes; members of an enum by their attributes. A class or
+    module counts by being the same, so that what is in it has to be noted apart: where one is held by
+    something else, nothing can say so. Nor of a function that may give one thing now and another later. No
+    code of the user's is run.
     """
     return _all_plain([value])[0]
 
@@ -72,8 +74,13 @@ def plain_call(target: Any) -> Any:
     elif isinstance(target, type):
         parts = (Same(target),)
     else:
-        parts = (plain(target) if isinstance(target, types.FunctionType) else OPAQUE,)
+        parts = (plain(target) if isinstance(target, types.FunctionType) and _is_open(target) else OPAQUE,)
     return OPAQUE if any(each is OPAQUE for each in parts) else parts
+
+
+def _is_open(function: types.FunctionType) -> bool:
+    """Whether a function holds nothing of another one that made it."""
+    return all(name == "__class__" for name in function.__code__.co_freevars)
 
 
 def _all_plain(values: Iterable[Any]) -> list[Any]:
@@ -102,11 +109,11 @@ def _plain(value: Any, depth: int, left: list[int], seen: dict[int, int]) -> Any
         return (kind, repr(value)) if kind in (float, complex) else (kind, value)  # -0.0 and nan
     if kind is Same:
         return value
-    if depth and (kind is types.ModuleType or (isinstance(value, type) and _may_change(value))):
+    if (depth and _has_names(value)) or (isinstance(value, _CALLED) and not is_pure(value)):
         raise _OpaqueError
     if issubclass(kind, _SAME) or _is_of_torch(kind):
         return Same(value)
-    inside = _INSIDE.get(kind)
+    inside = _in_member if issubclass(kind, enum.Enum) else _INSIDE.get(kind)
     if inside is None:
         raise _OpaqueError
     if kind in _CHANGEABLE:  # ``a is b`` may decide, and what changes one changes the other
@@ -117,6 +124,11 @@ def _plain(value: Any, depth: int, left: list[int], seen: dict[int, int]) -> Any
     if kind in (set, frozenset):
         return (kind, frozenset(_plain(each, depth + 1, left, seen) for each in parts))
     return (kind, *(_plain(each, depth + 1, left, seen) for each in parts))
+
+
+def _in_member(member: enum.Enum) -> Iterable[Any]:
+    """A member of an enum, and its attributes, which may change."""
+    return (Same(member), *(each for each in vars(member).items() if each[0] != "__objclass__"))
 
 
 #: Collections of which one may be at several places, and is changed at all of them.
@@ -142,9 +154,10 @@ def _is_of_torch(kind: type) -> bool:
     return kind.__module__ == "torch" and kind.__name__ in ("dtype", "device", "layout", "memory_format")
 
 
-def _may_change(kind: type) -> bool:
-    """Whether a class is one of a class statement outside of torch: others do not change."""
-    return bool(kind.__flags__ & HEAP) and kind.__module__.partition(".")[0] != "torch"
+def _has_names(value: Any) -> bool:
+    """Whether a value is a module, or a class of a class statement outside of torch: others do not change."""
+    ours = isinstance(value, type) and value.__flags__ & HEAP
+    return type(value) is types.ModuleType or (bool(ours) and root(value.__module__) != "torch")
 
 
 def alike(kwargs: Mapping[str, Any]) -> Any:

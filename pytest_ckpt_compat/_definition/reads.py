@@ -15,40 +15,25 @@ import os
 import re
 import sys
 import types
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from pytest_ckpt_compat._definition.comparable import HEAP, OPAQUE, Same, plain, plain_call
+from pytest_ckpt_compat._definition.comparable import OPAQUE, Same, plain, plain_call
+from pytest_ckpt_compat._definition.pure import HEAP, is_pure, root
 
 _T = TypeVar("_T")
 
-#: Functions of Python itself that depend on their arguments alone, and on what these hold.
-_PURE = frozenset(
-    {
-        *("abs", "all", "any", "bin", "callable", "chr", "divmod", "format", "hex", "isinstance"),
-        *("issubclass", "iter", "len", "max", "min", "next", "oct", "ord", "pow", "print", "repr", "round"),
-        *("setattr", "sorted", "sum", "__build_class__"),
-    }
-)
-#: Modules in C in which everything depends on its arguments alone.
-_PURE_MODULES = frozenset(
-    {"math", "_operator", "_functools", "_collections", "_abc", "functools", "itertools"}
-)
-#: Classes in C of which everything depends on its arguments and its object alone.
-_PURE_CLASSES = frozenset(
-    {
-        *(str, bytes, int, float, complex, bool, tuple, list, dict, set, frozenset, OrderedDict),
-        *(object, type, super, range, zip, map, filter, enumerate, reversed, slice),
-        *(property, staticmethod, classmethod),
-    }
-)
 #: Files whose functions read other files, or draw numbers.
 _OUTSIDE = frozenset(
     {"serialization.py", "_serialization.py", "hub.py", "random.py", "secrets.py", "uuid.py"}
 )
 #: Names by which code reaches what has none in it.
-_REACHING = frozenset({"__dict__", "__getattribute__", "__subclasses__", "attrgetter", "methodcaller"})
+_REACHING = frozenset(
+    {
+        *("__dict__", "__getattribute__", "__subclasses__", "attrgetter", "methodcaller", "__globals__"),
+        *("__builtins__", "__closure__", "__annotations__", "__doc__"),
+    }
+)
 #: Operations by which code reads attributes that are not among its names.
 _UNNAMED = frozenset({"IMPORT_NAME", "MATCH_CLASS"})
 #: Methods of strings that read attributes and items of what they get, and how a string asks for these.
@@ -85,7 +70,10 @@ class Reads:
         self._noted: dict[tuple[int, str], tuple[Mapping[str, Any], Any]] = {}
         self._opaque: dict[tuple[int, str], Any] = {}
         self._absent: list[tuple[Mapping[str, Any], frozenset[str]]] = []
+        self._modules: dict[int, Mapping[str, Any]] = {}
+        self._names: set[str] = set()
         self._classes: dict[type, dict[str, Any]] = {}
+        self._bases: dict[type, tuple[type, ...]] = {}
         self._of_torch: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
         self._codes: dict[int, types.CodeType] = {}
         self._calls: set[tuple[int, type]] = set()
@@ -103,7 +91,7 @@ class Reads:
         self._note_class(kind)
         if id(code) not in self._codes:
             self._codes[id(code)] = code
-            self.pure = self._knows(code)
+            self.pure = self.pure and self._knows(code)
             self._note(frame.f_globals, frozenset(code.co_names))
 
     def finish(self, kinds: Iterable[type]) -> None:
@@ -117,8 +105,7 @@ class Reads:
         for kind in [each for each in self._classes if _is_trusted_class(each)]:
             self._classes[kind] = dict(vars(kind))  # by now without what stood in for its functions
             self._of_torch += _named_by_constructor(kind)
-        names = {name for code in self._codes.values() for name in code.co_names}
-        read = (name in names or self._runs(value) for (_, name), value in self._opaque.items())
+        read = (name in self._names or self._runs(value) for (_, name), value in self._opaque.items())
         self.pure = self.pure and not any(read) and self.unchanged()
 
     def unchanged(self) -> bool:
@@ -130,6 +117,7 @@ class Reads:
             and all(_has(owner, values) for owner, values in self._of_torch)
             and all(owner.keys().isdisjoint(names) for owner, names in self._absent)
             and all(_holds(vars(kind), before) for kind, before in self._classes.items())
+            and all(kind.__mro__ == before for kind, before in self._bases.items())
             and all(
                 name in owner and plain(owner[name]) == was for (_, name), (owner, was) in self._noted.items()
             )
@@ -148,24 +136,33 @@ class Reads:
         """Whether a value is a function that was called."""
         return id(getattr(value, "__code__", None)) in self._codes
 
-    def _note(self, names_in: Mapping[str, Any], names: Collection[str]) -> None:
-        """Notes what names stand for among the globals of a function, and in the modules among these."""
-        known = vars(builtins)
-        hidden = (known[name] for name in frozenset(names) - names_in.keys() if name in known)
-        self.pure = self.pure and all(map(_is_pure, hidden))
-        left, seen = [names_in], {id(names_in)}
-        while left:
-            owner = left.pop()
-            self._absent.append((owner, frozenset(names) - owner.keys()))
-            for name in [each for each in names if each in owner]:
-                value = owner[name]
-                self._put(owner, id(owner), name, value)
-                if isinstance(value, types.ModuleType) and id(vars(value)) not in seen:
-                    seen.add(id(vars(value)))
-                    left.append(vars(value))
-                elif isinstance(value, type):
-                    self._note_class(value)
-                self.pure = self.pure and _is_pure(value)
+    def _note(self, names_in: Mapping[str, Any], names: frozenset[str]) -> None:
+        """Notes what names stand for among the globals of a function, and in each module that it may have.
+
+        It may get a module from a function, a class or another object: any that was seen, and any name in it.
+        """
+        self._look_inside(vars(builtins), names - names_in.keys())
+        self._look_inside(names_in, names)
+        new = names - self._names
+        self._names |= names
+        for module in list(self._modules.values()):
+            self._look_inside(module, new)
+
+    def _look_inside(self, owner: Mapping[str, Any], names: frozenset[str]) -> None:
+        self._absent.append((owner, names - owner.keys()))
+        for name in names & owner.keys():
+            value = owner[name]
+            self._put(owner, id(owner), name, value)
+            self._enter(value)
+            self.pure = self.pure and is_pure(value)
+
+    def _enter(self, value: Any) -> None:
+        """Notes what is in a module or a class."""
+        if isinstance(value, type):
+            self._note_class(value)
+        elif isinstance(value, types.ModuleType) and id(vars(value)) not in self._modules:
+            self._modules[id(vars(value))] = vars(value)
+            self._look_inside(vars(value), frozenset(self._names))
 
     def _put(self, owner: Mapping[str, Any], whose: int, name: str, value: Any) -> None:
         if (whose, name) in self._noted:
@@ -181,12 +178,11 @@ class Reads:
         for each in kind.__mro__:
             if each in self._classes or not each.__flags__ & HEAP:
                 continue
-            self.pure = self.pure and _root(type(each).__module__) in _METACLASSES
-            self._classes[each] = dict(vars(each))
+            self.pure = self.pure and root(type(each).__module__) in _METACLASSES
+            self._classes[each], self._bases[each] = dict(vars(each)), each.__mro__
             for name, value in vars(each).items() if not _is_trusted_class(each) else ():
                 self._put(vars(each), id(each), name, value)
-                if isinstance(value, type):
-                    self._note_class(value)
+                self._enter(value)
 
 
 def _holds(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
@@ -209,31 +205,6 @@ def _named_by_constructor(kind: type) -> Iterator[tuple[Mapping[str, Any], Mappi
         yield known, {name: known[name] for name in constructor.__code__.co_names if name in known}
 
 
-def _is_pure(value: Any) -> bool:
-    """Whether what a name stands for does, if it is called, what its Python code and its arguments say."""
-    if isinstance(value, types.BuiltinFunctionType):
-        owner = value.__self__
-        if isinstance(owner, types.ModuleType):
-            pure = owner.__name__ in _PURE_MODULES or _root(owner.__name__) == "torch"
-            return pure or (owner is builtins and value.__name__ in _PURE)
-        if type(owner) in (list, dict, set, OrderedDict, bytearray):
-            return False  # a method of something that may change
-        kind = owner if isinstance(owner, type) else type(owner)
-        return kind in _PURE_CLASSES or _root(kind.__module__) == "torch"
-    if isinstance(value, types.ModuleType):
-        return type(value) is types.ModuleType  # others compute what they give, as torch.backends.cudnn
-    if not isinstance(value, type) or value in _PURE_CLASSES or issubclass(value, BaseException):
-        return True
-    if _root(value.__module__) in ("torch", *_PURE_MODULES):
-        return True
-    file = getattr(sys.modules.get(value.__module__), "__file__", None) or ""
-    return bool(value.__flags__ & HEAP) and file.endswith(".py")
-
-
-def _root(name: str | None) -> str:
-    return (name or "").partition(".")[0]
-
-
 @functools.lru_cache(maxsize=4096)
 def _reaches(code: types.CodeType) -> bool:
     """Whether a function reads what none of its names shows.
@@ -249,11 +220,16 @@ def _names_a_part(constant: object) -> bool:
 
 
 def _is_torchs(frame: types.FrameType) -> bool:
-    """Whether a function of Python's own library was called by torch's code, or by this package's."""
+    """Whether a function of Python's own library was called by torch's code, or by this package's.
+
+    Not where it is around what is observed itself, as ``contextlib.ContextDecorator`` is.
+    """
     caller: types.FrameType | None = frame
     while caller is not None and _is_of_library(caller.f_code.co_filename):
         caller = caller.f_back
-    return caller is not frame and caller is not None and _is_trusted(caller.f_code.co_filename)
+    if caller is frame or caller is None or caller.f_code is observed.__code__:
+        return False
+    return _is_trusted(caller.f_code.co_filename)
 
 
 @functools.cache
@@ -274,7 +250,7 @@ def _is_trusted(filename: str) -> bool:
 
 
 def _is_trusted_class(kind: type) -> bool:
-    return _root(kind.__module__) in ("torch", _root(__name__))
+    return root(kind.__module__) in ("torch", root(__name__))
 
 
 def _settings_of_torch() -> tuple[Any, ...]:
@@ -294,8 +270,9 @@ def _settings_of_torch() -> tuple[Any, ...]:
         *(torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
         torch.backends.mha.get_fastpath_enabled(),
         _process_group(),
+        _modes(),
         *(
-            tuple(Same(hook) for hook in each.values() if _root(type(hook).__module__) != _root(__name__))
+            tuple(Same(hook) for hook in each.values() if root(type(hook).__module__) != root(__name__))
             for each in hooks
             if isinstance(each, Mapping)
         ),
@@ -308,3 +285,18 @@ def _process_group() -> Same:
 
     ours = torch.distributed.is_available() and torch.distributed.is_initialized()
     return Same(torch.distributed.GroupMember.WORLD if ours else None)
+
+
+def _modes() -> tuple[Any, ...]:
+    """The modes that are entered, such as a device that is a context; not those of this package."""
+    from torch.overrides import _get_current_function_mode_stack
+    from torch.utils._device import DeviceContext
+    from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+    stack: Any = _get_current_function_mode_stack  # of torch, without types
+    entered = (*stack(), *_get_current_dispatch_mode_stack())
+    return tuple(
+        (DeviceContext, each.device) if type(each) is DeviceContext else Same(each)
+        for each in entered
+        if root(type(each).__module__) != root(__name__)
+    )
