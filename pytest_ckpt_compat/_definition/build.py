@@ -15,6 +15,7 @@ from pytest_ckpt_compat._definition.counterparts import Counterparts, is_lazy, i
 from pytest_ckpt_compat._definition.doubts import Doubts, tensors_in
 from pytest_ckpt_compat._definition.fills import fills
 from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.given import own_arguments
 from pytest_ckpt_compat._definition.instances import copied
 from pytest_ckpt_compat._definition.intercept import intercept
 from pytest_ckpt_compat._definition.names import brief, is_module
@@ -145,7 +146,7 @@ def _side_by_side(parts: Mapping[str, nn.Module]) -> nn.Module:
 
 
 def _construct(definition: Definition, checkpoint: Mapping[str, Any] | None) -> Any:
-    kwargs = dict(definition.kwargs)
+    kwargs = own_arguments(definition.kwargs)
     if definition.takes_checkpoint and not definition.lightning:
         kwargs["checkpoint"] = copy.deepcopy(dict(checkpoint or {}))
     with lines.watched() as registered:

@@ -15,6 +15,7 @@ from pytest_ckpt_compat._definition.build import move_to_meta, parameters_on_met
 from pytest_ckpt_compat._definition.counterparts import Counterparts, on_meta
 from pytest_ckpt_compat._definition.entries import identity, spec_of
 from pytest_ckpt_compat._definition.find import Definition
+from pytest_ckpt_compat._definition.given import own_arguments
 from pytest_ckpt_compat._definition.loader_outcome import Call, Run, judged, reached_nothing
 from pytest_ckpt_compat._definition.names import brief, is_module
 from pytest_ckpt_compat._definition.observation import REPORT, Observation, Outcome, quiet_copies
@@ -118,7 +119,7 @@ def run_really(definition: Definition, loader: Loader) -> nn.Module:
         BuildError: it returned no module.
     """
     with untouched_globals():
-        found = loader.function(definition.path, **definition.kwargs)
+        found = loader.function(definition.path, **own_arguments(definition.kwargs))
     if not is_module(found):
         raise BuildError(f"load {loader.name}", f"gave {type(found).__name__}", "return the module")
     return found  # type: ignore[no-any-return]
@@ -168,7 +169,7 @@ def _run(structure: Structure, definition: Definition, loader: Loader, tensors: 
         moved = counterparts if tensors == "meta" else None
         try:
             with on, stand_ins(files), _watched_loads(run, structure, definition, moved):
-                run.result = loader.function(definition.path, **definition.kwargs)
+                run.result = loader.function(definition.path, **own_arguments(definition.kwargs))
         except (KeyboardInterrupt, CkptCompatError):
             raise
         except BaseException as error:
