@@ -19,7 +19,10 @@ import torch
 from torch import nn
 
 import pytest_ckpt_compat as ckpt
+from pytest_ckpt_compat._definition.build import build
+from pytest_ckpt_compat._definition.find import find
 from pytest_ckpt_compat._definition.once import Once
+from pytest_ckpt_compat._readers.source.remote import Fetched
 
 
 class Server(HTTPServer):
@@ -222,3 +225,89 @@ def test_a_constructor_without_arguments_is_not_to_be_given_any(tmp_path: Path) 
         ckpt.check(tmp_path / "net.pt", Closed)
     with pytest.raises(ckpt.CkptCompatError, match="; give what it needs in kwargs"):
         ckpt.check(tmp_path / "net.pt", Open)
+
+
+class Meanwhile(nn.Module):
+    """Waits in its constructor until another thread has connected."""
+
+    wanted, done = threading.Event(), threading.Event()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.done.clear()
+        self.wanted.set()
+        assert self.done.wait(20)
+
+
+@contextlib.contextmanager
+def connecting(server: Server, around: contextlib.AbstractContextManager[None]) -> Iterator[None]:
+    """A thread that connects each time that ``Meanwhile`` waits for it."""
+    over = threading.Event()
+
+    def work() -> None:
+        with around:
+            while Meanwhile.wanted.wait() and not over.is_set():
+                Meanwhile.wanted.clear()
+                urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/w").close()
+                Meanwhile.done.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        Meanwhile.wanted.set()
+        thread.join()
+        Meanwhile.wanted.clear()
+
+
+def test_what_another_thread_connects_to_is_not_the_constructors(server: Server) -> None:
+    """As one does that reads a checkpoint ahead of its check: which is built meanwhile, chance decides."""
+    definition = find(Meanwhile)
+    with connecting(server, contextlib.nullcontext()):
+        build(definition)
+    assert server.asked == 1
+    assert definition.once.module is None
+
+
+class Starts(nn.Module):
+    """Connects in a thread of its own."""
+
+    def __init__(self, port: int, around: contextlib.AbstractContextManager[None]) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+        def work() -> None:
+            with around:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/w").close()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_thread_that_begins_meanwhile_counts_unless_it_reads_ahead(server: Server, reads: bool) -> None:
+    around = Fetched().used() if reads else contextlib.nullcontext()
+    definition = find(Starts, {"port": server.server_port, "around": around})
+    module = build(definition)
+    assert server.asked == 1
+    assert isinstance(module, Starts)
+    assert (definition.once.module is None) is reads
+
+
+class Checks(nn.Module):
+    """Makes a check of its own, of a definition that downloads."""
+
+    def __init__(self, inner: type[nn.Module]) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        build(find(inner))
+
+
+def test_what_a_check_in_a_constructor_downloads_counts(server: Server) -> None:
+    definition = find(Checks, {"inner": downloading(server)})
+    build(definition)
+    assert definition.once.module is not None

@@ -5,14 +5,21 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from pytest_ckpt_compat._readers.source.fetching import is_fetching
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+#: What notes the connections of this thread; there are several where a constructor makes a check.
+_NOTED: ContextVar[tuple[deque[object], ...]] = ContextVar("noted", default=())
 
 
 @dataclass
@@ -65,19 +72,25 @@ def _zeros(tensor: torch.Tensor, storages: dict[int, torch.UntypedStorage]) -> t
 
 @contextlib.contextmanager
 def _connections() -> Iterator[Collection[object]]:
-    """The last address to which this process opened a connection over the network in the context, if any.
+    """The last address to which what runs in the context opened a connection over the network, if any.
 
-    An audit hook would see them, too. But Python keeps it for good and calls it at each ``id()``, which took
-    a tenth of a check.
+    That is this thread, one that begins meanwhile, or what asyncio runs for this thread. Others read
+    checkpoints ahead of their checks, or are the user's. An audit hook would see them, too. But Python keeps
+    it for good and calls it at each ``id()``, which took a tenth of a check.
     """
     import _socket
 
     found: deque[object] = deque(maxlen=1)  # a constructor may keep the method, and connect for long
+    others = {thread.ident for thread in threading.enumerate()}
+    token = _NOTED.set((*_NOTED.get(), found))
     with contextlib.ExitStack() as exchanged:
+        exchanged.callback(_NOTED.reset, token)
         for kind in _socket.socket.__subclasses__():  # whatever is called socket.socket now
             for name in ("connect", "connect_ex"):
                 with contextlib.suppress(TypeError):  # a class written in C
-                    exchanged.enter_context(_exchanged(kind, name, _noting(getattr(kind, name), found)))
+                    exchanged.enter_context(
+                        _exchanged(kind, name, _noting(getattr(kind, name), found, others))
+                    )
         yield found
 
 
@@ -95,12 +108,18 @@ def _exchanged(kind: type, name: str, method: Callable[..., Any]) -> Iterator[No
             setattr(kind, name, own)
 
 
-def _noting(connect: Callable[..., Any], found: deque[object]) -> Callable[..., Any]:
+def _noting(
+    connect: Callable[..., Any], found: deque[object], others: Collection[int | None]
+) -> Callable[..., Any]:
     """The method of a socket, which notes the addresses that are on the network."""
 
     @functools.wraps(connect)
-    def noting(own: Any, *args: Any, **kwargs: Any) -> Any:  # others may have put theirs in place of it
-        found.extend(each for each in (*args, *kwargs.values()) if isinstance(each, tuple))
+    def noting(own: Any, *args: Any, **kwargs: Any) -> Any:  # others may have put theirs in its place
+        addresses = [each for each in (*args, *kwargs.values()) if isinstance(each, tuple)]
+        if any(each is found for each in _NOTED.get()) or (
+            threading.get_ident() not in others and not is_fetching()
+        ):
+            found.extend(addresses)
         return connect(own, *args, **kwargs)
 
     return noting

@@ -11,7 +11,6 @@ import asyncio
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -21,6 +20,7 @@ from pytest_ckpt_compat._core.display import visible
 from pytest_ckpt_compat._readers import limits
 from pytest_ckpt_compat._readers.limits import RefusalError, UnreachableRefusalError, over_limit
 from pytest_ckpt_compat._readers.source import http
+from pytest_ckpt_compat._readers.source.fetching import FETCHED
 from pytest_ckpt_compat._readers.source.files import Blob
 from pytest_ckpt_compat._readers.source.folders import plain_name
 
@@ -56,11 +56,11 @@ class Fetched:
     @contextmanager
     def used(self) -> Iterator[None]:
         """Lets what is read inside, in this thread, fetch nothing twice."""
-        token = _FETCHED.set(self)
+        token = FETCHED.set(self)
         try:
             yield
         finally:
-            _FETCHED.reset(token)
+            FETCHED.reset(token)
 
     def stream(self, url: str) -> _Stream:
         """The file behind a URL, opened once; what refused it then refuses it again."""
@@ -81,13 +81,10 @@ class Fetched:
                 each.close()
 
 
-_FETCHED: ContextVar[Fetched | None] = ContextVar("fetched", default=None)
-
-
 @contextmanager
 def open_url(url: str) -> Iterator[Blob]:
     """Opens the file behind a URL. Refuses a server that cannot send parts of it."""
-    fetched = _FETCHED.get()
+    fetched: Fetched | None = FETCHED.get()
     stream = _Stream(url) if fetched is None else fetched.stream(url)
     try:
         yield Blob(redacted(url), stream.size, stream, locatable=False)  # type: ignore[arg-type]
