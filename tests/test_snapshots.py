@@ -273,6 +273,18 @@ def test_unused_snapshots_are_listed_and_pruned_only_after_a_complete_run(projec
     assert set(stored(project)) == {"net.pt.json", "definitions/models.Net.json"}
 
 
+@pytest.mark.parametrize("options", [["{}"], ["--rootdir={}", "--confcutdir={}", "{}"]])
+def test_a_run_below_a_link_covers_the_whole_project(project: pytest.Pytester, options: list[str]) -> None:
+    project.makepyfile(TEST)
+    project.runpytest_inprocess("--ckpt-update")
+    shutil.copy(project.path / "ckpt_snapshots/net.pt.json", project.path / "ckpt_snapshots/old.json")
+    link = project.path.with_name(f"{project.path.name}-link")
+    link.symlink_to(project.path)
+    result = project.runpytest_subprocess(*(each.format(link) for each in options), "--ckpt-prune")
+    result.stdout.fnmatch_lines(["removed *old.json: no test uses it"])
+    assert "net.pt.json" in stored(project)
+
+
 @pytest.mark.parametrize(
     "option", ["--noconftest", "--confcutdir=below", "--setup-plan", "--setup-only", "--collect-only"]
 )

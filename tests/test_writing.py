@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -204,6 +205,29 @@ def test_one_snapshot_that_cannot_be_written(
     assert (folder / "net-v1.json").exists()
 
 
+@pytest.mark.parametrize("number", [2, 5])
+def test_many_snapshots_that_cannot_be_written(
+    registered: pytest.Pytester,
+    command: Callable[..., Printed],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+) -> None:
+    """On a full disk, all of them fail alike."""
+    entry = '[[tool.ckpt_compat.checkpoint]]\npath = "net.pt"\nmodel = "models:Net"\nid = "more-{}"\n'
+    file = registered.path / "pyproject.toml"
+    file.write_text(file.read_text() + "".join(map(entry.format, range(number - 2))))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    done = command("update")
+    assert done.code == 2
+    failed = [line for line in done.out.splitlines() if line.startswith("failed ")]
+    assert len(failed) == (number if number < 4 else 1)
+    assert ("definitions/models.Net.json and 4 more: cannot" in failed[0]) is (number == 5)
+
+
 def test_a_snapshot_that_cannot_be_removed(registered: pytest.Pytester) -> None:
     registered.runpytest_inprocess("--ckpt-update")
     (registered.path / "ckpt_snapshots" / "old.json").mkdir()
@@ -225,6 +249,16 @@ def test_a_report_that_cannot_be_written(
     assert done.code == (2 if classes == 4 else 1)
     assert "compared  1 checkpoint, 6 tensors" in done.out
     assert "report.json: cannot be written (" in done.out
+
+
+def test_each_report_that_cannot_be_written_is_named(
+    registered: pytest.Pytester, command: Callable[..., Printed]
+) -> None:
+    registered.runpytest_inprocess("--ckpt-update")
+    done = command("check", "--report", "net.pt/a.json", "--report", "net.pt/b.md", "--report", "c.json")
+    assert done.code == 2
+    assert "net.pt/a.json, net.pt/b.md: cannot be written (" in done.out
+    assert (registered.path / "c.json").exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pytest_ckpt_compat._check import acceptance, update
+from pytest_ckpt_compat._check import acceptance, update, written
 from pytest_ckpt_compat._check.checkpoint import with_commands
 from pytest_ckpt_compat._check.context import Context
 from pytest_ckpt_compat._check.contribution import Contribution
@@ -258,11 +258,7 @@ def _write(contributions: Sequence[Contribution], context: Context, full: bool) 
         for name, text in each.writes.items():
             writes[name].append(text)
     over = update.over_all(each.over for each in contributions)
-    done = [
-        _written(context.folder, name, writes[name], full, over.get(name, update.Over()))
-        for name in sorted(writes)
-    ]
-    lines, failed = [line for some, _ in done for line in some], any(bad for _, bad in done)
+    lines, failed = written.write_all(context.folder, writes, full, over)
     if context.update and not lines:
         up_to_date = _is_all_known(contributions)
         lines.append("every snapshot is up to date" if up_to_date else "no snapshot was written")
@@ -275,15 +271,6 @@ def _is_all_known(contributions: Sequence[Contribution]) -> bool:
     told = {entry.id for entry in entries}.union(*(each.skipped for each in contributions))
     known = told.issuperset(identifier for each in contributions for identifier in each.ids)
     return bool(entries) and known and {each.state for each in entries}.isdisjoint(("broken", "unknown"))
-
-
-def _written(
-    folder: Path, name: str, texts: Sequence[str], full: bool, over: update.Over
-) -> tuple[list[str], bool]:
-    try:
-        return update.write(folder, name, update.merged(texts), full, over), False
-    except Exception as error:  # the others can be written all the same
-        return [f"failed    {in_a_line(error)}"], True
 
 
 def _replaced(folder: Path, used: set[str], before: set[str]) -> Iterator[str]:

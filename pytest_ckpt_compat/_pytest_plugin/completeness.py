@@ -40,14 +40,12 @@ def asked_for_everything(config: pytest.Config) -> bool:
 def _cuts_conftests(config: pytest.Config) -> bool:
     """Whether ``--confcutdir`` leaves out the ``conftest.py`` of the root folder."""
     cut = getattr(config.option, "confcutdir", None)
-    return cut is not None and (config.invocation_params.dir / cut).resolve() not in (
-        config.rootpath,
-        *config.rootpath.parents,
-    )
+    root = config.rootpath.resolve()
+    return cut is not None and (config.invocation_params.dir / cut).resolve() not in (root, *root.parents)
 
 
 def _whole_project(config: pytest.Config) -> bool:
     if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         return True
-    here = config.invocation_params.dir
-    return all((here / argument).resolve() == config.rootpath for argument in config.args)
+    here, root = config.invocation_params.dir, config.rootpath.resolve()  # which may be below a link
+    return all((here / argument).resolve() == root for argument in config.args)

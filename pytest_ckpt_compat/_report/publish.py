@@ -103,8 +103,11 @@ def publish(run: Run, files: Iterable[str], environment: Mapping[str, str]) -> l
         lines += _guarded("GitHub's step summary", lambda: _summary(run, environment))
     failures = {file: _written(run, file) for file in files}
     lines += [f"report    {visible(file)}" for file, error in failures.items() if error is None]
-    for error in filter(None, failures.values()):
-        raise error
+    errors = [error for error in failures.values() if error is not None]
+    if errors:
+        first = errors[0]
+        subjects = ", ".join(each.subject for each in errors if each.problem == first.problem)
+        raise SnapshotError(subjects, first.problem, first.advice)
     return lines
 
 
