@@ -65,6 +65,21 @@ def test_many_that_cannot_be_read_for_one_cause_are_one_block() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "it ends at byte {0:,}, before the data it announces",
+        "its header describes 5,000 bytes of data, but the file has {0:,}",
+        "its format is unknown: it has {0:,} bytes and begins with 00",
+    ],
+)
+def test_many_that_are_cut_off_anywhere_are_one_block(problem: str) -> None:
+    found = alike.blocks([unread(f"run-{at}", problem.format(at)) for at in (10, 2_000)])
+    assert found == [
+        f"CK905 run-10 and 1 more{unread('run-10', problem.format(10)).text[12:]}\n  same:   run-2000"
+    ]
+
+
 def test_one_alone_is_as_it_was() -> None:
     entries = [broken("a"), broken("b", "tail.weight")]
     assert alike.blocks(entries) == [each.text for each in entries]

@@ -18,6 +18,8 @@ _FEW = 8
 _BEFORE_ID = r"\A(?:OK|CK\d{3}|skipped|not checked) "
 #: The commands that take several ids, up to the first.
 _TAKES_SEVERAL = "  accept: ckpt-compat accept "
+#: Where in a file something is, or how long that is: many that were cut off are cut off anywhere.
+_BYTES = re.compile(r"(?<=\bbyte )[\d,]*\d|[\d,]*\d(?= bytes\b)|(?<=the file has )[\d,]*\d")
 
 
 def blocks(entries: Iterable[Entry], full: bool = False) -> list[str]:
@@ -127,11 +129,16 @@ def _nameless(text: str, entry: Entry) -> str:
         text = re.sub(rf"(/){re.escape(name)}(?=\.json\b)", r"\1*", text)
     if source and source in text:
         text = re.sub(rf"(?<![\w./-]){re.escape(source)}(?![\w/-])", "*", text)
-    return text
+    return _BYTES.sub("*", text) if _unread(entry) else text
 
 
 def _source(entry: Entry) -> str:
     """The path of the checkpoint; of one that could not be read, what the error begins with."""
     told = str((entry.data.get("old") or {}).get("source") or "")
-    unread = (each["detail"] for each in entry.data.get("changes", ()) if each.get("kind") == "unreadable")
-    return told or str(next(unread, "")).partition(": ")[0]
+    return told or _unread(entry).partition(": ")[0]
+
+
+def _unread(entry: Entry) -> str:
+    """Why a checkpoint could not be read; "" if it could."""
+    found = (each["detail"] for each in entry.data.get("changes", ()) if each.get("kind") == "unreadable")
+    return str(next(found, ""))
