@@ -109,6 +109,14 @@ class Raising(Plain):
         raise KeyError(checkpoint["epoch"])
 
 
+class Changing(Plain):
+    def __init__(self, width: list[int], classes: int = 2, lr: float = 0.1) -> None:
+        super().__init__(width.pop(), classes, lr)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["hyper_parameters"]["width"].append(5)
+
+
 class ByNumbers(Renamed):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["state_dict"]
@@ -319,6 +327,13 @@ def test_it_says_how_it_was_built(files: dict[str, Path]) -> None:
     assert dict(verdict.remapped)["net.1.bias"] == "trunk.1.bias"
     verdict = ckpt.check(files["defaults"], Raising)
     assert "Raising.on_load_checkpoint raised KeyError: 0 (tests/test_lightning.py:" in str(verdict)
+
+
+def test_arguments_are_as_they_were_after_a_check(files: dict[str, Path]) -> None:
+    given = {"width": [8]}
+    for _ in range(2):
+        assert ckpt.check(files["wide"], Changing, {**given, "classes": 5}).compatible
+    assert given == {"width": [8]}
 
 
 def test_a_remap_comes_first(files: dict[str, Path]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from pytest_ckpt_compat._core.errors import BuildError, NoBaselineError, UsageError
 from pytest_ckpt_compat._core.records import Record
 from pytest_ckpt_compat._core.structure import SNAPSHOT, Structure
+from pytest_ckpt_compat._definition.given import own_arguments
 from pytest_ckpt_compat._definition.names import brief, descends
 from pytest_ckpt_compat._readers import Opaque
 
@@ -244,7 +245,7 @@ def whole(
     checkpoint = revived(copy.deepcopy(dict(values)))
     parameters = checkpoint.setdefault(type(module).CHECKPOINT_HYPER_PARAMS_KEY, {})
     if isinstance(parameters, dict):
-        parameters.update(given)
+        parameters.update(own_arguments(given))
     own = copy.copy(state)
     if hasattr(state, "_metadata"):
         own._metadata = state._metadata  # type: ignore[attr-defined]

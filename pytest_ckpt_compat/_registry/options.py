@@ -101,7 +101,8 @@ OPTIONS = (
         "kwargs",
         (Mapping, _NONE),
         "a table (in Python, a dict)",
-        "keyword arguments for the class or factory; of several parts, those of each under its name",
+        "keyword arguments for the class or factory, which gets lists and dictionaries of its own each time "
+        "that it is called; of several parts, those of each under its name",
         default="None",
     ),
     Option(
