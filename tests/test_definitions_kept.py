@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn, overrides
@@ -522,6 +523,12 @@ def test_what_is_in_a_class_that_is_an_argument_is_never_what_it_was(
     assert alike({"config": module.Config}) is OPAQUE
     assert alike({"norm": nn.LayerNorm}) is not OPAQUE
     assert plain([module.kept_settings]) is OPAQUE
+
+
+@pytest.mark.parametrize("given", [np.float32, torch.float16, nn.LayerNorm, nn.init.zeros_, len, [float]])
+def test_what_depends_on_its_arguments_alone_is_alike(given: object) -> None:
+    assert alike({"given": given}) == alike({"given": given})
+    assert alike({"given": given}) is not OPAQUE
 
 
 @pytest.mark.parametrize("given", [getattr, os.getcwd, {}.get, random.random, time.time, [datetime.date]])

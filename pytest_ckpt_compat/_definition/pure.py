@@ -63,6 +63,8 @@ def is_pure(value: Any) -> bool:
         return True
     if root(value.__module__) in ("torch", *_PURE_MODULES):
         return True
+    if value.__module__ == "numpy" and not value.__flags__ & HEAP:  # dtypes, in C
+        return True
     file = getattr(sys.modules.get(value.__module__), "__file__", None) or ""
     return bool(value.__flags__ & HEAP) and file.endswith(".py")
 
