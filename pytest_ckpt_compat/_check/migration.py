@@ -30,11 +30,12 @@ class Migration:
     Attributes:
         code: the code, or "" if there is nothing to migrate.
         plan: what it does, and what it leaves to the user.
-        unproven: new key -> why it is not proven that its tensor arrives there.
+        unproven: new key -> why it is not proven that its tensor arrives there, as the model reads it.
         problems: what stands against the load as a whole, a line each.
         proven: how many steps are proven.
         rules: what the code carries out.
         refused: keys that the definition's load refuses, besides what is left to the user.
+        orders: new key -> what the order of the rows in it is taken from, where nothing proves it.
     """
 
     code: str
@@ -44,6 +45,7 @@ class Migration:
     proven: int = 0
     rules: Rules = field(default_factory=Rules)
     refused: frozenset[str] = frozenset()
+    orders: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -130,12 +132,14 @@ def migration(sides: Sides, plan: Plan, style: str = "function") -> Migration:
     for decision in plan.decisions:
         left_open.update(decision.old, decision.new)
     refused = {key: why for key, why in shown.refused.items() if key not in left_open}
-    unproven = {**refused, **shown.wrong}
+    doubted = {key: step.doubt for step in plan.live if step.doubt for key in step.new}
+    unproven = {**doubted, **refused, **shown.wrong}
+    orders = {key: step.order for step in plan.live if step.order for key in step.new[:1]}
     marks = _marks(writer, unproven)
     decisions = (*first.decisions, *_unplaced(unproven, plan))
-    code = writer.source(replace(first, unproven=marks, decisions=decisions))
+    code = writer.source(replace(first, unproven=marks, orders=_marks(writer, orders), decisions=decisions))
     proven = sum(not any(key in unproven for key in step.new) for step in plan.live)
-    return Migration(code, plan, unproven, shown.problems, proven, writer.rules, frozenset(refused))
+    return Migration(code, plan, unproven, shown.problems, proven, writer.rules, frozenset(refused), orders)
 
 
 def _unplaced(unproven: Mapping[str, str], plan: Plan) -> Iterator[str]:
@@ -146,7 +150,7 @@ def _unplaced(unproven: Mapping[str, str], plan: Plan) -> Iterator[str]:
 
 
 def _marks(writer: Writer, unproven: Mapping[str, str]) -> dict[Rule, str]:
-    """Rule -> why one of its tensors is not proven to arrive."""
+    """Rule -> what is said of one of its tensors, by key: why it is not proven to arrive, for example."""
     found: dict[Rule, str] = {}
     for rule in writer.rules.all:
         keys = (key for step in rule.steps for each in step.new for key in writer.absolute(each))

@@ -41,6 +41,7 @@ class Written:
         marker: an old key that shows a checkpoint from before, or "" if the code needs none.
         version: the version of the module that a hook asks for, or 0.
         owner: the class of the module that a hook belongs to.
+        orders: rule -> what the order of its parts is taken from, where that is not certain.
     """
 
     rules: Rules
@@ -52,6 +53,7 @@ class Written:
     marker: str = ""
     version: int = 0
     owner: str = ""
+    orders: Mapping[Rule, str] = field(default_factory=dict)
 
     @property
     def computes(self) -> bool:
@@ -115,8 +117,7 @@ def imports(written: Written, *others: str) -> list[str]:
 def _table(written: Written) -> Iterator[str]:
     yield "RENAMES = ["
     for rename in written.rules.renames:
-        if rename in written.unproven:
-            yield from python.comment(f"not proven: {written.unproven[rename]}", 4)
+        yield from remarks(written, rename, 4)
         yield from _row(rename)
     previous: list[str] = []
     for each in written.doubtful:
@@ -130,6 +131,14 @@ def _table(written: Written) -> Iterator[str]:
 
 def _row(rename: Rename) -> list[str]:
     return python.pair(python.raw(rename.pattern), python.replacement(rename.new), 4)
+
+
+def remarks(written: Written, rule: Rule, indent: int) -> Iterator[str]:
+    """What is not proven of a rule, and what the order of its parts is taken from."""
+    if rule in written.orders:
+        yield from python.comment(f"in doubt: {written.orders[rule]}", indent)
+    if rule in written.unproven:
+        yield from python.comment(f"not proven: {written.unproven[rule]}", indent)
 
 
 def likely(each: Doubtful, indent: int) -> Iterator[str]:
@@ -150,8 +159,7 @@ def blocks(written: Written, indent: int) -> Iterator[str]:
     pad = " " * indent
     for joint in written.rules.joints:
         yield f"{pad}# {_WHAT[joint.op.name]}"
-        if joint in written.unproven:
-            yield from python.comment(f"not proven: {written.unproven[joint]}", indent)
+        yield from remarks(written, joint, indent)
         yield from _block(joint, indent)
     for each in written.doubtful:
         if isinstance(each.rule, Joint):

@@ -6,12 +6,15 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import product
 
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._migrate.generate import hints
+from pytest_ckpt_compat._migrate.part_order import renamed_across
 from pytest_ckpt_compat._migrate.plan import accepted, operation, settled
 from pytest_ckpt_compat._migrate.steps import CHOSEN, DROP, Decision, Plan, Step
+from pytest_ckpt_compat._migrate.templates import numbered
 
 _USAGE = 'write --choose "old key=new key", "old module=new module", or "old key=" to drop it'
 
@@ -54,7 +57,7 @@ def chosen(plan: Plan, choices: Iterable[str], old: Structure, new: Structure) -
     return settled(
         Plan(
             (*(each for each in plan.live if not _touches(each, taken, made)), *picked, *waiting),
-            tuple(each for each in plan.doubtful if not _touches(each, taken, made)),
+            tuple(_narrowed(plan.doubtful, picked, taken, made)),
             tuple(each for each in left if each.step is None),
         ),
         old,
@@ -73,6 +76,29 @@ def offered(plan: Plan, old: Structure, new: Structure) -> tuple[str, ...]:
             chosen(plan, (*found, hint), old, new)
             found.append(hint)
     return tuple(found)
+
+
+def _narrowed(
+    doubtful: Iterable[Step], picked: Iterable[Step], taken: set[str], made: set[str]
+) -> Iterator[Step]:
+    """The steps that are still in doubt, without candidates that the choices rule out.
+
+    Those are the keys that were given, and those of other blocks: of a block that a choice is about, its
+    counterpart is known.
+    """
+    blocks: dict[str, set[str]] = {}
+    for step in picked:
+        for one, other in product(step.old, step.new):
+            for before, after in zip(numbered(one), numbered(other), strict=False):
+                blocks.setdefault(before, set()).add(after)
+    known = {before: f"{after}." for before, (after, *others) in blocks.items() if not others}
+    for step in doubtful:
+        if not _touches(step, taken, made):
+            within = [known[block] for key in step.old for block in numbered(key) if block in known]
+            candidates = tuple(
+                key for key in step.candidates if key not in made and all(map(key.startswith, within))
+            )
+            yield replace(step, candidates=candidates) if candidates != step.candidates else step
 
 
 def _other_copies(plan: Plan, taken: set[str]) -> dict[str, None]:
@@ -162,4 +188,4 @@ def _exact(left: str, right: str, plan: Plan, old: Structure, new: Structure) ->
             f"has {old.tensors[left]} on the one side and {new.tensors[right]} on the other",
             "write that step yourself",
         )
-    return replace(Step(op, (left,), (right,)), evidence=CHOSEN)
+    return Step(op, (left,), (right,), evidence=CHOSEN, doubt=renamed_across(left, right))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from pytest_ckpt_compat._migrate.hints import Hint, hints_of
 from pytest_ckpt_compat._migrate.joints import joints_for
 from pytest_ckpt_compat._migrate.moves import renames_for
 from pytest_ckpt_compat._migrate.plan import NO_SOURCE
-from pytest_ckpt_compat._migrate.rules import Rule, Rules, RulesError, applied
+from pytest_ckpt_compat._migrate.rules import Rename, Rule, Rules, RulesError, applied
 from pytest_ckpt_compat._migrate.steps import COPY, MOVE, Decision, Plan, Step
 
 #: Other keys that an ambiguous step might mean, as many as are named.
@@ -59,17 +60,40 @@ def _outcome(steps: Iterable[Step]) -> set[object]:
 
 
 def doubtful_rules(plan: Plan, keys: Sequence[str]) -> tuple[Doubtful, ...]:
-    """The rules of what is likely, with its evidence. They are for the reader: nothing applies them."""
+    """The rules of what is likely, with its evidence. They are for the reader: nothing applies them.
+
+    Each holds without the others, for a reader may take one of them alone.
+    """
     likely = [step for step in plan.doubtful if step.confidence == "likely"]
     settled = {key for step in plan.live for key in step.old}
     left = [key for key in keys if key not in settled]
-    rules, hint_of = _rules(likely, left, 0), hints_of(plan)
-    return tuple(Doubtful(rule, _evidence(rule), _hints(rule, hint_of)) for rule in rules.all if rule.steps)
+    rules, hint_of = _apart(_rules(likely, left, 0), left), hints_of(plan)
+    return tuple(Doubtful(rule, _evidence(rule), _hints(rule, hint_of)) for rule in rules)
+
+
+def _apart(rules: Rules, keys: Sequence[str]) -> Iterator[Rule]:
+    """The rules, with narrower ones in place of each that would take other keys if it stood alone."""
+    for rule in rules.all:
+        ways = ([rule], *(_rules(rule.steps, keys, fine).all for fine in FINENESS))
+        narrow = (each for each in ways if all(_takes_its_own(one, keys) for one in each))
+        yield from next(narrow, ways[-1]) if rule.steps else ()
+
+
+def _takes_its_own(rule: Rule, keys: Iterable[str]) -> bool:
+    """Whether a rule finds the keys of its steps, and no others."""
+    find = re.compile(rule.pattern).search if isinstance(rule, Rename) else re.compile(rule.pattern).fullmatch
+    return {key for key in keys if find(key)} == {step.old[0] for step in rule.steps}
 
 
 def _evidence(rule: Rule) -> tuple[str, ...]:
-    """The evidence of most of a rule's steps."""
-    return Counter(step.evidence for step in rule.steps).most_common(1)[0][0]
+    """The evidence of most of a rule's steps, and what is in doubt of the order of their parts."""
+    return Counter((*step.evidence, *_unsaid(step)) for step in rule.steps).most_common(1)[0][0]
+
+
+def _unsaid(step: Step) -> Iterator[str]:
+    """What is to be said of the order of a step's parts, besides its evidence."""
+    said = " ".join(step.evidence)
+    return (each for each in (step.order, step.doubt) if each and each.partition(":")[0] not in said)
 
 
 def _hints(rule: Rule, hint_of: Mapping[Step, Hint]) -> tuple[str, ...]:
@@ -131,10 +155,11 @@ def _ambiguous(plan: Plan) -> Iterator[str]:
         rest = f", {first.old[0]} may also be {_some(others)}" if others else ""
         if first.rivals:
             rest = f", {_some(first.rivals)} may also be {', '.join(first.new)}"
+        said = "".join(f"; {each}" for each in dict.fromkeys((first.order, first.doubt)) if each)
         single = list(dict.fromkeys(str(hint_of[step]) for step in steps))
         row = [group.replace(" -> ", "=", 1)]  # of many modules, the row is shorter, and a choice, too
         hint = " ".join(f"--choose '{each}'" for each in (single if len(single) <= _SHOWN else row))
-        yield f"{group} ({count(len(steps), 'tensor')}) is possible, not sure{rest}: {hint} if it is so"
+        yield f"{group} ({count(len(steps), 'tensor')}) is possible, not sure{rest}{said}: {hint} if it is so"
 
 
 def _some(keys: Sequence[str]) -> str:

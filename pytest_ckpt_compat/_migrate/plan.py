@@ -11,10 +11,10 @@ from pytest_ckpt_compat._core.changes import TIED, Change, Kind
 from pytest_ckpt_compat._core.rules import BY_KIND
 from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, Structure, TensorSpec
 from pytest_ckpt_compat._core.ties import Source, sources
-from pytest_ckpt_compat._migrate import shapes
+from pytest_ckpt_compat._migrate import part_order, shapes
 from pytest_ckpt_compat._migrate.squares import doubted_squares
 from pytest_ckpt_compat._migrate.steps import CHOSEN, COPY, DROP, MOVE, Decision, Op, Plan, Step
-from pytest_ckpt_compat._migrate.templates import is_number, segmented
+from pytest_ckpt_compat._migrate.templates import numbered, segmented
 from pytest_ckpt_compat._renames.units.parametrized import MAGNITUDE, MAIN, Parametrized, parametrized
 
 #: Kinds that need no step: a load copes with them, or they are about something else than keys.
@@ -93,11 +93,9 @@ def _of(
     elif change.kind in ("renamed", "prefixed", "transposed"):
         yield from _one_to_one(change, old, new)
     elif change.kind == "split":
-        op = shapes.divided(old.tensors[change.old[0]].shape, _shapes(change.new, new))
-        yield _step(change, op, "how it was divided does not follow from the shapes")
+        yield _divided(change, old, new)
     elif change.kind == "fused":
-        op = shapes.joined(_shapes(change.old, old), new.tensors[change.new[0]].shape)
-        yield _step(change, op, "how they were joined does not follow from the shapes")
+        yield _joined(change, old, new)
     elif change.kind == "reparametrized":
         yield from _reparametrized(change, old, new, stored)
     elif change.kind == "missing" or (change.kind == "extra-state" and not change.old):
@@ -128,10 +126,29 @@ def _shapes(keys: Iterable[str], side: Structure) -> list[tuple[int, ...]]:
     return [side.tensors[key].shape for key in keys]
 
 
-def _step(change: Change, op: Op | None, otherwise: str) -> Step | Decision:
+def _divided(change: Change, old: Structure, new: Structure) -> Step | Decision:
+    (whole,), parts = change.old, part_order.by_name(change.new, change.old[0])
+    op = shapes.divided(old.tensors[whole].shape, _shapes(parts, new))
     if op is None:
-        return Decision(change.old, change.new, otherwise, change.group)
-    return _made(change, op, change.old, change.new)
+        text = "how it was divided does not follow from the shapes"
+        return Decision(change.old, change.new, text, change.group)
+    doubt = part_order.doubt(parts, whole, new.tensors, old.tensors)
+    return _ordered(_made(change, op, change.old, parts), part_order.told(change.new, parts, whole), doubt)
+
+
+def _joined(change: Change, old: Structure, new: Structure) -> Step | Decision:
+    parts, (whole,) = part_order.by_name(change.old, change.new[0]), change.new
+    op = shapes.joined(_shapes(parts, old), new.tensors[whole].shape)
+    if op is None:
+        text = "how they were joined does not follow from the shapes"
+        return Decision(change.old, change.new, text, change.group)
+    doubt = part_order.doubt(parts, whole, old.tensors, new.tensors)
+    return _ordered(_made(change, op, parts, change.new), part_order.told(change.old, parts, whole), doubt)
+
+
+def _ordered(step: Step, order: str, doubt: str) -> Step:
+    """The step with what is said of the order of its parts, unless that is certain."""
+    return step if step.confidence == "certain" else replace(step, order=order, doubt=doubt)
 
 
 def _made(change: Change, op: Op, old: tuple[str, ...], new: tuple[str, ...]) -> Step:
@@ -151,7 +168,7 @@ def _pair(change: Change, one: str, other: str, old: Structure, new: Structure) 
     before, after = old.tensors[one], new.tensors[other]
     op = operation(before, after)
     if op is not None:
-        return _made(change, op, (one,), (other,))
+        return _ordered(_made(change, op, (one,), (other,)), "", part_order.renamed_across(one, other))
     text = f"{before} -> {after}: in which order its numbers are to stand does not follow from the shapes"
     text += f": {change.advice}" if change.advice else ""
     return Decision((one,), (other,), text, change.group)
@@ -281,14 +298,8 @@ def _form(key: str, old: Structure) -> object:
 def _in_blocks_that_went(drops: Sequence[Step], old: Structure, new: Structure) -> set[str]:
     """The keys of numbered modules that are dropped as a whole, where the model has none of that number."""
     dropped = {key for step in drops for key in step.old}
-    stays = {module for key in (*old.tensors.keys() - dropped, *new.tensors) for module in _numbered(key)}
-    return {key for key in dropped if not stays.issuperset(_numbered(key))}
-
-
-def _numbered(key: str) -> Iterator[str]:
-    """The numbered modules that a key is in: ``stages.1`` and ``stages.1.blocks.0``."""
-    parts = key.split(".")
-    return (".".join(parts[: i + 1]) for i, part in enumerate(parts[:-1]) if is_number(part))
+    stays = {module for key in (*old.tensors.keys() - dropped, *new.tensors) for module in numbered(key)}
+    return {key for key in dropped if not stays.issuperset(numbered(key))}
 
 
 def _why_kept(step: Step, lacking: str, blocks: set[object], gone: set[str], old: Structure) -> str:

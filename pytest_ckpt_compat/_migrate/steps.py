@@ -91,6 +91,8 @@ class Step:
         candidates: for an ambiguous step, the new keys that would fit as well.
         rivals: for an ambiguous step, the keys of other copies of the model that would fit as well.
         group: the pair of patterns under which a report lists it, or "".
+        order: what the order of its parts is taken from, where a name alone tells it; else "".
+        doubt: why the rows may stand in another order than it puts them into, or "".
     """
 
     op: Op
@@ -101,6 +103,8 @@ class Step:
     candidates: tuple[str, ...] = ()
     rivals: tuple[str, ...] = ()
     group: str = ""
+    order: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 #: A segment that is a number as Python prints it: a block of a ``ModuleList``.
@@ -37,6 +37,12 @@ def segmented(key: str) -> tuple[Segments, tuple[int, ...]]:
     parts = key.split(".")
     numbers = tuple(int(part) for part in parts if is_number(part))
     return tuple(None if is_number(part) else part for part in parts), numbers
+
+
+def numbered(key: str) -> Iterator[str]:
+    """The numbered modules that a key is in: ``stages.1`` and ``stages.1.blocks.0``."""
+    parts = key.split(".")
+    return (".".join(parts[: i + 1]) for i, part in enumerate(parts[:-1]) if is_number(part))
 
 
 def template_of(segments: Sequence[str | Ref]) -> Template:

@@ -25,8 +25,7 @@ def text_of(found: Written) -> str:
     """The file: the operations, then the renames, with all that is open as comments."""
     lines = [*python.comment(found.title), *body.decisions(found), f"ckpt_compat_rules = {VERSION}"]
     for rule in found.rules.all:
-        mark = python.comment(f"not proven: {found.unproven[rule]}") if rule in found.unproven else []
-        lines += ["", *mark, *_table(rule)]
+        lines += ["", *body.remarks(found, rule, 0), *_table(rule)]
     for each in found.doubtful:
         lines += ["", *body.likely(each, 0), *(f"# {line}" for line in _table(each.rule))]
     return body.texts(lines)
