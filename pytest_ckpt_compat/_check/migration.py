@@ -11,7 +11,7 @@ from pytest_ckpt_compat._check.migration_writer import Sides, Writer
 from pytest_ckpt_compat._check.recorded import Recorded, nothing
 from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Policy
-from pytest_ckpt_compat._core.display import and_so_for, count
+from pytest_ckpt_compat._core.display import and_so_for, count, visible
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
@@ -35,7 +35,7 @@ class Migration:
         proven: how many steps are proven.
         rules: what the code carries out.
         refused: keys that the definition's load refuses, besides what is left to the user.
-        orders: new key -> what the order of the rows in it is taken from, where nothing proves it.
+        cautions: new key -> what the step that makes it rests on and nothing proves.
     """
 
     code: str
@@ -45,7 +45,7 @@ class Migration:
     proven: int = 0
     rules: Rules = field(default_factory=Rules)
     refused: frozenset[str] = frozenset()
-    orders: Mapping[str, str] = field(default_factory=dict)
+    cautions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -134,12 +134,17 @@ def migration(sides: Sides, plan: Plan, style: str = "function") -> Migration:
     refused = {key: why for key, why in shown.refused.items() if key not in left_open}
     doubted = {key: step.doubt for step in plan.live if step.doubt for key in step.new}
     unproven = {**doubted, **refused, **shown.wrong}
-    orders = {key: step.order for step in plan.live if step.order for key in step.new[:1]}
+    cautions = {key: step.caution for step in plan.live if step.caution for key in step.new[:1]}
     marks = _marks(writer, unproven)
     decisions = (*first.decisions, *_unplaced(unproven, plan))
-    code = writer.source(replace(first, unproven=marks, orders=_marks(writer, orders), decisions=decisions))
+    placed = {key for rule in writer.rules.all for key in _made(writer, rule)}
+    doubts = by_reason({key: why for key, why in cautions.items() if key not in placed})
+    marked = replace(
+        first, unproven=marks, cautions=_marks(writer, cautions), doubts=doubts, decisions=decisions
+    )
+    code = writer.source(marked)
     proven = sum(not any(key in unproven for key in step.new) for step in plan.live)
-    return Migration(code, plan, unproven, shown.problems, proven, writer.rules, frozenset(refused), orders)
+    return Migration(code, plan, unproven, shown.problems, proven, writer.rules, frozenset(refused), cautions)
 
 
 def _unplaced(unproven: Mapping[str, str], plan: Plan) -> Iterator[str]:
@@ -149,12 +154,26 @@ def _unplaced(unproven: Mapping[str, str], plan: Plan) -> Iterator[str]:
     yield from (f"{key}: {unproven[key]}{and_so_for(len(keys) - 1)}" for key in keys[:1])
 
 
+def by_reason(said: Mapping[str, str]) -> tuple[str, ...]:
+    """What is said of keys, a line for each thing that is said."""
+    keys: dict[str, list[str]] = {}
+    for key, why in said.items():
+        keys.setdefault(why, []).append(key)
+    return tuple(
+        f"{visible(first)}: {why}{and_so_for(len(others))}" for why, (first, *others) in keys.items()
+    )
+
+
+def _made(writer: Writer, rule: Rule) -> Iterator[str]:
+    """The keys of the model that a rule makes."""
+    return (key for step in rule.steps for each in step.new for key in writer.absolute(each))
+
+
 def _marks(writer: Writer, unproven: Mapping[str, str]) -> dict[Rule, str]:
     """Rule -> what is said of one of its tensors, by key: why it is not proven to arrive, for example."""
     found: dict[Rule, str] = {}
     for rule in writer.rules.all:
-        keys = (key for step in rule.steps for each in step.new for key in writer.absolute(each))
-        reasons = [f"{key}: {unproven[key]}" for key in keys if key in unproven]
+        reasons = [f"{key}: {unproven[key]}" for key in _made(writer, rule) if key in unproven]
         if reasons:
             more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
             found[rule] = f"{reasons[0]}{more}"

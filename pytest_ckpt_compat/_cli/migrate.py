@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_ckpt_compat._cli.progress import asked, can_ask, say
-from pytest_ckpt_compat._core.display import and_so_for, count, typed, visible
+from pytest_ckpt_compat._core.display import count, typed, visible
 from pytest_ckpt_compat._core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pytest_ckpt_compat._check.context import Subject
     from pytest_ckpt_compat._check.migration import Migration
     from pytest_ckpt_compat._check.migration_writer import Sides
@@ -181,6 +179,7 @@ def _compared(old: str, new: str, key: str | None) -> Sides:
 
 def summary(sides: Sides, found: Migration) -> list[str]:
     """What was proven, and what was not."""
+    from pytest_ckpt_compat._check.migration import by_reason
     from pytest_ckpt_compat._check.proven import EVIDENCE
 
     plan = found.plan
@@ -195,24 +194,16 @@ def summary(sides: Sides, found: Migration) -> list[str]:
     proven = f"{found.proven} of {count(len(plan.live), 'step')} proven, {how}{_left_out(likely, undecided)}"
     lines = [proven] if plan.live else []
     lines += [f"it comes after {before.name}"] if before else []
-    unproven = [f"not proven: {each}" for each in _by_reason(found.unproven)]
+    unproven = [f"not proven: {each}" for each in by_reason(found.unproven)]
     lines += unproven[:_OFFERED]
     lines += [f"... and {len(unproven) - _OFFERED} more"] if len(unproven) > _OFFERED else []
-    lines += [f"in doubt: {each}" for each in _by_reason(found.orders)]
+    lines += [f"in doubt: {each}" for each in by_reason(found.cautions)]
     lines += found.problems
     if likely:
         lines.append(f"{count(likely, 'step')} likely, written as comments: accept them with --choose")
     lines += _to_decide(sides, found) if undecided else []
     outputs = [note for note in sides.verdict.notes if EVIDENCE in note]
     return [*lines, *outputs, *meaning]
-
-
-def _by_reason(said: Mapping[str, str]) -> list[str]:
-    """What is said of keys, a line for each thing that is said."""
-    keys: dict[str, list[str]] = {}
-    for key, why in said.items():
-        keys.setdefault(why, []).append(key)
-    return [f"{visible(first)}: {why}{and_so_for(len(others))}" for why, (first, *others) in keys.items()]
 
 
 def choices(sides: Sides, plan: Plan, arguments: argparse.Namespace) -> list[str]:

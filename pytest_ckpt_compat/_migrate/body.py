@@ -41,7 +41,8 @@ class Written:
         marker: an old key that shows a checkpoint from before, or "" if the code needs none.
         version: the version of the module that a hook asks for, or 0.
         owner: the class of the module that a hook belongs to.
-        orders: rule -> what the order of its parts is taken from, where that is not certain.
+        cautions: rule -> what it rests on that nothing proves.
+        doubts: the same of tensors that no rule is for, a line each.
     """
 
     rules: Rules
@@ -53,7 +54,8 @@ class Written:
     marker: str = ""
     version: int = 0
     owner: str = ""
-    orders: Mapping[Rule, str] = field(default_factory=dict)
+    cautions: Mapping[Rule, str] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
     @property
     def computes(self) -> bool:
@@ -134,9 +136,9 @@ def _row(rename: Rename) -> list[str]:
 
 
 def remarks(written: Written, rule: Rule, indent: int) -> Iterator[str]:
-    """What is not proven of a rule, and what the order of its parts is taken from."""
-    if rule in written.orders:
-        yield from python.comment(f"in doubt: {written.orders[rule]}", indent)
+    """What a rule rests on that nothing proves, and why it is not proven."""
+    if rule in written.cautions:
+        yield from python.comment(f"in doubt: {written.cautions[rule]}", indent)
     if rule in written.unproven:
         yield from python.comment(f"not proven: {written.unproven[rule]}", indent)
 
@@ -149,9 +151,11 @@ def likely(each: Doubtful, indent: int) -> Iterator[str]:
 
 
 def decisions(written: Written) -> Iterator[str]:
-    """What is open, a comment each."""
+    """What is open, and what is in doubt of tensors that no rule is for, a comment each."""
     for each in written.decisions:
         yield from python.comment(f"decide: {each}")
+    for each in written.doubts:
+        yield from python.comment(f"in doubt: {each}")
 
 
 def blocks(written: Written, indent: int) -> Iterator[str]:

@@ -13,7 +13,8 @@ from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._migrate.generate import hints
 from pytest_ckpt_compat._migrate.part_order import renamed_across
 from pytest_ckpt_compat._migrate.plan import accepted, operation, settled
-from pytest_ckpt_compat._migrate.steps import CHOSEN, DROP, Decision, Plan, Step
+from pytest_ckpt_compat._migrate.squares import TRANSPOSITION, decisions_about
+from pytest_ckpt_compat._migrate.steps import CHOSEN, DROP, NAMED, TRANSPOSED, Decision, Plan, Step
 from pytest_ckpt_compat._migrate.templates import numbered
 
 _USAGE = 'write --choose "old key=new key", "old module=new module", or "old key=" to drop it'
@@ -36,11 +37,12 @@ def chosen(plan: Plan, choices: Iterable[str], old: Structure, new: Structure) -
     for text in choices:
         for step in _meant(text, plan, old, new):
             for key in step.old:
-                if steps.get(key, step) != step:
+                more = _more_exact(steps.get(key, step), step)
+                if more is None:
                     raise UsageError(
                         f"--choose {text!r}", f"contradicts another choice for {key}", "keep one"
                     )
-                steps[key] = step
+                steps[key] = more
     picked = list(dict.fromkeys(steps.values()))
     given = [key for step in picked for key in step.new]
     twice = (
@@ -52,7 +54,7 @@ def chosen(plan: Plan, choices: Iterable[str], old: Structure, new: Structure) -
     others = _other_copies(plan, taken)
     picked += [Step(DROP, (key,), evidence=CHOSEN) for key in others]
     taken |= others.keys()
-    left = tuple(_left(plan, taken, made))
+    left = tuple(_left(plan, taken, made, old))
     waiting = (each.step for each in left if each.step is not None)  # the choices may settle these, too
     return settled(
         Plan(
@@ -63,6 +65,14 @@ def chosen(plan: Plan, choices: Iterable[str], old: Structure, new: Structure) -
         old,
         new,
     )
+
+
+def _more_exact(one: Step, other: Step) -> Step | None:
+    """Of two choices for a key, the one that names it; None if they contradict each other."""
+    if one == other or (one.old, one.new) != (other.old, other.new):
+        return one if one == other else None
+    named = [step for step in (one, other) if step.evidence == NAMED]
+    return named[0] if len(named) == 1 else None
 
 
 def offered(plan: Plan, old: Structure, new: Structure) -> tuple[str, ...]:
@@ -112,17 +122,21 @@ def _touches(step: Step, taken: set[str], made: set[str]) -> bool:
     return not (taken.isdisjoint(step.old) and made.isdisjoint(step.new))
 
 
-def _left(plan: Plan, taken: set[str], made: set[str]) -> Iterator[Decision]:
+def _left(plan: Plan, taken: set[str], made: set[str], old: Structure) -> Iterator[Decision]:
     """The decisions that are still open, and those about what choices took the place of."""
     for each in plan.decisions:
         if taken.isdisjoint(each.old) and made.isdisjoint(each.new):
             yield each
+        elif each.answers:
+            pairs = zip(each.old, each.new, strict=True)
+            rest = {one: other for one, other in pairs if one not in taken and other not in made}
+            yield from decisions_about(rest, each.text, old)
     for step in (*plan.live, *plan.doubtful):
         if _touches(step, taken, made):
-            old = tuple(key for key in step.old if key not in taken)
+            kept = tuple(key for key in step.old if key not in taken)
             lost = tuple(key for key in step.new if key not in made)
-            if old or lost:
-                yield Decision(old, lost, "your choice took the place of what was thought of it")
+            if kept or lost:
+                yield Decision(kept, lost, "your choice took the place of what was thought of it")
 
 
 def _meant(text: str, plan: Plan, old: Structure, new: Structure) -> list[Step]:
@@ -157,7 +171,10 @@ def _of(left: str, right: str, plan: Plan, old: Structure, new: Structure) -> li
         if not right:
             return [Step(DROP, (left,), evidence=CHOSEN)]
         if right in new.tensors:
-            return [_exact(left, right, plan, old, new)]
+            return [replace(_exact(left, right, plan, old, new), evidence=NAMED)]
+        target = right.removesuffix(TRANSPOSED)
+        if target in new.tensors:
+            return [_transposed(left, target, old, new)]
     below_old, below_new = f"{left}.", f"{right}."
     keys = [key for key in old.tensors if key.startswith(below_old)]
     if not keys:
@@ -174,6 +191,15 @@ def _of(left: str, right: str, plan: Plan, old: Structure, new: Structure) -> li
         return doubtful
     pairs = [(key, below_new + key[len(below_old) :]) for key in keys]
     return [_exact(one, other, plan, old, new) for one, other in pairs if other in new.tensors]
+
+
+def _transposed(left: str, right: str, old: Structure, new: Structure) -> Step:
+    """The step by which a matrix becomes its transpose."""
+    before, after = old.tensors[left], new.tensors[right]
+    if len(before.shape) != 2 or before.shape[::-1] != after.shape:
+        problem = f"has {before} on the one side and {after} on the other: no matrix and its transpose"
+        raise UsageError(f"--choose {left}={right}{TRANSPOSED}", problem, "write that step yourself")
+    return Step(TRANSPOSITION, (left,), (right,), evidence=NAMED)
 
 
 def _exact(left: str, right: str, plan: Plan, old: Structure, new: Structure) -> Step:

@@ -86,14 +86,14 @@ def _takes_its_own(rule: Rule, keys: Iterable[str]) -> bool:
 
 
 def _evidence(rule: Rule) -> tuple[str, ...]:
-    """The evidence of most of a rule's steps, and what is in doubt of the order of their parts."""
-    return Counter((*step.evidence, *_unsaid(step)) for step in rule.steps).most_common(1)[0][0]
+    """The evidence of most of a rule's steps, and what is in doubt of them."""
+    return Counter(_told(step) for step in rule.steps).most_common(1)[0][0]
 
 
-def _unsaid(step: Step) -> Iterator[str]:
-    """What is to be said of the order of a step's parts, besides its evidence."""
-    said = " ".join(step.evidence)
-    return (each for each in (step.order, step.doubt) if each and each.partition(":")[0] not in said)
+def _told(step: Step) -> tuple[str, ...]:
+    """The evidence for a step, with what is in doubt in place of what says less of that."""
+    doubts = [each for each in (step.caution, step.doubt) if each]
+    return (*doubts, *(each for each in step.evidence if not any(more.startswith(each) for more in doubts)))
 
 
 def _hints(rule: Rule, hint_of: Mapping[Step, Hint]) -> tuple[str, ...]:
@@ -129,8 +129,8 @@ def hints(plan: Plan, keys: Sequence[str]) -> tuple[str, ...]:
     """What ``--choose`` may be given for all that is open, as the remarks and comments name it."""
     ambiguous = (str(hint) for step, hint in hints_of(plan).items() if step.confidence == "ambiguous")
     likely = (hint for each in doubtful_rules(plan, keys) for hint in each.hints)
-    dropped = (_group_hint(members, keys) for members in _grouped(plan.decisions).values())
-    return tuple(dict.fromkeys(filter(None, (*ambiguous, *likely, *dropped))))
+    decided = (_group_hint(members, keys) for members in _grouped(plan.decisions).values())
+    return tuple(dict.fromkeys(filter(None, (*ambiguous, *likely, *decided))))
 
 
 def open_lines(plan: Plan) -> Iterator[str]:
@@ -155,7 +155,7 @@ def _ambiguous(plan: Plan) -> Iterator[str]:
         rest = f", {first.old[0]} may also be {_some(others)}" if others else ""
         if first.rivals:
             rest = f", {_some(first.rivals)} may also be {', '.join(first.new)}"
-        said = "".join(f"; {each}" for each in dict.fromkeys((first.order, first.doubt)) if each)
+        said = "".join(f"; {each}" for each in dict.fromkeys((first.caution, first.doubt)) if each)
         single = list(dict.fromkeys(str(hint_of[step]) for step in steps))
         row = [group.replace(" -> ", "=", 1)]  # of many modules, the row is shorter, and a choice, too
         hint = " ".join(f"--choose '{each}'" for each in (single if len(single) <= _SHOWN else row))
@@ -175,7 +175,10 @@ def _decisions(decisions: Iterable[Decision], keys: Sequence[str]) -> Iterator[s
         it = "it" if number == 1 else "them"
         then = ", and the code says what starts the model's anew" if any(each.new for each in members) else ""
         rest = f" (--choose {shlex.quote(hint)} drops {it}{then})" if hint else ""
-        if not hint and members[0].hint:
+        if members[0].answers:
+            transposed, stays = map(shlex.quote, members[0].answers)
+            rest = f" (--choose {transposed} transposes {it}, --choose {stays} does not)"
+        elif not hint and members[0].hint:
             first = shlex.quote(members[0].hint)
             rest = f" (--choose {first} drops the first; a * may stand for a part of the name)"
         yield f"{named}: {text}{rest}" if named else f"{text}{rest}"
@@ -205,6 +208,8 @@ def _number(members: Sequence[Decision]) -> int:
 
 def _group_hint(members: Sequence[Decision], keys: Sequence[str]) -> str:
     """What ``--choose`` is given for decisions that share a line; "" if nothing says it in one."""
+    if members[0].answers:
+        return members[0].answers[0]
     return members[0].hint if _number(members) == 1 else _drop_hint(members, keys)
 
 

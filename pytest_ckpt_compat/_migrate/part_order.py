@@ -14,7 +14,7 @@ _SHOWN = 4
 
 
 def by_name(parts: Sequence[str], whole: str) -> tuple[str, ...]:
-    """The parts in the order in which the name of the joint tensor has their words; as they are if it has not.
+    """The parts in the order in which the name of the joint tensor has their words, if it has them.
 
     ``kqv`` holds the rows of ``k``, ``q`` and ``v``, in this order. Of ``experts.0.gate``, ``experts.0.up``,
     ``experts.1.gate``, ``experts.1.up``, each pair is put into the order of ``up_gate``.
@@ -47,7 +47,7 @@ def doubt(
 
 
 def told(given: Sequence[str], parts: Sequence[str], whole: str) -> str:
-    """What is said of parts that were put into another order by the name of the joint tensor; "" of others."""
+    """What is said of parts that the name of the joint tensor has put into another order; "" of others."""
     if tuple(given) == tuple(parts):
         return ""
     return f"that the parts stand as {_in_turn(parts)} is told by the name {_last(whole)} alone"
@@ -58,11 +58,13 @@ def renamed_across(old: str, new: str) -> str:
     one, other = (units_of({key: TensorSpec("float32", ())})[0].path for key in (old, new))
     if not crossed(one, other):
         return ""
-    return f"{_last(old)} and {_last(new)} name their parts in another order, and here its rows stay as they are"
+    return (
+        f"{_last(old)} and {_last(new)} name their parts in another order, and here the rows stay as they are"
+    )
 
 
 def _groups(parts: Sequence[str], whole: str) -> list[list[str]]:
-    """The parts by turns, each in the order of the joint tensor's name; none if that does not name them all."""
+    """The parts by turns, each in the order of the joint tensor's name; none if some are not in it."""
     words = _own_words(parts)
     number = len(dict.fromkeys(words))
     named = _named(words, whole)
@@ -93,8 +95,9 @@ def _own_words(parts: Sequence[str]) -> list[str]:
 
 
 def _named(words: Sequence[str], whole: str) -> list[str]:
-    """The words of the name of a joint tensor: of its layer, or that and the module around it; [] if some lack."""
-    segments = [list(segment_tokens(each)) for each in units_of({whole: TensorSpec("float32", ())})[0].path.split(".")]
+    """The words of a joint tensor's layer, or of it and the module around; [] if not all are in it."""
+    path = units_of({whole: TensorSpec("float32", ())})[0].path
+    segments = [segment_tokens(each) for each in path.split(".")]
     for number in (1, 2):
         found = [word for segment in segments[-number:] for word in segment]
         if set(words) <= {*found}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,8 +14,9 @@ from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, Structure, T
 from pytest_ckpt_compat._core.ties import Source, sources
 from pytest_ckpt_compat._migrate import part_order, shapes
 from pytest_ckpt_compat._migrate.squares import doubted_squares
-from pytest_ckpt_compat._migrate.steps import CHOSEN, COPY, DROP, MOVE, Decision, Op, Plan, Step
+from pytest_ckpt_compat._migrate.steps import CHOSEN, COPY, DROP, MOVE, TRANSPOSED, Decision, Op, Plan, Step
 from pytest_ckpt_compat._migrate.templates import numbered, segmented
+from pytest_ckpt_compat._renames.believe import bare
 from pytest_ckpt_compat._renames.units.parametrized import MAGNITUDE, MAIN, Parametrized, parametrized
 
 #: Kinds that need no step: a load copes with them, or they are about something else than keys.
@@ -146,9 +148,9 @@ def _joined(change: Change, old: Structure, new: Structure) -> Step | Decision:
     return _ordered(_made(change, op, parts, change.new), part_order.told(change.old, parts, whole), doubt)
 
 
-def _ordered(step: Step, order: str, doubt: str) -> Step:
-    """The step with what is said of the order of its parts, unless that is certain."""
-    return step if step.confidence == "certain" else replace(step, order=order, doubt=doubt)
+def _ordered(step: Step, caution: str, doubt: str) -> Step:
+    """The step with what is said of the order of its numbers, unless that is certain."""
+    return step if step.confidence == "certain" else replace(step, caution=caution, doubt=doubt)
 
 
 def _made(change: Change, op: Op, old: tuple[str, ...], new: tuple[str, ...]) -> Step:
@@ -168,10 +170,16 @@ def _pair(change: Change, one: str, other: str, old: Structure, new: Structure) 
     before, after = old.tensors[one], new.tensors[other]
     op = operation(before, after)
     if op is not None:
-        return _ordered(_made(change, op, (one,), (other,)), "", part_order.renamed_across(one, other))
+        caution = _transposable(one, other) if bare.IN_DOUBT in change.evidence else ""
+        return _ordered(_made(change, op, (one,), (other,)), caution, part_order.renamed_across(one, other))
     text = f"{before} -> {after}: in which order its numbers are to stand does not follow from the shapes"
     text += f": {change.advice}" if change.advice else ""
     return Decision((one,), (other,), text, change.group)
+
+
+def _transposable(one: str, other: str) -> str:
+    choice = shlex.quote(f"{one}={other}{TRANSPOSED}")
+    return f"{bare.IN_DOUBT}: --choose {choice} transposes it"
 
 
 def operation(before: TensorSpec, after: TensorSpec) -> Op | None:
@@ -268,9 +276,9 @@ def settled(plan: Plan, old: Structure, new: Structure) -> Plan:
         for step, why in kept.items()
         if not copies.issuperset(step.old)
     )
-    squares = doubted_squares(live, old, new)
-    live = [step for step in live if step not in squares]
-    decisions += squares.values()
+    squares = doubted_squares(live, [key for each in decisions if each.answers for key in each.old], old, new)
+    live = [squares.cautioned.get(step, step) for step in live if step not in squares.moves]
+    decisions += squares.decisions
     live, stuck = _unhindered(live, old)
     decisions += (_hindered(step) for step in stuck)
     return Plan(tuple(live), tuple(doubtful), tuple(decisions))
@@ -342,6 +350,6 @@ def _hindered(step: Step) -> Decision:
     return Decision(step.old, step.new, text, step.group)
 
 
-def accepted(step: Step) -> Step:
+def accepted(step: Step, evidence: tuple[str, ...] = CHOSEN) -> Step:
     """A doubtful step that the user has accepted."""
-    return replace(step, confidence="certain", evidence=CHOSEN, candidates=(), rivals=())
+    return replace(step, confidence="certain", evidence=evidence, candidates=(), rivals=())

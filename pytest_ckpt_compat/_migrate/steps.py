@@ -76,6 +76,10 @@ COPY = Op("copy")
 
 #: The evidence of what the user has said.
 CHOSEN = ("your choice",)
+#: The same, where the key itself was named, and no module or row that it is in.
+NAMED = ("your choice of this tensor",)
+#: What ``--choose`` has after the new key of a matrix that is to be transposed.
+TRANSPOSED = ".T"
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,8 @@ class Step:
         candidates: for an ambiguous step, the new keys that would fit as well.
         rivals: for an ambiguous step, the keys of other copies of the model that would fit as well.
         group: the pair of patterns under which a report lists it, or "".
-        order: what the order of its parts is taken from, where a name alone tells it; else "".
-        doubt: why the rows may stand in another order than it puts them into, or "".
+        caution: what it rests on that nothing proves, as a name that alone tells the order of parts; or "".
+        doubt: why its result may be another tensor than the model's, whoever accepts it; or "".
     """
 
     op: Op
@@ -103,7 +107,7 @@ class Step:
     candidates: tuple[str, ...] = ()
     rivals: tuple[str, ...] = ()
     group: str = ""
-    order: str = ""
+    caution: str = ""
     doubt: str = ""
 
 
@@ -118,6 +122,7 @@ class Decision:
         group: the pattern under which a report lists it, or "".
         hint: what ``--choose`` may be given, or "".
         step: what would be done if nothing else were open, or None.
+        answers: what ``--choose`` may be given, to transpose a matrix, and to leave it as it is.
     """
 
     old: tuple[str, ...]
@@ -126,6 +131,7 @@ class Decision:
     group: str = ""
     hint: str = ""
     step: Step | None = None
+    answers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

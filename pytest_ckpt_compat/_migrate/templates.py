@@ -39,6 +39,11 @@ def segmented(key: str) -> tuple[Segments, tuple[int, ...]]:
     return tuple(None if is_number(part) else part for part in parts), numbers
 
 
+def starred(key: str) -> str:
+    """A key with a star for each number, as ``--choose`` takes it."""
+    return ".".join("*" if each is None else each for each in segmented(key)[0])
+
+
 def numbered(key: str) -> Iterator[str]:
     """The numbered modules that a key is in: ``stages.1`` and ``stages.1.blocks.0``."""
     parts = key.split(".")

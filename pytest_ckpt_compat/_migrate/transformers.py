@@ -28,7 +28,7 @@ def text_of(written: Written, steps: Sequence[Step], keys: Sequence[str]) -> str
     names = {"WeightRenaming"} if replacements else set()
     names |= {name for each in converters for name in ("WeightConverter", *_classes(each.op))}
     lines = [*python.comment(written.title), *body.decisions(written)]
-    doubts = dict.fromkeys(f"in doubt: {why}" for why in written.orders.values())
+    doubts = dict.fromkeys(f"in doubt: {why}" for why in written.cautions.values())
     said = (*remarks, *doubts, *(f"not proven: {why}" for why in written.unproven.values()))
     lines += [line for each in said for line in python.comment(each)]
     lines += [*_likely(written)]

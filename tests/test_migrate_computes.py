@@ -1,0 +1,424 @@
+"""What a migration makes of a file computes the same, or its code and the lines beside it say what may not.
+
+A model is saved, the code for another definition of it is printed and run on the file, and what both models
+compute is compared.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pytest_ckpt_compat import Change, Structure, TensorSpec
+from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._definition import proof
+from pytest_ckpt_compat._migrate.choose import chosen
+from pytest_ckpt_compat._migrate.generate import doubtful_rules, remarks
+from pytest_ckpt_compat._migrate.part_order import by_name
+from pytest_ckpt_compat._migrate.plan import plan_of
+from pytest_ckpt_compat._migrate.rules import Rules, applied
+from tests.conftest import Printed
+from tests.migrations import unwrapped
+
+Command = Callable[..., Printed]
+
+#: Models of one computation whose layers are stored in different ways.
+MODELS = '''
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Joint layers have the names of their parts, in the order in which they stand."""
+
+    def __init__(self, *names):
+        super().__init__()
+        self.names = names
+        for name in names:
+            self.add_module(name, nn.Linear(8, 8 * len(name)))
+
+    def forward(self, x):
+        parts = {}
+        for name in self.names:
+            parts |= dict(zip(name, getattr(self, name)(x).chunk(len(name), -1)))
+        return F.scaled_dot_product_attention(parts["q"], parts["k"], parts["v"])
+
+
+class Blocks(nn.Module):
+    def __init__(self, *names):
+        super().__init__()
+        self.blocks = nn.ModuleList()
+        for _ in range(3):
+            block = nn.Module()
+            block.norm, block.attn = nn.LayerNorm(8), Attention(*names)
+            self.blocks.append(block)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = x + block.attn(block.norm(x))
+        return x
+
+
+def parts():
+    return Blocks("q", "k", "v")
+
+
+def qkv():
+    return Blocks("qkv")
+
+
+def kqv():
+    return Blocks("kqv")
+
+
+def kv():
+    return Blocks("q", "kv")
+
+
+def vk():
+    return Blocks("q", "vk")
+
+
+class Gated(nn.Module):
+    def __init__(self, *names, first="gate"):
+        super().__init__()
+        self.names, self.first = names, first
+        for name in names:
+            self.add_module(name, nn.Linear(8, 24 // len(names), bias=False))
+        self.down = nn.Linear(12, 8, bias=False)
+
+    def forward(self, x):
+        both = torch.cat([getattr(self, name)(x) for name in self.names], -1).chunk(2, -1)
+        gate, up = both if self.first == "gate" else reversed(both)
+        return self.down(F.silu(gate) * up)
+
+
+def gate_and_up():
+    return Gated("gate", "up")
+
+
+def gate_up():
+    return Gated("gate_up")
+
+
+def up_gate():
+    return Gated("up_gate", first="up")
+
+
+def w1_and_w3():
+    return Gated("w1", "w3")
+
+
+class Conv1D(nn.Module):
+    """As GPT-2 has it: the weight is the other way round."""
+
+    def __init__(self, inside, outside):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(inside, outside))
+        self.bias = nn.Parameter(torch.randn(outside))
+
+    def forward(self, x):
+        return x @ self.weight + self.bias
+
+
+class Gpt(nn.Module):
+    def __init__(self, layer, blocks="h"):
+        super().__init__()
+        self.name = blocks
+        self.add_module(blocks, nn.ModuleList())
+        for _ in range(3):
+            block = nn.Module()
+            block.norm = nn.LayerNorm(8)
+            block.attn = nn.Module()
+            block.attn.c_attn, block.attn.c_proj = layer(8, 24), layer(8, 8)
+            getattr(self, blocks).append(block)
+
+    def forward(self, x):
+        for block in getattr(self, self.name):
+            q, k, v = block.attn.c_attn(block.norm(x)).chunk(3, -1)
+            x = x + block.attn.c_proj(F.scaled_dot_product_attention(q, k, v))
+        return x
+
+
+def gpt():
+    return Gpt(Conv1D)
+
+
+def gpt_linear():
+    return Gpt(nn.Linear)
+
+
+def gpt_renamed():
+    return Gpt(nn.Linear, "blocks")
+
+
+class Projected(nn.Module):
+    """CLIP's projection, bare or as a layer."""
+
+    def __init__(self, bare):
+        super().__init__()
+        self.bare, self.norm = bare, nn.LayerNorm(8)
+        self.proj = nn.Parameter(torch.randn(8, 8)) if bare else nn.Linear(8, 8, bias=False)
+
+    def forward(self, x):
+        return self.norm(x) @ self.proj if self.bare else self.proj(self.norm(x))
+
+
+def bare():
+    return Projected(True)
+
+
+def layer():
+    return Projected(False)
+'''
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """What a migration printed, and what it computes.
+
+    Attributes:
+        code: the exit code.
+        out: the code that was printed, each comment of it on one line.
+        err: what was said beside it.
+        same: whether both models compute the same; None where the code does not load.
+    """
+
+    code: int
+    out: str
+    err: str
+    same: bool | None
+
+
+Migrate = Callable[..., Migrated]
+
+
+@pytest.fixture
+def migrate(pytester: pytest.Pytester, command: Command, monkeypatch: pytest.MonkeyPatch) -> Migrate:
+    """Migrates the file of one model of ``MODELS`` to another one of them, with choices."""
+    (pytester.path / "stored.py").write_text(MODELS)
+    space: dict[str, Any] = {"__name__": "stored"}
+    exec(MODELS, space)
+
+    def run(old: str, new: str, *choices: str, style: str = "function") -> Migrated:
+        torch.manual_seed(0)
+        x, before, after = torch.randn(2, 5, 8), space[old](), space[new]()
+        torch.save(before.state_dict(), pytester.path / f"{old}.pt")
+        options = [word for each in choices for word in ("--choose", each)]
+        printed = command("migrate", f"{old}.pt", f"stored:{new}", "--style", style, *options)
+        same = _loads(after, printed.out, pytester.path / f"{old}.pt")
+        if same is not None:
+            same = torch.allclose(before(x), after(x), atol=1e-4)
+        return Migrated(printed.code, unwrapped(printed.out), printed.err, same)
+
+    return run
+
+
+def _loads(model: nn.Module, code: str, path: Any) -> bool | None:
+    if "def migrate" not in code:
+        return None
+    try:
+        model.load_state_dict(proof.compiled(code, "migrate")(torch.load(path)))
+    except RuntimeError:
+        return None
+    return True
+
+
+# -- the order of the parts ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "choices", "order"),
+    [
+        ("parts", "kqv", ["blocks.*.attn.q.{}=blocks.*.attn.kqv.{}"], "k, q, v is told by the name kqv"),
+        ("parts", "kqv", ["blocks.*.attn.v.{}=blocks.*.attn.kqv.{}"], "k, q, v is told by the name kqv"),
+        ("kqv", "parts", ["blocks.*.attn.kqv.{}=blocks.*.attn.q.{}"], "k, q, v is told by the name kqv"),
+        ("parts", "vk", ["blocks.*.attn.k.{}=blocks.*.attn.vk.{}"], "v, k is told by the name vk"),
+        ("vk", "parts", ["blocks.*.attn.vk.{}=blocks.*.attn.k.{}"], "v, k is told by the name vk"),
+        ("gate_and_up", "up_gate", ["gate.{}=up_gate.{}"], "up, gate is told by the name up_gate"),
+        ("up_gate", "gate_and_up", ["up_gate.{}=gate.{}"], "up, gate is told by the name up_gate"),
+    ],
+)
+def test_parts_stand_in_the_order_of_the_joint_layers_name(
+    migrate: Migrate, old: str, new: str, choices: list[str], order: str
+) -> None:
+    """They were written in the order of the parts, and that was called proven."""
+    told = f"that the parts stand as {order} alone"
+    asked = migrate(old, new)
+    assert (asked.code, f"is possible, not sure; {told}: --choose" in asked.out) == (1, True)
+    leaves = ["weight"] if "gate" in old else ["weight", "bias"]
+    found = migrate(old, new, *(each.format(leaf, leaf) for each in choices for leaf in leaves))
+    assert (found.code, found.same) == (0, True)
+    assert re.search(rf"# in doubt: \S+: {told}", found.out)
+    assert re.search(rf"in doubt: \S+: {told}", found.err)
+
+
+def test_parts_in_the_usual_order_need_no_word(migrate: Migrate) -> None:
+    for old, new in (("parts", "qkv"), ("qkv", "parts"), ("gate_and_up", "gate_up"), ("kv", "parts")):
+        found = migrate(old, new)
+        assert (found.code, found.same, "doubt" in found.out + found.err) == (0, True, False)
+
+
+def test_an_order_that_no_name_tells_is_never_proven(migrate: Migrate) -> None:
+    told = "the names do not say in which order the parts stand: here it is w1, w3"
+    asked = migrate("w1_and_w3", "up_gate")
+    assert f"is possible, not sure; {told}: --choose" in asked.out
+    found = migrate("w1_and_w3", "up_gate", "w1.weight=up_gate.weight")
+    assert (found.code, found.same) == (1, False)
+    assert f"    # not proven: up_gate.weight: {told}\n" in found.out
+    assert f"not proven: up_gate.weight: {told}\n" in found.err
+    assert "0 of 1 step proven" in found.err
+
+
+@pytest.mark.parametrize(("old", "new"), [("kqv", "qkv"), ("kv", "vk")])
+def test_a_joint_layer_that_gets_a_name_of_another_order_is_never_proven(
+    migrate: Migrate, old: str, new: str
+) -> None:
+    told = f"{old} and {new} name their parts in another order, and here the rows stay as they are"
+    assert f"; {told}: --choose" in migrate(old, new).out
+    found = migrate(old, new, f"blocks.*.attn.{old}=blocks.*.attn.{new}")
+    assert (found.code, found.same) == (1, False)
+    assert f"    # not proven: blocks.0.attn.{new}.weight: {told}, and 5 more\n" in found.out
+    assert f"not proven: blocks.0.attn.{new}.weight: {told}, and so for 5 others\n" in found.err
+
+
+@pytest.mark.parametrize("style", ["rules", "hook", "timm", "lightning"])
+def test_each_style_says_where_the_order_is_from(migrate: Migrate, style: str) -> None:
+    choice = "gate.weight=up_gate.weight"
+    found = migrate("gate_and_up", "up_gate", choice, style=style)
+    assert "# in doubt: up_gate.weight: that the parts stand as up, gate is told" in found.out
+    found = migrate("w1_and_w3", "up_gate", "w1.weight=up_gate.weight", style=style)
+    assert "# not proven: up_gate.weight: the names do not say in which order" in found.out
+
+
+@pytest.mark.parametrize(
+    ("parts", "whole", "wanted"),
+    [
+        (["q.w", "k.w", "v.w"], "kqv.w", ["k.w", "q.w", "v.w"]),
+        (["q.w", "k.w", "v.w"], "joint.w", ["q.w", "k.w", "v.w"]),
+        (["q.w", "k.w", "v.w"], "kq.w", ["q.w", "k.w", "v.w"]),
+        (["a.gate.w", "a.up.w"], "up.gate_up.w", ["a.gate.w", "a.up.w"]),
+        (
+            ["0.gate.w", "0.up.w", "1.gate.w", "1.up.w"],
+            "up_gate",
+            ["0.up.w", "0.gate.w", "1.up.w", "1.gate.w"],
+        ),
+        (
+            ["0.gate.w", "1.gate.w", "0.up.w", "1.up.w"],
+            "up_gate",
+            ["0.gate.w", "1.gate.w", "0.up.w", "1.up.w"],
+        ),
+        (["e.0.w", "e.1.w"], "e.w", ["e.0.w", "e.1.w"]),
+    ],
+)
+def test_the_order_of_a_name(parts: list[str], whole: str, wanted: list[str]) -> None:
+    assert by_name(parts, whole) == tuple(wanted)
+
+
+# -- what a choice leaves --------------------------------------------------------------------------
+
+
+def test_a_choice_rules_out_the_other_blocks() -> None:
+    """What became of a block is known by what was said of a tensor in it."""
+    spec, blocks = TensorSpec("float32", (3,)), range(3)
+    old = Structure({f"blocks.{i}.{name}": spec for i in blocks for name in ("x", "y")})
+    new = Structure({f"blocks.{i}.{name}": spec for i in blocks for name in ("a", "b")})
+    changes = [
+        Change(
+            "renamed",
+            (f"blocks.{i}.{one}",),
+            (f"blocks.{i}.{other}",),
+            (spec,),
+            (spec,),
+            "ambiguous",
+            candidates=tuple(f"blocks.{n}.{name}" for n in blocks for name in ("a", "b")),
+        )
+        for i in blocks
+        for one, other in (("x", "a"), ("y", "b"))
+    ]
+    plan = chosen(plan_of(changes, old, new), ["blocks.*.x=blocks.*.a"], old, new)
+    assert [each.candidates for each in plan.doubtful] == [(f"blocks.{i}.b",) for i in blocks]
+    assert not [line for line in remarks(plan) if "may also be" in line]
+
+
+def test_a_commented_rule_takes_no_key_of_another() -> None:
+    """Uncommented alone, it would have moved what the rules before it were for."""
+    spec, blocks = TensorSpec("float32", (4, 4)), (1, 2, 3)
+    pairs = {
+        f"layer{i}.{n}.weight": f"stages.{i - 1}.{name}.weight"
+        for i in blocks
+        for n, name in ((0, "fc1"), (2, "fc2"))
+    }
+    old, new = Structure(dict.fromkeys(pairs, spec)), Structure(dict.fromkeys(pairs.values(), spec))
+    changes = [Change("renamed", (a,), (b,), (spec,), (spec,), "likely") for a, b in pairs.items()]
+    found = doubtful_rules(plan_of(changes, old, new), list(pairs))
+    for each in found:
+        (rename,) = (each.rule,)
+        alone = applied(Rules(renames=(rename,)), list(pairs))  # type: ignore[arg-type]
+        moved = {step.old[0]: step.new[0] for step in alone if step.old != step.new}
+        assert moved == {step.old[0]: step.new[0] for step in rename.steps}
+    assert {step.old[0] for each in found for step in each.rule.steps} == pairs.keys()
+
+
+# -- transposed, or not ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("new", "blocks"), [("gpt_linear", "h"), ("gpt_renamed", "blocks")])
+def test_a_square_matrix_beside_transposed_ones_is_chosen_either_way(
+    migrate: Migrate, new: str, blocks: str
+) -> None:
+    choice = f"h.*.attn.c_proj.weight={blocks}.*.attn.c_proj.weight"
+    asked = migrate("gpt", new)
+    named = "h.*.attn.c_proj.weight" if blocks == "h" else choice.replace("=", " -> ")
+    assert (asked.code, asked.out.count("# decide")) == (1, 1)
+    assert (
+        f"# decide: {named} (3 tensors): it is square: whether it was transposed, as h.0.attn.c_attn.weight "
+        f"was, the shapes do not show (--choose '{choice}.T' transposes them, --choose '{choice}' does not)"
+    ) in asked.out
+    assert f"--choose '{choice}.T'\n" in asked.err
+    found = migrate("gpt", new, f"{choice}.T")
+    assert (found.code, found.same, "doubt" in found.out) == (0, True, False)
+    as_it_is = migrate("gpt", new, choice)
+    told = f"in doubt: {blocks}.0.attn.c_proj.weight: it stays as it is, while h.0.attn.c_attn.weight is"
+    assert (as_it_is.same, told in as_it_is.out, told in as_it_is.err) == (False, True, True)
+
+
+def test_a_choice_of_a_module_says_nothing_of_its_square_matrix(migrate: Migrate) -> None:
+    """It moved the matrix as it was, and that was called proven."""
+    module = "h.*.attn=blocks.*.attn"
+    found = migrate("gpt", "gpt_renamed", module)
+    assert (found.code, "it is square" in found.out) == (1, True)
+    both = migrate("gpt", "gpt_renamed", module, "h.*.attn.c_proj.weight=blocks.*.attn.c_proj.weight.T")
+    assert (both.code, both.same) == (0, True)
+
+
+def test_a_choice_of_one_square_matrix_leaves_the_others_open(migrate: Migrate) -> None:
+    found = migrate("gpt", "gpt_linear", "h.1.attn.c_proj.weight=h.1.attn.c_proj.weight.T")
+    decided = re.findall(r"# decide: (\S+):", found.out)
+    assert (found.code, decided) == (1, ["h.0.attn.c_proj.weight", "h.2.attn.c_proj.weight"])
+
+
+def test_two_answers_about_one_matrix_contradict_each_other() -> None:
+    side = Structure({"a": TensorSpec("float32", (3, 3)), "b.weight": TensorSpec("float32", (4, 3))})
+    plan = plan_of([], side, side)
+    with pytest.raises(UsageError, match="contradicts another choice for a"):
+        chosen(plan, ["a=a", "a=a.T"], side, side)
+    with pytest.raises(UsageError, match="no matrix and its transpose"):
+        chosen(plan, ["b.weight=b.weight.T"], side, side)
+
+
+def test_a_bare_matrix_that_became_a_layers_is_transposed_by_a_choice(migrate: Migrate) -> None:
+    """Only forward shows it; the code goes on saying so when the matrix is moved as it is."""
+    told = "only forward shows which: --choose proj=proj.weight.T transposes it"
+    assert told in migrate("bare", "layer").out
+    found = migrate("bare", "layer", "proj=proj.weight.T")
+    assert (found.code, found.same, "doubt" in found.out) == (0, True, False)
+    found = migrate("bare", "layer", "proj=proj.weight")
+    assert (found.same, told in found.out, told in found.err) == (False, True, True)
