@@ -214,11 +214,16 @@ def _short(origin: Hashable) -> str:
     return " + ".join(_roots(origin)) or "nothing"
 
 
+def _source(text: str) -> Path:
+    """A folder or a corpus."""
+    return Path(text) if Path(text).is_dir() else corpus.given(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("sources", type=Path, nargs="*", metavar="FILE_OR_FOLDER")
+    parser.add_argument("sources", type=_source, nargs="*", metavar="FILE_OR_FOLDER")
     parser.add_argument("--style", default="function")
     parser.add_argument(
         "--accept-likely", action="store_true", help="as a user who accepts all that is likely"

@@ -259,7 +259,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("files", type=Path, nargs="*", metavar="FILE")
+    parser.add_argument("files", type=corpus.given, nargs="*", metavar="FILE")
     parser.add_argument("--write", action="store_true", help="write the table that the package reads")
     parser.add_argument("--processes", type=int, default=2, metavar="N")
     arguments = parser.parse_args()

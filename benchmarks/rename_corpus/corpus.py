@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import lzma
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,23 @@ from benchmarks.rename_corpus.case import Case, from_data, to_data
 
 #: The corpus of the project: refactors of real libraries, and some that were generated.
 COMMITTED = Path(__file__).parents[2] / "tests" / "renames" / "corpus.jsonl.xz"
+
+
+#: What a file begins with that ``lzma`` reads.
+_MAGIC = b"\xfd7zXZ\x00"
+
+
+def given(text: str) -> Path:
+    """A corpus that a command line names. Raises ArgumentTypeError for anything else."""
+    path = Path(text)
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_MAGIC)) == _MAGIC:
+                return path
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error.strerror}") from error
+    wanted = "a compressed file with one case a line, as tests/renames/corpus.jsonl.xz is"
+    raise argparse.ArgumentTypeError(f"{path} is no corpus: give {wanted}")
 
 
 def read(path: Path = COMMITTED) -> list[Case]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import time
-from pathlib import Path
 
 from benchmarks.rename_corpus import corpus
 from benchmarks.rename_corpus.case import Case
@@ -23,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("files", type=Path, nargs="*", metavar="FILE")
+    parser.add_argument("files", type=corpus.given, nargs="*", metavar="FILE")
     parser.add_argument("--generated", type=int, nargs=2, metavar=("SEED", "N"), help="N fresh cases")
     parser.add_argument("--tables", action="store_true", help="the tables of transformers")
     parser.add_argument("--worst", type=int, default=0, metavar="N", help="list the N worst cases")

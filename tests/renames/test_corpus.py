@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import runpy
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,22 @@ from pytest_ckpt_compat import Change, TensorSpec
 def cases() -> tuple[Case, ...]:
     """The committed corpus."""
     return tuple(corpus.read())
+
+
+@pytest.mark.parametrize("program", ["rename_quality", "rename_fit", "migrate_quality"])
+def test_what_is_no_corpus_is_refused_in_a_line(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "keys.json").write_text("{}")
+    for path, problem in (
+        (tmp_path / "keys.json", "is no corpus: give a compressed file"),
+        (tmp_path / "x", "No"),
+    ):
+        monkeypatch.setattr(sys, "argv", [program, str(path)])
+        with pytest.raises(SystemExit):
+            runpy.run_module(f"benchmarks.{program}", run_name="__main__")
+        assert f"{path}" in (last := capsys.readouterr().err.splitlines()[-1])
+        assert problem in last
 
 
 def spec(*shape: int) -> TensorSpec:
