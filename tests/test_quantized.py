@@ -15,7 +15,7 @@ from torch import nn
 import pytest_ckpt_compat as ckpt
 from pytest_ckpt_compat._check.check import check_structure
 from pytest_ckpt_compat._core.changes import Policy
-from pytest_ckpt_compat._core.errors import ReadError
+from pytest_ckpt_compat._core.errors import NoBaselineError, ReadError
 from pytest_ckpt_compat._definition.find import find
 from pytest_ckpt_compat._definition.weights import is_readable, read_weights
 from pytest_ckpt_compat._snapshots import fingerprint
@@ -108,6 +108,20 @@ def test_quantized_models(
         metadata = model.state_dict()._metadata
         assert structure.versions == {k: v["version"] for k, v in metadata.items() if v["version"] != 1}
     assert ckpt.check(path, defined).compatible is torchs_word(path, defined)
+
+
+def test_a_snapshot_that_keeps_no_objects_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    """The file itself loads: to save other values in it was no help."""
+    torch.save(dynamic().state_dict(), tmp_path / "net.pt")
+    structure = ckpt.read(tmp_path / "net.pt")
+    assert check_structure(structure, find(dynamic), Policy()).compatible
+    stored = fingerprint.loads(fingerprint.dumps(structure), "net.json")
+    with pytest.raises(NoBaselineError) as raised:
+        check_structure(stored, find(dynamic), Policy())
+    assert str(raised.value).endswith(
+        "the load needs the value of 0._packed_params.dtype, an object, and a snapshot keeps none; "
+        "check against the checkpoint file itself, not a snapshot"
+    )
 
 
 @pytest.mark.parametrize("saved", [dynamic, half, static, embedding])

@@ -53,9 +53,20 @@ class Attempt:
 
 
 def require_objects(structure: Structure, outcome: Outcome) -> None:
-    """Raises ReadError if the load may have failed because an object's value is not available."""
+    """Raises an error if the load may have failed because an object's value is not available.
+
+    Raises:
+        NoBaselineError: a snapshot stands for the checkpoint, which keeps no values.
+        ReadError: the object's class is not read.
+    """
     for key, spec in structure.tensors.items():
         if spec.dtype == OBJECT and key not in structure.objects and key not in outcome.unapplied:
+            if not structure.contents:
+                raise NoBaselineError(
+                    structure.source.path,
+                    f"the load needs the value of {key}, an object, and a snapshot keeps none",
+                    "check against the checkpoint file itself, not a snapshot",
+                )
             raise ReadError(
                 structure.source.path,
                 f"{key} is an object whose class is not read, but the load needs it ({outcome.errors[0]})",
