@@ -353,9 +353,17 @@ def test_options_of_a_class_that_is_gone_warn(saved: Path) -> None:
     verdict = ckpt.check(path, model=Definition)
     assert verdict.compatible
     assert verdict.changes[0].detail == (
-        "torch.load by default (weights_only=True) refuses it because of oldpkg.nets.RunOptions; "
-        "oldpkg.nets.RunOptions cannot be imported here"
+        "torch.load cannot open it, whatever its weights_only: oldpkg.nets.RunOptions cannot be imported here"
     )
+    (repair,) = verdict.repairs
+    assert repair == (
+        "open",
+        "make oldpkg.nets.RunOptions importable again, open the file there with weights_only=False, "
+        "and save model.state_dict() alone",
+    )
+    for weights_only in (True, False):
+        with pytest.raises((ModuleNotFoundError, pickle.UnpicklingError)):
+            torch.load(path, weights_only=weights_only)
     (saved / "newpkg").rename(saved / "oldpkg")
     importlib.invalidate_caches()
     assert ckpt.check(path, model=Definition).changes[0].detail.endswith("because of oldpkg.nets.RunOptions")

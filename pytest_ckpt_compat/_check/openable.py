@@ -46,6 +46,8 @@ def _detail(found: Opening, lost: bool) -> str:
     absent = f"{_listed(found.absent)} cannot be imported here" if found.absent else ""
     if lost or not found.refused:
         return f"torch.load cannot open it: {absent}"
+    if absent and not found.entries:
+        return f"torch.load cannot open it, whatever its weights_only: {absent}"
     refused = f"torch.load by default (weights_only=True) refuses it because of {_listed(found.refused)}"
     return f"{refused}; {absent}" if absent else refused
 
@@ -58,7 +60,8 @@ def _repair(found: Opening) -> str:
         return safe if found.absent else f"{safe}, or {_UNSAFE}"
     if found.absent:
         first = next(iter(found.absent))
-        return f"make {first} importable again, open the file there, and save model.state_dict() alone"
+        there = "open the file there with weights_only=False"
+        return f"make {first} importable again, {there}, and save model.state_dict() alone"
     return _UNSAFE
 
 
