@@ -333,7 +333,8 @@ def test_what_is_likely_is_a_comment_until_it_is_accepted(folder: Path, printed:
 def test_a_resized_head_is_left_to_decide(folder: Path, printed: Run) -> None:
     code, out, err = printed("migrate", "old.pt", "block_models:Wider", *ACCEPT)
     assert code == 1
-    assert "# decide: head.weight: float32[5, 4] -> float32[7, 4], outputs 5 -> 7" in out
+    told = "# decide: head.weight, head.bias (2 tensors): float32[5, 4] -> float32[7, 4], outputs 5 -> 7; "
+    assert f"{told}float32[5] -> float32[7], outputs 5 -> 7: " in unwrapped(out)
     assert "yours to decide" in err
     code, out, _ = printed("migrate", "old.pt", "block_models:Wider", *ACCEPT, "--choose", "head=")
     assert code == 1

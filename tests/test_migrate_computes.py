@@ -171,6 +171,96 @@ class Projected(nn.Module):
         return self.norm(x) @ self.proj if self.bare else self.proj(self.norm(x))
 
 
+class Joint(nn.Module):
+    """Query, key and value, joint or not, of layers of either way round."""
+
+    def __init__(self, layer, *names, by_head=False):
+        super().__init__()
+        self.names, self.by_head = names, by_head
+        for name in names:
+            self.add_module(name, layer(8, 24 // len(names)))
+        self.dense = nn.Linear(8, 8)
+
+    def forward(self, x):
+        x = torch.cat([getattr(self, name)(x) for name in self.names], -1)
+        if self.by_head:
+            x = x.unflatten(-1, (2, 3, 4)).transpose(-2, -3).flatten(-3)
+        return self.dense(F.scaled_dot_product_attention(*x.chunk(3, -1)))
+
+
+def joint_columns():
+    return Joint(Conv1D, "qkv")
+
+
+def three_columns():
+    return Joint(Conv1D, "q", "k", "v")
+
+
+def three_rows():
+    return Joint(nn.Linear, "q", "k", "v")
+
+
+def by_head():
+    return Joint(nn.Linear, "query_key_value", by_head=True)
+
+
+def one_by_one():
+    return Joint(nn.Linear, "Wqkv")
+
+
+class Language(nn.Module):
+    def __init__(self, tied, embed="embed", head="lm_head", scaled=False):
+        super().__init__()
+        self.names = embed, head
+        self.add_module(embed, nn.Embedding(11, 8))
+        self.add_module(head, nn.Linear(8, 11, bias=False))
+        if tied:
+            getattr(self, head).weight = getattr(self, embed).weight
+        if scaled:
+            self.register_buffer("scale", torch.full((8,), 3.0))
+
+    def forward(self, x):
+        embed, head = (getattr(self, name) for name in self.names)
+        x = embed((x.abs() * 3).long().sum(-1) % 11)
+        return head(x * self.scale if "scale" in self._buffers else x)
+
+
+def untied():
+    return Language(False)
+
+
+def tied():
+    return Language(True)
+
+
+def tied_under_other_names():
+    return Language(True, "tokens", "head")
+
+
+def scaled():
+    return Language(False, scaled=True)
+
+
+class Branches(nn.Module):
+    def __init__(self, *names):
+        super().__init__()
+        self.names = names
+        for name in names:
+            self.add_module(name, nn.Linear(8, 8))
+
+    def forward(self, x):
+        one, other = (getattr(self, name)(x) for name in self.names)
+        return one - 2 * other
+
+
+def left_and_right():
+    return Branches("left", "right")
+
+
+def first_and_second():
+    return Branches("first", "second")
+
+
 def bare():
     return Projected(True)
 
@@ -422,3 +512,96 @@ def test_a_bare_matrix_that_became_a_layers_is_transposed_by_a_choice(migrate: M
     assert (found.code, found.same, "doubt" in found.out) == (0, True, False)
     found = migrate("bare", "layer", "proj=proj.weight")
     assert (found.same, told in found.out, told in found.err) == (False, True, True)
+
+
+@pytest.mark.parametrize(("old", "new"), [("joint_columns", "three_rows"), ("three_rows", "joint_columns")])
+def test_square_parts_in_the_columns_of_a_joint_matrix_are_never_proven(
+    migrate: Migrate, old: str, new: str
+) -> None:
+    """GPT-2's joint Conv1D and three Linear: each part is to be transposed, and was not."""
+    found = migrate(old, new)
+    told = "the parts are square and stand in columns: whether each is to be transposed, the shapes"
+    assert (found.code, found.same, told in found.out, told in found.err) == (1, False, True, True)
+
+
+def test_square_parts_in_the_columns_stay_as_they_are_where_both_sides_do(migrate: Migrate) -> None:
+    """The doubt is no refusal: the code is right for layers of one kind."""
+    assert migrate("joint_columns", "three_columns").same is True
+
+
+def test_square_parts_beside_transposed_matrices_are_never_proven() -> None:
+    shapes = {"h.0.fc.weight": (3, 9), **{f"h.0.{name}.weight": (3, 3) for name in "qkv"}}
+    old = Structure({key: TensorSpec("float32", shape) for key, shape in shapes.items()})
+    wanted = {"h.0.fc.weight": (9, 3), "h.0.qkv.weight": (9, 3)}
+    new = Structure({key: TensorSpec("float32", shape) for key, shape in wanted.items()})
+    changes = [
+        Change("transposed", ("h.0.fc.weight",), ("h.0.fc.weight",)),
+        Change("fused", tuple(f"h.0.{name}.weight" for name in "qkv"), ("h.0.qkv.weight",)),
+    ]
+    (joined,) = (step for step in plan_of(changes, old, new).live if step.op.name == "cat")
+    assert joined.doubt == (
+        "the parts are square: whether they were transposed, as h.0.fc.weight was, the shapes do not show"
+    )
+
+
+# -- heads, ties, buffers, halves of a layer -------------------------------------------------------
+
+
+def test_a_name_of_rows_head_by_head_that_goes_is_in_doubt(migrate: Migrate) -> None:
+    """BLOOM's joint layer, renamed to one that is read part by part: certain, and said to be proven."""
+    found = migrate("by_head", "one_by_one")
+    told = (
+        "models that name it query_key_value keep its rows head by head, query, key and value in turn, "
+        "and here the rows of query_key_value stay as they are"
+    )
+    assert (found.same, f"# in doubt: Wqkv.weight: {told}" in found.out, told in found.err) == (
+        *(False, True, True),
+    )
+
+
+def test_a_split_of_rows_head_by_head_is_not_proven_by_a_choice(migrate: Migrate) -> None:
+    found = migrate("by_head", "three_rows", "query_key_value=q")
+    told = "models that name it so keep its rows head by head"
+    assert (found.code, found.same, told in found.out, told in found.err) == (1, False, True, True)
+
+
+@pytest.mark.parametrize(
+    ("new", "choices", "told"),
+    [
+        ("tied", (), "the load keeps lm_head.weight, and loses embed.weight if it differs"),
+        ("tied_under_other_names", ("embed=tokens",), "the load keeps head.weight, and loses tokens.weight"),
+    ],
+)
+def test_what_a_tie_loses_is_said(migrate: Migrate, new: str, choices: tuple[str, ...], told: str) -> None:
+    """Two tensors of the file go into one of the model: "nothing to migrate", or all of it proven."""
+    found = migrate("untied", new, *choices)
+    assert (found.code, told in found.err) == (0, True)
+    if choices:
+        assert (found.same, f"# in doubt: head.weight: now tied: {told}" in found.out) == (False, True)
+
+
+def test_a_buffer_that_the_code_leaves_out_is_named_beside_it(migrate: Migrate) -> None:
+    """The old model multiplied by it."""
+    found = migrate("scaled", "untied")
+    assert (found.code, found.same) == (0, False)
+    assert "left out, as the model has no use for it: scale\n" in found.err
+
+
+def test_a_choice_that_tears_a_layer_says_so(migrate: Migrate) -> None:
+    both = ("left.weight=first.weight", "right.weight=second.weight")
+    torn = migrate(
+        "left_and_right", "first_and_second", *both, "left.bias=second.bias", "right.bias=first.bias"
+    )
+    told = "in doubt: first.weight: left.bias of the same layer becomes second.bias"
+    assert (torn.same, told in torn.out, told in torn.err) == (False, True, True)
+    whole = migrate(
+        "left_and_right", "first_and_second", *both, "left.bias=first.bias", "right.bias=second.bias"
+    )
+    assert (whole.code, whole.same, "doubt" in whole.out + whole.err) == (0, True, False)
+
+
+def test_two_modules_are_offered_as_two_choices(migrate: Migrate) -> None:
+    """One for each tensor was offered."""
+    found = migrate("left_and_right", "first_and_second")
+    assert found.err.endswith(" --choose left=first --choose right=second\n")
+    assert "--choose 'left=first' --choose 'right=second' if it is so\n" in found.out

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._migrate.generate import hints
-from pytest_ckpt_compat._migrate.part_order import renamed_across
-from pytest_ckpt_compat._migrate.plan import accepted, operation, settled
+from pytest_ckpt_compat._migrate.part_order import by_head_no_more, renamed_across
+from pytest_ckpt_compat._migrate.plan import operation
+from pytest_ckpt_compat._migrate.settle import accepted, settled
 from pytest_ckpt_compat._migrate.squares import TRANSPOSITION, decisions_about
-from pytest_ckpt_compat._migrate.steps import CHOSEN, DROP, NAMED, TRANSPOSED, Decision, Plan, Step
+from pytest_ckpt_compat._migrate.steps import CHOSEN, DROP, MOVE, NAMED, TRANSPOSED, Decision, Plan, Step
 from pytest_ckpt_compat._migrate.templates import numbered
+from pytest_ckpt_compat._renames.units.units import ROLES
 
 _USAGE = 'write --choose "old key=new key", "old module=new module", or "old key=" to drop it'
 
@@ -55,16 +57,49 @@ def chosen(plan: Plan, choices: Iterable[str], old: Structure, new: Structure) -
     picked += [Step(DROP, (key,), evidence=CHOSEN) for key in others]
     taken |= others.keys()
     left = tuple(_left(plan, taken, made, old))
+    kept = [each for each in plan.live if not _touches(each, taken, made)]
+    picked = _cautioned(picked, kept, taken, old, new)
     waiting = (each.step for each in left if each.step is not None)  # the choices may settle these, too
     return settled(
         Plan(
-            (*(each for each in plan.live if not _touches(each, taken, made)), *picked, *waiting),
+            (*kept, *picked, *waiting),
             tuple(_narrowed(plan.doubtful, picked, taken, made)),
             tuple(each for each in left if each.step is None),
         ),
         old,
         new,
     )
+
+
+def _cautioned(
+    picked: Sequence[Step], kept: Sequence[Step], taken: set[str], old: Structure, new: Structure
+) -> list[Step]:
+    """The chosen steps; with a caution on each tensor that was named and parts from others of its layer."""
+    homes: dict[str, dict[str, tuple[str, str]]] = {}
+    moved = {*taken, *(key for step in kept for key in step.old)}
+    moves = [(step.old[0], step.new[0]) for step in (*picked, *kept) if step.op == MOVE]
+    moves += [(key, key) for key in old.tensors if key in new.tensors and key not in moved]
+    for before, after in moves:
+        if _is_of_layer(before):
+            homes.setdefault(_module(before), {}).setdefault(_module(after), (before, after))
+    found = []
+    for step in picked:
+        if step.evidence == NAMED and step.op == MOVE and not step.caution and _is_of_layer(step.old[0]):
+            own, beside = _module(step.new[0]), homes[_module(step.old[0])]
+            apart = next((pair for home, pair in beside.items() if home != own), None)
+            said = f"{apart[0]} of the same layer becomes {apart[1]}" if apart else ""
+            step = replace(step, caution=said)
+        found.append(step)
+    return found
+
+
+def _is_of_layer(key: str) -> bool:
+    """Whether a tensor has the name of one of a layer's: ``weight``, ``bias``, ``running_mean``."""
+    return key.rpartition(".")[2] in ROLES and bool(_module(key))
+
+
+def _module(key: str) -> str:
+    return key.rpartition(".")[0]
 
 
 def _more_exact(one: Step, other: Step) -> Step | None:
@@ -214,4 +249,5 @@ def _exact(left: str, right: str, plan: Plan, old: Structure, new: Structure) ->
             f"has {old.tensors[left]} on the one side and {new.tensors[right]} on the other",
             "write that step yourself",
         )
-    return Step(op, (left,), (right,), evidence=CHOSEN, doubt=renamed_across(left, right))
+    caution, doubt = by_head_no_more(left, right), renamed_across(left, right)
+    return Step(op, (left,), (right,), evidence=CHOSEN, caution=caution, doubt=doubt)

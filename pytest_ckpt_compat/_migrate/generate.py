@@ -68,7 +68,7 @@ def doubtful_rules(plan: Plan, keys: Sequence[str]) -> tuple[Doubtful, ...]:
     settled = {key for step in plan.live for key in step.old}
     left = [key for key in keys if key not in settled]
     rules, hint_of = _apart(_rules(likely, left, 0), left), hints_of(plan)
-    return tuple(Doubtful(rule, _evidence(rule), _hints(rule, hint_of)) for rule in rules)
+    return tuple(Doubtful(rule, _evidence(rule), _hints(rule.steps, hint_of)) for rule in rules)
 
 
 def _apart(rules: Rules, keys: Sequence[str]) -> Iterator[Rule]:
@@ -96,12 +96,12 @@ def _told(step: Step) -> tuple[str, ...]:
     return (*doubts, *(each for each in step.evidence if not any(more.startswith(each) for more in doubts)))
 
 
-def _hints(rule: Rule, hint_of: Mapping[Step, Hint]) -> tuple[str, ...]:
-    """What ``--choose`` is given to accept a rule: keys, or modules, with ``*`` for each number.
+def _hints(steps: Iterable[Step], hint_of: Mapping[Step, Hint]) -> tuple[str, ...]:
+    """What ``--choose`` is given to accept steps: keys, or modules, with ``*`` for each number.
 
     One module stands for all that is in it, where a choice of it means nothing else.
     """
-    single = {step: hint_of[step] for step in rule.steps}
+    single = {step: hint_of[step] for step in steps}
     inside: dict[Hint, set[Hint]] = {}
     for hint in single.values():
         inside.setdefault(hint.module(), set()).add(hint)
@@ -127,7 +127,8 @@ def remarks(plan: Plan, keys: Iterable[str] = ()) -> tuple[str, ...]:
 
 def hints(plan: Plan, keys: Sequence[str]) -> tuple[str, ...]:
     """What ``--choose`` may be given for all that is open, as the remarks and comments name it."""
-    ambiguous = (str(hint) for step, hint in hints_of(plan).items() if step.confidence == "ambiguous")
+    hint_of = hints_of(plan)
+    ambiguous = _hints([step for step in hint_of if step.confidence == "ambiguous"], hint_of)
     likely = (hint for each in doubtful_rules(plan, keys) for hint in each.hints)
     decided = (_group_hint(members, keys) for members in _grouped(plan.decisions).values())
     return tuple(dict.fromkeys(filter(None, (*ambiguous, *likely, *decided))))
@@ -152,25 +153,30 @@ def _ambiguous(plan: Plan) -> Iterator[str]:
     for group, steps in groups.items():
         first = steps[0]
         others = [key for key in first.candidates if key not in first.new]
-        rest = f", {first.old[0]} may also be {_some(others)}" if others else ""
+        rest = f", {first.old[0]} may also be {some(others)}" if others else ""
         if first.rivals:
-            rest = f", {_some(first.rivals)} may also be {', '.join(first.new)}"
-        said = "".join(f"; {each}" for each in dict.fromkeys((first.caution, first.doubt)) if each)
-        single = list(dict.fromkeys(str(hint_of[step]) for step in steps))
+            rest = f", {some(first.rivals)} may also be {', '.join(first.new)}"
+        doubts = dict.fromkeys(each for step in steps for each in (step.caution, step.doubt) if each)
+        said = "".join(f"; {each}" for each in doubts)
+        single = _hints(steps, hint_of)
         row = [group.replace(" -> ", "=", 1)]  # of many modules, the row is shorter, and a choice, too
         hint = " ".join(f"--choose '{each}'" for each in (single if len(single) <= _SHOWN else row))
         yield f"{group} ({count(len(steps), 'tensor')}) is possible, not sure{rest}{said}: {hint} if it is so"
 
 
-def _some(keys: Sequence[str]) -> str:
-    return ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
+def some(texts: Sequence[str], between: str = ", ") -> str:
+    """A few of many keys or texts."""
+    return between.join([*texts[:_SHOWN], *(["..."] if len(texts) > _SHOWN else [])])
 
 
 def _decisions(decisions: Iterable[Decision], keys: Sequence[str]) -> Iterator[str]:
     for (group, text), members in _grouped(decisions).items():
         number = _number(members)
-        group = group or _some([key for each in members for key in each.old or each.new])
+        about = [key for each in members for key in each.old or each.new]
+        group = (group and members[0].group) or some(about)
         named = f"{group} ({count(number, 'tensor')})" if number > 1 else group
+        details = list(dict.fromkeys(each.detail for each in members if each.detail))
+        text = f"{some(details, '; ')}: {text}" if details else text
         hint = _group_hint(members, keys)
         it = "it" if number == 1 else "them"
         then = ", and the code says what starts the model's anew" if any(each.new for each in members) else ""
@@ -185,13 +191,14 @@ def _decisions(decisions: Iterable[Decision], keys: Sequence[str]) -> Iterator[s
 
 
 def _grouped(decisions: Iterable[Decision]) -> dict[tuple[str, str], list[Decision]]:
-    """(pattern or keys, text) -> the decisions that share a line."""
+    """(pattern, layer or keys; text) -> the decisions that share a line."""
     groups: dict[tuple[str, str], list[Decision]] = {}
     decisions = list(decisions)
     alike = [each for each in decisions if _merges(each)]
     said = Counter(each.text for each in alike)
     for each in decisions:
-        named = ", ".join(each.old or each.new)
+        own = each.old or each.new
+        named = own[0].rpartition(".")[0] if each.detail and own else ", ".join(own)
         many = _merges(each) and said[each.text] >= _SHOWN
         groups.setdefault(("" if many else each.group or named, each.text), []).append(each)
     return groups
@@ -199,7 +206,9 @@ def _grouped(decisions: Iterable[Decision]) -> dict[tuple[str, str], list[Decisi
 
 def _merges(decision: Decision) -> bool:
     """Whether a decision may share a line with others of its text, whatever group of changes it is in."""
-    return decision.text == NO_SOURCE or (not decision.group and "--choose" not in decision.text)
+    if decision.text == NO_SOURCE:
+        return True
+    return not (decision.group or decision.detail or "--choose" in decision.text)
 
 
 def _number(members: Sequence[Decision]) -> int:

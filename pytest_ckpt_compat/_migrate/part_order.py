@@ -82,6 +82,22 @@ def _in_turn(parts: Sequence[str]) -> str:
     return ", ".join(names if len(names) <= _SHOWN else [*names[:_SHOWN], "..."])
 
 
+def by_head_no_more(old: str, new: str) -> str:
+    """What is said of a joint layer that loses or gets a name under which rows stand head by head; or ""."""
+    one, other = (units_of({key: TensorSpec("float32", ())})[0] for key in (old, new))
+    if not all(set("qkv") <= set(segment_tokens(_last(key))) for key in (old, new)):
+        return ""
+    parts = tuple(Unit(name, one.tensors) for name in "qkv")
+    said = [part_order.doubt(Unit("", one.tensors, parts=parts), each) for each in (one, other)]
+    if {*said} != {"", part_order.HEAD_BY_HEAD}:
+        return ""
+    by_head = old if said[0] else new
+    return (
+        f"models that name it {_last(by_head)} keep its rows head by head, query, key and value in turn, "
+        f"and here the rows of {_last(old)} stay as they are"
+    )
+
+
 def _last(key: str) -> str:
     """The name of the layer that a tensor is in, without the modules around it."""
     return units_of({key: TensorSpec("float32", ())})[0].path.rpartition(".")[2]

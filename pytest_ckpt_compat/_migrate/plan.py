@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from pytest_ckpt_compat._core.changes import TIED, Change, Kind
 from pytest_ckpt_compat._core.rules import BY_KIND
-from pytest_ckpt_compat._core.structure import EXTRA_STATE, OBJECT, Structure, TensorSpec
+from pytest_ckpt_compat._core.structure import OBJECT, Structure, TensorSpec
 from pytest_ckpt_compat._core.ties import Source, sources
-from pytest_ckpt_compat._migrate import part_order, shapes
-from pytest_ckpt_compat._migrate.squares import doubted_squares
-from pytest_ckpt_compat._migrate.steps import CHOSEN, COPY, DROP, MOVE, TRANSPOSED, Decision, Op, Plan, Step
-from pytest_ckpt_compat._migrate.templates import numbered, segmented
+from pytest_ckpt_compat._migrate import part_order, shapes, squares
+from pytest_ckpt_compat._migrate.settle import settled
+from pytest_ckpt_compat._migrate.steps import COPY, DROP, MOVE, TRANSPOSED, Decision, Op, Plan, Step
 from pytest_ckpt_compat._renames.believe import bare
 from pytest_ckpt_compat._renames.units.parametrized import MAGNITUDE, MAIN, Parametrized, parametrized
 
@@ -28,20 +26,9 @@ _ANOTHER_SIZE: Mapping[Kind, str] = {
     "head-resized": BY_KIND["head-resized"].advice,
     "resized": "build the model with the size that the file has, or write how the one becomes the other",
 }
-#: A key that says how another tensor is to be read: without it, that one has other numbers.
-_COMPANION = re.compile(
-    r"(^|[._])(lora_\w+|absmax|quant_map|quant_state\w*|nested_absmax|nested_quant_map|SCB|qzeros|scales|g_idx|"
-    r"weight_scale\w*|scale_inv|input_scale|magnitude_vector|ia3_l)([._]|$)"
-)
 #: An advice that offers to drop a tensor: any other one says what is lost with it.
 _MAY_DROP = re.compile(r"(?<!to )\bdrop (it|the key|these keys|them)\b")
 _HOOKED = "a hook of the model has a part in it, and the keys do not show which"
-#: Said of a tensor of the checkpoint that nothing is known to want, beside one of the model without a source,
-_LACKS = "nothing is known to want it, while the model lacks others: drop it, or say what it became"
-#: and where each of the model's may have its source among those that are in doubt.
-_IN_DOUBT = "whether anything wants it depends on what is in doubt: settle that first, or drop it"
-#: Said of a tensor of a numbered block where others like it stay.
-_FEWER = "there are fewer of these blocks now, and which of them went is not known: drop it, or move it"
 #: Said of a tensor of the model that nothing in the checkpoint is known to become.
 NO_SOURCE = (
     "nothing in the checkpoint is known to become it: say what does (--choose OLD=NEW), "
@@ -135,7 +122,8 @@ def _divided(change: Change, old: Structure, new: Structure) -> Step | Decision:
         text = "how it was divided does not follow from the shapes"
         return Decision(change.old, change.new, text, change.group)
     doubt = part_order.doubt(parts, whole, new.tensors, old.tensors)
-    return _ordered(_made(change, op, change.old, parts), part_order.told(change.new, parts, whole), doubt)
+    step = _ordered(_made(change, op, change.old, parts), part_order.told(change.new, parts, whole), doubt)
+    return squares.doubted_columns(step, new.tensors)
 
 
 def _joined(change: Change, old: Structure, new: Structure) -> Step | Decision:
@@ -145,12 +133,13 @@ def _joined(change: Change, old: Structure, new: Structure) -> Step | Decision:
         text = "how they were joined does not follow from the shapes"
         return Decision(change.old, change.new, text, change.group)
     doubt = part_order.doubt(parts, whole, old.tensors, new.tensors)
-    return _ordered(_made(change, op, parts, change.new), part_order.told(change.old, parts, whole), doubt)
+    step = _ordered(_made(change, op, parts, change.new), part_order.told(change.old, parts, whole), doubt)
+    return squares.doubted_columns(step, old.tensors)
 
 
 def _ordered(step: Step, caution: str, doubt: str) -> Step:
-    """The step with what is said of the order of its numbers, unless that is certain."""
-    return step if step.confidence == "certain" else replace(step, caution=caution, doubt=doubt)
+    """The step with what is said of the order of its numbers; no doubt, where that is certain."""
+    return replace(step, caution=caution, doubt=doubt if step.confidence != "certain" else "")
 
 
 def _made(change: Change, op: Op, old: tuple[str, ...], new: tuple[str, ...]) -> Step:
@@ -170,7 +159,8 @@ def _pair(change: Change, one: str, other: str, old: Structure, new: Structure) 
     before, after = old.tensors[one], new.tensors[other]
     op = operation(before, after)
     if op is not None:
-        caution = _transposable(one, other) if bare.IN_DOUBT in change.evidence else ""
+        caution = part_order.by_head_no_more(one, other)
+        caution = _transposable(one, other) if bare.IN_DOUBT in change.evidence else caution
         return _ordered(_made(change, op, (one,), (other,)), caution, part_order.renamed_across(one, other))
     text = f"{before} -> {after}: in which order its numbers are to stand does not follow from the shapes"
     text += f": {change.advice}" if change.advice else ""
@@ -192,8 +182,9 @@ def operation(before: TensorSpec, after: TensorSpec) -> Op | None:
 def _resized(change: Change) -> Decision:
     before, after = change.old_specs or ("",), change.new_specs or ("",)
     sizes = f"{before[0]} -> {after[0]}" + (f", {change.detail}" if change.detail else "")
-    text = f"{sizes}: {change.advice or _ANOTHER_SIZE[change.kind]}"
-    return Decision(change.old, change.new, text, change.group, f"{change.old[0]}=" if change.old else "")
+    text = change.advice or _ANOTHER_SIZE[change.kind]
+    hint = f"{change.old[0]}=" if change.old else ""
+    return Decision(change.old, change.new, text, change.group, hint, detail=sizes)
 
 
 def _missing(change: Change, tied: Mapping[str, Source]) -> Iterator[Step | Decision]:
@@ -257,99 +248,3 @@ def _conversion(
 
 def _of_dim(name: str, dim: int | None) -> Op | None:
     return None if dim is None else Op(name, (dim,))  # type: ignore[arg-type]
-
-
-def settled(plan: Plan, old: Structure, new: Structure) -> Plan:
-    """The plan with only such live steps as hold beside each other, whatever becomes of the rest."""
-    live = [step for step in plan.live if step.confidence == "certain"]
-    doubtful = [*plan.doubtful, *(step for step in plan.live if step.confidence != "certain")]
-    decisions = list(plan.decisions)
-    lacking = _lacking(decisions, doubtful, new)
-    drops = [step for step in live if step.op == DROP and step.evidence != CHOSEN]
-    blocks, gone = _forms_that_stay(drops, old), _in_blocks_that_went(drops, old, new)
-    kept = {step: _why_kept(step, lacking, blocks, gone, old) for step in drops}
-    kept = {step: why for step, why in kept.items() if why}
-    live = [step for step in live if step not in kept]
-    copies = {key for step in doubtful for key in step.rivals}  # of which that step says all
-    decisions += (
-        Decision(step.old, (), why, step.group, f"{step.old[0]}=", step)
-        for step, why in kept.items()
-        if not copies.issuperset(step.old)
-    )
-    squares = doubted_squares(live, [key for each in decisions if each.answers for key in each.old], old, new)
-    live = [squares.cautioned.get(step, step) for step in live if step not in squares.moves]
-    decisions += squares.decisions
-    live, stuck = _unhindered(live, old)
-    decisions += (_hindered(step) for step in stuck)
-    return Plan(tuple(live), tuple(doubtful), tuple(decisions))
-
-
-def _lacking(decisions: Iterable[Decision], doubtful: Sequence[Step], new: Structure) -> str:
-    """Why what is left over may be of use: not every tensor of the model has a certain source; else ""."""
-    wanted = (key for each in decisions if not each.old for key in each.new)
-    if any(new.tensors[key].dtype != OBJECT for key in wanted if key in new.tensors):
-        return _LACKS
-    return _IN_DOUBT if doubtful else ""
-
-
-def _forms_that_stay(drops: Sequence[Step], old: Structure) -> set[object]:
-    """The forms of keys, apart from their numbers, of which some tensors are dropped and others stay."""
-    dropped = {key for step in drops for key in step.old}
-    return {_form(key, old) for key in old.tensors if key not in dropped}
-
-
-def _form(key: str, old: Structure) -> object:
-    segments = segmented(key)[0]
-    return (segments, old.tensors[key].shape) if None in segments else key
-
-
-def _in_blocks_that_went(drops: Sequence[Step], old: Structure, new: Structure) -> set[str]:
-    """The keys of numbered modules that are dropped as a whole, where the model has none of that number."""
-    dropped = {key for step in drops for key in step.old}
-    stays = {module for key in (*old.tensors.keys() - dropped, *new.tensors) for module in numbered(key)}
-    return {key for key in dropped if not stays.issuperset(numbered(key))}
-
-
-def _why_kept(step: Step, lacking: str, blocks: set[object], gone: set[str], old: Structure) -> str:
-    """Why it is not certain that what a step drops is of no use; "" if it is.
-
-    That a whole block went says more than that something else is open, too: it stays open after that.
-    """
-    if any(_COMPANION.search(key) and not key.endswith(EXTRA_STATE) for key in step.old):
-        return "it says how another tensor is to be read: merge it into that one before you load"
-    like_others = any(_form(key, old) in blocks for key in step.old)
-    if like_others and gone.issuperset(step.old):
-        return _FEWER
-    return lacking or (_FEWER if like_others else "")
-
-
-def _unhindered(live: Sequence[Step], old: Structure) -> tuple[list[Step], list[Step]]:
-    """The steps whose results overwrite nothing that stays, and the others.
-
-    A step that leaves out another may leave that one's place taken, too.
-    """
-    remaining, stuck = list(live), list[Step]()
-    while True:
-        given = Counter(key for step in remaining for key in step.new)
-        taken = Counter(key for step in remaining if step.op != COPY for key in step.old)
-        bad = [
-            step
-            for step in remaining
-            if any(given[key] > 1 or (key in old.tensors and not taken[key]) for key in step.new)
-            or (step.op != COPY and any(taken[key] > 1 for key in step.old))
-        ]
-        if not bad:
-            return remaining, stuck
-        stuck += bad
-        gone = set(bad)
-        remaining = [step for step in remaining if step not in gone]
-
-
-def _hindered(step: Step) -> Decision:
-    text = "another tensor has this key, or goes there, and where that one belongs is not certain"
-    return Decision(step.old, step.new, text, step.group)
-
-
-def accepted(step: Step, evidence: tuple[str, ...] = CHOSEN) -> Step:
-    """A doubtful step that the user has accepted."""
-    return replace(step, confidence="certain", evidence=evidence, candidates=(), rivals=())

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._core.structure import Structure, TensorSpec
 from pytest_ckpt_compat._migrate.steps import MOVE, NAMED, TRANSPOSED, Decision, Op, Step
 from pytest_ckpt_compat._migrate.templates import segmented, starred
 
@@ -21,7 +21,7 @@ class Squares(NamedTuple):
 
     Attributes:
         moves: the steps that move one, which are none until somebody says so.
-        cautioned: step of which somebody has said that it moves one as it is -> the same with a caution.
+        cautioned: step that moves one by somebody's word, or joins or divides -> the same, with what is said.
         decisions: what is to be decided of them, and of those that stay.
     """
 
@@ -45,7 +45,9 @@ def doubted_squares(
         new: the model.
     """
     live = list(live)
-    transposed = [step for step in live if step.op == TRANSPOSITION and not _is_square(step.old[0], old)]
+    transposed = [
+        step for step in live if step.op == TRANSPOSITION and not _is_square(old.tensors[step.old[0]])
+    ]
     if not transposed:
         return Squares(frozenset(), {}, ())
     kinds = {_kind(step.new[0], new) for step in transposed}
@@ -53,10 +55,10 @@ def doubted_squares(
     taken = {*decided, *(key for step in live for key in step.old if step.op != MOVE)}
     found: dict[str, str] = {}
     cautioned: dict[Step, Step] = {}
-    for key in old.tensors:
+    for key, spec in old.tensors.items():
         step = moved.get(key)
         target = step.new[0] if step is not None else key
-        if not _is_square(key, old) or key in taken or target not in new.tensors:
+        if not _is_square(spec) or key in taken or target not in new.tensors:
             continue
         if _kind(target, new) not in kinds:
             continue
@@ -65,14 +67,44 @@ def doubted_squares(
             cautioned[step] = replace(step, caution=said)
         else:
             found[key] = target
-    text = f"it is square: whether it was transposed, as {transposed[0].old[0]} was, the shapes do not show"
+    unseen = f"transposed, as {transposed[0].old[0]} was, the shapes do not show"
+    for step in live:
+        if not step.doubt and _has_square_parts(step, old, new) and _kind(step.new[0], new) in kinds:
+            cautioned[step] = _with_doubt(step, f"the parts are square: whether they were {unseen}")
+    text = f"it is square: whether it was {unseen}"
     moves = frozenset(moved[key] for key in found if key in moved)
     return Squares(moves, cautioned, tuple(decisions_about(found, text, old)))
 
 
-def _is_square(key: str, side: Structure) -> bool:
-    shape = side.tensors[key].shape
-    return len(shape) == 2 and shape[0] == shape[1] > 1
+def doubted_columns(step: Step, parts: Mapping[str, TensorSpec]) -> Step:
+    """The step; with a doubt where square matrices stand beside each other in the columns of a joint one.
+
+    A layer that has its weight the other way round (``Conv1D``) holds its outputs so, and a ``Linear``
+    of each part has the transpose; one that was joined by its inputs has the parts as they are.
+
+    Args:
+        step: joins or divides.
+        parts: the tensors of the side that has the parts.
+    """
+    keys = step.old if len(step.old) > 1 else step.new
+    if step.op.numbers[:1] != (1,) or not all(_is_square(parts[key]) for key in keys):
+        return step
+    shape = "the parts are square and stand in columns"
+    return _with_doubt(step, f"{shape}: whether each is to be transposed, the shapes do not show")
+
+
+def _with_doubt(step: Step, text: str) -> Step:
+    return replace(step, doubt="; ".join(filter(None, (step.doubt, text))))
+
+
+def _has_square_parts(step: Step, old: Structure, new: Structure) -> bool:
+    """Whether a step joins square matrices, or divides something into them."""
+    keys, side = (step.old, old) if len(step.old) > 1 else (step.new, new)
+    return len(keys) > 1 and all(_is_square(side.tensors[key]) for key in keys)
+
+
+def _is_square(spec: TensorSpec) -> bool:
+    return len(spec.shape) == 2 and spec.shape[0] == spec.shape[1] > 1
 
 
 def decisions_about(found: Mapping[str, str], text: str, old: Structure) -> Iterator[Decision]:

@@ -122,6 +122,7 @@ class Decision:
         group: the pattern under which a report lists it, or "".
         hint: what ``--choose`` may be given, or "".
         step: what would be done if nothing else were open, or None.
+        detail: what is said of these keys alone, before the text, or "".
         answers: what ``--choose`` may be given, to transpose a matrix, and to leave it as it is.
     """
 
@@ -131,6 +132,7 @@ class Decision:
     group: str = ""
     hint: str = ""
     step: Step | None = None
+    detail: str = ""
     answers: tuple[str, ...] = ()
 
 
