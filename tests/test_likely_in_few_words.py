@@ -80,4 +80,4 @@ def test_they_are_not_where_it_does_not_load_with_them(tmp_path: Path) -> None:
 def test_what_code_leaves_out_is_said_beside_what_is_proven() -> None:
     """24 of 24 steps were "proven, loaded by the definition", of code that does not load the checkpoint."""
     assert _left_out(0, 0) == ""
-    assert _left_out(3, 1) == ", without what is left out: 3 likely, 1 to decide"
+    assert _left_out(3, 1) == "; left open: 3 likely, 1 to decide"

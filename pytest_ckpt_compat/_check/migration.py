@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from pytest_ckpt_compat._check.check import check_structure, diff
@@ -135,8 +135,9 @@ def migration(sides: Sides, plan: Plan, style: str = "function") -> Migration:
     doubted = {key: step.doubt for step in plan.live if step.doubt for key in step.new}
     unproven = {**doubted, **refused, **shown.wrong}
     cautions = {key: step.caution for step in plan.live if step.caution for key in step.new[:1]}
+    cautions |= shown.overwritten
     marks = _marks(writer, unproven)
-    decisions = (*first.decisions, *_unplaced(unproven, plan))
+    decisions = (*first.decisions, *_unplaced(unproven, {*writer.left_out}, plan))
     placed = {key for rule in writer.rules.all for key in _made(writer, rule)}
     doubts = by_reason({key: why for key, why in cautions.items() if key not in placed})
     marked = replace(
@@ -147,10 +148,10 @@ def migration(sides: Sides, plan: Plan, style: str = "function") -> Migration:
     return Migration(code, plan, unproven, shown.problems, proven, writer.rules, frozenset(refused), cautions)
 
 
-def _unplaced(unproven: Mapping[str, str], plan: Plan) -> Iterator[str]:
+def _unplaced(unproven: Mapping[str, str], told: Collection[str], plan: Plan) -> Iterator[str]:
     """A line on what is not proven of keys that no step makes: no rule of the code can be marked for them."""
     made = {key for step in plan.live for key in step.new}
-    keys = [key for key in unproven if key not in made]
+    keys = [key for key in unproven if key not in made and key not in told]
     yield from (f"{key}: {unproven[key]}{and_so_for(len(keys) - 1)}" for key in keys[:1])
 
 

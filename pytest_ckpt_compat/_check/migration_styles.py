@@ -9,7 +9,6 @@ from typing import Any
 from pytest_ckpt_compat._check.check import check_structure
 from pytest_ckpt_compat._check.compare import fits
 from pytest_ckpt_compat._check.migration_writer import Proof, Sides, Writer, compared
-from pytest_ckpt_compat._check.refused import refusals
 from pytest_ckpt_compat._core.errors import UsageError
 from pytest_ckpt_compat._definition import proof
 from pytest_ckpt_compat._definition.operations import by_rules
@@ -108,8 +107,7 @@ class _Transformers(Writer):
             found = dict(function(state_dict))
             return found | {s.new[0]: state_dict[s.old[0]] for s in self.plan.live if s.op == COPY}
 
-        refused, others = self.accepted(tied)
-        return Proof(unproven, refused, others)
+        return self.shown(unproven, (), self.loaded(tied))
 
 
 class _Hook(Writer):
@@ -179,15 +177,15 @@ class _Hook(Writer):
             return self._prove_alone(upgrade)
         hooked = proof.with_hooks(definition, upgrade, self.owner.paths, version)
         unproven, problems = compared(proof.traced_load(definition, hooked, self.plan.live, self.sides.old))
-        refused, others = refusals(check_structure(self.sides.old, hooked, self.sides.policy), self.anew)
+        verdict = check_structure(self.sides.old, hooked, self.sides.policy)
         today = self.sides.new
         if version:
             versions = {**(today.versions or {}), **dict.fromkeys(self.owner.paths, version)}
             today = replace(today, versions=versions)
         again, more = compared(proof.traced_load(definition, hooked, (), today))
         if again or more:
-            others = (*others, "with the hook, a checkpoint of today is read in another way")
-        return Proof(unproven, refused, (*problems, *others))
+            problems = (*problems, "with the hook, a checkpoint of today is read in another way")
+        return self.shown(unproven, problems, verdict)
 
     def _prove_alone(self, upgrade: Any) -> Proof:
         """Where no definition is known: the hook as that of the outermost module, on the two key lists."""
@@ -198,8 +196,7 @@ class _Hook(Writer):
             return state_dict
 
         unproven, problems = compared(proof.traced(migrate, self.plan.live, self.sides.old))
-        refused, others = self.accepted(migrate)
-        return Proof(unproven, refused, (*problems, *others))
+        return self.shown(unproven, problems, self.loaded(migrate))
 
 
 #: Style -> what writes and proves it.

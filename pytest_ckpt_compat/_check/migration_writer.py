@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pytest_ckpt_compat._check.check import check_structure, diff
-from pytest_ckpt_compat._check.refused import refusals
+from pytest_ckpt_compat._check.refused import overwritten, refusals
 from pytest_ckpt_compat._core.changes import Policy
 from pytest_ckpt_compat._core.display import and_so_for
 from pytest_ckpt_compat._core.structure import Structure
@@ -15,6 +15,7 @@ from pytest_ckpt_compat._definition import proof
 from pytest_ckpt_compat._definition.find import Definition
 from pytest_ckpt_compat._migrate import generate, styles
 from pytest_ckpt_compat._migrate.body import Written
+from pytest_ckpt_compat._migrate.generate import some
 from pytest_ckpt_compat._migrate.plan import NO_SOURCE
 from pytest_ckpt_compat._migrate.rules import Rule, Rules
 from pytest_ckpt_compat._migrate.steps import DROP, Plan, Step
@@ -51,11 +52,13 @@ class Proof:
         wrong: key -> why its tensor is not the one of the plan.
         refused: key -> why the load refuses it.
         problems: what stands against the whole, a line each.
+        overwritten: key -> what the load loses with it, as two tensors go into one.
     """
 
     wrong: Mapping[str, str]
     refused: Mapping[str, str]
     problems: tuple[str, ...] = ()
+    overwritten: Mapping[str, str] = field(default_factory=dict)
 
 
 class Writer:
@@ -99,16 +102,22 @@ class Writer:
         return (*generate.remarks(self.plan, self.sides.old.tensors), *self._to_start_anew())
 
     def _to_start_anew(self) -> Iterator[str]:
-        """A line on each tensor of the model that is dropped, and one on those that are absent."""
-        made = {key for step in self.plan.live for key in step.new}
-        steps = self.plan.live if self.sides.policy.strict else ()  # a lenient load leaves it as it is
-        for step in steps:
-            for key in step.old if step.op == DROP else ():
-                if key in self.sides.new.tensors and key not in made:
-                    yield f"{key}: left out; to start the model's own anew, add {self.anew(key)}"
+        """A line on the tensors of the model that are dropped, and one on those that are absent."""
+        dropped = self.left_out
+        if dropped:
+            own = f"to start the model's own anew, add {self.anew(dropped[0])}{and_so_for(len(dropped) - 1)}"
+            yield f"{some(dropped)}: left out; {own}"
         absent = [key for each in self.plan.decisions if each.text == NO_SOURCE for key in each.new]
         if absent and self.sides.policy.strict and (self.plan.live or self.plan.doubtful):
             yield f"{absent[0]}: to start it anew, add {self.anew(absent[0])}{and_so_for(len(absent) - 1)}"
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The tensors of the model that are dropped, though the load wants them."""
+        made = {key for step in self.plan.live for key in step.new}
+        steps = self.plan.live if self.sides.policy.strict else ()  # a lenient load leaves it as it is
+        dropped = (key for step in steps if step.op == DROP for key in step.old)
+        return tuple(key for key in dropped if key in self.sides.new.tensors and key not in made)
 
     def title(self) -> str:
         """The two sides as reports name them."""
@@ -136,15 +145,19 @@ class Writer:
         unproven, problems = compared(proof.traced(function, self.plan.live, self.sides.old))
         if self.meets_new_ones and not _leaves_alone(function, self.sides.new):
             problems = (*problems, "it changes checkpoints of today, too: call it for older ones alone")
-        refused, others = self.accepted(function)
-        return Proof(unproven, refused, (*problems, *others))
+        return self.shown(unproven, problems, self.loaded(function))
 
-    def accepted(self, function: proof.Migration) -> tuple[dict[str, str], tuple[str, ...]]:
+    def loaded(self, function: proof.Migration) -> Verdict:
         """Loads what the code makes of the checkpoint."""
         if self.sides.definition is None:
-            return refusals(diff(proof.structure_after(function, self.sides.old), self.sides.new), self.anew)
+            return diff(proof.structure_after(function, self.sides.old), self.sides.new)
         definition = proof.with_migration(self.sides.definition, function)
-        return refusals(check_structure(self.sides.old, definition, self.sides.policy), self.anew)
+        return check_structure(self.sides.old, definition, self.sides.policy)
+
+    def shown(self, wrong: Mapping[str, str], problems: Iterable[str], verdict: Verdict) -> Proof:
+        """What running the code and that load have shown; of what was left out, the code tells what helps."""
+        refused, others = refusals(verdict, self.anew, self.left_out)
+        return Proof(wrong, refused, (*problems, *others), overwritten(verdict))
 
     def anew(self, key: str) -> str:
         """What starts a tensor of the model anew, in the code of this style."""

@@ -181,12 +181,14 @@ def summary(sides: Sides, found: Migration) -> list[str]:
     """What was proven, and what was not."""
     from pytest_ckpt_compat._check.migration import by_reason
     from pytest_ckpt_compat._check.proven import EVIDENCE
+    from pytest_ckpt_compat._check.refused import overwritten
 
     plan = found.plan
     meaning = [_meaning(change) for change in sides.verdict.changes if change.kind == "settings-changed"]
     if not found.code:
         resumed = [_RESUMES] if sides.resumes else []
-        return ["it loads as it is: nothing to migrate", *resumed, *meaning]
+        lost = [f"in doubt: {each}" for each in by_reason(overwritten(sides.verdict))]
+        return ["it loads as it is: nothing to migrate", *resumed, *lost, *meaning]
     how = found.load if sides.definition else "compared by key and shape, not loaded"
     before = sides.definition.remap if sides.definition else None
     likely = sum(step.confidence == "likely" for step in plan.doubtful)
@@ -197,6 +199,7 @@ def summary(sides: Sides, found: Migration) -> list[str]:
     unproven = [f"not proven: {each}" for each in by_reason(found.unproven)]
     lines += unproven[:_OFFERED]
     lines += [f"... and {len(unproven) - _OFFERED} more"] if len(unproven) > _OFFERED else []
+    lines += _dropped(plan)
     lines += [f"in doubt: {each}" for each in by_reason(found.cautions)]
     lines += found.problems
     if likely:
@@ -204,6 +207,18 @@ def summary(sides: Sides, found: Migration) -> list[str]:
     lines += _to_decide(sides, found) if undecided else []
     outputs = [note for note in sides.verdict.notes if EVIDENCE in note]
     return [*lines, *outputs, *meaning]
+
+
+def _dropped(plan: Plan) -> list[str]:
+    """A line on what the code leaves out by itself: the model lacks it, and may have computed with it."""
+    from pytest_ckpt_compat._core.patterns import fold
+    from pytest_ckpt_compat._migrate.steps import CHOSEN, DROP
+
+    steps = [step for step in plan.live if step.op == DROP and step.evidence != CHOSEN]
+    keys = [key for step in steps for key in step.old]
+    named = [visible(each.pattern) for each in fold(keys, keys)]
+    more = f" and {len(named) - _OFFERED} more" if len(named) > _OFFERED else ""
+    return [f"left out, as the model has no use for it: {', '.join(named[:_OFFERED])}{more}"] if named else []
 
 
 def choices(sides: Sides, plan: Plan, arguments: argparse.Namespace) -> list[str]:
@@ -228,10 +243,10 @@ def choices(sides: Sides, plan: Plan, arguments: argparse.Namespace) -> list[str
 
 
 def _left_out(likely: int, undecided: int) -> str:
-    """What the code that was proven leaves out, so that it need not load all of the checkpoint."""
+    """What the code that was proven does not do yet, so that it need not load all of the checkpoint."""
     parts = [f"{likely} likely"] if likely else []
     parts += [f"{undecided} to decide"] if undecided else []
-    return f", without what is left out: {', '.join(parts)}" if parts else ""
+    return f"; left open: {', '.join(parts)}" if parts else ""
 
 
 def _to_decide(sides: Sides, found: Migration) -> list[str]:
