@@ -69,8 +69,8 @@ class Written:
 
     @property
     def matches(self) -> bool:
-        """Whether the code looks for keys that match patterns."""
-        return bool(self.rules.joints)
+        """Whether the code looks for keys that match patterns, or may once a comment in it is code."""
+        return bool(self.rules.joints) or any(isinstance(each.rule, Joint) for each in self.doubtful)
 
 
 #: Operations whose code calls functions of torch; those of others are methods.
@@ -169,7 +169,9 @@ def blocks(written: Written, indent: int) -> Iterator[str]:
         if isinstance(each.rule, Joint):
             yield f"{pad}# {_WHAT[each.rule.op.name]}"
             yield from likely(each, indent)
-            yield from python.commented(_block(each.rule, indent), indent)
+            torch = each.rule.op.name in _CALLS and not written.computes
+            lines = [*([f"{pad}import torch"] if torch else []), *_block(each.rule, indent)]
+            yield from python.commented(lines, indent)
 
 
 def _block(joint: Joint, indent: int) -> list[str]:
