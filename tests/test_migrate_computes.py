@@ -457,6 +457,28 @@ def test_a_commented_rule_takes_no_key_of_another() -> None:
     assert {step.old[0] for each in found for step in each.rule.steps} == pairs.keys()
 
 
+def uncommented(code: str) -> str:
+    """Code with its first commented block as code."""
+    lines = code.splitlines()
+    first = next(i for i, line in enumerate(lines) if re.match("    # (import torch|for found in )", line))
+    while re.match("    # (import torch|for found in |    )", lines[first]):
+        lines[first] = lines[first].replace("# ", "", 1)
+        first += 1
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(("old", "new"), [("by_head", "three_rows"), ("three_rows", "by_head")])
+def test_a_commented_block_runs_once_it_is_code(
+    migrate: Migrate, command: Command, old: str, new: str
+) -> None:
+    """It called what was not there, where no other block needed that."""
+    migrate(old, new)
+    code = command("migrate", f"{old}.pt", f"stored:{new}").out
+    state = torch.load(f"{old}.pt")
+    assert proof.compiled(code, "migrate")(state).keys() == state.keys()
+    assert proof.compiled(uncommented(code), "migrate")(state).keys() != state.keys()
+
+
 # -- transposed, or not ----------------------------------------------------------------------------
 
 
@@ -605,3 +627,21 @@ def test_two_modules_are_offered_as_two_choices(migrate: Migrate) -> None:
     found = migrate("left_and_right", "first_and_second")
     assert found.err.endswith(" --choose left=first --choose right=second\n")
     assert "--choose 'left=first' --choose 'right=second' if it is so\n" in found.out
+
+
+def test_a_conversion_says_what_is_in_doubt_and_writes_nothing_that_is_not_proven(
+    migrate: Migrate, command: Command
+) -> None:
+    migrate("gate_and_up", "up_gate")
+    words = ("convert", "gate_and_up.pt", "-o", "new.pt", "--model", "stored:up_gate")
+    printed = command(*words, "--choose", "gate.weight=up_gate.weight")
+    assert (printed.code, "in doubt: up_gate.weight: that the parts stand as up, gate" in printed.err) == (
+        0,
+        True,
+    )
+    migrate("joint_columns", "three_rows")
+    printed = command("convert", "joint_columns.pt", "-o", "rows.pt", "--model", "stored:three_rows")
+    assert (printed.code, "not proven: q.weight: the parts are square" in printed.err) == (1, True)
+    migrate("scaled", "untied")
+    printed = command("convert", "scaled.pt", "-o", "plain.pt", "--model", "stored:untied")
+    assert (printed.code, "left out, as the model has no use for it: scale" in printed.err) == (0, True)

@@ -13,6 +13,7 @@ from pytest_ckpt_compat._core.adapters import config_of
 from pytest_ckpt_compat._core.changes import Policy
 from pytest_ckpt_compat._core.display import and_so_for, count, visible
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.patterns import fold
 from pytest_ckpt_compat._core.structure import Structure
 from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition.find import Definition
@@ -20,7 +21,10 @@ from pytest_ckpt_compat._migrate import body, python
 from pytest_ckpt_compat._migrate.choose import chosen
 from pytest_ckpt_compat._migrate.plan import plan_of
 from pytest_ckpt_compat._migrate.rules import Rule, Rules
-from pytest_ckpt_compat._migrate.steps import Plan
+from pytest_ckpt_compat._migrate.steps import CHOSEN, DROP, Plan
+
+#: Most patterns of keys that a line names.
+_SHOWN = 9
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,15 @@ def by_reason(said: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(
         f"{visible(first)}: {why}{and_so_for(len(others))}" for why, (first, *others) in keys.items()
     )
+
+
+def dropped(plan: Plan) -> tuple[str, ...]:
+    """A line on what is left out without anybody's word: the old model may have computed with it."""
+    steps = [step for step in plan.live if step.op == DROP and step.evidence != CHOSEN]
+    keys = [key for step in steps for key in step.old]
+    named = [visible(each.pattern) for each in fold(keys, keys)]
+    more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
+    return (f"left out, as the model has no use for it: {', '.join(named[:_SHOWN])}{more}",) if named else ()
 
 
 def _made(writer: Writer, rule: Rule) -> Iterator[str]:

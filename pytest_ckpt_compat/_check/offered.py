@@ -54,5 +54,6 @@ def _proof(found: Migration) -> str:
         return ""
     steps = count(len(found.plan.live), "step")
     proven = f"{found.proven} of {steps} proven, {found.load}" if found.plan.live else ""
-    left = "" if found.complete else "the comments in it say what is left to you"
+    doubt = "the comments in it say what is in doubt" if found.cautions else ""
+    left = doubt if found.complete else "the comments in it say what is left to you"
     return "; ".join(part for part in (proven, left) if part)

@@ -165,14 +165,14 @@ def _by_model(arguments: argparse.Namespace) -> tuple[Structure, Callable[[Opene
     for note in notes:
         say(note)
     plan = migration.planned(sides, arguments.choose)
-    lines, rules = list(open_lines(plan)), Rules()
+    lines, rules, doubts = list(open_lines(plan)), Rules(), tuple[str, ...]()
     if not lines:
         try:
             made = migration.migration(sides, plan, "rules")
         except RulesError as error:
             raise UsageError(arguments.old, f"cannot be converted by rules: {error}", "write code") from error
         lines = [f"not proven: {key}: {why}" for key, why in made.unproven.items()] + list(made.problems)
-        rules = made.rules
+        rules, doubts = made.rules, migration.by_reason(made.cautions)
     if lines:
         for line in lines[:_SHOWN]:
             say(line)
@@ -180,6 +180,8 @@ def _by_model(arguments: argparse.Namespace) -> tuple[Structure, Callable[[Opene
             say(f"... and {len(lines) - _SHOWN} more: ckpt-compat migrate shows all")
         say("nothing was written: decide with --choose, or with --rules")
         return None
+    for each in (*migration.dropped(plan), *(f"in doubt: {each}" for each in doubts)):
+        say(each)
     steps = applied(rules, list(sides.old.tensors))
     return sides.old, lambda source: Contents(source, steps, module_names(rules))
 

@@ -179,7 +179,7 @@ def _compared(old: str, new: str, key: str | None) -> Sides:
 
 def summary(sides: Sides, found: Migration) -> list[str]:
     """What was proven, and what was not."""
-    from pytest_ckpt_compat._check.migration import by_reason
+    from pytest_ckpt_compat._check.migration import by_reason, dropped
     from pytest_ckpt_compat._check.proven import EVIDENCE
     from pytest_ckpt_compat._check.refused import overwritten
 
@@ -199,7 +199,7 @@ def summary(sides: Sides, found: Migration) -> list[str]:
     unproven = [f"not proven: {each}" for each in by_reason(found.unproven)]
     lines += unproven[:_OFFERED]
     lines += [f"... and {len(unproven) - _OFFERED} more"] if len(unproven) > _OFFERED else []
-    lines += _dropped(plan)
+    lines += dropped(plan)
     lines += [f"in doubt: {each}" for each in by_reason(found.cautions)]
     lines += found.problems
     if likely:
@@ -207,18 +207,6 @@ def summary(sides: Sides, found: Migration) -> list[str]:
     lines += _to_decide(sides, found) if undecided else []
     outputs = [note for note in sides.verdict.notes if EVIDENCE in note]
     return [*lines, *outputs, *meaning]
-
-
-def _dropped(plan: Plan) -> list[str]:
-    """A line on what the code leaves out by itself: the model lacks it, and may have computed with it."""
-    from pytest_ckpt_compat._core.patterns import fold
-    from pytest_ckpt_compat._migrate.steps import CHOSEN, DROP
-
-    steps = [step for step in plan.live if step.op == DROP and step.evidence != CHOSEN]
-    keys = [key for step in steps for key in step.old]
-    named = [visible(each.pattern) for each in fold(keys, keys)]
-    more = f" and {len(named) - _OFFERED} more" if len(named) > _OFFERED else ""
-    return [f"left out, as the model has no use for it: {', '.join(named[:_OFFERED])}{more}"] if named else []
 
 
 def choices(sides: Sides, plan: Plan, arguments: argparse.Namespace) -> list[str]:
