@@ -60,7 +60,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         action="append",
         default=[],
         metavar="OLD=NEW",
-        help="say which key, module or row of the report became which; OLD= drops it (repeatable)",
+        help="say which key, module or row of the report became which; OLD=NEW.T transposes a matrix, and "
+        "OLD= drops it (repeatable)",
     )
     parser.set_defaults(run=run)
 
