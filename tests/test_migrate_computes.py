@@ -566,6 +566,26 @@ def test_square_parts_beside_transposed_matrices_are_never_proven() -> None:
     )
 
 
+def test_a_likely_move_of_a_square_matrix_says_that_it_may_be_transposed() -> None:
+    """Made code by hand, the commented rule would have moved it as it is without a word."""
+    shapes = {"h.0.fc.weight": (3, 9), "h.0.proj.weight": (3, 3)}
+    old = Structure({key: TensorSpec("float32", shape) for key, shape in shapes.items()})
+    wanted = {"h.0.fc.weight": (9, 3), "h.0.out.weight": (3, 3)}
+    new = Structure({key: TensorSpec("float32", shape) for key, shape in wanted.items()})
+    square = (TensorSpec("float32", (3, 3)),)
+    changes = [
+        Change("transposed", ("h.0.fc.weight",), ("h.0.fc.weight",)),
+        Change("renamed", ("h.0.proj.weight",), ("h.0.out.weight",), square, square, "likely", ("similar",)),
+    ]
+    plan = plan_of(changes, old, new)
+    (commented,) = doubtful_rules(plan, list(shapes))
+    told = "it is square: whether it was transposed, as h.0.fc.weight was, the shapes do not show"
+    assert commented.evidence == (told, "similar")
+    by_module = chosen(plan, ["h.0.proj=h.0.out"], old, new)
+    assert [each.text for each in by_module.decisions] == [told]
+    assert chosen(plan, ["h.0.proj.weight=h.0.out.weight.T"], old, new).complete
+
+
 # -- heads, ties, buffers, halves of a layer -------------------------------------------------------
 
 

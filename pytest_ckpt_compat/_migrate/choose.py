@@ -249,5 +249,5 @@ def _exact(left: str, right: str, plan: Plan, old: Structure, new: Structure) ->
             f"has {old.tensors[left]} on the one side and {new.tensors[right]} on the other",
             "write that step yourself",
         )
-    caution, doubt = by_head_no_more(left, right), renamed_across(left, right)
+    caution, doubt = by_head_no_more(left, right), renamed_across(left, right, old.tensors[left])
     return Step(op, (left,), (right,), evidence=CHOSEN, caution=caution, doubt=doubt)

@@ -42,7 +42,7 @@ def doubt(
     joint = Unit(units[0].path, units[0].tensors, parts=tuple(units))
     found = part_order.doubt(joint, units_of({whole: one[whole]})[0])
     if found != part_order.IN_DOUBT:
-        return found
+        return f"{found} ({_last(whole)})" if found else ""
     return "" if _groups(parts, whole) else f"{found}: here it is {_in_turn(parts)}"
 
 
@@ -53,13 +53,27 @@ def told(given: Sequence[str], parts: Sequence[str], whole: str) -> str:
     return f"that the parts stand as {_in_turn(parts)} is told by the name {_last(whole)} alone"
 
 
-def renamed_across(old: str, new: str) -> str:
+def renamed_across(old: str, new: str, spec: TensorSpec) -> str:
     """What is said of a joint tensor that gets a name with its parts in another order; "" of another."""
-    one, other = (units_of({key: TensorSpec("float32", ())})[0].path for key in (old, new))
-    if not crossed(one, other):
+    one, other = _last(old), _last(new)
+    if spec.shape[:1] in ((), (1,)) or not crossed(one, other):
         return ""
+    return f"{one} and {other} name their parts in another order, and here the rows stay as they are"
+
+
+def by_head_no_more(old: str, new: str) -> str:
+    """What is said of a joint layer that loses or gets a name under which rows stand head by head; or ""."""
+    one, other = (units_of({key: TensorSpec("float32", ())})[0] for key in (old, new))
+    if not all(set("qkv") <= set(segment_tokens(_last(key))) for key in (old, new)):
+        return ""
+    parts = tuple(Unit(name, one.tensors) for name in "qkv")
+    said = [part_order.doubt(Unit("", one.tensors, parts=parts), each) for each in (one, other)]
+    if {*said} != {"", part_order.HEAD_BY_HEAD}:
+        return ""
+    by_head = old if said[0] else new
     return (
-        f"{_last(old)} and {_last(new)} name their parts in another order, and here the rows stay as they are"
+        f"models that name it {_last(by_head)} keep its rows head by head, query, key and value in turn, "
+        f"and here the rows of {_last(old)} stay as they are"
     )
 
 
@@ -80,22 +94,6 @@ def _in_turn(parts: Sequence[str]) -> str:
     """The names of the layers, one after another; those of a few where they are many."""
     names = list(map(_last, parts))
     return ", ".join(names if len(names) <= _SHOWN else [*names[:_SHOWN], "..."])
-
-
-def by_head_no_more(old: str, new: str) -> str:
-    """What is said of a joint layer that loses or gets a name under which rows stand head by head; or ""."""
-    one, other = (units_of({key: TensorSpec("float32", ())})[0] for key in (old, new))
-    if not all(set("qkv") <= set(segment_tokens(_last(key))) for key in (old, new)):
-        return ""
-    parts = tuple(Unit(name, one.tensors) for name in "qkv")
-    said = [part_order.doubt(Unit("", one.tensors, parts=parts), each) for each in (one, other)]
-    if {*said} != {"", part_order.HEAD_BY_HEAD}:
-        return ""
-    by_head = old if said[0] else new
-    return (
-        f"models that name it {_last(by_head)} keep its rows head by head, query, key and value in turn, "
-        f"and here the rows of {_last(old)} stay as they are"
-    )
 
 
 def _last(key: str) -> str:

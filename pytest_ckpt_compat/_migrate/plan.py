@@ -161,7 +161,9 @@ def _pair(change: Change, one: str, other: str, old: Structure, new: Structure) 
     if op is not None:
         caution = part_order.by_head_no_more(one, other)
         caution = _transposable(one, other) if bare.IN_DOUBT in change.evidence else caution
-        return _ordered(_made(change, op, (one,), (other,)), caution, part_order.renamed_across(one, other))
+        return _ordered(
+            _made(change, op, (one,), (other,)), caution, part_order.renamed_across(one, other, before)
+        )
     text = f"{before} -> {after}: in which order its numbers are to stand does not follow from the shapes"
     text += f": {change.advice}" if change.advice else ""
     return Decision((one,), (other,), text, change.group)

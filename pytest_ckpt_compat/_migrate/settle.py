@@ -43,7 +43,8 @@ def settled(plan: Plan, old: Structure, new: Structure) -> Plan:
         if not copies.issuperset(step.old)
     )
     decided = [key for each in decisions if each.answers for key in each.old]
-    found = doubted_squares(live, decided, old, new)
+    found = doubted_squares(live, doubtful, decided, old, new)
+    doubtful = [found.cautioned.get(step, step) for step in doubtful]
     live = [found.cautioned.get(step, step) for step in live if step not in found.moves]
     decisions += found.decisions
     live, stuck = _unhindered(live, old)

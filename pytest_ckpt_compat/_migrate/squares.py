@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ class Squares(NamedTuple):
 
 
 def doubted_squares(
-    live: Iterable[Step], decided: Collection[str], old: Structure, new: Structure
+    live: Sequence[Step], doubtful: Sequence[Step], decided: Collection[str], old: Structure, new: Structure
 ) -> Squares:
     """The square matrices beside transposed ones of which nobody has said what becomes of them.
 
@@ -40,40 +40,44 @@ def doubted_squares(
 
     Args:
         live: the steps that are certain.
+        doubtful: those that are not.
         decided: old keys that are not to be looked at.
         old: the checkpoint.
         new: the model.
     """
-    live = list(live)
-    transposed = [
-        step for step in live if step.op == TRANSPOSITION and not _is_square(old.tensors[step.old[0]])
-    ]
+    told = [*live, *(step for step in doubtful if step.confidence == "likely")]
+    transposed = [step for step in told if step.op == TRANSPOSITION and not _moves_square(step, old)]
     if not transposed:
         return Squares(frozenset(), {}, ())
-    kinds = {_kind(step.new[0], new) for step in transposed}
-    moved = {step.old[0]: step for step in live if step.op == MOVE}
-    taken = {*decided, *(key for step in live for key in step.old if step.op != MOVE)}
-    found: dict[str, str] = {}
-    cautioned: dict[Step, Step] = {}
-    for key, spec in old.tensors.items():
-        step = moved.get(key)
-        target = step.new[0] if step is not None else key
-        if not _is_square(spec) or key in taken or target not in new.tensors:
-            continue
-        if _kind(target, new) not in kinds:
-            continue
-        if step is not None and step.evidence == NAMED:
-            said = f"it stays as it is, while {transposed[0].old[0]} is transposed"
-            cautioned[step] = replace(step, caution=said)
-        else:
-            found[key] = target
-    unseen = f"transposed, as {transposed[0].old[0]} was, the shapes do not show"
-    for step in live:
-        if not step.doubt and _has_square_parts(step, old, new) and _kind(step.new[0], new) in kinds:
+    kinds, first = {_kind(step.new[0], new) for step in transposed}, transposed[0].old[0]
+    beside = [step for step in (*live, *doubtful) if step.new and _kind(step.new[0], new) in kinds]
+    unseen = f"transposed, as {first} was, the shapes do not show"
+    cautioned, moves, found = dict[Step, Step](), set[Step](), dict[str, str]()
+    for step in beside:
+        if not step.doubt and _has_square_parts(step, old, new):
             cautioned[step] = _with_doubt(step, f"the parts are square: whether they were {unseen}")
+        elif step.op == MOVE and _moves_square(step, old):
+            if step.evidence == NAMED:
+                cautioned[step] = replace(step, caution=f"it stays as it is, while {first} is transposed")
+            elif step.confidence != "certain":
+                said = f"it is square: whether it was {unseen}"
+                cautioned[step] = replace(step, caution=step.caution or said)
+            elif step.old[0] not in decided:
+                moves.add(step)
+                found[step.old[0]] = step.new[0]
+    taken = {*decided, *(key for step in (*live, *doubtful) for key in step.old)}
+    found |= {
+        key: key
+        for key, spec in old.tensors.items()
+        if key not in taken and key in new.tensors and _is_square(spec) and _kind(key, new) in kinds
+    }
     text = f"it is square: whether it was {unseen}"
-    moves = frozenset(moved[key] for key in found if key in moved)
-    return Squares(moves, cautioned, tuple(decisions_about(found, text, old)))
+    found = {key: found[key] for key in old.tensors if key in found}
+    return Squares(frozenset(moves), cautioned, tuple(decisions_about(found, text, old)))
+
+
+def _moves_square(step: Step, old: Structure) -> bool:
+    return _is_square(old.tensors[step.old[0]])
 
 
 def doubted_columns(step: Step, parts: Mapping[str, TensorSpec]) -> Step:
