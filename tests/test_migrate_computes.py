@@ -16,7 +16,10 @@ import torch
 from torch import nn
 
 from pytest_ckpt_compat import Change, Structure, TensorSpec
+from pytest_ckpt_compat._check import migration
+from pytest_ckpt_compat._check.migration_writer import Sides
 from pytest_ckpt_compat._core.errors import UsageError
+from pytest_ckpt_compat._core.verdict import Verdict
 from pytest_ckpt_compat._definition import proof
 from pytest_ckpt_compat._migrate.choose import chosen
 from pytest_ckpt_compat._migrate.generate import doubtful_rules, remarks
@@ -365,6 +368,19 @@ def test_an_order_that_no_name_tells_is_never_proven(migrate: Migrate) -> None:
     assert f"    # not proven: up_gate.weight: {told}\n" in found.out
     assert f"not proven: up_gate.weight: {told}\n" in found.err
     assert "0 of 1 step proven" in found.err
+
+
+@pytest.mark.parametrize(("confidence", "proven"), [("likely", True), ("ambiguous", False)])
+def test_the_order_of_the_model_is_said_where_no_name_tells_one(confidence: Any, proven: bool) -> None:
+    """It makes the parts likely: accepted, they are in doubt, and not unproven."""
+    part, whole = TensorSpec("float32", (4, 3)), TensorSpec("float32", (8, 3))
+    old, new = Structure({"w1.weight": part, "w3.weight": part}), Structure({"gate_up.weight": whole})
+    change = Change("fused", tuple(old.tensors), tuple(new.tensors), (part, part), (whole,), confidence)
+    sides = Sides(old, new, None, Verdict((change,), old=old, new=new))
+    found = migration.migration(sides, migration.planned(sides, ["w1.weight=gate_up.weight"]))
+    told = "gate_up.weight: the names do not say in which order the parts stand: here it is w1, w3"
+    assert found.complete == proven
+    assert f"# {'in doubt' if proven else 'not proven'}: {told}" in unwrapped(found.code)
 
 
 @pytest.mark.parametrize(("old", "new"), [("kqv", "qkv"), ("kv", "vk")])

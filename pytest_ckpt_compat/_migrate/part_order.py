@@ -9,6 +9,8 @@ from pytest_ckpt_compat._renames.believe import part_order
 from pytest_ckpt_compat._renames.units.tokens import crossed, segment_tokens
 from pytest_ckpt_compat._renames.units.units import Unit, units_of
 
+#: What is said of parts whose order no name tells, at its beginning.
+UNTOLD = part_order.IN_DOUBT
 #: Most parts that are named.
 _SHOWN = 4
 

@@ -138,7 +138,12 @@ def _joined(change: Change, old: Structure, new: Structure) -> Step | Decision:
 
 
 def _ordered(step: Step, caution: str, doubt: str) -> Step:
-    """The step with what is said of the order of its numbers; no doubt, where that is certain."""
+    """The step with what is said of the order of its numbers; no doubt, where that is certain.
+
+    Parts of which the names say nothing are likely where they stand in the order of their model.
+    """
+    if step.confidence == "likely" and doubt.startswith(part_order.UNTOLD):
+        return replace(step, caution=doubt)
     return replace(step, caution=caution, doubt=doubt if step.confidence != "certain" else "")
 
 
