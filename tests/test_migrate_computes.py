@@ -658,6 +658,18 @@ def test_a_choice_that_tears_a_layer_says_so(migrate: Migrate) -> None:
     assert (whole.code, whole.same, "doubt" in whole.out + whole.err) == (0, True, False)
 
 
+def test_two_tensors_of_one_advice_share_a_line() -> None:
+    spec = TensorSpec("float32", (4,))
+    new = Structure({f"norm.running_{name}": spec for name in ("mean", "var")})
+    changes = [
+        Change("missing", new=(key,), new_specs=(spec,), advice="put the old layer back")
+        for key in new.tensors
+    ]
+    assert remarks(plan_of(changes, Structure({}), new)) == (
+        "norm.running_mean, norm.running_var (2 tensors): put the old layer back",
+    )
+
+
 def test_two_modules_are_offered_as_two_choices(migrate: Migrate) -> None:
     """One for each tensor was offered."""
     found = migrate("left_and_right", "first_and_second")

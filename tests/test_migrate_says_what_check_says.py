@@ -97,7 +97,8 @@ def test_what_is_missing_for_a_known_cause_is_given_no_other_advice(
 ) -> None:
     state = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8)).state_dict()
     found = migrated(command, pytester.path, state, "nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))")
-    assert "# decide: 1.running_mean: the checkpoint's layer has no statistics" in found.out
+    told = "# decide: 1.running_mean, 1.running_var (2 tensors): the checkpoint's layer has no statistics"
+    assert told in unwrapped(found.out)
     assert "give it the model's own value" not in found.out
 
 

@@ -158,12 +158,8 @@ def test_a_checkpoint_that_loads_leniently_gets_no_empty_function(
     assert printed.code == 1
     assert unwrapped(printed.out).splitlines() == [
         "# net.pt -> models.Net (models.py:4)",
-        *(
-            f"# decide: {key}: nothing in the checkpoint is known to become it: say what does (--choose "
-            f"OLD=NEW), "
-            "or start it anew with the model's own value"
-            for key in ("head.weight", "head.bias")
-        ),
+        "# decide: head.weight, head.bias (2 tensors): nothing in the checkpoint is known to become it: "
+        "say what does (--choose OLD=NEW), or start it anew with the model's own value",
         "# decide: old_head.w: nothing is known to want it, while the model lacks others: drop it, or say "
         "what it "
         "became (--choose old_head.w= drops it)",

@@ -199,7 +199,7 @@ def _grouped(decisions: Iterable[Decision]) -> dict[tuple[str, str], list[Decisi
     for each in decisions:
         own = each.old or each.new
         named = own[0].rpartition(".")[0] if each.detail and own else ", ".join(own)
-        many = _merges(each) and said[each.text] >= _SHOWN
+        many = _merges(each) and said[each.text] >= (_SHOWN if each.hint else 2)  # two have a hint each
         groups.setdefault(("" if many else each.group or named, each.text), []).append(each)
     return groups
 
