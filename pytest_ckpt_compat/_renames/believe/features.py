@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_ckpt_compat._renames.believe.amid import amid_others
@@ -22,8 +22,9 @@ from pytest_ckpt_compat._renames.believe.vocabulary import over_vocabulary
 from pytest_ckpt_compat._renames.believe.vouchers import Vouchers
 from pytest_ckpt_compat._renames.match.alignment import Alignment
 from pytest_ckpt_compat._renames.match.leftovers import grown
-from pytest_ckpt_compat._renames.units.tokens import crossed, opposed
+from pytest_ckpt_compat._renames.units.tokens import opposed
 from pytest_ckpt_compat._renames.units.units import Unit
+from pytest_ckpt_compat._renames.units.word_order import crossed, turned
 
 #: Share of the layers above which they are most: of those that changed, are matched; of all, are strangers.
 _MOST = 0.5
@@ -56,7 +57,8 @@ class Features:
         reused: the new units that stayed in a numbered family that it seems to have left or joined as the
             last: its name may have been passed on.
         other_class: whether the layers are of different classes, where these are known.
-        opposed: whether their names have words that exclude each other, or have them in another order.
+        opposed: whether their names have words that exclude each other, or say another order of their parts.
+        turned: whether the words of its own name stand in another order.
         other_form: whether one has a parameter in another form, as under weight norm.
         several: whether a part beside of equal content kept its name, so that these may be two parts.
         tossed: whether names and structure fit a sibling as well, no name counts, and the file has no order.
@@ -84,6 +86,7 @@ class Features:
     reused: tuple[int, ...] = ()
     other_class: bool = False
     opposed: bool = False
+    turned: bool = False
     other_form: bool = False
     several: bool = False
     tossed: bool = False
@@ -143,7 +146,8 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
             vouched=vouchers.vouch(a, b) and (a, b) not in foreign,
             reused=reused.get((a, b), ()),
             other_class=(a, b) in unlike,
-            opposed=opposed(old[a].path, new[b].path) or _crossed(old[a], new[b]),
+            opposed=opposed(old[a].path, new[b].path) or _speaks_of_order(crossed, old[a], new[b]),
+            turned=_speaks_of_order(turned, old[a], new[b]),
             other_form=_parts(old[a]) != _parts(new[b]),
             several=(a, b) in several,
             tossed=a in alike and not all(found.ordered) and measures["ordinals"][index] <= 0,
@@ -166,12 +170,9 @@ def _foreign(
     return strangers if len(strangers) > _MOST * len(chosen) else set()
 
 
-def _crossed(one: Unit, other: Unit) -> bool:
-    """Whether the names of two joint layers say another order of their parts.
-
-    Of one that is taken apart, ``part_order`` tells.
-    """
-    return not one.parts and not other.parts and crossed(one.path, other.path)
+def _speaks_of_order(says: Callable[[str, str], bool], one: Unit, other: Unit) -> bool:
+    """Whether the names of two layers say another order. Of one that is taken apart, ``part_order`` tells."""
+    return not one.parts and not other.parts and says(one.path, other.path)
 
 
 def _is_norm(unit: Unit) -> bool:

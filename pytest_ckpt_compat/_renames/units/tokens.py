@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import permutations
 from types import MappingProxyType
@@ -265,30 +265,3 @@ def _contradictions(
 ) -> int:
     ours, theirs = {word for word, _ in a}, {word for word, _ in b}
     return sum(bool(ours & group and theirs & group) and not ours & theirs & group for group in groups)
-
-
-#: Both.
-_EXCLUSIVE = frozenset((*ALTERNATIVES, *OPPOSITES))
-
-#: Words for a kind of layer, which say nothing of an order: ``time_embed`` is ``embed_time``.
-_KINDS = frozenset({"attn", "block", "conv", "embed", "head", "linear", "mlp", "norm", "proj"})
-
-
-@lru_cache(maxsize=1 << 16)
-def crossed(a: str, b: str) -> bool:
-    """Whether two paths hold a name whose words stand in another order in the other one.
-
-    Such are the names of joint layers, and say in which order the parts stand: ``kqv`` and ``qkv``,
-    ``scale_shift`` and ``shift_scale``. Words for kinds of layers do not count.
-    """
-    ours, theirs = (list(map(segment_tokens, path.split("."))) for path in (a, b))
-    return any(_in_another_order(one, other) for one in ours for other in theirs if len(one) > 1 < len(other))
-
-
-def _in_another_order(ours: Sequence[str], theirs: Sequence[str]) -> bool:
-    groups = (*_EXCLUSIVE, {word for word in ours if not word.isdigit()} - _KINDS)
-    return any(_common(ours, theirs, group) != _common(theirs, ours, group) for group in groups)
-
-
-def _common(ours: Sequence[str], theirs: Sequence[str], group: Set[str]) -> list[str]:
-    return [word for word in dict.fromkeys(ours) if word in group and word in theirs]
