@@ -17,7 +17,7 @@ from pytest_ckpt_compat._renames.believe.families import Family, FreeBlocks, dis
 from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step, rising
 from pytest_ckpt_compat._renames.believe.ranks import increasing, ranks
 from pytest_ckpt_compat._renames.believe.renumbered import numbered_families, sizes
-from pytest_ckpt_compat._renames.believe.reordered import beside_reordered
+from pytest_ckpt_compat._renames.believe.reordered import among_reordered, beside_reordered
 from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
 from pytest_ckpt_compat._renames.units.paths import (
     blocks_around,
@@ -47,6 +47,7 @@ def block_maps(
     crossed, counted = _crossed(old, new, pairs), _counted(old, new, pairs)
     settled, plausible = in_step(old, new, pairs), rising(old, new, pairs)
     unsure = beside_reordered(old, new, pairs) | moved_alone(old, new, pairs)
+    unsure |= among_reordered(old, new, pairs).keys()
 
     def could_be_others(a: int, b: int) -> bool:
         sides = (ours, left, old[a].path), (theirs, came, new[b].path)

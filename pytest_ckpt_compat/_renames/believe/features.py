@@ -14,6 +14,7 @@ from pytest_ckpt_compat._renames.believe.elsewhere import contradicted
 from pytest_ckpt_compat._renames.believe.interchangeable import interchangeable
 from pytest_ckpt_compat._renames.believe.owners import other_layers
 from pytest_ckpt_compat._renames.believe.parts import NEARLY_ALL, explained_parts
+from pytest_ckpt_compat._renames.believe.reordered import among_reordered
 from pytest_ckpt_compat._renames.believe.reused_names import reused_names
 from pytest_ckpt_compat._renames.believe.several import one_of_several
 from pytest_ckpt_compat._renames.believe.strayed import strayed
@@ -55,7 +56,7 @@ class Features:
             without siblings, whether a new name is what to expect, because most layers got one. If most names
             have nothing in common, place and shape alone do not speak.
         reused: the new units that stayed in a numbered family that it seems to have left or joined as the
-            last: its name may have been passed on.
+            last: its name may have been passed on; or one of its size, in a family that runs backwards now.
         other_class: whether the layers are of different classes, where these are known.
         opposed: whether their names have words that exclude each other, or say another order of their parts.
         turned: whether the words of its own name stand in another order.
@@ -117,7 +118,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     frequency = Counter(unit.kind for units in (old, new) for unit in units)
     amid = amid_others(old, new, chosen, resized)
     alike = interchangeable(old, new, [pair for pair in chosen if pair not in amid])
-    reused = reused_names(old, new, chosen)
+    reused = {**among_reordered(old, new, chosen), **reused_names(old, new, chosen)}
     vouchers = Vouchers(old, new, chosen)
     foreign = _foreign(chosen, measures)
     unlike = other_layers(old, new, chosen)
