@@ -18,6 +18,7 @@ from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step, rising
 from pytest_ckpt_compat._renames.believe.ranks import increasing, ranks
 from pytest_ckpt_compat._renames.believe.renumbered import numbered_families, sizes
 from pytest_ckpt_compat._renames.believe.reordered import among_reordered, beside_reordered
+from pytest_ckpt_compat._renames.believe.rows import of_longer_rows, with_names_passed_on
 from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
 from pytest_ckpt_compat._renames.units.paths import (
     blocks_around,
@@ -74,7 +75,7 @@ def _counted(
     old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], float]:
     """Returns what numbers at the end of names say, as in ``output2 -> out.0``, by the rules of blocks."""
-    found: dict[tuple[int, int], float] = {}
+    found = dict.fromkeys(of_longer_rows(old, new, pairs) | with_names_passed_on(old, new, pairs), PLAUSIBLE)
     left, came = (_free(units, {pair[side] for pair in pairs}) for side, units in enumerate((old, new)))
     for (ours, theirs), members in numbered_families(old, new, pairs):
         further = {*left.get(ours, {}).values(), *came.get(theirs, {}).values()}
@@ -85,7 +86,7 @@ def _counted(
             alike = kinds[old[pair[0]].slot]
             sure = rising and (len(members) > alike or alike >= MANY)
             if old[pair[0]].slot in moved:
-                found[pair] = SETTLED if sure or alike < 2 else PLAUSIBLE
+                found[pair] = min(found.get(pair, SETTLED), SETTLED if sure or alike < 2 else PLAUSIBLE)
             if old[pair[0]].slot in further:
                 found[pair] = PLAUSIBLE  # the family has another size: one was put in or taken out somewhere
     return found
