@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from pytest_ckpt_compat._renames import infer
@@ -48,6 +50,19 @@ def test_a_row_that_is_longer_than_its_blocks_is_not_certain(count: int, front: 
     numbers = range(1, 2 + count) if front else range(2, 3 + count)
     new = levels(numbers, lateral="lateral", smooth="smooth")
     assert "certain" not in confidences(old, new, "smooth")
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 12])
+def test_a_longer_row_follows_those_whose_sizes_show_the_way_or_is_ambiguous(count: int) -> None:
+    """A level was put in front, as the laterals show. By the numbers alone, the outputs kept theirs."""
+    old = levels(range(2, 2 + count), lateral="levels.{}.lateral", smooth="levels.{}.smooth")
+    moved = levels(range(1, 2 + count), lateral="lateral", smooth="smooth")
+    new = {re.sub(r"\d+", lambda found: str(int(found[0]) + 1), key): spec for key, spec in moved.items()}
+    for one, other in ((old, new), (new, old)):
+        for change in infer(by_name(one), by_name(other)):
+            if change.old and change.new and "smooth" in change.old[0] and change.confidence != "ambiguous":
+                before, after = (re.findall(r"\d+", key)[0] for key in (change.old[0], change.new[0]))
+                assert int(after) - int(before) == (1 if one is old else -1)
 
 
 @pytest.mark.parametrize("count", [5, 12])

@@ -16,6 +16,7 @@ from pytest_ckpt_compat._renames.believe.owners import other_layers
 from pytest_ckpt_compat._renames.believe.parts import NEARLY_ALL, explained_parts
 from pytest_ckpt_compat._renames.believe.reordered import among_reordered
 from pytest_ckpt_compat._renames.believe.reused_names import reused_names
+from pytest_ckpt_compat._renames.believe.rows import out_of_step
 from pytest_ckpt_compat._renames.believe.several import one_of_several
 from pytest_ckpt_compat._renames.believe.strayed import strayed
 from pytest_ckpt_compat._renames.believe.torn import torn
@@ -56,7 +57,7 @@ class Features:
             without siblings, whether a new name is what to expect, because most layers got one. If most names
             have nothing in common, place and shape alone do not speak.
         reused: the new units that stayed in a numbered family that it seems to have left or joined as the
-            last: its name may have been passed on; or one of its size, in a family that runs backwards now.
+            last: its name may have been passed on; or one of its size that others beside it point to.
         other_class: whether the layers are of different classes, where these are known.
         opposed: whether their names have words that exclude each other, or say another order of their parts.
         turned: whether the words of its own name stand in another order.
@@ -118,7 +119,8 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     frequency = Counter(unit.kind for units in (old, new) for unit in units)
     amid = amid_others(old, new, chosen, resized)
     alike = interchangeable(old, new, [pair for pair in chosen if pair not in amid])
-    reused = {**among_reordered(old, new, chosen), **reused_names(old, new, chosen)}
+    reordered = {**among_reordered(old, new, chosen), **out_of_step(old, new, chosen)}
+    reused = {**reordered, **reused_names(old, new, chosen)}
     vouchers = Vouchers(old, new, chosen)
     foreign = _foreign(chosen, measures)
     unlike = other_layers(old, new, chosen)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence, Set
 
 from pytest_ckpt_compat._renames.believe.renumbered import numbered_families
-from pytest_ckpt_compat._renames.units.paths import NUMBER, is_number, without_numbers
+from pytest_ckpt_compat._renames.units.paths import NUMBER, blocks_around, is_number, without_numbers
 from pytest_ckpt_compat._renames.units.units import Unit
 
 
@@ -32,6 +33,49 @@ def of_longer_rows(
         if NUMBER.search(old[a].path) and NUMBER.search(new[b].path)
         if is_longer(old[a], free[0]) or is_longer(new[b], free[1])
     }
+
+
+def out_of_step(
+    old: Sequence[Unit], new: Sequence[Unit], pairs: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], tuple[int, ...]]:
+    """Finds the matches of layers in longer rows that part them from the layers beside them in their blocks.
+
+    ``levels.0.lateral`` is ``lateral.1``, as its size shows; ``levels.0.smooth`` seems to be ``smooth.0``.
+    Returns each -> the new unit in step with those. Those of the same names with nothing beside are in doubt
+    as well, each with itself.
+    """
+    longer = of_longer_rows(old, new, pairs)
+    places = {(a, b): _place(old[a].path, new[b].path) for a, b in pairs} if longer else {}
+    beside = {place for pair, place in places.items() if place and pair not in longer}
+    index = {unit.path: number for number, unit in enumerate(new)}
+    found: dict[tuple[int, int], tuple[int, ...]] = {}
+    lone: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    parted: set[tuple[str, str]] = set()
+    for a, b in longer:
+        names = without_numbers(old[a].path), without_numbers(new[b].path)
+        place = places[a, b]
+        here, there = place or ("", "")
+        meant = {other for one, other in beside if one == here}
+        if place and len(meant) == 1 and there not in meant:
+            path = new[b].path
+            other = meant.pop()
+            rival = path[: path.rindex(there)] + other + path[path.rindex(there) + len(there) :]
+            found[a, b] = (index.get(rival, b),)
+            parted.add(names)
+        elif not meant:
+            lone[names].append((a, b))
+    found.update(((a, b), (b,)) for names in parted for a, b in lone[names])
+    return found
+
+
+def _place(one: str, other: str) -> tuple[str, str] | None:
+    """The block or the number in a row that a layer has on either side; None if it has two of a kind."""
+    if _in_row(one) is _in_row(other):
+        return None
+    places = [
+        NUMBER.findall(path)[-1:] if _in_row(path) else blocks_around(path)[-1:] for path in (one, other)
+    ]
+    return (places[0][0], places[1][0]) if all(places) else None
 
 
 def _in_row(path: str) -> bool:
