@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from pytest_ckpt_compat._core.structure import TensorSpec
 from pytest_ckpt_compat._renames.believe import part_order
-from pytest_ckpt_compat._renames.units.tokens import crossed, segment_tokens
+from pytest_ckpt_compat._renames.units.tokens import segment_tokens
 from pytest_ckpt_compat._renames.units.units import Unit, units_of
+from pytest_ckpt_compat._renames.units.word_order import crossed
 
 #: What is said of parts whose order no name tells, at its beginning.
 UNTOLD = part_order.IN_DOUBT
