@@ -191,6 +191,35 @@ def experts(expert: str, *names: str, count: int = 64) -> Specs:
     return merged(*parts)
 
 
+@pytest.mark.parametrize("blocks", [3, 6])
+@pytest.mark.parametrize(("before", "after"), [(16, 20), (20, 16), (16, 17)])
+def test_a_router_that_grew_with_its_experts_is_not_split_into_one(
+    before: int, after: int, blocks: int
+) -> None:
+    def model(number: int) -> Specs:
+        layers = [
+            merged(
+                linear(f"blocks.{block}.mlp.gate", number, 32),
+                *(
+                    linear(f"blocks.{block}.mlp.experts.{n}.{part}", 8, 32)
+                    for part in ("gate", "up")
+                    for n in range(number)
+                ),
+                linear(f"blocks.{block}.norm", 32, 32),
+            )
+            for block in range(blocks)
+        ]
+        return merged(*layers, linear("head", 10, 32))
+
+    old, new = model(before), model(after)
+    changes = infer(old, new)
+    assert {
+        (each.old, each.new) for each in changes if each.old and each.new and each.old != each.new
+    } == set()
+    left = {key for each in changes if not each.old or not each.new for key in (*each.old, *each.new)}
+    assert left == old.keys() ^ new.keys()
+
+
 def test_sixty_four_identical_experts_keep_their_numbers() -> None:
     old, new = experts("experts", "gate", "up", "down"), experts("moe.pool", "gate", "up", "down")
     assert pairs(old, new) == {key: key.replace("experts", "moe.pool") for key in old if "experts" in key}

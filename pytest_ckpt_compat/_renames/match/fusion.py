@@ -24,7 +24,11 @@ _Class = tuple[object, ...]
 
 
 def join_groups(old: Sequence[Unit], new: Sequence[Unit]) -> tuple[list[Unit], list[Unit]]:
-    """Returns both sides, with joint units for groups that the other side holds as one tensor."""
+    """Returns both sides, with joint units for groups that the other side holds as one tensor.
+
+    A layer that is on both sides in the same size is no part of one. One that is there in another size is no
+    joint layer of parts in another module.
+    """
     return _join(old, new), _join(new, old)
 
 
@@ -37,14 +41,19 @@ def _join(units: Sequence[Unit], others: Sequence[Unit]) -> list[Unit]:
             wanted[unit.kind].append(unit)
     if not wanted:
         return list(units)
+    here, there = ({unit.path: unit.kind for unit in side} for side in (units, others))
     offers: defaultdict[_Class, list[Unit]] = defaultdict(list)
-    for joint in _joints(units, wanted):
+    for joint in _joints([unit for unit in units if there.get(unit.path) != unit.kind], wanted):
         offers[joint.kind].append(joint)
-    there, unlike = {_own_name(unit) for unit in others}, _unlike(units)
+    for kind, joints in offers.items():
+        homes = {home(part.path) for joint in joints for part in joint.parts}
+        grown = (each for each in wanted[kind] if here.get(each.path, kind) != kind)
+        spare[kind] += sum(home(each.path) not in homes for each in grown)
+    names, unlike = {_own_name(unit) for unit in others}, _unlike(units)
     #: Unit, by its identity -> what stands in its stead: the joint unit, and what that has no place for.
     replaced: dict[int, tuple[Unit, ...]] = {}
     for kind, joints in sorted(offers.items(), key=lambda offer: -len(_own_names(offer[1][0]))):
-        for joint in _closest(joints, wanted[kind], there, unlike):
+        for joint in _closest(joints, wanted[kind], names, unlike):
             consumed = Counter(part.kind for part in joint.parts)
             taken = any(id(part) in replaced for part in joint.parts)
             if spare[kind] >= 0 or taken or any(spare[each] < count for each, count in consumed.items()):
