@@ -108,9 +108,7 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     kept = {(a, b) for a, b in chosen if _same(old[a], new[b])}
     moved = [pair for pair in chosen if pair not in kept]
     resized = grown(old, new, chosen)
-    explained = {a for a, _ in (*chosen, *resized)}, {b for _, b in (*chosen, *resized)}
-    further = more_of_the_same(old, explained[0]), more_of_the_same(new, explained[1])
-    counted = _changed(old, new, kept, resized, further)
+    counted = _changed(old, new, chosen, kept, resized)
     fewer, more = sorted(map(len, counted))
     whole, complete = (min(len(moved) / max(number, 1), 1.0) for number in (fewer, more))
     parts = explained_parts(old, new, moved, counted)
@@ -203,9 +201,9 @@ def _parameters(unit: Unit) -> set[tuple[str, tuple[int, ...]]]:
 def _changed(
     old: Sequence[Unit],
     new: Sequence[Unit],
+    chosen: Collection[tuple[int, int]],
     kept: Collection[tuple[int, int]],
     grown: Collection[tuple[int, int]],
-    further: tuple[set[int], set[int]],
 ) -> tuple[list[int], list[int]]:
     """Returns the changed layers of each side.
 
@@ -215,6 +213,8 @@ def _changed(
     further blocks of a family.
     """
     stayed = {unit.path for unit in old} & {unit.path for unit in new}
+    explained = {a for a, _ in (*chosen, *grown)}, {b for _, b in (*chosen, *grown)}
+    further = more_of_the_same(old, explained[0]), more_of_the_same(new, explained[1])
     known = {a for a, _ in (*kept, *grown)} | further[0], {b for _, b in (*kept, *grown)} | further[1]
     ours = [index for index, unit in enumerate(old) if index not in known[0] and unit.path not in stayed]
     theirs = [index for index, unit in enumerate(new) if index not in known[1] and unit.path not in stayed]
