@@ -127,7 +127,8 @@ RULES: tuple[Rule, ...] = (
         ),
         example=cleandoc(
             """
-              open: make oldopts.Opt importable again, open the file there, and save model.state_dict() alone
+              open: make oldopts.Opt importable again, open the file there with weights_only=False, and save
+                model.state_dict() alone
             """
         ),
         mend=cleandoc(

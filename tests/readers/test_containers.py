@@ -94,7 +94,6 @@ def test_key_of_the_top(tmp_path: Path) -> None:
         {"settings": {}},
         [],
         3,
-        {"optimizer": optimizer()},
         {1: torch.ones(1)},
         None,
         "text",

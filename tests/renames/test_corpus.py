@@ -37,6 +37,7 @@ def test_what_is_no_corpus_is_refused_in_a_line(
         (tmp_path / "x", "No"),
     ):
         monkeypatch.setattr(sys, "argv", [program, str(path)])
+        monkeypatch.delitem(sys.modules, f"benchmarks.{program}", raising=False)  # run_module warns of it
         with pytest.raises(SystemExit):
             runpy.run_module(f"benchmarks.{program}", run_name="__main__")
         assert f"{path}" in (last := capsys.readouterr().err.splitlines()[-1])
