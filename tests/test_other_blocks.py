@@ -6,7 +6,11 @@ import torch
 from torch import nn
 
 import pytest_ckpt_compat as ckpt
+from pytest_ckpt_compat import TensorSpec
+from pytest_ckpt_compat._check.other_blocks import with_other_blocks
+from pytest_ckpt_compat._check.recorded import nothing
 from pytest_ckpt_compat._core.changes import Change
+from tests.counting import calls
 
 
 class Block(nn.Module):
@@ -91,3 +95,23 @@ def test_a_checkpoint_of_a_recorded_definition_has_its_classes() -> None:
     found = with_other_blocks(changes, file, new, lambda: iter([old]))
     assert all(MOVED in each.advice for each in found)
     assert list(with_other_blocks(changes, file, new, lambda: iter(()))) == changes
+
+
+def test_each_key_is_looked_at_once_however_many_came() -> None:
+    def work(number: int) -> int:
+        blocks = [
+            f"{name}.{n}.fc.weight" for name in (f"old{number}", f"kept{number}") for n in range(number)
+        ]
+        tensors = {key: TensorSpec("float32", (4,)) for key in blocks}
+        old = ckpt.Structure(tensors)
+        modules = {f"kept{number}.{n}": "nets.Block" for n in range(number)}
+        new = ckpt.Structure(
+            {key.replace("old", "new"): spec for key, spec in tensors.items()}, modules=modules
+        )
+        came = [Change("missing", new=(key,)) for key in new.tensors if key not in tensors]
+        came.append(Change("missing", new=(f"kept{number}.0.gate",)))
+        with calls() as counted:
+            with_other_blocks(came, old, new, nothing)
+            return counted()
+
+    assert work(400) < 5 * work(100)

@@ -6,6 +6,7 @@ load one place off, and a default for the last one would hide it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,15 +15,34 @@ from pytest_ckpt_compat._check.recorded import Recorded, with_modules
 from pytest_ckpt_compat._core.changes import Change
 from pytest_ckpt_compat._core.class_names import is_torchs, simple
 from pytest_ckpt_compat._core.structure import Structure
+from pytest_ckpt_compat._renames.units.paths import modules_of
 
 
 @dataclass(frozen=True)
-class _Family:
-    """Numbered modules of one parent: number -> class, of both sides."""
+class _Blocks:
+    """The numbered modules of one side, in which each key and module is looked at once.
 
-    path: str
-    ours: Mapping[int, str]
-    theirs: Mapping[int, str]
+    Attributes:
+        classes: path of a parent -> number -> class.
+        held: path of a numbered module -> the keys in it, and their shapes.
+    """
+
+    classes: Mapping[str, Mapping[int, str]]
+    held: Mapping[str, Mapping[str, tuple[int, ...]]]
+
+    @classmethod
+    def of(cls, side: Structure) -> _Blocks:
+        classes: defaultdict[str, dict[int, str]] = defaultdict(dict)
+        for path, kind in sorted(side.modules.items()):
+            parent, _, name = path.rpartition(".")
+            if name.isdecimal():
+                classes[parent][int(name)] = simple(kind)
+        held: defaultdict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
+        for key, spec in side.tensors.items():
+            for module in modules_of(key):
+                if module.rpartition(".")[2].isdecimal():
+                    held[module][key[len(module) + 1 :]] = spec.shape
+        return cls(classes, held)
 
 
 def with_other_blocks(
@@ -37,21 +57,25 @@ def with_other_blocks(
         recorded: gives definitions of which one may have saved the checkpoint.
     """
     came = [each for each in changes if each.kind == "missing" and not each.advice]
-    if not any(_in_a_module_of(each.new[0], old) for each in came) or not new.modules:
+    if not came or not new.modules:
+        return changes
+    there = {module for key in old.tensors for module in modules_of(key)}
+    if all(there.isdisjoint(modules_of(each.new[0])) for each in came):
         return changes
     known = with_modules(old, recorded)
     if not known.modules:
         return changes
+    explained = {
+        module for each in changes if each.kind != "missing" for key in each.old for module in modules_of(key)
+    }
+    ours, theirs = _Blocks.of(known), _Blocks.of(new)
     moved = {
-        prefix: advice for prefix in _prefixes(came) if (advice := _moved_on(prefix, changes, known, new))
+        parent: advice
+        for parent in _parents(came)
+        if parent not in explained and (advice := _moved_on(parent, ours, theirs))
     }
     told = {id(each): _told(each, moved, known, new) for each in came}
     return [told.get(id(each), each) for each in changes]
-
-
-def _in_a_module_of(key: str, old: Structure) -> bool:
-    """Whether a module around the key has tensors in the checkpoint, too."""
-    return any(path and any(each.startswith(f"{path}.") for each in old.tensors) for path in around(key))
 
 
 def _told(change: Change, moved: Mapping[str, str], old: Structure, new: Structure) -> Change:
@@ -60,7 +84,7 @@ def _told(change: Change, moved: Mapping[str, str], old: Structure, new: Structu
     before, after = (simple(side.modules.get(module, "")) for side in (old, new))
     if module and after and before != after and not is_torchs(new.modules[module]):
         detail = detail or f"its {before} is {_an(after)} here"
-    advice = next((text for prefix, text in moved.items() if key.startswith(f"{prefix}.")), "")
+    advice = next((moved[path] for path in modules_of(key) if path in moved), "")
     return replace(change, detail=detail, advice=advice)
 
 
@@ -68,28 +92,22 @@ def _an(name: str) -> str:
     return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
 
 
-def _prefixes(changes: Sequence[Change]) -> list[str]:
-    """The paths of what holds numbered modules around the keys, outermost first."""
-    found: dict[str, int] = {}
-    for each in changes:
-        names = each.new[0].split(".")
-        found |= {".".join(names[:at]): at for at, name in enumerate(names) if at and name.isdecimal()}
-    return sorted(found, key=lambda path: found[path])
+def _parents(changes: Sequence[Change]) -> set[str]:
+    """The paths of what holds numbered modules, or numbered tensors, around the keys."""
+    names = (name for each in changes for name in (*modules_of(each.new[0]), each.new[0]))
+    parts = (name.rpartition(".") for name in names)
+    return {parent for parent, _, name in parts if parent and name.isdecimal()}
 
 
-def _moved_on(path: str, changes: Sequence[Change], old: Structure, new: Structure) -> str:
+def _moved_on(path: str, ours: _Blocks, theirs: _Blocks) -> str:
     """What to do where the blocks of a family fit by their classes only further on; "" elsewhere."""
+    before, after = ours.classes.get(path, {}), theirs.classes.get(path, {})
+    if len(after) <= len(before) or all(after.get(number) == kind for number, kind in before.items()):
+        return ""
+    pairs = list(_aligned(path, ours, theirs))
+    if len(pairs) < len(before):
+        return ""
     inside = f"{path}."
-    if any(key.startswith(inside) for each in changes if each.kind != "missing" for key in each.old):
-        return ""  # they are explained
-    family = _Family(path, _classes(path, old), _classes(path, new))
-    if len(family.theirs) <= len(family.ours) or all(
-        family.theirs.get(number) == kind for number, kind in family.ours.items()
-    ):
-        return ""
-    pairs = list(_aligned(family, old, new))
-    if len(pairs) < len(family.ours):
-        return ""
     one, other = next((one, other) for one, other in pairs if one != other)
     moved = f"{inside}{one}={inside}{other}"
     return (
@@ -99,27 +117,14 @@ def _moved_on(path: str, changes: Sequence[Change], old: Structure, new: Structu
     )
 
 
-def _classes(path: str, side: Structure) -> dict[int, str]:
-    inside = f"{path}."
-    names = {
-        each.removeprefix(inside): kind for each, kind in side.modules.items() if each.startswith(inside)
-    }
-    return {int(name): simple(kind) for name, kind in sorted(names.items()) if name.isdecimal()}
-
-
-def _aligned(family: _Family, old: Structure, new: Structure) -> Iterator[tuple[int, int]]:
+def _aligned(path: str, ours: _Blocks, theirs: _Blocks) -> Iterator[tuple[int, int]]:
     """Old number -> the first new one behind those before it with its class, which has all that it holds."""
-    left = iter(sorted(family.theirs))
-    for number in sorted(family.ours):
-        held = _held(f"{family.path}.{number}.", old)
+    before, after = ours.classes[path], theirs.classes[path]
+    left = iter(sorted(after))
+    for number in sorted(before):
+        held = ours.held.get(f"{path}.{number}", {})
         for other in left:
-            there = _held(f"{family.path}.{other}.", new)
-            if family.theirs[other] == family.ours[number] and held.items() <= there.items():
+            there = theirs.held.get(f"{path}.{other}", {})
+            if after[other] == before[number] and held.items() <= there.items():
                 yield number, other
                 break
-
-
-def _held(inside: str, side: Structure) -> dict[str, tuple[int, ...]]:
-    return {
-        key.removeprefix(inside): spec.shape for key, spec in side.tensors.items() if key.startswith(inside)
-    }
