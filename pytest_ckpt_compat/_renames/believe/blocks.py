@@ -17,7 +17,7 @@ from pytest_ckpt_compat._renames.believe.families import Family, FreeBlocks, dis
 from pytest_ckpt_compat._renames.believe.in_step import MANY, in_step, rising
 from pytest_ckpt_compat._renames.believe.ranks import increasing, ranks
 from pytest_ckpt_compat._renames.believe.renumbered import numbered_families, sizes
-from pytest_ckpt_compat._renames.believe.reordered import among_reordered, beside_reordered
+from pytest_ckpt_compat._renames.believe.reordered import beside_reordered
 from pytest_ckpt_compat._renames.believe.rows import of_longer_rows, with_names_passed_on
 from pytest_ckpt_compat._renames.match.index_maps import NUMBERED
 from pytest_ckpt_compat._renames.units.paths import (
@@ -35,9 +35,19 @@ SETTLED, PLAUSIBLE, AGAINST = 1.0, 0.75, 0.0
 
 
 def block_maps(
-    old: Sequence[Unit], new: Sequence[Unit], pairs: Iterable[tuple[int, int]]
+    old: Sequence[Unit],
+    new: Sequence[Unit],
+    pairs: Iterable[tuple[int, int]],
+    reordered: Set[tuple[int, int]] = frozenset(),
 ) -> dict[tuple[int, int], float]:
-    """Returns, for each pair, what the numbers of the blocks around it say; the least of all levels."""
+    """Returns, for each pair, what the numbers of the blocks around it say; the least of all levels.
+
+    Args:
+        old: units of the old side.
+        new: units of the new side.
+        pairs: the matches.
+        reordered: those in families that run in another order now, so that a number settles nothing.
+    """
     pairs = list(pairs)
     ours, theirs = Family(old), Family(new)
     paths = [(old[a].path, new[b].path) for a, b in pairs]
@@ -47,8 +57,7 @@ def block_maps(
     back = _scores([(new_path, old_path) for old_path, new_path in paths], theirs, ours, left)
     crossed, counted = _crossed(old, new, pairs), _counted(old, new, pairs)
     settled, plausible = in_step(old, new, pairs), rising(old, new, pairs)
-    unsure = beside_reordered(old, new, pairs) | moved_alone(old, new, pairs)
-    unsure |= among_reordered(old, new, pairs).keys()
+    unsure = beside_reordered(old, new, pairs) | moved_alone(old, new, pairs) | reordered
 
     def could_be_others(a: int, b: int) -> bool:
         sides = (ours, left, old[a].path), (theirs, came, new[b].path)

@@ -109,10 +109,10 @@ def displaced(module: str, counterparts: Mapping[str, str], ours: Family, theirs
 
     Then all behind a block that was put in, or taken out, may have moved on.
     """
-    partners = set(counterparts.values())
     for each in ours.siblings(module):
         target = counterparts.get(each)
         if target and ours.content(each) != theirs.content(target):
+            partners = set(counterparts.values())
             came = (other for other in theirs.siblings(target) if other not in partners)
             left = (other for other in ours.siblings(module) if not counterparts.get(other))
             if any(theirs.content(other) == ours.content(each) for other in came):

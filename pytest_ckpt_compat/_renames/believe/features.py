@@ -113,12 +113,12 @@ def features(old: Sequence[Unit], new: Sequence[Unit], found: Alignment) -> dict
     whole, complete = (min(len(moved) / max(number, 1), 1.0) for number in (fewer, more))
     parts = explained_parts(old, new, moved, counted)
     here = explained_beside(old, new, kept, moved, counted)
-    blocks = block_maps(old, new, chosen)
+    among = among_reordered(old, new, chosen)
+    blocks = block_maps(old, new, chosen, among.keys())
     frequency = Counter(unit.kind for units in (old, new) for unit in units)
     amid = amid_others(old, new, chosen, resized)
     alike = interchangeable(old, new, [pair for pair in chosen if pair not in amid])
-    reordered = {**among_reordered(old, new, chosen), **out_of_step(old, new, chosen)}
-    reused = {**reordered, **reused_names(old, new, chosen)}
+    reused = {**among, **out_of_step(old, new, chosen), **reused_names(old, new, chosen)}
     vouchers = Vouchers(old, new, chosen)
     foreign = _foreign(chosen, measures)
     unlike = other_layers(old, new, chosen)
