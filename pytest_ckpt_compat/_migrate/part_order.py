@@ -82,7 +82,7 @@ def by_head_no_more(old: str, new: str) -> str:
 
 def _groups(parts: Sequence[str], whole: str) -> list[list[str]]:
     """The parts by turns, each in the order of the joint tensor's name; none if some are not in it."""
-    words = _own_words(parts)
+    words = part_order.own_words(parts)
     number = len(dict.fromkeys(words))
     named = _named(words, whole)
     if number < 2 or not named or len(words) % number:
@@ -102,13 +102,6 @@ def _in_turn(parts: Sequence[str]) -> str:
 def _last(key: str) -> str:
     """The name of the layer that a tensor is in, without the modules around it."""
     return units_of({key: TensorSpec("float32", ())})[0].path.rpartition(".")[2]
-
-
-def _own_words(parts: Sequence[str]) -> list[str]:
-    """The word by which the name of each part differs from others, or ""."""
-    tokens = [[word for segment in key.split(".") for word in segment_tokens(segment)] for key in parts]
-    common = set(tokens[0]).intersection(*tokens[1:])
-    return [next((word for word in each if word not in common), "") for each in tokens]
 
 
 def _named(words: Sequence[str], whole: str) -> list[str]:

@@ -52,6 +52,7 @@ def doubted_squares(
     kinds, first = {_kind(step.new[0], new) for step in transposed}, transposed[0].old[0]
     beside = [step for step in (*live, *doubtful) if step.new and _kind(step.new[0], new) in kinds]
     unseen = f"transposed, as {first} was, the shapes do not show"
+    said = f"it is square: whether it was {unseen}"
     cautioned, moves, found = dict[Step, Step](), set[Step](), dict[str, str]()
     for step in beside:
         if not step.doubt and _has_square_parts(step, old, new):
@@ -60,7 +61,6 @@ def doubted_squares(
             if step.evidence == NAMED:
                 cautioned[step] = replace(step, caution=f"it stays as it is, while {first} is transposed")
             elif step.confidence != "certain":
-                said = f"it is square: whether it was {unseen}"
                 cautioned[step] = replace(step, caution=step.caution or said)
             elif step.old[0] not in decided:
                 moves.add(step)
@@ -71,9 +71,8 @@ def doubted_squares(
         for key, spec in old.tensors.items()
         if key not in taken and key in new.tensors and _is_square(spec) and _kind(key, new) in kinds
     }
-    text = f"it is square: whether it was {unseen}"
     found = {key: found[key] for key in old.tensors if key in found}
-    return Squares(frozenset(moves), cautioned, tuple(decisions_about(found, text, old)))
+    return Squares(frozenset(moves), cautioned, tuple(decisions_about(found, said, old)))
 
 
 def _moves_square(step: Step, old: Structure) -> bool:

@@ -50,7 +50,7 @@ def is_tossed(one: Unit, other: Unit, *, listed: bool) -> bool:
         listed: whether the parts stand in the order of their model.
     """
     joint, whole = (one, other) if one.parts else (other, one)
-    words = list(dict.fromkeys(_own_words([part.path for part in joint.parts])))
+    words = list(dict.fromkeys(own_words([part.path for part in joint.parts])))
     places = _places(words, whole)
     if len(words) > 1 and len(places) == len(words):
         return places != sorted(places)
@@ -68,7 +68,7 @@ def _is_told(joint: Unit, whole: Unit) -> bool:
     numbers = _numbers(paths)
     if numbers is not None:
         return numbers == sorted(numbers)
-    words = _own_words(paths)
+    words = own_words(paths)
     places = _places(words, whole)
     if len(places) == len(words):
         return places == sorted(places)
@@ -88,7 +88,7 @@ def _numbers(paths: Sequence[str]) -> list[int] | None:
     return [int(number) for number in differing[0]]
 
 
-def _own_words(paths: Sequence[str]) -> list[str]:
+def own_words(paths: Sequence[str]) -> list[str]:
     """The word by which each part differs from the others, or ""."""
     tokens = [[word for segment in path.split(".") for word in segment_tokens(segment)] for path in paths]
     common = set(tokens[0]).intersection(*tokens[1:])

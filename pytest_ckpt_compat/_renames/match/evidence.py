@@ -205,17 +205,10 @@ def _same_number(old: Sequence[Node], new: Sequence[Node], pairs: Candidates) ->
     They don't if a numbered module holds a single layer, or the number is the layer's own. One of the two
     families has the first numbers of the other: a stack is extended, or cut, at its end.
     """
-    codes: dict[Hashable, int] = {}
-    (own, ours), (their, theirs) = ((_codes(nodes, codes), _families(nodes)) for nodes in (old, new))
-    same: Floats = _by_value(pairs, ours, theirs, _extends) * (own[pairs.rows] == their[pairs.cols])
+    _, own = coded(numbers(node.path) for node in (*old, *new))
+    is_same = own[pairs.rows] == own[len(old) + pairs.cols]
+    same: Floats = _by_value(pairs, _families(old), _families(new), _extends) * is_same
     return same
-
-
-def _codes(nodes: Sequence[Node], codes: dict[Hashable, int]) -> Ints:
-    """A code for the numbers in each node's path."""
-    import numpy as np
-
-    return np.array([codes.setdefault(numbers(node.path), len(codes)) for node in nodes], dtype=np.intp)
 
 
 def _extends(one: _Family, other: _Family) -> float:

@@ -8,7 +8,7 @@ The name of a joint layer says in which order its parts stand: ``kqv`` and ``qkv
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from pytest_ckpt_compat._core.heads import WORD
@@ -64,7 +64,7 @@ def turned(a: str, b: str) -> bool:
     """Whether the own names of two layers have any words in another order, except for kinds of layers."""
     ours, theirs = segment_tokens(_own(a)), segment_tokens(_own(b))
     words = {word for word in ours if not word.isdigit()} - _KINDS
-    return _common(ours, theirs, words) != _common(theirs, ours, words)
+    return _reordered(ours, theirs, words)
 
 
 def _own(path: str) -> str:
@@ -73,7 +73,7 @@ def _own(path: str) -> str:
 
 def _in_another_order(one: str, other: str) -> bool:
     ours, theirs = segment_tokens(one), segment_tokens(other)
-    if any(_common(ours, theirs, group) != _common(theirs, ours, group) for group in _PARTS):
+    if any(_reordered(ours, theirs, group) for group in _PARTS):
         return True
     words, others = ([word.lower() for word in WORD.findall(name)] for name in (one, other))
     return (
@@ -84,8 +84,11 @@ def _in_another_order(one: str, other: str) -> bool:
     )
 
 
-def _common(ours: Sequence[str], theirs: Sequence[str], group: Set[str]) -> list[str]:
-    return [word for word in dict.fromkeys(ours) if word in group and word in theirs]
+def _reordered(ours: Sequence[str], theirs: Sequence[str], group: frozenset[str] | set[str]) -> bool:
+    """Whether the words of a group that both have stand in another order."""
+    common = group.intersection(ours, theirs)
+    one, other = ([word for word in dict.fromkeys(words) if word in common] for words in (ours, theirs))
+    return one != other
 
 
 def _letters_exchanged(words: Sequence[str], others: Sequence[str]) -> bool:
@@ -94,7 +97,7 @@ def _letters_exchanged(words: Sequence[str], others: Sequence[str]) -> bool:
     if len(letters) < 2:
         return False
     named = {word for word in words if not word.isdigit() and SYNONYMS.get(word, word) not in _KINDS}
-    return _common(words, others, letters | named) != _common(others, words, letters | named)
+    return _reordered(words, others, letters | named)
 
 
 def _numbers_exchanged(words: Sequence[str], others: Sequence[str]) -> bool:
@@ -123,8 +126,7 @@ def _is_led_back(ours: Sequence[str], theirs: Sequence[str]) -> bool:
     """Whether both lead from one to another, and the words of these stand in another order."""
     if not (_LEADING.intersection(ours[1:-1]) and _LEADING.intersection(theirs[1:-1])):
         return False
-    words = set(ours) - _KINDS - _LEADING
-    return _common(ours, theirs, words) != _common(theirs, ours, words)
+    return _reordered(ours, theirs, set(ours) - _KINDS - _LEADING)
 
 
 def _is_anagram(words: Sequence[str], others: Sequence[str]) -> bool:
